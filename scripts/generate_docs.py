@@ -1,0 +1,106 @@
+"""Writes the generated parts of the documentation: settings, error codes, commands.
+
+The tables stand in their own pages and between markers in the README. With --check nothing is written; the exit code says
+whether something is stale.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from pydantic_core import PydanticUndefined
+from typer.testing import CliRunner
+
+from draftd.cli import app
+from draftd.errors import first_line, request_errors
+from draftd.settings import MIB, PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
+COMMANDS = (
+    "run", "enqueue", "show", "list", "cancel", "retry", "status", "reap-stale", "migrate", "models", "models list",
+    "models set", "models unset", "doctor", "health", "systemd-unit", "demo",
+)  # fmt: skip
+
+
+def settings_table() -> str:
+    """Return every setting with its default."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(name, field.default)} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _default(name: str, value: object) -> str:
+    if value is None or value is PydanticUndefined or value == ():
+        return "none"
+    if isinstance(value, int) and name.endswith("_bytes"):
+        return f"{value // MIB} MiB"
+    return f"`{value}`"
+
+
+def errors_table() -> str:
+    """Return every error code with its kind."""
+    lines = ["| code | kind | meaning |", "|---|---|---|"]
+    lines += [f"| `{error.code}` | {error.default_kind} | {first_line(error)} |" for error in request_errors()]
+    return "\n".join(lines)
+
+
+def commands_page() -> str:
+    """Return the help of every command."""
+    os.environ["COLUMNS"] = "100"
+    runner = CliRunner()
+    parts = [f"{NOTE}\n\n# The command line\n"]
+    for command in COMMANDS:
+        text = runner.invoke(app, [*command.split(), "--help"], prog_name="draftd").stdout
+        body = "\n".join(line.rstrip() for line in text.strip().splitlines())
+        parts.append(f"## draftd {command}\n\n```text\n{body}\n```\n")
+    return "\n".join(parts)
+
+
+def between_markers(page: str, name: str, text: str) -> str:
+    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{text}\n{end}{tail}"
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page as it should be."""
+    readme = ROOT / "README.md"
+    text = between_markers(readme.read_text(), "settings", settings_table())
+    text = between_markers(text, "errors", errors_table())
+    return {
+        readme: text,
+        ROOT / "docs/settings.md": f"{NOTE}\n\n# Settings\n\n{SETTINGS_INTRODUCTION}\n\n{settings_table()}\n",
+        ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n",
+        ROOT / "docs/cli.md": commands_page(),
+    }
+
+
+SETTINGS_INTRODUCTION = """\
+Read from the environment, then from `.env` in the working directory, then from secrets files (`/run/secrets`,
+`$CREDENTIALS_DIRECTORY`; a file is named like its variable). Providers' and Langfuse's own variables keep their names
+(`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`, `LANGFUSE_PUBLIC_KEY`, …) and may stand in the same places. An unknown `DRAFTD_*` name
+that is nearly a known one is an error that names it; any other is a warning."""
+
+ERRORS_INTRODUCTION = """\
+`retry`: back to `pending` with a delay, until `max_attempts`. `final`: `failed` at once. `hold`: back to `pending` with the
+attempt given back, and nobody claims for that model until a probe succeeds."""
+
+
+def main() -> int:
+    """Write what is stale, or with --check only say so."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"stale: {path.relative_to(ROOT)} (run `make docs`)", file=sys.stderr)  # noqa: T201
+        return 1 if stale else 0
+    for path, text in pages().items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

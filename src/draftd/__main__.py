@@ -1,0 +1,5 @@
+"""``python -m draftd``."""
+
+from draftd.cli import main
+
+main()

@@ -1,0 +1,353 @@
+"""The composition root: settings in, a running daemon out, an exit code back.
+
+Owns which parts there are and how they are wired; nothing here does any of the daemon's work.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from draftd import __version__, db, schema_version
+from draftd.daemon import Daemon
+from draftd.drafter import Drafter
+from draftd.errors import ConfigurationError
+from draftd.gauges import Gauges
+from draftd.heartbeat import Beat, Heartbeat, Identity
+from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
+from draftd.liveness import Liveness
+from draftd.llm import Llm
+from draftd.metrics import Metrics
+from draftd.models import Choice, Models
+from draftd.outcome import Release
+from draftd.prompts import Prompt, load_prompts, packaged_directory
+from draftd.queue.attempts import Scribe
+from draftd.queue.claims import Claims, ClaimTerms
+from draftd.queue.leases import Leases
+from draftd.queue.settlements import Settler
+from draftd.reaper import Reaper
+from draftd.request import Claim
+from draftd.runner import Runner
+from draftd.schema_version import SchemaState
+from draftd.sdnotify import Supervisor
+from draftd.settings import Settings, environment_value
+from draftd.tracing import Tracing
+from draftd.wakeup import Listener, WakeUp, proves_session
+from draftd.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+INPUT_BUDGET_BYTES = 128 * 1024 * 1024
+IMAGE_BUDGET_BYTES = 128 * 1024 * 1024
+"""Together 256 MiB of pictures in one process: as they stand in the rows, and as they are fetched and prepared. Two budgets,
+because an attempt holds its row's pictures while it waits for room to prepare them: one budget could deadlock."""
+POLL_WITHOUT_LISTEN_S = 1.0
+EXIT_DIED = 1
+EXIT_TRY_AGAIN = 75
+
+
+async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
+    """Run the daemon until a signal, or with ``drain`` until nothing is claimable.
+
+    Returns:
+        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a part of the daemon died.
+
+    Raises:
+        CommandError: it cannot start.
+    """
+    stop = _stop_on_signals()
+    url = settings.require_database_url()
+    prompts = load_prompts(settings.prompts_dir or packaged_directory())
+    # litellm takes two seconds to import: meanwhile the database is asked.
+    loading = asyncio.gather(asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings))
+    await check_schema(url)
+    session = settings.listen == "auto" and await proves_session(settings.listen_url)
+    plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=session)
+    llm, tracing = await loading
+    daemon = build(plan, llm, tracing)
+    log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=session)
+    try:
+        await daemon.run(stop)
+    except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
+        log.exception("a part of the daemon died")
+        return EXIT_DIED
+    return EXIT_TRY_AGAIN if drain and daemon.models.any_on_hold() else 0
+
+
+async def check_schema(url: str) -> None:
+    """Refuse a schema behind this program's; warn of one ahead.
+
+    Raises:
+        ConfigurationError: the schema is behind, or not there.
+        DatabaseUnavailable: it cannot be asked.
+    """
+    async with db.connected(url) as connection:
+        match await schema_version.state(connection):
+            case SchemaState.BEHIND:
+                raise ConfigurationError("the database's schema is older than this draftd; run `draftd migrate`")
+            case SchemaState.AHEAD:
+                log.warning("the database's schema is newer than this draftd")
+            case SchemaState.CURRENT:
+                pass
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def received(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("ended at once", signal=number.name)
+            os._exit(128 + number)
+        log.info("draining", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, received, number)
+    return stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What kind of daemon to build."""
+
+    settings: Settings
+    prompts: Mapping[str, Prompt]
+    concurrency: int
+    drain: bool
+    listens: bool
+    """Whether LISTEN works at ``listen_url``."""
+
+    @property
+    def session(self) -> bool:
+        """Whether connections to the database itself are sessions; an own address for LISTEN says that they are not."""
+        return self.listens and self.settings.listen_database_url is None
+
+    @property
+    def poll_interval_s(self) -> float:
+        """How long an idle claim waits."""
+        configured_s = self.settings.poll_interval_s
+        return configured_s if self.listens else min(configured_s, POLL_WITHOUT_LISTEN_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Links:
+    """The connections that statements of the event loop run on; heartbeat and listener have their own."""
+
+    claim: db.Link
+    settle: db.Link
+    """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
+    read: db.Link
+    """Inputs with their pictures, the reaper, holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What more than one part works with."""
+
+    plan: Plan
+    identity: Identity
+    links: _Links
+    leases: Leases
+    wakeup: WakeUp
+    models: Models
+    settler: Settler
+    scribe: Scribe
+    metrics: Metrics
+    tracing: Tracing
+
+
+def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
+    """Wire the parts together, and beat once: from here on the fleet knows this worker.
+
+    Raises:
+        ConfigurationError: no agent has a model, or the metrics' port is taken.
+        DatabaseUnavailable: the first beat failed.
+    """
+    shared = _shared(plan, tracing)
+    loader = _image_loader(plan.settings)
+    claims = _claims(shared)
+    worker = Worker(
+        claims=claims,
+        runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
+        settler=shared.settler,
+        leases=shared.leases,
+        wakeup=shared.wakeup,
+        metrics=shared.metrics,
+        concurrency=plan.concurrency,
+    )
+    died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    heartbeat = _heartbeat(shared, worker, died)
+    if plan.settings.metrics_port is not None:
+        shared.metrics.serve(plan.settings.metrics_port)
+    return Daemon(
+        claims=claims,
+        worker=worker,
+        heartbeat=heartbeat,
+        settler=shared.settler,
+        scribe=shared.scribe,
+        models=shared.models,
+        llm=llm,
+        tracing=tracing,
+        metrics=shared.metrics,
+        supervisor=Supervisor(
+            address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
+        ),
+        grace_s=plan.settings.shutdown_grace_s,
+        side_tasks=_side_tasks(shared, worker),
+        closers=[loader.aclose, shared.links.claim.close, shared.links.settle.close, shared.links.read.close],
+        heartbeat_died=died,
+    )
+
+
+def _shared(plan: Plan, tracing: Tracing) -> _Shared:
+    url = plan.settings.require_database_url()
+    links = _Links(
+        claim=db.Link(url=url, name="draftd claim", session=plan.session),
+        settle=db.Link(url=url, name="draftd settle", session=plan.session),
+        read=db.Link(url=url, name="draftd read", session=plan.session),
+    )
+    identity = _identity(plan)
+    return _Shared(
+        plan=plan,
+        identity=identity,
+        links=links,
+        leases=Leases(),
+        wakeup=WakeUp(),
+        models=Models(
+            link=links.read,
+            agents=identity.agents,
+            default=default_choice(plan.settings),
+            variable=environment_value,
+        ),
+        settler=Settler(link=links.settle),
+        scribe=Scribe(link=links.settle),
+        metrics=Metrics(),
+        tracing=tracing,
+    )
+
+
+def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
+    return Drafter(
+        reads=shared.links.read,
+        budget=ByteBudget(INPUT_BUDGET_BYTES),
+        loader=loader,
+        prompts=shared.plan.prompts,
+        models=shared.models,
+        llm=llm,
+        scribe=shared.scribe,
+        tracing=shared.tracing,
+        metrics=shared.metrics,
+        model_timeout_s=shared.plan.settings.model_timeout_s,
+    )
+
+
+def _image_loader(settings: Settings) -> ImageLoader:
+    return ImageLoader(
+        fetcher=Fetcher(max_bytes=settings.image_max_bytes, allow_private=settings.allow_private_image_hosts),
+        preparer=Preparer(max_pixels=settings.image_max_pixels, long_edge_px=settings.image_long_edge_px),
+        budget=ByteBudget(IMAGE_BUDGET_BYTES),
+    )
+
+
+def _claims(shared: _Shared) -> Claims:
+    settings = shared.plan.settings
+
+    async def release(claim: Claim) -> None:
+        await shared.settler.settle(claim, Release())
+        shared.leases.drop(claim.id, claim.lease_token)
+
+    return Claims(
+        link=shared.links.claim,
+        terms=ClaimTerms(
+            worker_id=shared.identity.worker_id,
+            lease_s=settings.lease_s,
+            attempt_s=settings.attempt_timeout_s,
+            default_expiry_s=settings.default_expiry_s,
+        ),
+        menu=shared.models,
+        leases=shared.leases,
+        wakeup=shared.wakeup,
+        release=release,
+        poll_interval_s=shared.plan.poll_interval_s,
+        drain=shared.plan.drain,
+    )
+
+
+def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
+    def on_beat(beat: Beat) -> None:
+        worker.abort_lost(beat.lost)
+        if shared.models.update(beat.configs, beat.holds):
+            shared.wakeup.ring()
+        shared.metrics.holds(shared.models.holds().items())
+
+    heartbeat = Heartbeat(
+        url=shared.plan.settings.require_database_url(),
+        session=shared.plan.session,
+        identity=shared.identity,
+        leases=shared.leases,
+        lease_s=shared.plan.settings.lease_s,
+        on_beat=on_beat,
+        on_death=died.set_exception,
+    )
+    on_beat(heartbeat.first_beat())
+    _check_models(shared.models, shared.identity.agents)
+    return heartbeat
+
+
+def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
+    settings = shared.plan.settings
+    reaper = Reaper(
+        link=shared.links.read,
+        lease_s=settings.lease_s,
+        default_expiry_s=settings.default_expiry_s,
+        interval_s=settings.reap_interval_s,
+    )
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight})
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, liveness.run]
+    if shared.plan.listens:
+        tasks.append(Listener(url=settings.listen_url, wakeup=shared.wakeup).run)
+    if settings.metrics_port is not None:
+        tasks.append(Gauges(link=shared.links.read, metrics=shared.metrics).run)
+    return tasks
+
+
+def _identity(plan: Plan) -> Identity:
+    return Identity(
+        worker_id=uuid.uuid4(),
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        agents=tuple(sorted(plan.prompts)),
+        concurrency=plan.concurrency,
+    )
+
+
+def default_choice(settings: Settings) -> Choice | None:
+    """Return what answers an agent without a row in ``model_configs``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
+    if settings.model is None:
+        return None
+    return Choice(models=(settings.model, *settings.fallback_models), params={})
+
+
+def _tracing(settings: Settings) -> Tracing:
+    return Tracing.load(
+        public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
+        secret_key=environment_value("LANGFUSE_SECRET_KEY"),
+        host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),
+        content=settings.trace_content,
+        release=__version__,
+    )
+
+
+def _check_models(models: Models, agents: tuple[str, ...]) -> None:
+    without = models.agents_without_model()
+    if len(without) == len(agents):
+        raise ConfigurationError("no model is configured: set DRAFTD_MODEL, or use `draftd models set AGENT MODEL`")
+    for agent in without:
+        log.warning("nobody answers this agent: it has no model", agent=agent)

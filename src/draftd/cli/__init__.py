@@ -1,0 +1,61 @@
+"""The command line: one module per group of commands, and the one place where errors become exit codes.
+
+Nothing here may be slow to import: ``draftd --help`` is on people's way. Heavy modules are imported inside the commands, and
+litellm by ``run``, ``demo`` and ``doctor`` alone.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from draftd.cli import daemon, database, fleet, models, requests
+from draftd.errors import CommandError
+
+app = typer.Typer(
+    name="draftd",
+    help="Turns screenshots of posts, mails and chats into three ready replies, with PostgreSQL as the message bus.",
+    epilog="Settings are environment variables (DRAFTD_DATABASE_URL, DRAFTD_MODEL, …); see docs/settings.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from draftd import __version__
+
+        print(f"draftd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Turn screenshots into replies."""
+
+
+daemon.register(app)
+requests.register(app)
+fleet.register(app)
+models.register(app)
+database.register(app)
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause ends as one line and an exit code of the contract."""
+    try:
+        app()
+    except CommandError as error:
+        print(f"draftd: {error.message}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone (`draftd list | head`): say nothing, not even at the interpreter's exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,132 @@
+"""Commands about the fleet: status, reap-stale, doctor."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from draftd.cli.console import Json, age, print_json, print_table, say, settings
+
+WATCH_INTERVAL_S = 2.0
+EXIT_NEGATIVE = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(status)
+    app.command("reap-stale")(reap_stale)
+    app.command()(doctor)
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the queue's depth, the workers and the models on hold."""
+    asyncio.run(_status(watch=watch, as_json=as_json))
+
+
+async def _status(*, watch: bool, as_json: bool) -> None:
+    from draftd import db
+
+    async with db.connected(settings().require_database_url()) as connection:
+        while True:
+            facts = await read_status(connection)
+            if watch and sys.stdout.isatty():
+                print("\033[H\033[2J", end="")
+            print_json(facts) if as_json else _print_status(facts)
+            if not watch:
+                return
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+async def read_status(connection: Any) -> dict[str, Any]:
+    """Return what ``status --json`` prints."""
+    from draftd import models
+    from draftd.queue import desk
+
+    workers = await desk.workers(connection)
+    holds = await (await connection.execute(models.HOLDS)).fetchall()
+    return {**await desk.counts(connection), "workers": workers, "holds": holds}
+
+
+def _print_status(facts: dict[str, Any]) -> None:
+    print("  ".join(f"{count} {name}" for name, count in facts["requests"].items()))
+    if facts["oldest_pending_s"] is not None:
+        print(f"the oldest pending request has waited {age(facts['oldest_pending_s'])}")
+    for hold in facts["holds"]:
+        until = hold["until"].strftime("%H:%M:%S")
+        print(f"on hold: {hold['model']}: {hold['code']}: {hold['reason']} (next probe at {until})")
+    workers = [
+        row | {"load": f"{row['in_flight']}/{row['concurrency']}", "heartbeat": f"{age(row['heartbeat_age_s'])} ago"}
+        for row in facts["workers"]
+    ]
+    columns = ("hostname", "pid", "state", "load", "heartbeat", "version")
+    print_table(columns, workers, empty="no worker is running")
+
+
+def reap_stale(
+    older_than: Annotated[float, typer.Option(min=0, help="Seconds since the lease or the deadline ran out.")] = 120.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take back what dead workers held, in one pass. Safe beside any number of daemons; made for cron."""
+    reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run))
+    requeued = sum(one.status == "pending" for one in reaped)
+    counts = {"requeued": requeued, "failed": len(reaped) - requeued}
+    if as_json:
+        print_json(counts | {"dry_run": dry_run})
+        return
+    for one in reaped:
+        print(f"{one.id}\t{one.code}\t{one.status}")
+    say(f"{'would be ' if dry_run else ''}requeued: {counts['requeued']}, failed: {counts['failed']}")
+
+
+async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
+    from draftd import db
+    from draftd.queue.leases import REAP_BATCH, Reaped, reap
+
+    loaded = settings()
+    url = loaded.require_database_url()
+    async with db.connected(url):
+        link = db.Link(url=url, name="draftd reap-stale")
+        taken: list[Reaped] = []
+        try:
+            while True:
+                batch = await reap(
+                    link,
+                    lease_s=loaded.lease_s,
+                    default_expiry_s=loaded.default_expiry_s,
+                    older_than_s=older_than_s,
+                    dry_run=dry_run,
+                )
+                taken += batch
+                if dry_run or len(batch) < REAP_BATCH:
+                    return taken
+        finally:
+            await link.close()
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check configuration, database, schema, LISTEN, models, Langfuse and prompts: one line each; exit 1 if one fails."""
+    from draftd.logs import configure_logging
+    from draftd.settings import export_foreign_variables
+
+    configure_logging(level="error", style="auto")
+    export_foreign_variables()
+    findings = asyncio.run(_examine(quiet=as_json))
+    if as_json:
+        print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])
+    raise typer.Exit(0 if all(one.ok for one in findings) else EXIT_NEGATIVE)
+
+
+async def _examine(*, quiet: bool) -> list[Any]:
+    from draftd.doctor import examine
+
+    findings = []
+    async for finding in examine():
+        findings.append(finding)
+        if not quiet:
+            print(f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}", flush=True)
+    return findings

@@ -1,0 +1,119 @@
+"""Commands about models: which one answers which agent. Running daemons follow within seconds."""
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+import typer
+
+from draftd.cli.console import Json, print_json, print_table, say, settings
+from draftd.errors import CommandError, UsageError
+
+Agent = Annotated[str, typer.Argument(help="The agent, e.g. comment_generator.", show_default=False)]
+
+models = typer.Typer(help="Show and change which model answers which agent.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the agents' models."""
+    rows = asyncio.run(_rows())
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("agent", "model", "fallback_models", "params", "api_base", "api_key_env", "price_in", "price_out")
+    table = [
+        row | {"fallback_models": ", ".join(row["fallback_models"]), "params": json.dumps(row["params"])}
+        for row in rows
+    ]
+    print_table(columns, table, empty="no agent has a model of its own; DRAFTD_MODEL answers")
+
+
+@models.command("set")
+def set_(
+    agent: Agent,
+    model: Annotated[str, typer.Argument(help="A litellm name, e.g. anthropic/claude-sonnet-4-5.", show_default=False)],
+    fallback: Annotated[list[str] | None, typer.Option(help="Asked when the first cannot; may be given again.")] = None,
+    api_base: Annotated[str | None, typer.Option(metavar="URL", help="A gateway's address.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="The variable that holds the key.")] = None,
+    price_in: Annotated[float | None, typer.Option(min=0, help="USD per million input tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option(min=0, help="USD per million output tokens.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="A model parameter; may be given again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the model of an agent."""
+    if (price_in is None) != (price_out is None):
+        raise UsageError("--price-in and --price-out go together")
+    if api_base is not None and not api_base.startswith(("http://", "https://")):
+        raise UsageError("--api-base is a URL that begins with http:// or https://")
+    row = {
+        "agent": agent,
+        "model": model,
+        "fallback_models": fallback or [],
+        "params": dict(parameter(one) for one in param or ()),
+        "api_base": api_base,
+        "api_key_env": api_key_env,
+        "price_in": price_in,
+        "price_out": price_out,
+    }
+    asyncio.run(_set(row))
+    if as_json:
+        print_json(row)
+    else:
+        say(f"{agent} is answered by {model}; running daemons follow within seconds")
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """Read ``name=value``; the value is JSON where it is (0.2, true), else text.
+
+    Raises:
+        UsageError: there is no name.
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise UsageError(f"{text!r} is no parameter; write name=value")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+@models.command()
+def unset(agent: Agent) -> None:
+    """Give an agent back to DRAFTD_MODEL."""
+    if not asyncio.run(_unset(agent)):
+        raise CommandError(f"{agent} has no model of its own")
+    say(f"{agent} is answered by DRAFTD_MODEL again")
+
+
+async def _rows() -> list[dict[str, Any]]:
+    from draftd import db
+    from draftd.models import LIST
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return await (await connection.execute(LIST.encode())).fetchall()
+
+
+async def _set(row: dict[str, Any]) -> None:
+    from psycopg.types.json import Jsonb
+
+    from draftd import db
+    from draftd.models import SET
+
+    async with db.connected(settings().require_database_url()) as connection:
+        await connection.execute(SET.encode(), row | {"params": Jsonb(row["params"])})
+
+
+async def _unset(agent: str) -> bool:
+    from draftd import db
+    from draftd.models import UNSET
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return bool(await (await connection.execute(UNSET.encode(), {"agent": agent})).fetchall())

@@ -1,0 +1,193 @@
+"""Connections to PostgreSQL: how they are opened, timed, kept and repaired.
+
+Owns the address, the timeouts and the reconnecting ``Link``; owns no statement of any table. Invariants: every connection is
+in autocommit (one statement is one transaction, and an idle daemon sends no BEGIN), every statement has a timeout, and a
+database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``OperationalError``, never as a hang.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import psycopg
+import structlog
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+
+from draftd.backoff import full_jitter_s
+from draftd.errors import ConfigurationError, DatabaseUnavailable
+from draftd.sanitize import redact
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 15.0
+"""The server's bound for one statement; the slowest of draftd's own takes under 0.1 s."""
+CLIENT_MARGIN_S = 5.0
+"""How much longer the client waits than the server: a server that does not even answer the timeout is gone."""
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+Connection = psycopg.AsyncConnection[DictRow]
+log = structlog.get_logger(__name__)
+
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
+"""What a statement raises when its connection is gone, or so slow that it counts as gone."""
+
+
+def parameters(url: str, *, name: str) -> dict[str, Any]:
+    """Return the connection parameters for a URL.
+
+    Dead peers are noticed within about 30 s: keepalives for idle connections, ``tcp_user_timeout`` for those that wait for an
+    acknowledgement. What the URL sets itself wins.
+    """
+    own = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": name,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+    return own | conninfo_to_dict(url)
+
+
+def address(url: str) -> str:
+    """Return host, port and database of a URL, for messages: no user and no password."""
+    parts = conninfo_to_dict(url)
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+SESSION_SETUP = f"""
+SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT_S:.0f}s', false),
+       set_config('lock_timeout', '10s', false),
+       set_config('jit', 'off', false)
+"""
+
+
+async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Connection:
+    """Open a connection in autocommit, with rows as dicts.
+
+    Args:
+        url: the database.
+        name: shown in ``pg_stat_activity``.
+        session: whether the connection is a session of its own; False behind a transaction-mode pooler, where a setting or a
+            prepared statement would stay on a server connection that serves others next.
+
+    Raises:
+        DatabaseUnavailable: the server refuses, or does not answer in time.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
+            connection = await psycopg.AsyncConnection.connect(
+                **parameters(url, name=name), autocommit=True, row_factory=dict_row
+            )
+            if session:
+                await connection.execute(SESSION_SETUP)
+            else:
+                connection.prepare_threshold = None
+            return cast("Connection", connection)
+    except (psycopg.Error, TimeoutError) as error:
+        raise unavailable(url, error) from error
+
+
+def unavailable(url: str, error: BaseException) -> DatabaseUnavailable:
+    """Say that a database cannot be reached, in one line without credentials."""
+    return DatabaseUnavailable(
+        f"cannot use the database at {address(url)}: {redact(str(error) or 'no answer in time')}"
+    )
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """Open a connection for the time of one command, and translate what goes wrong on it.
+
+    Raises:
+        DatabaseUnavailable: there is no connection, or it was lost.
+        ConfigurationError: draftd's tables are not there, or this user may not use them.
+    """
+    connection = await connect(url)
+    try:
+        yield connection
+    except psycopg.OperationalError as error:
+        raise unavailable(url, error) from error
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
+        raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(f"this database user may not do that: {error.diag.message_primary}") from error
+    finally:
+        await connection.close()
+
+
+class Link:
+    """A connection that one actor uses, opened when first needed and again after it was lost.
+
+    Statements of one link run one after the other. ``run`` raises one of ``LOST`` when the connection broke under the
+    statement: only the caller knows whether the statement may be repeated.
+    """
+
+    def __init__(self, *, url: str, name: str, session: bool = True) -> None:
+        self._url = url
+        self._name = name
+        self._session = session
+        self._connection: Connection | None = None
+        self._lock = asyncio.Lock()
+        self._failures = 0
+
+    async def run(self, statement: str, params: Params = None) -> list[DictRow]:
+        """Execute one statement and return its rows.
+
+        Raises:
+            LOST: the connection broke, or nothing came back in time; the statement may or may not have taken effect.
+            psycopg.Error: the server refused the statement; the connection is well.
+        """
+        async with self._lock:
+            connection = await self._open()
+            try:
+                async with asyncio.timeout(STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
+                    cursor = await connection.execute(statement.encode(), params)
+                    rows = await cursor.fetchall() if cursor.description else []
+            except (psycopg.InterfaceError, TimeoutError):
+                await self._drop()
+                raise
+            except psycopg.OperationalError:
+                # The server's own timeouts are operational errors of a connection that is well.
+                if connection.closed or connection.broken:
+                    await self._drop()
+                raise
+            self._failures = 0
+            return rows
+
+    async def run_until_done(self, statement: str, params: Params = None) -> list[DictRow]:
+        """Execute a statement that may be repeated, through any number of lost connections.
+
+        Only for statements whose second execution changes nothing more. Ends with the caller's cancellation.
+        """
+        while True:
+            try:
+                return await self.run(statement, params)
+            except (*LOST, DatabaseUnavailable) as error:
+                await self.pause(error)
+
+    async def pause(self, error: BaseException) -> None:
+        """Wait before the next try to reach the database: jittered, growing, at most 5 s."""
+        self._failures += 1
+        delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0)
+        log.warning("database lost", link=self._name, error=redact(str(error)), retry_in_s=round(delay_s, 2))
+        await asyncio.sleep(delay_s)
+
+    async def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            started = time.monotonic()
+            self._connection = await connect(self._url, name=self._name, session=self._session)
+            if self._failures:
+                log.info("database back", link=self._name, connect_s=round(time.monotonic() - started, 2))
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close the connection; a later ``run`` would open it again."""
+        await self._drop()

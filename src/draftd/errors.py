@@ -1,0 +1,250 @@
+"""Every way for a request or a command to fail, as one tree.
+
+    DraftdError
+    ├── CommandError                 ends a command: one line and an exit code
+    │   ├── UsageError               2
+    │   ├── DatabaseUnavailable      69
+    │   └── ConfigurationError       78
+    ├── LeaseLost                    the row is no longer ours: the attempt is thrown away
+    └── RequestError                 ends an attempt, with a code of the contract
+        ├── InvalidRequest           final
+        ├── Expired                  final
+        ├── ImageBlocked             final
+        ├── ImageFetchFailed         retry (final for a 4xx that will not change)
+        ├── ImageTooLarge            final
+        ├── ImageInvalid             final
+        ├── ImageUnsupported         final
+        ├── ImageGone                final
+        ├── ModelError               knows which model failed
+        │   ├── ModelRateLimited     hold
+        │   ├── ModelUnavailable     hold
+        │   ├── ModelMisconfigured   hold
+        │   ├── ModelTimeout         retry
+        │   ├── ModelRefused         final
+        │   ├── OutputInvalid        retry
+        │   └── ContextTooLong       final
+        ├── NothingToReplyTo         final
+        ├── WorkerLost               retry, the first time without delay (written by the reaper)
+        └── InternalError            retry
+
+The docstring of a class is the message that its reader sees when nothing more precise is known. Errors of libraries are
+translated where the library is called, with ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """What an error does to its row (section 3 of the contract)."""
+
+    RETRY = "retry"
+    """Back to ``pending`` with a delay, until ``max_attempts``."""
+    FINAL = "final"
+    """``failed`` at once."""
+    HOLD = "hold"
+    """Back to ``pending`` with the attempt given back; nobody claims for that model until a probe succeeds."""
+
+
+class DraftdError(Exception):
+    """Something went wrong in draftd."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or first_line(type(self)))
+
+    @property
+    def message(self) -> str:
+        """The text for a person; one line."""
+        return str(self.args[0])
+
+
+def first_line(cls: type) -> str:
+    """Return the first line of a class's docstring: its message."""
+    return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+
+class CommandError(DraftdError):
+    """The command cannot go on."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(CommandError):
+    """The command was called with something it cannot use."""
+
+    exit_code = 2
+
+
+class DatabaseUnavailable(CommandError):
+    """The database cannot be reached."""
+
+    exit_code = 69
+
+
+class ConfigurationError(CommandError):
+    """A setting is missing or wrong."""
+
+    exit_code = 78
+
+
+class LeaseLost(DraftdError):
+    """The row is no longer held by this claim."""
+
+
+class RequestError(DraftdError):
+    """An attempt ended without a draft."""
+
+    code: ClassVar[str] = ""
+    default_kind: ClassVar[Kind] = Kind.FINAL
+
+    def __init__(self, message: str = "", *, kind: Kind | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind or self.default_kind
+        self.retry_after_s: float | None = None
+        self.model: str | None = None
+
+
+class InvalidRequest(RequestError):
+    """The options or the agent of the request are not understood."""
+
+    code = "invalid_request"
+
+
+class Expired(RequestError):
+    """The request was not drafted before its expires_at."""
+
+    code = "expired"
+
+
+class ImageBlocked(RequestError):
+    """The address of an image is not one that draftd may connect to."""
+
+    code = "image_blocked"
+
+
+class ImageFetchFailed(RequestError):
+    """An image could not be fetched."""
+
+    code = "image_fetch_failed"
+    default_kind = Kind.RETRY
+
+
+class ImageTooLarge(RequestError):
+    """An image is over the limit of bytes, pixels or memory."""
+
+    code = "image_too_large"
+
+
+class ImageInvalid(RequestError):
+    """The bytes are not an image, or a broken one."""
+
+    code = "image_invalid"
+
+
+class ImageUnsupported(RequestError):
+    """The image is of a kind that is not accepted (PNG, JPEG, WebP and GIF are)."""
+
+    code = "image_unsupported"
+
+
+class ImageGone(RequestError):
+    """The images of this request were dropped when it became final; insert it again with its images."""
+
+    code = "image_gone"
+
+
+class ModelError(RequestError):
+    """The model call failed."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        model: str | None = None,
+        kind: Kind | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind)
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+
+class ModelRateLimited(ModelError):
+    """The provider's rate limit or quota is used up."""
+
+    code = "model_rate_limited"
+    default_kind = Kind.HOLD
+
+
+class ModelUnavailable(ModelError):
+    """The provider is down, overloaded or cannot be reached."""
+
+    code = "model_unavailable"
+    default_kind = Kind.HOLD
+
+
+class ModelMisconfigured(ModelError):
+    """The key is wrong, the model is unknown, or it cannot see images."""
+
+    code = "model_misconfigured"
+    default_kind = Kind.HOLD
+
+
+class ModelTimeout(ModelError):
+    """The model did not answer in the time allowed."""
+
+    code = "model_timeout"
+    default_kind = Kind.RETRY
+
+
+class ModelRefused(ModelError):
+    """The model or the provider's content filter refused to answer."""
+
+    code = "model_refused"
+
+
+class OutputInvalid(ModelError):
+    """The model's answer is still not acceptable after one repair."""
+
+    code = "output_invalid"
+    default_kind = Kind.RETRY
+
+
+class ContextTooLong(ModelError):
+    """The request does not fit into the model's context window."""
+
+    code = "context_too_long"
+
+
+class NothingToReplyTo(RequestError):
+    """The screenshot shows no message that could be replied to."""
+
+    code = "nothing_to_reply_to"
+
+
+class WorkerLost(RequestError):
+    """The worker died or lost its lease."""
+
+    code = "worker_lost"
+    default_kind = Kind.RETRY
+
+
+class InternalError(RequestError):
+    """A defect of draftd."""
+
+    code = "internal_error"
+    default_kind = Kind.RETRY
+
+
+def request_errors() -> list[type[RequestError]]:
+    """Return every class that carries a code, in the order of the tree."""
+    found: list[type[RequestError]] = []
+
+    def walk(cls: type[RequestError]) -> None:
+        if cls.code:
+            found.append(cls)
+        for child in cls.__subclasses__():
+            walk(child)
+
+    walk(RequestError)
+    return found

@@ -1,0 +1,104 @@
+"""How many image bytes this process may hold at a time.
+
+Owns one counter and its queue. First come, first served: a large reservation at the head is not overtaken by small
+ones behind it, or it would wait for ever. A holder asks for everything in one reservation, so holders never wait for
+each other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+class Reservation:
+    """Bytes that are held until the ``async with`` ends."""
+
+    def __init__(self, *, budget: "ByteBudget", held_bytes: int) -> None:
+        self._budget = budget
+        self.held_bytes = held_bytes
+
+    def shrink(self, to: int) -> None:
+        """Give back what turned out not to be needed; growing is not possible and does nothing.
+
+        Args:
+            to: bytes still needed, 0 or more.
+        """
+        spare = self.held_bytes - max(to, 0)
+        if spare > 0:
+            self.held_bytes -= spare
+            self._budget._give_back(spare)  # noqa: SLF001 - two halves of one thing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waiter:
+    wanted_bytes: int
+    granted: asyncio.Future[None]
+
+
+class ByteBudget:
+    """A bounded number of bytes, shared by everything in the process.
+
+    Args:
+        limit_bytes: what may be held at a time, 1 or more.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        if limit_bytes < 1:
+            raise ValueError("a budget needs at least one byte")
+        self.limit_bytes = limit_bytes
+        self._free_bytes = limit_bytes
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def free_bytes(self) -> int:
+        """What nobody holds."""
+        return self._free_bytes
+
+    @asynccontextmanager
+    async def reserve(self, n: int) -> AsyncIterator[Reservation]:
+        """Wait for room and hold it until the block ends.
+
+        Args:
+            n: bytes wanted, 0 or more; more than the limit is taken as the limit, so that it can be had at all.
+        """
+        wanted_bytes = min(max(n, 0), self.limit_bytes)
+        await self._take(wanted_bytes)
+        reservation = Reservation(budget=self, held_bytes=wanted_bytes)
+        try:
+            yield reservation
+        finally:
+            reservation.shrink(0)
+
+    async def _take(self, wanted_bytes: int) -> None:
+        if not self._waiters and wanted_bytes <= self._free_bytes:
+            self._free_bytes -= wanted_bytes
+            return
+        waiter = _Waiter(wanted_bytes=wanted_bytes, granted=asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            await waiter.granted
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        # The grant and the cancellation can fall into the same turn of the loop: then the bytes are ours to return.
+        if waiter.granted.done() and not waiter.granted.cancelled():
+            self._give_back(waiter.wanted_bytes)
+        else:
+            self._waiters.remove(waiter)
+            self._grant()
+
+    def _give_back(self, spare_bytes: int) -> None:
+        self._free_bytes += spare_bytes
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiters and self._waiters[0].wanted_bytes <= self._free_bytes:
+            if self._waiters[0].granted.cancelled():
+                return  # its task withdraws it in a moment, and grants again
+            waiter = self._waiters.popleft()
+            self._free_bytes -= waiter.wanted_bytes
+            waiter.granted.set_result(None)

@@ -1,0 +1,310 @@
+"""The program of the helper process: one picture in, its JPEG parts out, until stdin ends.
+
+Owns everything that touches Pillow. The parent never imports this module; it starts the file with ``python -I``, and
+only the standard library and Pillow are used. Hostile bytes are expected to crash it.
+
+A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
+its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
+``{size, format, max_pixels, long_edge_px}`` is answered by one frame: ``{size, outcome: "ok", width_px, height_px,
+truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0, outcome}`` with
+``invalid``, ``pixels`` or ``memory``.
+
+Invariants: the limits stand before the first byte of a picture is read; what leaves is always newly encoded, without
+metadata of the original.
+"""
+
+import io
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from PIL import (
+    GifImagePlugin,  # noqa: F401 - importing a plugin registers it, and these four are all that is needed
+    Image,
+    JpegImagePlugin,  # noqa: F401 - likewise
+    PngImagePlugin,  # noqa: F401 - likewise
+    WebPImagePlugin,  # noqa: F401 - likewise
+)
+
+ADDRESS_SPACE_BYTES = 1 << 30
+CPU_S = 20
+"""Processor time for one picture, in seconds; the clock is the parent's."""
+
+MAX_ASPECT = 2.5
+SLICE_WIDTH_PX = 768
+SLICE_HEIGHT_PX = 1536
+OVERLAP_PX = 128
+MAX_SLICES = 6
+
+_LENGTH = struct.Struct(">I")
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class TooManyPixels(Exception):
+    """The picture is over the limit of pixels."""
+
+
+class OutOfMemory(Exception):
+    """The picture does not fit into the address space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a picture is shown to the model."""
+
+    width_px: int
+    height_px: int
+    """Of the whole picture after scaling."""
+    slices: tuple[tuple[int, int], ...]
+    """Top and bottom of each part, in scaled pixels, from top to bottom."""
+    truncated: bool
+
+
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568) -> Plan:
+    """Decide the scale and the parts of a picture.
+
+    Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
+    8.6 px, sliced it keeps 29 px.
+
+    Args:
+        width_px: 1 or more, after orientation.
+        height_px: likewise.
+        long_edge_px: for a picture that is sent whole.
+
+    Returns:
+        One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, and of a longer picture
+        the first slice and the last five.
+    """
+    if height_px <= MAX_ASPECT * width_px:
+        scale = min(1.0, long_edge_px / max(width_px, height_px))
+        width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+        return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
+    scale = min(1.0, SLICE_WIDTH_PX / width_px)
+    width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+    slices, truncated = _slices(height_px)
+    return Plan(width_px=width_px, height_px=height_px, slices=slices, truncated=truncated)
+
+
+def _scaled(edge_px: int, scale: float) -> int:
+    return max(1, round(edge_px * scale))
+
+
+def _slices(height_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+    step_px = SLICE_HEIGHT_PX - OVERLAP_PX
+    count = max(1, -(-(height_px - OVERLAP_PX) // step_px))
+    if count > MAX_SLICES:
+        first_top_px = height_px - SLICE_HEIGHT_PX - (MAX_SLICES - 2) * step_px
+        tops = [0, *range(first_top_px, height_px - OVERLAP_PX, step_px)]
+        return tuple((top, top + SLICE_HEIGHT_PX) for top in tops), True
+    # Evenly cut: a last slice of a few lines would be scaled and billed like a full one and show no context.
+    tall_px = -(-(height_px + (count - 1) * OVERLAP_PX) // count)
+    tops = [number * (tall_px - OVERLAP_PX) for number in range(count)]
+    return tuple((top, min(top + tall_px, height_px)) for top in tops), False
+
+
+def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int) -> tuple[dict[str, Any], list[bytes]]:
+    """Decode a picture and encode its parts.
+
+    Returns:
+        The answer's header without ``size``, and the parts as JPEG.
+
+    Raises:
+        TooManyPixels: decided from the header.
+        OutOfMemory: it did not fit.
+        OSError, SyntaxError, ValueError, EOFError: the picture is broken; anything else ends the program.
+    """
+    pixels = webp_pixels(data) if image_format == "WEBP" else 0
+    try:
+        # Pillow allocates the canvas of a WebP when it opens it, so its header is read before that.
+        if pixels > max_pixels:
+            raise TooManyPixels
+        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+            pixels = image.width * image.height
+            if pixels > max_pixels:
+                raise TooManyPixels
+            return _encode(image, long_edge_px=long_edge_px)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise TooManyPixels from error
+    except MemoryError as error:
+        raise OutOfMemory from error
+    except OSError as error:
+        if "memory" in str(error) or not _fits(pixels):
+            raise OutOfMemory from error
+        raise
+
+
+def webp_pixels(data: bytes) -> int:
+    """Return the size of a WebP canvas in pixels, 0 if its first chunk is unknown (RFC 9649, section 2)."""
+    kind, head = data[12:16], data[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        return (1 + int.from_bytes(head[4:7], "little")) * (1 + int.from_bytes(head[7:10], "little"))
+    if kind == b"VP8 ":
+        return (int.from_bytes(head[6:8], "little") & 0x3FFF) * (int.from_bytes(head[8:10], "little") & 0x3FFF)
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))
+    return 0
+
+
+def _fits(pixels: int) -> bool:
+    # libwebp reports a failed allocation like a broken file. Its first wish is two canvases of 4 bytes a pixel.
+    try:
+        bytearray(pixels * 8)
+    except MemoryError:
+        return False
+    return True
+
+
+def _encode(image: Image.Image, *, long_edge_px: int) -> tuple[dict[str, Any], list[bytes]]:
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    flat = flatten(image)
+    sideways = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
+    width_px, height_px = flat.size[::-1] if sideways else flat.size
+    layout = plan(width_px, height_px, long_edge_px=long_edge_px)
+    size = (layout.width_px, layout.height_px)
+    # Scaled first and turned then: turning the original would hold two of it.
+    flat = flat.resize(size[::-1] if sideways else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if turn is not None:
+        flat = flat.transpose(turn)
+    parts = [_jpeg(flat.crop((0, top, layout.width_px, bottom))) for top, bottom in layout.slices]
+    heights = [bottom - top for top, bottom in layout.slices]
+    header = {
+        "outcome": "ok",
+        "width_px": width_px,
+        "height_px": height_px,
+        "truncated": layout.truncated,
+        "parts": [
+            {"size": len(part), "width_px": layout.width_px, "height_px": height}
+            for part, height in zip(parts, heights, strict=True)
+        ],
+    }
+    return header, parts
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Return the picture as 8-bit RGB: transparency on white, 16 bits scaled, CMYK and palettes converted.
+
+    Colour profiles are ignored: text stays as legible, and one parser less sees hostile bytes.
+    """
+    if image.mode.startswith("I"):
+        # Pillow clips 16-bit grey at 255 when it converts, which turns nearly everything white.
+        return image.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(layer, mask=layer)
+        return canvas
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error):
+        return 1  # a broken note about a picture does not make the picture broken
+
+
+def _jpeg(part: Image.Image) -> bytes:
+    part.info.clear()  # Pillow would carry a JPEG comment over
+    sink = io.BytesIO()
+    part.save(sink, format="JPEG", quality=85, subsampling="4:4:4")
+    return sink.getvalue()
+
+
+def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return what is said about one request: the header without ``size``, and the parts."""
+    try:
+        return render(
+            data,
+            image_format=header["format"],
+            max_pixels=header["max_pixels"],
+            long_edge_px=header["long_edge_px"],
+        )
+    except TooManyPixels:
+        return {"outcome": "pixels"}, []
+    except (OutOfMemory, MemoryError):
+        return {"outcome": "memory"}, []
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return {"outcome": "invalid"}, []
+
+
+def read_frame(source: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Return the next request, or None when the parent has gone."""
+    length = source.read(_LENGTH.size)
+    if len(length) < _LENGTH.size:
+        return None
+    header: dict[str, Any] = json.loads(source.read(_LENGTH.unpack(length)[0]))
+    data = source.read(header["size"])
+    return (header, data) if len(data) == header["size"] else None
+
+
+def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> None:
+    """Send one frame."""
+    head = json.dumps({**header, "size": sum(map(len, parts))}).encode()
+    sink.write(b"".join([_LENGTH.pack(len(head)), head, *parts]))
+    sink.flush()
+
+
+def confine() -> None:
+    """Give up what a decoder does not need: memory, files, core dumps, and the signals that stop a service."""
+    _lower(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, 0)
+    # A stop is the parent's decision: it finishes its pictures first, and the end of stdin ends this program.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def allow_cpu() -> None:
+    """Let the next picture use its share of processor time; beyond it SIGXCPU ends the program."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft_s = int(used.ru_utime + used.ru_stime) + CPU_S
+    _, hard_s = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard_s != resource.RLIM_INFINITY:
+        soft_s = min(soft_s, hard_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft_s, hard_s))
+
+
+def _lower(limit: int, value: int) -> None:
+    # The service itself may run under a tighter limit, and raising one is not allowed.
+    _, hard = resource.getrlimit(limit)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(limit, (value, value))
+
+
+def main() -> None:
+    """Serve until the parent closes stdin."""
+    confine()
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    write_frame(sink, {}, [])
+    while (request := read_frame(source)) is not None:
+        header, data = request
+        Image.MAX_IMAGE_PIXELS = header["max_pixels"]
+        allow_cpu()
+        write_frame(sink, *answer(header, data))
+        del request, data  # the next picture needs the room
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(0)

@@ -1,0 +1,81 @@
+"""Links in a draft: find them, and take out those that nobody showed.
+
+A link that a model made up is worse than none: it leads nowhere, or where somebody else wants the reader to go. Owns
+the finding and the removal; which texts count as shown is the caller's matter. A bare name such as ``booking.com`` is
+not taken for a link, because people write it as a word; with a path behind it, it is.
+"""
+
+import re
+from collections.abc import Iterable
+
+_LETTER = "A-Za-z0-9À-ɏ"
+_HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+[A-Za-z]{{2,24}}"
+# Endings that are common in links and not as a file's: ``main.py/run`` and ``notes.md/1`` are paths.
+_ENDINGS = "com|org|net|io|dev|app|ai|co|me|ly|gl|gd|be|tv|info|biz|eu|uk|us|de|fr|es|it|nl|ch|at|jp|cn|br|ca|au"
+_BARE_HOST = rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?:{_ENDINGS})"
+# The last character is none that ends a sentence or closes a bracket: those belong to the text around the link.
+_GROUP = rf"\([{_LETTER}_,-]*\)"
+_PATH = rf"[/?#](?:(?:[{_LETTER}\-._~:/?#@!$&'*+,;=%\[\]]|{_GROUP})*(?:[{_LETTER}\-_~/#@$&+=%]|{_GROUP}))?"
+_START = r"(?<![A-Za-z0-9@./_-])"
+
+_WITH_SCHEME = rf"(?:https?://(?:{_HOST}|localhost|\d+(?:\.\d+){{3}})|www\.{_HOST})(?::\d+)?(?:{_PATH})?"
+_LINK = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}{_PATH})", re.IGNORECASE)
+_LINK_OR_HOST = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?)", re.IGNORECASE)
+
+_SCHEME = re.compile(r"https?://(?:www\.)?|(?<![\w.])www\.", re.IGNORECASE)
+# Words that point at a link and make no sense without it.
+_POINTERS = "at|via|on|under|unter|auf|über|sur|en|su"
+_IMPERATIVES = "see|visit|check|siehe|voir|consultez|ver|vedi"
+
+
+def find(text: str) -> list[str]:
+    """Return the links of a text as written, in order."""
+    return _LINK.findall(text)
+
+
+def shortened(text: str, placeholder: str) -> str:
+    """Return the text with every link, bare hosts included, replaced by one placeholder."""
+    return _LINK_OR_HOST.sub(lambda _: placeholder, text)
+
+
+def unseen(text: str, sources: Iterable[str]) -> list[str]:
+    """Return the links of a text that stand in none of the sources.
+
+    ``https://example.com`` counts as shown where ``www.example.com/prices`` was: a shorter form of a shown link. The
+    reverse does not: a path that nobody showed was made up.
+    """
+    found = find(text)
+    if not found:
+        return []
+    shown = "\n".join(_plain(source) for source in sources)
+    return [link for link in found if not _stands_in(_plain(link).rstrip("/"), shown)]
+
+
+def without(text: str, links: Iterable[str]) -> str:
+    """Take links out of a text and mend the sentence as far as that is simple."""
+    for link in sorted(links, key=len, reverse=True):
+        text = _without_one(text, re.escape(link))
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _plain(text: str) -> str:
+    return _SCHEME.sub("", text).casefold()
+
+
+def _stands_in(link: str, shown: str) -> bool:
+    return re.search(rf"(?<![\w@.-]){re.escape(link)}(?![\w-]|\.\w)", shown) is not None
+
+
+def _without_one(text: str, link: str) -> str:
+    text = re.sub(rf"\[([^\]\n]*)\]\(\s*{link}[^)\n]*\)", r"\1", text)
+    text = re.sub(rf"[ \t]*\((?:[^()\n]{{0,20}}[ \t])?{link}\)", "", text)
+    text = re.sub(rf"^[ \t]*(?:[-*•][ \t]+)?<?{link}>?[.,;!]?[ \t]*(?:\n|$)", "", text, flags=re.MULTILINE)
+    text = re.sub(
+        rf"(?:(?<=[.!?])[ \t]+|^)(?:{_IMPERATIVES}):?[ \t]+<?{link}>?(?:[ \t][^.!?\n]*)?[.!?]?",
+        "",
+        text,
+        flags=re.IGNORECASE | re.MULTILINE,
+    )
+    pattern = rf"(?:(?:(?<=\s)|^)(?:{_POINTERS}))?[ \t]*[:\u2013\u2014-]?[ \t]*<?{link}>?"
+    text = re.sub(pattern, "", text, flags=re.IGNORECASE | re.MULTILINE)
+    return re.sub(r"[ \t]+(?=$|[.,;])", "", text, flags=re.MULTILINE)

@@ -1,0 +1,264 @@
+"""What an error of a model call means: every exception that litellm lets out, as one of draftd's.
+
+Owns the one table from litellm's classes, HTTP statuses and messages to ``errors.ModelError``. It imports nothing of
+litellm: classes are recognised by their names, which litellm shares with the OpenAI SDK it derives from, so that only
+``llm`` pays for that import.
+
+Invariants: a message is one line, holds the provider's status and at most ``EXCERPT_CHARS`` of what it said, redacted.
+An operator's mistake or an outage becomes a ``hold``; what only concerns this one request never does.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from draftd.errors import (
+    ContextTooLong,
+    ModelError,
+    ModelMisconfigured,
+    ModelRateLimited,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputInvalid,
+)
+from draftd.sanitize import redact
+
+EXCERPT_CHARS = 300
+QUOTA_EXHAUSTED = "the quota is exhausted"
+"""How the message of a ``ModelRateLimited`` begins when waiting does not help, but paying does."""
+MAX_RETRY_AFTER_S = 86_400.0
+
+_BY_CLASS: Mapping[str, type[ModelError]] = {
+    "ContextWindowExceededError": ContextTooLong,
+    "ContentPolicyViolationError": ModelRefused,
+    "RejectedRequestError": ModelRefused,
+    "AuthenticationError": ModelMisconfigured,
+    "PermissionDeniedError": ModelMisconfigured,
+    "NotFoundError": ModelMisconfigured,
+    "LiteLLMUnknownProvider": ModelMisconfigured,
+    "UnsupportedParamsError": ModelMisconfigured,
+    "PaymentRequiredError": ModelRateLimited,
+    "RateLimitError": ModelRateLimited,
+    "Timeout": ModelTimeout,
+    "APITimeoutError": ModelTimeout,
+    "BadRequestError": OutputInvalid,
+    "UnprocessableEntityError": OutputInvalid,
+    "APIResponseValidationError": OutputInvalid,
+    "ServiceUnavailableError": ModelUnavailable,
+    "BadGatewayError": ModelUnavailable,
+    "InternalServerError": ModelUnavailable,
+    "APIConnectionError": ModelUnavailable,
+}
+"""Looked up along the exception's ancestry, so that a subclass with a meaning of its own goes before its base."""
+
+_BY_STATUS: Mapping[int, type[ModelError]] = {
+    401: ModelMisconfigured,
+    402: ModelRateLimited,
+    403: ModelMisconfigured,
+    404: ModelMisconfigured,
+    405: ModelMisconfigured,
+    408: ModelTimeout,
+    413: ContextTooLong,
+    429: ModelRateLimited,
+}
+
+# Providers disagree about the status of these, so their words go before class and status.
+_MISSING_KEY = re.compile(
+    r"""
+      api_key\ client\ option\ must\ be\ set | missing\ credentials | api_key_invalid
+    | (?:missing|no|invalid|incorrect)\ (?:[\w-]+\ )?(?:x-)?api[ _-]?key
+    | api[ _-]?key\ (?:is\ )?(?:not\ valid|required|missing|not\ found)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_UNKNOWN_MODEL = re.compile(
+    r"""
+      llm\ provider\ not\ provided | model_not_found | not\ a\ valid\ model
+    | model\ [^.]{0,120}?(?:does\ not\ exist|not\ found)
+    | (?:unknown|no\ such|invalid)\ model
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_BLIND = re.compile(
+    r"""
+      (?:not|n't|cannot)\ (?:support|accept|take|process|allow)\w*\ (?:\w+\ ){0,4}(?:image|vision|multi-?modal)
+    | (?:image|vision)[\w ]{0,40}\ (?:not|un)[ -]?(?:supported|available|allowed|enabled)
+    | endpoints\ found\ that\ support\ image | not\ a\ multimodal\ model | at\ most\ 0\ image
+    | image_url[^.]{0,60}only\ supported\ by\ certain\ models
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_TOO_LONG = re.compile(
+    r"""
+      context[ _-]?(?:length|window|size) | maximum\ number\ of\ tokens
+    | too\ many\ (?:input\ )?tokens | (?:prompt|input)\ is\ too\ long
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_REFUSED = re.compile(
+    r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)", re.IGNORECASE
+)
+_QUOTA = re.compile(
+    r"""
+      insufficient[ _](?:quota|credit|balance|funds) | credit\ balance\ is\ too\ low | billing_hard_limit
+    | out\ of\ credits | exceeded\ your\ current\ quota
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_RETRY_HINT = re.compile(r"(?:retry|try again) (?:in|after) ", re.IGNORECASE)
+_RESPONSE_FORMAT = re.compile(
+    r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ ]outputs?", re.IGNORECASE
+)
+
+# litellm prefixes what the provider said with up to three names of its own.
+_PREFIXES = re.compile(
+    r"^(?:litellm\.\w+: )*(?:\w+(?:Error|Exception)(?: Error)?(?:: | - |:(?=\w)))*(?:Error code: \d{3} - )?"
+)
+
+
+def translate(error: Exception, *, model: str) -> ModelError:
+    """Return what an exception of litellm means to a request.
+
+    A 4xx without an explanation becomes ``OutputInvalid``, a retry, although no output was seen: it says that the
+    provider does not take this one request. As a hold it would let one odd picture stop the model for everybody; as
+    final it would lose a request to a provider's hiccup. A retry costs little (a refused request is not billed) and
+    ends at ``max_attempts``.
+
+    Args:
+        error: as raised by litellm or the OpenAI SDK beneath it.
+        model: the name that the operator configured.
+    """
+    error = _cause(error)
+    said, status = _said(error), _status(error)
+    kind = _class_of(error, said, status)
+    excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
+    where = f"{model}: {status or type(error).__name__}"
+    if kind is ModelRateLimited and is_quota(error):
+        found: ModelError = ModelRateLimited(f"{QUOTA_EXHAUSTED}: {where}: {excerpt}", model=model)
+    else:
+        found = kind(f"{where}: {excerpt}", model=model)
+    found.retry_after_s = retry_after_s(error)
+    return found
+
+
+def is_quota(error: Exception) -> bool:
+    """Return whether a rate limit is an exhausted quota: money is missing, not patience."""
+    error = _cause(error)
+    text = _said(error)
+    if _status(error) == 402:  # noqa: PLR2004 - Payment Required
+        return True
+    # Gemini says "exceeded your current quota" of a limit per minute too, but then names the wait.
+    return bool(_QUOTA.search(text)) and not _RETRY_HINT.search(text)
+
+
+def is_format_refused(error: Exception) -> bool:
+    """Return whether the provider refused the way the answer's format was asked for, and nothing else."""
+    rejected = _class_of_name(_cause(error)) in {OutputInvalid, ModelMisconfigured} and (_status(error) or 400) in {
+        400,
+        404,
+        415,
+        422,
+    }
+    return rejected and bool(_RESPONSE_FORMAT.search(_said(error)))
+
+
+def retry_after_s(error: Exception) -> float | None:
+    """Return how long the provider asks to wait, in seconds from now (0 to one day); None when it does not say."""
+    headers = _headers(error)
+    seconds = _number(headers.get("retry-after-ms"))
+    if seconds is not None:
+        seconds /= 1000
+    else:
+        seconds = _number(headers.get("retry-after"))
+    if seconds is None:
+        seconds = _until(headers.get("retry-after"), since=headers.get("date"))
+    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def _cause(error: Exception) -> Exception:
+    # A stream that breaks is wrapped (MidStreamFallbackError) for litellm's router, as a 503 whatever it was.
+    original = getattr(error, "original_exception", None)
+    return original if isinstance(original, Exception) else error
+
+
+def _said(error: Exception) -> str:
+    body = getattr(error, "body", None)
+    marks = [str(body[key]) for key in ("code", "type", "param") if body.get(key)] if isinstance(body, Mapping) else []
+    text = str(getattr(error, "message", "") or error)
+    return text if not marks else f"{text} [{' '.join(dict.fromkeys(marks))}]"
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _class_of(error: Exception, said: str, status: int | None) -> type[ModelError]:
+    if _MISSING_KEY.search(said):
+        return ModelMisconfigured
+    found = _class_of_name(error)
+    if found in {None, OutputInvalid}:
+        # litellm makes a BadRequestError of many a status; the status itself is kept.
+        found = _class_of_status(status)
+    if found is OutputInvalid or status == 403:  # noqa: PLR2004 - Forbidden is a key without rights or a moderated request
+        return _class_of_refusal(said) or found or OutputInvalid
+    return found or OutputInvalid
+
+
+def _class_of_refusal(said: str) -> type[ModelError] | None:
+    """Return what the words of a refused request mean; the order is from the most to the least telling."""
+    meanings: tuple[tuple[re.Pattern[str], type[ModelError]], ...] = (
+        (_QUOTA, ModelRateLimited),
+        (_UNKNOWN_MODEL, ModelMisconfigured),
+        (_BLIND, ModelMisconfigured),
+        (_TOO_LONG, ContextTooLong),
+        (_REFUSED, ModelRefused),
+    )
+    return next((meaning for words, meaning in meanings if words.search(said)), None)
+
+
+def _class_of_name(error: Exception) -> type[ModelError] | None:
+    return next((_BY_CLASS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS), None)
+
+
+def _class_of_status(status: int | None) -> type[ModelError]:
+    if status is None or status >= 500:  # noqa: PLR2004 - the server's errors; 529 is Anthropic's "overloaded"
+        return ModelUnavailable
+    return _BY_STATUS.get(status, OutputInvalid)
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    inner = _cause(error)
+    for found in (
+        getattr(error, "litellm_response_headers", None),
+        getattr(inner, "litellm_response_headers", None),
+        getattr(getattr(inner, "response", None), "headers", None),
+    ):
+        if isinstance(found, Mapping) and found:
+            return {str(name).lower(): str(value) for name, value in found.items()}
+    return {}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _until(text: str | None, *, since: str | None) -> float | None:
+    """Return the seconds from one HTTP date to another; the server's own ``Date`` spares us the clocks' difference."""
+    end = _date(text)
+    return None if end is None else (end - (_date(since) or datetime.now(UTC))).total_seconds()
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,67 @@
+"""Structured logs on stderr: JSON for machines, one readable line for a terminal.
+
+Invariants: every text in a line passed ``redact``; a traceback never shows locals (they hold keys and screenshots); what
+libraries say through ``logging`` takes the same way.
+"""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from draftd.sanitize import redact
+
+MAX_VALUE_CHARS = 2_000
+LIBRARY_LEVEL = logging.WARNING
+
+
+def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) -> None:
+    """Send structlog's and the standard library's records to stderr, in one form."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.format_exc_info,
+        _redact_values,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            timestamp_key="at",
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LIBRARY_LEVEL)
+    logging.getLogger("draftd").setLevel(getattr(logging, level.upper()))
+
+
+def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str) and key not in {"at", "level"}:
+            event[key] = "\n".join(redact(line, MAX_VALUE_CHARS) if line.strip() else line for line in _lines(value))
+    return event
+
+
+def _lines(text: str) -> list[str]:
+    # A traceback keeps its lines, and their indentation is not worth keeping.
+    return text.splitlines()[:200] or [""]

@@ -1,0 +1,120 @@
+"""What Prometheus may know of this process: counts, durations and states, under the names of the contract (section 5).
+
+Owns the names and the endpoint. It always counts, which costs microseconds, and serves only if there is a port.
+Invariant: no label carries what a client or requester wrote; models and codes are the operator's and the contract's
+own words, so that the number of series stays small.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+
+from draftd.errors import ConfigurationError
+
+BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+"""Finest where a person waits for the first draft; the end is the standard time of an attempt."""
+
+
+class Metrics:
+    """The figures of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        # A time of creation for each series doubles their number and is read by nobody here.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus-client does not annotate it
+        self.registry = CollectorRegistry()
+        self._server: WSGIServer | None = None
+        self._requests = Counter(
+            "draftd_requests_total", "Requests that became final.", ["status", "code"], registry=self.registry
+        )
+        self._oldest_pending = Gauge(
+            "draftd_oldest_pending_seconds", "Age of the oldest request that is due.", registry=self.registry
+        )
+        self._holds = Gauge(
+            "draftd_model_hold", "1 while nothing is claimed for a model.", ["model", "code"], registry=self.registry
+        )
+        self._first_option = Histogram(
+            "draftd_first_option_seconds",
+            "From the claim to the first draft that can be read.",
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self._request = Histogram(
+            "draftd_request_seconds", "From the claim to the end.", buckets=BUCKETS_S, registry=self.registry
+        )
+        self._lease_lost = Counter(
+            "draftd_lease_lost_total", "Attempts thrown away for a lost lease.", registry=self.registry
+        )
+        self._in_flight = Gauge("draftd_in_flight", "Requests this process works on.", registry=self.registry)
+        self._tokens = Counter(
+            "draftd_tokens_total", "Tokens of model calls.", ["model", "kind"], registry=self.registry
+        )
+        self._cost_usd = Counter("draftd_cost_usd_total", "Cost of model calls.", ["model"], registry=self.registry)
+
+    def request_finished(self, *, status: str, code: str | None, elapsed_s: float) -> None:
+        """Count a request that became final, ``elapsed_s`` seconds after its claim; ``code`` is None when completed."""
+        self._requests.labels(status=status, code=code or "").inc()
+        self._request.observe(elapsed_s)
+
+    def first_option(self, elapsed_s: float) -> None:
+        """Record how long after the claim the first draft could be read, in seconds."""
+        self._first_option.observe(elapsed_s)
+
+    def lease_lost(self) -> None:
+        """Count an attempt whose row was no longer held."""
+        self._lease_lost.inc()
+
+    def model_called(
+        self, *, model: str, input_tokens: int | None, output_tokens: int | None, cost_usd: Decimal | None
+    ) -> None:
+        """Count what a call took; what is not known is not counted."""
+        for kind, count in (("input", input_tokens), ("output", output_tokens)):
+            if count is not None:
+                self._tokens.labels(model=model, kind=kind).inc(count)
+        if cost_usd is not None:
+            self._cost_usd.labels(model=model).inc(float(cost_usd))
+
+    def in_flight(self, count: int) -> None:
+        """Say how many requests this process works on."""
+        self._in_flight.set(count)
+
+    def oldest_pending(self, age_s: float | None) -> None:
+        """Say how long the oldest due request has waited, in seconds; None when none waits."""
+        self._oldest_pending.set(age_s or 0.0)
+
+    def holds(self, holds: Iterable[tuple[str, str]]) -> None:
+        """Say which models are on hold now, as pairs of model and code; those of before are forgotten."""
+        self._holds.clear()
+        for model, code in holds:
+            self._holds.labels(model=model, code=code).set(1)
+
+    def serve(self, port: int) -> int:
+        """Serve ``/metrics`` and return the port; 0 takes a free one.
+
+        On all interfaces: a scraper is another machine or another container, there is no port unless the operator
+        names one, and what is served holds no text, no name and no address of anybody. It has no access control: a
+        firewall or the container's network decides who may ask.
+
+        Raises:
+            ConfigurationError: the port cannot be had.
+        """
+        try:
+            self._server, _ = start_http_server(port, addr="0.0.0.0", registry=self.registry)  # noqa: S104 - see above
+        except (OSError, OverflowError) as error:
+            raise ConfigurationError(f"DRAFTD_METRICS_PORT: cannot listen on port {port}") from error
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None

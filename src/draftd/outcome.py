@@ -1,0 +1,56 @@
+"""What came of an attempt, as values: the runner returns one, the settler writes it.
+
+Done      completed, with a result
+Retry     back to pending after a delay, or failed at the cap of attempts
+Fail      failed
+Release   back to pending at once, the attempt given back (shutdown)
+Hold      back to pending, the attempt given back, and the model is held
+"""
+
+from dataclasses import dataclass
+
+from draftd.request import Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The draft is finished."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Another attempt may do better, after ``delay_s`` seconds."""
+
+    code: str
+    message: str
+    delay_s: float
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """No attempt can do better."""
+
+    code: str
+    message: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The attempt was interrupted through no fault of the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The model cannot be used by anybody for now; ``retry_after_s`` is the provider's own word, if it gave one."""
+
+    code: str
+    message: str
+    model: str
+    retry_after_s: float | None = None
+
+
+Outcome = Done | Retry | Fail | Release | Hold

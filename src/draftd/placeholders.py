@@ -1,0 +1,73 @@
+"""Placeholders in a draft: gaps such as ``[Name]`` that a person would have to fill in before sending.
+
+Owns the telling apart. Square and curly brackets around words are a gap in any language, and a missed one ends up in
+somebody's inbox, so they are taken for one unless they are known for something else: links, footnotes, check boxes,
+ticket numbers, tags. Angle brackets are more often mark-up than gaps, and on a platform for code all three kinds are;
+there a gap must name what is missing. Code in backticks is never looked at.
+"""
+
+import re
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_MARKED_ELSEWHERE = r"[A-Za-z0-9_/\\#=&\])}]"
+_BRACKETED = re.compile(
+    rf"""(?<!{_MARKED_ELSEWHERE})(?:
+        \[(?P<square>[^\[\]{{}}\n]{{1,60}})\](?![A-Za-z0-9_(\[=])
+      | \{{{{?(?P<curly>[^{{}}\[\]"':;=\n]{{1,60}})\}}}}?(?![A-Za-z0-9_/])
+      | <(?P<angle>[^<>"'=/@:\n]{{1,60}})>(?![A-Za-z0-9_(])
+    )""",
+    re.VERBOSE,
+)
+# The circles are what a Japanese form letter has for a name.
+_BLANKS = re.compile(r"(?<![A-Za-z0-9])X{3,}(?![A-Za-z0-9])|[\u3007\u25cb]{2,}|(?<![_\w])_{3,}(?![_\w])")
+_RULE = re.compile(r"^[ \t]*_{3,}[ \t]*$", re.MULTILINE)
+
+_TAGS = frozenset({
+    "sic", "x", "deleted", "removed", "edit", "edited", "update", "wip", "solved", "resolved", "external", "internal",
+    "ot", "oc", "op", "nsfw", "spoiler", "spoilers", "rant", "draft", "translated", "translation", "pdf", "video",
+    "image", "photo", "gif", "audio",
+})  # fmt: skip
+_ELEMENTS = frozenset({"title", "link", "time", "address"})
+"""Elements of HTML whose names are also those of gaps."""
+_TICKET = re.compile(r"#?[A-Z][A-Z0-9]*[-#]\d+|#\d+")
+_GAPS = frozenset({
+    "name", "firstname", "lastname", "surname", "company", "employer", "recipient", "sender", "email", "mail", "phone",
+    "number", "date", "time", "day", "link", "url", "address", "title", "role", "position", "topic", "product",
+    "project", "city", "amount", "price", "reason", "signature", "firma", "firmenname", "unternehmen", "vorname",
+    "nachname", "datum", "uhrzeit", "betrag", "anrede", "betreff", "nombre", "apellido", "empresa", "fecha", "hora",
+    "enlace", "nom", "prénom", "entreprise", "société", "lien", "heure", "nome", "cognome", "azienda", "sobrenome",
+    "naam", "bedrijf", "имя", "компания", "дата", "名前", "氏名", "会社名", "日付", "姓名", "公司", "日期",
+})  # fmt: skip
+_OPENINGS = frozenset({
+    "your", "insert", "enter", "add", "fill", "put", "tbd", "todo", "ihr", "ihre", "ihren", "dein", "deine", "deinen",
+    "einfügen", "votre", "insérer", "su", "tu", "inserire", "seu", "sua", "uw",
+})  # fmt: skip
+
+
+def find(text: str, *, code: bool) -> list[str]:
+    """Return the gaps of a text as written, in order of their kinds.
+
+    Args:
+        text: the draft.
+        code: whether brackets commonly stand for code where it is sent (GitHub).
+    """
+    prose = _CODE.sub(" ", text)
+    bracketed = [match[0] for match in _BRACKETED.finditer(prose) if _is_gap(match, code=code)]
+    return bracketed + _BLANKS.findall(_RULE.sub("", prose))
+
+
+def _is_gap(match: re.Match[str], *, code: bool) -> bool:
+    inside = (match["square"] or match["curly"] or match["angle"]).strip()
+    named = _names_a_gap(inside)
+    if code and match["angle"] is not None and inside in _ELEMENTS:
+        return False
+    if code or match["angle"] is not None:
+        return named
+    if match["square"] is not None and (inside.casefold() in _TAGS or _TICKET.fullmatch(inside)):
+        return False
+    return named or any(character.isalpha() for character in inside)
+
+
+def _names_a_gap(inside: str) -> bool:
+    words = re.findall(r"\w+", inside.replace("_", " ").casefold())
+    return bool(words) and (words[0] in _OPENINGS or words[-1] in _GAPS or (len(words) > 1 and words[0] in _GAPS))

@@ -1,0 +1,12 @@
+"""The queue: every statement on ``draft_requests``, and the rules that make it one.
+
+    group_commit   many callers, one statement in flight
+    claims         pending → processing, for all claim loops of a process at once
+    settlements    processing → completed, failed or pending, fenced
+    leases         renew (heartbeat) and reap (reaper): who still holds what
+    attempts       what a running attempt reads and writes: its input, its progress, its usage
+    desk           what people do: enqueue, show, list, cancel, retry, counts
+
+Invariant: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,
+by the reaper on an expired lease or deadline, or by a client's cancel.
+"""

@@ -1,0 +1,145 @@
+"""What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
+
+Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. No
+transaction is open between these calls.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from draftd import db
+from draftd.errors import LeaseLost
+from draftd.queue.group_commit import GroupCommit
+from draftd.request import Claim, Parent, Request
+from draftd.sanitize import storable
+
+log = structlog.get_logger(__name__)
+
+READ_REQUEST = """
+SELECT r.image_urls, r.context, r.options, p.result AS parent_result, p.reading AS parent_reading
+  FROM draft_requests AS r LEFT JOIN draft_requests AS p ON p.id = r.parent_id AND p.requester_id = r.requester_id
+ WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
+"""
+
+PUBLISH = """
+WITH v AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(id uuid, lease_token bigint, partial_result jsonb)
+), locked AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r JOIN v ON v.id = r.id ORDER BY r.id FOR NO KEY UPDATE OF r
+)
+UPDATE draft_requests AS r SET partial_result = v.partial_result, updated_at = now()
+  FROM locked JOIN v ON v.id = locked.id
+ WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
+RETURNING r.id
+"""
+
+RECORD_USAGE = """
+INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
+                         input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
+SELECT request_id, requester_id, attempt, lease_token, call, model, code,
+       input_tokens, output_tokens, cost_usd, elapsed_s, trace_id
+  FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
+       request_id uuid, requester_id text, attempt smallint, lease_token bigint, call smallint, model text, code text,
+       input_tokens integer, output_tokens integer, cost_usd numeric, elapsed_s numeric, trace_id text)
+ON CONFLICT (request_id, lease_token, call) DO NOTHING
+"""
+
+
+async def read_request(link: db.Link, claim: Claim) -> Request:
+    """Read what a claimed row asks for, pictures included.
+
+    Raises:
+        LeaseLost: the row is not held by this claim any more.
+    """
+    rows = await link.run_until_done(READ_REQUEST, {"id": claim.id, "lease_token": claim.lease_token})
+    if not rows:
+        raise LeaseLost
+    row = rows[0]
+    parent = None
+    if row["parent_result"] is not None:
+        parent = Parent(result=row["parent_result"], reading=row["parent_reading"] or [])
+    return Request(image_urls=tuple(row["image_urls"]), context=row["context"], options=row["options"], parent=parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One model call, as it is charged."""
+
+    request_id: UUID
+    requester_id: str
+    attempt: int
+    lease_token: int
+    call: int
+    """Which model call of this claim, from 1."""
+    model: str
+    code: str | None
+    """None when the call was answered, else its error."""
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: Decimal | None
+    elapsed_s: float
+    trace_id: str | None
+
+
+class Scribe:
+    """Writes progress and usage, many at once.
+
+    Args:
+        link: the settlements' connection: usage must be there before the settlement that sums it up.
+    """
+
+    def __init__(self, *, link: db.Link) -> None:
+        self._link = link
+        self._progress: GroupCommit[tuple[UUID, str], bool] = GroupCommit(
+            flush=self._flush_progress, size_bytes=lambda item: len(item[1])
+        )
+        self._usage: GroupCommit[str, None] = GroupCommit(flush=self._flush_usage, size_bytes=len)
+
+    async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
+        """Show the options that are ready so far.
+
+        Raises:
+            LeaseLost: the row is not held by this claim any more.
+        """
+        row = {"id": str(claim.id), "lease_token": claim.lease_token, "partial_result": partial_result}
+        if not await self._progress.submit((claim.id, json.dumps(storable(row), ensure_ascii=False))):
+            raise LeaseLost
+
+    async def record(self, usage: Usage) -> None:
+        """Enter one model call into ``draft_usage``; a repetition changes nothing."""
+        row = asdict(usage) | {
+            "request_id": str(usage.request_id),
+            "cost_usd": None if usage.cost_usd is None else str(usage.cost_usd),
+            "elapsed_s": round(usage.elapsed_s, 3),
+        }
+        await self._usage.submit(json.dumps(storable(row), ensure_ascii=False))
+
+    async def settle_down(self) -> None:
+        """Wait until everything handed in has been written."""
+        await self._usage.settle_down()
+        await self._progress.settle_down()
+
+    async def _flush_progress(self, items: Sequence[tuple[UUID, str]]) -> list[bool]:
+        try:
+            rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in items)}]"})
+        except db.LOST:
+            # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
+            return [True] * len(items)
+        found = {row["id"] for row in rows}
+        return [request_id in found for request_id, _ in items]
+
+    async def _flush_usage(self, items: Sequence[str]) -> list[None]:
+        try:
+            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{','.join(items)}]"})
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(items) > 1:
+                return [(await self._flush_usage([item]))[0] for item in items]
+            log.warning("usage refused", sqlstate=error.sqlstate)
+        return [None] * len(items)

@@ -1,0 +1,154 @@
+"""The desk: what people do with requests. Statements for the commands; nothing here is hot.
+
+Every function takes an open connection and raises psycopg's errors as they are; the commands translate them once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from draftd import db
+from draftd.schema import FINAL_STATUSES, STATUSES
+
+# Everything but the pictures: a row of 7 MB is no reading.
+COLUMNS = """
+    id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
+    max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
+    error_code, error_message, errors, images, model, prompt_version, input_tokens, output_tokens,
+    cost_usd, trace_id, created_at, claimed_at, finished_at, updated_at"""
+
+COUNTS = """
+SELECT (SELECT coalesce(jsonb_object_agg(status, n), '{}') FROM (
+            SELECT status, count(*) AS n FROM draft_requests GROUP BY status) AS by_status) AS requests,
+       (SELECT extract(epoch FROM now() - min(available_at))::float8 FROM draft_requests
+         WHERE status = 'pending' AND available_at <= now()) AS oldest_pending_s
+"""
+
+WORKERS = """
+SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
+       extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s
+  FROM draft_workers WHERE state <> 'stopped' ORDER BY hostname, started_at
+"""
+
+RETRY = """
+WITH chosen AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r
+     WHERE r.status IN ('failed', 'cancelled')
+       AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
+       AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
+       AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
+       AND (%(since_s)s::float8 IS NULL OR r.finished_at >= now() - make_interval(secs => %(since_s)s))
+     ORDER BY r.id FOR NO KEY UPDATE
+), retried AS (
+    UPDATE draft_requests AS r SET
+        status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
+        expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END
+      FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
+    RETURNING r.id
+)
+SELECT chosen.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id
+ WHERE %(dry_run)s OR chosen.id IN (SELECT id FROM retried)
+"""
+
+CANCEL = """
+WITH chosen AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r
+     WHERE r.status IN ('pending', 'processing')
+       AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
+       AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
+       AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
+       AND (%(since_s)s::float8 IS NULL OR r.created_at >= now() - make_interval(secs => %(since_s)s))
+     ORDER BY r.id FOR NO KEY UPDATE
+), cancelled AS (
+    UPDATE draft_requests AS r SET status = 'cancelled'
+      FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
+    RETURNING r.id
+)
+SELECT chosen.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id
+ WHERE %(dry_run)s OR chosen.id IN (SELECT id FROM cancelled)
+"""
+
+
+async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[str, Any]:
+    """Insert a request, or find the earlier one with its idempotency key: ``{"id", "status", "created"}``."""
+    cursor = await connection.execute("SELECT create_draft_request(%s) AS made", [Jsonb(request)])
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101  # a SELECT of a function returns one row
+    made: dict[str, Any] = row["made"]
+    return made
+
+
+async def show(connection: db.Connection, request_id: UUID) -> DictRow | None:
+    """Return one request with its history, without its pictures; None when there is no such row."""
+    cursor = await connection.execute(f"SELECT {COLUMNS} FROM draft_requests WHERE id = %s", [request_id])
+    return await cursor.fetchone()
+
+
+async def newest(
+    connection: db.Connection, *, statuses: Sequence[str], requester_id: str | None, limit: int
+) -> list[DictRow]:
+    """Return the newest requests of these statuses (all when empty), newest first, without their pictures."""
+    cursor = await connection.execute(
+        f"""SELECT {COLUMNS} FROM draft_requests
+             WHERE status = ANY (%(statuses)s) AND (%(requester_id)s::text IS NULL OR requester_id = %(requester_id)s)
+             ORDER BY created_at DESC, id LIMIT %(limit)s""",
+        {"statuses": list(statuses or STATUSES), "requester_id": requester_id, "limit": limit},
+    )
+    return await cursor.fetchall()
+
+
+async def change(
+    connection: db.Connection,
+    statement: str,
+    *,
+    request_id: UUID | None = None,
+    code: str | None = None,
+    requester_id: str | None = None,
+    since_s: float | None = None,
+    dry_run: bool = False,
+) -> list[UUID]:
+    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; return their ids.
+
+    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0.
+    """
+    params = {
+        "id": request_id,
+        "code": code,
+        "requester_id": requester_id,
+        "since_s": since_s,
+        "dry_run": dry_run,
+    }
+    cursor = await connection.execute(statement.encode(), params)
+    return [row["id"] for row in await cursor.fetchall()]
+
+
+async def counts(connection: db.Connection) -> dict[str, Any]:
+    """Return ``{"requests": {status: count}, "oldest_pending_s"}``; every status is there."""
+    row = await (await connection.execute(COUNTS)).fetchone()
+    assert row is not None  # noqa: S101  # an aggregate returns one row
+    return {
+        "requests": {status: row["requests"].get(status, 0) for status in STATUSES},
+        "oldest_pending_s": row["oldest_pending_s"],
+    }
+
+
+async def workers(connection: db.Connection) -> list[DictRow]:
+    """Return the daemons that did not stop on purpose, with the age of their last heartbeat."""
+    return await (await connection.execute(WORKERS)).fetchall()
+
+
+def is_final(status: str) -> bool:
+    """Return whether a request of this status changes no more by itself."""
+    return status in FINAL_STATUSES
+
+
+async def time_in(connection: db.Connection, seconds: float) -> datetime:
+    """Return the database's time in so many seconds."""
+    row = await (await connection.execute("SELECT now() + make_interval(secs => %s) AS moment", [seconds])).fetchone()
+    assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
+    moment: datetime = row["moment"]
+    return moment

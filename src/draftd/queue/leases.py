@@ -1,0 +1,213 @@
+"""Leases: which rows this process holds, how they are renewed, and how the dead's rows are taken back.
+
+``Leases`` is the process's own list, shared by the claims (which add), the worker (which removes) and the heartbeat thread
+(which reads). ``RENEW`` is the heartbeat's one statement; ``reap`` is the reaper's.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from draftd import db
+
+REAP_BATCH = 500
+LEASES_UNTIL_CERTAIN = 3
+"""A fresh connection may judge a lease that expired this many leases ago."""
+
+
+class Leases:
+    """The rows that this process holds: id → lease token.
+
+    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a dict is one step under the
+    interpreter's lock).
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[UUID, int] = {}
+
+    def add(self, request_id: UUID, lease_token: int) -> None:
+        """Hold a row from now on."""
+        self._held[request_id] = lease_token
+
+    def drop(self, request_id: UUID, lease_token: int) -> None:
+        """Hold a row no longer; a newer claim of the same row stays."""
+        if self._held.get(request_id) == lease_token:
+            del self._held[request_id]
+
+    def snapshot(self) -> dict[UUID, int]:
+        """Return a copy of what is held right now."""
+        return self._held.copy()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+# Locks first and in the order of id, like every write of several rows here: unordered renewals beside settlements made ten
+# deadlocks in ten seconds. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
+RENEW = """
+WITH held AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)
+), locked AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r JOIN held AS h ON h.id = r.id
+     WHERE r.status = 'processing' AND r.lease_token = h.lease_token
+     ORDER BY r.id FOR NO KEY UPDATE OF r
+), renewed AS (
+    UPDATE draft_requests AS r SET lease_until = now() + make_interval(secs => %(lease_s)s)
+      FROM locked JOIN held AS h ON h.id = locked.id
+     WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+    RETURNING r.id
+), beat AS (
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight)
+    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
+)
+SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
+       (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
+       (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object('until_s', extract(epoch FROM h.until - now()))), '[]')
+          FROM model_holds AS h) AS holds
+"""
+
+# A lease is judged only by who could have seen its renewal: the server has been up for one lease, and the judge's connection
+# too, or else the lease has been expired for so long that any living worker would have renewed it meanwhile.
+_LOST = f"""
+judge AS MATERIALIZED (
+    SELECT coalesce(%(now)s::timestamptz, now()) AS now,
+           now() - pg_postmaster_start_time() >= make_interval(secs => %(lease_s)s) AS server_is_settled,
+           now() - a.backend_start >= make_interval(secs => %(lease_s)s) AS judge_is_settled
+      FROM pg_stat_get_activity(pg_backend_pid()) AS a
+), lost AS MATERIALIZED (
+    SELECT r.id, least(r.lease_until, r.deadline_at) AS over_at FROM draft_requests AS r, judge AS j
+     WHERE r.status = 'processing'
+       AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
+       AND j.server_is_settled
+       AND (j.judge_is_settled OR least(r.lease_until, r.deadline_at)
+                                  <= j.now - make_interval(secs => %(lease_s)s * {LEASES_UNTIL_CERTAIN}))
+     ORDER BY r.id LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+)"""
+
+_OVERDUE = f"""
+overdue_by_own_time AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r, judge AS j
+     WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
+     LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+), overdue_by_default AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r, judge AS j
+     WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
+       AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
+     LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+), overdue AS (
+    SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
+)"""
+
+# Unknown means: no living daemon has a prompt for it. Asking only oneself would fail the new agent's requests during a
+# rolling upgrade. The recursion hops from agent to agent over the claim's index.
+_ORPHANED = f"""
+served AS MATERIALIZED (
+    SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
+     WHERE w.state = 'running' AND w.heartbeat_at > now() - interval '60 s'
+), asked AS MATERIALIZED (
+    WITH RECURSIVE hop(agent) AS (
+        (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent > hop.agent
+                 ORDER BY r.agent LIMIT 1)
+          FROM hop WHERE hop.agent IS NOT NULL
+    )
+    SELECT hop.agent FROM hop, served WHERE hop.agent <> ALL (served.agents)
+), orphaned AS MATERIALIZED (
+    SELECT r.id FROM asked CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = asked.agent
+         LIMIT {REAP_BATCH} FOR NO KEY UPDATE SKIP LOCKED) AS r
+)"""
+
+_ERROR = """
+    CASE WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0 ELSE r.errors END
+    || jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', {code}, 'message', {message}, 'model', r.model)"""
+
+_LOST_MESSAGE = """CASE WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
+         ELSE 'the worker died or lost its lease' END"""
+_UNKNOWN_MESSAGE = "'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100))"
+
+# The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
+# waits longer and longer, and ends at the cap.
+REAP = f"""
+WITH {_LOST}, {_OVERDUE}, {_ORPHANED}, reaped AS (
+    UPDATE draft_requests AS r SET
+        status = CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
+        available_at = CASE WHEN r.errors @> '[{{"code": "worker_lost"}}]'
+                            THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ least(r.attempt, 10)))
+                            ELSE r.available_at END,
+        error_code = 'worker_lost',
+        error_message = {_LOST_MESSAGE},
+        errors = {_ERROR.format(code="'worker_lost'", message=_LOST_MESSAGE)},
+        updated_at = now()
+      FROM lost WHERE r.id = lost.id AND r.status = 'processing'
+    RETURNING r.id, r.status, r.worker_id
+), expired AS (
+    UPDATE draft_requests AS r SET
+        status = 'failed', error_code = 'expired', error_message = 'not drafted before it expired',
+        errors = {_ERROR.format(code="'expired'", message="'not drafted before it expired'")}
+      FROM overdue WHERE r.id = overdue.id AND r.status = 'pending'
+    RETURNING r.id, r.status, NULL::uuid
+), refused AS (
+    UPDATE draft_requests AS r SET
+        status = 'failed', error_code = 'invalid_request', error_message = {_UNKNOWN_MESSAGE},
+        errors = {_ERROR.format(code="'invalid_request'", message=_UNKNOWN_MESSAGE)}
+      FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
+        AND r.id NOT IN (SELECT id FROM overdue)
+    RETURNING r.id, r.status, NULL::uuid
+), forgotten AS (
+    DELETE FROM draft_workers WHERE heartbeat_at < now() - interval '1 day'
+)
+SELECT 'worker_lost' AS code, * FROM reaped UNION ALL SELECT 'expired', * FROM expired
+UNION ALL SELECT 'invalid_request', * FROM refused
+"""
+
+REAP_DRY = f"""
+WITH {_LOST}, {_OVERDUE}, {_ORPHANED}
+SELECT 'worker_lost' AS code, r.id, CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id
+  FROM lost JOIN draft_requests AS r ON r.id = lost.id
+UNION ALL SELECT 'expired', overdue.id, 'failed', NULL FROM overdue
+UNION ALL SELECT 'invalid_request', orphaned.id, 'failed', NULL FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """One row that the reaper took."""
+
+    id: UUID
+    code: str
+    status: str
+    """What it is now: ``pending`` or ``failed``."""
+    worker_id: UUID | None
+
+
+async def reap(
+    link: db.Link,
+    *,
+    lease_s: float,
+    default_expiry_s: float,
+    older_than_s: float = 0.0,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> list[Reaped]:
+    """Take back what the dead held, and end what nobody will draft: one statement, at most 500 rows of each kind.
+
+    Args:
+        link: the judge's connection; see ``_LOST`` for what it may judge.
+        lease_s: how long a lease lives.
+        default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
+        older_than_s: how long ago lease or deadline must have passed.
+        dry_run: only say what would be taken.
+        now: another time than the database's, for tests.
+    """
+    params: dict[str, Any] = {
+        "lease_s": lease_s,
+        "default_expiry_s": default_expiry_s,
+        "older_than_s": older_than_s,
+        "now": now,
+    }
+    rows = await link.run(REAP_DRY if dry_run else REAP, params)
+    return [Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"]) for row in rows]

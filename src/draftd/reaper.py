@@ -1,0 +1,44 @@
+"""The reaper: takes back what dead workers held. One loop in every daemon, beside the cron command."""
+
+import asyncio
+
+import structlog
+
+from draftd import db
+from draftd.errors import DatabaseUnavailable
+from draftd.queue.leases import reap
+
+log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """Reaps every ``interval_s`` seconds, and once at the start: requests stranded by a crash are picked up then.
+
+    Args:
+        link: the judge's connection; it stays open between passes, because only a settled judge may judge.
+        lease_s: how long a lease lives.
+        default_expiry_s: when a request without ``expires_at`` expires; 0 = never.
+        interval_s: seconds between passes.
+    """
+
+    def __init__(self, *, link: db.Link, lease_s: float, default_expiry_s: float, interval_s: float) -> None:
+        self._link = link
+        self._lease_s = lease_s
+        self._default_expiry_s = default_expiry_s
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Reap until cancelled, through any number of lost connections."""
+        while True:
+            try:
+                await self._once()
+            except (*db.LOST, DatabaseUnavailable) as error:
+                await self._link.pause(error)
+            await asyncio.sleep(self._interval_s)
+
+    async def _once(self) -> None:
+        reaped = await reap(self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s)
+        for one in reaped:
+            log.warning(
+                "reaped", request_id=str(one.id), code=one.code, status=one.status, held_by=str(one.worker_id or "")
+            )

@@ -1,0 +1,90 @@
+"""The runner: a claim in, an ``Outcome`` out. Here, and nowhere else, exceptions become outcomes.
+
+Invariants: whatever happens inside an attempt, it ends as one outcome with one code of the contract; an attempt is over
+``MARGIN_S`` before its deadline in the database, so that it ends with its own code and not with the reaper's.
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from draftd.backoff import retry_delay_s
+from draftd.drafter import Attempt, Drafter
+from draftd.errors import Expired, InternalError, Kind, LeaseLost, RequestError, first_line
+from draftd.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.queue.settlements import Trail
+from draftd.request import Claim
+from draftd.sanitize import redact
+from draftd.tracing import RequestSpan, Tracing
+
+log = structlog.get_logger(__name__)
+
+MARGIN_S = 5.0
+
+
+class Runner:
+    """Runs attempts.
+
+    Args:
+        drafter: does the work.
+        tracing: where an attempt becomes a trace.
+    """
+
+    def __init__(self, *, drafter: Drafter, tracing: Tracing) -> None:
+        self._drafter = drafter
+        self._tracing = tracing
+
+    async def run(self, claim: Claim) -> tuple[Outcome, Trail]:
+        """Carry out one attempt and say what came of it.
+
+        Raises:
+            LeaseLost: the row is no longer ours; there is nothing to settle.
+        """
+        with self._tracing.request(
+            request_id=claim.id, requester_id=claim.requester_id, agent=claim.agent, attempt=claim.attempt
+        ) as span:
+            attempt = Attempt(claim=claim, ends_at=time.monotonic() + claim.attempt_s - MARGIN_S, span=span)
+            outcome = await self._outcome(attempt)
+            _trace(span, outcome)
+        return outcome, Trail(images=attempt.images, trace_id=span.trace_id)
+
+    async def _outcome(self, attempt: Attempt) -> Outcome:
+        claim = attempt.claim
+        if claim.expired:
+            return Fail(code=Expired.code, message=first_line(Expired))
+        try:
+            async with asyncio.timeout(attempt.time_left_s()):
+                return Done(draft=await self._drafter.draft(attempt))
+        except LeaseLost:
+            raise
+        except RequestError as error:
+            return outcome_of(error, claim.attempt)
+        except TimeoutError:
+            # Every stage has a limit of its own within the attempt's; this is the net under them.
+            return outcome_of(InternalError("the attempt's time was over outside of any stage"), claim.attempt)
+        except Exception as error:  # the boundary of a request: a defect must cost one attempt, not the daemon
+            log.exception("attempt failed by a defect", request_id=str(claim.id))
+            return outcome_of(InternalError(f"{type(error).__name__}: {redact(str(error), 200)}"), claim.attempt)
+
+
+def outcome_of(error: RequestError, attempt: int) -> Outcome:
+    """Turn an error into what it does to its row.
+
+    Args:
+        error: why the attempt ended.
+        attempt: which attempt it was, from 1; the delay of a retry grows with it.
+    """
+    if error.kind is Kind.HOLD and error.model is not None:
+        return Hold(code=error.code, message=error.message, model=error.model, retry_after_s=error.retry_after_s)
+    if error.kind is Kind.FINAL:
+        return Fail(code=error.code, message=error.message, model=error.model)
+    delay_s = retry_delay_s(attempt, error.retry_after_s)
+    return Retry(code=error.code, message=error.message, delay_s=delay_s, model=error.model)
+
+
+def _trace(span: RequestSpan, outcome: Outcome) -> None:
+    if isinstance(outcome, Done):
+        span.set_output(outcome.draft.result.model_dump(mode="json", exclude_none=True))
+    elif isinstance(outcome, Fail | Retry | Hold):
+        span.set_error(outcome.code, outcome.message)

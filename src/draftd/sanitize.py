@@ -1,0 +1,79 @@
+"""What may leave the process: ``storable`` for the database, ``redact`` for every reader.
+
+Owns the two filters that everything passes which draftd did not write itself: answers of models, bodies of errors, texts of
+screenshots. Invariants: what ``storable`` returned can be written to ``text`` and ``jsonb`` whatever it was before; what
+``redact`` returned holds no key, no credentials of a URL and no path or query of one.
+"""
+
+import re
+from typing import Any
+
+MAX_TEXT_CHARS = 20_000
+"""The longest single text that is stored; a detailed reply has about 1,500 characters."""
+MAX_ITEMS = 200
+MAX_DEPTH = 12
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CUT = "…"
+
+_URL = re.compile(
+    r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^\s/?#@'\"<>]*@)?(?P<host>[^\s/?#'\"<>)\]}]+)(?P<rest>[/?#][^\s'\"<>]*)?",
+    re.IGNORECASE,
+)
+_DATA_URL = re.compile(r"data:[\w.+/-]+(?:;[\w=.+-]+)*,[A-Za-z0-9+/=_%-]*", re.IGNORECASE)
+_SECRETS = (
+    re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|glpat|AIza|AKIA|ya29)[-_.]?[A-Za-z0-9*_.-]{8,}"),
+    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"),
+    re.compile(r"(?i)\bbearer\s+[^\s'\",;]+"),
+    re.compile(
+        r"(?i)\b(?:x-)?(?:[\w-]*api[-_ ]?key|authorization|[\w-]*secret(?:[-_ ]?key)?|password|passwd|[\w-]*token)"
+        r"['\"]?\s*(?:[=:]|\bprovided:)\s*['\"]?(?:basic\s+)?(?!\d{1,9}\b)[^\s'\",;}]{4,}"
+    ),
+)
+
+
+def storable(value: Any) -> Any:
+    """Return a copy of a JSON-like value that PostgreSQL can store.
+
+    NUL and lone surrogates are taken out (``text`` and ``jsonb`` refuse both, and a refusal would fail the very statement that
+    ends the request), texts are cut at ``MAX_TEXT_CHARS``, collections at ``MAX_ITEMS``, nesting at ``MAX_DEPTH``, and numbers
+    that JSON does not know (NaN, the infinities) become null.
+    """
+    return _storable(value, MAX_DEPTH)
+
+
+def _storable(value: Any, depth: int) -> Any:
+    match value:
+        case str():
+            return storable_text(value)
+        case bool() | int() | None:
+            return value
+        case float():
+            return value if value - value == 0 else None
+        case dict() if depth:
+            return {storable_text(str(k)): _storable(v, depth - 1) for k, v in list(value.items())[:MAX_ITEMS]}
+        case list() | tuple() if depth:
+            return [_storable(v, depth - 1) for v in value[:MAX_ITEMS]]
+        case _:
+            return None if isinstance(value, dict | list | tuple) else storable_text(str(value))
+
+
+def storable_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
+    """Return a text without NUL and lone surrogates, cut at ``max_chars`` characters."""
+    clean = _UNSTORABLE.sub("", text)
+    return clean if len(clean) <= max_chars else clean[: max_chars - 1] + _CUT
+
+
+def redact(text: str, max_chars: int = 500) -> str:
+    """Return an error or log text without secrets, on one line of at most ``max_chars`` characters.
+
+    Of a URL scheme and host stay (paths carry bot tokens, queries carry signatures); data URLs, bearer tokens, JWTs, the
+    providers' key forms and ``key=value`` pairs with a secret's name are replaced.
+    """
+    # The bound comes first: a provider's body can be megabytes, and the patterns should not walk all of it.
+    text = " ".join(text[: max_chars * 20].split())
+    text = _DATA_URL.sub("data:[redacted]", text)
+    text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)
+    for pattern in _SECRETS:
+        text = pattern.sub("[redacted]", text)
+    return storable_text(text, max_chars)

@@ -1,0 +1,213 @@
+"""The tables of section 1 of the contract, for Alembic and for clients' own SQLAlchemy code.
+
+Owns columns, constraints, indexes and storage parameters. Triggers, functions and row security stand in the migrations only:
+Alembic compares what is here with what is there (``alembic check``). The hot statements do not pass through here: they are SQL
+text in ``draftd.queue``.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
+FINAL_STATUSES = ("completed", "failed", "cancelled")
+
+_NOW = text("now()")
+_EMPTY_OBJECT = text("'{}'::jsonb")
+_EMPTY_LIST = text("'[]'::jsonb")
+
+
+def _time(name: str, *, default: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not default, server_default=_NOW if default else None)
+
+
+draft_requests = Table(
+    "draft_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("requester_id", Text, nullable=False, server_default=""),
+    Column("agent", Text, nullable=False, server_default="comment_generator"),
+    Column("image_urls", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("context", Text),
+    Column("options", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    Column("parent_id", Uuid),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    _time("available_at", default=True),
+    _time("expires_at"),
+    Column("idempotency_key", Text),
+    Column("max_attempts", SmallInteger, nullable=False, server_default=text("5")),
+    Column("metadata", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("lease_token", BigInteger, nullable=False, server_default=text("0")),
+    _time("lease_until"),
+    _time("deadline_at"),
+    Column("worker_id", Uuid),
+    Column("turn", BigInteger, nullable=False, server_default=text("0")),
+    Column("partial_result", JSONB),
+    Column("result", JSONB),
+    Column("reading", JSONB, comment="the messages that mattered, verbatim, for a refinement"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("errors", JSONB, nullable=False, server_default=_EMPTY_LIST),
+    Column("images", JSONB),
+    Column("model", Text),
+    Column("prompt_version", Text),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Numeric(12, 6)),
+    Column("trace_id", Text),
+    _time("created_at", default=True),
+    _time("claimed_at"),
+    _time("finished_at"),
+    _time("updated_at", default=True),
+    CheckConstraint(text(f"status IN {STATUSES}"), name="status"),
+    CheckConstraint(text("(status = 'completed') = (result IS NOT NULL)"), name="result"),
+    UniqueConstraint("requester_id", "idempotency_key"),
+    Index(
+        "draft_requests_claim_idx",
+        text("agent"),
+        text("priority DESC"),
+        text("turn"),
+        text("available_at"),
+        text("id"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+    Index(
+        "draft_requests_turn_idx",
+        text("agent"),
+        text("priority"),
+        text("requester_id"),
+        text("turn DESC"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+    # The reaper's two ways to an expired request: its own time, or the daemon's default counted from available_at.
+    Index(
+        "draft_requests_expires_at_idx",
+        "expires_at",
+        postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+    ),
+    Index(
+        "draft_requests_default_expiry_idx",
+        "available_at",
+        postgresql_where=text("status = 'pending' AND expires_at IS NULL"),
+    ),
+    # Not on lease_until: an index on a column that a renewal writes would make every renewal a full new row version.
+    Index("draft_requests_processing_idx", "deadline_at", postgresql_where=text("status = 'processing'")),
+    Index("draft_requests_created_at_idx", "created_at"),
+)
+
+draft_workers = Table(
+    "draft_workers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("hostname", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("agents", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]"), comment="whose prompts it has"),
+    Column("concurrency", Integer, nullable=False),
+    Column("in_flight", Integer, nullable=False, server_default=text("0")),
+    _time("started_at", default=True),
+    _time("heartbeat_at", default=True),
+    CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
+)
+
+model_configs = Table(
+    "model_configs",
+    metadata,
+    Column("agent", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("fallback_models", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("params", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    Column("api_base", Text),
+    Column("api_key_env", Text),
+    Column("price_in", Numeric, comment="USD per million input tokens"),
+    Column("price_out", Numeric, comment="USD per million output tokens"),
+    _time("updated_at", default=True),
+)
+
+model_holds = Table(
+    "model_holds",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("code", Text, nullable=False),
+    _time("since", default=True),
+    _time("until", default=True),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column(
+        "failures", Integer, nullable=False, server_default=text("1"), comment="in a row; the pause doubles with each"
+    ),
+)
+
+draft_usage = Table(
+    "draft_usage",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("requester_id", Text, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("lease_token", BigInteger, nullable=False),
+    Column("call", SmallInteger, nullable=False, comment="which model call of the attempt, from 1"),
+    Column("model", Text, nullable=False),
+    Column("code", Text, comment="null when the call was answered, else its error"),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Numeric(12, 6)),
+    Column("elapsed_s", Numeric(10, 3)),
+    Column("trace_id", Text),
+    _time("created_at", default=True),
+    # The key makes a repeated write (the connection was lost, the row was not) change nothing.
+    UniqueConstraint("request_id", "lease_token", "call"),
+)
+
+draft_feedback = Table(
+    "draft_feedback",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("request_id", Uuid, ForeignKey("draft_requests.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("option", Text),
+    Column("sent_text", Text),
+    Column("rating", SmallInteger),
+    _time("created_at", default=True),
+    CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
+)
+
+draft_profiles = Table(
+    "draft_profiles",
+    metadata,
+    Column("requester_id", Text, primary_key=True),
+    Column("me", Text),
+    Column("about", Text),
+    Column("facts", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("signature", Text),
+    Column("voice_samples", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("reader_language", Text),
+)

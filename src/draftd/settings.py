@@ -1,0 +1,201 @@
+"""The settings of section 5 of the contract: the only module that reads the environment.
+
+Order: environment, then ``.env`` in the working directory, then secrets files (``/run/secrets`` and
+``$CREDENTIALS_DIRECTORY``), then the defaults. Providers' and Langfuse's own variables keep their names and are read from
+the environment only, by whom they belong to.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from draftd.errors import ConfigurationError
+
+PREFIX = "DRAFTD_"
+MIB = 1024 * 1024
+_FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
+NEARLY = 0.8
+"""How alike two names must be for the one to be taken for a slip of the other (difflib's ratio)."""
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _driver_free(value: SecretStr) -> SecretStr:
+    scheme, separator, rest = value.get_secret_value().partition("://")
+    if separator and scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return SecretStr(f"postgresql://{rest}")
+    raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg://")
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_driver_free)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _secrets_dirs() -> list[Path]:
+    candidates = ["/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", "")]
+    return [Path(name) for name in candidates if name and Path(name).is_dir()]
+
+
+class Settings(BaseSettings):
+    """What an operator may set; every field is the variable ``DRAFTD_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: DatabaseUrl | None = Field(
+        None, description="The database. `postgres://`, `postgresql://` and `postgresql+psycopg://` are all accepted."
+    )
+    listen_database_url: DatabaseUrl | None = Field(
+        None, description="Another address for LISTEN, past a transaction-mode pooler. Default: the same."
+    )
+    listen: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: a notification to itself within 2 s proves a session; else, or with `off`: no LISTEN, no "
+        "prepared statements, polling every second.",
+    )
+    model: str | None = Field(
+        None, description="The vision model, by its litellm name (`anthropic/…`, `ollama_chat/…`)."
+    )
+    fallback_models: CommaSeparated = Field((), description="Models to ask when the first refuses; comma-separated.")
+    concurrency: int = Field(16, ge=1, le=10_000, description="Claim loops in one process.")
+    poll_interval_s: Seconds = Field(3, description="How often an idle daemon looks for work without being rung.")
+    lease_s: Seconds = Field(
+        10, ge=1, description="How long a claim lives without a renewal; renewed every third of it."
+    )
+    reap_interval_s: Seconds = Field(2, description="How often a daemon looks for expired leases.")
+    attempt_timeout_s: Seconds = Field(120, ge=10, description="An attempt is over after this, whatever happens.")
+    model_timeout_s: Seconds = Field(
+        60, description="The longest single model call; stages share what is left of the attempt."
+    )
+    shutdown_grace_s: float = Field(30, ge=0, le=86_400, description="How long a drain waits for attempts in flight.")
+    default_expiry_s: float = Field(86_400, ge=0, description="When a request without `expires_at` expires; 0 = never.")
+    image_max_bytes: int = Field(20 * MIB, ge=1024, description="The largest image as fetched, in bytes.")
+    image_max_pixels: int = Field(40_000_000, ge=1024, le=40_000_000, description="The largest image, in pixels.")
+    image_long_edge_px: int = Field(1568, ge=256, le=8192, description="The long edge of an image as it is sent.")
+    allow_private_image_hosts: CommaSeparated = Field(
+        (),
+        description="`host`, `host:port` or network (`10.2.0.0/16`), comma-separated, that may be fetched although private; "
+        "without a port, any port.",
+    )
+    prompts_dir: Path | None = Field(
+        None, description="Where the agents' prompt files are. Default: the packaged `prompts/`."
+    )
+    trace_content: Literal["text", "off", "full"] = Field(
+        "text",
+        description="What a trace holds. `text`: prompts and drafts, pictures as hash and size; `off`: figures only; "
+        "`full`: the prepared pictures too.",
+    )
+    metrics_port: int | None = Field(None, ge=1, le=65_535, description="Serves Prometheus metrics when set.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto`: `console` on a terminal, else `json`."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
+
+    @classmethod
+    def settings_customise_sources(cls, *_args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Put the sources in the contract's order."""
+        return (
+            kwargs["init_settings"],
+            kwargs["env_settings"],
+            kwargs["dotenv_settings"],
+            kwargs["file_secret_settings"],
+        )
+
+    def require_database_url(self) -> str:
+        """Return the database's URL for psycopg.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        if self.database_url is None:
+            raise ConfigurationError(
+                "DRAFTD_DATABASE_URL is not set (example: postgresql://user:password@localhost/app)"
+            )
+        return self.database_url.get_secret_value()
+
+    @cached_property
+    def listen_url(self) -> str:
+        """The URL of the listener's own connection."""
+        own = self.listen_database_url
+        return own.get_secret_value() if own else self.require_database_url()
+
+
+def load_settings() -> tuple[Settings, list[str]]:
+    """Read the settings.
+
+    Returns:
+        The settings, and warnings about names that look like draftd's but are unknown (Kubernetes injects some).
+
+    Raises:
+        ConfigurationError: a value is wrong, or a name is nearly a known one; the message names it and never its value.
+    """
+    warnings = check_names(_names_in_use())
+    try:
+        return Settings(_secrets_dir=_secrets_dirs()), warnings
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def check_names(names: Iterable[str]) -> list[str]:
+    """Return a warning for each unknown ``DRAFTD_*`` name.
+
+    Raises:
+        ConfigurationError: a name is so near to a known one that it must be a slip.
+    """
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    warnings = []
+    for name in sorted(set(names) - set(known)):
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
+            raise ConfigurationError(f"{name} is not a setting; did you mean {near[0]}?")
+        warnings.append(f"{name} is not a setting of draftd; ignored")
+    return warnings
+
+
+def _names_in_use() -> list[str]:
+    names = [*os.environ, *dotenv_values(".env")]
+    return [
+        name.upper()
+        for name in names
+        if name.upper().startswith(PREFIX) and not name.upper().startswith("DRAFTD_TEST_")
+    ]
+
+
+def environment_value(name: str) -> str | None:
+    """Return a variable that is not draftd's own (a provider's key, Langfuse's, systemd's); None when unset or empty."""
+    return os.environ.get(name) or None
+
+
+def export_foreign_variables() -> None:
+    """Put the providers' and Langfuse's variables from ``.env`` and the secrets files into the environment.
+
+    Their libraries look nowhere else. What the environment has already stays.
+    """
+    found = {name: value for name, value in dotenv_values(".env").items() if value}
+    for directory in reversed(_secrets_dirs()):
+        for path in directory.iterdir():
+            if _FOREIGN.fullmatch(path.name) and path.is_file():
+                found.setdefault(path.name, path.read_text().strip())
+    for name, value in found.items():
+        if not name.upper().startswith(PREFIX):
+            os.environ.setdefault(name, value)

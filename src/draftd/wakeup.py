@@ -1,0 +1,138 @@
+"""Wake-ups: what ends a wait for work before the poll interval does.
+
+Owns the bell (``WakeUp``) and the listener that rings it on NOTIFY ``draft_requests``. A notification is a hint: whoever
+waits also polls. Invariants: reconnecting rings (something may have been missed); the listener proves every
+``PROBE_INTERVAL_S`` that it still hears, because a half-open connection looks idle for ever.
+"""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import LiteralString
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from draftd import db
+from draftd.backoff import full_jitter_s
+from draftd.errors import DatabaseUnavailable
+from draftd.sanitize import redact
+
+CHANNEL: LiteralString = "draft_requests"
+PROBE_INTERVAL_S = 15.0
+PROBE_TIMEOUT_S = 5.0
+PROOF_TIMEOUT_S = 2.0
+"""How long a notification may take at start to prove a session (section 5 of the contract)."""
+
+log = structlog.get_logger(__name__)
+
+
+class WakeUp:
+    """A bell: rung by the listener and by whoever changes what is claimable, heard by the claims."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """End the wait that is under way, or the next one."""
+        self._rung.set()
+
+    def clear(self) -> None:
+        """Forget earlier rings; to be called before the look at the table, never after it."""
+        self._rung.clear()
+
+    async def wait(self, at_most_s: float) -> None:
+        """Wait for a ring, or for ``at_most_s`` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._rung.wait()
+
+
+class Listener:
+    """Listens on its own connection and rings.
+
+    Args:
+        url: where to listen; behind a transaction-mode pooler an address past it.
+        wakeup: what to ring.
+    """
+
+    def __init__(self, *, url: str, wakeup: WakeUp) -> None:
+        self._url = url
+        self._wakeup = wakeup
+        self._probe_channel = f"draftd_probe_{uuid.uuid4().hex}"
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Listen until cancelled, through any number of lost connections."""
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    await self._listen(connection)
+                finally:
+                    await connection.close()
+            except (psycopg.Error, DatabaseUnavailable, TimeoutError) as error:
+                self._failures += 1
+                delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0)
+                log.warning("listener lost", error=redact(str(error)), retry_in_s=round(delay_s, 2))
+                await asyncio.sleep(delay_s)
+
+    async def _connect(self) -> db.Connection:
+        connection = await db.connect(self._url, name="draftd listen")
+        await listen(connection, CHANNEL)
+        await listen(connection, self._probe_channel)
+        return connection
+
+    async def _listen(self, connection: db.Connection) -> None:
+        self._wakeup.ring()
+        while True:
+            async for notice in connection.notifies(timeout=PROBE_INTERVAL_S):
+                if notice.channel == CHANNEL:
+                    self._wakeup.ring()
+            await self._probe(connection)
+            self._failures = 0
+
+    async def _probe(self, connection: db.Connection) -> None:
+        """Send a notification to oneself and hear it.
+
+        Raises:
+            TimeoutError: it did not arrive.
+        """
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await connection.execute("SELECT pg_notify(%s, '')", [self._probe_channel])
+            async for notice in connection.notifies():
+                if notice.channel == self._probe_channel:
+                    return
+                self._wakeup.ring()
+
+
+async def listen(connection: db.Connection, channel: str) -> None:
+    """Subscribe a connection to a channel."""
+    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+
+
+async def proves_session(url: str) -> bool:
+    """Return whether a connection to this URL is a session of its own, by a notification that it hears within 2 s.
+
+    The notification comes from a second connection while the first is idle: behind a transaction-mode pooler an idle client
+    has no server connection, and hears nothing. From the listening connection itself it could be heard by luck.
+
+    Raises:
+        DatabaseUnavailable: there is no connection to try it with.
+    """
+    channel = f"draftd_proof_{uuid.uuid4().hex}"
+    hearing = await db.connect(url, name="draftd proof", session=False)
+    try:
+        await listen(hearing, channel)
+        sending = await db.connect(url, name="draftd proof", session=False)
+        try:
+            await sending.execute("SELECT pg_notify(%s, '')", [channel])
+        finally:
+            await sending.close()
+        heard = [notice async for notice in hearing.notifies(timeout=PROOF_TIMEOUT_S, stop_after=1)]
+        return bool(heard)
+    except psycopg.Error as error:
+        raise db.unavailable(url, error) from error
+    finally:
+        await hearing.close()

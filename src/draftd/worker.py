@@ -1,0 +1,162 @@
+"""The worker: N claim loops, and the drain.
+
+A claim loop takes a claimed row, runs it as a task of its own, and settles what came of it. The task is its own so that it can
+be aborted (its lease is lost, a client cancelled it, the grace of a shutdown is over) while the loop lives on to settle.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+import structlog
+
+from draftd.errors import LeaseLost
+from draftd.metrics import Metrics
+from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.queue.claims import Claims
+from draftd.queue.leases import Leases
+from draftd.queue.settlements import Settler, Trail
+from draftd.request import Claim
+from draftd.runner import Runner
+from draftd.wakeup import WakeUp
+
+log = structlog.get_logger(__name__)
+
+
+class Abort(Enum):
+    """Why a running attempt is ended from outside."""
+
+    LEASE_LOST = "lease_lost"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(slots=True)
+class _Running:
+    claim: Claim
+    task: "asyncio.Task[tuple[Outcome, Trail]]"
+    began: float
+    abort: Abort | None = None
+
+
+class Worker:
+    """Runs claimed requests, ``concurrency`` at a time.
+
+    Args:
+        claims: where claimed rows come from.
+        runner: turns a claim into an outcome.
+        settler: writes outcomes.
+        leases: what this process holds.
+        wakeup: rung when the last request in flight is settled, for ``--drain``.
+        metrics: what is counted.
+        concurrency: the number of claim loops.
+    """
+
+    def __init__(
+        self,
+        *,
+        claims: Claims,
+        runner: Runner,
+        settler: Settler,
+        leases: Leases,
+        wakeup: WakeUp,
+        metrics: Metrics,
+        concurrency: int,
+    ) -> None:
+        self._claims = claims
+        self._runner = runner
+        self._settler = settler
+        self._leases = leases
+        self._wakeup = wakeup
+        self._metrics = metrics
+        self._concurrency = concurrency
+        self._running: dict[UUID, _Running] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts run right now."""
+        return len(self._running)
+
+    async def run(self) -> None:
+        """Run the claim loops until the claims stop and everything in flight is settled."""
+        async with asyncio.TaskGroup() as loops:
+            for number in range(self._concurrency):
+                loops.create_task(self._loop(), name=f"claim-loop-{number}")
+
+    def abort_lost(self, lost: dict[UUID, int]) -> None:
+        """Abort the attempts whose leases did not come back from a renewal: id → lease token."""
+        for request_id, lease_token in lost.items():
+            running = self._running.get(request_id)
+            if running is not None and running.claim.lease_token == lease_token:
+                self._abort(running, Abort.LEASE_LOST)
+
+    def abort_all(self) -> None:
+        """Abort every attempt; each gives its row back with its attempt unspent."""
+        for running in self._running.values():
+            self._abort(running, Abort.SHUTDOWN)
+
+    async def _loop(self) -> None:
+        while (claim := await self._claims.next()) is not None:
+            await self._work(claim)
+
+    async def _work(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._runner.run(claim), name=f"attempt-{claim.id}")
+        running = _Running(claim, task, time.monotonic())
+        self._running[claim.id] = running
+        self._metrics.in_flight(len(self._running))
+        try:
+            await asyncio.wait([running.task])
+            await self._settle(running)
+        finally:
+            del self._running[claim.id]
+            self._leases.drop(claim.id, claim.lease_token)
+            self._metrics.in_flight(len(self._running))
+            if not self._running:
+                self._wakeup.ring()
+
+    async def _settle(self, running: _Running) -> None:
+        claim = running.claim
+        try:
+            outcome, trail = _result(running)
+            status = await self._settler.settle(claim, outcome, trail)
+        except LeaseLost:
+            self._metrics.lease_lost()
+            log.warning("lease lost", request_id=str(claim.id), attempt=claim.attempt)
+            return
+        self._report(running, outcome, status)
+
+    def _abort(self, running: _Running, reason: Abort) -> None:
+        # A finished task is being settled: its outcome counts, and the fence judges it.
+        if running.abort is None and not running.task.done():
+            running.abort = reason
+            running.task.cancel()
+
+    def _report(self, running: _Running, outcome: Outcome, status: str) -> None:
+        claim, elapsed_s = running.claim, time.monotonic() - running.began
+        facts = {"code": outcome.code} if isinstance(outcome, Fail | Retry | Hold) else {}
+        if isinstance(outcome, Done):
+            facts = {"platform": outcome.draft.result.platform.value, "model": outcome.draft.model}
+        if status in {"completed", "failed"}:
+            self._metrics.request_finished(status=status, code=facts.get("code"), elapsed_s=elapsed_s)
+        log.info(
+            "settled",
+            request_id=str(claim.id),
+            attempt=claim.attempt,
+            status=status,
+            elapsed_s=round(elapsed_s, 2),
+            **facts,
+        )
+
+
+def _result(running: _Running) -> tuple[Outcome, Trail]:
+    """Return what an ended attempt came to.
+
+    Raises:
+        LeaseLost: it was aborted because the row is no longer ours.
+    """
+    if not running.task.cancelled():
+        return running.task.result()
+    if running.abort is Abort.LEASE_LOST:
+        raise LeaseLost
+    return Release(), Trail()

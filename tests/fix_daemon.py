@@ -1,0 +1,158 @@
+"""Real ``draftd`` processes for tests, and the stand-in model server that they ask."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from draftd.demo.threaded import ThreadedStandIn, run_in_thread
+
+START_TIME_S = 30.0
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
+
+
+@pytest.fixture
+def stand_in() -> Iterator[ThreadedStandIn]:
+    """The stand-in model server, answering at once."""
+    with run_in_thread() as server:
+        yield server
+
+
+def environment(database_url: str, stand_in: ThreadedStandIn | None = None, **over: str) -> dict[str, str]:
+    """Return a clean environment for a draftd process: nothing of the developer's own settings."""
+    variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    variables |= {"DRAFTD_DATABASE_URL": database_url, "PYTHONUNBUFFERED": "1"}
+    if stand_in is not None:
+        variables |= {
+            "DRAFTD_MODEL": "openai/stand-in",
+            "OPENAI_BASE_URL": stand_in.url,
+            "OPENAI_API_KEY": "stand-in",
+            "DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS": "127.0.0.1",
+        }
+    return variables | over
+
+
+def draftd(
+    *arguments: str, env: Mapping[str, str], time_s: float = 60.0, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a draftd command to its end."""
+    command = [sys.executable, "-m", "draftd", *arguments]
+    return subprocess.run(command, env=dict(env), capture_output=True, text=True, timeout=time_s, check=False, cwd=cwd)
+
+
+@dataclass
+class Daemon:
+    """A running ``draftd run``."""
+
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_path.read_text()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def wait_for(self, text: str, time_s: float = START_TIME_S) -> None:
+        """Wait until its log contains a text."""
+        wait_until(lambda: text in self.log or self.process.poll() is not None, time_s, what=lambda: self.log)
+        assert text in self.log, self.log
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, time_s: float = 30.0) -> int:
+        """Send a signal and wait for the end; return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(time_s)
+
+
+@dataclass
+class Fleet:
+    """Starts daemons, and ends them with the test."""
+
+    directory: Path
+    daemons: list[Daemon] = field(default_factory=list)
+
+    def start(self, env: Mapping[str, str], *arguments: str, wait: bool = True) -> Daemon:
+        """Start a daemon and wait until it can work."""
+        log_path = self.directory / f"draftd-{len(self.daemons)}.log"
+        with log_path.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "draftd", "run", *arguments], env=dict(env), stdout=sink, stderr=sink
+            )
+        daemon = Daemon(process, log_path)
+        self.daemons.append(daemon)
+        if wait:
+            daemon.wait_for('"started"')
+        return daemon
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.process.kill()
+            daemon.process.wait()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """A starter of daemons that ends them with the test."""
+    started = Fleet(tmp_path)
+    yield started
+    started.end()
+
+
+def wait_until(condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "") -> None:
+    """Wait until a condition holds; fail with a picture of the state when it does not in time."""
+    ends_at = time.monotonic() + time_s
+    while not condition():
+        assert time.monotonic() < ends_at, f"not within {time_s} s: {what()}"
+        time.sleep(0.02)
+
+
+class Client:
+    """An app's side of the table: plain SQL on one synchronous connection."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+
+    def query(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        """Execute a statement and return its rows."""
+        cursor = self.connection.execute(statement.encode(), params or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def insert(self, image_url: str, **over: Any) -> str:
+        """Insert a request and return its id."""
+        columns = {"image_urls": [image_url], **over}
+        names, values = ", ".join(columns), ", ".join(["%s"] * len(columns))
+        rows = self.query(f"INSERT INTO draft_requests ({names}) VALUES ({values}) RETURNING id", *columns.values())
+        return str(rows[0]["id"])
+
+    def row(self, request_id: str) -> dict[str, Any]:
+        """Return a request as it stands."""
+        (row,) = self.query("SELECT * FROM draft_requests WHERE id = %s", request_id)
+        return row
+
+    def wait_for(self, request_id: str, *statuses: str, time_s: float = 30.0) -> dict[str, Any]:
+        """Wait until a request has one of these statuses, and return it."""
+        wait_until(lambda: self.row(request_id)["status"] in statuses, time_s, what=lambda: self.row(request_id))
+        return self.row(request_id)
+
+
+@pytest.fixture
+def client(database: str) -> Iterator[Client]:
+    """An app that inserts and polls."""
+    opened = Client(database)
+    yield opened
+    opened.connection.close()

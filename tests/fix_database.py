@@ -1,0 +1,176 @@
+"""Databases for tests: one server per run, one migrated template, one clone per test (about 20 ms)."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Jsonb
+
+from draftd import db, schema_version
+from draftd.demo.embedded import EmbeddedPostgres
+from draftd.queue.claims import ClaimTerms, claim
+from draftd.request import Claim
+
+TEMPLATE = f"draftd_template_{uuid.uuid4().hex[:8]}"
+URL = "https://images.example/shot.png"
+
+
+def database_url(server_url: str, name: str) -> str:
+    """Return the URL of a database on the same server."""
+    scheme, _, rest = server_url.partition("://")
+    authority, _, path = rest.partition("/")
+    _, question, query = path.partition("?")
+    return f"{scheme}://{authority}/{name}{question}{query}"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A PostgreSQL server: ``DRAFTD_TEST_DATABASE_URL``, or an embedded one."""
+    if url := os.environ.get("DRAFTD_TEST_DATABASE_URL"):
+        yield url
+        return
+    with EmbeddedPostgres() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """The name of a migrated, empty database."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{TEMPLATE}"'.encode())
+        schema_version.upgrade(database_url(server_url, TEMPLATE))
+        yield TEMPLATE
+        connection.execute(f'DROP DATABASE "{TEMPLATE}" WITH (FORCE)'.encode())
+
+
+@contextmanager
+def cloned(server_url: str, template: str) -> Iterator[str]:
+    """Yield the URL of a database made from a template, and drop it afterwards."""
+    name = f"draftd_test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'.encode())
+        try:
+            yield database_url(server_url, name)
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@pytest.fixture
+def database(server_url: str, template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    with cloned(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of a database without any table."""
+    with cloned(server_url, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[db.Connection]:
+    """An open connection to this test's database."""
+    async with db.connected(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def link(database: str) -> AsyncIterator[db.Link]:
+    """A link to this test's database."""
+    opened = db.Link(url=database, name="draftd test")
+    yield opened
+    await opened.close()
+
+
+async def make_request(connection: db.Connection, **over: Any) -> UUID:
+    """Insert a request; every column can be set, the daemon's by an update after the insert."""
+    client = {"image_urls": [URL], **{k: v for k, v in over.items() if k in CLIENT_COLUMNS}}
+    columns = ", ".join(client)
+    values = ", ".join(f"%({column})s" for column in client)
+    statement = f"INSERT INTO draft_requests ({columns}) VALUES ({values}) RETURNING id"
+    cursor = await connection.execute(statement.encode(), {k: _adapted(v) for k, v in client.items()})
+    row = await cursor.fetchone()
+    assert row is not None
+    later = {k: v for k, v in over.items() if k not in CLIENT_COLUMNS}
+    if later:
+        settings = ", ".join(f"{column} = %({column})s" for column in later)
+        params = {k: _adapted(v) for k, v in later.items()} | {"id": row["id"]}
+        await connection.execute(f"UPDATE draft_requests SET {settings} WHERE id = %(id)s".encode(), params)
+    made: UUID = row["id"]
+    return made
+
+
+CLIENT_COLUMNS = [
+    "id",
+    "requester_id",
+    "agent",
+    "image_urls",
+    "context",
+    "options",
+    "parent_id",
+    "priority",
+    "available_at",
+    "expires_at",
+    "idempotency_key",
+    "max_attempts",
+    "metadata",
+]
+
+
+def _adapted(value: Any) -> Any:
+    return Jsonb(value) if isinstance(value, dict | list) and not _is_text_array(value) else value
+
+
+def _is_text_array(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+async def read_row(connection: db.Connection, request_id: UUID) -> dict[str, Any]:
+    """Return a request as it stands, all columns."""
+    row = await (await connection.execute("SELECT * FROM draft_requests WHERE id = %s", [request_id])).fetchone()
+    assert row is not None
+    return row
+
+
+def make_terms(**over: Any) -> ClaimTerms:
+    """Return the terms of a claim, with the product's defaults."""
+    defaults: dict[str, Any] = {
+        "worker_id": uuid.uuid4(),
+        "lease_s": 10.0,
+        "attempt_s": 120.0,
+        "default_expiry_s": 86_400.0,
+    }
+    return ClaimTerms(**defaults | over)
+
+
+async def claim_all(
+    link: db.Link, terms: ClaimTerms | None = None, *, agents: Sequence[str] = ("comment_generator",), limit: int = 50
+) -> list[Claim]:
+    """Claim what is due."""
+    return await claim(link, terms=terms or make_terms(), agents=list(agents), limit=limit)
+
+
+async def claim_one(link: db.Link, terms: ClaimTerms | None = None) -> Claim:
+    """Claim the one row that is due."""
+    (claimed,) = await claim_all(link, terms, limit=1)
+    return claimed
+
+
+async def shift(connection: db.Connection, request_id: UUID, **seconds: float) -> None:
+    """Move time columns of a request by so many seconds: ``shift(c, i, lease_until=-60)``."""
+    for column, by_s in seconds.items():
+        statement = f"UPDATE draft_requests SET {column} = {column} + make_interval(secs => %s) WHERE id = %s"
+        await connection.execute(statement.encode(), [by_s, request_id])
+
+
+def server_parts(url: str) -> dict[str, Any]:
+    """Return host, port and the like of a database URL."""
+    return dict(conninfo_to_dict(url))

@@ -1,0 +1,124 @@
+"""A local Langfuse: takes OTLP over HTTP and keeps the spans, or misbehaves."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+TRACES = "/api/public/otel/v1/traces"
+Mood = Literal["well", "refusing", "hanging"]
+
+
+@dataclass(slots=True)
+class Received:
+    name: str
+    scope: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    attributes: dict[str, Any]
+    events: int
+
+    @classmethod
+    def of(cls, span: Span, scope: str) -> "Received":
+        return cls(
+            name=span.name,
+            scope=scope,
+            trace_id=span.trace_id.hex(),
+            span_id=span.span_id.hex(),
+            parent_id=span.parent_span_id.hex(),
+            attributes={
+                one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in span.attributes
+            },
+            events=len(span.events),
+        )
+
+    def json(self, name: str) -> Any:
+        return json.loads(self.attributes[f"langfuse.observation.{name}"])
+
+
+@dataclass
+class OtlpReceiver:
+    mood: Mood = "well"
+    url: str = ""
+    spans: list[Received] = field(default_factory=list)
+    raw: bytes = b""
+    """Every body that was sent, one after the other."""
+    media: list[dict[str, Any]] = field(default_factory=list)
+    posts: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def named(self, name: str) -> Received:
+        (found,) = [span for span in self.spans if span.name == name]
+        return found
+
+    def take(self, path: str, body: bytes) -> tuple[int, bytes]:
+        with self.changed:
+            self.posts += 1
+            self.raw += body
+            self.changed.notify_all()
+        if self.mood == "hanging":
+            self.released.wait(30)
+        if self.mood == "refusing":
+            return 401, b"{}"
+        if path != TRACES:
+            return self._take_media(json.loads(body))
+        export = ExportTraceServiceRequest.FromString(body)
+        for resource in export.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans += [Received.of(span, scope.scope.name) for span in scope.spans]
+        return 200, b""
+
+    def wait_for_posts(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.posts >= count, 10)
+
+    def _take_media(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        self.media.append(body)
+        # No address for the upload: the picture is known already.
+        return 200, json.dumps({"mediaId": "known", "uploadUrl": None}).encode()
+
+
+@contextmanager
+def otlp_receiver(mood: Mood = "well") -> Iterator[OtlpReceiver]:
+    receiver = OtlpReceiver(mood=mood)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            status, answer = receiver.take(self.path, body)
+            try:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+            except ConnectionError:
+                pass  # the client did not wait, which is what the hanging mood is for
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    receiver.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,231 @@
+"""pending → processing."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from psycopg.rows import DictRow
+
+from draftd import db
+from draftd.outcome import Release
+from draftd.queue.claims import Claims, release_strays
+from draftd.queue.leases import Leases
+from draftd.queue.settlements import Settler
+from draftd.request import Claim
+from draftd.wakeup import WakeUp
+from fix_database import claim_all, claim_one, make_request, make_terms, read_row
+
+
+async def test_a_claim_counts_the_attempt_and_raises_the_token(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection)
+    terms = make_terms()
+    claimed = await claim_one(link, terms)
+    row = await read_row(connection, request_id)
+    assert (claimed.id, claimed.attempt, claimed.lease_token) == (request_id, 1, 1)
+    assert (row["status"], row["attempt"], row["lease_token"]) == ("processing", 1, 1)
+    assert row["worker_id"] == terms.worker_id
+    assert row["lease_until"] < row["deadline_at"]
+
+
+async def test_a_row_is_claimed_once_by_many_claimers(connection: db.Connection, database: str) -> None:
+    wanted = {await make_request(connection) for _ in range(40)}
+    links = [db.Link(url=database, name=f"claimer {n}") for n in range(8)]
+    claimed = [one for batch in await asyncio.gather(*(claim_all(link, limit=10) for link in links)) for one in batch]
+    for link in links:
+        await link.close()
+    ids = [one.id for one in claimed]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= wanted
+
+
+async def test_a_claim_takes_no_more_than_it_asked_for(connection: db.Connection, link: db.Link) -> None:
+    for n in range(20):
+        await make_request(connection, agent=f"agent_{n % 3}")
+    claimed = await claim_all(link, agents=["agent_0", "agent_1", "agent_2"], limit=4)
+    assert len(claimed) == 4
+    rows = await (
+        await connection.execute("SELECT count(*) AS n FROM draft_requests WHERE status = 'processing'")
+    ).fetchall()
+    assert rows[0]["n"] == 4
+
+
+async def test_higher_priority_comes_first_and_then_the_turn(connection: db.Connection, link: db.Link) -> None:
+    crowd = [await make_request(connection, requester_id="crowd") for _ in range(3)]
+    lone = await make_request(connection, requester_id="lone")
+    urgent = await make_request(connection, requester_id="crowd", priority=5)
+    order = [one.id for one in await claim_all(link)]
+    assert order[0] == urgent
+    assert set(order[1:3]) == {crowd[0], lone}
+    assert order[3:] == crowd[1:]
+
+
+async def test_a_row_is_not_claimed_before_its_time(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection, available_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await claim_all(link) == []
+
+
+async def test_an_expired_row_says_so(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert (await claim_one(link)).expired
+
+
+async def test_the_default_expiry_counts_from_the_first_time_it_was_available(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=100))
+    assert (await claim_one(link, make_terms(default_expiry_s=60))).expired
+
+
+async def test_without_a_default_nothing_expires(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(days=400))
+    assert not (await claim_one(link, make_terms(default_expiry_s=0))).expired
+    assert (await read_row(connection, request_id))["expires_at"] is None
+
+
+async def test_a_claim_carries_the_size_of_the_pictures_and_not_the_pictures(
+    connection: db.Connection, link: db.Link
+) -> None:
+    picture = "data:image/png;base64," + "A" * 100_000
+    await make_request(connection, image_urls=[picture])
+    claimed = await claim_one(link)
+    assert claimed.image_bytes >= 100_000
+    assert not hasattr(claimed, "image_urls")
+
+
+async def test_what_a_lost_connection_claimed_goes_back_with_its_attempt(
+    connection: db.Connection, link: db.Link
+) -> None:
+    terms = make_terms()
+    kept_id, stray_id = await make_request(connection), await make_request(connection)
+    kept = next(one for one in await claim_all(link, terms) if one.id == kept_id)
+    released = await release_strays(link, worker_id=terms.worker_id, held={kept.id: kept.lease_token})
+    assert released == [stray_id]
+    stray = await read_row(connection, stray_id)
+    assert (stray["status"], stray["attempt"]) == ("pending", 0)
+    assert (await read_row(connection, kept_id))["status"] == "processing"
+
+
+async def test_strays_of_another_worker_are_not_touched(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    await claim_one(link)
+    assert await release_strays(link, worker_id=uuid.uuid4(), held={}) == []
+
+
+class CountingLink(db.Link):
+    """A link that counts its statements."""
+
+    count = 0
+
+    async def run(self, statement: str, params: db.Params = None) -> list[DictRow]:
+        self.count += 1
+        return await super().run(statement, params)
+
+
+class Menu:
+    """One agent, never on hold."""
+
+    def claimable_agents(self) -> list[str]:
+        return ["comment_generator"]
+
+    async def agents_to_probe(self) -> list[str]:
+        return []
+
+
+class Pump:
+    """The claims of one process, with what they need."""
+
+    def __init__(self, database: str, *, drain: bool = False, poll_interval_s: float = 30.0) -> None:
+        self.link = CountingLink(url=database, name="pump")
+        self.leases, self.wakeup = Leases(), WakeUp()
+        self.settler = Settler(link=self.link)
+        self.claims = Claims(
+            link=self.link,
+            terms=make_terms(),
+            menu=Menu(),
+            leases=self.leases,
+            wakeup=self.wakeup,
+            release=self.release,
+            poll_interval_s=poll_interval_s,
+            drain=drain,
+        )
+
+    async def release(self, claimed: Claim) -> None:
+        await self.settler.settle(claimed, Release())
+
+
+async def test_many_idle_loops_cost_one_statement(database: str) -> None:
+    pump = Pump(database)
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(200)]
+    running = asyncio.create_task(pump.claims.run())
+    await pump.link.run("SELECT 1")
+    await asyncio.sleep(0.2)
+    assert pump.link.count == 2
+    pump.claims.stop()
+    assert await asyncio.gather(*loops) == [None] * 200
+    await running
+    await pump.link.close()
+
+
+async def test_waiting_loops_share_one_claim(database: str, connection: db.Connection) -> None:
+    for _ in range(10):
+        await make_request(connection)
+    pump = Pump(database)
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(10)]
+    running = asyncio.create_task(pump.claims.run())
+    claimed = await asyncio.gather(*loops)
+    assert len({one.id for one in claimed if one}) == 10
+    assert pump.link.count == 1
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def test_a_ring_between_the_claim_and_the_wait_is_not_lost(database: str, connection: db.Connection) -> None:
+    pump = Pump(database)
+    original = pump.link.run
+
+    async def insert_behind_the_claim(statement: str, params: db.Params = None) -> list[DictRow]:
+        rows = await original(statement, params)
+        if not rows and pump.link.count == 1:
+            await make_request(connection)
+            pump.wakeup.ring()
+        return rows
+
+    pump.link.run = insert_behind_the_claim  # type: ignore[method-assign]  # a race, made certain
+    running = asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(5):
+        assert await pump.claims.next() is not None
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def test_a_row_claimed_for_a_loop_that_is_gone_is_released(database: str, connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    pump = Pump(database)
+    waiting = asyncio.create_task(pump.claims.next())
+    await asyncio.sleep(0)
+    original = pump.link.run
+
+    async def cancel_behind_the_claim(statement: str, params: db.Params = None) -> list[DictRow]:
+        rows = await original(statement, params)
+        waiting.cancel()
+        return rows
+
+    pump.link.run = cancel_behind_the_claim  # type: ignore[method-assign]  # a race, made certain
+    running = asyncio.create_task(pump.claims.run())
+    await asyncio.gather(waiting, return_exceptions=True)
+    pump.claims.stop()
+    await running
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["attempt"]) == ("pending", 0)
+    await pump.link.close()
+
+
+async def test_a_drain_ends_when_nothing_is_due(database: str) -> None:
+    pump = Pump(database, drain=True)
+    waiting = asyncio.create_task(pump.claims.next())
+    async with asyncio.timeout(5):
+        await pump.claims.run()
+    assert await waiting is None
+    await pump.link.close()

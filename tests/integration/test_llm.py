@@ -1,0 +1,316 @@
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from draftd.demo.behaviour import Behaviour
+from draftd.demo.standin import StandIn
+from draftd.errors import (
+    ContextTooLong,
+    LeaseLost,
+    ModelError,
+    ModelMisconfigured,
+    ModelRateLimited,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputInvalid,
+)
+from draftd.llm import Completion, Llm, Target
+from draftd.llm_errors import QUOTA_EXHAUSTED
+
+# litellm reads a pydantic attribute in a deprecated way at every chunk.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"short": {"type": "string"}, "medium": {"type": "string"}},
+    "required": ["short", "medium"],
+    "additionalProperties": False,
+}
+MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "What would you answer to this?"}]}]
+STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StandIn]:
+    server = StandIn()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[Llm]:
+    loaded = await asyncio.to_thread(Llm.load)
+    yield loaded
+    await loaded.aclose()
+
+
+def target(standin: StandIn, **over: Any) -> Target:
+    return Target(**{"model": "openai/stand-in", "api_base": standin.url, "api_key": "x", **over})
+
+
+async def ask(llm: Llm, to: Target, *, streamed: bool = True, time_s: float = 20.0) -> Completion:
+    async def ignore(_text: str) -> None:
+        pass
+
+    return await llm.complete(to, MESSAGES, schema=SCHEMA, time_s=time_s, on_text=ignore if streamed else None)
+
+
+@STREAMED
+async def test_an_answer_comes_with_its_tokens_and_its_format(llm: Llm, standin: StandIn, *, streamed: bool) -> None:
+    done = await ask(llm, target(standin), streamed=streamed)
+    assert done.text.startswith('{"short": "')
+    assert done.text.endswith("}")
+    assert (done.finish_reason, done.mode, done.model) == ("stop", "json_schema", "openai/stand-in")
+    assert done.input_tokens
+    assert done.output_tokens
+    assert done.cost_usd is None
+    assert (done.first_token_s is not None) is streamed
+    assert 0 < (done.first_token_s or 0.001) <= done.elapsed_s
+    (call,) = standin.log
+    assert (call["stream"], call["response_format"], call["has_schema"]) == (streamed, "json_schema", True)
+
+
+async def test_a_streamed_text_only_grows_and_ends_as_the_answer(llm: Llm, standin: StandIn) -> None:
+    seen: list[str] = []
+
+    async def on_text(text: str) -> None:
+        seen.append(text)
+
+    done = await llm.complete(target(standin), MESSAGES, schema=SCHEMA, time_s=20, on_text=on_text)
+    assert len(seen) > 1
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
+    assert seen[-1] == done.text
+
+
+FAILURES: list[tuple[Behaviour, type[ModelError]]] = [
+    (Behaviour(status=500), ModelUnavailable),
+    (Behaviour(status=503), ModelUnavailable),
+    (Behaviour(status=529), ModelUnavailable),
+    (Behaviour(disconnect=True), ModelUnavailable),
+    (Behaviour(html=True), ModelUnavailable),
+    (Behaviour(status=429), ModelRateLimited),
+    (Behaviour(error="insufficient_quota"), ModelRateLimited),
+    (Behaviour(status=401), ModelMisconfigured),
+    (Behaviour(status=403), ModelMisconfigured),
+    (Behaviour(status=404), ModelMisconfigured),
+    (Behaviour(status=400), OutputInvalid),
+    (Behaviour(status=422), OutputInvalid),
+    (Behaviour(empty=True), OutputInvalid),
+    (Behaviour(says=""), OutputInvalid),
+    (Behaviour(refusal=True), ModelRefused),
+    (Behaviour(filtered=True), ModelRefused),
+    (Behaviour(error="content_filter"), ModelRefused),
+    (Behaviour(error="context_length_exceeded"), ContextTooLong),
+]
+
+
+@STREAMED
+@pytest.mark.parametrize(("behaviour", "expected"), FAILURES, ids=[str(case[0].said()) for case in FAILURES])
+async def test_a_failure_is_told_by_its_name_after_one_request(
+    llm: Llm, standin: StandIn, behaviour: Behaviour, expected: type[ModelError], *, streamed: bool
+) -> None:
+    standin.script(default=behaviour)
+    with pytest.raises(ModelError) as caught:
+        await ask(llm, target(standin), streamed=streamed)
+    assert type(caught.value) is expected
+    assert len(standin.log) == 1, repr(caught.value)
+
+
+async def test_a_rate_limit_says_how_long_to_wait_and_whether_waiting_helps(llm: Llm, standin: StandIn) -> None:
+    standin.script([Behaviour(status=429, retry_after_s=7), Behaviour(error="insufficient_quota")])
+    with pytest.raises(ModelRateLimited) as limited:
+        await ask(llm, target(standin))
+    with pytest.raises(ModelRateLimited) as broke:
+        await ask(llm, target(standin))
+    assert limited.value.retry_after_s == 7.0
+    assert not limited.value.message.startswith(QUOTA_EXHAUSTED)
+    assert broke.value.message.startswith(QUOTA_EXHAUSTED)
+
+
+async def test_a_picture_that_the_model_cannot_see_is_a_misconfiguration(llm: Llm, standin: StandIn) -> None:
+    standin.script(Behaviour(rejects_images=True))
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    with pytest.raises(ModelMisconfigured):
+        await llm.complete(target(standin), [{"role": "user", "content": [picture]}], schema=SCHEMA, time_s=20)
+
+
+async def test_a_closed_port_is_an_unavailable_model(llm: Llm, unused_tcp_port: int) -> None:
+    to = Target(model="openai/stand-in", api_base=f"http://127.0.0.1:{unused_tcp_port}/v1", api_key="x")
+    with pytest.raises(ModelUnavailable):
+        await ask(llm, to)
+
+
+@pytest.mark.parametrize(
+    "model", ["openai/some-model", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "no/such"]
+)
+async def test_a_missing_key_or_an_unknown_provider_is_a_misconfiguration(
+    llm: Llm, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(ModelMisconfigured):
+        await ask(llm, Target(model=model))
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(hang=True), Behaviour(drip=True), Behaviour(stall=True)], ids=["hang", "drip", "stall"]
+)
+async def test_a_server_that_hangs_drips_or_stalls_is_left_in_time(
+    llm: Llm, standin: StandIn, behaviour: Behaviour, *, streamed: bool
+) -> None:
+    await ask(llm, target(standin))
+    standin.script(behaviour)
+    started = time.monotonic()
+    with pytest.raises(ModelTimeout):
+        await ask(llm, target(standin), streamed=streamed, time_s=0.5)
+    assert time.monotonic() - started < 1.5
+    await asyncio.wait_for(standin.wait_for_calls(1, outcome="client_gone"), 5)
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(hang=True), Behaviour(stall=True)], ids=["before", "amid the stream"])
+async def test_a_cancelled_caller_closes_the_connection(llm: Llm, standin: StandIn, behaviour: Behaviour) -> None:
+    standin.script(behaviour)
+    call = asyncio.create_task(ask(llm, target(standin)))
+    await standin.wait_for_calls(1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.wait_for(standin.wait_for_calls(1, outcome="client_gone"), 5)
+
+
+async def test_what_on_text_raises_comes_out_as_it_is_and_ends_the_call(llm: Llm, standin: StandIn) -> None:
+    standin.script(Behaviour(stall=True))
+
+    async def lose(_text: str) -> None:
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        await llm.complete(target(standin), MESSAGES, schema=SCHEMA, time_s=20, on_text=lose)
+    await asyncio.wait_for(standin.wait_for_calls(1, outcome="client_gone"), 5)
+
+
+async def test_a_timeout_of_on_text_is_not_taken_for_the_models(llm: Llm, standin: StandIn) -> None:
+    async def slow(_text: str) -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await llm.complete(target(standin), MESSAGES, schema=SCHEMA, time_s=20, on_text=slow)
+
+
+async def test_the_call_steps_down_the_ladder_and_the_next_starts_where_it_ended(llm: Llm, standin: StandIn) -> None:
+    standin.script(default=Behaviour(rejects_json_schema=True, rejects_json_object=True))
+    first = await ask(llm, target(standin))
+    assert first.mode == "prompt"
+    assert [call["response_format"] for call in standin.log] == ["json_schema", "json_object", None]
+    standin.log.clear()
+    assert (await ask(llm, target(standin))).mode == "prompt"
+    assert [call["response_format"] for call in standin.log][-1] is None
+    assert len(standin.log) in {1, 4}
+
+
+async def test_the_ladder_is_remembered_for_that_model_alone(llm: Llm, standin: StandIn) -> None:
+    standin.script(default=Behaviour(rejects_json_schema=True, when_model="poor"))
+    assert (await ask(llm, target(standin, model="openai/poor"))).mode == "json_object"
+    assert (await ask(llm, target(standin))).mode == "json_schema"
+
+
+async def test_another_refusal_does_not_move_the_ladder(llm: Llm, standin: StandIn) -> None:
+    standin.script(Behaviour(status=400))
+    with pytest.raises(OutputInvalid):
+        await ask(llm, target(standin))
+    assert (await ask(llm, target(standin))).mode == "json_schema"
+
+
+async def test_a_parameter_that_the_model_does_not_know_is_left_out(llm: Llm, standin: StandIn) -> None:
+    done = await ask(llm, target(standin, model="openai/o1", params={"temperature": 0.2, "max_tokens": 99}))
+    assert done.mode == "json_schema"
+    (call,) = standin.log
+    assert call["max_tokens"] == 99
+
+
+@STREAMED
+async def test_the_operators_prices_go_before_the_registry(llm: Llm, standin: StandIn, *, streamed: bool) -> None:
+    to = target(standin, model="openai/gpt-4o-mini", price_in=Decimal(1_000_000), price_out=Decimal(0))
+    done = await ask(llm, to, streamed=streamed)
+    assert done.cost_usd == done.input_tokens
+
+
+@STREAMED
+async def test_a_registered_model_has_a_cost_and_an_unknown_one_has_none(
+    llm: Llm, standin: StandIn, *, streamed: bool
+) -> None:
+    known = await ask(llm, target(standin, model="openai/gpt-4o-mini"), streamed=streamed)
+    unknown = await ask(llm, target(standin), streamed=streamed)
+    assert known.cost_usd is not None
+    assert Decimal(0) < known.cost_usd < Decimal("0.01")
+    assert unknown.cost_usd is None
+
+
+def test_the_registry_answers_without_asking_a_server() -> None:
+    llm = Llm.load()
+    assert llm.has_known_price(Target(model="openai/gpt-4o-mini"))
+    assert llm.has_known_price(Target(model="anthropic/claude-sonnet-4-5"))
+    assert not llm.has_known_price(Target(model="ollama_chat/llava"))
+    assert not llm.has_known_price(Target(model="openai/self-hosted", price_in=Decimal(1)))
+    assert llm.has_known_price(Target(model="openai/self-hosted", price_in=Decimal(1), price_out=Decimal(2)))
+    assert llm.looks_blind("openai/gpt-3.5-turbo")
+    assert not llm.looks_blind("openai/gpt-4o-mini")
+    assert not llm.looks_blind("openai/self-hosted")
+
+
+@contextlib.asynccontextmanager
+async def plain_server(body: str) -> AsyncIterator[tuple[str, Callable[[], int]]]:
+    """Serve the same JSON for whatever is asked, streams included."""
+    calls = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+        calls += 1
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n".encode())
+        writer.write(f"Connection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", lambda: calls
+
+
+async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call_on(llm: Llm) -> None:
+    message = '{"role": "assistant", "content": "{}"}'
+    body = f'{{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{{"index": 0, "message": {message}, "finish_reason": "stop"}}]}}'  # noqa: E501 - one body on one line
+    async with plain_server(body) as (url, calls):
+        to = Target(model="openai/m", api_base=url, api_key="x")
+        with pytest.raises(OutputInvalid):
+            await ask(llm, to)
+        done = await ask(llm, to)
+        assert calls() == 2
+    assert (done.text, done.input_tokens, done.output_tokens, done.cost_usd) == ("{}", None, None, None)
+
+
+async def test_a_key_shows_neither_in_the_target_nor_in_an_error(llm: Llm, standin: StandIn) -> None:
+    to = target(standin, api_key="sk-verysecret0123456789")
+    standin.script(Behaviour(status=401))
+    with pytest.raises(ModelMisconfigured) as caught:
+        await ask(llm, to)
+    assert "verysecret" not in repr(to) + repr(caught.value)
+
+
+def test_the_module_alone_does_not_import_litellm() -> None:
+    code = "import sys, draftd.llm; sys.exit('litellm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,336 @@
+"""processing → completed, failed or pending, fenced."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from draftd import db
+from draftd.errors import LeaseLost
+from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.queue.attempts import Scribe, Usage
+from draftd.queue.leases import RENEW
+from draftd.queue.settlements import Settler, Trail
+from draftd.request import Claim, Draft
+from draftd.result import (
+    Confidence,
+    ContentType,
+    Length,
+    Option,
+    Platform,
+    ReplyingTo,
+    ReplyNeeded,
+    Result,
+)
+from fix_database import claim_all, claim_one, make_request, read_row
+
+
+def make_draft(**over: Any) -> Draft:
+    result = Result(
+        platform=Platform.SLACK,
+        platform_name="Slack",
+        content_type=ContentType.THREAD,
+        language="en",
+        summary="A thread.",
+        me="the right-hand side",
+        replying_to=ReplyingTo(author="Ada", gist="asks for the date"),
+        reply_needed=ReplyNeeded.YES,
+        options=[Option(length=length, angle="says yes", text=over.pop("text", "yes")) for length in Length],
+        missing=[],
+        confidence=Confidence.HIGH,
+        warnings=[],
+    )
+    defaults: dict[str, Any] = {"result": result, "reading": ["When?"], "model": "m", "prompt_version": "1"}
+    return Draft(**defaults | over)
+
+
+RETRY = Retry(code="model_timeout", message="no answer", delay_s=30.0, model="m")
+OUTCOMES: dict[str, Outcome] = {
+    "completed": Done(draft=make_draft()),
+    "retry": RETRY,
+    "failed": Fail(code="image_invalid", message="not an image"),
+    "released": Release(),
+    "held": Hold(code="model_unavailable", message="down", model="m"),
+}
+
+
+@pytest.fixture
+def settler(link: db.Link) -> Settler:
+    return Settler(link=link)
+
+
+async def test_a_finished_draft_is_written(connection: db.Connection, link: db.Link, settler: Settler) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    trail = Trail(images=[{"host": "h", "sha256": "0", "width": 1, "height": 1, "parts": 1}], trace_id="t")
+    assert await settler.settle(claimed, Done(draft=make_draft()), trail) == "completed"
+    row = await read_row(connection, claimed.id)
+    assert row["status"] == "completed"
+    assert row["result"]["platform"] == "slack"
+    assert row["reading"] == ["When?"]
+    assert (row["model"], row["trace_id"], row["images"][0]["host"]) == ("m", "t", "h")
+    assert row["error_code"] is row["lease_until"] is row["deadline_at"] is None
+    assert row["finished_at"] is not None
+
+
+async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, link: db.Link, settler: Settler) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    assert await settler.settle(claimed, RETRY) == "pending"
+    row = await read_row(connection, claimed.id)
+    assert (row["attempt"], row["error_code"], row["lease_until"]) == (1, "model_timeout", None)
+    assert 25 < (row["available_at"] - row["updated_at"]).total_seconds() <= 30
+    (error,) = row["errors"]
+    assert (error["attempt"], error["code"], error["message"], error["model"]) == (1, "model_timeout", "no answer", "m")
+    assert error["at"]
+
+
+async def test_a_retry_at_the_cap_is_a_failure(connection: db.Connection, link: db.Link, settler: Settler) -> None:
+    await make_request(connection, max_attempts=1)
+    claimed = await claim_one(link)
+    assert await settler.settle(claimed, RETRY) == "failed"
+    assert (await read_row(connection, claimed.id))["error_code"] == "model_timeout"
+
+
+@pytest.mark.parametrize("outcome", ["released", "held"])
+async def test_an_attempt_is_given_back(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    assert await settler.settle(claimed, OUTCOMES[outcome]) == "pending"
+    row = await read_row(connection, claimed.id)
+    assert (row["attempt"], row["lease_token"]) == (0, 1)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_nothing_is_settled_with_an_older_token(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: str
+) -> None:
+    await make_request(connection)
+    zombie = await claim_one(link)
+    await settler.settle(zombie, Release())
+    owner = await claim_one(link)
+    # The attempt was given back, so both claims are attempt 1: only the token tells them apart.
+    assert zombie.attempt == owner.attempt == 1
+    with pytest.raises(LeaseLost):
+        await settler.settle(zombie, OUTCOMES[outcome])
+    row = await read_row(connection, owner.id)
+    assert (row["status"], row["lease_token"], row["attempt"]) == ("processing", 2, 1)
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed"])
+async def test_nothing_is_settled_after_a_cancel(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
+    with pytest.raises(LeaseLost):
+        await settler.settle(claimed, OUTCOMES[outcome])
+    row = await read_row(connection, claimed.id)
+    assert (row["status"], row["result"]) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_a_repeated_settlement_is_a_success(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    first = await settler.settle(claimed, OUTCOMES[outcome])
+    before = await read_row(connection, claimed.id)
+    assert await settler.settle(claimed, OUTCOMES[outcome]) == first
+    assert await read_row(connection, claimed.id) == before
+
+
+async def test_a_connection_lost_in_a_settlement_is_no_loss(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
+    )
+    assert await settler.settle(claimed, Done(draft=make_draft())) == "completed"
+
+
+async def test_concurrent_settlements_share_statements(database: str, connection: db.Connection, link: db.Link) -> None:
+    for _ in range(30):
+        await make_request(connection)
+    claimed = await claim_all(link)
+    statements = 0
+
+    class Counting(db.Link):
+        async def run(self, statement: str, params: db.Params = None) -> list[DictRow]:
+            nonlocal statements
+            statements += 1
+            return await super().run(statement, params)
+
+    own = Counting(url=database, name="settle")
+    settler = Settler(link=own)
+    settled = await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claimed))
+    await own.close()
+    assert settled == ["completed"] * 30
+    assert statements == 1
+
+
+async def test_one_refused_outcome_does_not_hurt_its_neighbours(
+    connection: db.Connection, link: db.Link, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        await make_request(connection)
+    claimed = await claim_all(link)
+    # storable() would mend it: the row that the server refuses must be one that got past it.
+    monkeypatch.setattr("draftd.queue.settlements.storable", lambda value: value)
+    bad = make_draft(reading=["a \x00 in the middle"])
+    outcomes = [Done(draft=bad if one is claimed[2] else make_draft()) for one in claimed]
+    statuses = await asyncio.gather(*(settler.settle(*pair) for pair in zip(claimed, outcomes, strict=True)))
+    assert statuses == ["completed", "completed", "failed", "completed", "completed"]
+    row = await read_row(connection, claimed[2].id)
+    assert row["error_code"] == "internal_error"
+
+
+async def test_an_answer_with_nul_and_surrogates_is_stored_without_them(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await settler.settle(claimed, Done(draft=make_draft(reading=["one\x00 two\ud800"])))
+    assert (await read_row(connection, claimed.id))["reading"] == ["one two"]
+
+
+async def test_an_error_message_is_stored_without_its_secrets(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await settler.settle(claimed, Fail(code="x", message="GET https://h.example/bot1:AA/f?sig=1 sk-abcdefgh12345678"))
+    message = (await read_row(connection, claimed.id))["error_message"]
+    assert "h.example" in message
+    assert not any(secret in message for secret in ("bot1", "sig=1", "sk-abc"))
+
+
+async def test_the_history_keeps_the_last_twenty(connection: db.Connection, link: db.Link, settler: Settler) -> None:
+    request_id = await make_request(connection, max_attempts=10)
+    for n in range(23):
+        claimed = await claim_one(link)
+        await settler.settle(claimed, Hold(code="model_unavailable", message=f"error {n}", model="m"))
+    errors = (await read_row(connection, request_id))["errors"]
+    assert [error["message"] for error in errors] == [f"error {n}" for n in range(3, 23)]
+
+
+def make_usage(claimed: Claim, **over: Any) -> Usage:
+    defaults: dict[str, Any] = {
+        "request_id": claimed.id,
+        "requester_id": claimed.requester_id,
+        "attempt": claimed.attempt,
+        "lease_token": claimed.lease_token,
+        "call": 1,
+        "model": "m",
+        "code": None,
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cost_usd": None,
+        "elapsed_s": 1.0,
+        "trace_id": None,
+    }
+    return Usage(**defaults | over)
+
+
+async def test_tokens_are_summed_over_all_calls_of_all_attempts(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    scribe = Scribe(link=link)
+    first = await claim_one(link)
+    await scribe.record(make_usage(first))
+    await settler.settle(first, Retry(code="output_invalid", message="", delay_s=0))
+    second = await claim_one(link)
+    await scribe.record(make_usage(second))
+    await scribe.record(make_usage(second, call=2))
+    await settler.settle(second, Done(draft=make_draft()))
+    row = await read_row(connection, first.id)
+    assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (300, 30, None)
+
+
+async def test_usage_is_written_although_the_result_is_refused(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
+    await Scribe(link=link).record(make_usage(claimed))
+    assert await count_usage(connection, claimed.id) == 1
+
+
+async def test_usage_that_is_written_twice_stands_once(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    scribe = Scribe(link=link)
+    await scribe.record(make_usage(claimed))
+    await scribe.record(make_usage(claimed))
+    assert await count_usage(connection, claimed.id) == 1
+
+
+async def count_usage(connection: db.Connection, request_id: UUID) -> int:
+    rows = await (
+        await connection.execute("SELECT count(*) AS n FROM draft_usage WHERE request_id = %s", [request_id])
+    ).fetchall()
+    return int(rows[0]["n"])
+
+
+async def test_progress_is_fenced(connection: db.Connection, link: db.Link, settler: Settler) -> None:
+    await make_request(connection)
+    zombie = await claim_one(link)
+    scribe = Scribe(link=link)
+    await scribe.publish(zombie, {"options": [1]})
+    assert (await read_row(connection, zombie.id))["partial_result"] == {"options": [1]}
+    await settler.settle(zombie, Release())
+    owner = await claim_one(link)
+    assert (await read_row(connection, owner.id))["partial_result"] is None
+    with pytest.raises(LeaseLost):
+        await scribe.publish(zombie, {"options": [2]})
+
+
+async def test_settlements_and_renewals_do_not_deadlock(
+    database: str, connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    for _ in range(50):
+        await make_request(connection)
+    claimed = await claim_all(link)
+    params = {
+        "ids": [one.id for one in reversed(claimed)],
+        "tokens": [one.lease_token for one in reversed(claimed)],
+        "lease_s": 10.0,
+        "worker_id": claimed[0].id,
+        "hostname": "h",
+        "pid": 1,
+        "version": "0",
+        "state": "running",
+        "agents": [],
+        "concurrency": 1,
+        "in_flight": 50,
+    }
+    async with db.connected(database) as renewing:
+
+        async def renew() -> None:
+            for _ in range(40):
+                await renewing.execute(RENEW.encode(), params)
+
+        async def settle() -> None:
+            await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claimed))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(renew())
+            group.create_task(settle())
+    rows = await (
+        await connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    ).fetchall()
+    assert rows[0]["deadlocks"] == 0
+
+
+def test_psycopg_sorts_refusals_by_class() -> None:
+    assert issubclass(psycopg.errors.UntranslatableCharacter, psycopg.DataError)
+    assert issubclass(psycopg.errors.NotNullViolation, psycopg.IntegrityError)

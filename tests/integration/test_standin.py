@@ -1,0 +1,213 @@
+"""The stand-in over HTTP, asked by the clients that draftd's users have."""
+
+import asyncio
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import openai
+import pytest
+
+from draftd.demo.samples import EMAIL
+from draftd.demo.standin import StandIn
+from draftd.demo.threaded import run_in_thread
+
+ASK: dict[str, Any] = {"model": "any", "messages": [{"role": "user", "content": "Draft a reply."}]}
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    server = StandIn()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(stand_in: StandIn) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=stand_in.url, api_key="made-up", max_retries=0) as client:
+        yield client
+
+
+async def streamed(client: openai.AsyncOpenAI) -> list[Any]:
+    stream = await client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True})
+    return [one async for one in stream]
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event.choices[0].delta.content or "" for event in events if event.choices)
+
+
+async def test_a_streamed_answer_is_the_whole_answer_and_ends_with_its_usage(
+    stand_in: StandIn, client: openai.AsyncOpenAI
+) -> None:
+    whole = await client.chat.completions.create(**ASK)
+    events = await streamed(client)
+    assert text_of(events) == whole.choices[0].message.content
+    assert events[-2].choices[0].finish_reason == "stop"
+    assert events[-1].usage == whole.usage
+    assert (whole.model, whole.system_fingerprint) == ("stand-in", "draftd-stand-in")
+    assert [entry["stream"] for entry in stand_in.log] == [False, True]
+
+
+async def test_a_connection_is_kept_alive_over_answers_of_every_kind(stand_in: StandIn) -> None:
+    stand_in.script([{}, {"status": 500}, {}])
+    address = urlsplit(stand_in.root_url)
+
+    def ask_thrice_on_one_connection() -> list[int]:
+        connection = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=10)
+        connection.connect()
+        socket = connection.sock
+        statuses = []
+        for stream in (True, False, False):
+            body = json.dumps({**ASK, "stream": stream})
+            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+            assert connection.sock is socket
+        connection.close()
+        return statuses
+
+    assert await asyncio.to_thread(ask_thrice_on_one_connection) == [200, 500, 200]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "code"),
+    [
+        ({"status": 429}, openai.RateLimitError, "rate_limit_exceeded"),
+        ({"error": "insufficient_quota"}, openai.RateLimitError, "insufficient_quota"),
+        ({"status": 401}, openai.AuthenticationError, "invalid_api_key"),
+        ({"status": 404}, openai.NotFoundError, "model_not_found"),
+        ({"status": 500}, openai.InternalServerError, None),
+        ({"status": 529}, openai.InternalServerError, None),
+        ({"error": "context_length_exceeded"}, openai.BadRequestError, "context_length_exceeded"),
+        ({"error": "content_filter"}, openai.BadRequestError, "content_filter"),
+    ],
+)
+async def test_an_error_is_what_the_client_library_takes_it_for(
+    stand_in: StandIn,
+    client: openai.AsyncOpenAI,
+    behaviour: dict[str, Any],
+    error: type[openai.APIStatusError],
+    code: str | None,
+) -> None:
+    stand_in.script([{**behaviour, "retry_after_s": 2}])
+    with pytest.raises(error) as caught:
+        await client.chat.completions.create(**ASK)
+    assert caught.value.code == code
+    assert caught.value.response.headers["retry-after"] == "2"
+
+
+async def test_a_model_without_json_schema_answers_to_json_object(
+    stand_in: StandIn, client: openai.AsyncOpenAI
+) -> None:
+    stand_in.script(default={"rejects_json_schema": True})
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "draft", "schema": {"properties": {}}}}
+    with pytest.raises(openai.BadRequestError, match="json_schema"):
+        await client.chat.completions.create(**ASK, response_format=schema)
+    await client.chat.completions.create(**ASK, response_format={"type": "json_object"})
+    assert [entry["response_format"] for entry in stand_in.log] == ["json_schema", "json_object"]
+
+
+async def test_a_client_that_gives_up_on_a_hanging_call_is_noticed(
+    stand_in: StandIn, client: openai.AsyncOpenAI
+) -> None:
+    stand_in.script([{"hang": True}])
+    call = asyncio.create_task(client.chat.completions.create(**ASK))
+    await stand_in.wait_for_calls(1)
+    call.cancel()
+    log = await stand_in.wait_for_calls(1, outcome="client_gone")
+    assert log[0]["behaviour"] == {"hang": True}
+
+
+async def test_a_hanging_call_goes_on_when_it_is_released(stand_in: StandIn, client: openai.AsyncOpenAI) -> None:
+    stand_in.script([{"hang": True}])
+    call = asyncio.create_task(client.chat.completions.create(**ASK))
+    await stand_in.wait_for_calls(1)
+    stand_in.release()
+    assert (await call).choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_can_break_off_in_the_middle(
+    stand_in: StandIn, client: openai.AsyncOpenAI, *, stream: bool
+) -> None:
+    stand_in.script([{"disconnect": True}, {}])
+    with pytest.raises((openai.APIConnectionError, httpx.RemoteProtocolError)):
+        await (streamed(client) if stream else client.chat.completions.create(**ASK))
+    await client.chat.completions.create(**ASK)
+    assert [entry["outcome"] for entry in stand_in.log] == ["disconnected", "answered"]
+
+
+async def test_a_dripped_answer_outlives_a_timeout_between_two_reads(stand_in: StandIn) -> None:
+    stand_in.script([{"drip": True, "drip_s": 0.001}])
+    async with httpx.AsyncClient(timeout=0.5) as client:
+        response = await client.post(f"{stand_in.url}/chat/completions", json=ASK)
+    assert response.json()["choices"]
+    assert stand_in.log[0]["seconds"] > 0.5
+
+
+async def test_a_token_rate_sets_the_length_of_a_stream(stand_in: StandIn, client: openai.AsyncOpenAI) -> None:
+    stand_in.script([{"tokens_per_s": 400, "says": "word" * 80}])
+    assert text_of(await streamed(client)) == "word" * 80
+    assert 0.2 <= stand_in.log[0]["seconds"] < 2
+
+
+async def test_script_log_samples_and_reset_are_served(stand_in: StandIn) -> None:
+    async with httpx.AsyncClient(base_url=stand_in.root_url) as client:
+        script = {"once": [{"status": 500}], "default": {"says": "later"}}
+        assert (await client.post("/script", json=script)).status_code == 200
+        statuses = [(await client.post("/v1/chat/completions", json=ASK)).status_code for _ in range(2)]
+        log = (await client.get("/log")).json()
+        picture = await client.get("/samples/email.png")
+        await client.post("/reset")
+        emptied = (await client.get("/log")).json()
+        wrong = await client.post("/script", json=[{"hangs": True}])
+        outside = await client.get("/samples/../samples.py")
+        models = (await client.get("/v1/models")).json()
+    assert statuses == [500, 200]
+    assert [entry["number"] for entry in log] == [1, 2]
+    assert (picture.headers["content-type"], picture.content) == ("image/png", EMAIL.path.read_bytes())
+    assert emptied == []
+    assert (wrong.status_code, "hangs" in wrong.text) == (400, True)
+    assert outside.status_code == 404
+    assert [model["id"] for model in models["data"]] == ["stand-in"]
+
+
+@pytest.mark.parametrize("raw", [b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"])
+async def test_what_is_no_request_gets_a_400_and_the_end_of_its_connection(stand_in: StandIn, raw: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(stand_in.root_url).port)
+    writer.write(raw)
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_a_caller_without_an_event_loop_runs_it_in_a_thread() -> None:
+    with run_in_thread() as stand_in:
+        stand_in.script([{"says": "from a thread"}])
+        answer = httpx.post(f"{stand_in.url}/chat/completions", json=ASK).json()
+        assert answer["choices"][0]["message"]["content"] == "from a thread"
+        assert len(stand_in.wait_for_calls(1, outcome="answered")) == 1
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(stand_in.root_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_program_prints_its_url_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "draftd.demo.standin", "--latency", "0.01"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().strip()
+        with httpx.Client() as client:
+            assert client.post(f"{url}/chat/completions", json=ASK).json()["model"] == "stand-in"
+            program.send_signal(number)
+            rest = program.communicate(timeout=10)
+    assert (rest, program.returncode) == (("", ""), 0)

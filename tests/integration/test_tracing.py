@@ -1,0 +1,264 @@
+import asyncio
+import base64
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from draftd import tracing
+from draftd.errors import ModelRateLimited
+from draftd.tracing import Content, Tracing
+from fix_otlp import OtlpReceiver, otlp_receiver
+
+PICTURE = b"\xff\xd8\xff" + b"picture" * 50
+DATA_URL = "data:image/jpeg;base64," + base64.b64encode(PICTURE).decode()
+SECRET = "sk-live-0123456789abcdef"
+MESSAGES = [
+    {"role": "system", "content": "Line one.\n\nLine three."},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": f"My key is {SECRET}; see https://example.com/bot123/secret.png"},
+            {"type": "image_url", "image_url": {"url": DATA_URL}},
+        ],
+    },
+]
+REQUEST: dict[str, Any] = {"requester_id": "user-1", "agent": "comment_generator", "attempt": 1}
+CALL: dict[str, Any] = {
+    "name": "draft",
+    "model": "openai/stand-in",
+    "messages": MESSAGES,
+    "prompt_version": "abc123",
+    "params": {"temperature": 0.2},
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
+
+
+@pytest.fixture
+def langfuse() -> Iterator[OtlpReceiver]:
+    with otlp_receiver() as receiver:
+        yield receiver
+
+
+def load(url: str, content: Content = "text") -> Tracing:
+    # The SDK keeps one client per public key for the life of the process.
+    return Tracing.load(public_key=f"pk-{uuid4()}", secret_key="secret", host=url, content=content, release="1.2.3")
+
+
+def trace_one(traces: Tracing, request_id: UUID | None = None, **over: Any) -> str | None:
+    with traces.request(request_id=request_id or uuid4(), **{**REQUEST, **over}) as span:
+        with traces.generation(**CALL) as generation:
+            generation.set(text="hello", input_tokens=10, output_tokens=5, cost_usd=Decimal("0.25"))
+        span.set_output({"options": [{"text": "hello"}]})
+    return span.trace_id
+
+
+def test_a_request_arrives_as_a_trace_with_its_generation(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    trace_id = trace_one(traces)
+    assert traces.shutdown(time_s=10)
+    request, generation = langfuse.named("comment_generator"), langfuse.named("draft")
+    assert request.trace_id == generation.trace_id == trace_id
+    assert generation.parent_id == request.span_id
+    assert generation.attributes["user.id"] == request.attributes["user.id"] == "user-1"
+    assert generation.attributes["langfuse.observation.type"] == "generation"
+    assert generation.attributes["langfuse.observation.model.name"] == "openai/stand-in"
+    assert generation.attributes["langfuse.version"] == "abc123"
+    assert generation.attributes["langfuse.release"] == "1.2.3"
+    assert generation.json("usage_details") == {"input": 10, "output": 5}
+    assert generation.json("cost_details") == {"total": 0.25}
+    assert generation.attributes["langfuse.observation.output"] == "hello"
+    assert request.json("output") == {"options": [{"text": "hello"}]}
+
+
+def test_all_attempts_of_a_request_share_a_trace(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    request_id = uuid4()
+    first, second = trace_one(traces, request_id), trace_one(traces, request_id, attempt=2)
+    other = trace_one(traces)
+    assert traces.shutdown(time_s=10)
+    assert first == second != other
+    assert len(langfuse.spans) == 6
+
+
+def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    trace_one(traces)
+    assert traces.shutdown(time_s=10)
+    system, user = langfuse.named("draft").json("input")
+    assert system["content"] == "Line one.\n\nLine three."
+    text, picture = user["content"]
+    assert text["text"].startswith("My key is [redacted]")
+    sha256 = hashlib.sha256(PICTURE).hexdigest()
+    assert picture == {"type": "image_url", "image_url": {"sha256": sha256, "bytes": len(PICTURE)}}
+    assert SECRET.encode() not in langfuse.raw
+    assert b"bot123" not in langfuse.raw
+    assert DATA_URL[40:80].encode() not in langfuse.raw
+    assert not langfuse.media
+
+
+def test_off_holds_figures_only(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url, "off")
+    trace_one(traces)
+    with traces.request(request_id=uuid4(), **REQUEST) as span:
+        span.set_error("model_refused", "the prompt said Line one.")
+    assert traces.shutdown(time_s=10)
+    assert langfuse.named("draft").json("usage_details") == {"input": 10, "output": 5}
+    for said in (b"Line one", b"My key", b"hello", b"image_url"):
+        assert said not in langfuse.raw
+
+
+def test_full_sends_the_prepared_pictures_as_media(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url, "full")
+    trace_one(traces)
+    assert traces.shutdown(time_s=10)
+    (upload,) = langfuse.media
+    assert (upload["contentType"], upload["contentLength"]) == ("image/jpeg", len(PICTURE))
+    assert SECRET.encode() not in langfuse.raw
+
+
+def test_full_falls_back_to_hashes_while_uploads_do_not_get_through(langfuse: OtlpReceiver) -> None:
+    langfuse.mood = "hanging"
+    traces = load(langfuse.url, "full")
+    for _ in range(tracing.MAX_PENDING_PICTURES + 20):
+        trace_one(traces)
+    queue = traces._client._resources._media_upload_queue  # type: ignore[attr-defined] # of the private subclass
+    assert queue.qsize() <= tracing.MAX_PENDING_PICTURES
+    traces.shutdown(time_s=0.1)
+
+
+def test_a_failed_call_is_marked_with_its_code_and_passes_unchanged(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    error = ModelRateLimited(f"slow down, {SECRET}")
+    with traces.request(request_id=uuid4(), **REQUEST) as span:
+        with pytest.raises(ModelRateLimited) as caught, traces.generation(**CALL):
+            raise error
+        span.set_error(error.code, error.message)
+    assert caught.value is error
+    assert traces.shutdown(time_s=10)
+    for found in langfuse.spans:
+        assert found.attributes["langfuse.observation.level"] == "ERROR"
+        assert found.attributes["langfuse.observation.status_message"] == "model_rate_limited: slow down, [redacted]"
+        assert found.events == 0
+    assert SECRET.encode() not in langfuse.raw
+
+
+async def test_requests_on_one_event_loop_do_not_mix(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    both_inside = asyncio.Barrier(8)
+
+    async def one(number: int) -> tuple[str, str | None]:
+        with traces.request(request_id=uuid4(), **{**REQUEST, "requester_id": f"user-{number}"}) as span:
+            await both_inside.wait()
+            with traces.generation(**{**CALL, "name": f"draft-{number}"}) as generation:
+                await both_inside.wait()
+                generation.set(text=str(number))
+        return f"draft-{number}", span.trace_id
+
+    told = await asyncio.gather(*(one(number) for number in range(8)))
+    assert await asyncio.to_thread(traces.shutdown, time_s=10)
+    for name, trace_id in told:
+        found = langfuse.named(name)
+        assert found.trace_id == trace_id
+        assert found.attributes["user.id"] == name.replace("draft", "user")
+
+
+def test_attributes_that_langfuse_would_drop_are_made_to_fit(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    with capture_logs() as logs:
+        trace_one(traces, requester_id="Zo\xeb" + "x" * 500)
+        assert traces.shutdown(time_s=10)
+    dropped = [line for line in logs if "ropagated" in line["detail"]]
+    user_id = langfuse.named("draft").attributes["user.id"]
+    assert user_id.startswith("Zo\\xebxxx")
+    assert len(user_id) == 200
+    assert not dropped
+
+
+def test_spans_of_other_libraries_stay_out(langfuse: OtlpReceiver) -> None:
+    from opentelemetry import trace  # noqa: PLC0415 - only here
+
+    traces = load(langfuse.url)
+    with traces.request(request_id=uuid4(), **REQUEST), trace.get_tracer("litellm").start_as_current_span("foreign"):
+        pass
+    assert traces.shutdown(time_s=10)
+    assert [span.name for span in langfuse.spans] == ["comment_generator"]
+
+
+@pytest.mark.parametrize("away", ["refusing", "hanging", "closed"])
+def test_a_langfuse_that_is_away_costs_a_request_nothing(away: Any, unused_tcp_port: int) -> None:
+    with otlp_receiver("well" if away == "closed" else away) as receiver, capture_logs() as logs:
+        traces = load(f"http://127.0.0.1:{unused_tcp_port}" if away == "closed" else receiver.url)
+        trace_one(traces)
+        started = time.perf_counter()
+        for _ in range(300):
+            trace_one(traces)
+        each_s = (time.perf_counter() - started) / 300
+        started = time.monotonic()
+        traces.shutdown(time_s=0.5)
+        assert time.monotonic() - started < 1.0
+    assert each_s < 0.02
+    assert len(logs) <= 2
+
+
+def test_shutdown_says_whether_everything_went_out() -> None:
+    with otlp_receiver("hanging") as receiver:
+        traces = load(receiver.url)
+        trace_one(traces)
+        assert not traces.shutdown(time_s=0.2)
+    assert load("http://127.0.0.1:9").shutdown(time_s=5)
+
+
+def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("a defect of the SDK")
+
+    traces = load(langfuse.url)
+    monkeypatch.setattr(traces._client, "start_as_current_observation", broken)  # type: ignore[attr-defined] # as above
+    monkeypatch.setattr(traces._sdk, "propagate_attributes", broken)  # type: ignore[attr-defined] # as above
+    # Its own, since clients of other tests may complain at any time.
+    monkeypatch.setattr(tracing, "_complaints", tracing._Complaints())
+    with capture_logs() as logs:
+        assert trace_one(traces)
+    assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
+    assert traces.shutdown(time_s=10)
+
+
+def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
+    code = (
+        "import sys, uuid; from draftd.tracing import Tracing\n"
+        "traces = Tracing.load(public_key=None, secret_key=None, host=None, content='text', release='1')\n"
+        "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1) as span:\n"
+        "    assert span.trace_id is None\n"
+        "assert traces.shutdown(time_s=0)\n"
+        "sys.exit(any(name.split('.')[0] in ('langfuse', 'opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_that_ends_without_shutdown_does_not_hang() -> None:
+    code = (
+        "import sys, uuid; from draftd.tracing import Tracing\n"
+        "traces = Tracing.load(public_key='pk', secret_key='sk', host=sys.argv[1], content='text', release='1')\n"
+        "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1): pass\n"
+        "print('traced', flush=True)"
+    )
+    with otlp_receiver("hanging") as receiver:
+        child = subprocess.Popen([sys.executable, "-c", code, receiver.url], stdout=subprocess.PIPE)
+        with child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"traced\n"
+            started = time.monotonic()
+            assert child.wait(timeout=30) == 0
+            assert time.monotonic() - started < tracing.EXIT_S + 2.0

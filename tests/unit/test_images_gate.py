@@ -1,0 +1,297 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from draftd.errors import ConfigurationError, ImageBlocked, ImageFetchFailed, Kind
+from draftd.images import Fetcher
+from draftd.images.gate import AllowList, Gate, embedded_ipv4, is_public, parse_url
+from fix_images import FakeDialer, FakeDns
+
+HOSTILE_ADDRESSES = [
+    "0.0.0.0",  # noqa: S104 - a target, not a bind
+    "10.0.0.1",
+    "100.64.0.1",
+    "100.100.100.200",
+    "127.0.0.1",
+    "127.255.255.254",
+    "168.63.129.16",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.192",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:0:127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::808:808",
+    "100::1",
+    "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "2002:808:808::",
+    "3fff::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%lo",
+    "fec0::1",
+    "ff02::1",
+]
+PUBLIC_ADDRESSES = ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+
+REFUSED_URLS = [
+    "",
+    "image.png",
+    "//files.example/a",
+    "file:///etc/passwd",
+    "ftp://files.example/a",
+    "gopher://files.example/a",
+    "javascript:alert(1)",
+    "http://",
+    "http:///a",
+    "http://?a",
+    "http://user@files.example/a",
+    "http://user:password@files.example/a",
+    "http://files.example@127.0.0.1/a",
+    "http://files.example\\@127.0.0.1/a",
+    "http:\\\\files.example\\a",
+    "http://files.example/a\r\nX-Header: 1",
+    "http://files.example/a\tb",
+    "http://files.exa\nmple/a",
+    "http://files.example/\x00",
+    "http://files.example/\x7f",
+    "http://files.example/\x85",
+    "http://files.example:99999/a",
+    "http://files.example:-1/a",
+    "http://files.example:port/a",
+    "http://files..example/a",
+    "http://.files.example/a",
+    "http://files.example../a",
+    "http://files example/a",
+    "http://files.exam%70le/a",
+    "http://" + "a" * 64 + ".example/a",
+    "http://[::1/a",
+    "http://[::1%25lo]/a",
+    "http://[fe80::1%eth0]/a",
+    "http://[v1.x]/a",
+    "http://[::1]files.example/a",
+    "http://files.example[::1]/a",
+    "http://[]/a",
+    "http://::1/a",
+    "http://files.example/" + "a" * 9_000,
+]
+
+
+@pytest.mark.parametrize("address", HOSTILE_ADDRESSES)
+async def test_an_address_that_is_not_public_is_blocked(address: str) -> None:
+    gate = Gate(allow_private=[], resolve=FakeDns(files_example=[[address]]))
+
+    with pytest.raises(ImageBlocked, match=r"^files\.example: "):
+        await gate.addresses("files.example", 443)
+
+
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
+async def test_a_public_address_is_let_through(address: str) -> None:
+    gate = Gate(allow_private=[], resolve=FakeDns(files_example=[[address]]))
+
+    assert [str(found) for found in await gate.addresses("files.example", 443)] == [str(IPAddress(address))]
+
+
+def IPAddress(text: str) -> IPv4Address | IPv6Address:  # noqa: N802 - reads like the type it returns
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
+
+
+@given(address=st.ip_addresses())
+def test_nothing_is_public_that_the_standard_library_calls_private(address: IPv4Address | IPv6Address) -> None:
+    judged = embedded_ipv4(address) or address
+
+    assert not is_public(address) or (judged.is_global and not judged.is_multicast and not judged.is_reserved)
+
+
+async def test_one_private_address_among_public_ones_blocks_the_host() -> None:
+    gate = Gate(allow_private=[], resolve=FakeDns(files_example=[["8.8.8.8", "10.0.0.1"]]))
+
+    with pytest.raises(ImageBlocked):
+        await gate.addresses("files.example", 443)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "127。0。0。1",
+        "１２７.0.0.1",  # noqa: RUF001 - full-width digits are the point
+        "⑫7.0.0.1",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+    ],
+)
+async def test_no_spelling_of_loopback_passes_the_system_resolver(host: str) -> None:
+    gate = Gate(allow_private=[])
+    try:
+        target = gate.check(f"http://{host}/a")
+        with pytest.raises(ImageBlocked):
+            await gate.addresses(target.host, target.port)
+    finally:
+        gate.close()
+
+
+@pytest.mark.parametrize("url", REFUSED_URLS)
+def test_a_url_that_two_parsers_could_read_in_two_ways_is_blocked(url: str) -> None:
+    with pytest.raises(ImageBlocked) as caught:
+        Gate(allow_private=[]).check(url)
+
+    assert "/a" not in caught.value.message
+    assert "password" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "path"),
+    [
+        ("https://Files.Example", "files.example", "/"),
+        ("http://files.example:443/a?b=c&d=%2F#part", "files.example:443", "/a?b=c&d=%2F"),
+        ("https://files.example./a", "files.example", "/a"),
+        ("https://files.example:/a", "files.example", "/a"),
+        ("https://bücher.example/ä b", "xn--bcher-kva.example", "/%C3%A4%20b"),
+        ("https://[2606:4700::1111]:80/a", "[2606:4700::1111]:80", "/a"),
+    ],
+)
+def test_an_ordinary_url_becomes_an_ascii_request(url: str, authority: str, path: str) -> None:
+    target = parse_url(url)
+
+    assert (target.authority, target.path) == (authority, path)
+
+
+def test_a_target_does_not_show_its_path() -> None:
+    assert "secret" not in repr(parse_url("https://files.example/secret?secret"))
+
+
+@pytest.mark.parametrize("port", [0, 21, 22, 8080, 65535])
+def test_another_port_is_blocked_before_any_look_up(port: int) -> None:
+    with pytest.raises(ImageBlocked, match="port"):
+        Gate(allow_private=[]).check(f"http://files.example:{port}/a")
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "address", "port"),
+    [
+        ("store.lan", "store.lan", "10.0.0.1", 9000),
+        ("STORE.lan.", "store.lan", "10.0.0.1", 80),
+        ("store.lan:9000", "store.lan", "10.0.0.1", 9000),
+        ("10.2.0.0/16", "store.lan", "10.2.3.4", 9000),
+        ("10.2.3.4", "10.2.3.4", "10.2.3.4", 443),
+        ("10.2.3.4:9000", "10.2.3.4", "10.2.3.4", 9000),
+        ("10.2.3.4", "store.lan", "::ffff:10.2.3.4", 80),
+        ("fd00::/8", "store.lan", "fd00::1", 80),
+        ("[fd00::1]:9000", "fd00::1", "fd00::1", 9000),
+    ],
+)
+async def test_a_listed_host_may_be_private(entry: str, host: str, address: str, port: int) -> None:
+    gate = Gate(allow_private=[entry], resolve=FakeDns(**{host: [[address]]}))
+    literal = f"[{host}]" if ":" in host else host
+
+    assert gate.check(f"http://{literal}:{port}/a").port == port
+    assert len(await gate.addresses(host, port)) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "address", "port"),
+    [
+        ("store.lan:9000", "store.lan", "10.0.0.1", 80),
+        ("store.lan", "evil.store.lan", "10.0.0.1", 80),
+        ("10.2.0.0/16", "store.lan", "10.3.0.1", 80),
+        ("10.2.0.0/16", "files.example", "8.8.8.8", 9000),
+        ("10.2.3.4:9000", "store.lan", "10.2.3.4", 80),
+    ],
+)
+async def test_an_entry_allows_nothing_beside_itself(entry: str, host: str, address: str, port: int) -> None:
+    gate = Gate(allow_private=[entry], resolve=FakeDns(**{host: [[address]]}))
+
+    with pytest.raises(ImageBlocked):
+        await gate.addresses(host, port)
+
+
+@pytest.mark.parametrize("entry", ["", "10.2.0.0/99", "a:b", "http://store.lan", "store.lan:", "user@store.lan", "*"])
+def test_an_entry_that_means_nothing_is_a_configuration_error(entry: str) -> None:
+    with pytest.raises(ConfigurationError, match="DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"):
+        AllowList.parse([entry])
+
+
+@pytest.mark.parametrize("answers", [{}, {"files.example": [[]]}])
+async def test_a_name_without_an_address_may_be_tried_again(answers: dict[str, list[list[str]]]) -> None:
+    gate = Gate(allow_private=[], resolve=FakeDns(**answers))
+
+    with pytest.raises(ImageFetchFailed) as caught:
+        await gate.addresses("files.example", 443)
+
+    assert caught.value.kind is Kind.RETRY
+
+
+async def test_the_connection_goes_to_the_address_that_was_judged_whatever_the_name_says_next() -> None:
+    dns = FakeDns(files_example=[["8.8.8.8"], ["127.0.0.1"]])
+    dialer = FakeDialer()
+    fetcher = Fetcher(max_bytes=100, allow_private=[], resolve=dns, dialer=dialer)
+
+    fetched = await fetcher.fetch("http://files.example/a", time_s=5)
+    with pytest.raises(ImageBlocked):
+        await fetcher.fetch("http://files.example/a", time_s=5)
+
+    assert (fetched.host, fetched.data) == ("files.example", b"image")
+    assert dialer.dialled == [("8.8.8.8", 80)]
+
+
+async def test_the_certificate_is_asked_for_the_name_while_the_connection_goes_to_the_address() -> None:
+    dialer = FakeDialer()
+    dns = FakeDns(files_example=[["8.8.8.8"]])
+    fetcher = Fetcher(max_bytes=100, allow_private=[], resolve=dns, dialer=dialer)
+
+    await fetcher.fetch("https://files.example/a", time_s=5)
+
+    assert dialer.dialled == [("8.8.8.8", 443)]
+    assert dialer.tls_names == ["files.example"]
+
+
+async def test_the_next_address_is_tried_when_one_refuses() -> None:
+    dialer = FakeDialer(dead=["2606:4700::1111"])
+    dns = FakeDns(files_example=[["2606:4700::1111", "8.8.8.8"]])
+    fetcher = Fetcher(max_bytes=100, allow_private=[], resolve=dns, dialer=dialer)
+
+    assert (await fetcher.fetch("http://files.example/a", time_s=5)).data == b"image"
+    assert dialer.dialled == [("2606:4700::1111", 80), ("8.8.8.8", 80)]
+
+
+async def test_a_redirect_is_judged_again() -> None:
+    answer = b"HTTP/1.1 302 Found\r\nlocation: http://inside.example/\r\ncontent-length: 0\r\n\r\n"
+    dialer = FakeDialer(answer)
+    dns = FakeDns(files_example=[["8.8.8.8"]], inside_example=[["192.168.0.1"]])
+    fetcher = Fetcher(max_bytes=100, allow_private=[], resolve=dns, dialer=dialer)
+
+    with pytest.raises(ImageBlocked, match=r"^inside\.example: "):
+        await fetcher.fetch("http://files.example/a", time_s=5)
+
+    assert dialer.dialled == [("8.8.8.8", 80)]

@@ -1,0 +1,120 @@
+import pytest
+
+from draftd.errors import ImageInvalid, ImageTooLarge
+from draftd.images import Part, Picture
+from draftd.images.fetch import Fetched, data_url_bytes, read_data_url
+from draftd.images.loader import share_parts
+from fix_images import data_url, make_png
+
+
+def make_part(number: int = 0) -> Part:
+    return Part(data=b"jpeg %d" % number, width_px=10, height_px=20)
+
+
+def make_loaded(parts: int, *, host: str = "files.example", truncated: bool = False) -> Picture:
+    return Picture(
+        host=host,
+        sha256="0" * 64,
+        width_px=100,
+        height_px=200,
+        parts=tuple(make_part(number) for number in range(parts)),
+        truncated=truncated,
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "kept", "truncated"),
+    [
+        ([], [], []),
+        ([1, 1], [1, 1], [False, False]),
+        ([6, 6], [6, 6], [False, False]),
+        ([6, 6, 6], [6, 5, 1], [False, True, True]),
+        ([1, 6, 1, 6], [1, 6, 1, 4], [False, False, False, True]),
+        ([6] * 8, [5, 1, 1, 1, 1, 1, 1, 1], [True] * 8),
+    ],
+)
+def test_twelve_parts_at_most_and_one_of_every_picture(
+    parts: list[int], kept: list[int], truncated: list[bool]
+) -> None:
+    pictures = share_parts([make_loaded(count) for count in parts])
+
+    assert [len(picture.parts) for picture in pictures] == kept
+    assert [picture.truncated for picture in pictures] == truncated
+
+
+def test_the_parts_that_are_kept_are_the_first() -> None:
+    _, _, last = share_parts([make_loaded(6), make_loaded(6), make_loaded(6)])
+
+    assert last.parts == (make_part(0),)
+
+
+def test_a_truncated_picture_stays_truncated() -> None:
+    assert share_parts([make_loaded(6, truncated=True)])[0].truncated
+
+
+def test_the_record_is_what_the_row_stores() -> None:
+    assert make_loaded(2).record() == {
+        "host": "files.example",
+        "sha256": "0" * 64,
+        "width": 100,
+        "height": 200,
+        "parts": 2,
+    }
+
+
+def test_no_repr_shows_image_bytes() -> None:
+    assert "jpeg" not in repr(make_loaded(1))
+    assert "jpeg" not in repr(Fetched(host="files.example", data=b"jpeg"))
+
+
+async def test_a_data_url_is_decoded() -> None:
+    assert await read_data_url(data_url(make_png()), max_bytes=10_000) == make_png()
+    assert await read_data_url("DATA:image/svg+xml;charset=utf-8;BASE64,QUJD", max_bytes=3) == b"ABC"
+
+
+async def test_a_long_data_url_is_decoded_piece_by_piece() -> None:
+    data = bytes(range(256)) * 4_097
+
+    assert await read_data_url(data_url(data), max_bytes=len(data)) == data
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:",
+        "data:,hello",
+        "data:image/png,hello",
+        "data:text/html;base64,QUJD",
+        "data:;base64,QUJD",
+        "data:image/png;base64;QUJD",
+        "data:image/png;base64,QUJ",
+        "data:image/png;base64,QUJ=D",
+        "data:image/png;base64,QUI==",
+        "data:image/png;base64,QUJD\n",
+        "data:image/png;base64, QUJD",
+        "data:image/png;base64,QU-_",
+        "data:image/png;base64,QUI%3D",
+        "data:image/png;base64,QUJé",
+        "data:image/png;base64," + "QUJD" * 131_071 + "QUI=" + "QUJD",
+    ],
+)
+async def test_a_malformed_data_url_is_invalid(url: str) -> None:
+    with pytest.raises(ImageInvalid) as caught:
+        await read_data_url(url, max_bytes=1_000_000)
+
+    assert "QU" not in caught.value.message
+
+
+async def test_a_data_url_over_the_limit_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ImageTooLarge):
+        await read_data_url("data:image/png;base64," + "!" * 1_000, max_bytes=100)
+
+
+@pytest.mark.parametrize("size_bytes", [98, 99, 100])
+async def test_the_limit_of_a_data_url_is_exact(size_bytes: int) -> None:
+    url = data_url(b"x" * size_bytes)
+
+    assert len(await read_data_url(url, max_bytes=size_bytes)) == size_bytes
+    assert data_url_bytes(url) >= size_bytes
+    with pytest.raises(ImageTooLarge):
+        await read_data_url(url, max_bytes=size_bytes - 1)

@@ -1,0 +1,141 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from draftd.errors import ImageInvalid, ImageUnsupported
+from draftd.images.decoder import TooManyPixels, plan, render, webp_pixels
+from draftd.images.prepare import sniff
+from fix_images import encoded, make_picture
+
+EDGE_PX = st.integers(1, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("original", "scaled"),
+    [
+        ((800, 600), (800, 600)),
+        ((1568, 1568), (1568, 1568)),
+        ((3840, 2160), (1568, 882)),
+        ((1170, 2532), (725, 1568)),
+        ((1000, 2500), (627, 1568)),
+        ((30_000, 100), (1568, 5)),
+        ((60_000, 1), (1568, 1)),
+    ],
+)
+def test_up_to_two_and_a_half_to_one_is_one_picture(original: tuple[int, int], scaled: tuple[int, int]) -> None:
+    layout = plan(*original)
+
+    assert (layout.width_px, layout.height_px) == scaled
+    assert layout.slices == ((0, scaled[1]),)
+    assert not layout.truncated
+
+
+@pytest.mark.parametrize(
+    ("original", "width_px", "count", "truncated"),
+    [
+        ((1000, 2501), 768, 2, False),
+        ((400, 1500), 400, 1, False),
+        ((600, 1536), 600, 1, False),
+        ((600, 1537), 600, 2, False),
+        ((1170, 8000), 768, 4, False),
+        ((768, 8576), 768, 6, False),
+        ((768, 8577), 768, 6, True),
+        ((1, 60_000), 1, 6, True),
+    ],
+)
+def test_a_taller_picture_is_sliced(original: tuple[int, int], width_px: int, count: int, *, truncated: bool) -> None:
+    layout = plan(*original)
+
+    assert (layout.width_px, len(layout.slices), layout.truncated) == (width_px, count, truncated)
+
+
+def test_a_very_long_picture_keeps_its_first_slice_and_its_last_five() -> None:
+    layout = plan(768, 20_000)
+
+    assert layout.slices[0] == (0, 1536)
+    assert layout.slices[1:] == tuple((20_000 - 1536 - n * 1408, 20_000 - n * 1408) for n in range(4, -1, -1))
+
+
+def test_the_long_edge_is_a_setting() -> None:
+    assert plan(2000, 1000, long_edge_px=1000).width_px == 1000
+
+
+@given(width_px=EDGE_PX, height_px=EDGE_PX)
+def test_slices_cover_what_is_not_truncated_and_overlap(width_px: int, height_px: int) -> None:
+    layout = plan(width_px, height_px)
+    tops, bottoms = zip(*layout.slices, strict=True)
+
+    assert layout.width_px <= max(width_px, 1)
+    assert layout.height_px <= max(height_px, 1)
+    assert 1 <= len(layout.slices) <= 6
+    assert (tops[0], bottoms[-1]) == (0, layout.height_px)
+    assert all(0 < bottom - top <= 1568 for top, bottom in layout.slices)
+    if not layout.truncated:
+        assert all(after[0] == before[1] - 128 for before, after in pairwise(layout.slices))
+
+
+@pytest.mark.parametrize("options", [{"quality": 50}, {"lossless": True}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_size_of_a_webp_is_read_without_a_decoder(mode: str, options: dict[str, int]) -> None:
+    assert webp_pixels(encoded(make_picture(301, 17, mode), "WEBP", **options)) == 301 * 17
+
+
+def test_the_size_of_a_webp_with_metadata_is_read_without_a_decoder() -> None:
+    assert webp_pixels(encoded(make_picture(301, 17), "WEBP", xmp=b"<x/>")) == 301 * 17
+
+
+def test_a_webp_with_too_many_pixels_is_refused_before_a_decoder_sees_it() -> None:
+    header_only = encoded(make_picture(301, 17), "WEBP")[:30]
+
+    with pytest.raises(TooManyPixels):
+        render(header_only, image_format="WEBP", max_pixels=301 * 17 - 1, long_edge_px=1568)
+
+
+def test_the_size_of_a_mangled_webp_is_unknown() -> None:
+    assert webp_pixels(b"RIFF\0\0\0\0WEBPJUNK") == 0
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_accepted_formats_are_known_by_their_magic_bytes(image_format: str) -> None:
+    assert sniff(encoded(make_picture(), image_format)) == image_format
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x20ftypheic\0\0\0\0", "HEIC"),
+        (b"BM\x36\0\0\0", "BMP"),
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"MM\0*\0\0\0\x08", "TIFF"),
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b"8BPS\0\1", "PSD"),
+        (b"\xff\x0a\0", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\xef\xbb\xbf <?xml version='1.0'?><!-- x --><SVG/>", "SVG"),
+    ],
+)
+def test_another_kind_of_image_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(ImageUnsupported, match=rf"^{name} is not accepted"):
+        sniff(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x89PNG",
+        b"RIFF\0\0\0\0WAVE",
+        b"<!DOCTYPE html><html><svg/></html>",
+        b"%PDF-1.7",
+        b"\0\0\0\x20ftypisom",
+        b"<?xml version='1.0'?><rss/>",
+        b'{"error": "not found"}',
+    ],
+)
+def test_anything_else_is_no_image(data: bytes) -> None:
+    with pytest.raises(ImageInvalid, match="not an image"):
+        sniff(data)

@@ -1,0 +1,101 @@
+import urllib.request
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from prometheus_client import generate_latest
+
+from draftd.errors import ConfigurationError
+from draftd.metrics import BUCKETS_S, Metrics
+
+
+@pytest.fixture
+def metrics() -> Iterator[Metrics]:
+    made = Metrics()
+    yield made
+    made.close()
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
+    metrics.request_finished(status="failed", code="model_timeout", elapsed_s=3)
+    metrics.model_called(model="m", input_tokens=1, output_tokens=1, cost_usd=Decimal(1))
+    metrics.holds([("m", "model_unavailable")])
+    exposed = generate_latest(metrics.registry).decode()
+    for name in (
+        'draftd_requests_total{code="model_timeout",status="failed"} 1.0',
+        "draftd_oldest_pending_seconds 0.0",
+        'draftd_model_hold{code="model_unavailable",model="m"} 1.0',
+        "draftd_first_option_seconds_count 0.0",
+        "draftd_request_seconds_count 1.0",
+        "draftd_lease_lost_total 0.0",
+        "draftd_in_flight 0.0",
+        'draftd_tokens_total{kind="input",model="m"} 1.0',
+        'draftd_tokens_total{kind="output",model="m"} 1.0',
+        'draftd_cost_usd_total{model="m"} 1.0',
+    ):
+        assert name in exposed.splitlines()
+    assert "_created" not in exposed
+
+
+def test_what_is_not_known_is_not_counted(metrics: Metrics) -> None:
+    metrics.model_called(model="m", input_tokens=None, output_tokens=7, cost_usd=None)
+    assert value(metrics, "draftd_tokens_total", model="m", kind="input") is None
+    assert value(metrics, "draftd_tokens_total", model="m", kind="output") == 7
+    assert value(metrics, "draftd_cost_usd_total", model="m") is None
+
+
+def test_a_completed_request_has_an_empty_code(metrics: Metrics) -> None:
+    metrics.request_finished(status="completed", code=None, elapsed_s=3)
+    assert value(metrics, "draftd_requests_total", status="completed", code="") == 1
+
+
+def test_a_hold_that_ended_is_no_longer_shown(metrics: Metrics) -> None:
+    metrics.holds([("a", "model_unavailable"), ("b", "model_misconfigured")])
+    metrics.holds([("b", "model_misconfigured")])
+    assert value(metrics, "draftd_model_hold", model="a", code="model_unavailable") is None
+    assert value(metrics, "draftd_model_hold", model="b", code="model_misconfigured") == 1
+
+
+def test_a_gauge_says_the_present(metrics: Metrics) -> None:
+    metrics.in_flight(3)
+    metrics.in_flight(2)
+    metrics.oldest_pending(12.5)
+    assert value(metrics, "draftd_in_flight") == 2
+    assert value(metrics, "draftd_oldest_pending_seconds") == 12.5
+    metrics.oldest_pending(None)
+    assert value(metrics, "draftd_oldest_pending_seconds") == 0
+
+
+def test_the_buckets_part_what_a_person_feels(metrics: Metrics) -> None:
+    metrics.first_option(1.7)
+    assert value(metrics, "draftd_first_option_seconds_bucket", le="1.5") == 0
+    assert value(metrics, "draftd_first_option_seconds_bucket", le="2.0") == 1
+    assert (BUCKETS_S[0], BUCKETS_S[-1]) == (0.5, 120.0)
+
+
+def test_two_processes_worth_of_metrics_do_not_collide(metrics: Metrics) -> None:
+    other = Metrics()
+    metrics.lease_lost()
+    assert value(metrics, "draftd_lease_lost_total") == 1
+    assert value(other, "draftd_lease_lost_total") == 0
+
+
+def test_the_endpoint_serves_the_figures_until_it_is_closed(metrics: Metrics) -> None:
+    metrics.lease_lost()
+    port = metrics.serve(0)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        assert b"draftd_lease_lost_total 1.0" in answer.read()
+    metrics.close()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+
+
+@pytest.mark.parametrize("port", [None, 70_000])
+def test_a_port_that_cannot_be_had_is_a_configuration_error(metrics: Metrics, port: int | None) -> None:
+    taken = metrics.serve(0)
+    with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
+        Metrics().serve(port or taken)

@@ -1,0 +1,211 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic_core import from_json
+
+from draftd.answer import Terms, Unacceptable, read
+from draftd.partial import PartialReader
+from draftd.request import Options
+
+ANSWER: dict[str, Any] = {
+    "has_message": True,
+    "platform": "slack",
+    "platform_name": "Slack",
+    "content_type": "thread",
+    "language": "en",
+    "summary": 'Mia says "ship {it}".',
+    "me": "the signed-in user",
+    "author": "Mia",
+    "gist": "asks about Friday",
+    "reply_needed": "yes",
+    "short_angle": "confirms Friday",
+    "short": "Yes, Friday works.",
+    "medium_angle": "asks for the list",
+    "medium": "Friday is fine with us. Could you send me the list of open tickets first?",
+    "detailed_angle": "offers a plan",
+    "detailed": "We ship as planned. Two tickets are in review; if one slips, I'd rather move it than push the date.",
+    "reading": ["Mia: do we ship on Friday?"],
+    "missing": [],
+    "confidence": "high",
+    "warnings": [],
+}
+
+
+def make_terms(**options: Any) -> Terms:
+    return Terms(options=Options(**options), context=None, truncated=False)
+
+
+def stream(text: str, terms: Terms | None = None, step: int = 1) -> list[dict[str, Any]]:
+    reader = PartialReader(terms or make_terms())
+    ends = [*range(0, len(text), step), len(text)]
+    return [found for end in ends if (found := reader.feed(text[:end])) is not None]
+
+
+def lengths(found: list[dict[str, Any]]) -> list[list[str]]:
+    return [[option["length"] for option in one["options"]] for one in found]
+
+
+def test_each_option_is_announced_as_soon_as_its_text_is_closed() -> None:
+    text = json.dumps(ANSWER)
+    reader = PartialReader(make_terms())
+    end_of_short = text.index(ANSWER["short"]) + len(ANSWER["short"])
+    assert reader.feed(text[:end_of_short]) is None
+    found = reader.feed(text[: end_of_short + 1])
+    assert found is not None
+    assert found["options"] == [{"length": "short", "angle": "confirms Friday", "text": "Yes, Friday works."}]
+
+
+def test_the_options_accumulate_and_unknown_keys_are_left_out() -> None:
+    found = stream(json.dumps(ANSWER))
+    assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
+    assert not {"missing", "confidence", "warnings"} & found[-1].keys()
+    result = read(json.dumps(ANSWER), make_terms()).result.model_dump(mode="json", exclude_none=True)
+    assert found[-1] == {key: value for key, value in result.items() if key in found[-1]}
+
+
+def test_a_key_that_the_model_left_out_is_not_made_up() -> None:
+    answer = {key: value for key, value in ANSWER.items() if key not in {"me", "gist"}}
+    assert not {"me", "replying_to"} & stream(json.dumps(answer))[0].keys()
+
+
+def test_one_chunk_with_everything_is_one_announcement() -> None:
+    assert lengths(stream(json.dumps(ANSWER), step=10_000)) == [["short", "medium", "detailed"]]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "```json\n",
+        "Here is {my} answer:\n",
+        '{"thinking": "short"}\n',
+        '{"short": "Pay me.", "x": 1}',
+        "<think>{</think>",
+    ],
+)
+def test_what_stands_before_the_object_is_skipped(before: str) -> None:
+    assert lengths(stream(before + json.dumps(ANSWER, indent=2) + "\n```")) == [
+        ["short"],
+        ["short", "medium"],
+        ["short", "medium", "detailed"],
+    ]
+
+
+def test_a_later_object_takes_the_place_of_a_quoted_one() -> None:
+    quoted = json.dumps(dict(list(ANSWER.items())[:12]) | {"short": "Pay me."})
+    found = stream(f"It says {quoted}.\n{json.dumps(ANSWER)}")
+    assert [one["options"][0]["text"] for one in found] == ["Pay me.", ANSWER["short"], ANSWER["short"]]
+    assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
+
+
+def test_an_option_that_fails_a_check_is_held_back() -> None:
+    assert lengths(stream(json.dumps(ANSWER | {"medium": "Dear [Name], " + ANSWER["medium"]}))) == [
+        ["short"],
+        ["short", "detailed"],
+    ]
+    assert lengths(stream(json.dumps(ANSWER | {"medium": "Yes."}))) == [["short"], ["short", "detailed"]]
+    assert lengths(stream(json.dumps(ANSWER), make_terms(max_chars=90))) == [["short"], ["short", "medium"]]
+
+
+def test_a_link_waits_until_the_reading_shows_it() -> None:
+    answer = ANSWER | {"short": "https://example.com/a", "reading": ["nothing", "Mia: example.com/a"]}
+    assert lengths(stream(json.dumps(answer))) == [["medium"], ["medium", "detailed"], ["short", "medium", "detailed"]]
+
+
+def test_a_made_up_link_is_never_announced() -> None:
+    assert lengths(stream(json.dumps(ANSWER | {"short": "See https://example.com/a now"}))) == [
+        ["medium"],
+        ["medium", "detailed"],
+    ]
+
+
+def test_an_option_waits_for_its_translation() -> None:
+    answer: dict[str, Any] = {}
+    for key, value in ANSWER.items():
+        answer[key] = value
+        if key in {"short", "medium", "detailed"}:
+            answer[f"{key}_translation"] = "Übersetzt: " + value
+    text = json.dumps(answer)
+    found = PartialReader(make_terms(reader_language="de")).feed(text[: text.index('"medium_angle"')])
+    assert found is not None
+    assert found["options"][0]["translation"] == "Übersetzt: Yes, Friday works."
+    assert PartialReader(make_terms(reader_language="de")).feed(text[: text.index('"short_translation"')]) is None
+
+
+def test_without_a_message_there_is_nothing_to_announce() -> None:
+    assert stream(json.dumps(ANSWER | {"has_message": False})) == []
+
+
+def test_a_text_is_not_parsed_again_when_no_string_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+    original = from_json
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal parsed
+        parsed += 1
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr("draftd.partial.from_json", counting)
+    text = json.dumps(ANSWER | {"detailed": "word " * 3_000})
+    assert len(text) > 15_000
+    assert lengths(stream(text, step=20))[-1] == ["short", "medium", "detailed"]
+    assert parsed <= 2 * text.count('"')
+    assert parsed < 100
+
+
+replies = st.one_of(st.text(max_size=40), st.sampled_from([" https://example.com/a", " see www.example.com/b."]))
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> dict[str, Any]:
+    seen = {
+        key: draw(st.one_of(st.just(ANSWER[key]), replies)) for key in ("summary", "me", "author", "gist", "language")
+    }
+    return ANSWER | {
+        **seen,
+        "platform": draw(st.sampled_from(["slack", "x", "github", "Mastodon", "email"])),
+        "short": draw(st.sampled_from(["Yes, ", ""])) + draw(replies),
+        "medium": ANSWER["medium"] + draw(replies),
+        "detailed": ANSWER["detailed"] + draw(replies),
+        "reading": draw(st.lists(replies, max_size=3)),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    answer=answers(),
+    ascii_only=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+    before=st.sampled_from(["", "```json\n", "{a} "]),
+)
+def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
+    answer: dict[str, Any],
+    ascii_only: bool,  # noqa: FBT001 - drawn
+    indent: int | None,
+    before: str,
+) -> None:
+    text = before + json.dumps(answer, ensure_ascii=ascii_only, indent=indent)
+    found = stream(text)
+    counts = [len(one["options"]) for one in found]
+    assert counts == sorted(set(counts))
+    try:
+        result = read(text, make_terms()).result.model_dump(mode="json", exclude_none=True)
+    except Unacceptable:
+        return
+    for one in found:
+        assert all(option in result["options"] for option in one["options"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.text(), st.sampled_from(['{"has_message":', "true", ',"short":"', '"', "\\", "\ud800", "{", "}"]))
+    )
+)
+def test_no_stream_makes_it_raise(chunks: list[str]) -> None:
+    reader, text = PartialReader(make_terms()), ""
+    for chunk in chunks:
+        text += chunk
+        reader.feed(text)
