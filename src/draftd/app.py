@@ -63,12 +63,11 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     stop = _stop_on_signals()
     url = settings.require_database_url()
     prompts = load_prompts(settings.prompts_dir or packaged_directory())
-    # litellm takes two seconds to import: meanwhile the database is asked.
-    loading = asyncio.gather(asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings))
     await check_schema(url)
-    session = settings.listen == "auto" and await proves_session(settings.listen_url)
+    session, llm, tracing = await asyncio.gather(
+        _listen_works(settings), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
+    )
     plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=session)
-    llm, tracing = await loading
     daemon = build(plan, llm, tracing)
     log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=session)
     try:
@@ -94,6 +93,10 @@ async def check_schema(url: str) -> None:
                 log.warning("the database's schema is newer than this draftd")
             case SchemaState.CURRENT:
                 pass
+
+
+async def _listen_works(settings: Settings) -> bool:
+    return settings.listen == "auto" and await proves_session(settings.listen_url)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -124,6 +124,7 @@ class Models:
         self._choices: dict[str, Choice] = {}
         self._holds: dict[str, _Held] = {}
         self._probing: set[str] = set()
+        self._updated = False
         self._succeeded_at: dict[str, float] = {}
 
     def update(self, configs: Sequence[Mapping[str, Any]], holds: Sequence[Mapping[str, Any]]) -> bool:
@@ -131,9 +132,9 @@ class Models:
         before = set(self.claimable_agents())
         choices = {row["agent"]: choice_of(row) for row in configs}
         for agent in self._agents:
-            if self._choices and choices.get(agent) != self._choices.get(agent):
+            if self._updated and choices.get(agent) != self._choices.get(agent):
                 log.info("model changed", agent=agent, models=", ".join(self._models_of(agent, choices)))
-        self._choices = choices
+        self._choices, self._updated = choices, True
         now = time.monotonic()
         self._holds = {row["model"]: _Held(row["code"], now + float(row["until_s"])) for row in holds}
         return bool(set(self.claimable_agents()) - before)

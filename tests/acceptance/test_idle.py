@@ -1,0 +1,39 @@
+"""What an idle daemon costs the database."""
+
+import time
+
+from draftd.demo.threaded import ThreadedStandIn
+from fix_daemon import Client, Fleet, environment
+
+WINDOW_S = 12.0
+PER_MINUTE = 75
+"""Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s, the listener's probe every 15 s: 72, and one for the edge."""
+
+
+def statements_in_window(client: Client, name: str) -> int:
+    """Return how many statements arrived in the window, by sampling each connection's last query start."""
+    seen: set[tuple[int, str]] = set()
+    ends_at = time.monotonic() + WINDOW_S
+    while time.monotonic() < ends_at:
+        for row in client.query(
+            "SELECT pid, query_start::text AS at FROM pg_stat_activity "
+            "WHERE application_name LIKE %s AND datname = current_database() AND query_start > now() - interval '2 s'",
+            name,
+        ):
+            seen.add((row["pid"], row["at"]))
+        time.sleep(0.1)
+    return len(seen)
+
+
+def test_an_idle_daemon_sends_as_little_with_200_loops_as_with_one(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    counts = {}
+    for loops in (1, 200):
+        daemon = fleet.start(environment(database, stand_in), "--concurrency", str(loops))
+        counts[loops] = statements_in_window(client, "draftd%")
+        assert daemon.stop() == 0
+    allowance = PER_MINUTE * WINDOW_S / 60
+    assert counts[1] <= allowance + 2
+    assert counts[200] <= allowance + 2
+    assert abs(counts[200] - counts[1]) <= 3

@@ -1,0 +1,316 @@
+"""A row inserted by any client becomes a draft: real daemons, a real server, the stand-in model server."""
+
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
+from draftd.demo.threaded import ThreadedStandIn
+from draftd.result import Result
+from fix_daemon import Client, Fleet, draftd, environment, wait_until
+
+WORDS = re.compile(r"\w+")
+
+
+def sample_url(stand_in: ThreadedStandIn, name: str = LINKEDIN_POST.name) -> str:
+    return f"{stand_in.root_url}/samples/{name}.png"
+
+
+def test_a_row_becomes_a_draft_and_the_channel_says_so(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    fleet.start(environment(database, stand_in))
+    with psycopg.connect(database, autocommit=True) as listener:
+        listener.execute("LISTEN draft_results")
+        request_id = client.insert(sample_url(stand_in), context="we use a log")
+        (notice,) = listener.notifies(timeout=20, stop_after=1)
+    assert json.loads(notice.payload) == {"id": request_id, "status": "completed"}
+    row = client.row(request_id)
+    result = Result.model_validate(row["result"])
+    assert result.platform == "linkedin"
+    assert [option.length for option in result.options] == ["short", "medium", "detailed"]
+    assert row["model"] == "openai/stand-in"
+    assert row["prompt_version"]
+    assert row["input_tokens"] > 0
+    assert row["images"][0] | {"sha256": ""} == {
+        "host": "127.0.0.1",
+        "sha256": "",
+        "width": LINKEDIN_POST.width_px,
+        "height": LINKEDIN_POST.height_px,
+        "parts": 1,
+    }
+    assert row["error_code"] is row["lease_until"] is None
+    usage = client.query("SELECT * FROM draft_usage WHERE request_id = %s", request_id)
+    assert [(one["model"], one["code"], one["call"]) for one in usage] == [("openai/stand-in", None, 1)]
+
+
+def test_drafts_appear_one_after_the_other(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script(default={"tokens_per_s": 80})
+    fleet.start(environment(database, stand_in))
+    request_id = client.insert(sample_url(stand_in, PHONE_CHAT.name))
+    seen: set[int] = set()
+
+    def look() -> bool:
+        row = client.row(request_id)
+        seen.add(len((row["partial_result"] or {}).get("options", ())))
+        return bool(row["status"] == "completed")
+
+    wait_until(look, 30)
+    assert {1, 2} <= seen
+    row = client.row(request_id)
+    assert row["result"]["options"][0] == row["partial_result"]["options"][0]
+
+
+def test_two_daemons_draft_each_of_500_requests_exactly_once(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    env = environment(database, stand_in)
+    url = sample_url(stand_in, EMAIL.name)
+    client.query(
+        "INSERT INTO draft_requests (image_urls, context, requester_id) "
+        "SELECT ARRAY[%s], 'request number ' || n || ' of many', 'r' || n %% 7 FROM generate_series(1, 500) AS n",
+        url,
+    )
+    for _ in range(2):
+        fleet.start(env, "--concurrency", "8", wait=False)
+    wait_until(
+        lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == 500,
+        150,
+        what=lambda: client.query("SELECT status, count(*) FROM draft_requests GROUP BY status"),
+    )
+    asked = [re.findall(r"request number (\d+) of many", call["prompt"]) for call in stand_in.log]
+    numbers = [int(found[0]) for found in asked]
+    assert sorted(numbers) == list(range(1, 501))
+    rows = client.query("SELECT max(attempt) AS attempts, count(DISTINCT worker_id) AS workers FROM draft_requests")
+    assert rows == [{"attempts": 1, "workers": 2}]
+
+
+def test_sigterm_gives_the_attempt_back_and_another_daemon_goes_on(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script({"hang": True})
+    env = environment(database, stand_in, DRAFTD_SHUTDOWN_GRACE_S="0.2")
+    first = fleet.start(env)
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    second = fleet.start(env)
+    assert first.stop() == 0
+    row = client.wait_for(request_id, "completed")
+    assert (row["attempt"], row["lease_token"], row["errors"]) == (1, 2, [])
+    assert second.stop() == 0
+    states = client.query("SELECT state FROM draft_workers")
+    assert states == [{"state": "stopped"}] * 2
+
+
+def test_a_drain_waits_for_the_attempt_in_flight(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script({"hang": True})
+    daemon = fleet.start(environment(database, stand_in))
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.wait_for("waiting for attempts")
+    later = client.insert(sample_url(stand_in))
+    stand_in.release()
+    assert daemon.process.wait(20) == 0
+    assert client.row(request_id)["status"] == "completed"
+    assert client.row(later)["status"] == "pending"
+
+
+def test_a_second_signal_ends_it_at_once(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script({"hang": True})
+    daemon = fleet.start(environment(database, stand_in))
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.wait_for("waiting for attempts")
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(5) == 128 + signal.SIGTERM
+    assert client.row(request_id)["status"] == "processing"
+
+
+def test_a_request_stranded_by_a_crash_is_picked_up_at_start(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script({"hang": True})
+    env = environment(database, stand_in, DRAFTD_LEASE_S="1", DRAFTD_REAP_INTERVAL_S="0.5")
+    first = fleet.start(env)
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    first.stop(signal.SIGKILL)
+    fleet.start(env)
+    row = client.wait_for(request_id, "completed")
+    assert (row["attempt"], row["errors"][0]["code"]) == (2, "worker_lost")
+
+
+def test_a_cancel_aborts_the_model_call(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
+    stand_in.script({"hang": True})
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="1.5"))
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    assert client.query("SELECT cancel_draft_request(%s) AS done", request_id)[0]["done"]
+    stand_in.wait_for_calls(1, outcome="client_gone")
+    daemon.wait_for("lease lost")
+    row = client.row(request_id)
+    assert (row["status"], row["result"]) == ("cancelled", None)
+
+
+def test_an_operator_changes_the_model_without_a_restart(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    env = environment(database, stand_in, GATEWAY_KEY="g", DRAFTD_LEASE_S="3")
+    daemon = fleet.start(env)
+    changed = draftd(
+        "models", "set", "comment_generator", "openai/other", "--api-base", stand_in.url, "--api-key-env", "GATEWAY_KEY",
+        env=env,
+    )  # fmt: skip
+    assert changed.returncode == 0, changed.stderr
+    daemon.wait_for("model changed")
+    request_id = client.insert(sample_url(stand_in))
+    assert client.wait_for(request_id, "completed")["model"] == "openai/other"
+    assert stand_in.log[-1]["model"] == "other"
+
+
+FINAL_BEHAVIOURS = {
+    "model_refused": {"refusal": True},
+    "context_too_long": {"error": "context_length_exceeded"},
+    "nothing_to_reply_to": {"nothing": True},
+    "output_invalid": {"garbage": True},
+}
+
+
+def test_failures_get_the_codes_of_the_contract(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script(default=[behaviour | {"when": f"case {code}"} for code, behaviour in FINAL_BEHAVIOURS.items()])
+    request_ids = {
+        code: client.insert(sample_url(stand_in), context=f"case {code}", max_attempts=1) for code in FINAL_BEHAVIOURS
+    }
+    daemon = fleet.start(environment(database, stand_in), "--drain", wait=False)
+    assert daemon.process.wait(60) == 0, daemon.log
+    for code, request_id in request_ids.items():
+        row = client.row(request_id)
+        assert (row["status"], row["error_code"]) == ("failed", code), row["error_message"]
+        assert client.query("SELECT * FROM draft_usage WHERE request_id = %s", request_id), "every call is recorded"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        ({"disconnect": True}, "model_unavailable"),
+        ({"status": 401}, "model_misconfigured"),
+        ({"status": 429, "retry_after_s": 30}, "model_rate_limited"),
+    ],
+)
+def test_an_outage_holds_the_model_and_gives_the_attempt_back(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, behaviour: dict[str, Any], code: str
+) -> None:
+    stand_in.script(default=behaviour)
+    request_id = client.insert(sample_url(stand_in), max_attempts=1)
+    daemon = fleet.start(environment(database, stand_in), "--drain", wait=False)
+    assert daemon.process.wait(60) == 75, daemon.log
+    row = client.row(request_id)
+    assert (row["status"], row["error_code"], row["attempt"]) == ("pending", code, 0)
+    assert client.query("SELECT model, code FROM model_holds") == [{"model": "openai/stand-in", "code": code}]
+
+
+def test_a_hold_ends_by_a_probe(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
+    stand_in.script(default={"status": 500})
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="1.5"))
+    request_ids = [client.insert(sample_url(stand_in)) for _ in range(3)]
+    wait_until(lambda: bool(client.query("SELECT * FROM model_holds")), 20)
+    wait_until(lambda: not client.query("SELECT * FROM draft_requests WHERE status = 'processing'"), 20)
+    stand_in.script(default={})
+    for request_id in request_ids:
+        assert client.wait_for(request_id, "completed")["attempt"] == 1
+    assert "hold ended" in daemon.log
+    assert client.query("SELECT * FROM model_holds") == []
+
+
+def test_a_bad_answer_is_repaired_once(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
+    stand_in.script({"placeholder": True})
+    request_id = client.insert(sample_url(stand_in))
+    fleet.start(environment(database, stand_in), "--drain", wait=False).process.wait(40)
+    row = client.row(request_id)
+    assert row["status"] == "completed"
+    assert len(stand_in.log) == 2
+    assert "[" not in "".join(option["text"] for option in row["result"]["options"])
+    usage = client.query("SELECT input_tokens FROM draft_usage ORDER BY call")
+    assert row["input_tokens"] == sum(one["input_tokens"] for one in usage)
+
+
+def test_a_refinement_reads_no_picture_again(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    fleet.start(environment(database, stand_in))
+    parent = client.insert(sample_url(stand_in, EMAIL.name))
+    parent_row = client.wait_for(parent, "completed")
+    child = str(
+        client.query("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter') RETURNING id", parent)[0][
+            "id"
+        ]
+    )
+    row = client.wait_for(child, "completed", "failed")
+    assert row["status"] == "completed", row["errors"]
+    asked = stand_in.log[-1]
+    assert asked["images"] == []
+    assert parent_row["result"]["options"][0]["text"] in asked["prompt"]
+
+
+def test_a_blocked_address_is_never_asked(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    env = environment(database, stand_in)
+    del env["DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"]
+    request_id = client.insert(sample_url(stand_in) + "?signature=secret")
+    daemon = fleet.start(env, "--drain", wait=False)
+    assert daemon.process.wait(40) == 0
+    row = client.row(request_id)
+    assert (row["status"], row["error_code"]) == ("failed", "image_blocked")
+    assert "secret" not in json.dumps(row, default=str).replace(json.dumps(row["image_urls"]), "")
+    assert "secret" not in daemon.log
+
+
+def test_an_expired_request_costs_no_model_call(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    request_id = client.insert(sample_url(stand_in), expires_at="2020-01-01")
+    fleet.start(environment(database, stand_in), "--drain", wait=False).process.wait(40)
+    assert client.row(request_id)["error_code"] == "expired"
+    assert stand_in.log == []
+
+
+def test_pictures_that_were_dropped_are_gone(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    request_id = client.insert("data:image/png;base64,aGVsbG8=")
+    env = environment(database, stand_in)
+    fleet.start(env, "--drain", wait=False).process.wait(40)
+    assert client.row(request_id)["error_code"] == "image_invalid"
+    assert draftd("retry", request_id, env=env).returncode == 0
+    fleet.start(env, "--drain", wait=False).process.wait(40)
+    assert client.row(request_id)["error_code"] == "image_gone"
+
+
+def test_a_daemon_refuses_a_database_without_schema(empty_database: str, stand_in: ThreadedStandIn) -> None:
+    done = draftd("run", env=environment(empty_database, stand_in))
+    assert done.returncode == 78
+    assert "draftd migrate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_daemon_without_a_model_says_so(database: str, tmp_path: Path) -> None:
+    done = draftd("run", env=environment(database), cwd=tmp_path)
+    assert done.returncode == 78
+    assert "DRAFTD_MODEL" in done.stderr
+    assert not WORDS.findall(done.stdout)

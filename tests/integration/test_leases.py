@@ -1,0 +1,226 @@
+"""Who still holds what: renewals, and the reaper."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from draftd import db
+from draftd.queue import leases
+from draftd.queue.leases import RENEW, Reaped, reap
+from draftd.request import Claim
+from fix_database import claim_all, claim_one, make_request, make_terms, read_row, shift
+
+LEASE_S = 10.0
+
+
+async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "ids": [one.id for one in claims],
+        "tokens": [one.lease_token for one in claims],
+        "lease_s": LEASE_S,
+        "worker_id": uuid.uuid4(),
+        "hostname": "h",
+        "pid": 1,
+        "version": "0",
+        "state": "running",
+        "agents": ["comment_generator"],
+        "concurrency": 1,
+        "in_flight": len(claims),
+    }
+    row = await (await connection.execute(RENEW.encode(), params | over)).fetchone()
+    assert row is not None
+    return row
+
+
+async def reap_now(link: db.Link, **over: Any) -> list[Reaped]:
+    return await reap(link, **{"lease_s": LEASE_S, "default_expiry_s": 86_400.0} | over)
+
+
+async def lose(connection: db.Connection, claim: Claim, by_s: float = 60.0) -> None:
+    """Let a lease have run out so long ago that anybody may judge it."""
+    await shift(connection, claim.id, lease_until=-by_s - LEASE_S)
+
+
+async def test_a_renewal_moves_the_lease_and_nothing_else(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    before = await read_row(connection, claimed.id)
+    assert (await renew(connection, claimed))["renewed"] == [claimed.id]
+    after = await read_row(connection, claimed.id)
+    assert after.pop("lease_until") > before.pop("lease_until")
+    assert after == before
+
+
+async def test_no_index_holds_a_column_that_a_renewal_writes(connection: db.Connection) -> None:
+    cursor = await connection.execute(
+        "SELECT indexdef FROM pg_indexes WHERE tablename = 'draft_requests' AND indexdef LIKE '%lease_until%'"
+    )
+    assert await cursor.fetchall() == []
+
+
+async def test_a_renewal_with_an_older_token_renews_nothing(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    zombie = await claim_one(link)
+    await lose(connection, zombie)
+    await reap_now(link)
+    owner = await claim_one(link)
+    assert (await renew(connection, zombie))["renewed"] == []
+    assert (await renew(connection, owner))["renewed"] == [owner.id]
+
+
+async def test_a_cancelled_row_is_not_renewed(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
+    assert (await renew(connection, claimed))["renewed"] == []
+
+
+async def test_a_beat_enters_the_worker_and_brings_configuration_and_holds(connection: db.Connection) -> None:
+    await connection.execute("INSERT INTO model_configs (agent, model) VALUES ('a', 'm')")
+    await connection.execute("INSERT INTO model_holds (model, code, until) VALUES ('m', 'c', now() + interval '9 s')")
+    worker_id = uuid.uuid4()
+    back = await renew(connection, worker_id=worker_id)
+    assert back["configs"][0]["model"] == "m"
+    assert 8 < float(back["holds"][0]["until_s"]) <= 9
+    await renew(connection, worker_id=worker_id, state="draining")
+    workers = await (await connection.execute("SELECT state, agents FROM draft_workers")).fetchall()
+    assert workers == [{"state": "draining", "agents": ["comment_generator"]}]
+
+
+async def test_a_lost_lease_goes_back_at_once_the_first_time(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await lose(connection, claimed)
+    (one,) = await reap_now(link)
+    assert (one.id, one.code, one.status) == (claimed.id, "worker_lost", "pending")
+    row = await read_row(connection, claimed.id)
+    assert (row["status"], row["attempt"], row["error_code"]) == ("pending", 1, "worker_lost")
+    assert row["lease_until"] is row["deadline_at"] is None
+    assert (await claim_one(link)).lease_token == 2
+
+
+async def test_a_second_loss_waits(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection, errors=[{"code": "worker_lost", "attempt": 1}])
+    for _ in range(8):
+        await connection.execute("UPDATE draft_requests SET available_at = now(), attempt = 1")
+        await lose(connection, await claim_one(link))
+        await reap_now(link)
+    row = await read_row(connection, request_id)
+    assert row["available_at"] > row["updated_at"]
+
+
+async def test_a_request_that_kills_its_worker_ends_at_the_cap(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection, max_attempts=3)
+    for _ in range(3):
+        await connection.execute("UPDATE draft_requests SET available_at = now()")
+        await lose(connection, await claim_one(link))
+        await reap_now(link)
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["error_code"], row["attempt"]) == ("failed", "worker_lost", 3)
+    assert len(row["errors"]) == 3
+
+
+async def test_a_living_lease_is_left_alone(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    assert await reap_now(link) == []
+    assert (await read_row(connection, claimed.id))["status"] == "processing"
+
+
+async def test_a_hung_attempt_is_reaped_at_its_deadline(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await shift(connection, claimed.id, deadline_at=-300, lease_until=300)
+    (one,) = await reap_now(link)
+    assert one.status == "pending"
+    assert "deadline" in (await read_row(connection, claimed.id))["error_message"]
+
+
+async def test_a_fresh_judge_leaves_a_lease_that_expired_just_now(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await shift(connection, claimed.id, lease_until=-LEASE_S - 1)
+    # The link was opened by the claim a moment ago: it could not have seen a renewal.
+    assert await reap_now(link) == []
+
+
+async def test_a_settled_judge_takes_a_lease_that_expired_just_now(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "REAP", leases.REAP.replace("a.backend_start", "(a.backend_start - interval '1 hour')"))
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await shift(connection, claimed.id, lease_until=-LEASE_S - 1)
+    assert [one.id for one in await reap_now(link)] == [claimed.id]
+
+
+async def test_nobody_is_reaped_right_after_the_server_came_up(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "REAP", leases.REAP.replace("pg_postmaster_start_time()", "now()"))
+    await make_request(connection)
+    await lose(connection, await claim_one(link), by_s=3600)
+    assert await reap_now(link) == []
+
+
+async def test_older_than_counts_from_the_end_of_the_lease(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await lose(connection, claimed, by_s=100)
+    assert await reap_now(link, older_than_s=120) == []
+    assert len(await reap_now(link, older_than_s=90)) == 1
+
+
+async def test_a_dry_run_only_says(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await lose(connection, claimed)
+    (one,) = await reap_now(link, dry_run=True)
+    assert (one.id, one.status) == (claimed.id, "pending")
+    assert (await read_row(connection, claimed.id))["status"] == "processing"
+
+
+async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, link: db.Link) -> None:
+    expired = await make_request(connection, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    by_default = await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=90_000))
+    alive = await make_request(connection)
+    reaped = await reap_now(link)
+    assert {(one.id, one.code, one.status) for one in reaped} == {
+        (expired, "expired", "failed"),
+        (by_default, "expired", "failed"),
+    }
+    assert (await read_row(connection, expired))["error_code"] == "expired"
+    assert (await read_row(connection, alive))["status"] == "pending"
+    assert await reap_now(link, default_expiry_s=0) == []
+
+
+async def test_an_agent_that_no_daemon_knows_fails(connection: db.Connection, link: db.Link) -> None:
+    unknown = await make_request(connection, agent="nobody")
+    known = await make_request(connection)
+    assert await reap_now(link) == [], "without a living daemon nobody can say what is unknown"
+    await renew(connection)
+    (one,) = await reap_now(link)
+    assert (one.id, one.code, one.status) == (unknown, "invalid_request", "failed")
+    assert "nobody" in (await read_row(connection, unknown))["error_message"]
+    assert (await read_row(connection, known))["status"] == "pending"
+
+
+async def test_an_expired_row_of_an_unknown_agent_is_taken_once(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection, agent="nobody", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    await renew(connection)
+    assert [one.code for one in await reap_now(link)] == ["expired"]
+
+
+async def test_a_locked_row_does_not_hold_the_reaper_up(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    for _ in range(2):
+        await make_request(connection)
+    first, second = await claim_all(link, make_terms())
+    for one in (first, second):
+        await lose(connection, one)
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [first.id])
+        assert [one.id for one in await reap_now(link)] == [second.id]

@@ -1,0 +1,284 @@
+"""What the database itself guarantees: shape, fairness, transitions, privacy."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from draftd import db, schema_version
+from draftd.schema import metadata
+from fix_database import URL, claim_one, make_request, read_row
+
+DATA_URL = "data:image/png;base64,aGVsbG8="
+SHA_OF_HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"image_urls": "{}"}, "1 to 8 entries"),
+        ({"image_urls": [URL] * 9}, "1 to 8 entries"),
+        ({"image_urls": ["ftp://x/y"]}, "begins with"),
+        ({"image_urls": ["/etc/passwd"]}, "begins with"),
+        ({"image_urls": ["data:text/html;base64,AAAA"]}, "begins with"),
+        ({"image_urls": ["https://x/" + "a" * 9000]}, "8,192"),
+        ({"image_urls": ["data:image/png;base64," + "A" * 25 * 1024 * 1024]}, "24 MiB"),
+        ({"context": "x" * 8001}, "8,000"),
+        ({"options": psycopg.types.json.Jsonb([1])}, "JSON objects"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"max_attempts": 11}, "max_attempts"),
+        ({"requester_id": "x" * 300}, "256 characters"),
+        ({"parent_id": UUID(int=1), "image_urls": "{}"}, "no earlier request"),
+        ({"parent_id": UUID(int=1)}, "takes no image_urls"),
+    ],
+)
+async def test_a_malformed_request_is_refused_with_a_readable_message(
+    connection: db.Connection, over: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(psycopg.IntegrityError, match=message) as caught:
+        await make_request(connection, **over)
+    assert "/etc/passwd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["status = 'failed'", "attempt = 3", "lease_token = 5"])
+async def test_a_client_cannot_insert_what_the_daemon_writes(connection: db.Connection, column: str) -> None:
+    name, _, value = column.partition(" = ")
+    statement = f"INSERT INTO draft_requests (image_urls, {name}) VALUES ('{{{URL}}}', {value})"
+    with pytest.raises(psycopg.IntegrityError, match="written by draftd"):
+        await connection.execute(statement.encode())
+
+
+async def test_a_foreign_parent_is_refused_like_a_missing_one(connection: db.Connection) -> None:
+    foreign = await make_request(connection, requester_id="ada")
+    with pytest.raises(psycopg.IntegrityError, match="no earlier request of this requester"):
+        await make_request(connection, requester_id="eve", parent_id=foreign, image_urls="{}")
+    assert await make_request(connection, requester_id="ada", parent_id=foreign, image_urls="{}")
+
+
+async def test_a_requester_with_many_rows_does_not_stand_before_others(connection: db.Connection) -> None:
+    for _ in range(50):
+        await make_request(connection, requester_id="crowd")
+    lone = await make_request(connection, requester_id="lone")
+    rows = await (await connection.execute("SELECT id FROM draft_requests ORDER BY turn, available_at, id")).fetchall()
+    assert [row["id"] for row in rows].index(lone) <= 1
+
+
+async def test_a_return_to_pending_takes_a_new_turn(connection: db.Connection, link: db.Link) -> None:
+    first = await make_request(connection, requester_id="crowd")
+    await claim_one(link)
+    for _ in range(5):
+        await make_request(connection, requester_id="crowd")
+    await connection.execute("UPDATE draft_requests SET status = 'pending' WHERE id = %s", [first])
+    assert (await read_row(connection, first))["turn"] == 5
+
+
+async def test_the_end_of_a_request_drops_its_pictures(connection: db.Connection) -> None:
+    request_id = await make_request(connection, image_urls=[DATA_URL, URL, "data:image/png;base64,@@@"])
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    kept = (await read_row(connection, request_id))["image_urls"]
+    assert kept[:2] == [SHA_OF_HELLO, URL]
+    assert kept[2].startswith("sha256:")
+
+
+async def test_a_direct_update_cancels_like_the_function(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection)
+    await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE id = %s", [request_id])
+    row = await read_row(connection, request_id)
+    assert row["finished_at"] is not None
+    assert row["lease_until"] is row["deadline_at"] is None
+
+
+async def test_a_cancel_touches_one_row_and_says_whether(connection: db.Connection) -> None:
+    one, other = await make_request(connection), await make_request(connection)
+
+    async def cancel(request_id: UUID) -> bool:
+        row = await (await connection.execute("SELECT cancel_draft_request(%s) AS done", [request_id])).fetchone()
+        assert row is not None
+        return bool(row["done"])
+
+    assert await cancel(one)
+    assert not await cancel(one)
+    assert not await cancel(UUID(int=7))
+    assert (await read_row(connection, other))["status"] == "pending"
+
+
+async def test_a_final_request_cannot_be_cancelled(connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    await connection.execute("UPDATE draft_requests SET status = 'failed' WHERE id = %s", [request_id])
+    with pytest.raises(psycopg.IntegrityError, match="failed already"):
+        await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE id = %s", [request_id])
+
+
+async def create(connection: db.Connection, **request: Any) -> dict[str, Any]:
+    cursor = await connection.execute("SELECT create_draft_request(%s) AS made", [json.dumps(request)])
+    row = await cursor.fetchone()
+    assert row is not None
+    made: dict[str, Any] = row["made"]
+    return made
+
+
+async def test_the_same_key_gives_the_same_request(connection: db.Connection) -> None:
+    first = await create(connection, image_urls=[URL], requester_id="ada", idempotency_key="k")
+    again = await create(connection, image_urls=[URL], requester_id="ada", idempotency_key="k")
+    other = await create(connection, image_urls=[URL], requester_id="eve", idempotency_key="k")
+    assert first["created"]
+    assert again == first | {"created": False}
+    assert other["created"]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await make_request(connection, requester_id="ada", idempotency_key="k")
+
+
+async def test_requests_without_a_key_are_always_new(connection: db.Connection) -> None:
+    made = [await create(connection, image_urls=[URL]) for _ in range(2)]
+    assert made[0]["id"] != made[1]["id"]
+
+
+async def test_create_takes_every_client_column_and_no_other(connection: db.Connection) -> None:
+    made = await create(
+        connection,
+        id="00000000-0000-0000-0000-000000000009",
+        image_urls=[URL, DATA_URL],
+        context="c",
+        options={"tone": "warm"},
+        priority=3,
+        max_attempts=2,
+        metadata={"x": 1},
+        expires_at="2031-01-01T00:00:00Z",
+    )
+    row = await read_row(connection, UUID(made["id"]))
+    assert (row["id"].int, row["image_urls"], row["options"]) == (9, [URL, DATA_URL], {"tone": "warm"})
+    assert (row["context"], row["priority"], row["max_attempts"], row["expires_at"].year) == ("c", 3, 2, 2031)
+    with pytest.raises(psycopg.DataError, match="unknown key: status"):
+        await create(connection, image_urls=[URL], status="completed")
+    with pytest.raises(psycopg.DataError, match="is a list"):
+        await create(connection, image_urls=URL)
+
+
+async def heard(connection: db.Connection, listener: db.Connection) -> list[tuple[str, str]]:
+    """Return what was heard up to now, told by a last notification of one's own."""
+    await connection.execute("SELECT pg_notify('draft_results', 'end')")
+    notices = []
+    async for notice in listener.notifies(timeout=5):
+        if notice.payload == "end":
+            break
+        notices.append((notice.channel, notice.payload))
+    return notices
+
+
+@pytest.fixture
+async def listener(database: str) -> Any:
+    async with db.connected(database) as opened:
+        await opened.execute("LISTEN draft_requests")
+        await opened.execute("LISTEN draft_results")
+        yield opened
+
+
+async def test_an_insert_rings_and_an_end_is_announced(connection: db.Connection, listener: db.Connection) -> None:
+    request_id = await make_request(connection)
+    assert await heard(connection, listener) == [("draft_requests", "")]
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    ((channel, payload),) = await heard(connection, listener)
+    assert (channel, json.loads(payload)) == ("draft_results", {"id": str(request_id), "status": "cancelled"})
+
+
+async def test_only_a_return_to_pending_rings_again(
+    connection: db.Connection, link: db.Link, listener: db.Connection
+) -> None:
+    request_id = await make_request(connection)
+    await heard(connection, listener)
+    await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET lease_until = now()")
+    await connection.execute("UPDATE draft_requests SET updated_at = now() WHERE false")
+    assert await heard(connection, listener) == []
+    await connection.execute("UPDATE draft_requests SET status = 'pending' WHERE id = %s", [request_id])
+    assert await heard(connection, listener) == [("draft_requests", "")]
+
+
+async def test_every_table_is_private(connection: db.Connection) -> None:
+    tables = [*metadata.tables, schema_version.VERSION_TABLE]
+    rows = await (
+        await connection.execute(
+            "SELECT relname, relrowsecurity, relacl::text FROM pg_class WHERE relname = ANY (%s)", [tables]
+        )
+    ).fetchall()
+    assert {row["relname"] for row in rows} == set(tables)
+    assert all(row["relrowsecurity"] for row in rows)
+    functions = await (
+        await connection.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace "
+            "AND has_function_privilege('public', oid, 'EXECUTE')"
+        )
+    ).fetchall()
+    assert functions == []
+
+
+async def test_a_stranger_sees_and_does_nothing(connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    await connection.execute("DO $$ BEGIN CREATE ROLE draftd_stranger; EXCEPTION WHEN duplicate_object THEN END $$")
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("SET LOCAL ROLE draftd_stranger")
+        for statement in (
+            "SELECT * FROM draft_requests",
+            f"INSERT INTO draft_requests (image_urls) VALUES ('{{{URL}}}')",
+            f"SELECT cancel_draft_request('{request_id}')",
+            "SELECT create_draft_request('{}')",
+            "SELECT * FROM model_configs",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                async with connection.transaction():
+                    await connection.execute(statement.encode())
+
+
+async def test_functions_of_the_owner_do_not_follow_the_callers_search_path(connection: db.Connection) -> None:
+    rows = await (
+        await connection.execute(
+            "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = current_schema()::regnamespace"
+        )
+    ).fetchall()
+    assert rows
+    for row in rows:
+        assert row["proconfig"] == ["search_path=public, pg_temp"], row["proname"]
+
+
+async def test_the_tables_live_in_the_first_schema_of_the_search_path(empty_database: str) -> None:
+    async with db.connected(empty_database) as connection:
+        await connection.execute("CREATE SCHEMA drafts")
+    url = f"{empty_database}{'&' if '?' in empty_database else '?'}options=-csearch_path%3Ddrafts"
+    schema_version.upgrade(url)
+    async with db.connected(url) as connection:
+        request_id = await make_request(connection)
+        assert (await read_row(connection, request_id))["status"] == "pending"
+        rows = await (
+            await connection.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'draft_requests'")
+        ).fetchall()
+        assert rows == [{"schemaname": "drafts"}]
+
+
+@pytest.mark.parametrize("pending", [100, 20_000])
+async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int) -> None:
+    from draftd.queue.claims import CLAIM  # noqa: PLC0415  # only this test reads the statement
+
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, requester_id, turn, status, result) "
+        "SELECT '{https://x/y}', 'r' || n %% 50, n, CASE WHEN n <= %(n)s THEN 'pending' ELSE 'completed' END, "
+        "CASE WHEN n <= %(n)s THEN NULL ELSE '{}'::jsonb END FROM generate_series(1, %(n)s + 20000) AS n",
+        {"n": pending},
+    )
+    await connection.execute("ANALYZE draft_requests")
+    params = {
+        "agents": ["comment_generator"],
+        "n": 16,
+        "lease_s": 10.0,
+        "attempt_s": 120.0,
+        "default_expiry_s": 86_400.0,
+        "worker_id": UUID(int=1),
+        "now": None,
+    }
+    cursor = await connection.execute(b"EXPLAIN (FORMAT JSON) " + CLAIM.encode(), params)
+    plan = json.dumps(await cursor.fetchall(), default=str)
+    assert "draft_requests_claim_idx" in plan
+    assert "Seq Scan" not in plan
