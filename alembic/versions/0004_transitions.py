@@ -8,8 +8,9 @@ branch_labels = None
 depends_on = None
 
 UPGRADE = r"""
--- Whoever ends a request (the daemon, the reaper, a client that cancels), the same things happen.
-CREATE FUNCTION draft_requests_finish() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Whoever ends a request (the daemon, the reaper, a client that cancels), the same things happen. SECURITY DEFINER, because a
+-- client that may cancel may not therefore call the function below.
+CREATE FUNCTION draft_requests_finish() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF OLD.status NOT IN ('pending', 'processing') THEN
         RAISE EXCEPTION 'draft_requests: this request is % already', OLD.status USING ERRCODE = 'check_violation';

@@ -9,6 +9,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -16,14 +17,14 @@ import structlog
 from draftd import __version__, db, schema_version
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
-from draftd.errors import ConfigurationError
+from draftd.errors import ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
-from draftd.models import Choice, Models
+from draftd.models import WAITING, Choice, Models
 from draftd.outcome import Release
 from draftd.prompts import Prompt, load_prompts, packaged_directory
 from draftd.queue.attempts import Scribe
@@ -75,7 +76,12 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
         log.exception("a part of the daemon died")
         return EXIT_DIED
-    return EXIT_TRY_AGAIN if drain and daemon.models.any_on_hold() else 0
+    return EXIT_TRY_AGAIN if drain and await _rows_wait(url, daemon.models.held_agents()) else 0
+
+
+async def _rows_wait(url: str, agents: list[str]) -> bool:
+    async with db.connected(url) as connection:
+        return bool(await (await connection.execute(WAITING.encode(), {"agents": agents})).fetchall())
 
 
 async def check_schema(url: str) -> None:
@@ -262,7 +268,9 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        await shared.settler.settle(claim, Release())
+        # Cancelled by its client meanwhile: there is nothing left to give back.
+        with suppress(LeaseLost):
+            await shared.settler.settle(claim, Release())
         shared.leases.drop(claim.id, claim.lease_token)
 
     return Claims(

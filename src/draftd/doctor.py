@@ -116,7 +116,7 @@ async def _models(
     seen: set[tuple[str, str | None]] = set()
     for agent in agents:
         try:
-            targets = models.targets(agent)
+            targets = models.configured(agent)
         except ModelError as error:
             yield Finding(check="model", ok=False, detail=f"{agent}: {error.message}")
             continue

@@ -149,7 +149,7 @@ class Drafter:
 
     async def _ask(self, attempt: Attempt, task: _Task) -> Draft:
         """Ask the agent's models one after the other until one of them gives an acceptable answer."""
-        targets = self._models.targets(attempt.claim.agent)
+        targets = await self._models.targets(attempt.claim.agent)
         if not targets:
             raise ModelMisconfigured("no model is configured: set DRAFTD_MODEL or use `draftd models set`")
         for target in targets[:-1]:
@@ -162,6 +162,15 @@ class Drafter:
         return await self._ask_one(attempt, task, targets[-1])
 
     async def _ask_one(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
+        """Ask one model, and let it be held if that is what its error calls for."""
+        began = time.monotonic()
+        try:
+            return await self._draft_with(attempt, task, target)
+        except ModelError as error:
+            await self._models.failed(error, began=began)
+            raise
+
+    async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         target = replace(target, params={"max_tokens": DEFAULT_MAX_TOKENS, **task.prompt.params, **target.params})
         progress = PartialReader(task.terms)
 
@@ -204,19 +213,14 @@ class Drafter:
             raise OutputInvalid("; ".join(refusal.problems), model=target.model) from refusal
 
     async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target, publish: Any) -> Completion:
-        began = time.monotonic()
-        try:
-            async for this_try in AsyncRetrying(
-                stop=stop_after_attempt(CALL_TRIES),
-                wait=wait_random(0.2, 1.0),
-                retry=retry_if_exception_type(ModelUnavailable),
-                reraise=True,
-            ):
-                with this_try:
-                    completion = await self._call(attempt, task, target, name="draft", on_text=publish)
-        except ModelError as error:
-            await self._models.failed(error, began=began)
-            raise
+        async for this_try in AsyncRetrying(
+            stop=stop_after_attempt(CALL_TRIES),
+            wait=wait_random(0.2, 1.0),
+            retry=retry_if_exception_type(ModelUnavailable),
+            reraise=True,
+        ):
+            with this_try:
+                completion = await self._call(attempt, task, target, name="draft", on_text=publish)
         await self._models.succeeded(target.model)
         return completion
 

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
-PROBE_S = 60.0
-"""How long a probe keeps the others away: a model call takes no longer by default."""
+PROBE_S = 15.0
+"""How long a probe keeps the others away. One that says nothing about the model (its picture was broken) costs this time."""
 
 HOLD = """
 INSERT INTO model_holds AS h (model, code, until, reason)
@@ -61,6 +61,7 @@ ON CONFLICT (agent) DO UPDATE SET
     api_base = excluded.api_base, api_key_env = excluded.api_key_env,
     price_in = excluded.price_in, price_out = excluded.price_out, updated_at = now()
 """
+WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) LIMIT 1"
 UNSET = "DELETE FROM model_configs WHERE agent = %(agent)s RETURNING agent"
 
 
@@ -123,7 +124,7 @@ class Models:
         self._variable = variable
         self._choices: dict[str, Choice] = {}
         self._holds: dict[str, _Held] = {}
-        self._probing: set[str] = set()
+        self._probing: dict[str, float] = {}
         self._updated = False
         self._succeeded_at: dict[str, float] = {}
 
@@ -160,18 +161,44 @@ class Models:
             if agents and await self._link.run(TAKE_PROBE, params):
                 log.info("probing a held model", model=model, code=self._holds[model].code)
                 self._holds[model] = _Held(self._holds[model].code, now + PROBE_S)
-                self._probing.add(model)
+                self._probing[model] = now + PROBE_S
                 return agents
         return []
 
-    def targets(self, agent: str) -> list[Target]:
-        """Return what to call for this agent, in order: its models that are not on hold, or that are being probed."""
+    def configured(self, agent: str) -> list[Target]:
+        """Return the models of an agent in order, on hold or not; none when nobody chose one.
+
+        Raises:
+            ModelMisconfigured: the variable that holds the key is not set here.
+        """
         choice = self._choice(agent)
         if choice is None:
             return []
-        usable = [model for model in choice.models if model not in self._holds or model in self._probing]
+        key = self._variable(choice.api_key_env) if choice.api_key_env else None
+        if choice.api_key_env and not key:
+            missing = f"the environment variable {choice.api_key_env} is not set here"
+            raise ModelMisconfigured(missing, model=choice.models[0])
+        return [_target(model, choice, key) for model in choice.models]
+
+    async def targets(self, agent: str) -> list[Target]:
+        """Return what to call for this agent, in order: its models that are not on hold, or that are being probed.
+
+        Raises:
+            ModelMisconfigured: see ``configured``; the model is on hold then.
+        """
+        now = time.monotonic()
+        try:
+            targets = self.configured(agent)
+        except ModelMisconfigured as error:
+            await self.failed(error, began=now)
+            raise
+        usable = [
+            target
+            for target in targets
+            if target.model not in self._holds or self._probing.get(target.model, now) > now
+        ]
         # A hold that began after the claim leaves none: the first one is asked then, and says why not.
-        return [self._target(model, choice) for model in usable or choice.models[:1]]
+        return usable or targets[:1]
 
     async def succeeded(self, model: str) -> None:
         """Note that a model answered; end its hold."""
@@ -179,7 +206,7 @@ class Models:
         if model in self._holds:
             await self._link.run_until_done(END_HOLD, {"model": model})
             self._holds.pop(model, None)
-            self._probing.discard(model)
+            self._probing.pop(model, None)
             log.info("hold ended", model=model)
 
     async def failed(self, error: ModelError, *, began: float) -> None:
@@ -203,7 +230,7 @@ class Models:
             "longest_s": LONGEST_PAUSE_S,
         }
         rows = await self._link.run_until_done(HOLD, params)
-        self._probing.discard(error.model)
+        self._probing.pop(error.model, None)
         self._holds[error.model] = _Held(error.code, time.monotonic() + rows[0]["until_s"])
         log.warning(
             "model on hold",
@@ -213,9 +240,10 @@ class Models:
             reason=error.message,
         )
 
-    def any_on_hold(self) -> bool:
-        """Return whether any model of an agent here is on hold: rows may wait for it."""
-        return any(model in self._holds for agent in self._agents for model in self._models_of(agent))
+    def held_agents(self) -> list[str]:
+        """Return the agents that have a model, all of whose models are on hold."""
+        claimable = self.claimable_agents()
+        return [agent for agent in self._agents if self._models_of(agent) and agent not in claimable]
 
     def holds(self) -> dict[str, str]:
         """Return model → code of what is on hold."""
@@ -228,15 +256,13 @@ class Models:
         choice = (self._choices if choices is None else choices).get(agent, self._default)
         return choice.models if choice else ()
 
-    def _target(self, model: str, choice: Choice) -> Target:
-        key = None
-        if choice.api_key_env and not (key := self._variable(choice.api_key_env)):
-            raise ModelMisconfigured(f"the environment variable {choice.api_key_env} is not set here", model=model)
-        return Target(
-            model=model,
-            params=choice.params,
-            api_base=choice.api_base,
-            api_key=key,
-            price_in=choice.price_in,
-            price_out=choice.price_out,
-        )
+
+def _target(model: str, choice: Choice, key: str | None) -> Target:
+    return Target(
+        model=model,
+        params=choice.params,
+        api_base=choice.api_base,
+        api_key=key,
+        price_in=choice.price_in,
+        price_out=choice.price_out,
+    )

@@ -3,6 +3,9 @@
 import json
 import re
 import signal
+import socket
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 from draftd.demo.threaded import ThreadedStandIn
 from draftd.result import Result
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
+from fix_otlp import otlp_receiver
 
 WORDS = re.compile(r"\w+")
 
@@ -181,7 +185,7 @@ def test_an_operator_changes_the_model_without_a_restart(
     assert stand_in.log[-1]["model"] == "other"
 
 
-FINAL_BEHAVIOURS = {
+FINAL_BEHAVIOURS: dict[str, dict[str, Any]] = {
     "model_refused": {"refusal": True},
     "context_too_long": {"error": "context_length_exceeded"},
     "nothing_to_reply_to": {"nothing": True},
@@ -314,3 +318,56 @@ def test_a_daemon_without_a_model_says_so(database: str, tmp_path: Path) -> None
     assert done.returncode == 78
     assert "DRAFTD_MODEL" in done.stderr
     assert not WORDS.findall(done.stdout)
+
+
+def test_a_part_that_dies_stops_the_daemon_with_an_error(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="1.5"))
+    client.query("ALTER TABLE draft_workers RENAME TO somewhere_else")
+    assert daemon.process.wait(30) == 1
+    assert "a part of the daemon died" in daemon.log
+
+
+def test_an_attempt_is_a_trace(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
+    with otlp_receiver() as langfuse:
+        keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": langfuse.url}
+        daemon = fleet.start(environment(database, stand_in, **keys))
+        request_id = client.insert(sample_url(stand_in), context="we use a log")
+        row = client.wait_for(request_id, "completed")
+        assert daemon.stop() == 0
+        generation = langfuse.named("draft")
+    assert generation.trace_id == row["trace_id"]
+    assert b"image/jpeg" not in langfuse.raw
+
+
+def test_a_langfuse_that_is_away_changes_nothing(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"}
+    daemon = fleet.start(environment(database, stand_in, **keys))
+    request_id = client.insert(sample_url(stand_in))
+    client.wait_for(request_id, "completed")
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began < 12
+
+
+def test_metrics_are_served_under_the_names_of_the_contract(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fleet.start(environment(database, stand_in, DRAFTD_METRICS_PORT=str(port)))
+    client.wait_for(client.insert(sample_url(stand_in)), "completed")
+
+    def page() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
+
+    wait_until(lambda: 'draftd_requests_total{code="",status="completed"} 1.0' in page(), 10, what=page)
+    text = page()
+    for name in ("oldest_pending_seconds", "first_option_seconds_count", "request_seconds_count", "in_flight"):
+        assert f"draftd_{name}" in text
+    assert 'draftd_tokens_total{kind="output",model="openai/stand-in"}' in text

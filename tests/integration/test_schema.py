@@ -54,7 +54,8 @@ async def test_a_foreign_parent_is_refused_like_a_missing_one(connection: db.Con
     foreign = await make_request(connection, requester_id="ada")
     with pytest.raises(psycopg.IntegrityError, match="no earlier request of this requester"):
         await make_request(connection, requester_id="eve", parent_id=foreign, image_urls="{}")
-    assert await make_request(connection, requester_id="ada", parent_id=foreign, image_urls="{}")
+    child = await make_request(connection, requester_id="ada", parent_id=foreign, image_urls="{}")
+    assert (await read_row(connection, child))["parent_id"] == foreign
 
 
 async def test_a_requester_with_many_rows_does_not_stand_before_others(connection: db.Connection) -> None:

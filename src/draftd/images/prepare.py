@@ -164,8 +164,10 @@ class _Helper:
 
     def kill(self) -> None:
         """End the process at once; it has nothing to save."""
+        # Not Process.kill(): it polls first, and takes the exit code of a helper that just died from asyncio's watcher.
         if self.alive:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> int:
         """Wait for the end of a killed or dead process and return its exit code, negative for a signal."""

@@ -1,0 +1,87 @@
+"""Links: one connection each, repaired when it broke."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from draftd import db
+from draftd.errors import ConfigurationError, DatabaseUnavailable
+
+NOWHERE = "postgresql://user:secret@127.0.0.1:1/nowhere"
+END_IT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
+
+
+async def test_a_database_that_is_away_is_named_without_credentials() -> None:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await db.connect(NOWHERE)
+    assert "127.0.0.1:1/nowhere" in caught.value.message
+    assert "secret" not in str(caught.value)
+    assert "user" not in caught.value.message.replace("cannot use", "")
+
+
+async def test_a_lost_connection_is_opened_again(link: db.Link, connection: db.Connection) -> None:
+    assert await link.run("SELECT 1 AS one") == [{"one": 1}]
+    await connection.execute(END_IT)
+    with pytest.raises(psycopg.OperationalError):
+        await link.run("SELECT 1 AS one")
+    assert await link.run("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_a_repeatable_statement_survives_lost_connections(link: db.Link, connection: db.Connection) -> None:
+    await link.run("SELECT 1")
+    await connection.execute(END_IT)
+    assert await link.run_until_done("SELECT 2 AS two") == [{"two": 2}]
+
+
+async def test_a_refused_statement_leaves_the_connection_open(link: db.Link) -> None:
+    (before,) = await link.run("SELECT pg_backend_pid() AS pid")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await link.run("SELECT 1 / 0")
+    assert await link.run("SELECT pg_backend_pid() AS pid") == [before]
+
+
+async def test_every_statement_has_a_time_limit(link: db.Link) -> None:
+    rows = await link.run("SHOW statement_timeout")
+    assert rows == [{"statement_timeout": f"{db.STATEMENT_TIMEOUT_S:.0f}s"}]
+
+
+async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "STATEMENT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(db, "CLIENT_MARGIN_S", 0.05)
+    with pytest.raises(TimeoutError):
+        await link.run("SELECT pg_sleep(10)")
+    monkeypatch.undo()
+    assert await link.run("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_a_transaction_mode_connection_keeps_no_session_state(database: str) -> None:
+    link = db.Link(url=database, name="draftd test", session=False)
+    for _ in range(10):
+        await link.run("SELECT %s::int AS one", [1])
+    assert await link.run("SELECT count(*) AS n FROM pg_prepared_statements") == [{"n": 0}]
+    assert await link.run("SHOW statement_timeout") == [{"statement_timeout": "0"}]
+    await link.close()
+
+
+async def test_statements_of_one_link_queue_up(link: db.Link) -> None:
+    rows = await asyncio.gather(*(link.run("SELECT %s::int AS n", [n]) for n in range(20)))
+    assert [row[0]["n"] for row in rows] == list(range(20))
+
+
+async def test_a_missing_schema_is_a_matter_of_configuration(empty_database: str) -> None:
+    with pytest.raises(ConfigurationError, match="draftd migrate"):
+        async with db.connected(empty_database) as connection:
+            await connection.execute("SELECT * FROM draft_requests")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:p@h:5/d", "h:5/d"),
+        ("postgresql://u:p@h/d", "h:5432/d"),
+        ("postgresql:///d?host=/run/pg&user=u&password=p", "/run/pg:5432/d"),
+    ],
+)
+def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
+    assert db.address(url) == shown

@@ -1,0 +1,146 @@
+"""The heartbeat: its own thread, its own connection, and the process's end when its loop is dead."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from draftd import db
+from draftd.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
+from draftd.queue.leases import Leases
+from draftd.request import Claim
+from fix_daemon import wait_until
+from fix_database import claim_one, make_request, read_row
+
+LEASE_S = 0.6
+
+
+def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
+    identity = Identity(
+        worker_id=uuid.uuid4(), hostname="h", pid=os.getpid(), version="0", agents=("a",), concurrency=1
+    )
+    defaults: dict[str, Any] = {
+        "url": database,
+        "session": True,
+        "identity": identity,
+        "leases": leases,
+        "lease_s": LEASE_S,
+        "on_beat": lambda _beat: None,
+        "on_death": lambda _error: None,
+    }
+    return Heartbeat(**defaults | over)
+
+
+async def hold_one(connection: db.Connection, link: db.Link, leases: Leases) -> Claim:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    leases.add(claimed.id, claimed.lease_token)
+    return claimed
+
+
+async def stopped(heartbeat: Heartbeat) -> None:
+    heartbeat.set_state("stopped")
+    await asyncio.to_thread(heartbeat.join, 5)
+
+
+async def test_a_blocked_event_loop_does_not_look_dead(database: str, connection: db.Connection, link: db.Link) -> None:
+    leases = Leases()
+    claimed = await hold_one(connection, link, leases)
+    heartbeat = make_heartbeat(database, leases)
+    heartbeat.start(asyncio.get_running_loop())
+    # Blocked on purpose, for several leases: asyncio.sleep would let the loop turn.
+    time.sleep(3 * LEASE_S)  # noqa: ASYNC251
+    with psycopg.connect(database) as other:
+        row = other.execute("SELECT lease_until > now() FROM draft_requests WHERE id = %s", [claimed.id]).fetchone()
+    assert row == (True,)
+    await stopped(heartbeat)
+
+
+async def test_a_lease_that_is_gone_is_reported_with_its_token(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    leases = Leases()
+    claimed = await hold_one(connection, link, leases)
+    await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
+    beats: asyncio.Queue[Beat] = asyncio.Queue()
+    heartbeat = make_heartbeat(database, leases, on_beat=beats.put_nowait)
+    heartbeat.start(asyncio.get_running_loop())
+    assert (await beats.get()).lost == {claimed.id: claimed.lease_token}
+    await stopped(heartbeat)
+
+
+async def test_it_comes_back_after_a_lost_connection(database: str, connection: db.Connection, link: db.Link) -> None:
+    leases = Leases()
+    claimed = await hold_one(connection, link, leases)
+    beats: asyncio.Queue[Beat] = asyncio.Queue()
+    heartbeat = make_heartbeat(database, leases, on_beat=beats.put_nowait)
+    heartbeat.start(asyncio.get_running_loop())
+    await beats.get()
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd heartbeat'"
+    )
+    async with asyncio.timeout(10):
+        await beats.get()
+        await beats.get()
+    assert (await read_row(connection, claimed.id))["status"] == "processing"
+    await stopped(heartbeat)
+
+
+async def test_its_last_word_is_stopped(database: str, connection: db.Connection) -> None:
+    heartbeat = make_heartbeat(database, Leases(), lease_s=300)
+    heartbeat.start(asyncio.get_running_loop())
+    await stopped(heartbeat)
+    rows = await (await connection.execute("SELECT state FROM draft_workers")).fetchall()
+    assert rows == [{"state": "stopped"}]
+
+
+async def test_a_defect_in_the_thread_is_told_to_the_loop(database: str, connection: db.Connection) -> None:
+    await connection.execute("DROP TABLE draft_workers")
+    died: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    heartbeat = make_heartbeat(database, Leases(), on_death=died.set_result)
+    heartbeat.start(asyncio.get_running_loop())
+    async with asyncio.timeout(10):
+        assert isinstance(await died, psycopg.errors.UndefinedTable)
+    await asyncio.to_thread(heartbeat.join, 5)
+
+
+DEAD_LOOP = """
+import asyncio, time, sys
+sys.path[:0] = {path!r}
+from draftd import heartbeat
+from draftd.queue.leases import Leases
+from test_heartbeat import make_heartbeat
+heartbeat.LOOP_DEAD_S = 0.5
+async def main():
+    beating = make_heartbeat({database!r}, Leases(), lease_s=0.3)
+    beating.start(asyncio.get_running_loop())
+    time.sleep(30)
+asyncio.run(main())
+"""
+
+
+def test_a_dead_event_loop_ends_the_process(database: str) -> None:
+    path = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120  # two folders up
+    program = DEAD_LOOP.format(path=path, database=database)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=25, check=False)
+    assert done.returncode == EXIT_LOOP_DEAD, done.stderr.decode()
+
+
+def test_the_thread_is_no_reason_to_stay_alive(database: str) -> None:
+    heartbeat = make_heartbeat(database, Leases())
+    loop = asyncio.new_event_loop()
+    heartbeat.start(loop)
+    (thread,) = [one for one in threading.enumerate() if one.name == "heartbeat"]
+    assert thread.daemon
+    heartbeat.set_state("stopped")
+    heartbeat.join(5)
+    loop.close()
+    is_over: Callable[[], bool] = lambda: not thread.is_alive()  # noqa: E731  # named for the wait below
+    wait_until(is_over, 5)
