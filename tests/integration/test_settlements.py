@@ -1,6 +1,7 @@
 """processing → completed, failed or pending, fenced."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -294,41 +295,52 @@ async def test_progress_is_fenced(connection: db.Connection, link: db.Link, sett
         await scribe.publish(zombie, {"options": [2]})
 
 
-async def test_settlements_and_renewals_do_not_deadlock(
-    database: str, connection: db.Connection, link: db.Link, settler: Settler
+async def settle_all(link: db.Link, claims: Sequence[Claim]) -> None:
+    settler = Settler(link=link)
+    await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claims))
+
+
+async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
+    scribe = Scribe(link=link)
+    await asyncio.gather(*(scribe.publish(one, {}) for one in claims))
+
+
+async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
+    beat = {"worker_id": claims[0].id, "hostname": "h", "pid": 1, "version": "0", "state": "running", "agents": []}
+    held = {"ids": [one.id for one in claims], "tokens": [one.lease_token for one in claims], "lease_s": 10.0}
+    await link.run(RENEW, beat | held | {"concurrency": 1, "in_flight": 1})
+
+
+@pytest.mark.parametrize("write", [settle_all, publish_all, renew_all])
+async def test_rows_are_locked_in_the_order_of_their_ids(
+    database: str,
+    connection: db.Connection,
+    link: db.Link,
+    write: Callable[[db.Link, Sequence[Claim]], Awaitable[None]],
 ) -> None:
-    for _ in range(50):
+    for _ in range(8):
         await make_request(connection)
-    claimed = await claim_all(link)
-    params = {
-        "ids": [one.id for one in reversed(claimed)],
-        "tokens": [one.lease_token for one in reversed(claimed)],
-        "lease_s": 10.0,
-        "worker_id": claimed[0].id,
-        "hostname": "h",
-        "pid": 1,
-        "version": "0",
-        "state": "running",
-        "agents": [],
-        "concurrency": 1,
-        "in_flight": 50,
-    }
-    async with db.connected(database) as renewing:
+    claims = sorted(await claim_all(link), key=lambda one: one.id)
+    async with db.connected(database) as holder, holder.transaction():
+        await holder.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [claims[0].id])
+        writing = asyncio.create_task(write(link, claims[::-1]))
+        await wait_for_lock(connection)
+        # Whoever locks in order waits at the first row and holds none of the others yet.
+        free = await (await connection.execute("SELECT id FROM draft_requests FOR UPDATE SKIP LOCKED")).fetchall()
+        assert {row["id"] for row in free} == {one.id for one in claims[1:]}
+    await writing
 
-        async def renew() -> None:
-            for _ in range(40):
-                await renewing.execute(RENEW.encode(), params)
 
-        async def settle() -> None:
-            await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claimed))
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(renew())
-            group.create_task(settle())
-    rows = await (
-        await connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-    ).fetchall()
-    assert rows[0]["deadlocks"] == 0
+async def wait_for_lock(connection: db.Connection) -> None:
+    """Wait until the statement of the link under test waits for a lock."""
+    async with asyncio.timeout(10):
+        while True:
+            cursor = await connection.execute(
+                "SELECT FROM pg_stat_activity WHERE application_name = 'draftd test' AND wait_event_type = 'Lock'"
+            )
+            if await cursor.fetchall():
+                return
+            await asyncio.sleep(0.02)
 
 
 def test_psycopg_sorts_refusals_by_class() -> None:
