@@ -186,7 +186,6 @@ def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
         runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
         settler=shared.settler,
         leases=shared.leases,
-        wakeup=shared.wakeup,
         metrics=shared.metrics,
         concurrency=plan.concurrency,
     )

@@ -20,7 +20,6 @@ from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner
-from draftd.wakeup import WakeUp
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +47,6 @@ class Worker:
         runner: turns a claim into an outcome.
         settler: writes outcomes.
         leases: what this process holds.
-        wakeup: rung when the last request in flight is settled, for ``--drain``.
         metrics: what is counted.
         concurrency: the number of claim loops.
     """
@@ -60,7 +58,6 @@ class Worker:
         runner: Runner,
         settler: Settler,
         leases: Leases,
-        wakeup: WakeUp,
         metrics: Metrics,
         concurrency: int,
     ) -> None:
@@ -68,7 +65,6 @@ class Worker:
         self._runner = runner
         self._settler = settler
         self._leases = leases
-        self._wakeup = wakeup
         self._metrics = metrics
         self._concurrency = concurrency
         self._running: dict[UUID, _Running] = {}
@@ -112,8 +108,6 @@ class Worker:
             del self._running[claim.id]
             self._leases.drop(claim.id, claim.lease_token)
             self._metrics.in_flight(len(self._running))
-            if not self._running:
-                self._wakeup.ring()
 
     async def _settle(self, running: _Running) -> None:
         claim = running.claim

@@ -26,6 +26,9 @@ from draftd.wakeup import WakeUp
 
 log = structlog.get_logger(__name__)
 
+DRAIN_INTERVAL_S = 0.25
+"""A drain looks often whether what is in flight has been settled: somebody waits for its end."""
+
 # MATERIALIZED, because the planner may run a plain subquery again and claim more than LIMIT. Per agent in exactly the order of
 # draft_requests_claim_idx, so that each LIMIT is an index scan. No image_urls: 16 rows of 7 MB cost 650 ms and 200 MB.
 CLAIM = """
@@ -169,7 +172,7 @@ class Claims:
         self._leases = leases
         self._wakeup = wakeup
         self._release = release
-        self._poll_interval_s = poll_interval_s
+        self._poll_interval_s = min(poll_interval_s, DRAIN_INTERVAL_S) if drain else poll_interval_s
         self._drain = drain
         self._waiting: deque[asyncio.Future[Claim | None]] = deque()
         self._someone_waits = asyncio.Event()
