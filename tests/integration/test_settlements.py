@@ -1,7 +1,7 @@
 """processing → completed, failed or pending, fenced."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
-from draftd.queue.settlements import Settler, Trail
+from draftd.queue.settlements import SETTLE, Settler, Trail, settlement
 from draftd.request import Claim, Draft
 from draftd.result import (
     Confidence,
@@ -146,6 +146,20 @@ async def test_a_repeated_settlement_is_a_success(
     before = await read_row(connection, claimed.id)
     assert await settler.settle(claimed, OUTCOMES[outcome]) == first
     assert await read_row(connection, claimed.id) == before
+
+
+async def test_a_settlement_that_waited_for_its_own_first_try_is_a_success(
+    database: str, connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    row = settlement(claimed, Done(draft=make_draft()), Trail())
+    async with db.connected(database) as first:
+        async with first.transaction():
+            await first.execute(SETTLE.encode(), {"rows": f"[{row.as_json()}]"})
+            again = asyncio.create_task(settler.settle(claimed, Done(draft=make_draft())))
+            await wait_for_lock(connection)
+        assert await again == "completed"
 
 
 async def test_a_connection_lost_in_a_settlement_is_no_loss(
@@ -316,7 +330,7 @@ async def test_rows_are_locked_in_the_order_of_their_ids(
     database: str,
     connection: db.Connection,
     link: db.Link,
-    write: Callable[[db.Link, Sequence[Claim]], Awaitable[None]],
+    write: Callable[[db.Link, Sequence[Claim]], Coroutine[None, None, None]],
 ) -> None:
     for _ in range(8):
         await make_request(connection)

@@ -32,7 +32,9 @@ WITH v AS MATERIALIZED (
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
         error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb, trace_id text)
 ), locked AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r JOIN v ON v.id = r.id ORDER BY r.id FOR NO KEY UPDATE OF r
+    -- As the row stands once it is locked: the statement's own snapshot may be older than a settlement that it waited for.
+    SELECT r.id, r.status, r.lease_token FROM draft_requests AS r JOIN v ON v.id = r.id
+     ORDER BY r.id FOR NO KEY UPDATE OF r
 ), settled AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
@@ -62,8 +64,8 @@ WITH v AS MATERIALIZED (
      WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
     RETURNING r.id, r.status
 )
-SELECT v.id, settled.status AS settled, r.status AS standing, r.lease_token = v.lease_token AS is_mine
-  FROM v LEFT JOIN settled ON settled.id = v.id LEFT JOIN draft_requests AS r ON r.id = v.id
+SELECT v.id, settled.status AS settled, locked.status AS standing, locked.lease_token = v.lease_token AS is_mine
+  FROM v LEFT JOIN locked ON locked.id = v.id LEFT JOIN settled ON settled.id = v.id
 """
 
 
