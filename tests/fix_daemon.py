@@ -14,7 +14,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from draftd.cli import main
 from draftd.demo.threaded import ThreadedStandIn, run_in_thread
+from fix_database import cloned
 
 START_TIME_S = 30.0
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
@@ -156,3 +158,54 @@ def client(database: str) -> Iterator[Client]:
     opened = Client(database)
     yield opened
     opened.connection.close()
+
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run a draftd command inside this process, from its entry point on: fifty times as fast as a process of its own."""
+
+    def run(*arguments: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["draftd", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@dataclass
+class Running:
+    """A daemon that the tests of one module share (its start costs seconds), its database and its model server."""
+
+    url: str
+    env: dict[str, str]
+    stand_in: ThreadedStandIn
+    daemon: Daemon
+    client: Client
+
+    def draftd(self, *arguments: str, **over: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the daemon's environment."""
+        return draftd(*arguments, env=self.env | over)
+
+
+@pytest.fixture(scope="module")
+def running(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running daemon with a database of this module's own."""
+    fleet = Fleet(tmp_path_factory.mktemp("running"))
+    with cloned(server_url, template) as url, run_in_thread() as stand_in:
+        env = environment(url, stand_in)
+        client = Client(url)
+        try:
+            yield Running(url, env, stand_in, fleet.start(env), client)
+        finally:
+            fleet.end()
+            client.connection.close()

@@ -30,6 +30,11 @@ Params = Mapping[str, Any] | Sequence[Any] | None
 Connection = psycopg.AsyncConnection[DictRow]
 log = structlog.get_logger(__name__)
 
+_MALFORMED = (
+    "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
+    "percent-encoded (@ is %40)"
+)
+
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
 """What a statement raises when its connection is gone, or so slow that it counts as gone."""
 
@@ -39,6 +44,9 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
 
     Dead peers are noticed within about 30 s: keepalives for idle connections, ``tcp_user_timeout`` for those that wait for an
     acknowledgement. What the URL sets itself wins.
+
+    Raises:
+        ConfigurationError: libpq does not understand the URL; its own words would repeat a part of it, maybe the password.
     """
     own = {
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -48,7 +56,13 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
     }
-    return own | conninfo_to_dict(url)
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(_MALFORMED) from None
+    if not all(port.isdecimal() or not port for port in str(parts.get("port", "")).split(",")):
+        raise ConfigurationError(_MALFORMED)
+    return own | parts
 
 
 def address(url: str) -> str:
@@ -74,13 +88,13 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
             prepared statement would stay on a server connection that serves others next.
 
     Raises:
+        ConfigurationError: the URL cannot be read.
         DatabaseUnavailable: the server refuses, or does not answer in time.
     """
+    target = parameters(url, name=name)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
-            connection = await psycopg.AsyncConnection.connect(
-                **parameters(url, name=name), autocommit=True, row_factory=dict_row
-            )
+            connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
             if session:
                 await connection.execute(SESSION_SETUP)
             else:

@@ -1,7 +1,7 @@
 """The doctor: everything a daemon needs, tried once, one finding each.
 
-The model check is a real call with a real picture of a few pixels (some hundred tokens per model): nothing less shows that the
-key is right, the model is there, and it sees.
+The model check is a real call with a real picture of a few pixels (some hundred tokens per model), whose colour the model has to
+name: nothing less shows that the key is right, the model is there, and it sees.
 """
 
 import asyncio
@@ -30,9 +30,11 @@ RED_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAT0lEQVR42u3PQQkAAAgEsEty/UMZxgi+hcEKLNO+FgEBAQEBAQEB"
     "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQGBywLPLIEA68ZURwAAAABJRU5ErkJggg=="
 )
+_COLOURS = ["red", "yellow", "green", "blue", "white", "black"]
+_QUESTION = f'What colour is the picture: {", ".join(_COLOURS)}? Answer with JSON: {{"colour": "…"}}'
 _SCHEMA = {
     "type": "object",
-    "properties": {"colour": {"type": "string"}},
+    "properties": {"colour": {"type": "string", "enum": _COLOURS}},
     "required": ["colour"],
     "additionalProperties": False,
 }
@@ -51,28 +53,51 @@ async def examine() -> AsyncIterator[Finding]:
     """Check everything, in the order in which one thing needs the other; yield a finding as soon as it is known."""
     try:
         settings, warnings = load_settings()
-        url = settings.require_database_url()
     except ConfigurationError as error:
         yield Finding(check="configuration", ok=False, detail=error.message)
         return
-    yield Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")
+    yield _configuration(settings, warnings)
     finding, agents = _prompts(settings)
     yield finding
-    choices: dict[str, Choice] = {}
-    try:
-        async with db.connected(url) as connection:
-            yield Finding(check="database", ok=True, detail=await _server(connection))
-            finding = _schema(await schema_version.state(connection))
+    database = _Database()
+    if settings.database_url is not None:
+        async for finding in database.examine(settings):
             yield finding
-            if finding.ok:
-                rows = await (await connection.execute(LIST.encode())).fetchall()
-                choices = {row["agent"]: choice_of(row) for row in rows}
-        yield await _listen(settings)
-    except CommandError as error:
-        yield Finding(check="database", ok=False, detail=error.message)
-    async for finding in _models(settings, url, agents, choices):
+    async for finding in _models(settings, agents, database.choices):
         yield finding
     yield await asyncio.to_thread(_langfuse)
+
+
+def _configuration(settings: Settings, warnings: list[str]) -> Finding:
+    try:
+        settings.require_database_url()
+    except ConfigurationError as error:
+        return Finding(check="configuration", ok=False, detail=error.message)
+    return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")
+
+
+class _Database:
+    """The checks of the database, and the models that it names."""
+
+    def __init__(self) -> None:
+        self.choices: dict[str, Choice] = {}
+
+    async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
+        """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
+        check = "database"
+        try:
+            async with db.connected(settings.require_database_url()) as connection:
+                yield Finding(check=check, ok=True, detail=await _server(connection))
+                check = "schema"
+                finding = _schema(await schema_version.state(connection))
+                if finding.ok:
+                    rows = await (await connection.execute(LIST.encode())).fetchall()
+                    self.choices = {row["agent"]: choice_of(row) for row in rows}
+                yield finding
+            check = "listen"
+            yield await _listen(settings)
+        except CommandError as error:
+            yield Finding(check=check, ok=False, detail=error.message)
 
 
 def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
@@ -106,10 +131,9 @@ async def _listen(settings: Settings) -> Finding:
     return Finding(check="listen", ok=True, detail=detail)
 
 
-async def _models(
-    settings: Settings, url: str, agents: list[str], choices: dict[str, Choice]
-) -> AsyncIterator[Finding]:
-    link = db.Link(url=url, name="draftd doctor")
+async def _models(settings: Settings, agents: list[str], choices: dict[str, Choice]) -> AsyncIterator[Finding]:
+    # Nothing is put on hold here: the link is never opened.
+    link = db.Link(url="", name="draftd doctor")
     models = Models(link=link, agents=agents, default=default_choice(settings), variable=environment_value)
     models.choose(choices)
     llm = await asyncio.to_thread(Llm.load)
@@ -133,13 +157,16 @@ async def _models(
 
 async def _model(llm: Llm, target: Target) -> Finding:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{RED_PNG}"}}
-    question = 'What colour is the picture? Answer with JSON: {"colour": "…"}'
-    messages = [{"role": "user", "content": [picture, {"type": "text", "text": question}]}]
+    messages = [{"role": "user", "content": [picture, {"type": "text", "text": _QUESTION}]}]
     try:
         completion = await llm.complete(target, messages, schema=_SCHEMA, time_s=MODEL_TIME_S)
     except ModelError as error:
-        return Finding(check="model", ok=False, detail=f"{target.model}: {error.code}: {error.message}")
+        reason = error.message.removeprefix(f"{target.model}: ")
+        return Finding(check="model", ok=False, detail=f"{target.model}: {error.code}: {reason}")
     detail = f"{target.model} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
+    if "red" not in completion.text.lower():
+        # Some servers drop a picture that their model cannot see, and let it guess.
+        return Finding(check="model", ok=False, detail=f"{detail}, but does not see that a red picture is red")
     return Finding(check="model", ok=True, detail=detail)
 
 

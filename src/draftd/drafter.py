@@ -55,6 +55,8 @@ class Attempt:
     ends_at: float
     """On the monotonic clock, in seconds."""
     span: RequestSpan
+    began: float = field(default_factory=time.monotonic)
+    """Likewise."""
     images: list[dict[str, Any]] | None = None
     calls: int = 0
     first_option_seen: bool = field(default=False)
@@ -285,7 +287,7 @@ class Drafter:
     def _note_first_option(self, attempt: Attempt) -> None:
         if not attempt.first_option_seen:
             attempt.first_option_seen = True
-            self._metrics.first_option(attempt.claim.attempt_s - attempt.time_left_s())
+            self._metrics.first_option(time.monotonic() - attempt.began)
 
 
 def _another_may_do(error: ModelError) -> bool:

@@ -1,21 +1,23 @@
 """Liveness: how ``draftd health`` finds the daemons of this host and asks them, without the database.
 
-Every daemon answers on an abstract unix socket that carries its pid. It is the event loop that answers, so an answer means
-that it turns; and a database that is away cannot make a healthy daemon look dead. An abstract socket needs no directory: a
-read-only root works.
+Every daemon answers on an abstract unix socket that carries its pid and a random part (containers that share a network
+namespace are all pid 1). It is the event loop that answers, so an answer means that it turns; and a database that is away
+cannot make a healthy daemon look dead. An abstract socket needs no directory: a read-only root works.
 """
 
 import asyncio
 import json
 import os
+import secrets
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 PREFIX = "draftd.health."
 ANSWER_TIME_S = 5.0
-_SOCKETS = Path("/proc/net/unix")
+_SOCKETS = Path("/proc/self/net/unix")
+"""Not below /proc/net, which a sandbox with ``ProcSubset=pid`` does not show."""
 
 
 class Liveness:
@@ -30,7 +32,8 @@ class Liveness:
 
     async def run(self) -> None:
         """Answer until cancelled."""
-        server = await asyncio.start_unix_server(self._answer, path=f"\0{PREFIX}{os.getpid()}")
+        name = f"{os.getpid()}.{secrets.token_hex(4)}"
+        server = await asyncio.start_unix_server(self._answer, path=f"\0{PREFIX}{name}")
         async with server:
             await server.serve_forever()
 
@@ -41,20 +44,19 @@ class Liveness:
         writer.close()
 
 
-def daemons() -> list[int]:
-    """Return the pids of the daemons of this host (of this network namespace)."""
-    names = [line.rpartition(" ")[2] for line in _SOCKETS.read_text().splitlines()]
-    pids = {name.removeprefix(f"@{PREFIX}") for name in names if name.startswith(f"@{PREFIX}")}
-    return sorted(int(pid) for pid in pids if pid.isdigit())
+def daemons() -> list[str]:
+    """Return the names of the daemons of this host (of this network namespace): ``PID.RANDOM``."""
+    sockets = [line.rpartition(" ")[2] for line in _SOCKETS.read_text().splitlines()]
+    return sorted({name.removeprefix(f"@{PREFIX}") for name in sockets if name.startswith(f"@{PREFIX}")})
 
 
-async def ask(pid: int, *, time_s: float = ANSWER_TIME_S) -> dict[str, Any] | None:
+async def ask(name: str, *, time_s: float = ANSWER_TIME_S) -> dict[str, Any] | None:
     """Ask one daemon for its facts; None when it does not answer in time."""
     try:
         async with asyncio.timeout(time_s):
-            reader, writer = await asyncio.open_unix_connection(path=f"\0{PREFIX}{pid}")
-            answer = await reader.read()
-            writer.close()
+            reader, writer = await asyncio.open_unix_connection(path=f"\0{PREFIX}{name}")
+            with closing(writer):
+                answer = await reader.read()
             facts: dict[str, Any] = json.loads(answer)
             return facts
     except (OSError, TimeoutError, ValueError):

@@ -16,6 +16,7 @@ import asyncio
 import importlib
 import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid
+from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid
 from draftd.llm_answer import Answer, Overheard, grow, media_type, read, tokens
 from draftd.llm_errors import EXCERPT_CHARS, is_format_refused, translate
 from draftd.sanitize import redact
@@ -102,7 +103,15 @@ class Llm:
 
     @classmethod
     def load(cls) -> "Llm":
-        """Import litellm, which takes about two seconds of CPU, and set it up; made to be called in a thread."""
+        """Import litellm, which takes about two seconds of CPU, and set it up; made to be called in a thread.
+
+        Raises:
+            ConfigurationError: litellm needs a temporary directory to be imported, and there is none that can be written.
+        """
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            raise ConfigurationError("no temporary directory can be written; set TMPDIR (/dev/shm will do)") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
         litellm.suppress_debug_info = True

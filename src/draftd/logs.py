@@ -57,9 +57,24 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) 
 
 def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
-        if isinstance(value, str) and key not in {"at", "level"}:
-            event[key] = "\n".join(redact(line, MAX_VALUE_CHARS) if line.strip() else line for line in _lines(value))
+        if key not in {"at", "level"} and not key.startswith("_"):
+            event[key] = _redacted(value)
     return event
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return "\n".join(redact(line, MAX_VALUE_CHARS) if line.strip() else line for line in _lines(value))
+        case bool() | int() | float() | None:
+            return value
+        case dict():
+            return {str(key): _redacted(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted(item) for item in value]
+        case _:
+            # A renderer would call repr() on it, and the one of an exception holds its message.
+            return _redacted(repr(value) if isinstance(value, BaseException) else str(value))
 
 
 def _lines(text: str) -> list[str]:

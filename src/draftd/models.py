@@ -138,6 +138,8 @@ class Models:
         self._choices, self._updated = choices, True
         now = time.monotonic()
         self._holds = {row["model"]: _Held(row["code"], now + float(row["until_s"])) for row in holds}
+        # Others ended the hold while the probe was here: a failure from now on is the first of another hold.
+        self._probing = {model: until for model, until in self._probing.items() if model in self._holds}
         return bool(set(self.claimable_agents()) - before)
 
     def choose(self, choices: Mapping[str, Choice]) -> None:

@@ -15,19 +15,36 @@ MAX_DEPTH = 12
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CUT = "…"
+_TOO_LARGE = 1e300
+"""From here on a number is none that a reader of JSON could use, and Python refuses to write an integer of 4,300 digits."""
 
+# Every pattern is linear in its text, whatever the text: a repetition that many positions could begin stands behind a
+# lookbehind or has a bound. What a provider answers would otherwise stop the event loop for minutes.
 _URL = re.compile(
-    r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^\s/?#@'\"<>]*@)?(?P<host>[^\s/?#'\"<>)\]}]+)(?P<rest>[/?#][^\s'\"<>]*)?",
+    r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^\s/?#'\"<>]*@)?"
+    r"(?P<host>(?:\[[0-9a-f:.%]+\]|[^\s/?#'\"<>()\[\]{}:]|:(?=\d{1,5}\b|\s|$))+)"
+    # A colon without a port means that the host was a user and this is a password with a slash.
+    r"(?P<rest>(?:[/?#]|:(?=\S))[^\s'\"<>]*)?",
     re.IGNORECASE,
 )
 _DATA_URL = re.compile(r"data:[\w.+/-]+(?:;[\w=.+-]+)*,[A-Za-z0-9+/=_%-]*", re.IGNORECASE)
 _SECRETS = (
-    re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|glpat|AIza|AKIA|ya29)[-_.]?[A-Za-z0-9*_.-]{8,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"),
-    re.compile(r"(?i)\bbearer\s+[^\s'\",;]+"),
+    # OpenAI, Anthropic and the like, xAI, Cerebras, Perplexity, NVIDIA, GitLab, Slack; Groq, Hugging Face, GitHub, Replicate,
+    # Stripe, Supabase; Langfuse; Google, AWS.
     re.compile(
-        r"(?i)\b(?:x-)?(?:[\w-]*api[-_ ]?key|authorization|[\w-]*secret(?:[-_ ]?key)?|password|passwd|[\w-]*token)"
-        r"['\"]?\s*(?:[=:]|\bprovided:)\s*['\"]?(?:basic\s+)?(?!\d{1,9}\b)[^\s'\",;}]{4,}"
+        r"(?<![A-Za-z0-9])(?:(?:sk|xai|csk|pplx|nvapi|glpat|xox[abeprs])-|(?:sk|gsk|hf|gh[opsur]|github_pat|r8|sb_secret)_"
+        r"|[pr]k_(?:live|test)_|pk-lf-|AIza|AKIA|ASIA|ya29\.)[A-Za-z0-9*_.-]{8,}"
+    ),
+    re.compile(r"(?<![\w-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"),
+    re.compile(r"(?i)\bbearer\s+[^\s'\",;]+"),
+    # Base64 of a text changes its case in the middle; "basic authentication" does not.
+    re.compile(r"\b[Bb]asic (?=\S*[a-z0-9][A-Z])[A-Za-z0-9+/_-]{8,}={0,2}"),
+    re.compile(
+        r"(?i)(?:(?<![\w-])[\w-]{1,64}?)?"
+        r"(?:api[-_ ]?key|authorization|secret(?:[-_ ]?(?:access[-_ ]?)?key)?|passw(?:or)?d|token)"
+        r"\\*['\"]?\s*(?:[=:]|\bprovided:)\s*"
+        r"(?:\"[^\"]{4,}\"|'[^']{4,}'"
+        r"|\\*['\"]?(?:(?:basic|bearer|token|digest)\s+)?(?!\d{1,9}\b)[^\s'\"}]{4,})"
     ),
 )
 
@@ -37,7 +54,7 @@ def storable(value: Any) -> Any:
 
     NUL and lone surrogates are taken out (``text`` and ``jsonb`` refuse both, and a refusal would fail the very statement that
     ends the request), texts are cut at ``MAX_TEXT_CHARS``, collections at ``MAX_ITEMS``, nesting at ``MAX_DEPTH``, and numbers
-    that JSON does not know (NaN, the infinities) become null.
+    that JSON does not know (NaN, the infinities, those of 300 digits) become null.
     """
     return _storable(value, MAX_DEPTH)
 
@@ -46,10 +63,11 @@ def _storable(value: Any, depth: int) -> Any:
     match value:
         case str():
             return storable_text(value)
-        case bool() | int() | None:
+        case bool() | None:
             return value
-        case float():
-            return value if value - value == 0 else None
+        case int() | float():
+            # False for NaN and the infinities too.
+            return value if abs(value) < _TOO_LARGE else None
         case dict() if depth:
             return {storable_text(str(k)): _storable(v, depth - 1) for k, v in list(value.items())[:MAX_ITEMS]}
         case list() | tuple() if depth:
@@ -71,7 +89,8 @@ def redact(text: str, max_chars: int = 500) -> str:
     providers' key forms and ``key=value`` pairs with a secret's name are replaced.
     """
     # The bound comes first: a provider's body can be megabytes, and the patterns should not walk all of it.
-    text = " ".join(text[: max_chars * 20].split())
+    # What cannot be stored goes before the patterns look: taken out afterwards it would join the halves of a key.
+    text = " ".join(_UNSTORABLE.sub("", text[: max_chars * 20]).split())
     text = _DATA_URL.sub("data:[redacted]", text)
     text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)
     for pattern in _SECRETS:

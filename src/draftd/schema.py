@@ -26,6 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from draftd.status import STATUSES
+
 metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -35,9 +37,6 @@ metadata = MetaData(
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
     }
 )
-
-STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
-FINAL_STATUSES = ("completed", "failed", "cancelled")
 
 _NOW = text("now()")
 _EMPTY_OBJECT = text("'{}'::jsonb")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from draftd import db
+from draftd.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -63,10 +64,26 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest revision."""
-    from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
+    """Bring the database to the newest revision.
 
-    command.upgrade(_config(url), "head")
+    Raises:
+        ConfigurationError: this user may not do it.
+        DatabaseUnavailable: the database was lost, or somebody held a lock for too long; nothing was changed.
+    """
+    from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # likewise
+
+    try:
+        command.upgrade(_config(url), "head")
+    except DBAPIError as error:
+        match error.orig:
+            case psycopg.errors.InsufficientPrivilege() as refusal:
+                raise ConfigurationError(
+                    f"this database user may not migrate: {refusal.diag.message_primary}"
+                ) from error
+            case psycopg.OperationalError() as lost:
+                raise db.unavailable(url, lost) from error
+        raise
 
 
 def upgrade_sql() -> str:

@@ -25,7 +25,8 @@ class Supervisor:
 
     def status(self, text: str) -> None:
         """Set the one-line status that ``systemctl status`` shows."""
-        self._send(f"STATUS={text}")
+        # A line end would begin another assignment.
+        self._send(f"STATUS={' '.join(text.split())}")
 
     def alive(self) -> None:
         """Feed the watchdog."""

@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,8 @@ from draftd.errors import ConfigurationError
 PREFIX = "DRAFTD_"
 MIB = 1024 * 1024
 _FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
+_KUBERNETES = re.compile(r"DRAFTD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)")
+"""What a Service named ``draftd…`` puts into every container beside it: too near to the metrics' port, and nobody's slip."""
 NEARLY = 0.8
 """How alike two names must be for the one to be taken for a slip of the other (difflib's ratio)."""
 
@@ -166,14 +169,16 @@ def check_names(names: Iterable[str]) -> list[str]:
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     warnings = []
     for name in sorted(set(names) - set(known)):
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=NEARLY)
+        if near and not _KUBERNETES.fullmatch(name):
             raise ConfigurationError(f"{name} is not a setting; did you mean {near[0]}?")
         warnings.append(f"{name} is not a setting of draftd; ignored")
     return warnings
 
 
 def _names_in_use() -> list[str]:
-    names = [*os.environ, *dotenv_values(".env")]
+    secrets = (path.name for directory in _secrets_dirs() for path in directory.iterdir())
+    names = [*os.environ, *dotenv_values(".env"), *secrets]
     return [
         name.upper()
         for name in names
@@ -195,7 +200,9 @@ def export_foreign_variables() -> None:
     for directory in reversed(_secrets_dirs()):
         for path in directory.iterdir():
             if _FOREIGN.fullmatch(path.name) and path.is_file():
-                found.setdefault(path.name, path.read_text().strip())
+                # A key store, or another service's file that this user may not read, is no variable.
+                with suppress(OSError, UnicodeDecodeError):
+                    found.setdefault(path.name, path.read_text().strip())
     for name, value in found.items():
         if not name.upper().startswith(PREFIX):
             os.environ.setdefault(name, value)

@@ -14,6 +14,7 @@ import pytest
 from draftd.demo.behaviour import Behaviour
 from draftd.demo.standin import StandIn
 from draftd.errors import (
+    ConfigurationError,
     ContextTooLong,
     LeaseLost,
     ModelError,
@@ -314,3 +315,12 @@ async def test_a_key_shows_neither_in_the_target_nor_in_an_error(llm: Llm, stand
 def test_the_module_alone_does_not_import_litellm() -> None:
     code = "import sys, draftd.llm; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_temporary_directory_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    with pytest.raises(ConfigurationError, match="TMPDIR"):
+        Llm.load()

@@ -6,12 +6,13 @@ litellm by ``run``, ``demo`` and ``doctor`` alone.
 
 import os
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import daemon, database, fleet, models, requests
-from draftd.errors import CommandError
+from draftd.cli import daemon, database, fleet, models, queue, requests
+from draftd.errors import CommandError, UsageError
 
 app = typer.Typer(
     name="draftd",
@@ -44,6 +45,7 @@ def options(
 
 daemon.register(app)
 requests.register(app)
+queue.register(app)
 fleet.register(app)
 models.register(app)
 database.register(app)
@@ -51,11 +53,28 @@ database.register(app)
 
 def main() -> None:
     """Run the command line; every error that a user can cause ends as one line and an exit code of the contract."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of another encoding gets what it can show
     try:
         app()
     except CommandError as error:
-        print(f"draftd: {error.message}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error)
+    except UnicodeEncodeError:
+        # The command line held bytes that are no UTF-8: neither the database nor JSON takes them.
+        _end(UsageError("an argument is not UTF-8 text"))
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is still buffered; say nothing when its reader has gone (``draftd list | head``)."""
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone (`draftd list | head`): say nothing, not even at the interpreter's exit.
+        # The interpreter flushes once more at its exit, and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(error: CommandError) -> NoReturn:
+    print(f"draftd: {error.message}", file=sys.stderr)
+    sys.exit(error.exit_code)

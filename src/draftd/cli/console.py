@@ -15,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from draftd.errors import UsageError
+from draftd.errors import UsageError, request_errors
 
 if TYPE_CHECKING:
     from draftd.settings import Settings
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_S = 36_500 * 86_400.0
+"""A hundred years: far beyond it the database's clock ends."""
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
 def settings() -> "Settings":
@@ -41,8 +45,16 @@ def say(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON: indented for a person, on one line for a program."""
-    print(json.dumps(data, default=_plain, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    """Print data as JSON: indented for a person, on one line for a program; escaped where the encoding is not UTF-8."""
+    print(
+        json.dumps(
+            data,
+            default=_plain,
+            ensure_ascii=sys.stdout.encoding.lower() not in {"utf-8", "utf8"},
+            indent=2 if sys.stdout.isatty() else None,
+        ),
+        flush=True,
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -57,26 +69,44 @@ def _plain(value: Any) -> Any:
             raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
-    """Print rows: a table on a terminal, tab-separated values elsewhere."""
+def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Print rows: aligned under headings on a terminal, tab-separated values elsewhere.
+
+    Args:
+        columns: key of a row → its heading. On a terminal a column without any value is left out.
+        rows: what to print.
+        empty: what to say when there is no row.
+    """
     if not rows:
         say(empty)
         return
-    cells = [["" if row[column] is None else str(row[column]) for column in columns] for row in rows]
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
     if not sys.stdout.isatty():
-        for line in cells:
-            print("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in line))
+        print("\n".join("\t".join(line) for line in cells))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    shown = [index for index in range(len(columns)) if any(line[index] for line in cells)]
+    headings = list(columns.values())
+    lines = [[line[index] for index in shown] for line in [headings, *cells]]
+    # Lines are never folded: a wrapped id cannot be copied.
+    widths = [max(len(line[index]) for line in lines) for index in range(len(shown))]
+    head, *body = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    print(f"{BOLD}{head}{PLAIN}" if colour_wanted() else head, *body, sep="\n")
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
+
+def _cell(value: Any) -> str:
+    return "" if value is None else printable(re.sub(r"[\t\r\n]+", " ", str(value)))
+
+
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal: clients and models wrote it."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def colour_wanted() -> bool:
+    """Return whether stdout is a terminal whose user has nothing against colours (https://no-color.org)."""
+    from draftd.settings import environment_value
+
+    return sys.stdout.isatty() and not environment_value("NO_COLOR") and environment_value("TERM") != "dumb"
 
 
 def age(seconds: float | None) -> str:
@@ -93,12 +123,15 @@ def duration_s(text: str) -> float:
     """Read a duration such as ``90``, ``90s``, ``15m``, ``2h`` or ``7d``, in seconds.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is none, or longer than a hundred years.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", text.strip().lower())
     if match is None:
         raise UsageError(f"{text!r} is no duration; write 90s, 15m, 2h or 7d")
-    return float(match[1]) * _UNITS_S[match[2]]
+    seconds = float(match[1]) * _UNITS_S[match[2]]
+    if seconds > LONGEST_S:
+        raise UsageError(f"{text!r} is longer than a hundred years")
+    return seconds
 
 
 def request_id(text: str) -> UUID:
@@ -110,4 +143,16 @@ def request_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no id of a request") from None
+        raise UsageError(f"{text!r} is not the id of a request (a UUID)") from None
+
+
+def error_code(text: str) -> str:
+    """Read an error code of the contract.
+
+    Raises:
+        UsageError: there is no such code; the message lists them.
+    """
+    known = [error.code for error in request_errors()]
+    if text not in known:
+        raise UsageError(f"{text!r} is no error code; there are {', '.join(known)}")
+    return text

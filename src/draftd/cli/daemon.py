@@ -22,13 +22,17 @@ def register(app: typer.Typer) -> None:
 
 def run(
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Claim loops.  [default: DRAFTD_CONCURRENCY, else 16]")
+        int | None,
+        typer.Option(metavar="N", min=1, max=10_000, help="Claim loops; default: DRAFTD_CONCURRENCY, else 16."),
     ] = None,
     drain: Annotated[
         bool, typer.Option("--drain", help="Work until nothing is claimable, then exit 0 (75: rows wait on a hold).")
     ] = False,
 ) -> None:
-    """Run the daemon: claim requests, draft, write the results back. SIGTERM drains; a second one ends it at once."""
+    """Run the daemon: claim requests, draft, write back.
+
+    SIGTERM and Ctrl-C drain: nothing new is claimed, what is in flight may finish. A second one ends it at once.
+    """
     from draftd.app import serve
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables
@@ -41,10 +45,17 @@ def run(
 
 def health(
     ready: Annotated[bool, typer.Option("--ready", help="Ask for the database and its schema too.")] = False,
+    pid: Annotated[
+        int | None,
+        typer.Option(metavar="PID", min=1, help="Ask this one of several daemons alone.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Exit 1 only if this host's daemon is gone or stuck. A model on hold is no illness."""
-    problem, detail = asyncio.run(_health(ready=ready))
+    """Exit 1 only if this host's daemon is gone or stuck.
+
+    It is asked directly, without the database; a model on hold is no illness.
+    """
+    problem, detail = asyncio.run(_health(ready=ready, pid=pid))
     if as_json:
         print_json({"ok": problem is None, "detail": problem or detail})
     else:
@@ -52,32 +63,39 @@ def health(
     raise typer.Exit(EXIT_NEGATIVE if problem else 0)
 
 
-async def _health(*, ready: bool) -> tuple[str | None, str]:
+async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     """Return what is wrong, if anything is, and a line for when nothing is."""
     from draftd import liveness
 
-    pids = liveness.daemons()
-    if not pids:
-        return "no daemon runs on this host", ""
-    answers = await asyncio.gather(*(liveness.ask(pid) for pid in pids))
-    stuck = [str(pid) for pid, answer in zip(pids, answers, strict=True) if answer is None]
+    names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
+    if not names:
+        return "no daemon runs on this host" if pid is None else f"no daemon with pid {pid} runs on this host", ""
+    answers = await asyncio.gather(*(liveness.ask(name) for name in names))
+    stuck = [name.partition(".")[0] for name, answer in zip(names, answers, strict=True) if answer is None]
     if stuck:
         return f"the daemon does not answer (pid {', '.join(stuck)})", ""
-    if ready:
-        from draftd.app import check_schema
-
-        try:
-            await check_schema(settings().require_database_url())
-        except CommandError as error:
-            return error.message, ""
+    if ready and (problem := await _database_problem()):
+        return problem, ""
     in_flight = sum(answer["in_flight"] for answer in answers if answer)
-    return None, f"{len(pids)} daemon{'s' if len(pids) > 1 else ''}, {in_flight} in flight"
+    return None, f"{len(names)} daemon{'s' if len(names) > 1 else ''}, {in_flight} in flight"
+
+
+async def _database_problem() -> str | None:
+    from draftd import db, schema_version
+
+    try:
+        async with db.connected(settings().require_database_url()) as connection:
+            if await schema_version.state(connection) is schema_version.SchemaState.BEHIND:
+                return "the database's schema is older than this draftd; run `draftd migrate`"
+    except CommandError as error:
+        return error.message
+    return None
 
 
 def systemd_unit(
     timer: Annotated[bool, typer.Option("--timer", help="The reaper's service and timer instead.")] = False,
-    user: Annotated[str, typer.Option(help="The account that runs it.")] = "draftd",
-    environment_file: Annotated[str, typer.Option(help="Where the settings are.")] = "/etc/draftd.env",
+    user: Annotated[str, typer.Option(metavar="NAME", help="The account that runs it.")] = "draftd",
+    environment_file: Annotated[str, typer.Option(metavar="PATH", help="Where the settings are.")] = "/etc/draftd.env",
 ) -> None:
     """Print a hardened systemd service."""
     from draftd.systemd import program, reaper_units, service_unit
@@ -88,10 +106,16 @@ def systemd_unit(
 
 def demo(
     model: Annotated[
-        str | None, typer.Option(help="Draft with this model instead of the stand-in (a litellm name).", envvar="MODEL")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Draft with this one (a litellm name) instead of the stand-in.", envvar="MODEL"
+        ),
     ] = None,
 ) -> None:
-    """From nothing to printed drafts: embedded PostgreSQL, a daemon, three sample screenshots."""
+    """Show it all at work, from nothing to printed drafts.
+
+    With an embedded PostgreSQL, a daemon and three sample screenshots; without a provider's key a stand-in answers.
+    """
     from draftd.cli.tour import tour
 
     raise typer.Exit(tour(model=model))

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from draftd.cli.console import say, settings
+from draftd.cli.console import Json, print_json, say, settings
 from draftd.errors import UsageError
 
 if TYPE_CHECKING:
     from draftd.schema_version import SchemaState
 
 EXIT_NEGATIVE = 1
+_HINTS = {"behind": "; run `draftd migrate`", "ahead": ": a newer draftd migrated it"}
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +23,14 @@ def register(app: typer.Typer) -> None:
 def migrate(
     check: Annotated[bool, typer.Option("--check", help="Only say; exit 1 if the schema is behind.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead of executing them.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Bring the database to the newest schema."""
-    if check and sql:
-        raise UsageError("--check and --sql exclude each other")
+    """Bring the database to the newest schema.
+
+    On a current one it does nothing. Migrators wait for each other; all is done in one transaction.
+    """
+    if sql and (check or as_json):
+        raise UsageError("--sql stands alone: it prints every statement for an empty database, and connects to none")
     from draftd import schema_version
     from draftd.schema_version import SchemaState as State
 
@@ -33,13 +38,16 @@ def migrate(
         print(schema_version.upgrade_sql(), end="")
         return
     url = settings().require_database_url()
-    before = asyncio.run(_state(url))
-    if before is State.BEHIND and not check:
+    state = asyncio.run(_state(url))
+    if state is State.BEHIND and not check:
         schema_version.upgrade(url)
+        state = State.CURRENT
         say(f"the schema is at {schema_version.revisions()[-1]} now")
-        return
-    say(f"the schema is {before}")
-    raise typer.Exit(EXIT_NEGATIVE if before is State.BEHIND else 0)
+    else:
+        say(f"the schema is {state}{_HINTS.get(state, '')}")
+    if as_json:
+        print_json({"schema": state, "newest": schema_version.revisions()[-1]})
+    raise typer.Exit(EXIT_NEGATIVE if state is State.BEHIND else 0)
 
 
 async def _state(url: str) -> "SchemaState":

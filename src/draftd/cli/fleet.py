@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import Json, age, print_json, print_table, say, settings
+from draftd.cli.console import LONGEST_S, Json, age, print_json, print_table, printable, say, settings
 
 WATCH_INTERVAL_S = 2.0
 EXIT_NEGATIVE = 1
+WORKER_COLUMNS = ("hostname", "pid", "state", "load", "heartbeat", "version")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +25,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the queue's depth, the workers and the models on hold."""
+    """Show the queue's depth, the workers and the models on hold.
+
+    A worker without a heartbeat for a minute counts as lost.
+    """
     asyncio.run(_status(watch=watch, as_json=as_json))
 
 
@@ -36,6 +41,7 @@ async def _status(*, watch: bool, as_json: bool) -> None:
             if watch and sys.stdout.isatty():
                 print("\033[H\033[2J", end="")
             print_json(facts) if as_json else _print_status(facts)
+            sys.stdout.flush()
             if not watch:
                 return
             await asyncio.sleep(WATCH_INTERVAL_S)
@@ -53,25 +59,41 @@ async def read_status(connection: Any) -> dict[str, Any]:
 
 def _print_status(facts: dict[str, Any]) -> None:
     print("  ".join(f"{count} {name}" for name, count in facts["requests"].items()))
+    lately = dict(facts["lately"])
+    window = age(lately.pop("window_s"))
+    print(f"in the last {window}: " + ", ".join(f"{count} {name}" for name, count in lately.items()))
     if facts["oldest_pending_s"] is not None:
         print(f"the oldest pending request has waited {age(facts['oldest_pending_s'])}")
     for hold in facts["holds"]:
-        until = hold["until"].strftime("%H:%M:%S")
-        print(f"on hold: {hold['model']}: {hold['code']}: {hold['reason']} (next probe at {until})")
+        print(printable(f"on hold: {hold['model']}: {hold['code']}: {hold['reason']} ({_next_probe(hold['until'])})"))
     workers = [
-        row | {"load": f"{row['in_flight']}/{row['concurrency']}", "heartbeat": f"{age(row['heartbeat_age_s'])} ago"}
+        row
+        | {
+            "state": row["state"] if row["alive"] else "lost",
+            "load": f"{row['in_flight']}/{row['concurrency']}",
+            "heartbeat": f"{age(row['heartbeat_age_s'])} ago",
+        }
         for row in facts["workers"]
     ]
-    columns = ("hostname", "pid", "state", "load", "heartbeat", "version")
-    print_table(columns, workers, empty="no worker is running")
+    print_table({name: name for name in WORKER_COLUMNS}, workers, empty="no worker is running")
+
+
+def _next_probe(until: datetime) -> str:
+    remaining_s = (until - datetime.now(UTC)).total_seconds()
+    return f"next probe in {age(remaining_s)}" if remaining_s > 0 else "a probe is due"
 
 
 def reap_stale(
-    older_than: Annotated[float, typer.Option(min=0, help="Seconds since the lease or the deadline ran out.")] = 120.0,
+    older_than: Annotated[
+        float, typer.Option(metavar="S", min=0, max=LONGEST_S, help="Seconds since lease or deadline ran out.")
+    ] = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken back.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take back what dead workers held, in one pass. Safe beside any number of daemons; made for cron."""
+    """Take back what dead workers held, in one pass.
+
+    Also fails what has expired and what no daemon has a prompt for. Safe beside any number of daemons; made for cron.
+    """
     reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run))
     requeued = sum(one.status == "pending" for one in reaped)
     counts = {"requeued": requeued, "failed": len(reaped) - requeued}
@@ -80,7 +102,7 @@ def reap_stale(
         return
     for one in reaped:
         print(f"{one.id}\t{one.code}\t{one.status}")
-    say(f"{'would be ' if dry_run else ''}requeued: {counts['requeued']}, failed: {counts['failed']}")
+    say(f"{'would be ' if dry_run else ''}requeued: {requeued}, failed: {counts['failed']}")
 
 
 async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
@@ -109,7 +131,11 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check configuration, database, schema, LISTEN, models, Langfuse and prompts: one line each; exit 1 if one fails."""
+    """Check everything that a daemon needs; exit 1 if one fails.
+
+    One line each: configuration, prompts, database, schema, LISTEN, Langfuse, and every model by a real call with a tiny
+    picture.
+    """
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,19 @@ import typer
 from draftd.cli.console import Json, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
 
-Agent = Annotated[str, typer.Argument(help="The agent, e.g. comment_generator.", show_default=False)]
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. comment_generator.", show_default=False)]
+COLUMNS = {
+    "agent": "agent",
+    "model": "model",
+    "fallback_models": "fallbacks",
+    "params": "params",
+    "api_base": "api base",
+    "api_key_env": "key from",
+    "price_in": "USD/M in",
+    "price_out": "USD/M out",
+}
+
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 models = typer.Typer(help="Show and change which model answers which agent.", no_args_is_help=True)
 
@@ -26,33 +39,49 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("agent", "model", "fallback_models", "params", "api_base", "api_key_env", "price_in", "price_out")
     table = [
-        row | {"fallback_models": ", ".join(row["fallback_models"]), "params": json.dumps(row["params"])}
+        row
+        | {
+            "fallback_models": ", ".join(row["fallback_models"]),
+            "params": " ".join(f"{name}={json.dumps(value)}" for name, value in row["params"].items()),
+        }
         for row in rows
     ]
-    print_table(columns, table, empty="no agent has a model of its own; DRAFTD_MODEL answers")
+    print_table(COLUMNS, table, empty="no agent has a model of its own; DRAFTD_MODEL answers")
 
 
 @models.command("set")
 def set_(
     agent: Agent,
-    model: Annotated[str, typer.Argument(help="A litellm name, e.g. anthropic/claude-sonnet-4-5.", show_default=False)],
-    fallback: Annotated[list[str] | None, typer.Option(help="Asked when the first cannot; may be given again.")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A litellm name, e.g. anthropic/claude-sonnet-4-5.", show_default=False),
+    ],
+    fallback: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Asked when the first cannot; may be given again.")
+    ] = None,
     api_base: Annotated[str | None, typer.Option(metavar="URL", help="A gateway's address.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="The variable that holds the key.")] = None,
-    price_in: Annotated[float | None, typer.Option(min=0, help="USD per million input tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0, help="USD per million output tokens.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the key, at the daemons.")
+    ] = None,
+    price_in: Annotated[float | None, typer.Option(metavar="USD", min=0, help="Per million input tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option(metavar="USD", min=0, help="Per million output tokens.")] = None,
     param: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="A model parameter; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="K=V", help="A model parameter, e.g. temperature=0.2; may be given again."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Choose the model of an agent."""
+    """Choose the model of an agent; what is not given is reset."""
+    if not agent.strip() or not all(name.strip() for name in (model, *(fallback or ()))):
+        raise UsageError("agent and models have names")
     if (price_in is None) != (price_out is None):
         raise UsageError("--price-in and --price-out go together")
     if api_base is not None and not api_base.startswith(("http://", "https://")):
         raise UsageError("--api-base is a URL that begins with http:// or https://")
+    if api_key_env is not None and not _VARIABLE.fullmatch(api_key_env):
+        # It may be the key itself: it must be neither stored nor printed.
+        raise UsageError("--api-key-env takes the name of an environment variable, not the key")
     row = {
         "agent": agent,
         "model": model,
@@ -63,7 +92,8 @@ def set_(
         "price_in": price_in,
         "price_out": price_out,
     }
-    asyncio.run(_set(row))
+    if asyncio.run(_set(row)):
+        say(f"warning: no running daemon has a prompt for the agent {agent!r}")
     if as_json:
         print_json(row)
     else:
@@ -80,7 +110,7 @@ def parameter(text: str) -> tuple[str, Any]:
     if not separator or not name.strip():
         raise UsageError(f"{text!r} is no parameter; write name=value")
     try:
-        return name.strip(), json.loads(value)
+        return name.strip(), json.loads(value, parse_constant=str)
     except ValueError:
         return name.strip(), value
 
@@ -101,14 +131,17 @@ async def _rows() -> list[dict[str, Any]]:
         return await (await connection.execute(LIST.encode())).fetchall()
 
 
-async def _set(row: dict[str, Any]) -> None:
+async def _set(row: dict[str, Any]) -> bool:
+    """Store the row; return whether no daemon has a prompt for its agent."""
     from psycopg.types.json import Jsonb
 
     from draftd import db
     from draftd.models import SET
+    from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
         await connection.execute(SET.encode(), row | {"params": Jsonb(row["params"])})
+        return await desk.nobody_serves(connection, row["agent"])
 
 
 async def _unset(agent: str) -> bool:

@@ -1,7 +1,8 @@
-"""Commands about requests: enqueue, show, list, cancel, retry."""
+"""The command that inserts a request by hand and, if wished, follows it: enqueue."""
 
 import asyncio
 import base64
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,114 +10,169 @@ from uuid import UUID
 
 import typer
 
-from draftd.cli.console import Json, age, duration_s, print_json, print_table, request_id, say, settings
-from draftd.errors import CommandError, UsageError
+from draftd.cli.console import Json, duration_s, print_json, printable, request_id, say, settings
+from draftd.errors import CommandError, InvalidRequest, UsageError
 
 if TYPE_CHECKING:
     from draftd import db
 
 FOLLOW_INTERVAL_S = 0.25
 MAX_ROW_BYTES = 24 * 1024 * 1024
+MAX_FILE_BYTES = MAX_ROW_BYTES // 4 * 3
 EXIT_NEGATIVE = 1
 EXIT_TRY_AGAIN = 75
-
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
-ManyId = Annotated[str | None, typer.Argument(metavar="[ID]", help="One request.", show_default=False)]
-Code = Annotated[str | None, typer.Option(help="All with this error code.", show_default=False)]
-Since = Annotated[str | None, typer.Option(help="Not older than this, e.g. 2h.", show_default=False)]
-Requester = Annotated[str | None, typer.Option(help="All of this requester.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which.")]
+_SCHEME = re.compile("([a-z][a-z0-9+.-]*)://|data:", re.IGNORECASE)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command()(enqueue)
-    app.command()(show)
-    app.command("list")(list_)
-    app.command()(cancel)
-    app.command()(retry)
 
 
 def enqueue(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE...", help="Screenshots in reading order: files or URLs.")
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
     ] = None,
-    context: Annotated[str | None, typer.Option(help="What you want to say, or to be known.")] = None,
-    tone: Annotated[str | None, typer.Option(help="For example: warm, brief, formal.")] = None,
-    language: Annotated[str | None, typer.Option(help="BCP 47; default: the conversation's own.")] = None,
-    agent: Annotated[str, typer.Option(help="Which prompt answers.")] = "comment_generator",
-    requester: Annotated[str, typer.Option(help="Whose request it is.")] = "",
-    priority: Annotated[int, typer.Option(min=-32_768, max=32_767, help="Higher comes first.")] = 0,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the same request.")] = None,
-    expires_in: Annotated[str | None, typer.Option(help="A later draft is worth nothing, e.g. 10m.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="Refine the drafts of this request.")] = None,
+    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or to be known.")] = None,
+    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example: warm, brief, formal.")] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="TAG", help="en, pt-BR, … (BCP 47); default: the conversation's own.")
+    ] = None,
+    agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
+    requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
+    priority: Annotated[int, typer.Option(metavar="N", min=-32_768, max=32_767, help="Higher comes first.")] = 0,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
+    ] = None,
+    expires_in: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."),
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it and print the drafts as they arrive.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds to wait; then exit 75.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", min=0.1, help="With --wait: seconds to wait; then exit 75.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Insert a request by hand and print its id."""
+    """Insert a request by hand and print its id.
+
+    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when it still goes on after --timeout.
+    """
     if not images and parent is None:
         raise UsageError("name at least one screenshot, or --parent ID to refine earlier drafts")
+    if images and parent is not None:
+        raise UsageError(
+            "a refinement (--parent) takes no screenshots: it works with what was read from the first ones"
+        )
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")
-    options = {"tone": tone, "language": language}
     request: dict[str, Any] = {
-        "image_urls": [image_url(image) for image in images or []],
         "context": context,
-        "options": {key: value for key, value in options.items() if value is not None},
+        "options": _options(tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
         "priority": priority,
         "idempotency_key": idempotency_key,
         "parent_id": None if parent is None else str(request_id(parent)),
+        "image_urls": _image_urls(images or []),
     }
-    if sum(len(url) for url in request["image_urls"]) > MAX_ROW_BYTES:
-        raise UsageError("the screenshots hold more than 24 MiB in base64; send fewer, or their URLs")
     expires_s = None if expires_in is None else duration_s(expires_in)
     raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout, as_json=as_json)))
+
+
+def _options(**given: str | None) -> dict[str, str]:
+    """Return the options that were given, checked as the daemon would check them.
+
+    Raises:
+        UsageError: the daemon would refuse one.
+    """
+    from draftd.request import Options
+
+    options = {name: value for name, value in given.items() if value is not None}
+    try:
+        Options.read(options)
+    except InvalidRequest as error:
+        hint = " (en and pt-BR are such tags)" if "language:" in error.message else ""
+        raise UsageError(f"--{error.message.removeprefix('options: ')}{hint}") from error
+    return options
+
+
+def _image_urls(images: list[str]) -> list[str]:
+    urls = [image_url(image) for image in images]
+    if sum(map(len, urls)) > MAX_ROW_BYTES:
+        raise UsageError("the screenshots hold more than 24 MiB in base64; send fewer, or their URLs")
+    return urls
 
 
 def image_url(image: str) -> str:
     """Return a URL as it is, and a file as a data: URL.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, is empty or too large, or the URL is of another kind.
     """
-    if image.startswith(("http://", "https://", "data:")):
+    if scheme := _SCHEME.match(image):
+        if (scheme[1] or "").lower() not in {"", "http", "https"}:
+            raise UsageError(f"{scheme[1]}:// cannot be fetched; give a file, or an http(s) URL")
         return image
     try:
-        data = Path(image).read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {image}: {error.strerror}") from None
+        with Path(image).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {image!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not data:
+        raise UsageError(f"{image!r} is empty")
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(
+            f"{image!r} is larger than the {MAX_FILE_BYTES // 1024**2} MiB that a row can hold; give its URL"
+        )
     # The type in the URL is a courtesy: magic bytes decide what a picture is.
-    suffix = Path(image).suffix.lstrip(".").lower() or "png"
-    kind = suffix if suffix.isalnum() else "png"
+    suffix = Path(image).suffix.lstrip(".").lower()
+    kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 async def _enqueue(
     request: dict[str, Any], expires_s: float | None, *, wait: bool, timeout_s: float | None, as_json: bool
 ) -> int:
-    import psycopg
-
     from draftd import db
     from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
         if expires_s is not None:
             request["expires_at"] = (await desk.time_in(connection, expires_s)).isoformat()
-        try:
-            made = await desk.enqueue(connection, request)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            message = (error.diag.message_primary or "the request was refused").removeprefix("draft_requests: ")
-            raise UsageError(message) from error
+        made = await _insert(connection, request)
         if not made["created"]:
             say(f"this idempotency key was used before: the request is {made['status']}")
+        elif await desk.nobody_serves(connection, request["agent"]):
+            say(
+                f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request waits for one"
+            )
         if not wait:
             print_json({"id": made["id"]}) if as_json else print(made["id"])
             return 0
         say(made["id"])
         return await _follow(connection, UUID(made["id"]), timeout_s=timeout_s, as_json=as_json)
+
+
+async def _insert(connection: "db.Connection", request: dict[str, Any]) -> dict[str, Any]:
+    """Insert the request.
+
+    Raises:
+        UsageError: the database refused it.
+    """
+    import psycopg
+
+    from draftd.queue import desk
+
+    try:
+        return await desk.enqueue(connection, request)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        message = error.diag.message_primary or "the request was refused"
+        raise UsageError(message.removeprefix("draft_requests: ")) from error
 
 
 async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float | None, as_json: bool) -> int:
@@ -132,6 +188,8 @@ async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float 
                 print_json(row)
             return 0 if row["status"] == "completed" else EXIT_NEGATIVE
         if ends_at is not None and time.monotonic() >= ends_at:
+            if as_json:
+                print_json(row)
             say(f"still {row['status']} after {timeout_s:g} s; it goes on: draftd show {which}")
             return EXIT_TRY_AGAIN
         await asyncio.sleep(FOLLOW_INTERVAL_S)
@@ -173,149 +231,4 @@ def option_text(option: dict[str, Any], label: str = "") -> str:
     lines = [f"\n— {head} ({option['angle']})", option["text"]]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
-    return "\n".join(lines)
-
-
-def show(which: RequestId, as_json: Json = False) -> None:
-    """Print one request with its history."""
-    row = asyncio.run(_row(request_id(which)))
-    if row is None:
-        raise CommandError(f"there is no request {which}")
-    if as_json:
-        print_json(row)
-        return
-    _print_request(row)
-
-
-async def _row(which: UUID) -> dict[str, Any] | None:
-    from draftd import db
-    from draftd.queue import desk
-
-    async with db.connected(settings().require_database_url()) as connection:
-        return await desk.show(connection, which)
-
-
-def _print_request(row: dict[str, Any]) -> None:
-    facts = (
-        "id", "status", "agent", "requester_id", "priority", "attempt", "max_attempts", "model", "prompt_version",
-        "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at", "claimed_at",
-        "finished_at", "worker_id", "trace_id", "error_code", "error_message",
-    )  # fmt: skip
-    for name in facts:
-        if row[name] not in (None, ""):
-            print(f"{name:<15} {row[name]}")
-    for error in row["errors"]:
-        model = f" [{error['model']}]" if error.get("model") else ""
-        print(f"{'  attempt ' + str(error['attempt']):<15} {error['at']} {error['code']}: {error['message']}{model}")
-    result = row["result"] or row["partial_result"]
-    if result:
-        print(f"{'platform':<15} {result.get('platform_name', '')} ({result.get('content_type', '')})")
-        print(f"{'summary':<15} {result.get('summary', '')}")
-        if result.get("warnings"):
-            print(f"{'warnings':<15} {', '.join(result['warnings'])}")
-        for option in result.get("options", ()):
-            print(option_text(option))
-
-
-def list_(
-    status: Annotated[list[str] | None, typer.Option(help="Only these; may be given again.")] = None,
-    requester: Requester = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """List requests, newest first."""
-    from draftd.schema import STATUSES
-
-    for one in status or ():
-        if one not in STATUSES:
-            raise UsageError(f"{one!r} is no status; choose from {', '.join(STATUSES)}")
-    rows = asyncio.run(_newest(status or [], requester, limit))
-    if as_json:
-        print_json(rows)
-        return
-    now = time.time()
-    table = [
-        row | {"age": age(now - row["created_at"].timestamp()), "attempt": f"{row['attempt']}/{row['max_attempts']}"}
-        for row in rows
-    ]
-    columns = ("id", "status", "agent", "requester_id", "priority", "attempt", "age", "error_code")
-    print_table(columns, table, empty="no requests")
-
-
-async def _newest(statuses: list[str], requester_id: str | None, limit: int) -> list[dict[str, Any]]:
-    from draftd import db
-    from draftd.queue import desk
-
-    async with db.connected(settings().require_database_url()) as connection:
-        return await desk.newest(connection, statuses=statuses, requester_id=requester_id, limit=limit)
-
-
-def cancel(
-    which: ManyId = None,
-    code: Code = None,
-    since: Since = None,
-    requester: Requester = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Cancel pending and running requests: one, or all that match."""
-    _change("cancel", which, code, since, requester, dry_run=dry_run, as_json=as_json)
-
-
-def retry(
-    which: ManyId = None,
-    code: Code = None,
-    since: Since = None,
-    requester: Requester = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Give failed and cancelled requests a new start: one, or all that match."""
-    _change("retry", which, code, since, requester, dry_run=dry_run, as_json=as_json)
-
-
-def _change(
-    verb: str,
-    which: str | None,
-    code: str | None,
-    since: str | None,
-    requester: str | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    if which is None and code is None and since is None and requester is None:
-        raise UsageError(f"say what to {verb}: an ID, or --code, --since or --requester")
-    wanted = {
-        "request_id": None if which is None else request_id(which),
-        "code": code,
-        "requester_id": requester,
-        "since_s": None if since is None else duration_s(since),
-        "dry_run": dry_run,
-    }
-    changed, standing = asyncio.run(_changed(verb, wanted))
-    status = "cancelled" if verb == "cancel" else "pending"
-    rows = [{"id": one, "status": status} for one in changed]
-    if which is not None and not changed:
-        raise CommandError(
-            f"request {which} is {standing}, not changed" if standing else f"there is no request {which}"
-        )
-    if as_json:
-        print_json(rows[0] if which is not None else rows)
-        return
-    for row in rows:
-        print(row["id"])
-    say(f"{len(rows)} {'would be ' if dry_run else ''}{status}")
-
-
-async def _changed(verb: str, wanted: dict[str, Any]) -> tuple[list[UUID], str | None]:
-    """Return the changed ids, and for one request that was not changed the status that it has."""
-    from draftd import db
-    from draftd.queue import desk
-
-    async with db.connected(settings().require_database_url()) as connection:
-        changed = await desk.change(connection, desk.CANCEL if verb == "cancel" else desk.RETRY, **wanted)
-        if changed or wanted["request_id"] is None:
-            return changed, None
-        row = await desk.show(connection, wanted["request_id"])
-        return [], row["status"] if row else None
+    return printable("\n".join(lines))

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.schema import FINAL_STATUSES, STATUSES
+from draftd.status import FINAL_STATUSES, STATUSES
 
 # Everything but the pictures: a row of 7 MB is no reading.
 COLUMNS = """
@@ -21,17 +22,40 @@ COLUMNS = """
     error_code, error_message, errors, images, model, prompt_version, input_tokens, output_tokens,
     cost_usd, trace_id, created_at, claimed_at, finished_at, updated_at"""
 
-COUNTS = """
-SELECT (SELECT coalesce(jsonb_object_agg(status, n), '{}') FROM (
-            SELECT status, count(*) AS n FROM draft_requests GROUP BY status) AS by_status) AS requests,
-       (SELECT extract(epoch FROM now() - min(available_at))::float8 FROM draft_requests
-         WHERE status = 'pending' AND available_at <= now()) AS oldest_pending_s
+RATE_WINDOW_S = 300
+ALIVE_S = 60
+"""A worker beats every third of a lease; whose last beat is older than this is lost, whatever state it left behind."""
+
+COUNTS = f"""
+SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
+       coalesce(jsonb_object_agg(status, ended_lately) FILTER (WHERE status = ANY (%(final)s)), '{{}}') AS ended,
+       coalesce(sum(inserted_lately), 0)::int AS inserted,
+       max(oldest_pending_s) AS oldest_pending_s
+  FROM (SELECT status, count(*) AS n,
+               count(*) FILTER (WHERE finished_at > now() - interval '{RATE_WINDOW_S} s') AS ended_lately,
+               count(*) FILTER (WHERE created_at > now() - interval '{RATE_WINDOW_S} s') AS inserted_lately,
+               extract(epoch FROM now() - min(available_at)
+                       FILTER (WHERE status = 'pending' AND available_at <= now()))::float8 AS oldest_pending_s
+          FROM draft_requests GROUP BY status) AS by_status
 """
 
-WORKERS = """
+WORKERS = f"""
 SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
-       extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s
-  FROM draft_workers WHERE state <> 'stopped' ORDER BY hostname, started_at
+       extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s,
+       heartbeat_at > now() - interval '{ALIVE_S} s' AS alive
+  FROM draft_workers WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
+"""
+
+# Row security shows a stranger no worker at all, which says nothing about them.
+NOBODY_SERVES = f"""
+SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
+    SELECT FROM draft_workers
+     WHERE state = 'running' AND heartbeat_at > now() - interval '{ALIVE_S} s' AND %s = ANY (agents)) AS nobody
+"""
+
+WITHOUT_PICTURES = """
+SELECT count(*) AS n FROM draft_requests
+ WHERE id = ANY (%s) AND EXISTS (SELECT FROM unnest(image_urls) AS u WHERE u LIKE 'sha256:%%')
 """
 
 RETRY = """
@@ -48,10 +72,10 @@ WITH chosen AS MATERIALIZED (
         status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
         expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END
       FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
-    RETURNING r.id
+    RETURNING r.id, r.status
 )
-SELECT chosen.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id
- WHERE %(dry_run)s OR chosen.id IN (SELECT id FROM retried)
+SELECT r.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id WHERE %(dry_run)s
+UNION ALL SELECT id, status FROM retried
 """
 
 CANCEL = """
@@ -66,10 +90,10 @@ WITH chosen AS MATERIALIZED (
 ), cancelled AS (
     UPDATE draft_requests AS r SET status = 'cancelled'
       FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
-    RETURNING r.id
+    RETURNING r.id, r.status
 )
-SELECT chosen.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id
- WHERE %(dry_run)s OR chosen.id IN (SELECT id FROM cancelled)
+SELECT r.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id WHERE %(dry_run)s
+UNION ALL SELECT id, status FROM cancelled
 """
 
 
@@ -110,10 +134,13 @@ async def change(
     requester_id: str | None = None,
     since_s: float | None = None,
     dry_run: bool = False,
-) -> list[UUID]:
-    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; return their ids.
+) -> list[DictRow]:
+    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match.
 
     A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0.
+
+    Returns:
+        ``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has.
     """
     params = {
         "id": request_id,
@@ -123,22 +150,43 @@ async def change(
         "dry_run": dry_run,
     }
     cursor = await connection.execute(statement.encode(), params)
-    return [row["id"] for row in await cursor.fetchall()]
+    return await cursor.fetchall()
+
+
+async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
+    """Return how many of these requests have lost pictures that came inside the row."""
+    cursor = await connection.execute(WITHOUT_PICTURES, [list(ids)])
+    row = await cursor.fetchone()
+    return row["n"] if row else 0
+
+
+async def nobody_serves(connection: db.Connection, agent: str) -> bool:
+    """Return whether no living daemon has a prompt for an agent; False when this user may not know."""
+    try:
+        row = await (await connection.execute(NOBODY_SERVES.encode(), [agent])).fetchone()
+    except InsufficientPrivilege:
+        return False
+    return bool(row and row["nobody"])
 
 
 async def counts(connection: db.Connection) -> dict[str, Any]:
-    """Return ``{"requests": {status: count}, "oldest_pending_s"}``; every status is there."""
-    row = await (await connection.execute(COUNTS)).fetchone()
+    """Return ``{"requests": {status: count}, "oldest_pending_s", "lately": {…}}``; every status is there.
+
+    ``lately`` counts what was inserted and what ended, by its status, in the last ``window_s`` seconds.
+    """
+    row = await (await connection.execute(COUNTS.encode(), {"final": list(FINAL_STATUSES)})).fetchone()
     assert row is not None  # noqa: S101  # an aggregate returns one row
+    ended = {status: row["ended"].get(status, 0) for status in FINAL_STATUSES}
     return {
         "requests": {status: row["requests"].get(status, 0) for status in STATUSES},
         "oldest_pending_s": row["oldest_pending_s"],
+        "lately": {"window_s": RATE_WINDOW_S, "inserted": row["inserted"], **ended},
     }
 
 
 async def workers(connection: db.Connection) -> list[DictRow]:
-    """Return the daemons that did not stop on purpose, with the age of their last heartbeat."""
-    return await (await connection.execute(WORKERS)).fetchall()
+    """Return the daemons that did not stop on purpose, the living first, with the age of their last heartbeat."""
+    return await (await connection.execute(WORKERS.encode())).fetchall()
 
 
 def is_final(status: str) -> bool:

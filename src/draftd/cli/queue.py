@@ -1,0 +1,246 @@
+"""Commands on requests that are there: show, list, cancel, retry."""
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from uuid import UUID
+
+import typer
+
+from draftd.cli.console import (
+    Json,
+    age,
+    duration_s,
+    error_code,
+    print_json,
+    print_table,
+    printable,
+    request_id,
+    say,
+    settings,
+)
+from draftd.cli.requests import option_text
+from draftd.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from draftd import db
+
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
+OneId = Annotated[str | None, typer.Argument(metavar="ID", help="One request.", show_default=False)]
+Code = Annotated[str | None, typer.Option(metavar="CODE", help="All with this error code.", show_default=False)]
+Requester = Annotated[
+    str | None, typer.Option(metavar="WHO", help="All of this requester ('': those without one).", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which.")]
+COLUMNS = {
+    "id": "id",
+    "status": "status",
+    "agent": "agent",
+    "requester_id": "requester",
+    "priority": "prio",
+    "attempt": "tries",
+    "age": "age",
+    "error_code": "error",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(show)
+    app.command("list")(list_)
+    app.command()(cancel)
+    app.command()(retry)
+
+
+def show(which: RequestId, as_json: Json = False) -> None:
+    """Print one request with its history."""
+    row = asyncio.run(_row(request_id(which)))
+    if row is None:
+        raise CommandError(f"there is no request {which}")
+    if as_json:
+        print_json(row)
+        return
+    _print_request(row)
+
+
+async def _row(which: UUID) -> dict[str, Any] | None:
+    from draftd import db
+    from draftd.queue import desk
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return await desk.show(connection, which)
+
+
+def _print_request(row: dict[str, Any]) -> None:
+    facts = (
+        "id", "status", "agent", "requester_id", "parent_id", "context", "options", "priority", "attempt", "max_attempts",
+        "model", "prompt_version", "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at",
+        "claimed_at", "finished_at", "worker_id", "trace_id", "error_code", "error_message",
+    )  # fmt: skip
+    for name in facts:
+        if row[name] not in (None, "", {}):
+            _print_fact(name, row[name])
+    for error in row["errors"]:
+        model = f" [{error['model']}]" if error.get("model") else ""
+        _print_fact(f"  attempt {error['attempt']}", f"{error['at']} {error['code']}: {error['message']}{model}")
+    result = row["result"] or row["partial_result"]
+    if result:
+        _print_result(result)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """Print a result, or what is there of it so far."""
+    _print_fact("platform", f"{result.get('platform_name', '')} ({result.get('content_type', '')})")
+    _print_fact("summary", result.get("summary", ""))
+    for name in ("reply_needed", "confidence"):
+        if result.get(name):
+            _print_fact(name, result[name])
+    for name in ("warnings", "missing"):
+        if result.get(name):
+            _print_fact(name, ", ".join(result[name]))
+    for option in result.get("options", ()):
+        print(option_text(option))
+
+
+def _print_fact(name: str, value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    print(f"{name:<15} {printable(text)}")
+
+
+def list_(
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only these; may be given again.", show_default=False)
+    ] = None,
+    requester: Requester = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List requests, newest first."""
+    from draftd.status import STATUSES
+
+    for one in status or ():
+        if one not in STATUSES:
+            raise UsageError(f"{one!r} is no status; choose from {', '.join(STATUSES)}")
+    rows = asyncio.run(_newest(status or [], requester, limit))
+    if as_json:
+        print_json(rows)
+        return
+    now = time.time()
+    table = [
+        row | {"age": age(now - row["created_at"].timestamp()), "attempt": f"{row['attempt']}/{row['max_attempts']}"}
+        for row in rows
+    ]
+    print_table(COLUMNS, table, empty="no requests")
+
+
+async def _newest(statuses: list[str], requester_id: str | None, limit: int) -> list[dict[str, Any]]:
+    from draftd import db
+    from draftd.queue import desk
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return await desk.newest(connection, statuses=statuses, requester_id=requester_id, limit=limit)
+
+
+def cancel(
+    which: OneId = None,
+    code: Code = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE", help="All inserted in this time, e.g. 2h.", show_default=False)
+    ] = None,
+    requester: Requester = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel pending and running requests: one, or many."""
+    chosen = _choice("cancel", which, code, since, requester)
+    _change("cancel", chosen, dry_run=dry_run, as_json=as_json)
+
+
+def retry(
+    which: OneId = None,
+    code: Code = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE", help="All that ended in this time, e.g. 2h.", show_default=False)
+    ] = None,
+    requester: Requester = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Start failed and cancelled requests anew: one, or many.
+
+    The count of attempts begins at 0 again.
+    """
+    chosen = _choice("retry", which, code, since, requester)
+    _change("retry", chosen, dry_run=dry_run, as_json=as_json)
+
+
+def _choice(verb: str, which: str | None, code: str | None, since: str | None, requester: str | None) -> dict[str, Any]:
+    """Return what ``desk.change`` should look for.
+
+    Raises:
+        UsageError: nothing is chosen, or an ID together with a filter.
+    """
+    filters = [one for one in (code, since, requester) if one is not None]
+    if which is None and not filters:
+        raise UsageError(f"say what to {verb}: an ID, or all by --code, --since or --requester")
+    if which is not None and filters:
+        raise UsageError("an ID stands alone; --code, --since and --requester choose among all")
+    return {
+        "request_id": None if which is None else request_id(which),
+        "code": None if code is None else error_code(code),
+        "requester_id": requester,
+        "since_s": None if since is None else duration_s(since),
+    }
+
+
+def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
+    which = chosen["request_id"]
+    if which is not None and not changed:
+        _refuse(verb, which, standing, as_json=as_json)
+    if as_json:
+        print_json(changed if which is None else changed[0])
+        return
+    for row in changed:
+        print(row["id"])
+    count = f"{len(changed)} request{'' if len(changed) == 1 else 's'}"
+    outcome = {"cancel": "cancelled", "retry": "pending again"}[verb]
+    say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
+
+
+def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> NoReturn:
+    """Say why one request was not changed.
+
+    Raises:
+        CommandError: always.
+    """
+    if standing is None:
+        raise CommandError(f"there is no request {which}")
+    if as_json:
+        print_json({"id": which, "status": standing})
+    possible = {"cancel": "pending and processing", "retry": "failed and cancelled"}[verb]
+    raise CommandError(f"request {which} is {standing}; `draftd {verb}` is for {possible} ones")
+
+
+async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the changed rows, and for one request that was not changed the status that it has."""
+    from draftd import db
+    from draftd.queue import desk
+
+    async with db.connected(settings().require_database_url()) as connection:
+        statement = desk.CANCEL if verb == "cancel" else desk.RETRY
+        changed = await desk.change(connection, statement, **chosen, dry_run=dry_run)
+        if changed:
+            if verb == "retry":
+                await _warn_of_dropped_pictures(connection, [row["id"] for row in changed])
+            return changed, None
+        row = await desk.show(connection, chosen["request_id"]) if chosen["request_id"] else None
+        return [], row["status"] if row else None
+
+
+async def _warn_of_dropped_pictures(connection: "db.Connection", ids: list[UUID]) -> None:
+    from draftd.queue import desk
+
+    if count := await desk.without_pictures(connection, ids):
+        say(f"warning: the pictures of {count} of them were dropped when they ended: these fail as image_gone")

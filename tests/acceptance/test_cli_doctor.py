@@ -1,0 +1,106 @@
+"""The doctor: each check fails by itself, and names what is wrong."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from draftd.demo.threaded import ThreadedStandIn
+from fix_daemon import Call, draftd, environment
+
+AWAY = "postgresql://127.0.0.1:1/app"
+ALL = ["configuration", "prompts", "database", "schema", "listen", "model", "langfuse"]
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _one_loop(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command of this module run on the same event loop: litellm binds itself to the first that it sees."""
+    monkeypatch.setattr("draftd.cli.fleet.asyncio.run", runner.run)
+
+
+def examined(call: Call, env: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Run the doctor; return its exit code, and check → detail of what is not well (all checks under ``checks``)."""
+    result = call("doctor", "--json", env=env)
+    findings = json.loads(result.stdout)
+    return result.returncode, {
+        "checks": [one["check"] for one in findings],
+        **{one["check"]: one["detail"] for one in findings if not one["ok"]},
+    }
+
+
+def test_all_is_well_and_each_check_is_a_line(database: str, stand_in: ThreadedStandIn) -> None:
+    result = draftd("doctor", env=environment(database, stand_in))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [["ok", check] for check in ALL]
+
+
+def test_a_missing_database_url_leaves_the_other_checks(call: Call, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment("", stand_in))
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert list(bad) == ["configuration"]
+    assert "DRAFTD_DATABASE_URL" in bad["configuration"]
+
+
+def test_a_slip_in_a_setting_is_named(call: Call, database: str) -> None:
+    code, bad = examined(call, environment(database, DRAFTD_MODELL="x"))
+    assert (code, bad["checks"]) == (1, ["configuration"])
+    assert "DRAFTD_MODEL?" in bad["configuration"]
+
+
+def test_a_database_that_is_away(call: Call, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(AWAY, stand_in))
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "database", "model", "langfuse"])
+    assert list(bad) == ["database"]
+
+
+def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(database, stand_in, DRAFTD_LISTEN_DATABASE_URL=AWAY))
+    assert (code, bad.pop("checks")) == (1, ALL)
+    assert list(bad) == ["listen"]
+
+
+def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(empty_database, stand_in))
+    assert (code, bad.pop("checks")) == (1, ALL)
+    assert bad == {"schema": "behind; run `draftd migrate`"}
+
+
+def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(database, stand_in, DRAFTD_PROMPTS_DIR="/nonexistent"))
+    assert code == 1
+    assert "/nonexistent" in bad["prompts"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ({"status": 401}, "model_misconfigured"),
+        ({"rejects_images": True}, "model_misconfigured"),
+        ({"status": 503}, "model_unavailable"),
+        ({"says": '{"colour": "blue"}'}, "does not see"),
+    ],
+)
+def test_a_model_that_cannot_help(
+    call: Call, database: str, stand_in: ThreadedStandIn, behaviour: dict[str, Any], says: str
+) -> None:
+    stand_in.script(default=behaviour)
+    code, bad = examined(call, environment(database, stand_in))
+    assert (code, bad.pop("checks")) == (1, ALL)
+    assert list(bad) == ["model"]
+    assert says in bad["model"]
+    assert bad["model"].count("openai/stand-in") == 1
+
+
+def test_a_model_that_is_away_or_not_chosen(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    _, bad = examined(call, environment(database, stand_in, OPENAI_BASE_URL="http://127.0.0.1:1/v1"))
+    assert "model_unavailable" in bad["model"]
+    _, bad = examined(call, environment(database, stand_in, DRAFTD_MODEL=""))
+    assert "DRAFTD_MODEL" in bad["model"]

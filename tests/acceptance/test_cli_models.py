@@ -1,0 +1,57 @@
+"""models list, set, unset."""
+
+import json
+
+import psycopg
+import pytest
+
+from fix_daemon import Call, environment
+
+AGENT = "comment_generator"
+
+
+def test_a_model_is_set_listed_and_unset(call: Call, database: str) -> None:
+    env = environment(database)
+    chosen = [
+        "models", "set", AGENT, "openai/a", "--fallback", "openai/b", "--fallback", "openai/c",
+        "--param", "temperature=0.2", "--param", "user=draftd", "--price-in", "1", "--price-out", "2.5",
+        "--api-base", "http://gateway:8000/v1", "--api-key-env", "GATEWAY_KEY",
+    ]  # fmt: skip
+    result = call(*chosen, env=env)
+    assert (result.returncode, result.stdout) == (0, "")
+    (row,) = json.loads(call("models", "list", "--json", env=env).stdout)
+    assert (row["agent"], row["model"], row["fallback_models"]) == (AGENT, "openai/a", ["openai/b", "openai/c"])
+    assert row["params"] == {"temperature": 0.2, "user": "draftd"}
+    assert (row["price_in"], row["price_out"], row["api_key_env"]) == (1.0, 2.5, "GATEWAY_KEY")
+    assert call("models", "list", env=env).stdout.startswith(f'{AGENT}\topenai/a\topenai/b, openai/c\tuser="draftd" ')
+    assert call("models", "unset", AGENT, env=env).returncode == 0
+    assert call("models", "unset", AGENT, env=env).returncode == 1
+    assert call("models", "list", "--json", env=env).stdout == "[]\n"
+
+
+def test_an_agent_without_a_prompt_anywhere_is_mentioned(call: Call, database: str) -> None:
+    result = call("models", "set", "comment_genrator", "openai/a", "--json", env=environment(database))
+    assert (result.returncode, json.loads(result.stdout)["model"]) == (0, "openai/a")
+    assert "'comment_genrator'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--param", "temperature"],
+        ["--param", "=1"],
+        ["--price-in", "-1", "--price-out", "1"],
+        ["--price-in", "1"],
+        ["--api-base", "gateway:8000"],
+        ["--fallback", ""],
+        ["--api-key-env", "sk-hunter2 hunter2"],
+    ],
+)
+def test_what_makes_no_model_is_refused_and_a_key_never_repeated(
+    call: Call, database: str, arguments: list[str]
+) -> None:
+    result = call("models", "set", AGENT, "openai/a", *arguments, env=environment(database))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "hunter2" not in result.stderr
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT FROM model_configs").fetchall() == []

@@ -1,0 +1,470 @@
+"""From a claimed row to a draft: which model is asked how often, what is recorded, and what is held meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from tenacity import wait_none
+
+from draftd import db, drafter
+from draftd.demo.standin import StandIn
+from draftd.drafter import Attempt, Drafter
+from draftd.errors import (
+    ImageGone,
+    InvalidRequest,
+    LeaseLost,
+    ModelTimeout,
+    ModelUnavailable,
+    NothingToReplyTo,
+    OutputInvalid,
+)
+from draftd.images import ByteBudget, ImageLoader, Part, Picture
+from draftd.llm import Llm
+from draftd.metrics import Metrics
+from draftd.models import Choice, Models
+from draftd.outcome import Done, Fail, Hold, Retry
+from draftd.prompts import load_prompts, packaged_directory
+from draftd.queue.attempts import Scribe
+from draftd.queue.settlements import Settler
+from draftd.request import Claim, Draft
+from draftd.runner import Runner
+from draftd.tracing import RequestSpan, Tracing
+from fix_database import claim_one, make_request, read_row
+from fix_images import encoded, make_picture
+
+# litellm reads a pydantic attribute in a deprecated way at every chunk.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
+
+BUDGET_BYTES = 1_000_000
+FIRST, SECOND = "openai/first", "openai/second"
+BAD = {"placeholder": True}
+
+
+class Loader:
+    """An image loader without network; ``look`` is called while it loads."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+        self.look: Callable[[], None] = lambda: None
+
+    async def load(self, urls: Sequence[str], *, time_s: float) -> list[Picture]:
+        assert time_s > 0
+        self.loaded += urls
+        self.look()
+        part = Part(data=encoded(make_picture(), "JPEG"), width_px=64, height_px=48)
+        return [
+            Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
+        ]
+
+
+class CountingScribe(Scribe):
+    """A scribe that remembers what was published."""
+
+    def __init__(self, *, link: db.Link) -> None:
+        super().__init__(link=link)
+        self.published: list[dict[str, Any]] = []
+
+    async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
+        self.published.append(partial_result)
+        await super().publish(claim, partial_result)
+
+
+@dataclass
+class Rig:
+    """A drafter with everything real but the pictures and the model."""
+
+    drafter: Drafter
+    standin: StandIn
+    models: Models
+    scribe: CountingScribe
+    settler: Settler
+    loader: Loader
+    metrics: Metrics
+    budget: ByteBudget
+    links: list[db.Link]
+
+    @property
+    def runner(self) -> Runner:
+        return Runner(drafter=self.drafter, tracing=Tracing())
+
+    async def draft(self, claim: Claim, *, time_s: float = 60.0) -> Draft:
+        return await self.drafter.draft(Attempt(claim=claim, ends_at=time.monotonic() + time_s, span=RequestSpan()))
+
+    def asked(self) -> list[str]:
+        """Which models were asked, in order."""
+        return [call["model"] for call in self.standin.log]
+
+    def choose(self, *models: str, **over: Any) -> None:
+        choice: dict[str, Any] = {"params": {}, "api_base": self.standin.url, "api_key_env": "KEY"}
+        self.models.choose({"comment_generator": Choice(models=models, **choice | over)})
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[Llm]:
+    loaded = await asyncio.to_thread(Llm.load)
+    yield loaded
+    await loaded.aclose()
+
+
+@pytest.fixture
+async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    monkeypatch.setattr(drafter, "wait_random", lambda *_bounds: wait_none())
+    standin = StandIn()
+    await standin.start()
+    links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
+    loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
+    models = Models(link=links[0], agents=["comment_generator"], default=None, variable={"KEY": "stand-in"}.get)
+    made = Rig(
+        drafter=Drafter(
+            reads=links[0],
+            budget=budget,
+            loader=cast("ImageLoader", loader),
+            prompts=load_prompts(packaged_directory()),
+            models=models,
+            llm=llm,
+            scribe=scribe,
+            tracing=Tracing(),
+            metrics=metrics,
+            model_timeout_s=20.0,
+        ),
+        standin=standin,
+        models=models,
+        scribe=scribe,
+        settler=Settler(link=links[1]),
+        loader=loader,
+        metrics=metrics,
+        budget=budget,
+        links=links,
+    )
+    made.choose(FIRST)
+    yield made
+    await standin.stop()
+    await scribe.settle_down()
+    for link in links:
+        await link.close()
+
+
+Claimed = Callable[..., Any]
+
+
+@pytest.fixture
+def claimed(connection: db.Connection, link: db.Link) -> Claimed:
+    """Insert a request and claim it."""
+
+    async def claimed(**over: Any) -> Claim:
+        await make_request(connection, **over)
+        return await claim_one(link)
+
+    return claimed
+
+
+async def usage(link: db.Link) -> list[tuple[str, str | None]]:
+    return [(row["model"], row["code"]) for row in await link.run("SELECT model, code FROM draft_usage ORDER BY call")]
+
+
+async def test_a_draft_says_where_it_came_from(rig: Rig, claimed: Claimed) -> None:
+    claim = await claimed()
+    attempt = Attempt(claim=claim, ends_at=time.monotonic() + 60, span=RequestSpan())
+    draft = await rig.drafter.draft(attempt)
+    assert draft.model == FIRST
+    assert "+" in draft.prompt_version
+    assert [option.length for option in draft.result.options] == ["short", "medium", "detailed"]
+    assert attempt.images == [{"host": "h", "sha256": "a" * 64, "width": 64, "height": 48, "parts": 1}]
+    assert rig.asked() == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "calls", "code"),
+    [
+        ({"refusal": True}, 1, "model_refused"),
+        ({"error": "context_length_exceeded"}, 1, "context_too_long"),
+        ({"status": 429}, 1, "model_rate_limited"),
+        ({"status": 401}, 1, "model_misconfigured"),
+        ({"status": 529}, 2, "model_unavailable"),
+        ({"hang": True}, 1, "model_timeout"),
+    ],
+)
+async def test_the_next_model_is_asked_when_the_first_one_cannot(
+    rig: Rig, claimed: Claimed, link: db.Link, behaviour: dict[str, Any], calls: int, code: str
+) -> None:
+    rig.choose(FIRST, SECOND)
+    rig.standin.script(default=[behaviour | {"when_model": "first"}])
+    if "hang" in behaviour:
+        rig.drafter._model_timeout_s = drafter.SHORTEST_CALL_S
+    draft = await rig.draft(await claimed())
+    assert draft.model == SECOND
+    assert rig.asked() == ["first"] * calls + ["second"]
+    assert await usage(link) == [(FIRST, code)] * calls + [(SECOND, None)]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"), [({"garbage": True}, OutputInvalid), ({"nothing": True}, NothingToReplyTo)]
+)
+async def test_what_another_model_could_not_do_better_is_not_asked_of_it(
+    rig: Rig, claimed: Claimed, behaviour: dict[str, Any], error: type[Exception]
+) -> None:
+    rig.choose(FIRST, SECOND)
+    rig.standin.script(default=[behaviour])
+    with pytest.raises(error):
+        await rig.draft(await claimed())
+    assert "second" not in rig.asked()
+
+
+async def test_a_bad_answer_is_repaired_by_saying_what_was_wrong(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script([BAD])
+    draft = await rig.draft(await claimed())
+    first, repair = rig.standin.log
+    assert "Dear [Name]" in repair["prompt"].replace(first["prompt"], "")
+    assert "`short` has a placeholder" in repair["prompt"]
+    assert repair["max_tokens"] == first["max_tokens"]
+    assert repair["images"] == first["images"]
+    assert "[Name]" not in draft.result.options[0].text
+
+
+async def test_there_is_no_second_repair(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script([BAD, BAD])
+    with pytest.raises(OutputInvalid, match="has a placeholder") as caught:
+        await rig.draft(await claimed())
+    assert caught.value.model == FIRST
+    assert rig.asked() == ["first", "first"]
+    assert await usage(link) == [(FIRST, None), (FIRST, None)], "both were answered, and paid"
+
+
+async def test_an_answer_that_was_cut_off_gets_twice_the_room_once(rig: Rig, claimed: Claimed) -> None:
+    rig.choose(FIRST, params={"max_tokens": 1_000})
+    rig.standin.script([{"truncated": True}, {"truncated": True}])
+    with pytest.raises(OutputInvalid):
+        await rig.draft(await claimed())
+    assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000]
+    first, second = rig.standin.log
+    assert first["prompt"] == second["prompt"], "there was nothing wrong with it but its length"
+
+
+async def test_the_operators_parameters_go_before_those_of_the_prompt(rig: Rig, claimed: Claimed) -> None:
+    await rig.draft(await claimed(id=UUID(int=1)))
+    rig.choose(FIRST, params={"max_tokens": 777})
+    await rig.draft(await claimed(id=UUID(int=2)))
+    asked = [call["max_tokens"] for call in rig.standin.log]
+    assert asked[0] >= 4_096
+    assert asked[1] == 777
+
+
+async def test_one_hiccup_is_no_outage(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script([{"status": 500}])
+    await rig.draft(await claimed())
+    assert await usage(link) == [(FIRST, "model_unavailable"), (FIRST, None)]
+    assert rig.models.holds() == {}
+    assert await link.run("SELECT * FROM model_holds") == []
+
+
+async def test_two_hiccups_in_a_row_hold_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script([{"status": 500}, {"disconnect": True}])
+    with pytest.raises(ModelUnavailable):
+        await rig.draft(await claimed())
+    assert rig.asked() == ["first", "first"]
+    assert [row["code"] for row in await link.run("SELECT code FROM model_holds")] == ["model_unavailable"]
+
+
+async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Hold)
+    assert (outcome.code, outcome.model, outcome.retry_after_s) == ("model_rate_limited", FIRST, 40)
+    assert rig.asked() == ["first"]
+
+
+async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    await rig.models.failed(ModelUnavailable("down", model=FIRST), began=time.monotonic())
+    await rig.draft(await claimed())
+    assert rig.models.holds() == {}
+    assert await link.run("SELECT * FROM model_holds") == []
+
+
+@pytest.mark.parametrize("behaviour", [{"status": 429}, {"status": 500}, {"status": 401}])
+async def test_a_row_whose_repair_failed_is_not_given_back_without_a_hold(
+    rig: Rig, claimed: Claimed, behaviour: dict[str, Any]
+) -> None:
+    rig.standin.script([BAD], default=[behaviour])
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Retry) or (isinstance(outcome, Hold) and outcome.model in rig.models.holds())
+
+
+async def test_a_missing_key_holds_the_model_and_asks_nobody(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.choose(FIRST, api_key_env="ABSENT_KEY")
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Hold)
+    assert (outcome.code, outcome.model) == ("model_misconfigured", FIRST)
+    assert "ABSENT_KEY" in outcome.message
+    assert rig.models.holds() == {FIRST: "model_misconfigured"}
+    assert rig.asked() == []
+    assert await usage(link) == []
+
+
+async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
+    rig: Rig, claimed: Claimed, link: db.Link, connection: db.Connection
+) -> None:
+    rig.choose(FIRST, price_in=Decimal(1_000), price_out=Decimal(2_000))
+    rig.standin.script([{"status": 500}, BAD])
+    claim = await claimed()
+    outcome, trail = await rig.runner.run(claim)
+    assert isinstance(outcome, Done)
+    recorded = await link.run("SELECT * FROM draft_usage ORDER BY call")
+    assert [(row["call"], row["code"]) for row in recorded] == [(1, "model_unavailable"), (2, None), (3, None)]
+    assert {(row["request_id"], row["attempt"], row["lease_token"]) for row in recorded} == {(claim.id, 1, 1)}
+    assert await rig.settler.settle(claim, outcome, trail) == "completed"
+    row = await read_row(connection, claim.id)
+    for column in ("input_tokens", "output_tokens", "cost_usd"):
+        assert row[column] == sum(one[column] for one in recorded[1:]), column
+    assert row["cost_usd"] == (row["input_tokens"] + 2 * row["output_tokens"]) / Decimal(1_000)
+    counted = rig.metrics.registry.get_sample_value("draftd_tokens_total", {"model": FIRST, "kind": "input"})
+    assert counted == row["input_tokens"]
+
+
+async def test_an_aborted_call_is_recorded(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await rig.standin.wait_for_calls(1, outcome="client_gone")
+    assert await usage(link) == [(FIRST, "aborted")]
+    assert rig.models.holds() == {}
+
+
+async def test_each_option_is_published_once_and_as_the_result_holds_it(
+    rig: Rig, claimed: Claimed, connection: db.Connection
+) -> None:
+    rig.standin.script(default=[{"tokens_per_s": 2_000}])
+    claim = await claimed()
+    draft = await rig.draft(claim)
+    counts = [len(partial["options"]) for partial in rig.scribe.published]
+    assert counts == [1, 2, 3]
+    row = await read_row(connection, claim.id)
+    assert row["partial_result"] == rig.scribe.published[-1]
+    assert row["partial_result"]["options"] == draft.result.model_dump(mode="json", exclude_none=True)["options"]
+
+
+async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script([BAD], default=[{"tokens_per_s": 2_000}])
+    await rig.draft(await claimed())
+    assert rig.scribe.published == []
+    assert [call["stream"] for call in rig.standin.log] == [True, False]
+
+
+async def test_the_time_to_the_first_option_counts_from_the_claim(rig: Rig, claimed: Claimed) -> None:
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Done)
+    sample = rig.metrics.registry.get_sample_value
+    assert sample("draftd_first_option_seconds_count") == 1
+    assert 0 < (sample("draftd_first_option_seconds_sum") or 0) < 4
+
+
+async def test_progress_is_fenced(rig: Rig, claimed: Claimed, link: db.Link, connection: db.Connection) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    claim = await claimed()
+    task = asyncio.create_task(rig.draft(claim))
+    await rig.standin.wait_for_calls(1)
+    await link.run("UPDATE draft_requests SET lease_token = lease_token + 1")
+    rig.standin.release()
+    with pytest.raises(LeaseLost):
+        await task
+    assert len(rig.scribe.published) == 1, "after a lost lease nothing more is said"
+    assert (await read_row(connection, claim.id))["partial_result"] is None
+    assert await usage(link) == [(FIRST, "aborted")], "its cost cannot be refused"
+
+
+async def test_nothing_is_held_while_the_model_is_asked(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    assert rig.budget.free_bytes == BUDGET_BYTES
+    for one in rig.links:
+        assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 2) == [{"n": 1}]
+    sessions = await link.run(
+        "SELECT state, xact_start FROM pg_stat_activity WHERE application_name LIKE 'rig %%' AND datname = current_database()"
+    )
+    assert sessions == [{"state": "idle", "xact_start": None}] * 2
+    rig.standin.release()
+    await task
+
+
+async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig, claimed: Claimed) -> None:
+    claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000])
+    free: list[int] = []
+    rig.loader.look = lambda: free.append(rig.budget.free_bytes)
+    await rig.draft(claim)
+    assert free == [BUDGET_BYTES - claim.image_bytes]
+    assert claim.image_bytes >= 4_000
+    assert rig.budget.free_bytes == BUDGET_BYTES
+
+
+async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await claimed()
+    await link.run("UPDATE draft_requests SET image_urls = ARRAY['https://h/1.png', 'sha256:abc']")
+    with pytest.raises(ImageGone):
+        await rig.draft(claim)
+    assert (rig.loader.loaded, rig.asked()) == ([], [])
+
+
+@pytest.mark.parametrize("options", [{"colour": "blue"}, {"max_chars": 0}])
+async def test_options_that_are_not_understood_cost_nothing(
+    rig: Rig, claimed: Claimed, options: dict[str, Any]
+) -> None:
+    outcome, _ = await rig.runner.run(await claimed(options=options))
+    assert isinstance(outcome, Fail)
+    assert outcome.code == "invalid_request"
+    assert next(iter(options)) in outcome.message
+    assert (rig.loader.loaded, rig.asked()) == ([], [])
+
+
+async def test_an_agent_without_a_prompt_is_an_invalid_request(
+    rig: Rig, connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection)
+    claim = await claim_one(link)
+    stranger = Claim(**{name: getattr(claim, name) for name in Claim.__slots__} | {"agent": "stranger"})
+    with pytest.raises(InvalidRequest, match="'stranger'"):
+        await rig.draft(stranger)
+
+
+async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await claimed()
+    await link.run("UPDATE draft_requests SET lease_token = lease_token + 1")
+    with pytest.raises(LeaseLost):
+        await rig.draft(claim)
+    assert rig.loader.loaded == []
+
+
+async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    with pytest.raises(ModelTimeout, match="before the model could be asked"):
+        await rig.draft(await claimed(), time_s=drafter.SHORTEST_CALL_S - 0.1)
+    assert rig.asked() == []
+    assert await usage(link) == []
+
+
+async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    began = time.monotonic()
+    with pytest.raises(ModelTimeout):
+        await rig.draft(await claimed(), time_s=drafter.SHORTEST_CALL_S + 0.2)
+    assert time.monotonic() - began < drafter.SHORTEST_CALL_S + 1
+
+
+async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await claimed()
+    outcome, trail = await rig.runner.run(claim)
+    await rig.settler.settle(claim, outcome, trail)
+    assert isinstance(outcome, Done)
+    await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter, please')", [claim.id])
+    await rig.draft(await claim_one(link))
+    assert len(rig.loader.loaded) == 1
+    asked = rig.standin.log[-1]
+    assert asked["images"] == []
+    assert outcome.draft.result.options[0].text in asked["prompt"]
+    assert "shorter, please" in asked["prompt"]

@@ -1,0 +1,109 @@
+"""How the commands read what a person types, and print what others wrote."""
+
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from draftd.cli import console
+from draftd.errors import UsageError
+
+ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
+COLUMNS = {"id": "id", "who": "requester", "code": "error"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, rows: Sequence[Mapping[str, Any]], **variables: str) -> str:
+    """Return what a table looks like on a terminal. (Not a fixture: pytest sets stdout anew after those.)"""
+    made = Terminal()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"TERM": "xterm", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", made)
+        console.print_table(COLUMNS, rows, empty="none")
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2H ", 7200), ("7d", 604_800), ("0", 0)]
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert console.duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1e3", "nan", "\u0663s", "999999999d"])
+def test_what_is_no_duration_or_no_lifetime_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        console.duration_s(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.4, "0 s"), (119, "119 s"), (121, "2 min"), (7300, "2 h"), (200_000, "2 d")]
+)
+def test_an_age_is_rounded_to_one_unit(seconds: float | None, text: str) -> None:
+    assert console.age(seconds) == text
+
+
+def test_an_unknown_error_code_is_refused_with_the_known_ones() -> None:
+    assert console.error_code("worker_lost") == "worker_lost"
+    with pytest.raises(UsageError, match="image_invalid"):
+        console.error_code("image_invald")
+
+
+def test_what_is_no_uuid_is_no_id() -> None:
+    assert console.request_id(str(ID)) == ID
+    with pytest.raises(UsageError):
+        console.request_id("42")
+
+
+def test_json_is_one_line_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"id": ID, "at": datetime(2026, 1, 2, tzinfo=UTC), "cost_usd": Decimal("0.25"), "text": "naïve"}
+    console.print_json(row)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {"id": str(ID), "at": "2026-01-02T00:00:00+00:00", "cost_usd": 0.25, "text": "naïve"}
+
+
+def test_json_is_escaped_where_the_encoding_cannot_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sink, encoding="ascii"))
+    console.print_json({"text": "naïve \N{GRINNING FACE}"})
+    assert json.loads(sink.getvalue()) == {"text": "naïve \N{GRINNING FACE}"}
+
+
+def test_rows_are_tab_separated_where_no_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table(COLUMNS, [{"id": 1, "who": "a\tb\nc", "code": None}], empty="none")
+    assert capsys.readouterr().out == "1\ta b c\t\n"
+
+
+def test_a_table_has_headings_and_leaves_out_empty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1, "who": "ann", "code": None}, {"id": 22, "who": None, "code": None}]
+    assert on_terminal(monkeypatch, rows) == "\033[1mid  requester\033[0m\n1   ann\n22\n"
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]) -> None:
+    assert on_terminal(monkeypatch, [{"id": 1, "who": "ann", "code": None}], **variable) == "id  requester\n1   ann\n"
+
+
+def test_an_empty_table_is_talk_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table(COLUMNS, [], empty="no requests")
+    assert capsys.readouterr() == ("", "no requests\n")
+
+
+def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_terminal(monkeypatch, [{"id": 1, "who": "\033[2Jgone\x9b2J", "code": "x"}], NO_COLOR="1")
+    assert "gone" in shown
+    assert not {"\033", "\x9b"} & set(shown)
+    assert console.printable("a\nb\tc") == "a\nb\tc"

@@ -1,0 +1,92 @@
+"""The tree of errors is the contract's section 3, and its drawing is the tree."""
+
+import re
+
+import pytest
+
+from draftd import errors
+from draftd.errors import CommandError, DraftdError, Kind, ModelError, RequestError, first_line, request_errors
+
+CONTRACT = {
+    "invalid_request": Kind.FINAL,
+    "expired": Kind.FINAL,
+    "image_blocked": Kind.FINAL,
+    "image_fetch_failed": Kind.RETRY,
+    "image_too_large": Kind.FINAL,
+    "image_invalid": Kind.FINAL,
+    "image_unsupported": Kind.FINAL,
+    "image_gone": Kind.FINAL,
+    "model_rate_limited": Kind.HOLD,
+    "model_unavailable": Kind.HOLD,
+    "model_misconfigured": Kind.HOLD,
+    "model_timeout": Kind.RETRY,
+    "model_refused": Kind.FINAL,
+    "output_invalid": Kind.RETRY,
+    "nothing_to_reply_to": Kind.FINAL,
+    "context_too_long": Kind.FINAL,
+    "worker_lost": Kind.RETRY,
+    "internal_error": Kind.RETRY,
+}
+"""``budget_exceeded`` is raised by nothing yet."""
+DRAWN = re.compile(r"^(?P<lead>[ │├└─]*)(?P<name>[A-Z]\w+)(?: {2,}(?P<about>.+))?$", re.MULTILINE)
+
+
+def tree(root: type[DraftdError]) -> list[type[DraftdError]]:
+    return [root, *(found for child in root.__subclasses__() for found in tree(child))]
+
+
+def of_the_module() -> list[type[DraftdError]]:
+    # Tests and other modules may derive from these.
+    return [cls for cls in tree(DraftdError) if cls.__module__ == errors.__name__]
+
+
+def drawn() -> dict[str, tuple[int, str]]:
+    drawing = errors.__doc__ or ""
+    return {found["name"]: (len(found["lead"]), found["about"] or "") for found in DRAWN.finditer(drawing)}
+
+
+def test_every_code_of_the_contract_has_one_class_with_its_kind() -> None:
+    found = [(cls.code, cls.default_kind) for cls in request_errors()]
+    assert sorted(found) == sorted(CONTRACT.items())
+
+
+def test_the_drawing_shows_every_class_below_its_parent() -> None:
+    shown, classes = drawn(), of_the_module()
+    assert [*shown] == [cls.__name__ for cls in classes]
+    for cls in classes[1:]:
+        (parent,) = cls.__bases__
+        assert shown[cls.__name__][0] == shown[parent.__name__][0] + 4, cls
+
+
+def test_the_drawing_tells_kinds_and_exit_codes() -> None:
+    shown = drawn()
+    for cls in of_the_module():
+        about = shown[cls.__name__][1]
+        if issubclass(cls, RequestError) and cls.code:
+            assert about.startswith(str(cls.default_kind)), cls
+        elif issubclass(cls, CommandError) and cls is not CommandError:
+            assert about == str(cls.exit_code), cls
+
+
+@pytest.mark.parametrize("cls", request_errors())
+def test_without_a_message_the_docstring_is_one(cls: type[RequestError]) -> None:
+    error = cls()
+    assert error.message == str(error) == first_line(cls)
+    assert error.message.endswith((".", ")", "images"))
+    assert (error.kind, error.model, error.retry_after_s) == (cls.default_kind, None, None)
+
+
+def test_an_error_can_be_of_another_kind_than_its_class() -> None:
+    assert errors.ImageFetchFailed("404", kind=Kind.FINAL).kind is Kind.FINAL
+    assert errors.ImageFetchFailed("503").kind is Kind.RETRY
+
+
+def test_a_model_error_carries_its_facts() -> None:
+    error = errors.ModelRateLimited("slow down", model="openai/m", retry_after_s=3)
+    assert (error.message, error.model, error.retry_after_s, error.kind) == ("slow down", "openai/m", 3, Kind.HOLD)
+    assert isinstance(error, ModelError)
+
+
+def test_commands_end_with_the_exit_codes_of_the_contract() -> None:
+    found = {cls.__name__: cls.exit_code for cls in of_the_module() if issubclass(cls, CommandError)}
+    assert found == {"CommandError": 1, "UsageError": 2, "DatabaseUnavailable": 69, "ConfigurationError": 78}

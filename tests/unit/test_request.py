@@ -1,0 +1,74 @@
+"""What a client may ask for."""
+
+from typing import Any
+
+import pytest
+
+from draftd.errors import InvalidRequest
+from draftd.request import Options
+
+FULL: dict[str, Any] = {
+    "tone": "warm",
+    "language": "de-CH",
+    "reader_language": "en",
+    "me": "right-hand bubbles",
+    "voice_samples": ["Hi there", "See you"],
+    "max_chars": 280,
+}
+
+
+def test_every_option_of_the_contract_is_read() -> None:
+    options = Options.read(FULL)
+    assert options.model_dump() == FULL | {"voice_samples": ("Hi there", "See you")}
+
+
+def test_nothing_is_required() -> None:
+    options = Options.read({})
+    assert (options.tone, options.language, options.voice_samples, options.max_chars) == (None, None, (), None)
+
+
+def test_spaces_around_a_text_are_not_part_of_it() -> None:
+    assert Options.read({"tone": "  warm "}).tone == "warm"
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ({"colour": "blue"}, "colour"),
+        ({"tone": "warm", "Tone": "cold"}, "Tone"),
+        ({"tone": "   "}, "tone"),
+        ({"tone": "x" * 201}, "tone"),
+        ({"me": 3}, "me"),
+        ({"language": "German, please"}, "language"),
+        ({"language": "de_CH"}, "language"),
+        ({"reader_language": "e"}, "reader_language"),
+        ({"language": "en-" + "-".join(["abcdefgh"] * 4)}, "language"),
+        ({"max_chars": 0}, "max_chars"),
+        ({"max_chars": 20_001}, "max_chars"),
+        ({"max_chars": "many"}, "max_chars"),
+        ({"voice_samples": ["x"] * 11}, "voice_samples"),
+        ({"voice_samples": ["good", ""]}, "voice_samples.1"),
+        ({"voice_samples": ["x" * 4_001]}, "voice_samples.0"),
+        ({"voice_samples": "one text"}, "voice_samples"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^options: {named}: \w"):
+        Options.read(raw)
+
+
+@pytest.mark.parametrize("raw", [[], "tone", None, 3])
+def test_options_that_are_no_object_are_refused(raw: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^options: options: "):
+        Options.read(raw)
+
+
+def test_a_refusal_does_not_repeat_what_was_written() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Options.read({"language": "my secret words", "max_chars": "more secret words"})
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("tag", ["en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419", "de-CH-1996"])
+def test_language_tags_are_accepted_by_their_form(tag: str) -> None:
+    assert Options.read({"language": tag}).language == tag
