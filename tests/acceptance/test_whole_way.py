@@ -72,6 +72,7 @@ def test_drafts_appear_one_after_the_other(
     assert row["result"]["options"][0] == row["partial_result"]["options"][0]
 
 
+@pytest.mark.timeout(240)
 def test_two_daemons_draft_each_of_500_requests_exactly_once(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
@@ -86,7 +87,7 @@ def test_two_daemons_draft_each_of_500_requests_exactly_once(
         fleet.start(env, "--concurrency", "8", wait=False)
     wait_until(
         lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == 500,
-        150,
+        220,
         what=lambda: client.query("SELECT status, count(*) FROM draft_requests GROUP BY status"),
     )
     asked = [re.findall(r"request number (\d+) of many", call["prompt"]) for call in stand_in.log]

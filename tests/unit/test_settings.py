@@ -130,8 +130,8 @@ def test_another_database_is_refused_without_showing_its_url(monkeypatch: pytest
     with pytest.raises(ConfigurationError) as caught:
         read()
     assert caught.value.message.startswith("DRAFTD_DATABASE_URL: must begin with postgres://")
-    assert "s3cr3t" not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__suppress_context__}"
-    assert caught.value.__suppress_context__
+    assert "s3cr3t" not in repr(caught.value)
+    assert caught.value.__cause__ is None, "a traceback would show the rest"
 
 
 def test_a_database_url_does_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
