@@ -24,6 +24,7 @@ from draftd.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NothingToReplyTo,
     OutputInvalid,
 )
 from draftd.images import ByteBudget, ImageLoader, Picture
@@ -59,7 +60,7 @@ class Attempt:
     """Likewise."""
     images: list[dict[str, Any]] | None = None
     calls: int = 0
-    first_option_seen: bool = field(default=False)
+    options_shown: int = 0
 
     def time_left_s(self) -> float:
         """Return the seconds until this attempt must be over; never negative."""
@@ -151,7 +152,7 @@ class Drafter:
 
     async def _ask(self, attempt: Attempt, task: _Task) -> Draft:
         """Ask the agent's models one after the other until one of them gives an acceptable answer."""
-        targets = await self._models.targets(attempt.claim.agent)
+        targets = await self._models.targets(attempt.claim.agent, probe=attempt.claim.probe)
         if not targets:
             raise ModelMisconfigured("no model is configured: set DRAFTD_MODEL or use `draftd models set`")
         for target in targets[:-1]:
@@ -167,10 +168,15 @@ class Drafter:
         """Ask one model, and let it be held if that is what its error calls for."""
         began = time.monotonic()
         try:
-            return await self._draft_with(attempt, task, target)
+            draft = await self._draft_with(attempt, task, target)
         except ModelError as error:
-            await self._models.failed(error, began=began)
+            await self._models.failed(error, began=began, probe=attempt.claim.probe)
             raise
+        except NothingToReplyTo:
+            await self._models.succeeded(target.model)
+            raise
+        await self._models.succeeded(target.model)
+        return draft
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         target = replace(target, params={"max_tokens": DEFAULT_MAX_TOKENS, **task.prompt.params, **target.params})
@@ -178,8 +184,7 @@ class Drafter:
 
         async def publish(text: str) -> None:
             if (partial := progress.feed(text)) is not None:
-                self._note_first_option(attempt)
-                await self._scribe.publish(attempt.claim, partial)
+                await self._publish(attempt, partial)
 
         completion = await self._call_with_retry(attempt, task, target, publish)
         try:
@@ -223,7 +228,6 @@ class Drafter:
         ):
             with this_try:
                 completion = await self._call(attempt, task, target, name="draft", on_text=publish)
-        await self._models.succeeded(target.model)
         return completion
 
     async def _call(
@@ -284,10 +288,14 @@ class Drafter:
         )
         await self._scribe.record(usage)
 
-    def _note_first_option(self, attempt: Attempt) -> None:
-        if not attempt.first_option_seen:
-            attempt.first_option_seen = True
+    async def _publish(self, attempt: Attempt, partial: dict[str, Any]) -> None:
+        # A second model begins at its first option again: what a reader has seen must not become less.
+        if (count := len(partial["options"])) <= attempt.options_shown:
+            return
+        if attempt.options_shown == 0:
             self._metrics.first_option(time.monotonic() - attempt.began)
+        attempt.options_shown = count
+        await self._scribe.publish(attempt.claim, partial)
 
 
 def _another_may_do(error: ModelError) -> bool:

@@ -15,14 +15,16 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.errors import Kind, ModelError, ModelMisconfigured
+from draftd.errors import ContextTooLong, Kind, ModelError, ModelMisconfigured, ModelRefused, OutputInvalid
 from draftd.llm import Target
+from draftd.queue.claims import Probe
 from draftd.sanitize import redact, storable_text
 
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
+LONGEST_RETRY_AFTER_S = 3600.0
 PROBE_S = 15.0
 """How long a probe keeps the others away. One that says nothing about the model (its picture was broken) costs this time."""
 
@@ -124,7 +126,6 @@ class Models:
         self._variable = variable
         self._choices: dict[str, Choice] = {}
         self._holds: dict[str, _Held] = {}
-        self._probing: dict[str, float] = {}
         self._updated = False
         self._succeeded_at: dict[str, float] = {}
 
@@ -138,8 +139,6 @@ class Models:
         self._choices, self._updated = choices, True
         now = time.monotonic()
         self._holds = {row["model"]: _Held(row["code"], now + float(row["until_s"])) for row in holds}
-        # Others ended the hold while the probe was here: a failure from now on is the first of another hold.
-        self._probing = {model: until for model, until in self._probing.items() if model in self._holds}
         return bool(set(self.claimable_agents()) - before)
 
     def choose(self, choices: Mapping[str, Choice]) -> None:
@@ -154,8 +153,8 @@ class Models:
         """Return the agents with at least one model that is not on hold."""
         return [agent for agent in self._agents if any(model not in self._holds for model in self._models_of(agent))]
 
-    async def agents_to_probe(self) -> list[str]:
-        """Return the agents of one model whose hold has lapsed, if this process won its probe; else none."""
+    async def take_probe(self) -> Probe | None:
+        """Return one model whose hold has lapsed, with its agents, if this process won its probe."""
         now = time.monotonic()
         for model in [model for model, held in self._holds.items() if held.until <= now]:
             agents = [agent for agent in self._agents if model in self._models_of(agent)]
@@ -163,9 +162,8 @@ class Models:
             if agents and await self._link.run(TAKE_PROBE, params):
                 log.info("probing a held model", model=model, code=self._holds[model].code)
                 self._holds[model] = _Held(self._holds[model].code, now + PROBE_S)
-                self._probing[model] = now + PROBE_S
-                return agents
-        return []
+                return Probe(model=model, agents=agents)
+        return None
 
     def configured(self, agent: str) -> list[Target]:
         """Return the models of an agent in order, on hold or not; none when nobody chose one.
@@ -182,23 +180,18 @@ class Models:
             raise ModelMisconfigured(missing, model=choice.models[0])
         return [_target(model, choice, key) for model in choice.models]
 
-    async def targets(self, agent: str) -> list[Target]:
-        """Return what to call for this agent, in order: its models that are not on hold, or that are being probed.
+    async def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
+        """Return what to call for this agent, in order: its models that are not on hold, and the one that is probed.
 
         Raises:
             ModelMisconfigured: see ``configured``; the model is on hold then.
         """
-        now = time.monotonic()
         try:
             targets = self.configured(agent)
         except ModelMisconfigured as error:
-            await self.failed(error, began=now)
+            await self.failed(error, began=time.monotonic(), probe=probe)
             raise
-        usable = [
-            target
-            for target in targets
-            if target.model not in self._holds or self._probing.get(target.model, now) > now
-        ]
+        usable = [target for target in targets if target.model not in self._holds or target.model == probe]
         # A hold that began after the claim leaves none: the first one is asked then, and says why not.
         return usable or targets[:1]
 
@@ -208,39 +201,45 @@ class Models:
         if model in self._holds:
             await self._link.run_until_done(END_HOLD, {"model": model})
             self._holds.pop(model, None)
-            self._probing.pop(model, None)
             log.info("hold ended", model=model)
 
-    async def failed(self, error: ModelError, *, began: float) -> None:
-        """Note that a call failed, and hold the model if the error is of that kind.
+    async def failed(self, error: ModelError, *, began: float, probe: str | None = None) -> None:
+        """Note that a request failed at a model, and hold the model if the error is of that kind.
 
-        An error of a hold's kind says nothing about the model when another request succeeded since this call began (a
-        moment of ``time.monotonic``): it becomes a retry of this row alone.
+        An error of a hold's kind says nothing about the model when another request succeeded meanwhile: it becomes a retry
+        of this row alone. An answer that cannot be used is an answer all the same: it ends a hold.
+
+        Args:
+            error: why; its kind may be lowered to a retry.
+            began: when this request first asked the model, a moment of ``time.monotonic``.
+            probe: the model that this request probes.
         """
-        if error.kind is not Kind.HOLD or error.model is None:
+        if error.model is None:
+            return
+        if error.kind is not Kind.HOLD:
+            if isinstance(error, ModelRefused | OutputInvalid | ContextTooLong):
+                await self.succeeded(error.model)
             return
         if self._succeeded_at.get(error.model, 0.0) > began:
             error.kind = Kind.RETRY
             return
+        await self._hold(error, is_probe=probe == error.model)
+
+    async def _hold(self, error: ModelError, *, is_probe: bool) -> None:
+        model = str(error.model)
         params = {
-            "model": error.model,
+            "model": model,
             "code": error.code,
             "reason": storable_text(redact(error.message), 300),
-            "is_probe": error.model in self._probing,
-            "retry_after_s": min(error.retry_after_s or 0.0, 3600.0),
+            "is_probe": is_probe,
+            "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
             "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
             "longest_s": LONGEST_PAUSE_S,
         }
         rows = await self._link.run_until_done(HOLD, params)
-        self._probing.pop(error.model, None)
-        self._holds[error.model] = _Held(error.code, time.monotonic() + rows[0]["until_s"])
-        log.warning(
-            "model on hold",
-            model=error.model,
-            code=error.code,
-            for_s=round(rows[0]["until_s"], 1),
-            reason=error.message,
-        )
+        until_s = rows[0]["until_s"]
+        self._holds[model] = _Held(error.code, time.monotonic() + until_s)
+        log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)
 
     def held_agents(self) -> list[str]:
         """Return the agents that have a model, all of whose models are on hold."""

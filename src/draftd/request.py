@@ -66,6 +66,8 @@ class Claim:
     image_bytes: int
     """Size of ``image_urls`` as stored, in bytes, known without reading it."""
     created_at: datetime
+    probe: str | None = None
+    """The held model that this request may try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

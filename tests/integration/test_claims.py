@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.outcome import Release
-from draftd.queue.claims import Claims, release_strays
+from draftd.queue.claims import Claims, Probe, release_strays
 from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
@@ -127,8 +127,8 @@ class Menu:
     def claimable_agents(self) -> list[str]:
         return ["comment_generator"]
 
-    async def agents_to_probe(self) -> list[str]:
-        return []
+    async def take_probe(self) -> Probe | None:
+        return None
 
 
 class Pump:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import (
+    ContextTooLong,
     Kind,
     ModelError,
     ModelMisconfigured,
@@ -18,8 +19,10 @@ from draftd.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    OutputInvalid,
 )
 from draftd.models import FIRST_PAUSE_S, HOLDS, LONGEST_PAUSE_S, PROBE_S, SET, Choice, Models
+from draftd.queue.claims import Probe
 from draftd.queue.leases import RENEW
 from fix_database import make_request
 
@@ -87,8 +90,8 @@ async def configure(link: db.Link, **over: Any) -> None:
     await link.run(SET, row | {"params": Jsonb(row["params"])})
 
 
-async def hold(models: Models, error: ModelError | None = None) -> None:
-    await models.failed(error or ModelUnavailable("down", model=FIRST), began=LATER)
+async def hold(models: Models, error: ModelError | None = None, *, probe: str | None = None) -> None:
+    await models.failed(error or ModelUnavailable("down", model=FIRST), began=LATER, probe=probe)
 
 
 async def pause_s(link: db.Link, model: str = FIRST) -> float:
@@ -141,6 +144,7 @@ async def test_a_change_of_model_is_noticed_and_said_once(make: Make, beat: Beat
         await configure(link, model=SECOND)
         await beat(models)
         await beat(models)
+        await beat(make())
     assert [(one["agent"], one["models"]) for one in logged if one["event"] == "model changed"] == [(AGENT, SECOND)]
     assert await names(models) == [SECOND]
 
@@ -217,22 +221,25 @@ async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link,
     await hold(fleet[0])
     await lapse(link)
     await beat(*fleet)
-    won = await asyncio.gather(*(models.agents_to_probe() for models in fleet))
-    assert sorted(won) == [[]] * 4 + [[AGENT]]
-    winner = fleet[won.index([AGENT])]
-    assert await names(winner) == [FIRST]
+    won = await asyncio.gather(*(models.take_probe() for models in fleet))
+    (probe,) = [one for one in won if one]
+    assert probe == Probe(model=FIRST, agents=[AGENT])
+    winner = fleet[won.index(probe)]
+    assert [target.model for target in await winner.targets(AGENT, probe=FIRST)] == [FIRST]
     assert PROBE_S - 1 < await pause_s(link) <= PROBE_S
     assert [models.claimable_agents() for models in fleet] == [[]] * 5
-    assert await winner.agents_to_probe() == []
+    assert await winner.take_probe() is None
 
 
-async def test_there_is_no_probe_before_the_pause_is_over(make: Make, beat: Beat, connection: db.Connection) -> None:
+async def test_there_is_no_probe_before_the_pause_is_over_nor_a_statement_for_it(
+    make: Make, beat: Beat, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await make_request(connection)
     models = make()
     await hold(models)
-    assert await models.agents_to_probe() == []
     await beat(models)
-    assert await models.agents_to_probe() == []
+    monkeypatch.setattr(models, "_link", None)
+    assert await models.take_probe() is None
 
 
 async def test_there_is_no_probe_without_a_row_that_is_due(
@@ -244,7 +251,7 @@ async def test_there_is_no_probe_without_a_row_that_is_due(
     await hold(models)
     await lapse(link)
     await beat(models)
-    assert await models.agents_to_probe() == []
+    assert await models.take_probe() is None
 
 
 async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> Models:
@@ -254,7 +261,7 @@ async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connecti
     await hold(models)
     await lapse(link)
     await beat(models)
-    assert await models.agents_to_probe() == [AGENT]
+    assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT])
     return models
 
 
@@ -264,11 +271,11 @@ async def test_a_failing_probe_doubles_the_pause_up_to_the_cap(
     models = await probing(make, beat, link, connection)
     pauses_s: list[float] = []
     for _ in range(8):
-        await hold(models)
+        await hold(models, probe=FIRST)
         pauses_s.append(await pause_s(link))
         await lapse(link)
         await beat(models)
-        assert await models.agents_to_probe() == [AGENT]
+        assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT])
     for number, found_s in enumerate(pauses_s, start=1):
         bound_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**number)
         assert bound_s - 1 < found_s < min(LONGEST_PAUSE_S, bound_s * 1.21) + 0.1
@@ -297,7 +304,7 @@ async def test_a_probe_that_is_told_to_wait_longer_waits_longer(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection
 ) -> None:
     models = await probing(make, beat, link, connection)
-    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=1_000))
+    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=1_000), probe=FIRST)
     assert 998 < await pause_s(link) <= 1_000
 
 
@@ -313,16 +320,30 @@ async def test_a_success_ends_the_hold_for_all(
     assert other.claimable_agents() == [AGENT]
 
 
-async def test_a_hold_after_another_ends_by_others_begins_with_the_first_pause(
-    make: Make, beat: Beat, link: db.Link, connection: db.Connection
-) -> None:
-    models, other = await probing(make, beat, link, connection), make()
-    await beat(other)
-    await other.succeeded(FIRST)
+async def test_only_the_probe_may_ask_a_held_model_beside_its_fallback(make: Make, beat: Beat, link: db.Link) -> None:
+    await configure(link, fallback_models=[SECOND])
+    models = make()
     await beat(models)
-    await hold(other)
     await hold(models)
-    assert await pause_s(link) < FIRST_PAUSE_S + 1.1
+    assert await names(models) == [SECOND]
+    assert [target.model for target in await models.targets(AGENT, probe=FIRST)] == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("error", [ModelRefused, OutputInvalid, ContextTooLong])
+async def test_an_answer_that_cannot_be_used_ends_a_hold_all_the_same(
+    make: Make, link: db.Link, error: type[ModelError]
+) -> None:
+    models = make()
+    await hold(models)
+    await models.failed(error(model=FIRST), began=LATER, probe=FIRST)
+    assert await link.run(HOLDS) == []
+
+
+async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) -> None:
+    models = make()
+    await hold(models)
+    await models.failed(ModelTimeout(model=FIRST), began=LATER, probe=FIRST)
+    assert len(await link.run(HOLDS)) == 1
 
 
 async def test_a_key_that_is_not_set_here_holds_the_model_by_name(make: Make, beat: Beat, link: db.Link) -> None:
@@ -345,4 +366,4 @@ async def test_agents_with_the_same_held_model_are_probed_together(
     await lapse(link)
     await beat(models)
     assert models.claimable_agents() == ["third"]
-    assert await models.agents_to_probe() == [AGENT, "another"]
+    assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT, "another"])

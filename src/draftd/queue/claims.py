@@ -9,7 +9,7 @@ connection on the way here, goes back to pending with its attempt.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -85,6 +85,15 @@ class ClaimTerms:
     """0 = a request without ``expires_at`` never expires."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The right to try a held model with one request."""
+
+    model: str
+    agents: list[str]
+    """Whose requests may try it."""
+
+
 class Menu(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
@@ -92,8 +101,8 @@ class Menu(Protocol):
         """Return the agents with a prompt here and a model that is not on hold."""
         ...
 
-    async def agents_to_probe(self) -> list[str]:
-        """Return the agents of one model whose hold has lapsed, if this process may probe it now: for one row only."""
+    async def take_probe(self) -> Probe | None:
+        """Return the right to probe a model whose hold has lapsed, if this process won it."""
         ...
 
 
@@ -237,8 +246,9 @@ class Claims:
 
     async def _claim(self, wanted: int) -> list[Claim]:
         claimed: list[Claim] = []
-        if probed := await self._menu.agents_to_probe():
-            claimed = await claim(self._link, terms=self._terms, agents=probed, limit=1)
+        if probe := await self._menu.take_probe():
+            rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1)
+            claimed = [replace(one, probe=probe.model) for one in rows]
             self._enter(claimed)
         agents = self._menu.claimable_agents()
         if agents and len(claimed) < wanted:
