@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import psycopg
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
 from draftd.schema import metadata
-from draftd.schema_version import VERSION_TABLE, sqlalchemy_url
+from draftd.schema_version import VERSION_TABLE
 from draftd.settings import load_settings
 
 # Any fixed number: it only has to be the same in every migrator of this project.
@@ -45,7 +46,8 @@ if context.is_offline_mode():
     print_sql()
 else:
     url = context.config.attributes.get("url") or load_settings()[0].require_database_url()
-    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    # psycopg reads the URL itself: SQLAlchemy's own parser knows fewer forms of it (several hosts, for one).
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
     with engine.connect() as connection:
         migrate_online(connection)
         connection.commit()

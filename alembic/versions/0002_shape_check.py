@@ -13,9 +13,14 @@ UPGRADE = r"""
 -- get the same answer, so that nobody can find out which ids exist.
 CREATE FUNCTION draft_requests_check_shape() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    image_count integer := coalesce(cardinality(NEW.image_urls), 0);
+    image_count integer;
     entry text;
 BEGIN
+    -- Clients of PostgREST send null where they mean nothing.
+    NEW.image_urls := coalesce(NEW.image_urls, '{}');
+    NEW.options := coalesce(NEW.options, '{}');
+    NEW.metadata := coalesce(NEW.metadata, '{}');
+    image_count := cardinality(NEW.image_urls);
     IF NEW.status <> 'pending' OR NEW.attempt <> 0 OR NEW.lease_token <> 0 OR NEW.result IS NOT NULL
        OR NEW.lease_until IS NOT NULL OR NEW.worker_id IS NOT NULL OR NEW.finished_at IS NOT NULL THEN
         RAISE EXCEPTION 'draft_requests: a new request is pending; status, attempt, lease and result are written by draftd'
@@ -68,6 +73,25 @@ BEGIN
         RAISE EXCEPTION 'draft_requests: requester_id, agent and idempotency_key have at most 256 characters'
             USING ERRCODE = 'check_violation';
     END IF;
+    IF NOT isfinite(NEW.available_at) OR NOT isfinite(coalesce(NEW.expires_at, now())) THEN
+        RAISE EXCEPTION 'draft_requests: available_at and expires_at are moments, not infinity'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    -- The rest of what the daemon writes begins empty, whatever an ORM sends along as its defaults.
+    NEW.errors := '[]';
+    NEW.deadline_at := NULL;
+    NEW.claimed_at := NULL;
+    NEW.partial_result := NULL;
+    NEW.reading := NULL;
+    NEW.error_code := NULL;
+    NEW.error_message := NULL;
+    NEW.images := NULL;
+    NEW.model := NULL;
+    NEW.prompt_version := NULL;
+    NEW.input_tokens := NULL;
+    NEW.output_tokens := NULL;
+    NEW.cost_usd := NULL;
+    NEW.trace_id := NULL;
     NEW.created_at := now();
     NEW.updated_at := now();
     RETURN NEW;

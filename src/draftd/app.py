@@ -20,6 +20,7 @@ from draftd.drafter import Drafter
 from draftd.errors import ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
+from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.liveness import Liveness
 from draftd.llm import Llm
@@ -69,7 +70,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
         _listen_works(settings), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
     )
     plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=session)
-    daemon = build(plan, llm, tracing)
+    daemon = await build(plan, llm, tracing)
     log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=session)
     try:
         await daemon.run(stop)
@@ -164,6 +165,7 @@ class _Shared:
     links: _Links
     leases: Leases
     wakeup: WakeUp
+    holds: Holds
     models: Models
     settler: Settler
     scribe: Scribe
@@ -171,7 +173,7 @@ class _Shared:
     tracing: Tracing
 
 
-def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
+async def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
     """Wire the parts together, and beat once: from here on the fleet knows this worker.
 
     Raises:
@@ -190,7 +192,7 @@ def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
         concurrency=plan.concurrency,
     )
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    heartbeat = _heartbeat(shared, worker, died)
+    heartbeat = await _heartbeat(shared, worker, died)
     if plan.settings.metrics_port is not None:
         shared.metrics.serve(plan.settings.metrics_port)
     return Daemon(
@@ -200,6 +202,7 @@ def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
         settler=shared.settler,
         scribe=shared.scribe,
         models=shared.models,
+        holds=shared.holds,
         llm=llm,
         tracing=tracing,
         metrics=shared.metrics,
@@ -208,7 +211,12 @@ def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
         ),
         grace_s=plan.settings.shutdown_grace_s,
         side_tasks=_side_tasks(shared, worker),
-        closers=[loader.aclose, shared.links.claim.close, shared.links.settle.close, shared.links.read.close],
+        closers=[
+            loader.aclose,
+            shared.links.claim.close,
+            shared.links.settle.close,
+            shared.links.read.close,
+        ],
         heartbeat_died=died,
     )
 
@@ -220,15 +228,16 @@ def _shared(plan: Plan, tracing: Tracing) -> _Shared:
         settle=db.Link(url=url, name="draftd settle", session=plan.session),
         read=db.Link(url=url, name="draftd read", session=plan.session),
     )
-    identity = _identity(plan)
+    identity, holds = _identity(plan), Holds(link=links.read)
     return _Shared(
         plan=plan,
         identity=identity,
         links=links,
         leases=Leases(),
         wakeup=WakeUp(),
+        holds=holds,
         models=Models(
-            link=links.read,
+            holds=holds,
             agents=identity.agents,
             default=default_choice(plan.settings),
             variable=environment_value,
@@ -247,6 +256,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         loader=loader,
         prompts=shared.plan.prompts,
         models=shared.models,
+        holds=shared.holds,
         llm=llm,
         scribe=shared.scribe,
         tracing=shared.tracing,
@@ -289,12 +299,12 @@ def _claims(shared: _Shared) -> Claims:
     )
 
 
-def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
+async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
         worker.abort_lost(beat.lost)
-        if shared.models.update(beat.configs, beat.holds):
+        if shared.models.update(beat.configs, beat.holds, as_of=beat.began):
             shared.wakeup.ring()
-        shared.metrics.holds(shared.models.holds().items())
+        shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
         url=shared.plan.settings.require_database_url(),
@@ -305,7 +315,7 @@ def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") ->
         on_beat=on_beat,
         on_death=died.set_exception,
     )
-    on_beat(heartbeat.first_beat())
+    on_beat(await heartbeat.first_beat())
     _check_models(shared.models, shared.identity.agents)
     return heartbeat
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from draftd.heartbeat import Heartbeat
+from draftd.holds import Holds
 from draftd.llm import Llm
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -40,6 +41,7 @@ class Daemon:
     settler: Settler
     scribe: Scribe
     models: Models
+    holds: Holds
     llm: Llm
     tracing: Tracing
     metrics: Metrics
@@ -93,8 +95,9 @@ class Daemon:
         await asyncio.wait([working, claiming], timeout=RELEASE_TIME_S)
         for task in (working, claiming):
             if not task.done():
-                log.error("left rows behind; their leases run out by themselves", in_flight=self.worker.in_flight)
                 task.cancel()
+        if self.worker.in_flight:
+            log.error("left rows behind; their leases run out by themselves", in_flight=self.worker.in_flight)
 
     async def _leave(self) -> None:
         with suppress(TimeoutError):
@@ -104,6 +107,7 @@ class Daemon:
         self.heartbeat.set_state("stopped")
         await asyncio.to_thread(self.heartbeat.join, FLUSH_TIME_S)
         await asyncio.to_thread(self.tracing.shutdown, time_s=FLUSH_TIME_S)
+        await asyncio.to_thread(self.metrics.close)
         await self.llm.aclose()
         for close in self.closers:
             await close()
@@ -116,8 +120,8 @@ class Daemon:
         while True:
             self.heartbeat.tick()
             self.supervisor.alive()
-            held = self.models.holds()
-            status = f"{self.worker.in_flight} in flight" + "".join(f"; {m} on hold: {c}" for m, c in held.items())
+            held = "".join(f"; {model} on hold: {code}" for model, code in self.holds.codes().items())
+            status = f"{self.worker.in_flight} in flight{held}"
             if status != shown:
                 self.supervisor.status(status)
                 shown = status

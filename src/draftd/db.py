@@ -7,8 +7,8 @@ database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``Oper
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import psycopg
@@ -35,8 +35,8 @@ _MALFORMED = (
     "percent-encoded (@ is %40)"
 )
 
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
-"""What a statement raises when its connection is gone, or so slow that it counts as gone."""
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, DatabaseUnavailable)
+"""What a statement raises when its connection is gone, cannot be opened, or is so slow that it counts as gone."""
 
 
 def parameters(url: str, *, name: str) -> dict[str, Any]:
@@ -119,29 +119,44 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         DatabaseUnavailable: there is no connection, or it was lost.
         ConfigurationError: draftd's tables are not there, or this user may not use them.
     """
-    connection = await connect(url)
+    with translated(url):
+        connection = await connect(url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn psycopg's errors that an operator can cause into draftd's; see ``connected``."""
     try:
-        yield connection
+        yield
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
         raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(f"this database user may not do that: {error.diag.message_primary}") from error
-    finally:
-        await connection.close()
 
 
 class Link:
     """A connection that one actor uses, opened when first needed and again after it was lost.
 
     Statements of one link run one after the other. ``run`` raises one of ``LOST`` when the connection broke under the
-    statement: only the caller knows whether the statement may be repeated.
+    statement: only the caller knows whether the statement may be repeated. A link belongs to one event loop.
+
+    Args:
+        url: the database.
+        name: shown in ``pg_stat_activity``.
+        session: see ``connect``.
+        time_s: the longest a statement may take, seen from here; default: a little longer than the server allows.
     """
 
-    def __init__(self, *, url: str, name: str, session: bool = True) -> None:
+    def __init__(self, *, url: str, name: str, session: bool = True, time_s: float | None = None) -> None:
         self._url = url
         self._name = name
+        self._time_s = time_s
         self._session = session
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
@@ -157,7 +172,7 @@ class Link:
         async with self._lock:
             connection = await self._open()
             try:
-                async with asyncio.timeout(STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
+                async with asyncio.timeout(self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
                     cursor = await connection.execute(statement.encode(), params)
                     rows = await cursor.fetchall() if cursor.description else []
             except (psycopg.InterfaceError, TimeoutError):
@@ -179,7 +194,7 @@ class Link:
         while True:
             try:
                 return await self.run(statement, params)
-            except (*LOST, DatabaseUnavailable) as error:
+            except LOST as error:
                 await self.pause(error)
 
     async def pause(self, error: BaseException) -> None:

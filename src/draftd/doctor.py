@@ -14,6 +14,7 @@ import httpcore
 from draftd import db, schema_version
 from draftd.app import default_choice
 from draftd.errors import CommandError, ConfigurationError, ModelError
+from draftd.holds import Holds
 from draftd.llm import Llm, Target
 from draftd.models import LIST, Choice, Models, choice_of
 from draftd.prompts import load_prompts, packaged_directory
@@ -133,8 +134,8 @@ async def _listen(settings: Settings) -> Finding:
 
 async def _models(settings: Settings, agents: list[str], choices: dict[str, Choice]) -> AsyncIterator[Finding]:
     # Nothing is put on hold here: the link is never opened.
-    link = db.Link(url="", name="draftd doctor")
-    models = Models(link=link, agents=agents, default=default_choice(settings), variable=environment_value)
+    holds = Holds(link=db.Link(url="", name="draftd doctor"))
+    models = Models(holds=holds, agents=agents, default=default_choice(settings), variable=environment_value)
     models.choose(choices)
     llm = await asyncio.to_thread(Llm.load)
     seen: set[tuple[str, str | None]] = set()

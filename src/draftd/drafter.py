@@ -26,9 +26,11 @@ from draftd.errors import (
     ModelUnavailable,
     NothingToReplyTo,
     OutputInvalid,
+    Spent,
 )
+from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Picture
-from draftd.llm import Completion, Llm, Target
+from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
 from draftd.partial import PartialReader
@@ -58,6 +60,8 @@ class Attempt:
     span: RequestSpan
     began: float = field(default_factory=time.monotonic)
     """Likewise."""
+    targets: list[Target] = field(default_factory=list)
+    """What may be asked, in order."""
     images: list[dict[str, Any]] | None = None
     calls: int = 0
     options_shown: int = 0
@@ -85,7 +89,8 @@ class Drafter:
         budget: bounds the bytes of pictures in this process.
         loader: fetches and prepares pictures.
         prompts: agent → prompt.
-        models: which model answers, and what is on hold.
+        models: which model answers.
+        holds: where the models' successes and failures are noted.
         llm: the door to the models.
         scribe: writes progress and usage.
         tracing: where a call becomes an observation.
@@ -101,6 +106,7 @@ class Drafter:
         loader: ImageLoader,
         prompts: Mapping[str, Prompt],
         models: Models,
+        holds: Holds,
         llm: Llm,
         scribe: Scribe,
         tracing: Tracing,
@@ -112,6 +118,7 @@ class Drafter:
         self._loader = loader
         self._prompts = prompts
         self._models = models
+        self._holds = holds
         self._llm = llm
         self._scribe = scribe
         self._tracing = tracing
@@ -128,6 +135,10 @@ class Drafter:
         prompt = self._prompts.get(attempt.claim.agent)
         if prompt is None:
             raise InvalidRequest(f"there is no prompt for the agent {attempt.claim.agent!r}")
+        attempt.targets = self._models.targets(attempt.claim.agent, probe=attempt.claim.probe)
+        if not attempt.targets:
+            missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
+            raise ModelMisconfigured(missing, kind=Kind.RETRY)
         async with self._budget.reserve(attempt.claim.image_bytes):
             request = await read_request(self._reads, attempt.claim)
             options = Options.read(request.options)
@@ -152,17 +163,19 @@ class Drafter:
 
     async def _ask(self, attempt: Attempt, task: _Task) -> Draft:
         """Ask the agent's models one after the other until one of them gives an acceptable answer."""
-        targets = await self._models.targets(attempt.claim.agent, probe=attempt.claim.probe)
-        if not targets:
-            raise ModelMisconfigured("no model is configured: set DRAFTD_MODEL or use `draftd models set`")
-        for target in targets[:-1]:
+        for target in attempt.targets[:-1]:
             try:
                 return await self._ask_one(attempt, task, target)
             except ModelError as error:
                 if not _another_may_do(error):
                     raise
                 log.info("asking the next model", model=target.model, code=error.code)
-        return await self._ask_one(attempt, task, targets[-1])
+        try:
+            return await self._ask_one(attempt, task, attempt.targets[-1])
+        except (ModelRefused, ContextTooLong) as error:
+            if self._models.left_out(attempt.claim.agent):
+                error.kind = Kind.RETRY
+            raise
 
     async def _ask_one(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         """Ask one model, and let it be held if that is what its error calls for."""
@@ -170,23 +183,17 @@ class Drafter:
         try:
             draft = await self._draft_with(attempt, task, target)
         except ModelError as error:
-            await self._models.failed(error, began=began, probe=attempt.claim.probe)
+            await self._holds.failed(error, began=began, probe=attempt.claim.probe)
             raise
         except NothingToReplyTo:
-            await self._models.succeeded(target.model)
+            await self._holds.succeeded(target.model)
             raise
-        await self._models.succeeded(target.model)
+        await self._holds.succeeded(target.model)
         return draft
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         target = replace(target, params={"max_tokens": DEFAULT_MAX_TOKENS, **task.prompt.params, **target.params})
-        progress = PartialReader(task.terms)
-
-        async def publish(text: str) -> None:
-            if (partial := progress.feed(text)) is not None:
-                await self._publish(attempt, partial)
-
-        completion = await self._call_with_retry(attempt, task, target, publish)
+        completion = await self._call_with_retry(attempt, task, target)
         try:
             accepted = answer.read(completion.text, task.terms)
         except answer.Unacceptable as refusal:
@@ -219,7 +226,7 @@ class Drafter:
         except answer.Unacceptable as refusal:
             raise OutputInvalid("; ".join(refusal.problems), model=target.model) from refusal
 
-    async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target, publish: Any) -> Completion:
+    async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target) -> Completion:
         async for this_try in AsyncRetrying(
             stop=stop_after_attempt(CALL_TRIES),
             wait=wait_random(0.2, 1.0),
@@ -227,18 +234,27 @@ class Drafter:
             reraise=True,
         ):
             with this_try:
+                # A reader per try: what a broken stream had begun is not a part of the next one's answer.
+                publish = self._publisher(attempt, PartialReader(task.terms))
                 completion = await self._call(attempt, task, target, name="draft", on_text=publish)
         return completion
 
+    def _publisher(self, attempt: Attempt, progress: PartialReader) -> OnText:
+        async def publish(text: str) -> None:
+            if (partial := progress.feed(text)) is not None:
+                await self._publish(attempt, partial)
+
+        return publish
+
     async def _call(
-        self, attempt: Attempt, task: _Task, target: Target, *, name: str, on_text: Any = None
+        self, attempt: Attempt, task: _Task, target: Target, *, name: str, on_text: OnText | None = None
     ) -> Completion:
         time_s = min(self._model_timeout_s, attempt.time_left_s())
         if time_s < SHORTEST_CALL_S:
             raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.model)
         attempt.calls += 1
         call, began = attempt.calls, time.monotonic()
-        completion, code = None, "aborted"
+        spent, code = Spent(), "aborted"
         try:
             with self._tracing.generation(
                 name=name,
@@ -250,22 +266,29 @@ class Drafter:
                 completion = await self._llm.complete(
                     target, task.messages, schema=task.schema, time_s=time_s, on_text=on_text
                 )
+                spent, code = _spent(completion), ""
                 span.set(
                     text=completion.text,
-                    input_tokens=completion.input_tokens,
-                    output_tokens=completion.output_tokens,
-                    cost_usd=completion.cost_usd,
+                    input_tokens=spent.input_tokens,
+                    output_tokens=spent.output_tokens,
+                    cost_usd=spent.cost_usd,
                 )
         except ModelError as error:
-            code = error.code
+            spent, code = error.spent, error.code
             raise
         finally:
-            await self._record(attempt, target, call, completion, code, time.monotonic() - began)
+            await self._record(attempt, target, call, spent, code or None, time.monotonic() - began)
         return completion
 
     async def _record(
-        self, attempt: Attempt, target: Target, call: int, completion: Completion | None, code: str, elapsed_s: float
+        self, attempt: Attempt, target: Target, call: int, spent: Spent, code: str | None, elapsed_s: float
     ) -> None:
+        self._metrics.model_called(
+            model=target.model,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cost_usd=spent.cost_usd,
+        )
         usage = Usage(
             request_id=attempt.claim.id,
             requester_id=attempt.claim.requester_id,
@@ -273,18 +296,12 @@ class Drafter:
             lease_token=attempt.claim.lease_token,
             call=call,
             model=target.model,
-            code=None if completion else code,
-            input_tokens=completion.input_tokens if completion else None,
-            output_tokens=completion.output_tokens if completion else None,
-            cost_usd=completion.cost_usd if completion else None,
+            code=code,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cost_usd=spent.cost_usd,
             elapsed_s=elapsed_s,
             trace_id=attempt.span.trace_id,
-        )
-        self._metrics.model_called(
-            model=usage.model,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cost_usd=usage.cost_usd,
         )
         await self._scribe.record(usage)
 
@@ -299,7 +316,15 @@ class Drafter:
 
 
 def _another_may_do(error: ModelError) -> bool:
-    return error.kind is Kind.HOLD or isinstance(error, ModelRefused | ContextTooLong | ModelTimeout)
+    return error.default_kind is Kind.HOLD or isinstance(error, ModelRefused | ContextTooLong | ModelTimeout)
+
+
+def _spent(completion: Completion) -> Spent:
+    return Spent(
+        input_tokens=completion.input_tokens,
+        output_tokens=completion.output_tokens,
+        cost_usd=completion.cost_usd,
+    )
 
 
 def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:

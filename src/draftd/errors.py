@@ -31,6 +31,8 @@ The docstring of a class is the message that its reader sees when nothing more p
 translated where the library is called, with ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
 """
 
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 
@@ -153,6 +155,15 @@ class ImageGone(RequestError):
     code = "image_gone"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a call cost; None stands for what is not known."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Decimal | None = None
+
+
 class ModelError(RequestError):
     """The model call failed."""
 
@@ -163,10 +174,12 @@ class ModelError(RequestError):
         model: str | None = None,
         kind: Kind | None = None,
         retry_after_s: float | None = None,
+        spent: Spent | None = None,
     ) -> None:
         super().__init__(message, kind=kind)
         self.model = model
         self.retry_after_s = retry_after_s
+        self.spent = spent or Spent()
 
 
 class ModelRateLimited(ModelError):
@@ -223,7 +236,7 @@ class NothingToReplyTo(RequestError):
 
 
 class WorkerLost(RequestError):
-    """The worker died or lost its lease."""
+    """The worker died, lost its lease, or let the attempt run past its deadline."""
 
     code = "worker_lost"
     default_kind = Kind.RETRY

@@ -3,7 +3,6 @@
 import asyncio
 
 from draftd import db
-from draftd.errors import DatabaseUnavailable
 from draftd.metrics import Metrics
 
 INTERVAL_S = 15.0
@@ -33,6 +32,6 @@ class Gauges:
             try:
                 rows = await self._link.run(OLDEST_PENDING)
                 self._metrics.oldest_pending(rows[0]["age_s"])
-            except (*db.LOST, DatabaseUnavailable) as error:
+            except db.LOST as error:
                 await self._link.pause(error)
             await asyncio.sleep(INTERVAL_S)

@@ -1,27 +1,26 @@
-"""The heartbeat: renews every lease of this process, from a thread and a connection of its own.
+"""The heartbeat: renews every lease of this process, from a thread, an event loop and a connection of its own.
 
-An event loop that is busy with a slow callback must not look dead, so the beat does not depend on it. The mirror case, a
-live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing would only keep
-others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals, this worker's row, and
-back come the models' configuration and holds.
+The daemon's event loop may be busy with a slow callback and must not look dead for it, so the beat does not depend on it. The
+mirror case, a live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing
+would only keep others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals,
+this worker's row, and back come the models' configuration and holds.
 """
 
 import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-import psycopg
 import structlog
-from psycopg.rows import DictRow, dict_row
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.queue.leases import RENEW, Leases
+from draftd.queue.leases import RENEW, Held, Leases
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -48,8 +47,10 @@ class Identity:
 class Beat:
     """What came back from one beat."""
 
-    lost: dict[UUID, int]
-    """What was held at the beat and is not any more: id → lease token."""
+    began: float
+    """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
+    lost: set[Held]
+    """What was held at the beat and is not any more."""
     configs: list[dict[str, Any]]
     holds: list[dict[str, Any]]
 
@@ -63,8 +64,8 @@ class Heartbeat:
         identity: who beats.
         leases: what is held.
         lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
-        on_beat: called on the event loop with what came back.
-        on_death: called on the event loop when the thread ended by a defect.
+        on_beat: called on the daemon's event loop with what came back.
+        on_death: called on the daemon's event loop when the thread ended by a defect.
     """
 
     def __init__(
@@ -86,22 +87,25 @@ class Heartbeat:
         self._on_beat = on_beat
         self._on_death = on_death
         self._state = "running"
-        self._now = threading.Event()
         self._last_tick = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._now = asyncio.Event()
         self._thread: threading.Thread | None = None
-        self._connection: psycopg.Connection[DictRow] | None = None
 
-    def first_beat(self) -> Beat:
-        """Beat once in the calling thread, before there is anything to renew: the worker's row, and the configuration.
+    async def first_beat(self) -> Beat:
+        """Beat once on the daemon's loop, before there is anything to renew: the worker's row, and the configuration.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached.
+            ConfigurationError: this database user may not beat.
         """
+        link = self._link()
         try:
-            return self._beat()
-        except psycopg.OperationalError as error:
-            raise db.unavailable(self._url, error) from error
+            with db.translated(self._url):
+                return await self._beat(link)
+        finally:
+            await link.close()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to beat."""
@@ -117,7 +121,9 @@ class Heartbeat:
     def set_state(self, state: str) -> None:
         """Beat at once with this state: ``draining`` or ``stopped``; after ``stopped`` the thread ends."""
         self._state = state
-        self._now.set()
+        if self._own_loop is not None:
+            with suppress(RuntimeError):  # closed: the thread has ended
+                self._own_loop.call_soon_threadsafe(self._now.set)
 
     def join(self, at_most_s: float) -> None:
         """Wait for the thread's end."""
@@ -126,40 +132,48 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            failures = 0
+            asyncio.run(self._beat_until_stopped())
+        except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
+            self._tell(self._on_death, error)
+
+    async def _beat_until_stopped(self) -> None:
+        self._own_loop = asyncio.get_running_loop()
+        link, failures = self._link(), 0
+        try:
             while True:
                 state = self._state
-                failures = 0 if self._try_beat() else failures + 1
+                failures = 0 if await self._try_beat(link) else failures + 1
                 if state == "stopped":
                     break
                 interval_s = self._lease_s / BEATS_PER_LEASE
                 # While the database is away, look more often than a renewal is due.
-                self._now.wait(min(interval_s, full_jitter_s(failures, base_s=0.2)) if failures else interval_s)
-                self._now.clear()
+                await self._pause(min(interval_s, full_jitter_s(failures, base_s=0.2)) if failures else interval_s)
                 self._die_with_the_loop()
-        except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
-            self._tell(self._on_death, error)
         finally:
-            self._drop()
+            await link.close()
 
-    def _try_beat(self) -> bool:
+    async def _pause(self, at_most_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._now.wait()
+        self._now.clear()
+
+    async def _try_beat(self, link: db.Link) -> bool:
         try:
-            beat = self._beat()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            log.warning("heartbeat missed", error=redact(str(error)))
-            self._drop()
+            beat = await self._beat(link)
+        except db.LOST as error:
+            log.warning("heartbeat missed", error=redact(str(error) or type(error).__name__))
             return False
         self._tell(self._on_beat, beat)
         return True
 
-    def _beat(self) -> Beat:
-        held = self._leases.snapshot()
-        me = self._identity
-        cursor = self._open().execute(
-            RENEW.encode(),
+    async def _beat(self, link: db.Link) -> Beat:
+        began, held, me = time.monotonic(), list(self._leases.snapshot()), self._identity
+        (row,) = await link.run(
+            RENEW,
             {
-                "ids": list(held),
-                "tokens": list(held.values()),
+                "ids": [request_id for request_id, _ in held],
+                "tokens": [token for _, token in held],
                 "lease_s": self._lease_s,
                 "worker_id": me.worker_id,
                 "hostname": me.hostname,
@@ -171,26 +185,14 @@ class Heartbeat:
                 "in_flight": len(held),
             },
         )
-        row = cast("DictRow", cursor.fetchone())
-        renewed: Sequence[UUID] = row["renewed"]
-        lost = {request_id: held[request_id] for request_id in held.keys() - set(renewed)}
-        return Beat(lost=lost, configs=row["configs"], holds=row["holds"])
+        lost = {(UUID(request_id), token) for request_id, token in row["lost"]}
+        return Beat(began=began, lost=lost, configs=row["configs"], holds=row["holds"])
 
-    def _open(self) -> psycopg.Connection[DictRow]:
-        if self._connection is None or self._connection.closed:
-            parameters = db.parameters(self._url, name="draftd heartbeat")
-            connection = psycopg.Connection[DictRow].connect(**parameters, autocommit=True, row_factory=dict_row)
-            if self._session:
-                connection.execute(db.SESSION_SETUP)
-            else:
-                connection.prepare_threshold = None
-            self._connection = connection
-        return self._connection
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+    def _link(self) -> db.Link:
+        # A statement that takes half a lease has missed its purpose: better a new connection and another beat.
+        return db.Link(
+            url=self._url, name="draftd heartbeat", session=self._session, time_s=max(1.0, self._lease_s / 2)
+        )
 
     def _tell(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():

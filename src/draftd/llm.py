@@ -26,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid
+from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
 from draftd.llm_answer import Answer, Overheard, grow, media_type, read, tokens
 from draftd.llm_errors import EXCERPT_CHARS, is_format_refused, translate
 from draftd.sanitize import redact
@@ -170,11 +170,6 @@ class Llm:
         entry = self._entry(target.model)
         return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
 
-    def looks_blind(self, model: str) -> bool:
-        """Return whether litellm's registry knows this model and knows it takes no pictures; False when unknown."""
-        entry = self._entry(model)
-        return bool(entry) and not entry.get("supports_vision")
-
     async def aclose(self) -> None:
         """Close the connections and end litellm's own task, within ``CLOSE_S`` seconds."""
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
@@ -242,21 +237,26 @@ class Llm:
         return answer
 
     def _completion(self, target: Target, answer: Answer, mode: str, elapsed_s: float) -> Completion:
+        counted = tokens(answer.usage)
+        spent = Spent(
+            input_tokens=counted and counted[0],
+            output_tokens=counted and counted[1],
+            cost_usd=self._cost_usd(target, answer.usage, counted),
+        )
         if answer.refusal or answer.finish_reason in _REFUSALS:
             why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
-            raise ModelRefused(f"{target.model}: refused: {why}", model=target.model)
+            raise ModelRefused(f"{target.model}: refused: {why}", model=target.model, spent=spent)
         if answer.media_type == "text/html":
             raise ModelUnavailable(f"{target.model}: a web page instead of an answer", model=target.model)
         if not answer.text.strip() and answer.finish_reason != "length":
-            raise OutputInvalid(f"{target.model}: the answer is empty", model=target.model)
-        counted = tokens(answer.usage)
+            raise OutputInvalid(f"{target.model}: the answer is empty", model=target.model, spent=spent)
         return Completion(
             text=answer.text,
             model=target.model,
             finish_reason=answer.finish_reason,
-            input_tokens=counted and counted[0],
-            output_tokens=counted and counted[1],
-            cost_usd=self._cost_usd(target, answer.usage, counted),
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cost_usd=spent.cost_usd,
             mode=mode,
             first_token_s=answer.first_token_s,
             elapsed_s=elapsed_s,

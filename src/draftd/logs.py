@@ -21,7 +21,6 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) 
     """Send structlog's and the standard library's records to stderr, in one form."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,

@@ -45,12 +45,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """The model cannot be used by anybody for now; ``retry_after_s`` is the provider's own word, if it gave one."""
+    """The model cannot be used by anybody for now."""
 
     code: str
     message: str
     model: str
-    retry_after_s: float | None = None
 
 
 Outcome = Done | Retry | Fail | Release | Hold

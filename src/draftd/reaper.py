@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from draftd import db
-from draftd.errors import DatabaseUnavailable
 from draftd.queue.leases import reap
 
 log = structlog.get_logger(__name__)
@@ -32,7 +31,7 @@ class Reaper:
         while True:
             try:
                 await self._once()
-            except (*db.LOST, DatabaseUnavailable) as error:
+            except db.LOST as error:
                 await self._link.pause(error)
             await asyncio.sleep(self._interval_s)
 

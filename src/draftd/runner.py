@@ -76,7 +76,7 @@ def outcome_of(error: RequestError, attempt: int) -> Outcome:
         attempt: which attempt it was, from 1; the delay of a retry grows with it.
     """
     if error.kind is Kind.HOLD and error.model is not None:
-        return Hold(code=error.code, message=error.message, model=error.model, retry_after_s=error.retry_after_s)
+        return Hold(code=error.code, message=error.message, model=error.model)
     if error.kind is Kind.FINAL:
         return Fail(code=error.code, message=error.message, model=error.model)
     delay_s = retry_delay_s(attempt, error.retry_after_s)

@@ -58,11 +58,6 @@ async def state(connection: db.Connection) -> SchemaState:
     return SchemaState.BEHIND if found is None or found in known else SchemaState.AHEAD
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Return the URL in the form that names the driver."""
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
 def upgrade(url: str) -> None:
     """Bring the database to the newest revision.
 

@@ -101,10 +101,14 @@ class Listener:
         """
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await connection.execute("SELECT pg_notify(%s, '')", [self._probe_channel])
-            async for notice in connection.notifies():
-                if notice.channel == self._probe_channel:
-                    return
-                self._wakeup.ring()
+            heard = False
+            while not heard:
+                # To the end of what came in one packet: leaving earlier would lose the notifications behind the probe.
+                async for notice in connection.notifies(stop_after=1):
+                    if notice.channel == self._probe_channel:
+                        heard = True
+                    else:
+                        self._wakeup.ring()
 
 
 async def listen(connection: db.Connection, channel: str) -> None:

@@ -8,18 +8,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum
-from uuid import UUID
 
 import structlog
 
-from draftd.errors import LeaseLost
+from draftd.errors import InternalError, LeaseLost
 from draftd.metrics import Metrics
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.claims import Claims
-from draftd.queue.leases import Leases
+from draftd.queue.leases import Held, Leases
 from draftd.queue.settlements import Settler, Trail
 from draftd.request import Claim
-from draftd.runner import Runner
+from draftd.runner import Runner, outcome_of
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +66,7 @@ class Worker:
         self._leases = leases
         self._metrics = metrics
         self._concurrency = concurrency
-        self._running: dict[UUID, _Running] = {}
+        self._running: dict[Held, _Running] = {}
 
     @property
     def in_flight(self) -> int:
@@ -80,12 +79,10 @@ class Worker:
             for number in range(self._concurrency):
                 loops.create_task(self._loop(), name=f"claim-loop-{number}")
 
-    def abort_lost(self, lost: dict[UUID, int]) -> None:
-        """Abort the attempts whose leases did not come back from a renewal: id → lease token."""
-        for request_id, lease_token in lost.items():
-            running = self._running.get(request_id)
-            if running is not None and running.claim.lease_token == lease_token:
-                self._abort(running, Abort.LEASE_LOST)
+    def abort_lost(self, lost: set[Held]) -> None:
+        """Abort the attempts whose rows are no longer held."""
+        for held in lost & self._running.keys():
+            self._abort(self._running[held], Abort.LEASE_LOST)
 
     def abort_all(self) -> None:
         """Abort every attempt; each gives its row back with its attempt unspent."""
@@ -99,14 +96,17 @@ class Worker:
     async def _work(self, claim: Claim) -> None:
         task = asyncio.create_task(self._runner.run(claim), name=f"attempt-{claim.id}")
         running = _Running(claim, task, time.monotonic())
-        self._running[claim.id] = running
+        held = (claim.id, claim.lease_token)
+        self._running[held] = running
         self._metrics.in_flight(len(self._running))
         try:
             await asyncio.wait([running.task])
             await self._settle(running)
         finally:
-            del self._running[claim.id]
-            self._leases.drop(claim.id, claim.lease_token)
+            # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
+            task.cancel()
+            del self._running[held]
+            self._leases.drop(*held)
             self._metrics.in_flight(len(self._running))
 
     async def _settle(self, running: _Running) -> None:
@@ -151,6 +151,11 @@ def _result(running: _Running) -> tuple[Outcome, Trail]:
     """
     if not running.task.cancelled():
         return running.task.result()
-    if running.abort is Abort.LEASE_LOST:
-        raise LeaseLost
-    return Release(), Trail()
+    match running.abort:
+        case Abort.LEASE_LOST:
+            raise LeaseLost
+        case Abort.SHUTDOWN:
+            return Release(), Trail()
+        case None:
+            # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
+            return outcome_of(InternalError("the attempt was cancelled from within"), running.claim.attempt), Trail()

@@ -98,7 +98,7 @@ async def test_what_a_lost_connection_claimed_goes_back_with_its_attempt(
     terms = make_terms()
     kept_id, stray_id = await make_request(connection), await make_request(connection)
     kept = next(one for one in await claim_all(link, terms) if one.id == kept_id)
-    released = await release_strays(link, worker_id=terms.worker_id, held={kept.id: kept.lease_token})
+    released = await release_strays(link, worker_id=terms.worker_id, held=[(kept.id, kept.lease_token)])
     assert released == [stray_id]
     stray = await read_row(connection, stray_id)
     assert (stray["status"], stray["attempt"]) == ("pending", 0)
@@ -108,7 +108,7 @@ async def test_what_a_lost_connection_claimed_goes_back_with_its_attempt(
 async def test_strays_of_another_worker_are_not_touched(connection: db.Connection, link: db.Link) -> None:
     await make_request(connection)
     await claim_one(link)
-    assert await release_strays(link, worker_id=uuid.uuid4(), held={}) == []
+    assert await release_strays(link, worker_id=uuid.uuid4(), held=[]) == []
 
 
 class CountingLink(db.Link):
@@ -127,7 +127,7 @@ class Menu:
     def claimable_agents(self) -> list[str]:
         return ["comment_generator"]
 
-    async def take_probe(self) -> Probe | None:
+    async def take_probe(self, _link: db.Link) -> Probe | None:
         return None
 
 
@@ -228,4 +228,41 @@ async def test_a_drain_ends_when_nothing_is_due(database: str) -> None:
     async with asyncio.timeout(5):
         await pump.claims.run()
     assert await waiting is None
+    await pump.link.close()
+
+
+class ProbingMenu(Menu):
+    """One lapsed hold whose probe is won once."""
+
+    def __init__(self) -> None:
+        self.probes = [Probe(model="m", agents=["comment_generator"])]
+
+    async def take_probe(self, _link: db.Link) -> Probe | None:
+        return self.probes.pop() if self.probes else None
+
+
+async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str, connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    pump = Pump(database)
+    pump.claims._menu = ProbingMenu()
+    original, calls = pump.link.run, 0
+
+    async def lose_the_second(statement: str, params: db.Params = None) -> list[DictRow]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise TimeoutError
+        return await original(statement, params)
+
+    pump.link.run = lose_the_second  # type: ignore[method-assign]  # a loss at the worst moment
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(2)]
+    running = asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(5):
+        done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+    (claimed,) = [one.result() for one in done]
+    assert claimed is not None
+    assert (claimed.id, claimed.probe) == (request_id, "m")
+    pump.claims.stop()
+    await running
+    assert (await read_row(connection, request_id))["status"] == "processing"
     await pump.link.close()

@@ -23,6 +23,7 @@ from draftd.errors import (
     NothingToReplyTo,
     OutputInvalid,
 )
+from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.llm import Llm
 from draftd.metrics import Metrics
@@ -81,6 +82,7 @@ class Rig:
     drafter: Drafter
     standin: StandIn
     models: Models
+    holds: Holds
     scribe: CountingScribe
     settler: Settler
     loader: Loader
@@ -118,7 +120,8 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
     loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
-    models = Models(link=links[0], agents=["comment_generator"], default=None, variable={"KEY": "stand-in"}.get)
+    holds = Holds(link=links[0])
+    models = Models(holds=holds, agents=["comment_generator"], default=None, variable={"KEY": "stand-in"}.get)
     made = Rig(
         drafter=Drafter(
             reads=links[0],
@@ -126,6 +129,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             loader=cast("ImageLoader", loader),
             prompts=load_prompts(packaged_directory()),
             models=models,
+            holds=holds,
             llm=llm,
             scribe=scribe,
             tracing=Tracing(),
@@ -134,6 +138,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         ),
         standin=standin,
         models=models,
+        holds=holds,
         scribe=scribe,
         settler=Settler(link=links[1]),
         loader=loader,
@@ -258,7 +263,7 @@ async def test_one_hiccup_is_no_outage(rig: Rig, claimed: Claimed, link: db.Link
     rig.standin.script([{"status": 500}])
     await rig.draft(await claimed())
     assert await usage(link) == [(FIRST, "model_unavailable"), (FIRST, None)]
-    assert rig.models.holds() == {}
+    assert rig.holds.codes() == {}
     assert await link.run("SELECT * FROM model_holds") == []
 
 
@@ -270,18 +275,22 @@ async def test_two_hiccups_in_a_row_hold_the_model(rig: Rig, claimed: Claimed, l
     assert [row["code"] for row in await link.run("SELECT code FROM model_holds")] == ["model_unavailable"]
 
 
-async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(rig: Rig, claimed: Claimed) -> None:
+async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
     rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
     outcome, _ = await rig.runner.run(await claimed())
     assert isinstance(outcome, Hold)
-    assert (outcome.code, outcome.model, outcome.retry_after_s) == ("model_rate_limited", FIRST, 40)
+    assert (outcome.code, outcome.model) == ("model_rate_limited", FIRST)
+    (hold,) = await link.run("SELECT extract(epoch FROM until - now())::float8 AS for_s FROM model_holds")
+    assert 35 < hold["for_s"] <= 40
     assert rig.asked() == ["first"]
 
 
 async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    await rig.models.failed(ModelUnavailable("down", model=FIRST), began=time.monotonic())
+    await rig.holds.failed(ModelUnavailable("down", model=FIRST), began=time.monotonic())
     await rig.draft(await claimed())
-    assert rig.models.holds() == {}
+    assert rig.holds.codes() == {}
     assert await link.run("SELECT * FROM model_holds") == []
 
 
@@ -291,18 +300,32 @@ async def test_a_row_whose_repair_failed_is_not_given_back_without_a_hold(
 ) -> None:
     rig.standin.script([BAD], default=[behaviour])
     outcome, _ = await rig.runner.run(await claimed())
-    assert isinstance(outcome, Retry) or (isinstance(outcome, Hold) and outcome.model in rig.models.holds())
+    assert isinstance(outcome, Retry) or (isinstance(outcome, Hold) and outcome.model in rig.holds.codes())
 
 
-async def test_a_missing_key_holds_the_model_and_asks_nobody(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+async def test_a_missing_key_asks_nobody_and_fetches_nothing(rig: Rig, claimed: Claimed) -> None:
     rig.choose(FIRST, api_key_env="ABSENT_KEY")
-    outcome, _ = await rig.runner.run(await claimed())
-    assert isinstance(outcome, Hold)
-    assert (outcome.code, outcome.model) == ("model_misconfigured", FIRST)
-    assert "ABSENT_KEY" in outcome.message
-    assert rig.models.holds() == {FIRST: "model_misconfigured"}
+    outcome, trail = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, trail.images) == ("model_misconfigured", None)
     assert rig.asked() == []
-    assert await usage(link) == []
+
+
+async def test_a_refusal_is_not_the_last_word_while_a_fallback_is_on_hold(rig: Rig, claimed: Claimed) -> None:
+    rig.choose(FIRST, SECOND)
+    await rig.holds.failed(ModelUnavailable("down", model=SECOND), began=time.monotonic())
+    rig.standin.script(default=[{"refusal": True}])
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Retry)
+    assert outcome.code == "model_refused"
+
+
+async def test_what_a_refusal_cost_is_recorded(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"refusal": True}])
+    await rig.runner.run(await claimed())
+    (row,) = await link.run("SELECT code, input_tokens FROM draft_usage")
+    assert row["code"] == "model_refused"
+    assert row["input_tokens"] > 0
 
 
 async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
@@ -334,7 +357,7 @@ async def test_an_aborted_call_is_recorded(rig: Rig, claimed: Claimed, link: db.
         await task
     await rig.standin.wait_for_calls(1, outcome="client_gone")
     assert await usage(link) == [(FIRST, "aborted")]
-    assert rig.models.holds() == {}
+    assert rig.holds.codes() == {}
 
 
 async def test_each_option_is_published_once_and_as_the_result_holds_it(

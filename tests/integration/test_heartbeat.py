@@ -72,7 +72,7 @@ async def test_a_lease_that_is_gone_is_reported_with_its_token(
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     heartbeat = make_heartbeat(database, leases, on_beat=beats.put_nowait)
     heartbeat.start(asyncio.get_running_loop())
-    assert (await beats.get()).lost == {claimed.id: claimed.lease_token}
+    assert (await beats.get()).lost == {(claimed.id, claimed.lease_token)}
     await stopped(heartbeat)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from draftd import db
 from draftd.queue import leases
-from draftd.queue.leases import RENEW, Reaped, reap
+from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, reap
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, make_request, make_terms, read_row, shift
 
@@ -196,15 +196,40 @@ async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, lin
     assert await reap_now(link, default_expiry_s=0) == []
 
 
-async def test_an_agent_that_no_daemon_knows_fails(connection: db.Connection, link: db.Link) -> None:
+async def test_an_agent_that_no_daemon_has_known_fails_after_a_while(connection: db.Connection, link: db.Link) -> None:
     unknown = await make_request(connection, agent="nobody")
-    known = await make_request(connection)
-    assert await reap_now(link) == [], "without a living daemon nobody can say what is unknown"
+    await make_request(connection)
+    await shift(connection, unknown, available_at=-UNKNOWN_S - 1)
+    young = await make_request(connection, agent="nobody")
+    assert await reap_now(link) == [], "where no daemon ever was, nobody can say what is unknown"
     await renew(connection)
     (one,) = await reap_now(link)
     assert (one.id, one.code, one.status) == (unknown, "invalid_request", "failed")
     assert "nobody" in (await read_row(connection, unknown))["error_message"]
-    assert (await read_row(connection, known))["status"] == "pending"
+    assert (await read_row(connection, young))["status"] == "pending"
+
+
+@pytest.mark.parametrize("state", ["draining", "stopped"])
+async def test_a_daemon_that_restarts_leaves_its_agents_known(
+    connection: db.Connection, link: db.Link, state: str
+) -> None:
+    request_id = await make_request(connection, agent="special")
+    await shift(connection, request_id, available_at=-3600)
+    await renew(connection)
+    await renew(connection, worker_id=uuid.uuid4(), agents=["special"], state=state)
+    assert await reap_now(link) == []
+
+
+async def test_a_locked_row_is_neither_renewed_nor_lost(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    for _ in range(2):
+        await make_request(connection)
+    first, second = await claim_all(link, make_terms())
+    async with db.connected(database) as client, client.transaction():
+        await client.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [first.id])
+        back = await renew(connection, first, second)
+    assert (back["renewed"], back["lost"]) == ([second.id], [])
 
 
 async def test_an_expired_row_of_an_unknown_agent_is_taken_once(connection: db.Connection, link: db.Link) -> None:

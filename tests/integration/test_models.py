@@ -1,6 +1,7 @@
 """Which model answers, and how a fleet shares what is on hold."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -21,7 +22,8 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.models import FIRST_PAUSE_S, HOLDS, LONGEST_PAUSE_S, PROBE_S, SET, Choice, Models
+from draftd.holds import FIRST_PAUSE_S, LIST_HOLDS, LONGEST_PAUSE_S, PROBE_S, Holds
+from draftd.models import SET, Choice, Models
 from draftd.queue.claims import Probe
 from draftd.queue.leases import RENEW
 from fix_database import make_request
@@ -30,7 +32,29 @@ AGENT = "comment_generator"
 FIRST, SECOND = "openai/first", "anthropic/second"
 LATER = 1e12
 """A moment of the monotonic clock that no success lies after."""
-Make = Callable[..., Models]
+
+
+class Process(Models):
+    """The models and holds of one process, with a connection of its own."""
+
+    def __init__(self, link: db.Link, **over: Any) -> None:
+        self.link = link
+        self.shared = Holds(link=link)
+        defaults: dict[str, Any] = {
+            "agents": [AGENT],
+            "default": Choice(models=(FIRST,), params={}),
+            "variable": {}.get,
+        }
+        super().__init__(holds=self.shared, **defaults | over)
+        self.failed = self.shared.failed
+        self.succeeded = self.shared.succeeded
+        self.holds = self.shared.codes
+
+    async def probe(self) -> Probe | None:
+        return await self.take_probe(self.link)
+
+
+Make = Callable[..., Process]
 Beat = Callable[..., Awaitable[bool]]
 
 
@@ -39,15 +63,9 @@ async def make(database: str) -> AsyncIterator[Make]:
     """Models of one more process, each with a connection of its own."""
     links: list[db.Link] = []
 
-    def make(**over: Any) -> Models:
+    def make(**over: Any) -> Process:
         links.append(db.Link(url=database, name=f"draftd test {len(links)}"))
-        defaults: dict[str, Any] = {
-            "link": links[-1],
-            "agents": [AGENT],
-            "default": Choice(models=(FIRST,), params={}),
-            "variable": {}.get,
-        }
-        return Models(**defaults | over)
+        return Process(links[-1], **over)
 
     yield make
     for link in links:
@@ -58,7 +76,7 @@ async def make(database: str) -> AsyncIterator[Make]:
 def beat(link: db.Link) -> Beat:
     """Let models take in what a heartbeat reads."""
 
-    async def beat(*several: Models) -> bool:
+    async def beat(*several: Process) -> bool:
         params = dict.fromkeys(("hostname", "version"), "t") | {
             "ids": [],
             "tokens": [],
@@ -70,8 +88,9 @@ def beat(link: db.Link) -> Beat:
             "concurrency": 1,
             "in_flight": 0,
         }
+        began = time.monotonic()
         (row,) = await link.run(RENEW, params)
-        return [models.update(row["configs"], row["holds"]) for models in several][-1]
+        return [models.update(row["configs"], row["holds"], as_of=began) for models in several][-1]
 
     return beat
 
@@ -90,7 +109,7 @@ async def configure(link: db.Link, **over: Any) -> None:
     await link.run(SET, row | {"params": Jsonb(row["params"])})
 
 
-async def hold(models: Models, error: ModelError | None = None, *, probe: str | None = None) -> None:
+async def hold(models: Process, error: ModelError | None = None, *, probe: str | None = None) -> None:
     await models.failed(error or ModelUnavailable("down", model=FIRST), began=LATER, probe=probe)
 
 
@@ -106,8 +125,8 @@ async def lapse(link: db.Link) -> None:
     await link.run("UPDATE model_holds SET until = now()")
 
 
-async def names(models: Models) -> list[str]:
-    return [target.model for target in await models.targets(AGENT)]
+def names(models: Process) -> list[str]:
+    return [target.model for target in models.targets(AGENT)]
 
 
 async def test_models_are_asked_in_their_order_with_what_was_configured(make: Make, beat: Beat, link: db.Link) -> None:
@@ -122,7 +141,7 @@ async def test_models_are_asked_in_their_order_with_what_was_configured(make: Ma
     )
     models = make(variable={"GATEWAY_KEY": "k"}.get)
     await beat(models)
-    targets = await models.targets(AGENT)
+    targets = models.targets(AGENT)
     assert [target.model for target in targets] == [FIRST, SECOND]
     for target in targets:
         assert (target.params, target.api_base, target.api_key) == ({"temperature": 0.3}, "http://gateway/v1", "k")
@@ -130,9 +149,9 @@ async def test_models_are_asked_in_their_order_with_what_was_configured(make: Ma
 
 
 async def test_without_a_row_of_its_own_an_agent_has_the_default(make: Make) -> None:
-    assert await names(make()) == [FIRST]
+    assert names(make()) == [FIRST]
     nobody = make(default=None)
-    assert await nobody.targets(AGENT) == []
+    assert nobody.targets(AGENT) == []
     assert nobody.agents_without_model() == [AGENT]
     assert nobody.claimable_agents() == []
 
@@ -146,7 +165,7 @@ async def test_a_change_of_model_is_noticed_and_said_once(make: Make, beat: Beat
         await beat(models)
         await beat(make())
     assert [(one["agent"], one["models"]) for one in logged if one["event"] == "model changed"] == [(AGENT, SECOND)]
-    assert await names(models) == [SECOND]
+    assert names(models) == [SECOND]
 
 
 async def test_a_model_for_an_agent_that_had_none_makes_more_claimable(make: Make, beat: Beat, link: db.Link) -> None:
@@ -168,7 +187,7 @@ async def test_a_hold_of_one_daemon_stops_the_claims_of_all(make: Make, beat: Be
     assert other.claimable_agents() == []
     assert other.held_agents() == [AGENT]
     assert other.holds() == {FIRST: "model_unavailable"}
-    (row,) = await link.run(HOLDS)
+    (row,) = await link.run(LIST_HOLDS)
     assert (row["model"], row["code"], row["reason"]) == (FIRST, "model_unavailable", "down for [redacted]")
     assert FIRST_PAUSE_S - 1 < await pause_s(link) < FIRST_PAUSE_S + 1.1
 
@@ -177,10 +196,10 @@ async def test_a_held_model_gives_way_to_its_fallback(make: Make) -> None:
     models = make(default=Choice(models=(FIRST, SECOND), params={}))
     await hold(models)
     assert models.claimable_agents() == [AGENT]
-    assert await names(models) == [SECOND]
+    assert names(models) == [SECOND]
     await hold(models, ModelUnavailable("down", model=SECOND))
     assert models.claimable_agents() == []
-    assert await names(models) == [FIRST], "a row that was claimed before the hold"
+    assert names(models) == [FIRST], "a row that was claimed before the hold"
 
 
 @pytest.mark.parametrize("error", [ModelTimeout("slow", model=FIRST), ModelRefused("no", model=FIRST)])
@@ -188,7 +207,7 @@ async def test_an_error_of_one_request_holds_nothing(make: Make, link: db.Link, 
     models = make()
     await models.failed(error, began=LATER)
     assert models.claimable_agents() == [AGENT]
-    assert await link.run(HOLDS) == []
+    assert await link.run(LIST_HOLDS) == []
 
 
 async def test_a_hold_counts_as_a_retry_if_another_request_succeeded_since_the_call_began(
@@ -199,11 +218,11 @@ async def test_a_hold_counts_as_a_retry_if_another_request_succeeded_since_the_c
     error = ModelUnavailable("down", model=FIRST)
     await models.failed(error, began=0.0)
     assert error.kind is Kind.RETRY
-    assert await link.run(HOLDS) == []
+    assert await link.run(LIST_HOLDS) == []
     later = ModelUnavailable("down", model=FIRST)
     await models.failed(later, began=LATER)
     assert later.kind is Kind.HOLD
-    assert len(await link.run(HOLDS)) == 1
+    assert len(await link.run(LIST_HOLDS)) == 1
 
 
 async def test_the_success_of_another_model_says_nothing_about_this_one(make: Make) -> None:
@@ -221,14 +240,14 @@ async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link,
     await hold(fleet[0])
     await lapse(link)
     await beat(*fleet)
-    won = await asyncio.gather(*(models.take_probe() for models in fleet))
+    won = await asyncio.gather(*(models.probe() for models in fleet))
     (probe,) = [one for one in won if one]
     assert probe == Probe(model=FIRST, agents=[AGENT])
     winner = fleet[won.index(probe)]
-    assert [target.model for target in await winner.targets(AGENT, probe=FIRST)] == [FIRST]
+    assert [target.model for target in winner.targets(AGENT, probe=FIRST)] == [FIRST]
     assert PROBE_S - 1 < await pause_s(link) <= PROBE_S
     assert [models.claimable_agents() for models in fleet] == [[]] * 5
-    assert await winner.take_probe() is None
+    assert await winner.probe() is None
 
 
 async def test_there_is_no_probe_before_the_pause_is_over_nor_a_statement_for_it(
@@ -238,8 +257,8 @@ async def test_there_is_no_probe_before_the_pause_is_over_nor_a_statement_for_it
     models = make()
     await hold(models)
     await beat(models)
-    monkeypatch.setattr(models, "_link", None)
-    assert await models.take_probe() is None
+    monkeypatch.setattr(models, "link", None)
+    assert await models.probe() is None
 
 
 async def test_there_is_no_probe_without_a_row_that_is_due(
@@ -251,17 +270,17 @@ async def test_there_is_no_probe_without_a_row_that_is_due(
     await hold(models)
     await lapse(link)
     await beat(models)
-    assert await models.take_probe() is None
+    assert await models.probe() is None
 
 
-async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> Models:
+async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> Process:
     """Return models that have won the probe of a held model."""
     await make_request(connection)
     models = make()
     await hold(models)
     await lapse(link)
     await beat(models)
-    assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT])
+    assert await models.probe() == Probe(model=FIRST, agents=[AGENT])
     return models
 
 
@@ -275,7 +294,7 @@ async def test_a_failing_probe_doubles_the_pause_up_to_the_cap(
         pauses_s.append(await pause_s(link))
         await lapse(link)
         await beat(models)
-        assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT])
+        assert await models.probe() == Probe(model=FIRST, agents=[AGENT])
     for number, found_s in enumerate(pauses_s, start=1):
         bound_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**number)
         assert bound_s - 1 < found_s < min(LONGEST_PAUSE_S, bound_s * 1.21) + 0.1
@@ -315,7 +334,7 @@ async def test_a_success_ends_the_hold_for_all(
     await beat(other)
     await models.succeeded(FIRST)
     assert models.claimable_agents() == [AGENT]
-    assert await link.run(HOLDS) == []
+    assert await link.run(LIST_HOLDS) == []
     assert await beat(other), "there is more to claim than before"
     assert other.claimable_agents() == [AGENT]
 
@@ -325,8 +344,8 @@ async def test_only_the_probe_may_ask_a_held_model_beside_its_fallback(make: Mak
     models = make()
     await beat(models)
     await hold(models)
-    assert await names(models) == [SECOND]
-    assert [target.model for target in await models.targets(AGENT, probe=FIRST)] == [FIRST, SECOND]
+    assert names(models) == [SECOND]
+    assert [target.model for target in models.targets(AGENT, probe=FIRST)] == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize("error", [ModelRefused, OutputInvalid, ContextTooLong])
@@ -336,24 +355,34 @@ async def test_an_answer_that_cannot_be_used_ends_a_hold_all_the_same(
     models = make()
     await hold(models)
     await models.failed(error(model=FIRST), began=LATER, probe=FIRST)
-    assert await link.run(HOLDS) == []
+    assert await link.run(LIST_HOLDS) == []
 
 
 async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) -> None:
     models = make()
     await hold(models)
     await models.failed(ModelTimeout(model=FIRST), began=LATER, probe=FIRST)
-    assert len(await link.run(HOLDS)) == 1
+    assert len(await link.run(LIST_HOLDS)) == 1
 
 
-async def test_a_key_that_is_not_set_here_holds_the_model_by_name(make: Make, beat: Beat, link: db.Link) -> None:
+async def test_an_agent_whose_key_is_not_set_here_is_left_to_others(make: Make, beat: Beat, link: db.Link) -> None:
     await configure(link, api_key_env="GATEWAY_KEY", fallback_models=[SECOND])
-    models = make()
-    await beat(models)
+    here, elsewhere = make(), make(variable={"GATEWAY_KEY": "k"}.get)
+    await beat(here, elsewhere)
+    assert (here.claimable_agents(), elsewhere.claimable_agents()) == ([], [AGENT])
     with pytest.raises(ModelMisconfigured, match="GATEWAY_KEY") as caught:
-        await models.targets(AGENT)
-    assert caught.value.model == FIRST
-    assert models.holds() == {FIRST: "model_misconfigured"}
+        here.targets(AGENT)
+    assert caught.value.kind is Kind.RETRY
+    assert await link.run(LIST_HOLDS) == [], "one machine's gap is no hold for the fleet"
+
+
+async def test_a_beat_that_began_before_a_hold_does_not_undo_it(make: Make) -> None:
+    models = make()
+    began = time.monotonic()
+    await hold(models)
+    assert not models.update([], [], as_of=began)
+    assert models.claimable_agents() == []
+    assert models.update([], [], as_of=time.monotonic())
 
 
 async def test_agents_with_the_same_held_model_are_probed_together(
@@ -366,4 +395,4 @@ async def test_agents_with_the_same_held_model_are_probed_together(
     await lapse(link)
     await beat(models)
     assert models.claimable_agents() == ["third"]
-    assert await models.take_probe() == Probe(model=FIRST, agents=[AGENT, "another"])
+    assert await models.probe() == Probe(model=FIRST, agents=[AGENT, "another"])

@@ -50,6 +50,21 @@ async def test_a_client_cannot_insert_what_the_daemon_writes(connection: db.Conn
         await connection.execute(statement.encode())
 
 
+async def test_an_orms_defaults_for_the_daemons_columns_are_ignored(connection: db.Connection) -> None:
+    statement = (
+        "INSERT INTO draft_requests (image_urls, errors, error_code, deadline_at, cost_usd, options, metadata) "
+        f"VALUES ('{{{URL}}}', '{{}}', 'x', now(), 1, NULL, NULL) RETURNING errors, error_code, deadline_at, cost_usd, options"
+    )
+    row = await (await connection.execute(statement.encode())).fetchone()
+    assert row == {"errors": [], "error_code": None, "deadline_at": None, "cost_usd": None, "options": {}}
+
+
+@pytest.mark.parametrize("column", ["available_at", "expires_at"])
+async def test_a_moment_is_no_infinity(connection: db.Connection, column: str) -> None:
+    with pytest.raises(psycopg.IntegrityError, match="not infinity"):
+        await make_request(connection, **{column: "-infinity"})
+
+
 async def test_a_foreign_parent_is_refused_like_a_missing_one(connection: db.Connection) -> None:
     foreign = await make_request(connection, requester_id="ada")
     with pytest.raises(psycopg.IntegrityError, match="no earlier request of this requester"):

@@ -1,7 +1,7 @@
 """processing → completed, failed or pending, fenced."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
-from draftd.queue.settlements import SETTLE, Settler, Trail, settlement
+from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
 from draftd.request import Claim, Draft
 from draftd.result import (
     Confidence,
@@ -148,7 +148,7 @@ async def test_a_repeated_settlement_is_a_success(
     assert await read_row(connection, claimed.id) == before
 
 
-async def test_a_settlement_that_waited_for_its_own_first_try_is_a_success(
+async def test_a_settlement_beside_its_own_first_try_is_a_success(
     database: str, connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:
     await make_request(connection)
@@ -158,7 +158,8 @@ async def test_a_settlement_that_waited_for_its_own_first_try_is_a_success(
         async with first.transaction():
             await first.execute(SETTLE.encode(), {"rows": f"[{row.as_json()}]"})
             again = asyncio.create_task(settler.settle(claimed, Done(draft=make_draft())))
-            await wait_for_lock(connection)
+            await asyncio.wait([again], timeout=2 * BUSY_INTERVAL_S)
+            assert not again.done()
         assert await again == "completed"
 
 
@@ -325,36 +326,51 @@ async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
     await link.run(RENEW, beat | held | {"concurrency": 1, "in_flight": 1})
 
 
-@pytest.mark.parametrize("write", [settle_all, publish_all, renew_all])
-async def test_rows_are_locked_in_the_order_of_their_ids(
-    database: str,
-    connection: db.Connection,
-    link: db.Link,
-    write: Callable[[db.Link, Sequence[Claim]], Coroutine[None, None, None]],
+async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(
+    database: str, connection: db.Connection, link: db.Link
 ) -> None:
     for _ in range(8):
         await make_request(connection)
-    claims = sorted(await claim_all(link), key=lambda one: one.id)
-    async with db.connected(database) as holder, holder.transaction():
-        await holder.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [claims[0].id])
-        writing = asyncio.create_task(write(link, claims[::-1]))
-        await wait_for_lock(connection)
-        # Whoever locks in order waits at the first row and holds none of the others yet.
-        free = await (await connection.execute("SELECT id FROM draft_requests FOR UPDATE SKIP LOCKED")).fetchall()
-        assert {row["id"] for row in free} == {one.id for one in claims[1:]}
-    await writing
+    claims = await claim_all(link)
+    untouched = "SELECT id FROM draft_requests WHERE status = 'processing' AND {} ORDER BY id"
+    async with db.connected(database) as client, client.transaction():
+        await client.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [claims[3].id])
+        await renew_all(link, claims)
+        await publish_all(link, claims)
+        unpublished = await (await connection.execute(untouched.format("partial_result IS NULL").encode())).fetchall()
+        settling = asyncio.create_task(settle_all(link, claims))
+        async with asyncio.timeout(10):
+            while True:
+                unsettled = await (await connection.execute(untouched.format("true").encode())).fetchall()
+                if len(unsettled) == 1:
+                    break
+        assert unpublished == unsettled == [{"id": claims[3].id}]
+    await settling
+    assert (await read_row(connection, claims[3].id))["status"] == "completed"
 
 
-async def wait_for_lock(connection: db.Connection) -> None:
-    """Wait until the statement of the link under test waits for a lock."""
-    async with asyncio.timeout(10):
-        while True:
-            cursor = await connection.execute(
-                "SELECT FROM pg_stat_activity WHERE application_name = 'draftd test' AND wait_event_type = 'Lock'"
-            )
-            if await cursor.fetchall():
-                return
-            await asyncio.sleep(0.02)
+async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    zombie = await claim_one(link)
+    await settler.settle(zombie, Release())
+    owner = await claim_one(link)
+    scribe = Scribe(link=link)
+    published = await asyncio.gather(scribe.publish(zombie, {}), scribe.publish(owner, {}), return_exceptions=True)
+    assert [type(one) for one in published] == [LeaseLost, type(None)]
+    outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, Done(draft=make_draft())))
+    settled = await asyncio.gather(*outcomes, return_exceptions=True)
+    assert [type(settled[0]), settled[1]] == [LeaseLost, "completed"]
+
+
+async def test_a_row_whose_history_is_no_list_can_be_ended_all_the_same(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection, errors={"not": "a list"})
+    claimed = await claim_one(link)
+    assert await settler.settle(claimed, RETRY) == "pending"
+    assert [one["code"] for one in (await read_row(connection, claimed.id))["errors"]] == ["model_timeout"]
 
 
 def test_psycopg_sorts_refusals_by_class() -> None:

@@ -54,9 +54,9 @@ def test_a_hold_without_a_model_to_hold_is_a_retry() -> None:
     assert isinstance(outcome_of(ModelMisconfigured("no model is configured"), 1), Retry)
 
 
-def test_a_hold_passes_the_providers_word_on() -> None:
+def test_a_rate_limit_is_a_hold() -> None:
     outcome = outcome_of(ModelRateLimited("429", model="openai/m", retry_after_s=30), 1)
-    assert outcome == Hold(code="model_rate_limited", message="429", model="openai/m", retry_after_s=30)
+    assert outcome == Hold(code="model_rate_limited", message="429", model="openai/m")
 
 
 def test_a_retry_is_not_before_the_providers_word() -> None:

@@ -49,12 +49,12 @@ async def _status(*, watch: bool, as_json: bool) -> None:
 
 async def read_status(connection: Any) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
-    from draftd import models
+    from draftd.holds import LIST_HOLDS
     from draftd.queue import desk
 
     workers = await desk.workers(connection)
-    holds = await (await connection.execute(models.HOLDS)).fetchall()
-    return {**await desk.counts(connection), "workers": workers, "holds": holds}
+    held = await (await connection.execute(LIST_HOLDS)).fetchall()
+    return {**await desk.counts(connection), "workers": workers, "holds": held}
 
 
 def _print_status(facts: dict[str, Any]) -> None:
@@ -119,7 +119,8 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
                 batch = await reap(
                     link,
                     lease_s=loaded.lease_s,
-                    default_expiry_s=loaded.default_expiry_s,
+                    # The daemons' default may be another than what this crontab's environment says: theirs to expire.
+                    default_expiry_s=0,
                     older_than_s=older_than_s,
                     dry_run=dry_run,
                 )

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError
 
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
@@ -266,8 +266,9 @@ class Preparer:
                 return await self._try(header, data)
         except TimeoutError as error:
             # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
-            kind = Kind.FINAL if allowed_s == DECODE_S else Kind.RETRY
-            raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s", kind=kind) from error
+            if allowed_s < DECODE_S:
+                raise ImageFetchFailed("no time was left to decode the image") from error
+            raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
     async def _try(self, header: dict[str, str | int], data: bytes, *, fresh: bool = False) -> Prepared:
         helper = await (self._start() if fresh else self._take())

@@ -17,6 +17,7 @@ import structlog
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.queue.group_commit import GroupCommit
+from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable
 
@@ -28,16 +29,19 @@ SELECT r.image_urls, r.context, r.options, p.result AS parent_result, p.reading 
  WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 """
 
+# Progress is a courtesy: a row that somebody else has locked is passed over. Returned is what is not ours any more.
 PUBLISH = """
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(id uuid, lease_token bigint, partial_result jsonb)
 ), locked AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r JOIN v ON v.id = r.id ORDER BY r.id FOR NO KEY UPDATE OF r
+    SELECT r.id FROM draft_requests AS r WHERE r.id IN (SELECT id FROM v) ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+), published AS (
+    UPDATE draft_requests AS r SET partial_result = v.partial_result, updated_at = now()
+      FROM locked JOIN v ON v.id = locked.id
+     WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
 )
-UPDATE draft_requests AS r SET partial_result = v.partial_result, updated_at = now()
-  FROM locked JOIN v ON v.id = locked.id
- WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
-RETURNING r.id
+SELECT v.id, v.lease_token FROM v WHERE NOT EXISTS (
+    SELECT FROM draft_requests AS r WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token)
 """
 
 RECORD_USAGE = """
@@ -97,7 +101,7 @@ class Scribe:
 
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
-        self._progress: GroupCommit[tuple[UUID, str], bool] = GroupCommit(
+        self._progress: GroupCommit[tuple[Held, str], bool] = GroupCommit(
             flush=self._flush_progress, size_bytes=lambda item: len(item[1])
         )
         self._usage: GroupCommit[str, None] = GroupCommit(flush=self._flush_usage, size_bytes=len)
@@ -109,7 +113,9 @@ class Scribe:
             LeaseLost: the row is not held by this claim any more.
         """
         row = {"id": str(claim.id), "lease_token": claim.lease_token, "partial_result": partial_result}
-        if not await self._progress.submit((claim.id, json.dumps(storable(row), ensure_ascii=False))):
+        if not await self._progress.submit(
+            ((claim.id, claim.lease_token), json.dumps(storable(row), ensure_ascii=False))
+        ):
             raise LeaseLost
 
     async def record(self, usage: Usage) -> None:
@@ -126,14 +132,14 @@ class Scribe:
         await self._usage.settle_down()
         await self._progress.settle_down()
 
-    async def _flush_progress(self, items: Sequence[tuple[UUID, str]]) -> list[bool]:
+    async def _flush_progress(self, items: Sequence[tuple[Held, str]]) -> list[bool]:
         try:
             rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in items)}]"})
         except db.LOST:
             # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
             return [True] * len(items)
-        found = {row["id"] for row in rows}
-        return [request_id in found for request_id, _ in items]
+        lost = {(row["id"], row["lease_token"]) for row in rows}
+        return [held not in lost for held, _ in items]
 
     async def _flush_usage(self, items: Sequence[str]) -> list[None]:
         try:

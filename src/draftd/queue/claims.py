@@ -8,7 +8,7 @@ connection on the way here, goes back to pending with its attempt.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -18,9 +18,8 @@ import structlog
 from psycopg.rows import DictRow
 
 from draftd import db
-from draftd.errors import DatabaseUnavailable
 from draftd.queue.group_commit import MAX_ITEMS
-from draftd.queue.leases import Leases
+from draftd.queue.leases import Held, Leases
 from draftd.request import Claim
 from draftd.wakeup import WakeUp
 
@@ -101,7 +100,7 @@ class Menu(Protocol):
         """Return the agents with a prompt here and a model that is not on hold."""
         ...
 
-    async def take_probe(self) -> Probe | None:
+    async def take_probe(self, link: db.Link) -> Probe | None:
         """Return the right to probe a model whose hold has lapsed, if this process won it."""
         ...
 
@@ -143,9 +142,10 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
     )
 
 
-async def release_strays(link: db.Link, *, worker_id: UUID, held: dict[UUID, int]) -> list[UUID]:
+async def release_strays(link: db.Link, *, worker_id: UUID, held: Iterable[Held]) -> list[UUID]:
     """Give back, attempt and all, what is claimed in this process's name but not held here."""
-    params = {"worker_id": worker_id, "ids": list(held), "tokens": list(held.values())}
+    pairs = list(held)
+    params = {"worker_id": worker_id, "ids": [one for one, _ in pairs], "tokens": [token for _, token in pairs]}
     return [row["id"] for row in await link.run_until_done(RELEASE_STRAYS, params)]
 
 
@@ -233,44 +233,43 @@ class Claims:
         wanted = min(len(self._waiting), MAX_ITEMS)
         try:
             claimed = await self._claim(wanted)
-        except (*db.LOST, DatabaseUnavailable) as error:
+        except db.LOST as error:
             await self._link.pause(error)
             strays = await release_strays(self._link, worker_id=self._terms.worker_id, held=self._leases.snapshot())
             if strays:
                 log.info("released what a lost connection had claimed", rows=len(strays))
             return True
-        for one in claimed:
-            self._deliver(one)
         await self._release_orphans()
-        return len(claimed) >= wanted
+        return claimed >= wanted
 
-    async def _claim(self, wanted: int) -> list[Claim]:
+    async def _claim(self, wanted: int) -> int:
         claimed: list[Claim] = []
-        if probe := await self._menu.take_probe():
+        if probe := await self._menu.take_probe(self._link):
             rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1)
             claimed = [replace(one, probe=probe.model) for one in rows]
-            self._enter(claimed)
+            self._deliver(claimed)
         agents = self._menu.claimable_agents()
         if agents and len(claimed) < wanted:
             more = await claim(self._link, terms=self._terms, agents=agents, limit=wanted - len(claimed))
-            self._enter(more)
+            self._deliver(more)
             claimed += more
-        return claimed
+        return len(claimed)
 
-    def _enter(self, claimed: list[Claim]) -> None:
+    def _deliver(self, claimed: list[Claim]) -> None:
+        """Hand rows out as soon as they are claimed: a failure of the next statement must not take them along."""
         for one in claimed:
             self._leases.add(one.id, one.lease_token)
+            self._hand_over(one)
+        if not self._waiting:
+            self._someone_waits.clear()
 
-    def _deliver(self, claimed: Claim) -> None:
+    def _hand_over(self, claimed: Claim) -> None:
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_result(claimed)
-                break
-        else:
-            self._orphans.append(claimed)
-        if not self._waiting:
-            self._someone_waits.clear()
+                return
+        self._orphans.append(claimed)
 
     async def _release_orphans(self) -> None:
         while self._orphans:

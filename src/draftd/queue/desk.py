@@ -39,6 +39,9 @@ SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
           FROM draft_requests GROUP BY status) AS by_status
 """
 
+BATCH = 1_000
+"""Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
+
 WORKERS = f"""
 SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
        extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s,
@@ -66,7 +69,7 @@ WITH chosen AS MATERIALIZED (
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.finished_at >= now() - make_interval(secs => %(since_s)s))
-     ORDER BY r.id FOR NO KEY UPDATE
+     ORDER BY r.id LIMIT %(batch)s FOR NO KEY UPDATE
 ), retried AS (
     UPDATE draft_requests AS r SET
         status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
@@ -86,7 +89,7 @@ WITH chosen AS MATERIALIZED (
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.created_at >= now() - make_interval(secs => %(since_s)s))
-     ORDER BY r.id FOR NO KEY UPDATE
+     ORDER BY r.id LIMIT %(batch)s FOR NO KEY UPDATE
 ), cancelled AS (
     UPDATE draft_requests AS r SET status = 'cancelled'
       FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
@@ -148,9 +151,15 @@ async def change(
         "requester_id": requester_id,
         "since_s": since_s,
         "dry_run": dry_run,
+        "batch": None if dry_run else BATCH,
     }
-    cursor = await connection.execute(statement.encode(), params)
-    return await cursor.fetchall()
+    changed: list[DictRow] = []
+    while True:
+        batch = await (await connection.execute(statement.encode(), params)).fetchall()
+        changed += batch
+        # What was changed is not chosen again, so each batch is another one.
+        if dry_run or len(batch) < BATCH:
+            return changed
 
 
 async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:

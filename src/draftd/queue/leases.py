@@ -10,32 +10,39 @@ from typing import Any
 from uuid import UUID
 
 from draftd import db
+from draftd.queue.history import with_error
 
 REAP_BATCH = 500
+UNKNOWN_S = 60
+"""How long a request may wait for a daemon that knows its agent, in seconds."""
 LEASES_UNTIL_CERTAIN = 3
 """A fresh connection may judge a lease that expired this many leases ago."""
 
 
-class Leases:
-    """The rows that this process holds: id → lease token.
+Held = tuple[UUID, int]
+"""A claim of a row: its id and its lease token. The same row can be held twice by one process, by an attempt that does not know
+yet that it was taken back and by the one that came after it."""
 
-    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a dict is one step under the
+
+class Leases:
+    """The claims that this process holds.
+
+    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a set is one step under the
     interpreter's lock).
     """
 
     def __init__(self) -> None:
-        self._held: dict[UUID, int] = {}
+        self._held: set[Held] = set()
 
     def add(self, request_id: UUID, lease_token: int) -> None:
         """Hold a row from now on."""
-        self._held[request_id] = lease_token
+        self._held.add((request_id, lease_token))
 
     def drop(self, request_id: UUID, lease_token: int) -> None:
         """Hold a row no longer; a newer claim of the same row stays."""
-        if self._held.get(request_id) == lease_token:
-            del self._held[request_id]
+        self._held.discard((request_id, lease_token))
 
-    def snapshot(self) -> dict[UUID, int]:
+    def snapshot(self) -> set[Held]:
         """Return a copy of what is held right now."""
         return self._held.copy()
 
@@ -44,14 +51,17 @@ class Leases:
 
 
 # Locks first and in the order of id, like every write of several rows here: unordered renewals beside settlements made ten
-# deadlocks in ten seconds. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
+# deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
+# holds one row in a long transaction must not stop the renewals of all the others; the reaper passes over it too. Lost is
+# only what is no longer processing with this token. updated_at stays, and no index holds lease_until: a renewal is a
+# heap-only update.
 RENEW = """
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)
 ), locked AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r JOIN held AS h ON h.id = r.id
      WHERE r.status = 'processing' AND r.lease_token = h.lease_token
-     ORDER BY r.id FOR NO KEY UPDATE OF r
+     ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
 ), renewed AS (
     UPDATE draft_requests AS r SET lease_until = now() + make_interval(secs => %(lease_s)s)
       FROM locked JOIN held AS h ON h.id = locked.id
@@ -63,6 +73,9 @@ WITH held AS MATERIALIZED (
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
+            SELECT FROM draft_requests AS r
+             WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
        (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object('until_s', extract(epoch FROM h.until - now()))), '[]')
           FROM model_holds AS h) AS holds
@@ -77,7 +90,7 @@ judge AS MATERIALIZED (
            now() - a.backend_start >= make_interval(secs => %(lease_s)s) AS judge_is_settled
       FROM pg_stat_get_activity(pg_backend_pid()) AS a
 ), lost AS MATERIALIZED (
-    SELECT r.id, least(r.lease_until, r.deadline_at) AS over_at FROM draft_requests AS r, judge AS j
+    SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'processing'
        AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
        AND j.server_is_settled
@@ -100,12 +113,12 @@ overdue_by_own_time AS MATERIALIZED (
     SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
 )"""
 
-# Unknown means: no living daemon has a prompt for it. Asking only oneself would fail the new agent's requests during a
-# rolling upgrade. The recursion hops from agent to agent over the claim's index.
+# Unknown means: no daemon of the last day has had a prompt for it, and the request has been due for a while. Asking only
+# oneself, or only who runs right now, would fail an agent's requests while its daemons are upgraded or restarted. The
+# recursion hops from agent to agent over the claim's index.
 _ORPHANED = f"""
 served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
-     WHERE w.state = 'running' AND w.heartbeat_at > now() - interval '60 s'
 ), asked AS MATERIALIZED (
     WITH RECURSIVE hop(agent) AS (
         (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
@@ -116,14 +129,11 @@ served AS MATERIALIZED (
     )
     SELECT hop.agent FROM hop, served WHERE hop.agent <> ALL (served.agents)
 ), orphaned AS MATERIALIZED (
-    SELECT r.id FROM asked CROSS JOIN LATERAL (
-        SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = asked.agent
+    SELECT r.id FROM asked CROSS JOIN judge AS j CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = asked.agent AND r.available_at <= j.now - interval '{UNKNOWN_S} s'
          LIMIT {REAP_BATCH} FOR NO KEY UPDATE SKIP LOCKED) AS r
 )"""
-
-_ERROR = """
-    CASE WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0 ELSE r.errors END
-    || jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', {code}, 'message', {message}, 'model', r.model)"""
 
 _LOST_MESSAGE = """CASE WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
          ELSE 'the worker died or lost its lease' END"""
@@ -140,20 +150,20 @@ WITH {_LOST}, {_OVERDUE}, {_ORPHANED}, reaped AS (
                             ELSE r.available_at END,
         error_code = 'worker_lost',
         error_message = {_LOST_MESSAGE},
-        errors = {_ERROR.format(code="'worker_lost'", message=_LOST_MESSAGE)},
+        errors = {with_error(code="'worker_lost'", message=_LOST_MESSAGE, model="r.model")},
         updated_at = now()
       FROM lost WHERE r.id = lost.id AND r.status = 'processing'
     RETURNING r.id, r.status, r.worker_id
 ), expired AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'expired', error_message = 'not drafted before it expired',
-        errors = {_ERROR.format(code="'expired'", message="'not drafted before it expired'")}
+        errors = {with_error(code="'expired'", message="'not drafted before it expired'", model="r.model")}
       FROM overdue WHERE r.id = overdue.id AND r.status = 'pending'
     RETURNING r.id, r.status, NULL::uuid
 ), refused AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'invalid_request', error_message = {_UNKNOWN_MESSAGE},
-        errors = {_ERROR.format(code="'invalid_request'", message=_UNKNOWN_MESSAGE)}
+        errors = {with_error(code="'invalid_request'", message=_UNKNOWN_MESSAGE, model="r.model")}
       FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
         AND r.id NOT IN (SELECT id FROM overdue)
     RETURNING r.id, r.status, NULL::uuid

@@ -6,9 +6,11 @@ where this settlement wanted it, with this token), not taken for a lost lease; o
 ``internal_error`` by itself, and its neighbours in the same statement are not touched by that.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -19,22 +21,36 @@ from draftd import db
 from draftd.errors import InternalError, LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.group_commit import GroupCommit
+from draftd.queue.history import with_error
 from draftd.request import Claim
 from draftd.sanitize import redact, storable
 
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_CHARS = 500
+BUSY_INTERVAL_S = 0.2
 
-SETTLE = """
+
+class Answer(Enum):
+    """Why a row was not settled."""
+
+    LOST = "lost"
+    """It is not held by this claim any more."""
+    BUSY = "busy"
+    """Somebody else has it locked."""
+
+
+# A row that somebody else has locked is passed over and settled a moment later, by itself: a client that holds one row in a
+# long transaction must not keep the results of the others back.
+SETTLE = f"""
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
         error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb, trace_id text)
 ), locked AS MATERIALIZED (
-    -- As the row stands once it is locked: the statement's own snapshot may be older than a settlement that it waited for.
-    SELECT r.id, r.status, r.lease_token FROM draft_requests AS r JOIN v ON v.id = r.id
-     ORDER BY r.id FOR NO KEY UPDATE OF r
+    -- As the row stands once it is locked: the statement's own snapshot may be older than what it waited for.
+    SELECT r.id, r.status, r.lease_token FROM draft_requests AS r
+     WHERE r.id IN (SELECT id FROM v) ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
 ), settled AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
@@ -43,10 +59,8 @@ WITH v AS MATERIALIZED (
         available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
         error_code = v.code,
         error_message = v.message,
-        errors = CASE WHEN v.code IS NULL THEN r.errors ELSE
-            CASE WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0 ELSE r.errors END
-            || jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', v.code, 'message', v.message,
-                                  'model', v.error_model) END,
+        errors = CASE WHEN v.code IS NULL THEN r.errors
+                      ELSE {with_error(code="v.code", message="v.message", model="v.error_model")} END,
         result = v.result,
         reading = coalesce(v.reading, r.reading),
         model = coalesce(v.model, r.model),
@@ -62,10 +76,13 @@ WITH v AS MATERIALIZED (
                CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS cost_usd
           FROM draft_usage WHERE request_id = v.id AND (code IS NULL OR input_tokens IS NOT NULL)) AS u ON true
      WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
-    RETURNING r.id, r.status
+    RETURNING r.id, r.lease_token, r.status
 )
-SELECT v.id, settled.status AS settled, locked.status AS standing, locked.lease_token = v.lease_token AS is_mine
-  FROM v LEFT JOIN locked ON locked.id = v.id LEFT JOIN settled ON settled.id = v.id
+SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
+       locked.lease_token = v.lease_token AS is_mine,
+       locked.id IS NULL AND EXISTS (SELECT FROM draft_requests AS r WHERE r.id = v.id) AS is_busy
+  FROM v LEFT JOIN locked ON locked.id = v.id
+         LEFT JOIN settled ON settled.id = v.id AND settled.lease_token = v.lease_token
 """
 
 
@@ -141,7 +158,7 @@ class Settler:
 
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
-        self._group: GroupCommit[tuple[Settlement, str], str | None] = GroupCommit(
+        self._group: GroupCommit[tuple[Settlement, str], str | Answer] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
@@ -155,16 +172,21 @@ class Settler:
             LeaseLost: the row is not held by this claim any more; nothing was written.
         """
         row = settlement(claim, outcome, trail or Trail())
-        status = await self._group.submit((row, row.as_json()))
-        if status is None:
+        text = row.as_json()
+        while True:
+            answer = await self._group.submit((row, text))
+            if answer is not Answer.BUSY:
+                break
+            await asyncio.sleep(BUSY_INTERVAL_S)
+        if answer is Answer.LOST:
             raise LeaseLost
-        return status
+        return str(answer)
 
     async def settle_down(self) -> None:
         """Wait until every settlement handed in has been written."""
         await self._group.settle_down()
 
-    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | None]:
+    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
         try:
             return await self._write(items)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
@@ -172,7 +194,7 @@ class Settler:
                 return [(await self._flush([item]))[0] for item in items]
             return [await self._write_refused(items[0][0], error)]
 
-    async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | None:
+    async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Answer:
         """End a row whose outcome the server will not store."""
         log.error("settlement refused", request_id=str(row.id), sqlstate=error.sqlstate)
         message = f"the outcome cannot be stored (SQLSTATE {error.sqlstate})"
@@ -181,15 +203,17 @@ class Settler:
         )
         return (await self._write([(plain, plain.as_json())]))[0]
 
-    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | None]:
+    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
         rows = await self._link.run_until_done(SETTLE, {"rows": f"[{','.join(text for _, text in items)}]"})
-        found = {row["id"]: row for row in rows}
-        return [_standing(item, found[item.id]) for item, _ in items]
+        found = {(row["id"], row["lease_token"]): row for row in rows}
+        return [_answer(item, found[item.id, item.lease_token]) for item, _ in items]
 
 
-def _standing(wanted: Settlement, row: dict[str, Any]) -> str | None:
-    """Return the status that this settlement brought about, now or when it was first sent; None for a lost lease."""
+def _answer(wanted: Settlement, row: dict[str, Any]) -> str | Answer:
+    """Return the status that this settlement brought about, now or when it was first sent."""
     if row["settled"]:
         return str(row["settled"])
+    if row["is_busy"]:
+        return Answer.BUSY
     reachable = {wanted.status, "failed"} if wanted.status == "pending" else {wanted.status}
-    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else None
+    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else Answer.LOST

@@ -1,0 +1,155 @@
+"""The claim loops: what they do with attempts that end in unusual ways."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from draftd.errors import LeaseLost
+from draftd.metrics import Metrics
+from draftd.outcome import Fail, Outcome, Release, Retry
+from draftd.queue.claims import Claims
+from draftd.queue.leases import Leases
+from draftd.queue.settlements import Settler, Trail
+from draftd.request import Claim
+from draftd.runner import Runner
+from draftd.worker import Worker
+
+FINISHED = (Fail(code="expired", message=""), Trail())
+Run = Callable[[Claim], Awaitable[tuple[Outcome, Trail]]]
+
+
+def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
+    return Claim(
+        id=request_id or uuid.uuid4(),
+        agent="a",
+        requester_id="",
+        attempt=1,
+        max_attempts=5,
+        lease_token=lease_token,
+        expired=False,
+        attempt_s=60,
+        image_bytes=0,
+        created_at=datetime.now(UTC),
+    )
+
+
+class Rig:
+    """A worker whose claims, runner and settler are under the test's control."""
+
+    def __init__(self, run: Run) -> None:
+        self.queue: asyncio.Queue[Claim | None] = asyncio.Queue()
+        self.settled: list[tuple[int, Outcome]] = []
+        self.lost: set[int] = set()
+        self.run = run
+        self.leases = Leases()
+        self.worker = Worker(
+            claims=cast("Claims", self),
+            runner=cast("Runner", self),
+            settler=cast("Settler", self),
+            leases=self.leases,
+            metrics=Metrics(),
+            concurrency=2,
+        )
+
+    async def next(self) -> Claim | None:
+        claim = await self.queue.get()
+        if claim is None:
+            self.queue.put_nowait(None)
+        else:
+            self.leases.add(claim.id, claim.lease_token)
+        return claim
+
+    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail) -> str:
+        if claim.lease_token in self.lost:
+            raise LeaseLost
+        self.settled.append((claim.lease_token, outcome))
+        return "failed"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until a condition holds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")
+
+
+class Gate:
+    """Attempts that wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.begun: list[int] = []
+        self.ended: list[Any] = []
+
+    async def __call__(self, claim: Claim) -> tuple[Outcome, Trail]:
+        self.begun.append(claim.lease_token)
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.ended.append(claim.lease_token)
+            raise
+        return FINISHED
+
+
+async def test_the_same_row_can_be_held_twice_and_only_the_older_claim_is_aborted() -> None:
+    gate = Gate()
+    rig = Rig(gate)
+    request_id = uuid.uuid4()
+    working = asyncio.create_task(rig.worker.run())
+    rig.lost = {5}
+    for token in (5, 6):
+        rig.queue.put_nowait(make_claim(request_id, token))
+    await until(lambda: gate.begun == [5, 6])
+    rig.worker.abort_lost({(request_id, 5)})
+    await until(lambda: rig.worker.in_flight == 1)
+    assert gate.ended == [5]
+    assert rig.leases.snapshot() == {(request_id, 6)}
+    gate.go.set()
+    rig.queue.put_nowait(None)
+    await working
+    assert rig.settled == [(6, FINISHED[0])]
+    assert not rig.leases.snapshot()
+
+
+async def test_a_shutdown_gives_the_attempt_back() -> None:
+    rig = Rig(Gate())
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(make_claim())
+    rig.queue.put_nowait(None)
+    await until(lambda: rig.worker.in_flight == 1)
+    rig.worker.abort_all()
+    await working
+    assert rig.settled == [(1, Release())]
+
+
+async def test_a_cancellation_from_within_is_no_free_give_back() -> None:
+    async def cancelled(_claim: Claim) -> tuple[Outcome, Trail]:
+        raise asyncio.CancelledError
+
+    rig = Rig(cancelled)
+    rig.queue.put_nowait(make_claim())
+    rig.queue.put_nowait(None)
+    await rig.worker.run()
+    ((_, outcome),) = rig.settled
+    assert isinstance(outcome, Retry)
+    assert outcome.code == "internal_error"
+
+
+async def test_attempts_end_with_a_worker_that_is_cancelled() -> None:
+    gate = Gate()
+    rig = Rig(gate)
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(make_claim())
+    await until(lambda: gate.begun == [1])
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    await until(lambda: gate.ended == [1])
+    assert rig.worker.in_flight == 0
