@@ -351,10 +351,25 @@ async def test_a_decoder_that_hangs_is_ended_by_the_clock(tmp_path: Path) -> Non
     program = make_decoder(tmp_path, "decoder.render = lambda data, **options: time.sleep(600)")
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
 
-    with pytest.raises(ImageInvalid, match=r"took more than 0\.5 s") as caught:
+    # The attempt's rest was too short, so the picture is not to blame; the whole time of a decoder would be final.
+    with pytest.raises(ImageFetchFailed, match="no time was left") as caught:
         await preparer.prepare(make_png(), time_s=0.5)
 
     assert caught.value.kind is Kind.RETRY
+    await preparer.aclose()
+
+
+async def test_a_picture_that_takes_all_the_time_there_is_is_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftd.images.prepare.DECODE_S", 0.5)
+    program = make_decoder(tmp_path, "decoder.render = lambda data, **options: time.sleep(600)")
+    preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
+
+    with pytest.raises(ImageInvalid, match=r"took more than 0\.5 s") as caught:
+        await preparer.prepare(make_png(), time_s=20)
+
+    assert caught.value.kind is Kind.FINAL
     await preparer.aclose()
 
 
