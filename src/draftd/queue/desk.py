@@ -61,43 +61,36 @@ SELECT count(*) AS n FROM draft_requests
  WHERE id = ANY (%s) AND EXISTS (SELECT FROM unnest(image_urls) AS u WHERE u LIKE 'sha256:%%')
 """
 
-RETRY = """
+
+def _change(which: str, counted_from: str, change: str) -> str:
+    """Return the statement that changes the requests that match, or with ``dry_run`` only names them."""
+    return f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r
-     WHERE r.status IN ('failed', 'cancelled')
+     WHERE r.status IN {which}
        AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
-       AND (%(since_s)s::float8 IS NULL OR r.finished_at >= now() - make_interval(secs => %(since_s)s))
+       AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
      ORDER BY r.id LIMIT %(batch)s FOR NO KEY UPDATE
-), retried AS (
-    UPDATE draft_requests AS r SET
-        status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
-        expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END
+), changed AS (
+    UPDATE draft_requests AS r SET {change}
       FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
     RETURNING r.id, r.status
 )
 SELECT r.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id WHERE %(dry_run)s
-UNION ALL SELECT id, status FROM retried
+UNION ALL SELECT id, status FROM changed
 """
 
-CANCEL = """
-WITH chosen AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r
-     WHERE r.status IN ('pending', 'processing')
-       AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
-       AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
-       AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
-       AND (%(since_s)s::float8 IS NULL OR r.created_at >= now() - make_interval(secs => %(since_s)s))
-     ORDER BY r.id LIMIT %(batch)s FOR NO KEY UPDATE
-), cancelled AS (
-    UPDATE draft_requests AS r SET status = 'cancelled'
-      FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
-    RETURNING r.id, r.status
+
+CANCEL = _change("('pending', 'processing')", "created_at", "status = 'cancelled'")
+RETRY = _change(
+    "('failed', 'cancelled')",
+    "finished_at",
+    """
+        status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
+        expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
 )
-SELECT r.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id WHERE %(dry_run)s
-UNION ALL SELECT id, status FROM cancelled
-"""
 
 
 async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[str, Any]:
