@@ -1,0 +1,85 @@
+"""The demo: nine drafts from nothing, and nothing left behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_daemon import wait_until
+
+DRAFT = re.compile(r"^— (LinkedIn post|email|phone chat), (short|medium|detailed) \(", re.MULTILINE)
+
+
+class Demo:
+    """A running demo whose every process and file carries the name of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "tmp"
+        self.directory.mkdir(mode=0o755)
+        self.log_path = directory / "demo.log"
+        variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(self.directory)}
+        with self.log_path.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "draftd", "demo"], env=variables, stdout=sink, stderr=sink
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def processes(self) -> list[str]:
+        """Return the command lines of what was started: by the directory in their environment or arguments."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes()
+                if str(self.directory).encode() in command + (process / "environ").read_bytes():
+                    found.append(command.replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return found
+
+    def expect_nothing_left(self) -> None:
+        wait_until(lambda: not self.processes(), 15, what=self.processes)
+        assert list(self.directory.iterdir()) == []
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    # Not pytest's own directory: the path of PostgreSQL's socket must stay short.
+    directory = Path(tempfile.mkdtemp(prefix="demo"))
+    directory.chmod(0o755)
+    started = Demo(directory)
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+    shutil.rmtree(directory)
+
+
+@pytest.mark.timeout(120)
+def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
+    assert demo.process.wait(110) == 0, demo.log
+    assert len(set(DRAFT.findall(demo.log))) == 9
+    assert "No model looks at the screenshots" in demo.log
+    assert "A stand-in wrote these drafts, not a model." in demo.log
+    demo.expect_nothing_left()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["PostgreSQL runs", "screenshots are in the queue", "processing"])
+def test_interrupted_at_any_moment_it_leaves_nothing_behind(demo: Demo, moment: str, number: signal.Signals) -> None:
+    wait_until(lambda: moment in demo.log, 60, what=lambda: demo.log)
+    assert len(demo.processes()) > 1, "the directory shows what was started"
+    demo.process.send_signal(number)
+    assert demo.process.wait(40) == 130, demo.log
+    demo.expect_nothing_left()
+    assert "Traceback" not in demo.log
