@@ -19,6 +19,11 @@ BEGIN
     SELECT r.turn INTO front FROM draft_requests AS r
      WHERE r.status = 'pending' AND r.agent = NEW.agent AND r.priority = NEW.priority
      ORDER BY r.turn LIMIT 1;
+    -- A row that comes back from an attempt has waited its turn before: it goes to the front, not behind its requester's others.
+    IF TG_OP = 'UPDATE' AND OLD.status = 'processing' THEN
+        NEW.turn := greatest(OLD.turn, coalesce(front, OLD.turn));
+        RETURN NEW;
+    END IF;
     SELECT r.turn INTO mine FROM draft_requests AS r
      WHERE r.status = 'pending' AND r.agent = NEW.agent AND r.priority = NEW.priority AND r.requester_id = NEW.requester_id
      ORDER BY r.turn DESC LIMIT 1;

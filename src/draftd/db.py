@@ -6,6 +6,7 @@ database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``Oper
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +16,7 @@ import psycopg
 import structlog
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 
 from draftd.backoff import full_jitter_s
 from draftd.errors import ConfigurationError, DatabaseUnavailable
@@ -34,6 +36,22 @@ _MALFORMED = (
     "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
     "percent-encoded (@ is %40)"
 )
+
+MAX_DIGITS = 300
+UNREADABLE = {"unreadable": "nested too deeply"}
+"""What stands for JSON that PostgreSQL stores and Python cannot read; clients may store any."""
+
+
+def loads(text: str | bytes) -> Any:
+    """Read JSON of unknown origin.
+
+    A number of more than ``MAX_DIGITS`` digits becomes None, and a value that is nested too deeply ``UNREADABLE``.
+    """
+    try:
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else None)
+    except RecursionError:
+        return UNREADABLE
+
 
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, DatabaseUnavailable)
 """What a statement raises when its connection is gone, cannot be opened, or is so slow that it counts as gone."""
@@ -95,6 +113,7 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
             connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
+            set_json_loads(loads, connection)
             if session:
                 await connection.execute(SESSION_SETUP)
             else:

@@ -51,7 +51,8 @@ class Beat:
     """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
     lost: set[Held]
     """What was held at the beat and is not any more."""
-    configs: list[dict[str, Any]]
+    configs: list[dict[str, Any]] | None
+    """None when one of them cannot be read."""
     holds: list[dict[str, Any]]
 
 
@@ -186,7 +187,11 @@ class Heartbeat:
             },
         )
         lost = {(UUID(request_id), token) for request_id, token in row["lost"]}
-        return Beat(began=began, lost=lost, configs=row["configs"], holds=row["holds"])
+        configs = row["configs"]
+        if configs == db.UNREADABLE:
+            log.error("model_configs cannot be read; the models stay as they are")
+            configs = None
+        return Beat(began=began, lost=lost, configs=configs, holds=row["holds"])
 
     def _link(self) -> db.Link:
         # A statement that takes half a lease has missed its purpose: better a new connection and another beat.

@@ -52,7 +52,7 @@ def choice_of(row: Mapping[str, Any]) -> Choice:
 
     return Choice(
         models=(row["model"], *row["fallback_models"]),
-        params=row["params"] or {},
+        params=row["params"] if isinstance(row["params"], dict) else {},
         api_base=row["api_base"],
         api_key_env=row["api_key_env"],
         price_in=price(row["price_in"]),
@@ -84,10 +84,13 @@ class Models:
         self._variable = variable
         self._choices: dict[str, Choice] | None = None
 
-    def update(self, configs: Sequence[Mapping[str, Any]], holds: Sequence[Mapping[str, Any]], *, as_of: float) -> bool:
+    def update(
+        self, configs: Sequence[Mapping[str, Any]] | None, holds: Sequence[Mapping[str, Any]], *, as_of: float
+    ) -> bool:
         """Take in what a beat read that began at ``as_of``; return whether more may be claimable now than before."""
         before = set(self.claimable_agents())
-        self.choose({row["agent"]: choice_of(row) for row in configs})
+        if configs is not None:
+            self.choose({row["agent"]: choice_of(row) for row in configs})
         self._holds.update(holds, as_of=as_of)
         return bool(set(self.claimable_agents()) - before)
 

@@ -30,7 +30,7 @@ class Options(BaseModel):
     reader_language: LanguageTag | None = None
     me: Line | None = None
     voice_samples: Annotated[tuple[VoiceSample, ...], Field(max_length=10)] = ()
-    max_chars: Annotated[int, Field(ge=1, le=20_000)] | None = None
+    max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = None
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> "Options":

@@ -21,6 +21,8 @@ from draftd.tracing import RequestSpan, Tracing
 log = structlog.get_logger(__name__)
 
 MARGIN_S = 5.0
+NET_S = 2.0
+"""How long after the stages' own end the net under them is: each stage must have the time to end with its own code."""
 
 
 class Runner:
@@ -54,7 +56,7 @@ class Runner:
         if claim.expired:
             return Fail(code=Expired.code, message=first_line(Expired))
         try:
-            async with asyncio.timeout(attempt.time_left_s()):
+            async with asyncio.timeout(attempt.time_left_s() + NET_S):
                 return Done(draft=await self._drafter.draft(attempt))
         except LeaseLost:
             raise

@@ -176,9 +176,16 @@ def check_names(names: Iterable[str]) -> list[str]:
     return warnings
 
 
+def _dotenv() -> dict[str, str | None]:
+    try:
+        return dotenv_values(".env")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f".env cannot be read: {type(error).__name__}") from None
+
+
 def _names_in_use() -> list[str]:
     secrets = (path.name for directory in _secrets_dirs() for path in directory.iterdir())
-    names = [*os.environ, *dotenv_values(".env"), *secrets]
+    names = [*os.environ, *_dotenv(), *secrets]
     return [
         name.upper()
         for name in names
@@ -196,7 +203,7 @@ def export_foreign_variables() -> None:
 
     Their libraries look nowhere else. What the environment has already stays.
     """
-    found = {name: value for name, value in dotenv_values(".env").items() if value}
+    found = {name: value for name, value in _dotenv().items() if value}
     for directory in reversed(_secrets_dirs()):
         for path in directory.iterdir():
             if _FOREIGN.fullmatch(path.name) and path.is_file():

@@ -85,3 +85,15 @@ async def test_a_missing_schema_is_a_matter_of_configuration(empty_database: str
 )
 def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
     assert db.address(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (f'{{"a": {"9" * 5000}}}', {"a": None}),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.UNREADABLE),
+        ('{"a": 12345678901234567890}', {"a": 12345678901234567890}),
+    ],
+)
+async def test_json_that_python_cannot_read_breaks_no_reader(link: db.Link, stored: str, read: object) -> None:
+    assert await link.run("SELECT %s::jsonb AS found", [stored]) == [{"found": read}]

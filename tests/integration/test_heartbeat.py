@@ -93,6 +93,12 @@ async def test_it_comes_back_after_a_lost_connection(database: str, connection: 
     await stopped(heartbeat)
 
 
+async def test_a_configuration_that_cannot_be_read_stops_nobody(database: str, connection: db.Connection) -> None:
+    deep = '{"a": ' + "[" * 5000 + "]" * 5000 + "}"
+    await connection.execute("INSERT INTO model_configs (agent, model, params) VALUES ('a', 'm', %s)", [deep])
+    assert (await make_heartbeat(database, Leases()).first_beat()).configs is None
+
+
 async def test_its_last_word_is_stopped(database: str, connection: db.Connection) -> None:
     heartbeat = make_heartbeat(database, Leases(), lease_s=300)
     heartbeat.start(asyncio.get_running_loop())

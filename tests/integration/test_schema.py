@@ -81,9 +81,20 @@ async def test_a_requester_with_many_rows_does_not_stand_before_others(connectio
     assert [row["id"] for row in rows].index(lone) <= 1
 
 
-async def test_a_return_to_pending_takes_a_new_turn(connection: db.Connection, link: db.Link) -> None:
+async def test_a_row_that_comes_back_from_an_attempt_goes_to_the_front(
+    connection: db.Connection, link: db.Link
+) -> None:
     first = await make_request(connection, requester_id="crowd")
     await claim_one(link)
+    for _ in range(5):
+        await make_request(connection, requester_id="crowd")
+    await connection.execute("UPDATE draft_requests SET status = 'pending' WHERE id = %s", [first])
+    assert (await claim_one(link)).id == first
+
+
+async def test_a_retry_by_hand_takes_a_new_turn(connection: db.Connection) -> None:
+    first = await make_request(connection, requester_id="crowd")
+    await connection.execute("SELECT cancel_draft_request(%s)", [first])
     for _ in range(5):
         await make_request(connection, requester_id="crowd")
     await connection.execute("UPDATE draft_requests SET status = 'pending' WHERE id = %s", [first])

@@ -72,3 +72,8 @@ def test_a_refusal_does_not_repeat_what_was_written() -> None:
 @pytest.mark.parametrize("tag", ["en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419", "de-CH-1996"])
 def test_language_tags_are_accepted_by_their_form(tag: str) -> None:
     assert Options.read({"language": tag}).language == tag
+
+
+def test_a_truth_is_no_number_of_characters() -> None:
+    with pytest.raises(InvalidRequest, match="max_chars"):
+        Options.read({"max_chars": True})

@@ -68,6 +68,8 @@ def main() -> None:
 
 def _flush() -> None:
     """Write out what is still buffered; say nothing when its reader has gone (``draftd list | head``)."""
+    if sys.stdout is None:  # closed before the start (``draftd run >&-``)
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -111,7 +111,7 @@ def parameter(text: str) -> tuple[str, Any]:
         raise UsageError(f"{text!r} is no parameter; write name=value")
     try:
         return name.strip(), json.loads(value, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name.strip(), value
 
 
