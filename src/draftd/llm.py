@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -175,7 +176,9 @@ class Llm:
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
         try:
             async with asyncio.timeout(CLOSE_S):
-                await worker.stop()
+                # Tasks that an earlier event loop left behind cannot be waited for, and need not be.
+                with suppress(RuntimeError):
+                    await worker.stop()
                 await self._litellm.close_litellm_async_clients()
         except TimeoutError:
             log.warning("model connections left open")

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
@@ -321,3 +322,18 @@ def test_without_a_temporary_directory_it_says_what_to_do(monkeypatch: pytest.Mo
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
     with pytest.raises(ConfigurationError, match="TMPDIR"):
         Llm.load()
+
+
+def test_what_an_earlier_event_loop_left_behind_does_not_hinder_the_close() -> None:
+    loaded = Llm.load()
+    worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+
+    async def leave() -> None:
+        worker._running_tasks.add(asyncio.create_task(asyncio.sleep(0)))
+        await asyncio.sleep(0.01)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    asyncio.run(loaded.aclose())
+    worker._running_tasks.clear()
