@@ -47,7 +47,7 @@ def main() -> None:
         command.downgrade(config, "base")
         command.upgrade(config, "head")
         command.check(config)
-    print("the migrations make the schema that the code describes, up, down and up again")  # noqa: T201
+    print("the migrations make the schema that the code describes, up, down and up again")  # noqa: T201  # its one word to the person who ran it
 
 
 if __name__ == "__main__":

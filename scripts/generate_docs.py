@@ -95,7 +95,7 @@ def main() -> int:
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
-            print(f"stale: {path.relative_to(ROOT)} (run `make docs`)", file=sys.stderr)  # noqa: T201
+            print(f"stale: {path.relative_to(ROOT)} (run `make docs`)", file=sys.stderr)  # noqa: T201  # what the person is to do
         return 1 if stale else 0
     for path, text in pages().items():
         path.write_text(text)

@@ -56,7 +56,7 @@ async def test_a_blocked_event_loop_does_not_look_dead(database: str, connection
     heartbeat = make_heartbeat(database, leases)
     heartbeat.start(asyncio.get_running_loop())
     # Blocked on purpose, for several leases: asyncio.sleep would let the loop turn.
-    time.sleep(3 * LEASE_S)  # noqa: ASYNC251
+    time.sleep(3 * LEASE_S)  # noqa: ASYNC251  # the loop must not turn
     with psycopg.connect(database) as other:
         row = other.execute("SELECT lease_until > now() FROM draft_requests WHERE id = %s", [claimed.id]).fetchone()
     assert row == (True,)
