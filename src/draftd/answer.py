@@ -24,7 +24,9 @@ SAME_FROM = 0.8
 0.96, a longer reply that quotes the same facts, or opens with the shorter one, 0.16 to 0.64
 (``tests/unit/test_answer.py`` holds both)."""
 MAX_OBJECT_STARTS = 2_000
-"""So many opening braces are tried; an answer has one, and a text that is made of them must not cost seconds."""
+MAX_READINGS = 50
+"""So many opening braces are tried, and so often a text is read over for them: an answer inside three wrappers takes four
+readings, and a text that is made of brackets must not cost seconds."""
 
 _ANSWER_KEYS = frozenset({"has_message", *(length.value for length in Length)})
 _DECODER = json.JSONDecoder(strict=False)
@@ -118,24 +120,28 @@ def last_object(text: str) -> dict[str, Any] | None:
     """
     last: dict[str, Any] | None = None
     position = text.find("{")
+    budget_chars = MAX_READINGS * len(text)
     for _ in range(MAX_OBJECT_STARTS):
-        if position < 0:
+        if position < 0 or budget_chars <= 0:
             break
-        found, end = _object_at(text, position)
-        if found is not None:
-            last, position = found, end
+        found, read_to = _decoded(text, position)
+        budget_chars -= read_to - position
+        if isinstance(found, dict) and _ANSWER_KEYS & found.keys():
+            last, position = found, read_to
         else:
             position += 1
         position = text.find("{", position)
     return last
 
 
-def _object_at(text: str, position: int) -> tuple[dict[str, Any] | None, int]:
+def _decoded(text: str, position: int) -> tuple[Any, int]:
+    """Return the value that begins at a position, or None, and up to where the text was read for it."""
     try:
-        found, end = _DECODER.raw_decode(text, position)
+        return _DECODER.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        return None, max(error.pos, position + 1)
     except (ValueError, RecursionError):
-        return None, position
-    return (found, end) if isinstance(found, dict) and _ANSWER_KEYS & found.keys() else (None, position)
+        return None, len(text)
 
 
 def option_of(answer: Wire, length: Length, terms: Terms) -> Option:

@@ -38,19 +38,34 @@ _MALFORMED = (
 )
 
 MAX_DIGITS = 300
+MAX_DEPTH = 100
+"""How deeply JSON may nest; draftd's own nests 4 deep. Python's bound varies between its versions from 1,000 to 10,000,
+and what reads or writes the value next may have a lower one."""
 UNREADABLE = {"unreadable": "nested too deeply"}
-"""What stands for JSON that PostgreSQL stores and Python cannot read; clients may store any."""
+"""What stands for JSON that PostgreSQL stores and draftd does not read; clients may store any."""
 
 
 def loads(text: str | bytes) -> Any:
     """Read JSON of unknown origin.
 
-    A number of more than ``MAX_DIGITS`` digits becomes None, and a value that is nested too deeply ``UNREADABLE``.
+    A number of more than ``MAX_DIGITS`` digits becomes None, and a value that nests deeper than ``MAX_DEPTH``
+    ``UNREADABLE``.
     """
     try:
-        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else None)
+        value = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else None)
     except RecursionError:
         return UNREADABLE
+    return UNREADABLE if _is_too_deep(value) else value
+
+
+def _is_too_deep(value: Any) -> bool:
+    containers = [value] if isinstance(value, dict | list) else []
+    depth = 0
+    while containers and depth <= MAX_DEPTH:
+        children = (child for one in containers for child in (one.values() if isinstance(one, dict) else one))
+        containers = [child for child in children if isinstance(child, dict | list)]
+        depth += 1
+    return depth > MAX_DEPTH
 
 
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, DatabaseUnavailable)

@@ -23,8 +23,9 @@ URL = "https://images.example/a.png"
 @pytest.fixture(autouse=True)
 def _behave(running: Running) -> Iterator[None]:
     yield
-    running.stand_in.release()
+    # In this order: a call that arrives in between must not hang for the next test.
     running.stand_in.reset()
+    running.stand_in.release()
 
 
 def held_back(running: Running) -> str:
@@ -101,6 +102,7 @@ def test_ctrl_c_while_waiting_is_quiet_and_the_request_goes_on(running: Running)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert "Traceback" not in process.stderr.read()
+    running.stand_in.script()
     running.stand_in.release()
     running.client.wait_for(request_id, "completed")
 

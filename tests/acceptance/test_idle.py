@@ -13,15 +13,17 @@ PER_MINUTE = 75
 def statements_in_window(client: Client, name: str) -> int:
     """Return how many statements arrived in the window, by sampling each connection's last query start."""
     seen: set[tuple[int, str]] = set()
+    (window,) = client.query("SELECT now() AS begins_at")
     ends_at = time.monotonic() + WINDOW_S
     while time.monotonic() < ends_at:
         for row in client.query(
             "SELECT pid, query_start::text AS at FROM pg_stat_activity "
-            "WHERE application_name LIKE %s AND datname = current_database() AND query_start > now() - interval '2 s'",
+            "WHERE application_name LIKE %s AND datname = current_database() AND query_start > %s",
             name,
+            window["begins_at"],
         ):
             seen.add((row["pid"], row["at"]))
-        time.sleep(0.1)
+        time.sleep(0.05)
     return len(seen)
 
 

@@ -92,6 +92,8 @@ def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
     [
         (f'{{"a": {"9" * 5000}}}', {"a": None}),
         ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.UNREADABLE),
+        ("[" * (db.MAX_DEPTH + 1) + "]" * (db.MAX_DEPTH + 1), db.UNREADABLE),
+        ("[[[[1]]]]", [[[[1]]]]),
         ('{"a": 12345678901234567890}', {"a": 12345678901234567890}),
     ],
 )

@@ -156,12 +156,27 @@ def test_an_answer_without_a_complete_object_is_unacceptable(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{" * 100_000, '{"a":' * 20_000, '{"a":[' * 20_000, '{"short":"' * 10_000, "[" * 100_000]
+    "text",
+    [
+        "{" * 100_000,
+        '{"a":' * 20_000,
+        '{"a":[' * 20_000,
+        '{"a":' * 900 + "9" * 90_000,
+        '{"a":' * 900 + "1" + "}" * 900,
+        '{"short":"' * 10_000,
+        "[" * 100_000,
+    ],
 )
 def test_a_text_made_of_brackets_costs_less_than_a_second(text: str) -> None:
     started = time.perf_counter()
     assert last_object(text) is None
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("wrappers", [1, 3, 40])
+def test_an_answer_is_found_in_its_wrappers(wrappers: int) -> None:
+    answer = make_answer()
+    assert last_object('{"output":' * wrappers + json.dumps(answer) + "}" * wrappers) == answer
 
 
 @given(before=st.text(), after=st.text(), reply=st.text())
