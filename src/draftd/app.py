@@ -28,6 +28,7 @@ from draftd.metrics import Metrics
 from draftd.models import WAITING, Choice, Models
 from draftd.outcome import Release
 from draftd.prompts import Prompt, load_prompts, packaged_directory
+from draftd.pruner import DAY_S, Pruner
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims, ClaimTerms
 from draftd.queue.leases import Leases
@@ -38,6 +39,7 @@ from draftd.runner import Runner
 from draftd.schema_version import SchemaState
 from draftd.sdnotify import Supervisor
 from draftd.settings import Settings, environment_value
+from draftd.throttles import Throttles
 from draftd.tracing import Tracing
 from draftd.wakeup import Listener, WakeUp, proves_session
 from draftd.worker import Worker
@@ -228,7 +230,8 @@ def _shared(plan: Plan, tracing: Tracing) -> _Shared:
         settle=db.Link(url=url, name="draftd settle", session=plan.session),
         read=db.Link(url=url, name="draftd read", session=plan.session),
     )
-    identity, holds = _identity(plan), Holds(link=links.read)
+    identity, throttles = _identity(plan), Throttles(link=links.read)
+    holds = Holds(link=links.read, throttles=throttles)
     return _Shared(
         plan=plan,
         identity=identity,
@@ -238,6 +241,7 @@ def _shared(plan: Plan, tracing: Tracing) -> _Shared:
         holds=holds,
         models=Models(
             holds=holds,
+            throttles=throttles,
             agents=identity.agents,
             default=default_choice(plan.settings),
             variable=environment_value,
@@ -294,6 +298,7 @@ def _claims(shared: _Shared) -> Claims:
         leases=shared.leases,
         wakeup=shared.wakeup,
         release=release,
+        concurrency=shared.plan.concurrency,
         poll_interval_s=shared.plan.poll_interval_s,
         drain=shared.plan.drain,
     )
@@ -302,7 +307,7 @@ def _claims(shared: _Shared) -> Claims:
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
         worker.abort_lost(beat.lost)
-        if shared.models.update(beat.configs, beat.holds, as_of=beat.began):
+        if shared.models.update(beat.configs, beat.holds, beat.throttles, as_of=beat.began):
             shared.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
 
@@ -334,6 +339,9 @@ def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[
         tasks.append(Listener(url=settings.listen_url, wakeup=shared.wakeup).run)
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.read, metrics=shared.metrics).run)
+    if settings.retention_days:
+        link = db.Link(url=settings.require_database_url(), name="draftd prune", session=shared.plan.session)
+        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S).run)
     return tasks
 
 

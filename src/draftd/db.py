@@ -104,10 +104,13 @@ def address(url: str) -> str:
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
+# Only where the server that answers is the one that was greeted. A pooler greets clients itself, with a process id of its own
+# making; behind it a setting would stay on a server connection that serves others next.
 SESSION_SETUP = f"""
 SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT_S:.0f}s', false),
        set_config('lock_timeout', '10s', false),
        set_config('jit', 'off', false)
+ WHERE pg_backend_pid() = %s
 """
 
 
@@ -117,8 +120,8 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
     Args:
         url: the database.
         name: shown in ``pg_stat_activity``.
-        session: whether the connection is a session of its own; False behind a transaction-mode pooler, where a setting or a
-            prepared statement would stay on a server connection that serves others next.
+        session: whether the connection is known to be a session of its own, so that statements may be prepared. Where a
+            pooler is found in between, nothing is prepared in any case.
 
     Raises:
         ConfigurationError: the URL cannot be read.
@@ -129,9 +132,8 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
         async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
             connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
             set_json_loads(loads, connection)
-            if session:
-                await connection.execute(SESSION_SETUP)
-            else:
+            setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
+            if not (session and setup.rowcount):
                 connection.prepare_threshold = None
             return cast("Connection", connection)
     except (psycopg.Error, TimeoutError) as error:
@@ -154,7 +156,7 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         ConfigurationError: draftd's tables are not there, or this user may not use them.
     """
     with translated(url):
-        connection = await connect(url)
+        connection = await connect(url, session=False)
         try:
             yield connection
         finally:
@@ -166,7 +168,7 @@ def translated(url: str) -> Iterator[None]:
     """Turn psycopg's errors that an operator can cause into draftd's; see ``connected``."""
     try:
         yield
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, TimeoutError) as error:
         raise unavailable(url, error) from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
         raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error

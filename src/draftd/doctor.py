@@ -6,21 +6,23 @@ name: nothing less shows that the key is right, the model is there, and it sees.
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import httpcore
 
 from draftd import db, schema_version
 from draftd.app import default_choice
 from draftd.errors import CommandError, ConfigurationError, ModelError
-from draftd.holds import Holds
+from draftd.holds import LIST_HOLDS, Holds
 from draftd.llm import Llm, Target
 from draftd.models import LIST, Choice, Models, choice_of
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.sanitize import redact
 from draftd.schema_version import SchemaState
 from draftd.settings import Settings, environment_value, load_settings
+from draftd.throttles import Throttles
 from draftd.wakeup import proves_session
 
 MODEL_TIME_S = 30.0
@@ -95,6 +97,8 @@ class _Database:
                     rows = await (await connection.execute(LIST.encode())).fetchall()
                     self.choices = {row["agent"]: choice_of(row) for row in rows}
                 yield finding
+                if finding.ok:
+                    yield _holds(await (await connection.execute(LIST_HOLDS.encode())).fetchall())
             check = "listen"
             yield await _listen(settings)
         except CommandError as error:
@@ -120,6 +124,11 @@ def _schema(state: SchemaState) -> Finding:
     return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
 
 
+def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:
+    held = [f"{row['model']}: {row['code']} since {row['since']:%Y-%m-%d %H:%M} UTC: {row['reason']}" for row in rows]
+    return Finding(check="holds", ok=not held, detail="; ".join(held) or "no model is on hold")
+
+
 async def _listen(settings: Settings) -> Finding:
     if settings.listen == "off":
         return Finding(check="listen", ok=True, detail="off: polling every second")
@@ -134,8 +143,15 @@ async def _listen(settings: Settings) -> Finding:
 
 async def _models(settings: Settings, agents: list[str], choices: dict[str, Choice]) -> AsyncIterator[Finding]:
     # Nothing is put on hold here: the link is never opened.
-    holds = Holds(link=db.Link(url="", name="draftd doctor"))
-    models = Models(holds=holds, agents=agents, default=default_choice(settings), variable=environment_value)
+    link = db.Link(url="", name="draftd doctor")
+    throttles = Throttles(link=link)
+    models = Models(
+        holds=Holds(link=link, throttles=throttles),
+        throttles=throttles,
+        agents=agents,
+        default=default_choice(settings),
+        variable=environment_value,
+    )
     models.choose(choices)
     llm = await asyncio.to_thread(Llm.load)
     seen: set[tuple[str, str | None]] = set()

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random
 
 from draftd import answer, db
 from draftd.errors import (
     ContextTooLong,
+    Expired,
     ImageGone,
     InvalidRequest,
     Kind,
@@ -65,10 +66,17 @@ class Attempt:
     images: list[dict[str, Any]] | None = None
     calls: int = 0
     options_shown: int = 0
+    asked_at: float = 0.0
+    """When the latest model call began, likewise; of one that was repeated at once, when the first had failed."""
 
     def time_left_s(self) -> float:
         """Return the seconds until this attempt must be over; never negative."""
         return max(0.0, self.ends_at - time.monotonic())
+
+    def has_expired(self) -> bool:
+        """Return whether the request's ``expires_at`` has passed: a draft is worth nothing any more."""
+        expires_in_s = self.claim.expires_in_s
+        return expires_in_s is not None and time.monotonic() - self.began >= expires_in_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +187,11 @@ class Drafter:
 
     async def _ask_one(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         """Ask one model, and let it be held if that is what its error calls for."""
-        began = time.monotonic()
+        attempt.asked_at = time.monotonic()
         try:
             draft = await self._draft_with(attempt, task, target)
         except ModelError as error:
-            await self._holds.failed(error, began=began, probe=attempt.claim.probe)
+            await self._holds.failed(error, claim=attempt.claim, elapsed_s=time.monotonic() - attempt.asked_at)
             raise
         except NothingToReplyTo:
             await self._holds.succeeded(target.model)
@@ -227,10 +235,16 @@ class Drafter:
             raise OutputInvalid("; ".join(refusal.problems), model=target.model) from refusal
 
     async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target) -> Completion:
+        def failed_first(_state: RetryCallState) -> None:
+            attempt.asked_at = time.monotonic()
+
+        # A probe is one call: the fleet waits for what it says, and many of them must not add up.
+        tries = 1 if attempt.claim.probe == target.model else CALL_TRIES
         async for this_try in AsyncRetrying(
-            stop=stop_after_attempt(CALL_TRIES),
+            stop=stop_after_attempt(tries),
             wait=wait_random(0.2, 1.0),
             retry=retry_if_exception_type(ModelUnavailable),
+            before_sleep=failed_first,
             reraise=True,
         ):
             with this_try:
@@ -249,6 +263,8 @@ class Drafter:
     async def _call(
         self, attempt: Attempt, task: _Task, target: Target, *, name: str, on_text: OnText | None = None
     ) -> Completion:
+        if attempt.has_expired():
+            raise Expired
         time_s = min(self._model_timeout_s, attempt.time_left_s())
         if time_s < SHORTEST_CALL_S:
             raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.model)

@@ -180,6 +180,8 @@ class ModelError(RequestError):
         self.model = model
         self.retry_after_s = retry_after_s
         self.spent = spent or Spent()
+        self.is_held = False
+        """Whether its model is on hold for it; without a hold a row that is given back waits by itself."""
 
 
 class ModelRateLimited(ModelError):
@@ -187,6 +189,8 @@ class ModelRateLimited(ModelError):
 
     code = "model_rate_limited"
     default_kind = Kind.HOLD
+    is_quota = False
+    """Whether money is missing and not patience."""
 
 
 class ModelUnavailable(ModelError):

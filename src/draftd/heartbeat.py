@@ -54,6 +54,7 @@ class Beat:
     configs: list[dict[str, Any]] | None
     """None when one of them cannot be read."""
     holds: list[dict[str, Any]]
+    throttles: list[dict[str, Any]]
 
 
 class Heartbeat:
@@ -191,7 +192,7 @@ class Heartbeat:
         if configs == db.UNREADABLE:
             log.error("model_configs cannot be read; the models stay as they are")
             configs = None
-        return Beat(began=began, lost=lost, configs=configs, holds=row["holds"])
+        return Beat(began=began, lost=lost, configs=configs, holds=row["holds"], throttles=row["throttles"])
 
     def _link(self) -> db.Link:
         # A statement that takes half a lease has missed its purpose: better a new connection and another beat.

@@ -2,8 +2,8 @@
 
 A hold keeps every daemon from claiming for a model until a probe succeeded. A probe is one request of one daemon, chosen by an
 update of the hold's row that only one can win; a failing one doubles the pause. What other daemons do is learnt from the
-heartbeat, at most a third of a lease later. Invariant: what this process has just done itself is not undone by a beat that
-began before it.
+heartbeat, at most a third of a lease later. A rate limit is first answered by halving the fleet's concurrency (``throttles``).
+Invariant: what this process has just done itself is not undone by a beat that began before it.
 """
 
 import time
@@ -15,33 +15,49 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.errors import ContextTooLong, Kind, ModelError, ModelRefused, OutputInvalid
+from draftd.errors import ContextTooLong, Kind, ModelError, ModelRateLimited, ModelRefused, OutputInvalid
+from draftd.request import Claim
 from draftd.sanitize import redact, storable_text
+from draftd.throttles import ANOTHER_SUCCEEDED, Throttles
+from draftd.wakeup import CHANNEL
 
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 300.0
+LONGEST_PAUSE_S = 10.0
+"""Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
+LATER_PAUSE_S = 60.0
+"""The cap grows with the hold's age, a sixtieth of it, to this: nobody minds the last minute of an hour."""
 LONGEST_RETRY_AFTER_S = 3600.0
 PROBE_S = 15.0
 """How long a probe keeps the others away. One that says nothing about the model (its picture was broken) costs this time."""
+MAX_GIVEN_BACK = 10
+"""A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
+BURSTS_UNTIL_HOLD = 3
+"""So many bursts of rate limits without a success between them are no matter of concurrency any more."""
 
-HOLD = """
+# No row comes back when another request has succeeded meanwhile: the model works, this request does not.
+HOLD = f"""
 INSERT INTO model_holds AS h (model, code, until, reason)
-VALUES (%(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, %(retry_after_s)s)), %(reason)s)
+SELECT %(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, %(retry_after_s)s)), %(reason)s
+ WHERE NOT {ANOTHER_SUCCEEDED}
 ON CONFLICT (model) DO UPDATE SET
-    -- Many requests fail of one outage: only the failure that comes after the pause counts as another.
-    failures = h.failures + %(is_probe)s::int,
-    until = CASE WHEN %(is_probe)s
+    -- Many requests fail of one outage: only the failure that comes after the pause counts as another, and it counts once,
+    -- also when this statement is repeated after a lost connection.
+    failures = h.failures + (h.probing AND %(is_probe)s)::int,
+    until = CASE WHEN h.probing AND %(is_probe)s
                  THEN now() + make_interval(secs => greatest(
-                      %(retry_after_s)s, least(%(longest_s)s, %(first_s)s * 2 ^ least(h.failures, 10))))
+                      %(retry_after_s)s,
+                      least(%(first_s)s * 2 ^ least(h.failures, 10),
+                            greatest(%(longest_s)s, least(%(later_s)s, extract(epoch FROM now() - h.since) / 60)))))
                  ELSE greatest(h.until, now() + make_interval(secs => %(retry_after_s)s)) END,
+    probing = h.probing AND NOT %(is_probe)s,
     code = excluded.code, reason = excluded.reason
 RETURNING extract(epoch FROM until - now())::float8 AS until_s
 """
 
 TAKE_PROBE = """
-UPDATE model_holds SET until = now() + make_interval(secs => %(probe_s)s)
+UPDATE model_holds SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
  WHERE model = %(model)s AND until <= now()
    AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
@@ -49,7 +65,17 @@ UPDATE model_holds SET until = now() + make_interval(secs => %(probe_s)s)
 RETURNING model
 """
 
-END_HOLD = "DELETE FROM model_holds WHERE model = %(model)s"
+# Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
+END_HOLD = f"""
+WITH ended AS (DELETE FROM model_holds WHERE model = %(model)s RETURNING model)
+SELECT pg_notify('{CHANNEL}', '') FROM ended
+"""
+FORGET = f"""
+WITH throttles AS (DELETE FROM model_throttles WHERE model = ANY (%(models)s)),
+     ended AS (DELETE FROM model_holds WHERE model = ANY (%(models)s) RETURNING model)
+SELECT pg_notify('{CHANNEL}', '') FROM ended
+"""
+LOOK = "SELECT model, code, extract(epoch FROM until - now())::float8 AS until_s FROM model_holds"
 LIST_HOLDS = "SELECT model, code, since, until, reason FROM model_holds ORDER BY since"
 
 
@@ -65,13 +91,14 @@ class Holds:
 
     Args:
         link: for placing and ending holds.
+        throttles: what answers a rate limit first.
     """
 
-    def __init__(self, *, link: db.Link) -> None:
+    def __init__(self, *, link: db.Link, throttles: Throttles) -> None:
         self._link = link
+        self._throttles = throttles
         self._holds: dict[str, _Hold] = {}
         self._changed_at: dict[str, float] = {}
-        self._succeeded_at: dict[str, float] = {}
 
     def update(self, rows: Sequence[Mapping[str, Any]], *, as_of: float) -> None:
         """Take in what a beat read.
@@ -84,6 +111,11 @@ class Holds:
         read = {row["model"]: _Hold(row["code"], as_of + float(row["until_s"])) for row in rows}
         kept = {model: hold for model, hold in self._holds.items() if model in own}
         self._holds = {model: hold for model, hold in read.items() if model not in own} | kept
+
+    async def look(self, link: db.Link) -> None:
+        """Read what is on hold, without waiting for the next beat."""
+        began = time.monotonic()
+        self.update(await link.run(LOOK), as_of=began)
 
     def __contains__(self, model: object) -> bool:
         return model in self._holds
@@ -109,22 +141,22 @@ class Holds:
 
     async def succeeded(self, model: str) -> None:
         """Note that a model answered; end its hold."""
-        self._succeeded_at[model] = time.monotonic()
         if model in self._holds:
             await self._link.run_until_done(END_HOLD, {"model": model})
             self._set(model, None)
             log.info("hold ended", model=model)
 
-    async def failed(self, error: ModelError, *, began: float, probe: str | None = None) -> None:
+    async def failed(self, error: ModelError, *, claim: Claim, elapsed_s: float) -> None:
         """Note that a request failed at a model, and hold the model if the error is of that kind.
 
-        An error of a hold's kind says nothing about the model when another request succeeded meanwhile: it becomes a retry
-        of this row alone. An answer that cannot be used is an answer all the same: it ends a hold.
+        An error of a hold's kind says nothing about the model when another request succeeded meanwhile, and little when this
+        one has been given back ``MAX_GIVEN_BACK`` times: it becomes a retry of this row alone. An answer that cannot be used
+        is an answer all the same: it ends a hold.
 
         Args:
-            error: why; its kind may be lowered to a retry.
-            began: when this request first asked the model, a moment of ``time.monotonic``.
-            probe: the model that this request probes.
+            error: why; its kind may be lowered to a retry, and it is told whether it brought a hold.
+            claim: whose request it was.
+            elapsed_s: how long ago the failing call began; of one that was repeated at once, how long ago it failed first.
         """
         if error.model is None:
             return
@@ -132,25 +164,40 @@ class Holds:
             if isinstance(error, ModelRefused | OutputInvalid | ContextTooLong):
                 await self.succeeded(error.model)
             return
-        if self._succeeded_at.get(error.model, 0.0) > began:
+        if await self._is_own_fault(error, error.model, claim, elapsed_s):
             error.kind = Kind.RETRY
-            return
-        await self._place(error.model, error, is_probe=probe == error.model)
 
-    async def _place(self, model: str, error: ModelError, *, is_probe: bool) -> None:
+    async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, elapsed_s: float) -> bool:
+        """Answer an error of a hold's kind; return whether it is a matter of this row alone."""
+        if isinstance(error, ModelRateLimited) and not error.is_quota:
+            limit = await self._throttles.rate_limited(model, request_id=claim.id, elapsed_s=elapsed_s)
+            if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
+                return limit.another_succeeded or claim.given_back >= MAX_GIVEN_BACK
+        if claim.given_back >= MAX_GIVEN_BACK:
+            return True
+        error.is_held = await self._place(model, error, claim, elapsed_s)
+        return not error.is_held
+
+    async def _place(self, model: str, error: ModelError, claim: Claim, elapsed_s: float) -> bool:
         params = {
             "model": model,
             "code": error.code,
             "reason": storable_text(redact(error.message), 300),
-            "is_probe": is_probe,
+            "request_id": claim.id,
+            "elapsed_s": elapsed_s,
+            "is_probe": claim.probe == model,
             "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
             "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
             "longest_s": LONGEST_PAUSE_S,
+            "later_s": LATER_PAUSE_S,
         }
         rows = await self._link.run_until_done(HOLD, params)
+        if not rows:
+            return False
         until_s = rows[0]["until_s"]
         self._set(model, _Hold(error.code, time.monotonic() + until_s))
         log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)
+        return True
 
     def _set(self, model: str, hold: _Hold | None) -> None:
         self._changed_at[model] = time.monotonic()

@@ -137,7 +137,9 @@ def translate(error: Exception, *, model: str) -> ModelError:
     excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
     where = f"{model}: {status or type(error).__name__}"
     if kind is ModelRateLimited and is_quota(error):
-        found: ModelError = ModelRateLimited(f"{QUOTA_EXHAUSTED}: {where}: {excerpt}", model=model)
+        exhausted = ModelRateLimited(f"{QUOTA_EXHAUSTED}: {where}: {excerpt}", model=model)
+        exhausted.is_quota = True
+        found: ModelError = exhausted
     else:
         found = kind(f"{where}: {excerpt}", model=model)
     found.retry_after_s = retry_after_s(error)

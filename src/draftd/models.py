@@ -15,7 +15,8 @@ from draftd import db
 from draftd.errors import Kind, ModelMisconfigured
 from draftd.holds import Holds
 from draftd.llm import Target
-from draftd.queue.claims import Probe
+from draftd.queue.claims import Portion, Probe
+from draftd.throttles import Throttles
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class Models:
 
     Args:
         holds: what is on hold.
+        throttles: what may be used in part only.
         agents: the agents with a prompt here.
         default: the models of an agent without a row of its own; None when ``DRAFTD_MODEL`` is not set.
         variable: looks up a key by the name of its environment variable.
@@ -74,24 +76,32 @@ class Models:
         self,
         *,
         holds: Holds,
+        throttles: Throttles,
         agents: Sequence[str],
         default: Choice | None,
         variable: Callable[[str], str | None],
     ) -> None:
         self._holds = holds
+        self._throttles = throttles
         self._agents = tuple(agents)
         self._default = default
         self._variable = variable
         self._choices: dict[str, Choice] | None = None
 
     def update(
-        self, configs: Sequence[Mapping[str, Any]] | None, holds: Sequence[Mapping[str, Any]], *, as_of: float
+        self,
+        configs: Sequence[Mapping[str, Any]] | None,
+        holds: Sequence[Mapping[str, Any]],
+        throttles: Sequence[Mapping[str, Any]],
+        *,
+        as_of: float,
     ) -> bool:
         """Take in what a beat read that began at ``as_of``; return whether more may be claimable now than before."""
         before = set(self.claimable_agents())
         if configs is not None:
             self.choose({row["agent"]: choice_of(row) for row in configs})
         self._holds.update(holds, as_of=as_of)
+        self._throttles.update(throttles, as_of=as_of)
         return bool(set(self.claimable_agents()) - before)
 
     def choose(self, choices: Mapping[str, Choice]) -> None:
@@ -114,6 +124,17 @@ class Models:
         """Return the agents with a key here and at least one model that is not on hold."""
         return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
 
+    def portions(self) -> list[Portion]:
+        """Return the claimable agents: those with all of the concurrency together, and a portion for each throttled model."""
+        by_model: dict[str | None, list[str]] = {}
+        for agent in self.claimable_agents():
+            model = next(model for model in self._models_of(agent) if model not in self._holds)
+            by_model.setdefault(model if self._throttles.share(model) < 1 else None, []).append(agent)
+        return [
+            Portion(agents=agents, share=1.0 if model is None else self._throttles.share(model))
+            for model, agents in by_model.items()
+        ]
+
     def held_agents(self) -> list[str]:
         """Return the agents that could be answered here if their models were not on hold."""
         claimable = self.claimable_agents()
@@ -126,6 +147,11 @@ class Models:
             if agents and await self._holds.take_probe(link, model, agents):
                 return Probe(model=model, agents=agents)
         return None
+
+    async def look_again(self, link: db.Link) -> None:
+        """Find out whether holds that keep agents from being claimed have ended elsewhere."""
+        if self.held_agents():
+            await self._holds.look(link)
 
     def configured(self, agent: str) -> list[Target]:
         """Return the models of an agent in order, on hold or not; none when nobody chose one.

@@ -4,7 +4,7 @@ Done      completed, with a result
 Retry     back to pending after a delay, or failed at the cap of attempts
 Fail      failed
 Release   back to pending at once, the attempt given back (shutdown)
-Hold      back to pending, the attempt given back, and the model is held
+Hold      back to pending, the attempt given back: its model is held, or has too much to do
 """
 
 from dataclasses import dataclass
@@ -45,11 +45,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """The model cannot be used by anybody for now."""
+    """The model cannot take this request for now."""
 
     code: str
     message: str
     model: str
+    delay_s: float = 0.0
+    """How long the row itself waits; the hold, where there is one, keeps it back for longer."""
 
 
 Outcome = Done | Retry | Fail | Release | Hold

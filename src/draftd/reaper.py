@@ -38,6 +38,4 @@ class Reaper:
     async def _once(self) -> None:
         reaped = await reap(self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s)
         for one in reaped:
-            log.warning(
-                "reaped", request_id=str(one.id), code=one.code, status=one.status, held_by=str(one.worker_id or "")
-            )
+            log.warning("reaped", request_id=one.id, code=one.code, status=one.status, held_by=one.worker_id)

@@ -59,13 +59,15 @@ class Claim:
     max_attempts: int
     lease_token: int
     """The fence: every write for this claim must match it."""
-    expired: bool
-    """Whether ``expires_at`` had passed at the claim, by the database's clock."""
+    expires_in_s: float | None = None
+    """From the claim to ``expires_at``, by the database's clock; not above 0 when it had passed, None when it never does."""
     attempt_s: float
     """How long this attempt may take, in seconds from the claim."""
     image_bytes: int
     """Size of ``image_urls`` as stored, in bytes, known without reading it."""
     created_at: datetime
+    given_back: int = 0
+    """How often a hold gave the attempt back."""
     probe: str | None = None
     """The held model that this request may try."""
 

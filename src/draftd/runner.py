@@ -11,7 +11,7 @@ import structlog
 
 from draftd.backoff import retry_delay_s
 from draftd.drafter import Attempt, Drafter
-from draftd.errors import Expired, InternalError, Kind, LeaseLost, RequestError, first_line
+from draftd.errors import Expired, InternalError, Kind, LeaseLost, ModelError, RequestError, first_line
 from draftd.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.request import Claim
@@ -53,7 +53,7 @@ class Runner:
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
         claim = attempt.claim
-        if claim.expired:
+        if attempt.has_expired():
             return Fail(code=Expired.code, message=first_line(Expired))
         try:
             async with asyncio.timeout(attempt.time_left_s() + NET_S):
@@ -61,28 +61,39 @@ class Runner:
         except LeaseLost:
             raise
         except RequestError as error:
-            return outcome_of(error, claim.attempt)
+            return outcome_of(error, claim)
         except TimeoutError:
             # Every stage has a limit of its own within the attempt's; this is the net under them.
-            return outcome_of(InternalError("the attempt's time was over outside of any stage"), claim.attempt)
+            return outcome_of(InternalError("the attempt's time was over outside of any stage"), claim)
         except Exception as error:  # the boundary of a request: a defect must cost one attempt, not the daemon
-            log.exception("attempt failed by a defect", request_id=str(claim.id))
-            return outcome_of(InternalError(f"{type(error).__name__}: {redact(str(error), 200)}"), claim.attempt)
+            log.exception("attempt failed by a defect", request_id=claim.id)
+            return outcome_of(InternalError(f"{type(error).__name__}: {redact(str(error), 200)}"), claim)
 
 
-def outcome_of(error: RequestError, attempt: int) -> Outcome:
+def outcome_of(error: RequestError, claim: Claim) -> Outcome:
     """Turn an error into what it does to its row.
 
     Args:
         error: why the attempt ended.
-        attempt: which attempt it was, from 1; the delay of a retry grows with it.
+        claim: whose attempt it was; the delay grows with the attempts spent, and with those given back.
     """
-    if error.kind is Kind.HOLD and error.model is not None:
-        return Hold(code=error.code, message=error.message, model=error.model)
+    if isinstance(error, ModelError) and error.kind is Kind.HOLD and error.model is not None:
+        return Hold(code=error.code, message=error.message, model=error.model, delay_s=_held_delay_s(error, claim))
     if error.kind is Kind.FINAL:
         return Fail(code=error.code, message=error.message, model=error.model)
-    delay_s = retry_delay_s(attempt, error.retry_after_s)
+    delay_s = retry_delay_s(claim.attempt, error.retry_after_s)
     return Retry(code=error.code, message=error.message, delay_s=delay_s, model=error.model)
+
+
+def _held_delay_s(error: ModelError, claim: Claim) -> float:
+    """Return how long a row waits that is given back.
+
+    The hold does the waiting, and after it every row counts. A row that has come back before steps aside a little, in case
+    that it is itself the reason; without a hold nothing else keeps it from being asked again at once.
+    """
+    if not error.is_held:
+        return retry_delay_s(claim.given_back + 1, error.retry_after_s)
+    return retry_delay_s(claim.given_back) if claim.given_back else 0.0
 
 
 def _trace(span: RequestSpan, outcome: Outcome) -> None:

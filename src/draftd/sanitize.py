@@ -5,7 +5,9 @@ screenshots. Invariants: what ``storable`` returned can be written to ``text`` a
 ``redact`` returned holds no key, no credentials of a URL and no path or query of one.
 """
 
+import json
 import re
+from contextlib import suppress
 from typing import Any
 
 MAX_TEXT_CHARS = 20_000
@@ -13,6 +15,7 @@ MAX_TEXT_CHARS = 20_000
 MAX_ITEMS = 200
 MAX_DEPTH = 12
 
+_WHOLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CUT = "…"
 _TOO_LARGE = 1e300
@@ -74,6 +77,20 @@ def _storable(value: Any, depth: int) -> Any:
             return [_storable(v, depth - 1) for v in value[:MAX_ITEMS]]
         case _:
             return None if isinstance(value, dict | list | tuple) else storable_text(str(value))
+
+
+def storable_json(value: Any) -> str:
+    """Return ``storable(value)`` as JSON text.
+
+    Nearly every value is storable as it stands; its JSON text shows that sooner than a walk through it.
+    """
+    with suppress(ValueError, TypeError, RecursionError):
+        text = _WHOLE.encode(value)
+        # No text in it can be too long then, nor a collection large; one with a lone surrogate cannot be encoded.
+        if len(text) <= MAX_TEXT_CHARS and "\\u0000" not in text:
+            text.encode()
+            return text
+    return json.dumps(storable(value), ensure_ascii=False)
 
 
 def storable_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:

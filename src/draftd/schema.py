@@ -7,7 +7,9 @@ text in ``draftd.queue``.
 
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -87,6 +89,13 @@ draft_requests = Table(
     _time("claimed_at"),
     _time("finished_at"),
     _time("updated_at", default=True),
+    Column(
+        "given_back",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="how often a hold gave the attempt back",
+    ),
     CheckConstraint(text(f"status IN {STATUSES}"), name="status"),
     CheckConstraint(text("(status = 'completed') = (result IS NOT NULL)"), name="result"),
     UniqueConstraint("requester_id", "idempotency_key"),
@@ -164,6 +173,35 @@ model_holds = Table(
     Column(
         "failures", Integer, nullable=False, server_default=text("1"), comment="in a row; the pause doubles with each"
     ),
+    Column(
+        "probing",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="whether a probe is under way; only the end of one doubles the pause",
+    ),
+)
+
+model_throttles = Table(
+    "model_throttles",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column(
+        "share",
+        REAL,
+        nullable=False,
+        server_default=text("0.5"),
+        comment="of its concurrency that each daemon may use, as of changed_at",
+    ),
+    Column(
+        "bursts",
+        Integer,
+        nullable=False,
+        server_default=text("1"),
+        comment="of rate limits in a row without a success",
+    ),
+    _time("since", default=True),
+    _time("changed_at", default=True),
 )
 
 draft_usage = Table(
@@ -185,6 +223,7 @@ draft_usage = Table(
     _time("created_at", default=True),
     # The key makes a repeated write (the connection was lost, the row was not) change nothing.
     UniqueConstraint("request_id", "lease_token", "call"),
+    Index("draft_usage_answered_idx", "model", "created_at", postgresql_where=text("code IS NULL")),
 )
 
 draft_feedback = Table(

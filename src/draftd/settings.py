@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: float = Field(30, ge=0, le=86_400, description="How long a drain waits for attempts in flight.")
     default_expiry_s: float = Field(86_400, ge=0, description="When a request without `expires_at` expires; 0 = never.")
+    retention_days: float = Field(
+        0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
+    )
     image_max_bytes: int = Field(20 * MIB, ge=1024, description="The largest image as fetched, in bytes.")
     image_max_pixels: int = Field(40_000_000, ge=1024, le=40_000_000, description="The largest image, in pixels.")
     image_long_edge_px: int = Field(1568, ge=256, le=8192, description="The long edge of an image as it is sent.")

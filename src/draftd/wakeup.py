@@ -24,6 +24,7 @@ PROBE_INTERVAL_S = 15.0
 PROBE_TIMEOUT_S = 5.0
 PROOF_TIMEOUT_S = 2.0
 """How long a notification may take at start to prove a session (section 5 of the contract)."""
+UNLISTEN_TRIES = 50
 
 log = structlog.get_logger(__name__)
 
@@ -128,15 +129,39 @@ async def proves_session(url: str) -> bool:
     channel = f"draftd_proof_{uuid.uuid4().hex}"
     hearing = await db.connect(url, name="draftd proof", session=False)
     try:
-        await listen(hearing, channel)
+        async with hearing.transaction():
+            await listen(hearing, channel)
+            listening = await _server_process(hearing)
         sending = await db.connect(url, name="draftd proof", session=False)
         try:
             await sending.execute("SELECT pg_notify(%s, '')", [channel])
         finally:
             await sending.close()
         heard = [notice async for notice in hearing.notifies(timeout=PROOF_TIMEOUT_S, stop_after=1)]
+        if not heard:
+            await _unlisten(hearing, channel, on=listening)
         return bool(heard)
     except psycopg.Error as error:
         raise db.unavailable(url, error) from error
     finally:
         await hearing.close()
+
+
+async def _unlisten(connection: db.Connection, channel: str, *, on: int) -> None:
+    """Take a subscription back that a pooler's server connection would keep until it is closed.
+
+    Each transaction may run on another server connection. Where the right one is not met, the subscription is to a channel
+    that nobody ever rings.
+    """
+    for _ in range(UNLISTEN_TRIES):
+        async with connection.transaction():
+            await connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel)))
+            if await _server_process(connection) == on:
+                return
+
+
+async def _server_process(connection: db.Connection) -> int:
+    row = await (await connection.execute("SELECT pg_backend_pid() AS pid")).fetchone()
+    assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
+    pid: int = row["pid"]
+    return pid

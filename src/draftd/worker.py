@@ -116,7 +116,7 @@ class Worker:
             status = await self._settler.settle(claim, outcome, trail)
         except LeaseLost:
             self._metrics.lease_lost()
-            log.warning("lease lost", request_id=str(claim.id), attempt=claim.attempt)
+            log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
             return
         self._report(running, outcome, status)
 
@@ -135,7 +135,7 @@ class Worker:
             self._metrics.request_finished(status=status, code=facts.get("code"), elapsed_s=elapsed_s)
         log.info(
             "settled",
-            request_id=str(claim.id),
+            request_id=claim.id,
             attempt=claim.attempt,
             status=status,
             elapsed_s=round(elapsed_s, 2),
@@ -158,4 +158,4 @@ def _result(running: _Running) -> tuple[Outcome, Trail]:
             return Release(), Trail()
         case None:
             # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
-            return outcome_of(InternalError("the attempt was cancelled from within"), running.claim.attempt), Trail()
+            return outcome_of(InternalError("the attempt was cancelled from within"), running.claim), Trail()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from draftd.demo.threaded import ThreadedStandIn
-from fix_daemon import Call, draftd, environment
+from fix_daemon import Call, Client, draftd, environment
 
 AWAY = "postgresql://127.0.0.1:1/app"
-ALL = ["configuration", "prompts", "database", "schema", "listen", "model", "langfuse"]
+ALL = ["configuration", "prompts", "database", "schema", "holds", "listen", "model", "langfuse"]
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,18 @@ def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedSt
 
 def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(empty_database, stand_in))
-    assert (code, bad.pop("checks")) == (1, ALL)
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check != "holds"])
     assert bad == {"schema": "behind; run `draftd migrate`"}
+
+
+def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: ThreadedStandIn) -> None:
+    client.query(
+        "INSERT INTO model_holds (model, code, reason) VALUES ('openai/m', 'model_misconfigured', '401: bad key')"
+    )
+    code, bad = examined(call, environment(database, stand_in))
+    assert (code, list(bad)) == (1, ["checks", "holds"])
+    assert bad["holds"].startswith("openai/m: model_misconfigured since 2")
+    assert bad["holds"].endswith("UTC: 401: bad key")
 
 
 def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:

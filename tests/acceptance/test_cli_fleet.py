@@ -49,6 +49,7 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
     client.query(
         "INSERT INTO model_holds (model, code, until, reason) VALUES ('openai/a', 'model_misconfigured', now(), 'bad key')"
     )
+    client.query("INSERT INTO model_throttles (model, share) VALUES ('openai/b', 0.25), ('openai/c', 1)")
     client.query('SELECT create_draft_request(\'{"image_urls": ["https://images.example/a.png"]}\')')
     client.query("UPDATE draft_requests SET available_at = now() - interval '10 min'")
     facts = json.loads(call("status", "--json", env=environment(database)).stdout)
@@ -56,7 +57,9 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
     assert 599 < facts["oldest_pending_s"] < 700
     assert facts["holds"][0].keys() >= {"model", "code", "since", "until"}
     assert (facts["workers"][0]["alive"], facts["workers"][0]["heartbeat_age_s"] > 10_000) == (False, True)
+    assert [(one["model"], one["share"]) for one in facts["throttles"]] == [("openai/b", 0.25)]
     text = call("status", env=environment(database)).stdout
+    assert "throttled: openai/b: 25% of the concurrency" in text
     assert "attic\t42\tlost\t0/16\t3 h ago" in text
     assert "on hold: openai/a: model_misconfigured: bad key (a probe is due)" in text
     assert "has waited 10 min" in text

@@ -5,7 +5,7 @@ import json
 import psycopg
 import pytest
 
-from fix_daemon import Call, environment
+from fix_daemon import Call, Client, environment
 
 AGENT = "comment_generator"
 
@@ -55,3 +55,13 @@ def test_what_makes_no_model_is_refused_and_a_key_never_repeated(
     assert "hunter2" not in result.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT FROM model_configs").fetchall() == []
+
+
+def test_a_new_choice_is_tried_at_once_whatever_was_wrong_before(call: Call, client: Client, database: str) -> None:
+    client.query(
+        "INSERT INTO model_holds (model, code) SELECT m, 'model_misconfigured' FROM unnest(ARRAY['a', 'b', 'c']) AS m"
+    )
+    client.query("INSERT INTO model_throttles (model) VALUES ('a'), ('c')")
+    assert call("models", "set", "comment_generator", "a", "--fallback", "b", env=environment(database)).returncode == 0
+    assert [row["model"] for row in client.query("SELECT model FROM model_holds")] == ["c"]
+    assert [row["model"] for row in client.query("SELECT model FROM model_throttles")] == ["c"]

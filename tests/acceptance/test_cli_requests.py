@@ -235,10 +235,12 @@ def test_retry_begins_at_attempt_0_again(call: Call, running: Running) -> None:
     running.stand_in.script(default={"hang": True})
     rehearsed = call("retry", "--requester", requester, "--dry-run", "--json", env=running.env)
     assert json.loads(rehearsed.stdout) == [{"id": request_id, "status": "failed"}]
+    running.client.query("UPDATE draft_requests SET given_back = 9 WHERE id = %s", request_id)
     result = call("retry", "--code", "expired", "--requester", requester, "--since", "1h", "--json", env=running.env)
     assert json.loads(result.stdout) == [{"id": request_id, "status": "pending"}]
     assert running.client.row(request_id)["status"] != "failed"
     assert running.client.row(request_id)["attempt"] <= 1
+    assert running.client.row(request_id)["given_back"] == 0
 
 
 def test_retry_says_when_the_pictures_are_gone(call: Call, running: Running) -> None:

@@ -1,14 +1,18 @@
 """pending → processing."""
 
 import asyncio
+import itertools
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+import pytest
 from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.outcome import Release
-from draftd.queue.claims import Claims, Probe, release_strays
+from draftd.queue.claims import CLAIM_PROBE, Claims, Portion, Probe, claim, release_strays
 from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
@@ -64,21 +68,26 @@ async def test_a_row_is_not_claimed_before_its_time(connection: db.Connection, l
     assert await claim_all(link) == []
 
 
-async def test_an_expired_row_says_so(connection: db.Connection, link: db.Link) -> None:
-    await make_request(connection, expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    assert (await claim_one(link)).expired
+@pytest.mark.parametrize("ahead_s", [-100, 100])
+async def test_a_claim_says_when_its_row_expires(connection: db.Connection, link: db.Link, ahead_s: int) -> None:
+    await make_request(connection, expires_at=datetime.now(UTC) + timedelta(seconds=ahead_s))
+    claimed = await claim_one(link)
+    assert claimed.expires_in_s is not None
+    assert ahead_s - 10 < claimed.expires_in_s < ahead_s + 10
 
 
 async def test_the_default_expiry_counts_from_the_first_time_it_was_available(
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=100))
-    assert (await claim_one(link, make_terms(default_expiry_s=60))).expired
+    claimed = await claim_one(link, make_terms(default_expiry_s=60))
+    assert claimed.expires_in_s is not None
+    assert -50 < claimed.expires_in_s < -30
 
 
 async def test_without_a_default_nothing_expires(connection: db.Connection, link: db.Link) -> None:
     request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(days=400))
-    assert not (await claim_one(link, make_terms(default_expiry_s=0))).expired
+    assert (await claim_one(link, make_terms(default_expiry_s=0))).expires_in_s is None
     assert (await read_row(connection, request_id))["expires_at"] is None
 
 
@@ -124,8 +133,14 @@ class CountingLink(db.Link):
 class Menu:
     """One agent, never on hold."""
 
-    def claimable_agents(self) -> list[str]:
-        return ["comment_generator"]
+    def __init__(self) -> None:
+        self.share = 1.0
+
+    def portions(self) -> list[Portion]:
+        return [Portion(agents=["comment_generator"], share=self.share)]
+
+    async def look_again(self, _link: db.Link) -> None:
+        return
 
     async def take_probe(self, _link: db.Link) -> Probe | None:
         return None
@@ -134,17 +149,20 @@ class Menu:
 class Pump:
     """The claims of one process, with what they need."""
 
-    def __init__(self, database: str, *, drain: bool = False, poll_interval_s: float = 30.0) -> None:
+    def __init__(
+        self, database: str, *, drain: bool = False, poll_interval_s: float = 30.0, menu: Menu | None = None
+    ) -> None:
         self.link = CountingLink(url=database, name="pump")
         self.leases, self.wakeup = Leases(), WakeUp()
         self.settler = Settler(link=self.link)
         self.claims = Claims(
             link=self.link,
             terms=make_terms(),
-            menu=Menu(),
+            menu=menu or Menu(),
             leases=self.leases,
             wakeup=self.wakeup,
             release=self.release,
+            concurrency=8,
             poll_interval_s=poll_interval_s,
             drain=drain,
         )
@@ -235,6 +253,7 @@ class ProbingMenu(Menu):
     """One lapsed hold whose probe is won once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.probes = [Probe(model="m", agents=["comment_generator"])]
 
     async def take_probe(self, _link: db.Link) -> Probe | None:
@@ -265,4 +284,64 @@ async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str
     pump.claims.stop()
     await running
     assert (await read_row(connection, request_id))["status"] == "processing"
+    await pump.link.close()
+
+
+async def claim_probe(link: db.Link) -> UUID:
+    (claimed,) = await claim(link, terms=make_terms(), agents=["comment_generator"], limit=1, statement=CLAIM_PROBE)
+    return claimed.id
+
+
+async def test_a_probe_is_the_row_that_failed_least_whatever_its_place(
+    connection: db.Connection, link: db.Link
+) -> None:
+    first = await make_request(connection, priority=9)
+    await make_request(connection, priority=8, available_at=datetime.now(UTC) + timedelta(hours=1))
+    last = await make_request(connection, priority=-1)
+    await connection.execute("UPDATE draft_requests SET given_back = 1 WHERE id = %s", [first])
+    assert [await claim_probe(link), await claim_probe(link)] == [last, first]
+
+
+async def test_a_throttled_model_gets_its_share_of_the_loops_and_a_free_place_is_filled_at_once(
+    database: str, connection: db.Connection
+) -> None:
+    for _ in range(6):
+        await make_request(connection)
+    menu = Menu()
+    menu.share = 0.25
+    pump = Pump(database, menu=menu)
+    running = asyncio.create_task(pump.claims.run())
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(8)]
+    async with asyncio.timeout(5):
+        done = [one async for one in finished(loops, 2)]
+        assert len(pump.leases) == 2, "a quarter of eight"
+        pump.leases.drop(done[0].id, done[0].lease_token)
+        loops.append(asyncio.create_task(pump.claims.next()))
+        await anext(finished([one for one in loops if not one.done()], 1))
+    assert len(pump.leases) == 2
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def finished(loops: list["asyncio.Task[Claim | None]"], count: int) -> AsyncIterator[Claim]:
+    """Yield the first claims that these loops get."""
+    for one in itertools.islice(asyncio.as_completed(loops), count):
+        claimed = await one
+        assert claimed is not None
+        yield claimed
+
+
+async def test_a_share_however_small_lets_one_request_through(database: str, connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    menu = Menu()
+    menu.share = 0.01
+    pump = Pump(database, menu=menu)
+    running = asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(5):
+        claimed = await pump.claims.next()
+    assert claimed is not None
+    assert claimed.id == request_id
+    pump.claims.stop()
+    await running
     await pump.link.close()

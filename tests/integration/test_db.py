@@ -55,12 +55,12 @@ async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypa
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
 
 
-async def test_a_transaction_mode_connection_keeps_no_session_state(database: str) -> None:
+async def test_what_is_not_known_to_be_a_session_is_bounded_and_prepares_nothing(database: str) -> None:
     link = db.Link(url=database, name="draftd test", session=False)
     for _ in range(10):
         await link.run("SELECT %s::int AS one", [1])
     assert await link.run("SELECT count(*) AS n FROM pg_prepared_statements") == [{"n": 0}]
-    assert await link.run("SHOW statement_timeout") == [{"statement_timeout": "0"}]
+    assert await link.run("SHOW statement_timeout") == [{"statement_timeout": "15s"}]
     await link.close()
 
 

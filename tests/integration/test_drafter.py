@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
@@ -15,6 +15,7 @@ from draftd import db, drafter
 from draftd.demo.standin import StandIn
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
+    Expired,
     ImageGone,
     InvalidRequest,
     LeaseLost,
@@ -22,6 +23,7 @@ from draftd.errors import (
     ModelUnavailable,
     NothingToReplyTo,
     OutputInvalid,
+    first_line,
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
@@ -34,6 +36,7 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.settlements import Settler
 from draftd.request import Claim, Draft
 from draftd.runner import Runner
+from draftd.throttles import Throttles
 from draftd.tracing import RequestSpan, Tracing
 from fix_database import claim_one, make_request, read_row
 from fix_images import encoded, make_picture
@@ -120,8 +123,15 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
     loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
-    holds = Holds(link=links[0])
-    models = Models(holds=holds, agents=["comment_generator"], default=None, variable={"KEY": "stand-in"}.get)
+    throttles = Throttles(link=links[0])
+    holds = Holds(link=links[0], throttles=throttles)
+    models = Models(
+        holds=holds,
+        throttles=throttles,
+        agents=["comment_generator"],
+        default=None,
+        variable={"KEY": "stand-in"}.get,
+    )
     made = Rig(
         drafter=Drafter(
             reads=links[0],
@@ -281,26 +291,77 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
     rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
     outcome, _ = await rig.runner.run(await claimed())
     assert isinstance(outcome, Hold)
-    assert (outcome.code, outcome.model) == ("model_rate_limited", FIRST)
-    (hold,) = await link.run("SELECT extract(epoch FROM until - now())::float8 AS for_s FROM model_holds")
-    assert 35 < hold["for_s"] <= 40
+    assert (outcome.code, outcome.model, outcome.delay_s) == ("model_rate_limited", FIRST, 40)
+    assert await link.run("SELECT * FROM model_holds") == []
     assert rig.asked() == ["first"]
 
 
-async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    await rig.holds.failed(ModelUnavailable("down", model=FIRST), began=time.monotonic())
+async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"error": "insufficient_quota"}])
+    outcome, _ = await rig.runner.run(await claimed())
+    assert isinstance(outcome, Hold)
+    assert [row["code"] for row in await link.run("SELECT code FROM model_holds")] == ["model_rate_limited"]
+
+
+async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script(default=[{"status": 503}])
+    with pytest.raises(ModelUnavailable):
+        await rig.draft(replace(await claimed(), probe=FIRST))
+    assert rig.asked() == ["first"]
+
+
+async def test_a_failure_is_no_hold_when_another_succeeded_after_the_first_try(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    rig.standin.script([{"status": 503}, {"hang": True, "status": 503}])
+    drafting = asyncio.create_task(rig.runner.run(await claimed()))
+    await rig.standin.wait_for_calls(2)
     await rig.draft(await claimed())
+    rig.standin.release()
+    outcome, _ = await drafting
+    assert isinstance(outcome, Retry)
+    assert await link.run("SELECT * FROM model_holds") == []
+
+
+async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script([{"hang": True, "status": 503}])
+    drafting = asyncio.create_task(rig.runner.run(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    await rig.draft(await claimed())
+    rig.standin.script(default=[{"status": 503}])
+    rig.standin.release()
+    outcome, _ = await drafting
+    assert isinstance(outcome, Hold)
+
+
+async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, claimed: Claimed) -> None:
+    claim = replace(await claimed(), expires_in_s=0.05)
+    rig.loader.look = lambda: time.sleep(0.1)
+    outcome, _ = await rig.runner.run(claim)
+    assert outcome == Fail(code="expired", message=first_line(Expired))
+    assert rig.asked() == []
+
+
+async def hold(rig: Rig, model: str, claim: Claim) -> None:
+    await rig.holds.failed(ModelUnavailable("down", model=model), claim=claim, elapsed_s=1.0)
+
+
+async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await claimed()
+    await hold(rig, FIRST, claim)
+    await rig.draft(claim)
     assert rig.holds.codes() == {}
     assert await link.run("SELECT * FROM model_holds") == []
 
 
 @pytest.mark.parametrize("behaviour", [{"status": 429}, {"status": 500}, {"status": 401}])
-async def test_a_row_whose_repair_failed_is_not_given_back_without_a_hold(
+async def test_a_row_whose_repair_failed_does_not_come_back_at_once(
     rig: Rig, claimed: Claimed, behaviour: dict[str, Any]
 ) -> None:
     rig.standin.script([BAD], default=[behaviour])
     outcome, _ = await rig.runner.run(await claimed())
-    assert isinstance(outcome, Retry) or (isinstance(outcome, Hold) and outcome.model in rig.holds.codes())
+    assert isinstance(outcome, Hold)
+    assert outcome.delay_s > 0 or outcome.model in rig.holds.codes()
 
 
 async def test_a_missing_key_asks_nobody_and_fetches_nothing(rig: Rig, claimed: Claimed) -> None:
@@ -313,9 +374,10 @@ async def test_a_missing_key_asks_nobody_and_fetches_nothing(rig: Rig, claimed: 
 
 async def test_a_refusal_is_not_the_last_word_while_a_fallback_is_on_hold(rig: Rig, claimed: Claimed) -> None:
     rig.choose(FIRST, SECOND)
-    await rig.holds.failed(ModelUnavailable("down", model=SECOND), began=time.monotonic())
+    claim = await claimed()
+    await hold(rig, SECOND, claim)
     rig.standin.script(default=[{"refusal": True}])
-    outcome, _ = await rig.runner.run(await claimed())
+    outcome, _ = await rig.runner.run(claim)
     assert isinstance(outcome, Retry)
     assert outcome.code == "model_refused"
 

@@ -41,7 +41,7 @@ def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
 async def hold_one(connection: db.Connection, link: db.Link, leases: Leases) -> Claim:
     await make_request(connection)
     claimed = await claim_one(link)
-    leases.add(claimed.id, claimed.lease_token)
+    leases.add(claimed.id, claimed.lease_token, agent=claimed.agent)
     return claimed
 
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -22,16 +26,37 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.holds import FIRST_PAUSE_S, LIST_HOLDS, LONGEST_PAUSE_S, PROBE_S, Holds
+from draftd.holds import (
+    BURSTS_UNTIL_HOLD,
+    FIRST_PAUSE_S,
+    LATER_PAUSE_S,
+    LIST_HOLDS,
+    LONGEST_PAUSE_S,
+    MAX_GIVEN_BACK,
+    PROBE_S,
+    Holds,
+)
 from draftd.models import SET, Choice, Models
-from draftd.queue.claims import Probe
+from draftd.queue.claims import Portion, Probe
 from draftd.queue.leases import RENEW
+from draftd.request import Claim
+from draftd.throttles import LIST_THROTTLES, RECOVERY_S, Throttles
+from draftd.wakeup import CHANNEL, listen
 from fix_database import make_request
 
 AGENT = "comment_generator"
 FIRST, SECOND = "openai/first", "anthropic/second"
-LATER = 1e12
-"""A moment of the monotonic clock that no success lies after."""
+CLAIM = Claim(
+    id=UUID(int=1),
+    agent=AGENT,
+    requester_id="",
+    attempt=1,
+    max_attempts=5,
+    lease_token=1,
+    attempt_s=120,
+    image_bytes=0,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 
 
 class Process(Models):
@@ -39,8 +64,10 @@ class Process(Models):
 
     def __init__(self, link: db.Link, **over: Any) -> None:
         self.link = link
-        self.shared = Holds(link=link)
+        self.throttles = Throttles(link=link)
+        self.shared = Holds(link=link, throttles=self.throttles)
         defaults: dict[str, Any] = {
+            "throttles": self.throttles,
             "agents": [AGENT],
             "default": Choice(models=(FIRST,), params={}),
             "variable": {}.get,
@@ -90,7 +117,8 @@ def beat(link: db.Link) -> Beat:
         }
         began = time.monotonic()
         (row,) = await link.run(RENEW, params)
-        return [models.update(row["configs"], row["holds"], as_of=began) for models in several][-1]
+        read = (row["configs"], row["holds"], row["throttles"])
+        return [models.update(*read, as_of=began) for models in several][-1]
 
     return beat
 
@@ -109,8 +137,32 @@ async def configure(link: db.Link, **over: Any) -> None:
     await link.run(SET, row | {"params": Jsonb(row["params"])})
 
 
+async def fail(models: Process, error: ModelError, *, elapsed_s: float = 5.0, **over: Any) -> ModelError:
+    """Let a request fail with this error, whose call took so long, and return the error."""
+    await models.failed(error, claim=replace(CLAIM, id=uuid.uuid4(), **over), elapsed_s=elapsed_s)
+    return error
+
+
 async def hold(models: Process, error: ModelError | None = None, *, probe: str | None = None) -> None:
-    await models.failed(error or ModelUnavailable("down", model=FIRST), began=LATER, probe=probe)
+    await fail(models, error or ModelUnavailable("down", model=FIRST), probe=probe)
+
+
+async def answered(link: db.Link, model: str = FIRST, *, request_id: UUID | None = None, ago_s: float = 0.0) -> None:
+    """Enter a model call that was answered."""
+    await link.run(
+        "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, created_at) "
+        "VALUES (%s, '', 1, 1, 1, %s, now() - make_interval(secs => %s))",
+        [request_id or uuid.uuid4(), model, ago_s],
+    )
+
+
+async def rate_limit(models: Process, link: db.Link, times: int = 1) -> list[ModelError]:
+    """Let so many bursts of rate limits follow each other, and return the errors."""
+    errors = []
+    for _ in range(times):
+        errors.append(await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=1.0))
+        await link.run("UPDATE model_throttles SET changed_at = changed_at - interval '2 s'")
+    return errors
 
 
 async def pause_s(link: db.Link, model: str = FIRST) -> float:
@@ -205,7 +257,7 @@ async def test_a_held_model_gives_way_to_its_fallback(make: Make) -> None:
 @pytest.mark.parametrize("error", [ModelTimeout("slow", model=FIRST), ModelRefused("no", model=FIRST)])
 async def test_an_error_of_one_request_holds_nothing(make: Make, link: db.Link, error: ModelError) -> None:
     models = make()
-    await models.failed(error, began=LATER)
+    await fail(models, error)
     assert models.claimable_agents() == [AGENT]
     assert await link.run(LIST_HOLDS) == []
 
@@ -213,24 +265,93 @@ async def test_an_error_of_one_request_holds_nothing(make: Make, link: db.Link, 
 async def test_a_hold_counts_as_a_retry_if_another_request_succeeded_since_the_call_began(
     make: Make, link: db.Link
 ) -> None:
-    models = make()
-    await models.succeeded(FIRST)
-    error = ModelUnavailable("down", model=FIRST)
-    await models.failed(error, began=0.0)
-    assert error.kind is Kind.RETRY
+    await answered(link, ago_s=10)
+    error = await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=60)
+    assert (error.kind, error.is_held) == (Kind.RETRY, False)
     assert await link.run(LIST_HOLDS) == []
-    later = ModelUnavailable("down", model=FIRST)
-    await models.failed(later, began=LATER)
-    assert later.kind is Kind.HOLD
+    later = await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=5)
+    assert (later.kind, later.is_held) == (Kind.HOLD, True)
     assert len(await link.run(LIST_HOLDS)) == 1
 
 
-async def test_the_success_of_another_model_says_nothing_about_this_one(make: Make) -> None:
-    models = make()
-    await models.succeeded(SECOND)
+async def test_a_success_of_its_own_or_of_another_model_says_nothing(make: Make, link: db.Link) -> None:
+    await answered(link, SECOND)
+    await answered(link, request_id=CLAIM.id)
     error = ModelUnavailable("down", model=FIRST)
-    await models.failed(error, began=0.0)
+    await make().failed(error, claim=CLAIM, elapsed_s=60)
     assert error.kind is Kind.HOLD
+
+
+async def test_a_row_that_came_back_ten_times_holds_nobody(make: Make, link: db.Link) -> None:
+    models = make()
+    error = await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK)
+    assert error.kind is Kind.RETRY
+    assert await link.run(LIST_HOLDS) == []
+    assert (await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK - 1)).is_held
+
+
+async def test_a_rate_limit_halves_the_concurrency_of_the_fleet_before_it_holds(
+    make: Make, beat: Beat, link: db.Link
+) -> None:
+    mine, other = make(), make()
+    await beat(mine, other)
+    errors = await rate_limit(mine, link, BURSTS_UNTIL_HOLD - 1)
+    assert [(error.kind, error.is_held) for error in errors] == [(Kind.HOLD, False)] * 2
+    assert mine.portions() == [Portion(agents=[AGENT], share=0.25)]
+    assert other.portions() == [Portion(agents=[AGENT])]
+    await beat(other)
+    assert other.portions() == [Portion(agents=[AGENT], share=0.25)]
+    (last,) = await rate_limit(mine, link)
+    assert last.is_held
+    assert mine.holds() == {FIRST: "model_rate_limited"}
+
+
+async def test_the_many_rate_limits_of_one_burst_halve_once(make: Make, link: db.Link) -> None:
+    fleet = [make() for _ in range(3)]
+    for models in fleet * 4:
+        await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=30)
+    (row,) = await link.run(LIST_THROTTLES)
+    assert (row["share"], row["bursts"]) == (0.5, 1)
+
+
+async def test_a_success_between_two_bursts_starts_the_count_anew(make: Make, link: db.Link) -> None:
+    models = make()
+    await rate_limit(models, link, BURSTS_UNTIL_HOLD - 1)
+    await answered(link)
+    (error,) = await rate_limit(models, link)
+    assert (error.kind, error.is_held) == (Kind.RETRY, False), "another request succeeded since its call began"
+    (row,) = await link.run(LIST_THROTTLES)
+    assert (row["share"], row["bursts"]) == (0.125, 1)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "share"), [(1, 0.25), (RECOVERY_S + 1, 0.5), (2 * RECOVERY_S + 1, None), (1e9, None)]
+)
+async def test_the_share_doubles_by_itself(
+    make: Make, beat: Beat, link: db.Link, age_s: float, share: float | None
+) -> None:
+    models = make()
+    await rate_limit(models, link, 2)
+    await link.run("UPDATE model_throttles SET changed_at = now() - make_interval(secs => %s)", [age_s])
+    assert [row["share"] for row in await link.run(LIST_THROTTLES)] == ([share] if share else [])
+    other = make()
+    await beat(other)
+    assert [portion.share for portion in other.portions()] == [share or 1.0]
+
+
+async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> None:
+    error = ModelRateLimited("429", model=FIRST)
+    error.is_quota = True
+    assert (await fail(make(), error)).is_held
+    assert await link.run(LIST_THROTTLES) == []
+
+
+async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.Link) -> None:
+    models = make(agents=[AGENT, "another"])
+    await configure(link, agent="another", model=SECOND)
+    models.choose({"another": Choice(models=(SECOND,), params={})})
+    await rate_limit(models, link)
+    assert models.portions() == [Portion(agents=[AGENT], share=0.5), Portion(agents=["another"])]
 
 
 async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> None:
@@ -284,10 +405,12 @@ async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connecti
     return models
 
 
-async def test_a_failing_probe_doubles_the_pause_up_to_the_cap(
-    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+@pytest.mark.parametrize(("age_s", "longest_s"), [(0, LONGEST_PAUSE_S), (1_800, 30), (86_400, LATER_PAUSE_S)])
+async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the_hold(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection, age_s: float, longest_s: float
 ) -> None:
     models = await probing(make, beat, link, connection)
+    await link.run("UPDATE model_holds SET since = now() - make_interval(secs => %s)", [age_s])
     pauses_s: list[float] = []
     for _ in range(8):
         await hold(models, probe=FIRST)
@@ -296,8 +419,18 @@ async def test_a_failing_probe_doubles_the_pause_up_to_the_cap(
         await beat(models)
         assert await models.probe() == Probe(model=FIRST, agents=[AGENT])
     for number, found_s in enumerate(pauses_s, start=1):
-        bound_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**number)
-        assert bound_s - 1 < found_s < min(LONGEST_PAUSE_S, bound_s * 1.21) + 0.1
+        bound_s = min(longest_s, FIRST_PAUSE_S * 2**number)
+        assert bound_s - 1 < found_s < min(longest_s, bound_s * 1.21) + 0.1
+
+
+async def test_one_failing_probe_doubles_the_pause_once_however_often_it_is_said(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models = await probing(make, beat, link, connection)
+    for _ in range(3):
+        await hold(models, probe=FIRST)
+    (row,) = await link.run("SELECT failures, probing FROM model_holds")
+    assert (row["failures"], row["probing"]) == (2, False)
 
 
 async def test_the_many_failures_of_one_outage_are_one_pause(make: Make, link: db.Link) -> None:
@@ -311,11 +444,11 @@ async def test_the_many_failures_of_one_outage_are_one_pause(make: Make, link: d
 
 async def test_retry_after_is_honoured_up_to_an_hour(make: Make, link: db.Link) -> None:
     models = make()
-    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=90))
+    await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=90))
     assert 89 < await pause_s(link) <= 90
-    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=10))
+    await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=10))
     assert 88 < await pause_s(link) <= 90, "a shorter word does not shorten the pause"
-    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=86_400))
+    await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=86_400))
     assert 3_598 < await pause_s(link) <= 3_600
 
 
@@ -323,7 +456,7 @@ async def test_a_probe_that_is_told_to_wait_longer_waits_longer(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection
 ) -> None:
     models = await probing(make, beat, link, connection)
-    await hold(models, ModelRateLimited("429", model=FIRST, retry_after_s=1_000), probe=FIRST)
+    await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=1_000), probe=FIRST)
     assert 998 < await pause_s(link) <= 1_000
 
 
@@ -337,6 +470,27 @@ async def test_a_success_ends_the_hold_for_all(
     assert await link.run(LIST_HOLDS) == []
     assert await beat(other), "there is more to claim than before"
     assert other.claimable_agents() == [AGENT]
+
+
+async def test_the_end_of_a_hold_is_rung_and_seen_without_a_beat(
+    make: Make, beat: Beat, connection: db.Connection
+) -> None:
+    models, other = make(), make()
+    await hold(models)
+    await beat(other)
+    await listen(connection, CHANNEL)
+    await models.succeeded(FIRST)
+    assert [notice.channel async for notice in connection.notifies(timeout=5, stop_after=1)] == [CHANNEL]
+    assert other.claimable_agents() == []
+    await other.look_again(other.link)
+    assert other.claimable_agents() == [AGENT]
+
+
+async def test_nothing_is_looked_at_where_nothing_is_held(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = make()
+    monkeypatch.setattr(models, "link", None)
+    await models.look_again(models.link)
+    assert models.claimable_agents() == [AGENT]
 
 
 async def test_only_the_probe_may_ask_a_held_model_beside_its_fallback(make: Make, beat: Beat, link: db.Link) -> None:
@@ -354,14 +508,14 @@ async def test_an_answer_that_cannot_be_used_ends_a_hold_all_the_same(
 ) -> None:
     models = make()
     await hold(models)
-    await models.failed(error(model=FIRST), began=LATER, probe=FIRST)
+    await fail(models, error(model=FIRST), probe=FIRST)
     assert await link.run(LIST_HOLDS) == []
 
 
 async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) -> None:
     models = make()
     await hold(models)
-    await models.failed(ModelTimeout(model=FIRST), began=LATER, probe=FIRST)
+    await fail(models, ModelTimeout(model=FIRST), probe=FIRST)
     assert len(await link.run(LIST_HOLDS)) == 1
 
 
@@ -380,9 +534,9 @@ async def test_a_beat_that_began_before_a_hold_does_not_undo_it(make: Make) -> N
     models = make()
     began = time.monotonic()
     await hold(models)
-    assert not models.update([], [], as_of=began)
+    assert not models.update([], [], [], as_of=began)
     assert models.claimable_agents() == []
-    assert models.update([], [], as_of=time.monotonic())
+    assert models.update([], [], [], as_of=time.monotonic())
 
 
 async def test_agents_with_the_same_held_model_are_probed_together(

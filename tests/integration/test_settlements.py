@@ -1,6 +1,7 @@
 """processing → completed, failed or pending, fenced."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -201,7 +202,7 @@ async def test_one_refused_outcome_does_not_hurt_its_neighbours(
         await make_request(connection)
     claimed = await claim_all(link)
     # storable() would mend it: the row that the server refuses must be one that got past it.
-    monkeypatch.setattr("draftd.queue.settlements.storable", lambda value: value)
+    monkeypatch.setattr("draftd.queue.settlements.storable_json", json.dumps)
     bad = make_draft(reading=["a \x00 in the middle"])
     outcomes = [Done(draft=bad if one is claimed[2] else make_draft()) for one in claimed]
     statuses = await asyncio.gather(*(settler.settle(*pair) for pair in zip(claimed, outcomes, strict=True)))
@@ -228,6 +229,27 @@ async def test_an_error_message_is_stored_without_its_secrets(
     message = (await read_row(connection, claimed.id))["error_message"]
     assert "h.example" in message
     assert not any(secret in message for secret in ("bot1", "sig=1", "sk-abc"))
+
+
+async def test_only_what_a_hold_gives_back_is_counted(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    request_id = await make_request(connection)
+    held = Hold(code="model_unavailable", message="down", model="m")
+    for outcome in (held, Release(), held, Retry(code="x", message="x", delay_s=0.0)):
+        await settler.settle(await claim_one(link), outcome)
+    row = await read_row(connection, request_id)
+    assert (row["given_back"], row["attempt"]) == (2, 1)
+    assert (await claim_one(link)).given_back == 2
+
+
+async def test_a_row_that_is_given_back_can_be_made_to_wait(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    request_id = await make_request(connection)
+    await settler.settle(await claim_one(link), Hold(code="model_rate_limited", message="429", model="m", delay_s=60))
+    assert await claim_all(link) == []
+    assert (await read_row(connection, request_id))["attempt"] == 0
 
 
 async def test_the_history_keeps_the_last_twenty(connection: db.Connection, link: db.Link, settler: Settler) -> None:

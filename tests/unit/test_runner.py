@@ -81,7 +81,6 @@ def make_claim(**over: Any) -> Claim:
         "attempt": 2,
         "max_attempts": 5,
         "lease_token": 7,
-        "expired": False,
         "attempt_s": 120.0,
         "image_bytes": 0,
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),
@@ -141,7 +140,7 @@ async def test_a_failure_keeps_what_was_learnt_about_the_pictures() -> None:
 
 
 async def test_an_expired_request_is_not_drafted() -> None:
-    outcome, trail = await run(raising(AssertionError("drafted")), expired=True)
+    outcome, trail = await run(raising(AssertionError("drafted")), expires_in_s=0.0)
     assert outcome == Fail(code=Expired.code, message=first_line(Expired))
     assert trail.images is None
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftd.sanitize import MAX_DEPTH, MAX_ITEMS, MAX_TEXT_CHARS, redact, storable, storable_text
+from draftd.sanitize import MAX_DEPTH, MAX_ITEMS, MAX_TEXT_CHARS, redact, storable, storable_json, storable_text
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 ANYTHING = st.recursive(
@@ -120,6 +120,21 @@ def test_whatever_is_storable_is_json_that_postgresql_takes(value: Any) -> None:
     assert r"\u0000" not in text.replace(r"\\", "")
     assert not UNSTORABLE.search(text)
     assert storable(json.loads(text)) == json.loads(text)
+
+
+@given(ANYTHING)
+def test_json_text_made_in_one_go_is_storable_and_says_the_same(value: Any) -> None:
+    text = storable_json(value)
+    text.encode()
+    assert r"\u0000" not in text.replace(r"\\", "")
+    assert storable(json.loads(text)) == storable(json.loads(json.dumps(storable(value))))
+
+
+@pytest.mark.parametrize(
+    "value", [["\x00"], ["\ud800"], [float("nan")], [object], ["x" * (MAX_TEXT_CHARS + 1)], [10**5000]]
+)
+def test_what_is_not_storable_as_it_stands_is_made_so(value: Any) -> None:
+    assert json.loads(storable_json(value)) == json.loads(json.dumps(storable(value)))
 
 
 @given(st.dictionaries(ANY_TEXT.filter(lambda text: not UNSTORABLE.search(text)), st.integers() | st.booleans()))

@@ -31,7 +31,6 @@ def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
         attempt=1,
         max_attempts=5,
         lease_token=lease_token,
-        expired=False,
         attempt_s=60,
         image_bytes=0,
         created_at=datetime.now(UTC),
@@ -61,7 +60,7 @@ class Rig:
         if claim is None:
             self.queue.put_nowait(None)
         else:
-            self.leases.add(claim.id, claim.lease_token)
+            self.leases.add(claim.id, claim.lease_token, agent=claim.agent)
         return claim
 
     async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail) -> str:

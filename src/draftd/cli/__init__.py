@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import daemon, database, fleet, models, queue, requests
+from draftd.cli import daemon, database, fleet, models, prune, queue, requests
 from draftd.errors import CommandError, UsageError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def options(
 daemon.register(app)
 requests.register(app)
 queue.register(app)
+prune.register(app)
 fleet.register(app)
 models.register(app)
 database.register(app)

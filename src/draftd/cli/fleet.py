@@ -25,7 +25,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the queue's depth, the workers and the models on hold.
+    """Show the queue's depth, the workers, and the models on hold or throttled.
 
     A worker without a heartbeat for a minute counts as lost.
     """
@@ -51,10 +51,12 @@ async def read_status(connection: Any) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
     from draftd.holds import LIST_HOLDS
     from draftd.queue import desk
+    from draftd.throttles import LIST_THROTTLES
 
     workers = await desk.workers(connection)
     held = await (await connection.execute(LIST_HOLDS)).fetchall()
-    return {**await desk.counts(connection), "workers": workers, "holds": held}
+    throttled = await (await connection.execute(LIST_THROTTLES)).fetchall()
+    return {**await desk.counts(connection), "workers": workers, "holds": held, "throttles": throttled}
 
 
 def _print_status(facts: dict[str, Any]) -> None:
@@ -66,6 +68,10 @@ def _print_status(facts: dict[str, Any]) -> None:
         print(f"the oldest pending request has waited {age(facts['oldest_pending_s'])}")
     for hold in facts["holds"]:
         print(printable(f"on hold: {hold['model']}: {hold['code']}: {hold['reason']} ({_next_probe(hold['until'])})"))
+    for throttle in facts["throttles"]:
+        print(
+            printable(f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits")
+        )
     workers = [
         row
         | {

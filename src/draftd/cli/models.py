@@ -136,11 +136,14 @@ async def _set(row: dict[str, Any]) -> bool:
     from psycopg.types.json import Jsonb
 
     from draftd import db
+    from draftd.holds import FORGET
     from draftd.models import SET
     from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
         await connection.execute(SET.encode(), row | {"params": Jsonb(row["params"])})
+        # Whoever changes this expects it to be tried now, whatever was wrong before.
+        await connection.execute(FORGET.encode(), {"models": [row["model"], *row["fallback_models"]]})
         return await desk.nobody_serves(connection, row["agent"])
 
 

@@ -4,7 +4,6 @@ Invariants: progress is fenced like a settlement; usage is not, because a result
 transaction is open between these calls.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -19,7 +18,7 @@ from draftd.errors import LeaseLost
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
-from draftd.sanitize import storable
+from draftd.sanitize import storable_json
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +31,10 @@ SELECT r.image_urls, r.context, r.options, p.result AS parent_result, p.reading 
 # Progress is a courtesy: a row that somebody else has locked is passed over. Returned is what is not ours any more.
 PUBLISH = """
 WITH v AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(id uuid, lease_token bigint, partial_result jsonb)
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(id uuid, lease_token bigint, partial_result jsonb) ORDER BY id
 ), locked AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r WHERE r.id IN (SELECT id FROM v) ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+    SELECT x.id FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
 ), published AS (
     UPDATE draft_requests AS r SET partial_result = v.partial_result, updated_at = now()
       FROM locked JOIN v ON v.id = locked.id
@@ -113,9 +113,7 @@ class Scribe:
             LeaseLost: the row is not held by this claim any more.
         """
         row = {"id": str(claim.id), "lease_token": claim.lease_token, "partial_result": partial_result}
-        if not await self._progress.submit(
-            ((claim.id, claim.lease_token), json.dumps(storable(row), ensure_ascii=False))
-        ):
+        if not await self._progress.submit(((claim.id, claim.lease_token), storable_json(row))):
             raise LeaseLost
 
     async def record(self, usage: Usage) -> None:
@@ -125,7 +123,7 @@ class Scribe:
             "cost_usd": None if usage.cost_usd is None else str(usage.cost_usd),
             "elapsed_s": round(usage.elapsed_s, 3),
         }
-        await self._usage.submit(json.dumps(storable(row), ensure_ascii=False))
+        await self._usage.submit(storable_json(row))
 
     async def settle_down(self) -> None:
         """Wait until everything handed in has been written."""

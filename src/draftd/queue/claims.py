@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 from uuid import UUID
 
 import structlog
@@ -28,16 +28,7 @@ log = structlog.get_logger(__name__)
 DRAIN_INTERVAL_S = 0.25
 """A drain looks often whether what is in flight has been settled: somebody waits for its end."""
 
-# MATERIALIZED, because the planner may run a plain subquery again and claim more than LIMIT. Per agent in exactly the order of
-# draft_requests_claim_idx, so that each LIMIT is an index scan. No image_urls: 16 rows of 7 MB cost 650 ms and 200 MB.
-CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
-        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
-     ORDER BY x.priority DESC, x.turn, x.available_at, x.id LIMIT %(n)s
-)
+_TAKE = """
 UPDATE draft_requests AS r SET
     status = 'processing',
     attempt = r.attempt + 1,
@@ -53,10 +44,37 @@ UPDATE draft_requests AS r SET
     updated_at = now()
   FROM due WHERE r.id = due.id
 RETURNING r.id, r.agent, r.requester_id, r.attempt, r.max_attempts, r.lease_token, r.created_at, r.priority, r.turn,
-    r.available_at, pg_column_size(r.image_urls) AS image_bytes,
-    coalesce(coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0)))
-             <= coalesce(%(now)s::timestamptz, now()), false) AS expired
+    r.available_at, r.given_back, pg_column_size(r.image_urls) AS image_bytes,
+    extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0)))
+                       - coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 """
+
+# MATERIALIZED, because the planner may run a plain subquery again and claim more than LIMIT. Per agent in exactly the order of
+# draft_requests_claim_idx, so that each LIMIT is an index scan. No image_urls: 16 rows of 7 MB cost 650 ms and 200 MB.
+CLAIM = f"""
+WITH due AS MATERIALIZED (
+    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
+     ORDER BY x.priority DESC, x.turn, x.available_at, x.id LIMIT %(n)s
+)
+{_TAKE}"""
+
+PROBE_CANDIDATES = 100
+# Of the first rows in line the one that has failed least often: a row that is itself the reason must not be every probe.
+CLAIM_PROBE = f"""
+WITH candidate AS MATERIALIZED (
+    SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+        SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT {PROBE_CANDIDATES}) AS x
+), due AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r JOIN candidate AS c ON c.id = r.id
+     WHERE r.status = 'pending'
+     ORDER BY c.given_back, c.priority DESC, c.turn, c.id LIMIT %(n)s FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+{_TAKE}"""
 
 # What a claim whose connection was lost may have taken: mine, and not held here.
 RELEASE_STRAYS = """
@@ -93,11 +111,24 @@ class Probe:
     """Whose requests may try it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """Agents that may be claimed for together."""
+
+    agents: list[str]
+    share: float = 1.0
+    """Of this process's concurrency that they may take up, above 0; at least one request whatever it is."""
+
+
 class Menu(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
-    def claimable_agents(self) -> list[str]:
+    def portions(self) -> list[Portion]:
         """Return the agents with a prompt here and a model that is not on hold."""
+        ...
+
+    async def look_again(self, link: db.Link) -> None:
+        """Find out whether more may be claimed by now; asked when nothing may."""
         ...
 
     async def take_probe(self, link: db.Link) -> Probe | None:
@@ -106,7 +137,13 @@ class Menu(Protocol):
 
 
 async def claim(
-    link: db.Link, *, terms: ClaimTerms, agents: list[str], limit: int, now: datetime | None = None
+    link: db.Link,
+    *,
+    terms: ClaimTerms,
+    agents: list[str],
+    limit: int,
+    statement: LiteralString = CLAIM,
+    now: datetime | None = None,
 ) -> list[Claim]:
     """Claim up to ``limit`` due rows of these agents, highest priority first, then by turn.
 
@@ -122,7 +159,7 @@ async def claim(
         "worker_id": terms.worker_id,
         "now": now,
     }
-    rows = await link.run(CLAIM, params)
+    rows = await link.run(statement, params)
     rows.sort(key=lambda row: (-row["priority"], row["turn"], row["available_at"], row["id"]))
     return [_claim(row, terms) for row in rows]
 
@@ -135,7 +172,8 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
         lease_token=row["lease_token"],
-        expired=row["expired"],
+        expires_in_s=row["expires_in_s"],
+        given_back=row["given_back"],
         attempt_s=terms.attempt_s,
         image_bytes=row["image_bytes"] or 0,
         created_at=row["created_at"],
@@ -159,6 +197,7 @@ class Claims:
         leases: where every claimed row is entered.
         wakeup: what ends a wait before the poll interval does.
         release: gives a claimed row back, attempt included.
+        concurrency: how many claim loops there are; throttled models get a share of it.
         poll_interval_s: how long to wait when nothing more was due.
         drain: whether to stop when nothing is due and nothing is held.
     """
@@ -172,6 +211,7 @@ class Claims:
         leases: Leases,
         wakeup: WakeUp,
         release: Callable[[Claim], Awaitable[None]],
+        concurrency: int,
         poll_interval_s: float,
         drain: bool = False,
     ) -> None:
@@ -181,6 +221,8 @@ class Claims:
         self._leases = leases
         self._wakeup = wakeup
         self._release = release
+        self._concurrency = concurrency
+        self._throttled = False
         self._poll_interval_s = min(poll_interval_s, DRAIN_INTERVAL_S) if drain else poll_interval_s
         self._drain = drain
         self._waiting: deque[asyncio.Future[Claim | None]] = deque()
@@ -195,6 +237,9 @@ class Claims:
         future: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._someone_waits.set()
+        if self._throttled:
+            # Rows may be due that had no room; the request that ended has just made some.
+            self._wakeup.ring()
         try:
             return await future
         except asyncio.CancelledError:
@@ -245,20 +290,31 @@ class Claims:
     async def _claim(self, wanted: int) -> int:
         claimed: list[Claim] = []
         if probe := await self._menu.take_probe(self._link):
-            rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1)
+            rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1, statement=CLAIM_PROBE)
             claimed = [replace(one, probe=probe.model) for one in rows]
             self._deliver(claimed)
-        agents = self._menu.claimable_agents()
-        if agents and len(claimed) < wanted:
-            more = await claim(self._link, terms=self._terms, agents=agents, limit=wanted - len(claimed))
-            self._deliver(more)
-            claimed += more
+        portions = self._menu.portions()
+        if not portions:
+            await self._menu.look_again(self._link)
+            portions = self._menu.portions()
+        self._throttled = any(portion.share < 1 for portion in portions)
+        for portion in portions:
+            room = min(wanted - len(claimed), self._room(portion))
+            if room > 0:
+                more = await claim(self._link, terms=self._terms, agents=portion.agents, limit=room)
+                self._deliver(more)
+                claimed += more
         return len(claimed)
+
+    def _room(self, portion: Portion) -> int:
+        if portion.share >= 1:
+            return MAX_ITEMS
+        return max(1, int(portion.share * self._concurrency)) - self._leases.count(portion.agents)
 
     def _deliver(self, claimed: list[Claim]) -> None:
         """Hand rows out as soon as they are claimed: a failure of the next statement must not take them along."""
         for one in claimed:
-            self._leases.add(one.id, one.lease_token)
+            self._leases.add(one.id, one.lease_token, agent=one.agent)
             self._hand_over(one)
         if not self._waiting:
             self._someone_waits.clear()

@@ -88,7 +88,7 @@ RETRY = _change(
     "('failed', 'cancelled')",
     "finished_at",
     """
-        status = 'pending', attempt = 0, available_at = now(), error_code = NULL, error_message = NULL,
+        status = 'pending', attempt = 0, given_back = 0, available_at = now(), error_code = NULL, error_message = NULL,
         expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
 )
 

@@ -4,6 +4,7 @@
 (which reads). ``RENEW`` is the heartbeat's one statement; ``reap`` is the reaper's.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,24 +28,28 @@ yet that it was taken back and by the one that came after it."""
 class Leases:
     """The claims that this process holds.
 
-    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a set is one step under the
-    interpreter's lock).
+    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a dict is one step under
+    the interpreter's lock).
     """
 
     def __init__(self) -> None:
-        self._held: set[Held] = set()
+        self._held: dict[Held, str] = {}
 
-    def add(self, request_id: UUID, lease_token: int) -> None:
+    def add(self, request_id: UUID, lease_token: int, *, agent: str) -> None:
         """Hold a row from now on."""
-        self._held.add((request_id, lease_token))
+        self._held[request_id, lease_token] = agent
 
     def drop(self, request_id: UUID, lease_token: int) -> None:
         """Hold a row no longer; a newer claim of the same row stays."""
-        self._held.discard((request_id, lease_token))
+        self._held.pop((request_id, lease_token), None)
 
     def snapshot(self) -> set[Held]:
         """Return a copy of what is held right now."""
-        return self._held.copy()
+        return set(self._held.copy())
+
+    def count(self, agents: Collection[str]) -> int:
+        """Return how many rows of these agents are held."""
+        return sum(agent in agents for agent in self._held.values())
 
     def __len__(self) -> int:
         return len(self._held)
@@ -57,11 +62,12 @@ class Leases:
 # heap-only update.
 RENEW = """
 WITH held AS MATERIALIZED (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
 ), locked AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r JOIN held AS h ON h.id = r.id
-     WHERE r.status = 'processing' AND r.lease_token = h.lease_token
-     ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+    SELECT x.id FROM held AS h CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r
+         WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+           FOR NO KEY UPDATE SKIP LOCKED) AS x
 ), renewed AS (
     UPDATE draft_requests AS r SET lease_until = now() + make_interval(secs => %(lease_s)s)
       FROM locked JOIN held AS h ON h.id = locked.id
@@ -78,7 +84,9 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
        (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object('until_s', extract(epoch FROM h.until - now()))), '[]')
-          FROM model_holds AS h) AS holds
+          FROM model_holds AS h) AS holds,
+       (SELECT coalesce(jsonb_agg(to_jsonb(t) || jsonb_build_object('age_s', extract(epoch FROM now() - t.changed_at))), '[]')
+          FROM model_throttles AS t) AS throttles
 """
 
 # A lease is judged only by who could have seen its renewal: the server has been up for one lease, and the judge's connection

@@ -7,7 +7,6 @@ where this settlement wanted it, with this token), not taken for a lost lease; o
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -23,7 +22,7 @@ from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.history import with_error
 from draftd.request import Claim
-from draftd.sanitize import redact, storable
+from draftd.sanitize import redact, storable_json
 
 log = structlog.get_logger(__name__)
 
@@ -47,15 +46,18 @@ WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
         error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb, trace_id text)
+     ORDER BY id
 ), locked AS MATERIALIZED (
-    -- As the row stands once it is locked: the statement's own snapshot may be older than what it waited for.
-    SELECT r.id, r.status, r.lease_token FROM draft_requests AS r
-     WHERE r.id IN (SELECT id FROM v) ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+    -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
+    -- planner read the whole table for 50 rows of it.
+    SELECT x.* FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
+        SELECT r.id, r.status, r.lease_token FROM draft_requests AS r WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
 ), settled AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
                       THEN 'failed' ELSE v.status END,
         attempt = r.attempt - v.give_back::int,
+        given_back = r.given_back + (v.give_back AND v.code IS NOT NULL)::int,
         available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
         error_code = v.code,
         error_message = v.message,
@@ -80,7 +82,7 @@ WITH v AS MATERIALIZED (
 )
 SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
        locked.lease_token = v.lease_token AS is_mine,
-       locked.id IS NULL AND EXISTS (SELECT FROM draft_requests AS r WHERE r.id = v.id) AS is_busy
+       locked.id IS NULL AND coalesce((SELECT true FROM draft_requests AS r WHERE r.id = v.id), false) AS is_busy
   FROM v LEFT JOIN locked ON locked.id = v.id
          LEFT JOIN settled ON settled.id = v.id AND settled.lease_token = v.lease_token
 """
@@ -124,7 +126,7 @@ class Settlement:
             "trace_id": self.trail.trace_id,
             **self.draft,
         }
-        return json.dumps(storable(row), ensure_ascii=False)
+        return storable_json(row)
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
@@ -143,8 +145,8 @@ def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
             return replace(row, code=code, message=message, delay_s=delay_s, error_model=model)
         case Fail(code=code, message=message, model=model):
             return replace(row, status="failed", code=code, message=message, error_model=model)
-        case Hold(code=code, message=message, model=model):
-            return replace(row, give_back=True, code=code, message=message, error_model=model)
+        case Hold(code=code, message=message, delay_s=delay_s, model=model):
+            return replace(row, give_back=True, code=code, message=message, delay_s=delay_s, error_model=model)
         case Release():
             return replace(row, give_back=True)
 
@@ -196,7 +198,7 @@ class Settler:
 
     async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Answer:
         """End a row whose outcome the server will not store."""
-        log.error("settlement refused", request_id=str(row.id), sqlstate=error.sqlstate)
+        log.error("settlement refused", request_id=row.id, sqlstate=error.sqlstate)
         message = f"the outcome cannot be stored (SQLSTATE {error.sqlstate})"
         plain = Settlement(
             id=row.id, lease_token=row.lease_token, status="failed", code=InternalError.code, message=message

@@ -1,0 +1,92 @@
+"""The command ``prune``."""
+
+import asyncio
+import sys
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from draftd.cli.console import Json, age, duration_s, print_json, say, settings
+from draftd.errors import UsageError
+
+if TYPE_CHECKING:
+    from draftd import db
+    from draftd.settings import Settings
+
+DAY_S = 86_400.0
+PROGRESS_INTERVAL_S = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(prune)
+
+
+def prune(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE",
+            help="All that ended so long ago, e.g. 30d; default: DRAFTD_RETENTION_DAYS, if set.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete completed, failed and cancelled requests that are old enough.
+
+    Their drafts and their feedback go with them. The record of what was paid (draft_usage) stays, and so does a request whose
+    drafts are being refined. Deletes in small batches: safe beside any number of daemons, and may be interrupted.
+    """
+    loaded = settings()
+    older_than_s = _older_than_s(older_than, loaded)
+    count = asyncio.run(_prune(loaded.require_database_url(), older_than_s=older_than_s, dry_run=dry_run))
+    if as_json:
+        print_json({"pruned": count, "dry_run": dry_run})
+        return
+    requests = f"{count} request{'' if count == 1 else 's'} that ended more than {age(older_than_s)} ago"
+    say(f"{requests} would be deleted" if dry_run else f"{requests} deleted")
+
+
+def _older_than_s(given: str | None, loaded: "Settings") -> float:
+    """Return the age from which on a request goes, in seconds.
+
+    Raises:
+        UsageError: nothing says it. What deletes has no default of its own.
+    """
+    if given is not None:
+        return duration_s(given)
+    if not loaded.retention_days:
+        raise UsageError("say what to prune: --older-than 30d, or set DRAFTD_RETENTION_DAYS")
+    return loaded.retention_days * DAY_S
+
+
+async def _prune(url: str, *, older_than_s: float, dry_run: bool) -> int:
+    from draftd import db
+    from draftd.queue.retention import count_prunable
+
+    link = db.Link(url=url, name="draftd prune", session=False)
+    try:
+        with db.translated(url):
+            if dry_run:
+                return await count_prunable(link, older_than_s=older_than_s)
+            return await _delete(link, older_than_s)
+    finally:
+        await link.close()
+
+
+async def _delete(link: "db.Link", older_than_s: float) -> int:
+    """Prune, and show on a terminal how far it is."""
+    from draftd.queue.retention import prune as batches_of
+
+    pruned, said_at = 0, time.monotonic()
+    async with aclosing(batches_of(link, older_than_s=older_than_s)) as batches:
+        async for count in batches:
+            pruned += count
+            if sys.stderr.isatty() and time.monotonic() - said_at >= PROGRESS_INTERVAL_S:
+                say(f"{pruned} deleted …")
+                said_at = time.monotonic()
+    return pruned

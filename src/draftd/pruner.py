@@ -1,0 +1,55 @@
+"""The pruner: the daily pass over old final requests, where ``DRAFTD_RETENTION_DAYS`` asks for it."""
+
+import asyncio
+from contextlib import aclosing
+
+import structlog
+from psycopg.errors import InsufficientPrivilege
+
+from draftd import db
+from draftd.queue.retention import prune
+
+log = structlog.get_logger(__name__)
+
+DAY_S = 86_400.0
+
+
+class Pruner:
+    """Prunes at the start and once a day after that.
+
+    Args:
+        link: a connection of its own, open during a pass only: a batch must not stand before anybody's reads.
+        retention_s: how long a final request is kept, in seconds.
+        interval_s: seconds between two passes.
+    """
+
+    def __init__(self, *, link: db.Link, retention_s: float, interval_s: float = DAY_S) -> None:
+        self._link = link
+        self._retention_s = retention_s
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Prune until cancelled, through any number of lost connections."""
+        while True:
+            try:
+                await self._pass()
+            except InsufficientPrivilege as error:
+                # The daemon drafts without this right as well; who gave it none may prune by other means.
+                log.warning("not pruned: this database user may not delete", error=error.diag.message_primary)
+            finally:
+                await self._link.close()
+            await asyncio.sleep(self._interval_s)
+
+    async def _pass(self) -> None:
+        """Prune to the end: a pass that lost its connection begins anew, with what is left."""
+        pruned, is_done = 0, False
+        while not is_done:
+            try:
+                async with aclosing(prune(self._link, older_than_s=self._retention_s)) as batches:
+                    async for count in batches:
+                        pruned += count
+                is_done = True
+            except db.LOST as error:
+                await self._link.pause(error)
+        if pruned:
+            log.info("pruned", rows=pruned)

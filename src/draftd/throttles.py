@@ -1,0 +1,113 @@
+"""Throttles: how much of its concurrency each daemon uses for a model whose provider says 429.
+
+Each burst of rate limits halves the share of the whole fleet, through ``model_throttles``; every ``RECOVERY_S`` seconds
+without one double it again, which is computed and needs no write. What other daemons do is learnt from the heartbeat.
+Invariant: the many rate limits of one burst halve the share once.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from draftd import db
+
+log = structlog.get_logger(__name__)
+
+RECOVERY_S = 30.0
+"""Providers count per minute: two doublings in that time find the right share again without a new burst at each."""
+LEAST_SHARE = 1 / 64
+
+_SHARE_NOW = f"""
+least(1, t.share * 2 ^ least(20, floor(extract(epoch FROM now() - t.changed_at)::float8 / {RECOVERY_S})))"""
+
+ANOTHER_SUCCEEDED = """
+EXISTS (SELECT FROM draft_usage AS u
+         WHERE u.model = %(model)s AND u.code IS NULL AND u.request_id <> %(request_id)s
+           AND u.created_at >= now() - make_interval(secs => %(elapsed_s)s))"""
+"""Whether a request beside ``request_id`` was answered in the last ``elapsed_s`` seconds."""
+
+# A call that began before the share was last changed belongs to the burst that changed it.
+HALVE = f"""
+WITH halved AS (
+    INSERT INTO model_throttles AS t (model) VALUES (%(model)s)
+    ON CONFLICT (model) DO UPDATE SET
+        share = greatest({LEAST_SHARE}, {_SHARE_NOW} / 2),
+        since = CASE WHEN {_SHARE_NOW} < 1 THEN t.since ELSE now() END,
+        bursts = CASE WHEN {_SHARE_NOW} < 1 AND NOT EXISTS (
+                           SELECT FROM draft_usage AS u
+                            WHERE u.model = t.model AND u.code IS NULL AND u.created_at >= t.changed_at)
+                      THEN t.bursts + 1 ELSE 1 END,
+        changed_at = now()
+      WHERE t.changed_at <= now() - make_interval(secs => %(elapsed_s)s)
+    RETURNING t.share, t.bursts
+)
+SELECT share::float8, bursts, {ANOTHER_SUCCEEDED} AS another_succeeded FROM halved
+UNION ALL
+SELECT NULL, 0, {ANOTHER_SUCCEEDED} WHERE NOT EXISTS (SELECT FROM halved)
+"""
+
+LIST_THROTTLES = f"""
+SELECT t.model, {_SHARE_NOW} AS share, t.since, t.bursts FROM model_throttles AS t WHERE {_SHARE_NOW} < 1 ORDER BY t.model
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What a rate limit did."""
+
+    bursts: int
+    """How many there have been in a row without a success; 0 when it belongs to one that was counted before."""
+    another_succeeded: bool
+    """Whether another request to the model was answered since the call began."""
+
+
+class Throttles:
+    """The shares, as this process knows them.
+
+    Args:
+        link: for halving.
+    """
+
+    def __init__(self, *, link: db.Link) -> None:
+        self._link = link
+        self._shares: dict[str, tuple[float, float]] = {}
+        self._changed_at: dict[str, float] = {}
+
+    def update(self, rows: Sequence[Mapping[str, Any]], *, as_of: float) -> None:
+        """Take in what a beat read.
+
+        Args:
+            rows: of ``model_throttles``, with ``age_s`` since the share was changed.
+            as_of: when the beat began, a moment of ``time.monotonic``; what changed here later stays as it is.
+        """
+        read = {row["model"]: (float(row["share"]), as_of - float(row["age_s"])) for row in rows}
+        own = {model: share for model, share in self._shares.items() if self._changed_at.get(model, 0.0) > as_of}
+        self._shares = read | own
+
+    def share(self, model: str) -> float:
+        """Return the share of its concurrency that this daemon may use for a model, above 0 and at most 1."""
+        if model not in self._shares:
+            return 1.0
+        share, changed_at = self._shares[model]
+        doublings = min(20, int((time.monotonic() - changed_at) / RECOVERY_S))
+        return float(min(1.0, share * 2**doublings))
+
+    async def rate_limited(self, model: str, *, request_id: UUID, elapsed_s: float) -> RateLimit:
+        """Halve the fleet's share for a model, unless the burst that this rate limit belongs to has halved it already.
+
+        Args:
+            model: whose provider said 429.
+            request_id: the request that was refused.
+            elapsed_s: how long ago its call began.
+        """
+        params = {"model": model, "request_id": request_id, "elapsed_s": elapsed_s}
+        row = (await self._link.run_until_done(HALVE, params))[0]
+        if row["share"] is not None:
+            self._shares[model] = (row["share"], time.monotonic())
+            self._changed_at[model] = time.monotonic()
+            log.warning("model throttled", model=model, share=row["share"], bursts=row["bursts"])
+        return RateLimit(bursts=row["bursts"], another_succeeded=row["another_succeeded"])

@@ -1,0 +1,129 @@
+"""What a claim reads among tens of thousands of rows, and who comes first among them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from draftd import db
+from draftd.queue.claims import CLAIM
+from fix_database import claim_all, make_request
+
+N = 16
+CROWDED, QUIET, HELD = "crowded", ["quiet 1", "quiet 2", "quiet 3"], "held"
+PARAMS: Mapping[str, tuple[str, str]] = {
+    "agents": ("text[]", "'{{{}}}'"),
+    "n": ("bigint", str(N)),
+    "lease_s": ("float8", "10"),
+    "attempt_s": ("float8", "120"),
+    "default_expiry_s": ("float8", "86400"),
+    "worker_id": ("uuid", f"'{UUID(int=1)}'"),
+    "now": ("timestamptz", "NULL"),
+}
+"""The claim's parameters: their types, and their values as SQL."""
+# Without triggers, 60,000 rows take a second; the turns are what the trigger would have given.
+FILL = f"""
+SET LOCAL session_replication_role = replica;
+INSERT INTO draft_requests (image_urls, agent, requester_id, turn)
+     SELECT '{{https://a.example/b.png}}', '{CROWDED}', 'crowd', n FROM generate_series(1, 20000) AS n;
+INSERT INTO draft_requests (image_urls, agent, requester_id, turn)
+     SELECT '{{https://a.example/b.png}}', '{HELD}', 'crowd', n FROM generate_series(1, 20000) AS n;
+INSERT INTO draft_requests (image_urls, agent, requester_id, turn)
+     SELECT '{{https://a.example/b.png}}', agent, 'one of few', n
+       FROM unnest('{{{",".join(QUIET)}}}'::text[]) AS agent, generate_series(1, 40) AS n;
+INSERT INTO draft_requests (image_urls, agent, requester_id, turn, status, result, finished_at)
+     SELECT '{{https://a.example/b.png}}', '{CROWDED}', 'crowd', n, 'completed', '{{}}', now()
+       FROM generate_series(1, 20000) AS n;
+"""
+
+
+async def plan_of_claim(connection: db.Connection, agents: list[str], *, mode: str) -> dict[str, Any]:
+    """Claim in a transaction that is rolled back, as a prepared statement; return what the server did."""
+    names = list(PARAMS)
+    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", CLAIM)
+    types = ", ".join(kind for kind, _ in PARAMS.values())
+    values = ", ".join(value for _, value in PARAMS.values()).format(",".join(agents))
+    async with connection.transaction(force_rollback=True):
+        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
+        await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
+        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim ({values})".encode())
+        row = await cursor.fetchone()
+        await connection.execute("DEALLOCATE claim")
+    assert row is not None
+    plan: dict[str, Any] = row["QUERY PLAN"][0]["Plan"]
+    return plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows_of(node: dict[str, Any]) -> int:
+    """Return how many rows a node read, those that it threw away included."""
+    thrown = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    total: float = (node["Actual Rows"] + thrown) * node["Actual Loops"]
+    return round(total)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_a_claim_reads_little_more_than_it_takes(connection: db.Connection, mode: str, *, analyzed: bool) -> None:
+    async with connection.transaction():
+        await connection.execute(FILL.encode())
+    if analyzed:
+        await connection.execute("ANALYZE draft_requests")
+    agents = [CROWDED, *QUIET]
+    plan = await plan_of_claim(connection, agents, mode=mode)
+    every = list(nodes(plan))
+    inner = [node for node in every if node.get("Index Name") == "draft_requests_claim_idx"]
+    assert sum(map(rows_of, inner)) <= len(agents) * N
+    others = {node.get("Index Name") for node in every if node.get("Relation Name") == "draft_requests"} - {None}
+    assert others == {"draft_requests_claim_idx", "draft_requests_pkey"}
+    assert not [node for node in every if node["Node Type"] == "Seq Scan"]
+    assert all(rows_of(node) <= len(agents) * N for node in every if "Sort" in node["Node Type"])
+    assert plan["Actual Rows"] == N
+
+
+async def make_crowd(connection: db.Connection, count: int) -> None:
+    """Insert many requests of one requester, as a client does."""
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, requester_id) "
+        "SELECT '{https://a.example/b.png}', 'crowd' FROM generate_series(1, %s)",
+        [count],
+    )
+
+
+async def claimed_by_requester(link: db.Link, limit: int) -> list[str]:
+    return [one.requester_id for one in await claim_all(link, limit=limit)]
+
+
+async def test_a_lone_request_overtakes_ten_thousand_of_another(connection: db.Connection, link: db.Link) -> None:
+    await make_crowd(connection, 10_000)
+    assert set(await claimed_by_requester(link, N)) == {"crowd"}
+    await make_request(connection, requester_id="lone")
+    assert (await claimed_by_requester(link, N)).count("lone") == 1
+
+
+async def test_later_arrivals_take_turns_with_the_crowd(connection: db.Connection, link: db.Link) -> None:
+    await make_crowd(connection, 10_000)
+    await claimed_by_requester(link, N)
+    for requester in ("ann", "bob"):
+        for _ in range(8):
+            await make_request(connection, requester_id=requester)
+    order = await claimed_by_requester(link, 24)
+    rounds = [Counter(order[n : n + 3]) for n in range(0, 24, 3)]
+    assert rounds == [Counter(ann=1, bob=1, crowd=1)] * 8
+
+
+async def test_priority_comes_before_fairness_and_before_other_agents(connection: db.Connection, link: db.Link) -> None:
+    await make_crowd(connection, 1_000)
+    for _ in range(3):
+        await make_request(connection, requester_id="lone")
+    agents = ["comment_generator", *QUIET]
+    urgent = {await make_request(connection, requester_id="crowd", priority=1, agent=one) for one in agents * 3}
+    assert {one.id for one in await claim_all(link, agents=agents, limit=len(urgent))} == urgent

@@ -1,0 +1,206 @@
+"""Old final requests go, a few at a time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from structlog.testing import capture_logs
+
+from draftd import db
+from draftd.pruner import Pruner
+from draftd.queue import retention
+from draftd.queue.retention import PRUNE, count_prunable, prune
+from fix_database import claim_one, make_request
+
+DAY_S = 86_400.0
+KEPT_S = 30 * DAY_S
+LATER = timedelta(days=31)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "COUNT_BATCH", 10)
+    monkeypatch.setattr(retention, "PAUSE_S", 0.0)
+
+
+async def make_final(connection: db.Connection, **over: Any) -> UUID:
+    return await make_request(connection, **{"status": "cancelled"} | over)
+
+
+async def pruned(link: db.Link, *, older_than_s: float = KEPT_S, now: datetime | None = None) -> list[int]:
+    """Prune as if it were a month later; return the sizes of the batches."""
+    moment = now or datetime.now(UTC) + LATER
+    return [count async for count in prune(link, older_than_s=older_than_s, now=moment)]
+
+
+async def counted(link: db.Link) -> int:
+    return await count_prunable(link, older_than_s=KEPT_S, now=datetime.now(UTC) + LATER)
+
+
+async def standing(connection: db.Connection) -> set[UUID]:
+    rows = await (await connection.execute("SELECT id FROM draft_requests")).fetchall()
+    return {row["id"] for row in rows}
+
+
+async def test_what_ended_long_ago_goes_and_what_is_open_stays(connection: db.Connection, link: db.Link) -> None:
+    processing = await make_request(connection)
+    await claim_one(link)
+    pending = await make_request(connection)
+    for end in ({"status": "completed", "result": {}}, {"status": "failed"}, {"status": "cancelled"}):
+        await make_final(connection, **end)
+    assert await counted(link) == 3
+    assert await pruned(link) == [3]
+    assert await standing(connection) == {processing, pending}
+
+
+async def test_what_ended_lately_stays_however_old_it_is(connection: db.Connection, link: db.Link) -> None:
+    kept = await make_final(connection)
+    await connection.execute("UPDATE draft_requests SET created_at = created_at - interval '1 year'")
+    assert await count_prunable(link, older_than_s=DAY_S) == 0
+    assert [count async for count in prune(link, older_than_s=DAY_S)] == [0]
+    assert await standing(connection) == {kept}
+
+
+async def test_many_go_in_small_batches_even_those_of_one_moment(connection: db.Connection, link: db.Link) -> None:
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls) SELECT '{https://a.example/b.png}' FROM generate_series(1, 25)"
+    )
+    await connection.execute("UPDATE draft_requests SET status = 'cancelled'")
+    assert await counted(link) == 25
+    assert await pruned(link) == [10, 10, 5]
+    assert await standing(connection) == set()
+
+
+async def test_a_row_that_somebody_has_locked_is_passed_over(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    locked = await make_final(connection)
+    for _ in range(12):
+        await make_final(connection)
+    async with db.connected(database) as client, client.transaction():
+        await client.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [locked])
+        assert sum(await pruned(link)) == 12
+    assert await standing(connection) == {locked}
+    assert await pruned(link) == [1]
+
+
+async def test_two_passes_beside_each_other_share_the_rows(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls) SELECT '{https://a.example/b.png}' FROM generate_series(1, 200)"
+    )
+    await connection.execute("UPDATE draft_requests SET status = 'cancelled'")
+    other = db.Link(url=database, name="other")
+    batches = await asyncio.gather(pruned(link), pruned(other))
+    await other.close()
+    assert sum(map(sum, batches)) == 200
+
+
+async def test_a_request_stays_while_its_drafts_are_refined(connection: db.Connection, link: db.Link) -> None:
+    parent, other = [await make_final(connection, status="completed", result={}) for _ in range(2)]
+    child = await make_request(connection, image_urls=None, parent_id=parent)
+    assert await counted(link) == 1
+    assert await pruned(link) == [1]
+    assert await standing(connection) == {parent, child}
+    await claim_one(link)
+    assert await pruned(link) == [0]
+    await connection.execute("SELECT cancel_draft_request(%s)", [child])
+    assert await pruned(link) == [2]
+    assert other not in await standing(connection)
+
+
+async def test_the_record_of_the_money_stays_and_the_feedback_goes(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_final(connection)
+    await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1)", [request_id])
+    await connection.execute(
+        "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model) VALUES (%s, '', 1, 1, 1, 'm')",
+        [request_id],
+    )
+    assert await pruned(link) == [1]
+    rows = await (
+        await connection.execute(
+            "SELECT (SELECT count(*) FROM draft_usage) AS usage, (SELECT count(*) FROM draft_feedback) AS feedback"
+        )
+    ).fetchall()
+    assert rows == [{"usage": 1, "feedback": 0}]
+
+
+async def test_the_plan_follows_the_index_on_created_at(connection: db.Connection) -> None:
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, turn, status, created_at, finished_at) "
+        "SELECT '{https://x/y}', n, CASE WHEN n %% 10 = 0 THEN 'pending' ELSE 'failed' END, "
+        "now() - n * interval '1 min', now() - n * interval '1 min' FROM generate_series(1, %s) AS n",
+        [50_000],
+    )
+    await connection.execute("ANALYZE draft_requests")
+    params = {"older_than_s": KEPT_S, "after": None, "batch": 500, "now": None}
+    async with connection.transaction(force_rollback=True):
+        cursor = await connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + PRUNE.encode(), params)
+        plan = json.dumps(await cursor.fetchall(), default=str)
+    assert "draft_requests_created_at_idx" in plan
+    assert "Seq Scan" not in plan
+
+
+class Interrupted(db.Link):
+    """A link that loses its connection under its second statement."""
+
+    count = 0
+
+    async def run(self, statement: str, params: db.Params = None) -> list[DictRow]:
+        self.count += 1
+        if self.count == 2:
+            await super().run("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await super().run(statement, params)
+
+
+@pytest.fixture
+async def interrupted(database: str) -> AsyncIterator[Interrupted]:
+    link = Interrupted(url=database, name="interrupted")
+    yield link
+    await link.close()
+
+
+async def one_pass(pruner: Pruner) -> list[Any]:
+    """Let a pruner run until it rests; return what it logged."""
+    with capture_logs() as logs:
+        running = asyncio.create_task(pruner.run())
+        async with asyncio.timeout(20):
+            while not any(line["event"].startswith(("pruned", "not pruned")) for line in logs):
+                assert not running.done()
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return logs
+
+
+async def test_a_daily_pass_survives_a_lost_connection(connection: db.Connection, interrupted: Interrupted) -> None:
+    for _ in range(25):
+        await make_final(connection)
+    await connection.execute(
+        "UPDATE draft_requests SET created_at = created_at - interval '2 d', finished_at = finished_at - interval '2 d'"
+    )
+    kept = await make_final(connection)
+    logs = await one_pass(Pruner(link=interrupted, retention_s=DAY_S))
+    assert await standing(connection) == {kept}
+    assert {"event": "pruned", "rows": 25, "log_level": "info"} in logs
+
+
+class Forbidden(db.Link):
+    """A link whose user may not delete."""
+
+    async def run(self, _statement: str, _params: db.Params = None) -> list[DictRow]:
+        raise psycopg.errors.InsufficientPrivilege("permission denied for table draft_requests")
+
+
+async def test_a_user_who_may_not_delete_ends_no_daemon(database: str) -> None:
+    logs = await one_pass(Pruner(link=Forbidden(url=database, name="forbidden"), retention_s=DAY_S))
+    assert [line["log_level"] for line in logs] == ["warning"]
