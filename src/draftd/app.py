@@ -68,12 +68,17 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     url = settings.require_database_url()
     prompts = load_prompts(settings.prompts_dir or packaged_directory())
     await check_schema(url)
-    session, llm, tracing = await asyncio.gather(
-        _listen_works(settings), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
+
+    async def connected() -> tuple[Plan, Links]:
+        listens = await _listen_works(settings)
+        plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=listens)
+        return plan, await open_links(plan)
+
+    (plan, links), llm, tracing = await asyncio.gather(
+        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
     )
-    plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=session)
-    daemon = await build(plan, llm, tracing)
-    log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=session)
+    daemon = await build(plan, links, llm, tracing)
+    log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
     try:
         await daemon.run(stop)
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
@@ -148,7 +153,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Links:
+class Links:
     """The connections that statements of the event loop run on; heartbeat and listener have their own."""
 
     claim: db.Link
@@ -158,13 +163,31 @@ class _Links:
     """Inputs with their pictures, the reaper, holds."""
 
 
+async def open_links(plan: Plan) -> Links:
+    """Return the links, the reaper's open already: it must have been for one lease before the reaper may judge.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+        ConfigurationError: this database user may not use it.
+    """
+    url = plan.settings.require_database_url()
+    links = Links(
+        claim=db.Link(url=url, name="draftd claim", session=plan.session),
+        settle=db.Link(url=url, name="draftd settle", session=plan.session),
+        read=db.Link(url=url, name="draftd read", session=plan.session),
+    )
+    with db.translated(url):
+        await links.read.run("SELECT")
+    return links
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
     """What more than one part works with."""
 
     plan: Plan
     identity: Identity
-    links: _Links
+    links: Links
     leases: Leases
     wakeup: WakeUp
     holds: Holds
@@ -175,14 +198,14 @@ class _Shared:
     tracing: Tracing
 
 
-async def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
+async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     """Wire the parts together, and beat once: from here on the fleet knows this worker.
 
     Raises:
         ConfigurationError: no agent has a model, or the metrics' port is taken.
         DatabaseUnavailable: the first beat failed.
     """
-    shared = _shared(plan, tracing)
+    shared = _shared(plan, links, tracing)
     loader = _image_loader(plan.settings)
     claims = _claims(shared)
     worker = Worker(
@@ -223,13 +246,7 @@ async def build(plan: Plan, llm: Llm, tracing: Tracing) -> Daemon:
     )
 
 
-def _shared(plan: Plan, tracing: Tracing) -> _Shared:
-    url = plan.settings.require_database_url()
-    links = _Links(
-        claim=db.Link(url=url, name="draftd claim", session=plan.session),
-        settle=db.Link(url=url, name="draftd settle", session=plan.session),
-        read=db.Link(url=url, name="draftd read", session=plan.session),
-    )
+def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.read)
     holds = Holds(link=links.read, throttles=throttles)
     return _Shared(

@@ -108,13 +108,14 @@ draft_requests = Table(
         text("id"),
         postgresql_where=text("status = 'pending'"),
     ),
+    # The second condition is true of every row, but only a query that names it may use the index: the claim must not.
     Index(
         "draft_requests_turn_idx",
         text("agent"),
         text("priority"),
         text("requester_id"),
         text("turn DESC"),
-        postgresql_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending' AND requester_id >= ''"),
     ),
     # The reaper's two ways to an expired request: its own time, or the daemon's default counted from available_at.
     Index(

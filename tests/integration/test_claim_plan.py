@@ -40,18 +40,20 @@ INSERT INTO draft_requests (image_urls, agent, requester_id, turn, status, resul
 """
 
 
-async def plan_of_claim(connection: db.Connection, agents: list[str], *, mode: str) -> dict[str, Any]:
-    """Claim in a transaction that is rolled back, as a prepared statement; return what the server did."""
+async def prepare(connection: db.Connection, *, mode: str) -> None:
+    """Prepare the claim as a daemon's connection does."""
     names = list(PARAMS)
     statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", CLAIM)
     types = ", ".join(kind for kind, _ in PARAMS.values())
+    await connection.execute(f"SET plan_cache_mode = {mode}".encode())
+    await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
+
+
+async def claimed_by_plan(connection: db.Connection, agents: list[str]) -> dict[str, Any]:
+    """Claim by the prepared statement; return what the server did."""
     values = ", ".join(value for _, value in PARAMS.values()).format(",".join(agents))
-    async with connection.transaction(force_rollback=True):
-        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
-        await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
-        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim ({values})".encode())
-        row = await cursor.fetchone()
-        await connection.execute("DEALLOCATE claim")
+    cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim ({values})".encode())
+    row = await cursor.fetchone()
     assert row is not None
     plan: dict[str, Any] = row["QUERY PLAN"][0]["Plan"]
     return plan
@@ -70,6 +72,20 @@ def rows_of(node: dict[str, Any]) -> int:
     return round(total)
 
 
+def indexes(plan: dict[str, Any]) -> set[str]:
+    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+
+
+def assert_reads_little(plan: dict[str, Any], agents: list[str]) -> None:
+    every = list(nodes(plan))
+    inner = [node for node in every if node.get("Index Name") == "draft_requests_claim_idx"]
+    assert sum(map(rows_of, inner)) <= len(agents) * N
+    assert indexes(plan) == {"draft_requests_claim_idx", "draft_requests_pkey"}
+    assert not [node for node in every if node["Node Type"] == "Seq Scan"]
+    assert all(rows_of(node) <= len(agents) * N for node in every if "Sort" in node["Node Type"])
+    assert plan["Actual Rows"] == N
+
+
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("analyzed", [True, False])
 async def test_a_claim_reads_little_more_than_it_takes(connection: db.Connection, mode: str, *, analyzed: bool) -> None:
@@ -77,16 +93,20 @@ async def test_a_claim_reads_little_more_than_it_takes(connection: db.Connection
         await connection.execute(FILL.encode())
     if analyzed:
         await connection.execute("ANALYZE draft_requests")
+    await prepare(connection, mode=mode)
     agents = [CROWDED, *QUIET]
-    plan = await plan_of_claim(connection, agents, mode=mode)
-    every = list(nodes(plan))
-    inner = [node for node in every if node.get("Index Name") == "draft_requests_claim_idx"]
-    assert sum(map(rows_of, inner)) <= len(agents) * N
-    others = {node.get("Index Name") for node in every if node.get("Relation Name") == "draft_requests"} - {None}
-    assert others == {"draft_requests_claim_idx", "draft_requests_pkey"}
-    assert not [node for node in every if node["Node Type"] == "Seq Scan"]
-    assert all(rows_of(node) <= len(agents) * N for node in every if "Sort" in node["Node Type"])
-    assert plan["Actual Rows"] == N
+    assert_reads_little(await claimed_by_plan(connection, agents), agents)
+
+
+async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection) -> None:
+    # With nothing pending both would cost the planner the same, the smaller one would win, and its plan, which sorts all that is
+    # pending, would be cached for the burst that comes.
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("DROP INDEX draft_requests_claim_idx")
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        await prepare(connection, mode="force_custom_plan")
+        assert "draft_requests_turn_idx" not in indexes(await claimed_by_plan(connection, [CROWDED]))
+        await connection.execute("DEALLOCATE claim")
 
 
 async def make_crowd(connection: db.Connection, count: int) -> None:
@@ -127,3 +147,17 @@ async def test_priority_comes_before_fairness_and_before_other_agents(connection
     agents = ["comment_generator", *QUIET]
     urgent = {await make_request(connection, requester_id="crowd", priority=1, agent=one) for one in agents * 3}
     assert {one.id for one in await claim_all(link, agents=agents, limit=len(urgent))} == urgent
+
+
+async def test_an_agent_with_a_long_past_is_not_behind_a_new_one(connection: db.Connection, link: db.Link) -> None:
+    """Each agent's line counts its own turns: they say nothing about another agent's."""
+    await make_crowd(connection, 200)
+    await claimed_by_requester(link, 50)
+    await claimed_by_requester(link, 50)
+    await make_request(connection, requester_id="lone")
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, requester_id, agent) "
+        "SELECT '{https://a.example/b.png}', 'crowd', 'new' FROM generate_series(1, 1000)"
+    )
+    claimed = await claim_all(link, agents=["comment_generator", "new"], limit=N)
+    assert "lone" in [one.requester_id for one in claimed]

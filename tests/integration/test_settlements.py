@@ -149,6 +149,17 @@ async def test_a_repeated_settlement_is_a_success(
     assert await read_row(connection, claimed.id) == before
 
 
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_what_the_reaper_took_back_is_lost_also_while_nobody_claims_it(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET status = 'pending', error_code = 'worker_lost'")
+    with pytest.raises(LeaseLost):
+        await settler.settle(claimed, OUTCOMES[outcome])
+
+
 async def test_a_settlement_beside_its_own_first_try_is_a_success(
     database: str, connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:

@@ -51,7 +51,8 @@ WITH v AS MATERIALIZED (
     -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
     -- planner read the whole table for 50 rows of it.
     SELECT x.* FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
-        SELECT r.id, r.status, r.lease_token FROM draft_requests AS r WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
+        SELECT r.id, r.status, r.lease_token, r.error_code FROM draft_requests AS r
+         WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
 ), settled AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
@@ -81,7 +82,8 @@ WITH v AS MATERIALIZED (
     RETURNING r.id, r.lease_token, r.status
 )
 SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
-       locked.lease_token = v.lease_token AS is_mine,
+       -- The reaper's return to pending has this token too, and another code.
+       locked.lease_token = v.lease_token AND locked.error_code IS NOT DISTINCT FROM v.code AS is_mine,
        locked.id IS NULL AND coalesce((SELECT true FROM draft_requests AS r WHERE r.id = v.id), false) AS is_busy
   FROM v LEFT JOIN locked ON locked.id = v.id
          LEFT JOIN settled ON settled.id = v.id AND settled.lease_token = v.lease_token

@@ -1,0 +1,145 @@
+"""The state machine of the queue: the real SQL against a model of it, and against itself with one fence taken out."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from draftd.queue import attempts, claims, desk, leases, settlements
+from model.queue_machine import Bench, QueueMachine
+
+STEPS = 50
+EXAMPLES = 100
+MUTANT_EXAMPLES = 150
+"""A mutant dies long before; the number only bounds how long a survivor lives."""
+
+
+@pytest.fixture
+def bench(database: str) -> Iterator[Bench]:
+    with Bench(database) as opened:
+        yield opened
+
+
+def run(
+    bench: Bench, *, examples: int, derandomize: bool = True, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink)
+) -> None:
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        derandomize=derandomize,
+        phases=phases,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    class Machine(QueueMachine):
+        def __init__(self) -> None:
+            super().__init__(bench)
+
+    run_state_machine_as_test(Machine, settings=how)
+
+
+@pytest.mark.timeout(600)
+def test_the_queue_does_what_its_model_says_in_any_order(bench: Bench) -> None:
+    """``DRAFTD_TEST_MODEL_EXAMPLES=2000`` looks for longer, and elsewhere each time."""
+    examples = os.environ.get("DRAFTD_TEST_MODEL_EXAMPLES")
+    run(bench, examples=int(examples or EXAMPLES), derandomize=examples is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A fence to take out: wherever its text stands in a statement, or in a function of the database."""
+
+    where: ModuleType | None
+    name: str
+    fence: str
+    instead: str = ""
+
+    def apply(self, text: str) -> str:
+        assert self.fence in text, f"{self.name} has no {self.fence!r} any more: cut the fence that it has now"
+        return text.replace(self.fence, self.instead)
+
+
+PROCESSING = "r.status = 'processing'"
+PENDING = "r.status = 'pending'"
+UNFINISHED = "r.status IN ('pending', 'processing')"
+
+CUTS: dict[str, list[Cut]] = {
+    "claim: only pending": [Cut(claims, "CLAIM", PENDING, "true")],
+    "claim a probe: only pending": [Cut(claims, "CLAIM_PROBE", PENDING, "true")],
+    "claim: a new token": [Cut(claims, "CLAIM", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")],
+    "release_strays: only processing": [Cut(claims, "RELEASE_STRAYS", PROCESSING, "true")],
+    "release_strays: only its own": [Cut(claims, "RELEASE_STRAYS", "r.worker_id = %(worker_id)s", "true")],
+    "release_strays: not what is held": [
+        Cut(claims, "RELEASE_STRAYS", "h.id = r.id AND h.lease_token = r.lease_token", "false")
+    ],
+    "release_strays: held with this token": [
+        Cut(claims, "RELEASE_STRAYS", " AND h.lease_token = r.lease_token"),
+    ],
+    "renew: only processing": [Cut(leases, "RENEW", PROCESSING, "true")],
+    "renew: this token": [Cut(leases, "RENEW", " AND r.lease_token = h.lease_token")],
+    "read: only processing": [Cut(attempts, "READ_REQUEST", PROCESSING, "true")],
+    "read: this token": [Cut(attempts, "READ_REQUEST", " AND r.lease_token = %(lease_token)s")],
+    "publish: only processing": [Cut(attempts, "PUBLISH", PROCESSING, "true")],
+    "publish: this token": [Cut(attempts, "PUBLISH", " AND r.lease_token = v.lease_token")],
+    "settle: only processing": [Cut(settlements, "SETTLE", PROCESSING, "true")],
+    "settle: this token": [Cut(settlements, "SETTLE", " AND r.lease_token = v.lease_token")],
+    "settle: repeated only with this token": [
+        Cut(settlements, "SETTLE", "locked.lease_token = v.lease_token AND locked", "locked")
+    ],
+    # The end of an attempt clears its lease, so the statement's own check is the second fence of two.
+    "reap: only processing": [
+        Cut(leases, "REAP", PROCESSING, "true"),
+        *(
+            Cut(None, function, f"NEW.{column} := NULL;")
+            for function in ("draft_requests_finish", "draft_requests_requeue")
+            for column in ("lease_until", "deadline_at")
+        ),
+    ],
+    "reap: only what ran out": [
+        Cut(
+            leases,
+            "REAP",
+            "least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)",
+            "true",
+        )
+    ],
+    "reap: expires only pending": [
+        Cut(leases, "REAP", f"{PENDING} AND r.expires_at", "r.expires_at"),
+        Cut(leases, "REAP", f"r.id = overdue.id AND {PENDING}", "r.id = overdue.id"),
+    ],
+    "reap: refuses only pending": [
+        Cut(leases, "REAP", f"{PENDING} AND r.agent = asked.agent", "r.agent = asked.agent"),
+        Cut(leases, "REAP", f"r.id = orphaned.id AND {PENDING}", "r.id = orphaned.id"),
+    ],
+    "cancel: only unfinished": [Cut(None, "cancel_draft_request", f" AND {UNFINISHED}")],
+    "cancel: only this one": [Cut(None, "cancel_draft_request", "r.id = $1", "true")],
+    "cancel by update: only unfinished": [
+        Cut(None, "draft_requests_finish", "OLD.status NOT IN ('pending', 'processing')", "false")
+    ],
+    "cancel at the desk: only unfinished": [Cut(desk, "CANCEL", UNFINISHED, "true")],
+    "retry: only failed or cancelled": [Cut(desk, "RETRY", "r.status IN ('failed', 'cancelled')", "true")],
+}
+
+
+def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
+    if one.where is not None:
+        monkeypatch.setattr(one.where, one.name, one.apply(getattr(one.where, one.name)))
+        return
+    (row,) = bench.sql("SELECT pg_get_functiondef(%(name)s::regproc) AS body", name=one.name)
+    bench.sql(one.apply(row["body"]))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fence", CUTS)
+def test_without_its_fence_a_statement_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch, fence: str) -> None:
+    for one in CUTS[fence]:
+        cut(bench, monkeypatch, one)
+    with pytest.raises(AssertionError):
+        run(bench, examples=MUTANT_EXAMPLES, phases=(Phase.generate,))
