@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTHON_BENCH ?= python3.12
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs lock clean
+.PHONY: bench-claim help install demo test chaos check format docs lock clean bench-queue bench-bloat
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make the environment in .venv, from the hash-locked requirements
 
@@ -29,6 +32,9 @@ demo: $(STAMP) ## From nothing to printed drafts: embedded PostgreSQL, a daemon,
 test: $(STAMP) ## Run the tests (PostgreSQL comes with the environment; DRAFTD_TEST_DATABASE_URL takes another)
 	$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(STAMP) ## Harm daemons and databases at length, an hour or more (SEEDS=1: a quarter of one; `make test` does it in short)
+	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -v --capture=no -p no:randomly $(ARGS)
+
 check: $(STAMP) ## Format, lint, types, import contracts, migrations, stale documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,6 +47,24 @@ format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench-queue: $(BENCH_STAMP) ## Measure the queue beside other queues, 25 minutes (ARGS=--quick: 4; BENCH_DATABASE_URL takes a durable PostgreSQL)
+	@$(BENCH)/bin/python -m benchmarks.queue $(ARGS)
+
+bench-claim: $(STAMP) ## Measure a claim in a full table beside one in an empty table, 3 minutes (BENCH_DATABASE_URL likewise)
+	@$(BIN)/python -m benchmarks.claim $(ARGS)
+
+bench-bloat: $(STAMP) ## Measure whether the tables stay small, 7 minutes (ARGS="--requests 20000 --per-s 500": 1; BENCH_DATABASE_URL likewise)
+	@$(BIN)/python -m benchmarks.bloat $(ARGS)
+
+$(BENCH_STAMP): requirements-bench.txt pyproject.toml
+	@$(PYTHON_BENCH) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
+		|| { echo "one of the compared queues needs Python 3.12 or newer; name one: make PYTHON_BENCH=python3.13 $(MAKECMDGOALS)"; exit 1; }
+	@echo "making the environment in $(BENCH) (a minute or two, once) …"
+	@$(PYTHON_BENCH) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-bench.txt
+	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
+	@touch $@
+
 docs: $(STAMP) ## Write the generated parts of the documentation
 	$(BIN)/python scripts/generate_docs.py
 
@@ -49,6 +73,8 @@ lock: ## Lock the dependencies again (needs uv)
 		--quiet --output-file requirements.txt
 	uv pip compile pyproject.toml --extra demo --group dev --constraint requirements.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-dev.txt
+	uv pip compile pyproject.toml --extra demo --group bench --constraint requirements.txt --universal --python-version 3.12 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-bench.txt
 
 clean: ## Remove what was built, the environment included
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

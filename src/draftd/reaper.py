@@ -14,7 +14,7 @@ class Reaper:
     """Reaps every ``interval_s`` seconds, and once at the start: requests stranded by a crash are picked up then.
 
     Args:
-        link: the judge's connection; it stays open between passes, because only a settled judge may judge.
+        link: stays open between passes: how long it has been up is the proof that others could renew.
         lease_s: how long a lease lives.
         default_expiry_s: when a request without ``expires_at`` expires; 0 = never.
         interval_s: seconds between passes.

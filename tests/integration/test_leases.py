@@ -1,5 +1,6 @@
 """Who still holds what: renewals, and the reaper."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from draftd import db
 from draftd.queue import leases
-from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, reap
+from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, judge_in_s, reap
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, make_request, make_terms, read_row, shift
 
@@ -35,11 +36,12 @@ async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[
 
 
 async def reap_now(link: db.Link, **over: Any) -> list[Reaped]:
-    return await reap(link, **{"lease_s": LEASE_S, "default_expiry_s": 86_400.0} | over)
+    # However young the server is: some session is older than this.
+    return await reap(link, **{"lease_s": 0.01, "default_expiry_s": 86_400.0} | over)
 
 
 async def lose(connection: db.Connection, claim: Claim, by_s: float = 60.0) -> None:
-    """Let a lease have run out so long ago that anybody may judge it."""
+    """Let a lease have run out."""
     await shift(connection, claim.id, lease_until=-by_s - LEASE_S)
 
 
@@ -138,31 +140,40 @@ async def test_a_hung_attempt_is_reaped_at_its_deadline(connection: db.Connectio
     assert "deadline" in (await read_row(connection, claimed.id))["error_message"]
 
 
-async def test_a_fresh_judge_leaves_a_lease_that_expired_just_now(connection: db.Connection, link: db.Link) -> None:
-    await make_request(connection)
-    claimed = await claim_one(link)
-    await shift(connection, claimed.id, lease_until=-LEASE_S - 1)
-    # The link was opened by the claim a moment ago: it could not have seen a renewal.
-    assert await reap_now(link) == []
+LONG_S = 1e7
+"""A lease that is longer than any session here is old."""
 
 
-async def test_a_settled_judge_takes_a_lease_that_expired_just_now(
-    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+async def test_nobody_is_judged_before_a_session_has_been_up_for_one_lease(
+    connection: db.Connection, link: db.Link
 ) -> None:
-    monkeypatch.setattr(leases, "REAP", leases.REAP.replace("a.backend_start", "(a.backend_start - interval '1 hour')"))
     await make_request(connection)
-    claimed = await claim_one(link)
-    await shift(connection, claimed.id, lease_until=-LEASE_S - 1)
-    assert [one.id for one in await reap_now(link)] == [claimed.id]
-
-
-async def test_nobody_is_reaped_right_after_the_server_came_up(
-    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "REAP", leases.REAP.replace("pg_postmaster_start_time()", "now()"))
-    await make_request(connection)
+    assert await judge_in_s(link, lease_s=LONG_S, older_than_s=0) == 0, "nothing has run out"
     await lose(connection, await claim_one(link), by_s=3600)
-    assert await reap_now(link) == []
+    assert await reap_now(link, lease_s=LONG_S) == []
+    assert LONG_S - 86_400 * 30 < await judge_in_s(link, lease_s=LONG_S, older_than_s=0) <= LONG_S
+    assert await judge_in_s(link, lease_s=0.01, older_than_s=0) == 0
+    assert len(await reap_now(link, lease_s=0.01)) == 1
+
+
+async def test_the_session_of_another_is_a_proof_as_good_as_ones_own(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection)
+    await lose(connection, await claim_one(link))
+    await asyncio.sleep(0.3)
+    judge = db.Link(url=database, name="just connected")
+    assert len(await reap_now(judge, lease_s=0.3)) == 1
+    await judge.close()
+
+
+async def test_the_age_of_the_servers_own_processes_proves_nothing(connection: db.Connection) -> None:
+    cursor = await connection.execute(
+        f"SELECT {leases._OLDEST_SESSION} AS began, pg_postmaster_start_time() AS up".encode()
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    assert row["began"] > row["up"]
 
 
 async def test_older_than_counts_from_the_end_of_the_lease(connection: db.Connection, link: db.Link) -> None:

@@ -113,7 +113,7 @@ def reap_stale(
 
 async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
     from draftd import db
-    from draftd.queue.leases import REAP_BATCH, Reaped, reap
+    from draftd.queue.leases import REAP_BATCH, Reaped, judge_in_s, reap
 
     loaded = settings()
     url = loaded.require_database_url()
@@ -121,6 +121,9 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
         link = db.Link(url=url, name="draftd reap-stale")
         taken: list[Reaped] = []
         try:
+            if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
+                say(f"waiting {wait_s:.0f} s: the database has just come up, and living workers may still renew")
+                await asyncio.sleep(wait_s)
             while True:
                 batch = await reap(
                     link,

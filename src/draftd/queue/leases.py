@@ -16,8 +16,6 @@ from draftd.queue.history import with_error
 REAP_BATCH = 500
 UNKNOWN_S = 60
 """How long a request may wait for a daemon that knows its agent, in seconds."""
-LEASES_UNTIL_CERTAIN = 3
-"""A fresh connection may judge a lease that expired this many leases ago."""
 
 
 Held = tuple[UUID, int]
@@ -89,23 +87,30 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
           FROM model_throttles AS t) AS throttles
 """
 
-# A lease is judged only by who could have seen its renewal: the server has been up for one lease, and the judge's connection
-# too, or else the lease has been expired for so long that any living worker would have renewed it meanwhile.
+# Nobody is judged who could not renew: for one lease the server must have let anybody in. A session that is that old is the
+# proof, this one or any other that this user may see: no session outlives a crash, a recovery or a failover, while the age of
+# the server's first process says nothing about them.
+_OLDEST_SESSION = """
+(SELECT min(a.backend_start) FROM pg_stat_get_activity(NULL) AS a WHERE a.backend_type = 'client backend')"""
 _LOST = f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
-           now() - pg_postmaster_start_time() >= make_interval(secs => %(lease_s)s) AS server_is_settled,
-           now() - a.backend_start >= make_interval(secs => %(lease_s)s) AS judge_is_settled
-      FROM pg_stat_get_activity(pg_backend_pid()) AS a
+           now() - {_OLDEST_SESSION} >= make_interval(secs => %(lease_s)s) AS may_judge
 ), lost AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'processing'
        AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
-       AND j.server_is_settled
-       AND (j.judge_is_settled OR least(r.lease_until, r.deadline_at)
-                                  <= j.now - make_interval(secs => %(lease_s)s * {LEASES_UNTIL_CERTAIN}))
+       AND j.may_judge
      ORDER BY r.id LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
 )"""
+
+# For who comes only once: a lease has run out, and nobody may judge it before so many seconds have passed.
+JUDGE_IN = f"""
+SELECT %(lease_s)s - extract(epoch FROM now() - {_OLDEST_SESSION})::float8 AS wait_s
+ WHERE EXISTS (SELECT FROM draft_requests AS r
+                WHERE r.status = 'processing'
+                  AND least(r.lease_until, r.deadline_at) <= now() - make_interval(secs => %(older_than_s)s))
+"""
 
 _OVERDUE = f"""
 overdue_by_own_time AS MATERIALIZED (
@@ -202,6 +207,12 @@ class Reaped:
     worker_id: UUID | None
 
 
+async def judge_in_s(link: db.Link, *, lease_s: float, older_than_s: float) -> float:
+    """Return after how many seconds of this connection ``reap`` may judge a lease that has run out; 0 when now, or none has."""
+    rows = await link.run(JUDGE_IN, {"lease_s": lease_s, "older_than_s": older_than_s})
+    return max(0.0, rows[0]["wait_s"]) if rows else 0.0
+
+
 async def reap(
     link: db.Link,
     *,
@@ -214,7 +225,7 @@ async def reap(
     """Take back what the dead held, and end what nobody will draft: one statement, at most 500 rows of each kind.
 
     Args:
-        link: the judge's connection; see ``_LOST`` for what it may judge.
+        link: where; see ``_LOST`` for when anybody may be judged.
         lease_s: how long a lease lives.
         default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
         older_than_s: how long ago lease or deadline must have passed.

@@ -1,0 +1,115 @@
+"""Measures what claiming k rows costs among many others, as a ratio to what it costs when only those k are there.
+
+    python -m benchmarks.claim [--pending 100000] [--finished 1000000] [--rounds 200]
+
+Two databases on one durable server: one holds k due rows and nothing else; the other as many beside ``--pending`` rows of one
+requester, as many again of an agent that is on hold and may not be claimed, and ``--finished`` completed ones. The same
+statement claims in both, in turns, inside a transaction that is rolled back; what counts is the time until its rows are
+here. Bulk rows are made without triggers, their turns counted as the trigger would.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import uuid
+from typing import Any
+
+import psycopg
+
+from benchmarks.queue.machine import load, machine, postgresql
+from benchmarks.queue.server import durable_server
+from draftd import schema_version
+from draftd.queue.claims import CLAIM
+
+AGENT, HELD = "comment_generator", "held"
+SIZES = (1, 16, 50)
+RESULT = json.dumps({"text": "x" * 1_200})
+
+PENDING = """
+INSERT INTO draft_requests (image_urls, requester_id, agent, turn)
+SELECT ARRAY['https://images.example/shot.png'], %s, %s, n FROM generate_series(1, %s) AS n
+"""
+FINISHED = """
+INSERT INTO draft_requests (image_urls, requester_id, status, attempt, lease_token, result, created_at, finished_at)
+SELECT ARRAY['https://images.example/shot.png'], 'r' || n %% 1000, 'completed', 1, 1, %s::jsonb, now() - n * interval '1 s', now()
+  FROM generate_series(1, %s) AS n
+"""
+
+
+def fill(url: str, *, pending: int, finished: int, alone: int) -> None:
+    """Make a migrated database with so many rows."""
+    schema_version.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(FINISHED, [RESULT, finished])
+        connection.execute(PENDING, ["crowd", AGENT, pending])
+        connection.execute(PENDING, ["crowd", HELD, pending])
+        connection.execute(PENDING, ["one", AGENT, alone])
+        connection.execute("VACUUM ANALYZE draft_requests")
+
+
+def claim_ms(connection: psycopg.Connection[Any], count: int) -> float:
+    """Return how long it takes to claim so many rows, in milliseconds; they stay unclaimed."""
+    params = {
+        "agents": [AGENT],
+        "n": count,
+        "lease_s": 10.0,
+        "attempt_s": 120.0,
+        "default_expiry_s": 86_400.0,
+        "worker_id": uuid.UUID(int=1),
+        "now": None,
+    }
+    with connection.transaction(force_rollback=True):
+        began = time.perf_counter()
+        rows = connection.execute(CLAIM, params).fetchall()
+        elapsed_s = time.perf_counter() - began
+    assert len(rows) == count  # noqa: S101 - a claim of fewer rows would be measured as a fast one
+    return elapsed_s * 1_000
+
+
+def compare(alone_url: str, full_url: str, rounds: int) -> list[tuple[int, float, float]]:
+    """Return (k, median alone, median among the others) in milliseconds."""
+    found = []
+    with psycopg.connect(alone_url) as alone, psycopg.connect(full_url) as full:
+        for connection in (alone, full):
+            connection.execute("SET jit = off")
+            connection.commit()
+        for count in SIZES:
+            times: tuple[list[float], list[float]] = ([], [])
+            for _ in range(rounds):
+                times[0].append(claim_ms(alone, count))
+                times[1].append(claim_ms(full, count))
+            found.append((count, statistics.median(times[0]), statistics.median(times[1])))
+    return found
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.claim", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pending", type=int, default=100_000)
+    parser.add_argument("--finished", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=200, help="claims of each size in each database")
+    options = parser.parse_args()
+    with durable_server() as server:
+        alone, full = (server.create_database(f"bench_claim_{name}") for name in ("alone", "full"))
+        sys.stderr.write("filling the tables …\n")
+        fill(alone, pending=0, finished=0, alone=max(SIZES))
+        fill(full, pending=options.pending, finished=options.finished, alone=max(SIZES))
+        sys.stderr.write("claiming …\n")
+        found = compare(alone, full, options.rounds)
+        facts = f"{machine()}; {postgresql(server.facts())}; load {load()}"
+        for name in ("alone", "full"):
+            server.drop_database(f"bench_claim_{name}")
+    crowd = f"{options.pending:,} pending, {options.pending:,} held, {options.finished:,} finished"
+    lines = [
+        f"| rows claimed | alone | among {crowd} | ratio |",
+        "|---|---|---|---|",
+        *(f"| {count} | {few:.2f} ms | {many:.2f} ms | {many / few:.2f} |" for count, few, many in found),
+    ]
+    sys.stdout.write("\n".join([facts, "", *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""No statement that a daemon runs again and again reads the whole table, whatever the table looked like when it was planned."""
+
+import time
+
+from draftd import db
+from draftd.outcome import Release, Retry
+from draftd.queue.attempts import Scribe, read_request
+from draftd.queue.claims import release_strays
+from draftd.queue.leases import RENEW, reap
+from draftd.queue.settlements import Settler
+from draftd.request import Claim
+from fix_database import claim_all, make_request, make_terms
+
+TERMS = make_terms()
+
+
+async def work(link: db.Link, *, limit: int) -> list[Claim]:
+    """Run each of the daemon's statements once, as a daemon does."""
+    settler, scribe = Settler(link=link), Scribe(link=link)
+    claimed = await claim_all(link, TERMS, limit=limit)
+    pairs = [(one.id, one.lease_token) for one in claimed]
+    await link.run(
+        RENEW,
+        {
+            "ids": [one for one, _ in pairs],
+            "tokens": [token for _, token in pairs],
+            "lease_s": 10.0,
+            "worker_id": TERMS.worker_id,
+            "hostname": "h",
+            "pid": 1,
+            "version": "0",
+            "state": "running",
+            "agents": ["comment_generator"],
+            "concurrency": 1,
+            "in_flight": len(pairs),
+        },
+    )
+    for one in claimed:
+        await read_request(link, one)
+        await scribe.publish(one, {"options": []})
+    await reap(link, lease_s=10.0, default_expiry_s=86_400.0)
+    await release_strays(link, worker_id=TERMS.worker_id, held=pairs)
+    for number, one in enumerate(claimed):
+        await settler.settle(one, Release() if number % 2 else Retry(code="x", message="x", delay_s=0.0))
+    return claimed
+
+
+async def whole_reads(connection: db.Connection) -> int:
+    """Return how often ``draft_requests`` was read whole, once the count of this moment has arrived."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    row = await (
+        await connection.execute("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'draft_requests'")
+    ).fetchone()
+    assert row is not None
+    return int(row["seq_scan"])
+
+
+async def test_statements_planned_for_an_empty_table_do_not_read_a_full_one_whole(
+    database: str, connection: db.Connection
+) -> None:
+    link = db.Link(url=database, name="planned early")
+    for _ in range(7):
+        await make_request(connection)
+        assert await work(link, limit=1)
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO draft_requests (image_urls, requester_id, turn) "
+            "SELECT '{https://a.example/b.png}', 'crowd', n FROM generate_series(1, 20000) AS n"
+        )
+    before = await whole_reads(connection)
+    began = time.monotonic()
+    for _ in range(5):
+        assert len(await work(link, limit=10)) == 10
+    elapsed_s = time.monotonic() - began
+    await link.run("SELECT pg_stat_force_next_flush()")
+    await link.close()
+    assert await whole_reads(connection) == before, f"in {elapsed_s:.1f} s"
