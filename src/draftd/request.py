@@ -5,7 +5,6 @@ when it starts.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -56,7 +55,6 @@ class Claim:
     requester_id: str
     attempt: int
     """The number of this attempt, from 1."""
-    max_attempts: int
     lease_token: int
     """The fence: every write for this claim must match it."""
     expires_in_s: float | None = None
@@ -65,7 +63,6 @@ class Claim:
     """How long this attempt may take, in seconds from the claim."""
     image_bytes: int
     """Size of ``image_urls`` as stored, in bytes, known without reading it."""
-    created_at: datetime
     given_back: int = 0
     """How often a hold gave the attempt back."""
     probe: str | None = None

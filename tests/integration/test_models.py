@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -51,11 +50,9 @@ CLAIM = Claim(
     agent=AGENT,
     requester_id="",
     attempt=1,
-    max_attempts=5,
     lease_token=1,
     attempt_s=120,
     image_bytes=0,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
 
 

@@ -1,7 +1,6 @@
 """What an error does to its row: the table from exceptions to outcomes, and from outcomes to settlements."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -28,11 +27,9 @@ CLAIM = Claim(
     agent="comment_generator",
     requester_id="r",
     attempt=2,
-    max_attempts=5,
     lease_token=7,
     attempt_s=120.0,
     image_bytes=0,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
 
 

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -79,11 +78,9 @@ def make_claim(**over: Any) -> Claim:
         "agent": "comment_generator",
         "requester_id": "r",
         "attempt": 2,
-        "max_attempts": 5,
         "lease_token": 7,
         "attempt_s": 120.0,
         "image_bytes": 0,
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return Claim(**facts | over)
 

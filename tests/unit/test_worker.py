@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -29,11 +28,9 @@ def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
         agent="a",
         requester_id="",
         attempt=1,
-        max_attempts=5,
         lease_token=lease_token,
         attempt_s=60,
         image_bytes=0,
-        created_at=datetime.now(UTC),
     )
 
 

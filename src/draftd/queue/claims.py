@@ -43,8 +43,8 @@ UPDATE draft_requests AS r SET
     claimed_at = now(),
     updated_at = now()
   FROM due WHERE r.id = due.id
-RETURNING r.id, r.agent, r.requester_id, r.attempt, r.max_attempts, r.lease_token, r.created_at, r.priority, r.turn,
-    r.available_at, r.given_back, pg_column_size(r.image_urls) AS image_bytes,
+RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn, r.available_at,
+    pg_column_size(r.image_urls) AS image_bytes,
     extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0)))
                        - coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 """
@@ -172,13 +172,11 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
         agent=row["agent"],
         requester_id=row["requester_id"],
         attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
         lease_token=row["lease_token"],
         expires_in_s=row["expires_in_s"],
         given_back=row["given_back"],
         attempt_s=terms.attempt_s,
         image_bytes=row["image_bytes"] or 0,
-        created_at=row["created_at"],
     )
 
 
