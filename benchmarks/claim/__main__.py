@@ -2,10 +2,11 @@
 
     python -m benchmarks.claim [--pending 100000] [--finished 1000000] [--rounds 200]
 
-Two databases on one durable server: one holds k due rows and nothing else; the other as many beside ``--pending`` rows of one
-requester, as many again of an agent that is on hold and may not be claimed, and ``--finished`` completed ones. The same
-statement claims in both, in turns, inside a transaction that is rolled back; what counts is the time until its rows are
-here. Bulk rows are made without triggers, their turns counted as the trigger would.
+Three databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones;
+one as many beside those, ``--pending`` rows of one requester, and as many again of an agent that is on hold and may not be
+claimed. The same statement claims in all three, in turns, inside a transaction that is rolled back, on connections set up
+as the daemon's; what counts is the time until its rows are here. Bulk rows are made without triggers, their turns counted
+as the trigger would.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import sys
 import time
 import uuid
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -21,6 +23,7 @@ import psycopg
 from benchmarks.queue.machine import load, machine, postgresql
 from benchmarks.queue.server import durable_server
 from draftd import schema_version
+from draftd.db import HOT_SETUP
 from draftd.queue.claims import CLAIM
 
 AGENT, HELD = "comment_generator", "held"
@@ -69,19 +72,21 @@ def claim_ms(connection: psycopg.Connection[Any], count: int) -> float:
     return elapsed_s * 1_000
 
 
-def compare(alone_url: str, full_url: str, rounds: int) -> list[tuple[int, float, float]]:
-    """Return (k, median alone, median among the others) in milliseconds."""
+def compare(urls: list[str], rounds: int) -> list[tuple[int, list[float]]]:
+    """Return (k, median in each of the databases) in milliseconds."""
     found = []
-    with psycopg.connect(alone_url) as alone, psycopg.connect(full_url) as full:
-        for connection in (alone, full):
+    with ExitStack() as stack:
+        connections = [stack.enter_context(psycopg.connect(url)) for url in urls]
+        for connection in connections:
             connection.execute("SET jit = off")
+            connection.execute(HOT_SETUP)
             connection.commit()
         for count in SIZES:
-            times: tuple[list[float], list[float]] = ([], [])
+            times: list[list[float]] = [[] for _ in connections]
             for _ in range(rounds):
-                times[0].append(claim_ms(alone, count))
-                times[1].append(claim_ms(full, count))
-            found.append((count, statistics.median(times[0]), statistics.median(times[1])))
+                for connection, taken in zip(connections, times, strict=True):
+                    taken.append(claim_ms(connection, count))
+            found.append((count, [statistics.median(taken) for taken in times]))
     return found
 
 
@@ -92,21 +97,37 @@ def main() -> None:
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=200, help="claims of each size in each database")
     options = parser.parse_args()
+    crowds = {
+        "alone": (0, 0),
+        "finished": (0, options.finished),
+        "full": (options.pending, options.finished),
+    }
     with durable_server() as server:
-        alone, full = (server.create_database(f"bench_claim_{name}") for name in ("alone", "full"))
-        sys.stderr.write("filling the tables …\n")
-        fill(alone, pending=0, finished=0, alone=max(SIZES))
-        fill(full, pending=options.pending, finished=options.finished, alone=max(SIZES))
+        urls = []
+        for name, (pending, finished) in crowds.items():
+            sys.stderr.write(f"filling the table {name} …\n")
+            urls.append(server.create_database(f"bench_claim_{name}"))
+            fill(urls[-1], pending=pending, finished=finished, alone=max(SIZES))
         sys.stderr.write("claiming …\n")
-        found = compare(alone, full, options.rounds)
+        found = compare(urls, options.rounds)
         facts = f"{machine()}; {postgresql(server.facts())}; load {load()}"
-        for name in ("alone", "full"):
+        for name in crowds:
             server.drop_database(f"bench_claim_{name}")
-    crowd = f"{options.pending:,} pending, {options.pending:,} held, {options.finished:,} finished"
+    heads = (
+        "rows claimed",
+        "nothing else",
+        f"{options.finished:,} finished",
+        f"and {options.pending:,} pending, {options.pending:,} held",
+        "to nothing else pending",
+        "to nothing else",
+    )
     lines = [
-        f"| rows claimed | alone | among {crowd} | ratio |",
-        "|---|---|---|---|",
-        *(f"| {count} | {few:.2f} ms | {many:.2f} ms | {many / few:.2f} |" for count, few, many in found),
+        f"| {' | '.join(heads)} |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {count} | {alone:.2f} ms | {few:.2f} ms | {many:.2f} ms | {many / few:.2f} | {many / alone:.2f} |"
+            for count, (alone, few, many) in found
+        ),
     ]
     sys.stdout.write("\n".join([facts, "", *lines, ""]))
 
