@@ -28,6 +28,9 @@ LONGEST_PAUSE_S = 10.0
 """Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
 LATER_PAUSE_S = 60.0
 """The cap grows with the hold's age, a sixtieth of it, to this: nobody minds the last minute of an hour."""
+SCARCE_PAUSE_S = 300.0
+"""The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
+probes a minute would use its attempts up in a short outage."""
 LONGEST_RETRY_AFTER_S = 3600.0
 PROBE_S = 15.0
 """How long a probe keeps the others away. One that says nothing about the model (its picture was broken) costs this time."""
@@ -188,7 +191,7 @@ class Holds:
             "is_probe": claim.probe == model,
             "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
             "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
-            "longest_s": LONGEST_PAUSE_S,
+            "longest_s": longest_pause_s(claim.given_back),
             "later_s": LATER_PAUSE_S,
         }
         rows = await self._link.run_until_done(HOLD, params)
@@ -205,3 +208,8 @@ class Holds:
             self._holds.pop(model, None)
         else:
             self._holds[model] = hold
+
+
+def longest_pause_s(given_back: int) -> float:
+    """Return the cap of the pause after a probe, in seconds, by how often the probing row was given back before it."""
+    return max(LONGEST_PAUSE_S, min(SCARCE_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(given_back - 2, 10)))

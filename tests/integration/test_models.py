@@ -34,6 +34,7 @@ from draftd.holds import (
     MAX_GIVEN_BACK,
     PROBE_S,
     Holds,
+    longest_pause_s,
 )
 from draftd.models import SET, Choice, Models
 from draftd.queue.claims import Portion, Probe
@@ -418,6 +419,21 @@ async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the
     for number, found_s in enumerate(pauses_s, start=1):
         bound_s = min(longest_s, FIRST_PAUSE_S * 2**number)
         assert bound_s - 1 < found_s < min(longest_s, bound_s * 1.21) + 0.1
+
+
+def test_a_row_alone_survives_a_quarter_of_an_hour_without_an_attempt_spent() -> None:
+    pauses_s = [min(FIRST_PAUSE_S * 2**given_back, longest_pause_s(given_back)) for given_back in range(MAX_GIVEN_BACK)]
+    assert sum(pauses_s) >= 900
+    assert [longest_pause_s(given_back) for given_back in range(4)] == [LONGEST_PAUSE_S] * 4
+
+
+async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models = await probing(make, beat, link, connection)
+    await link.run("UPDATE model_holds SET failures = 8")
+    await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=6)
+    assert 79 < await pause_s(link) <= 80
 
 
 async def test_one_failing_probe_doubles_the_pause_once_however_often_it_is_said(
