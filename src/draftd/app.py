@@ -164,7 +164,7 @@ class Links:
 
 
 async def open_links(plan: Plan) -> Links:
-    """Return the links, the reaper's open already: it must have been for one lease before the reaper may judge.
+    """Return the links, the reaper's open already: it must have been up for one lease before the reaper may judge.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached.

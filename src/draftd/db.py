@@ -8,7 +8,7 @@ database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``Oper
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -229,14 +229,18 @@ class Link:
             self._failures = 0
             return rows
 
-    async def run_until_done(self, statement: str, params: Params = None) -> list[DictRow]:
+    async def run_until_done(self, statement: str, params: Params | Callable[[], Params] = None) -> list[DictRow]:
         """Execute a statement that may be repeated, through any number of lost connections.
 
         Only for statements whose second execution changes nothing more. Ends with the caller's cancellation.
+
+        Args:
+            statement: what to execute.
+            params: its parameters, or what returns them: asked before each try, for those that count from now.
         """
         while True:
             try:
-                return await self.run(statement, params)
+                return await self.run(statement, params() if callable(params) else params)
             except LOST as error:
                 await self.pause(error)
 

@@ -191,7 +191,7 @@ class Drafter:
         try:
             draft = await self._draft_with(attempt, task, target)
         except ModelError as error:
-            await self._holds.failed(error, claim=attempt.claim, elapsed_s=time.monotonic() - attempt.asked_at)
+            await self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at)
             raise
         except NothingToReplyTo:
             await self._holds.succeeded(target.model)
@@ -228,6 +228,7 @@ class Drafter:
                 {"role": "assistant", "content": first.text or "(nothing)"},
                 {"role": "user", "content": answer.repair_request(problems)},
             ]
+        attempt.asked_at = time.monotonic()
         second = await self._call(attempt, replace(task, messages=messages), again, name="repair")
         try:
             return answer.read(second.text, task.terms)

@@ -24,7 +24,7 @@ from draftd.wakeup import CHANNEL
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 10.0
+YOUNG_PAUSE_S = 10.0
 """Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
 LATER_PAUSE_S = 60.0
 """The cap grows with the hold's age, a sixtieth of it, to this: nobody minds the last minute of an hour."""
@@ -149,7 +149,7 @@ class Holds:
             self._set(model, None)
             log.info("hold ended", model=model)
 
-    async def failed(self, error: ModelError, *, claim: Claim, elapsed_s: float) -> None:
+    async def failed(self, error: ModelError, *, claim: Claim, began: float) -> None:
         """Note that a request failed at a model, and hold the model if the error is of that kind.
 
         An error of a hold's kind says nothing about the model when another request succeeded meanwhile, and little when this
@@ -159,7 +159,8 @@ class Holds:
         Args:
             error: why; its kind may be lowered to a retry, and it is told whether it brought a hold.
             claim: whose request it was.
-            elapsed_s: how long ago the failing call began; of one that was repeated at once, how long ago it failed first.
+            began: when the failing call began, a moment of ``time.monotonic``; of one that was repeated at once, when it had
+                failed first.
         """
         if error.model is None:
             return
@@ -167,34 +168,35 @@ class Holds:
             if isinstance(error, ModelRefused | OutputInvalid | ContextTooLong):
                 await self.succeeded(error.model)
             return
-        if await self._is_own_fault(error, error.model, claim, elapsed_s):
+        if await self._is_own_fault(error, error.model, claim, began):
             error.kind = Kind.RETRY
 
-    async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, elapsed_s: float) -> bool:
+    async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, began: float) -> bool:
         """Answer an error of a hold's kind; return whether it is a matter of this row alone."""
         if isinstance(error, ModelRateLimited) and not error.is_quota:
-            limit = await self._throttles.rate_limited(model, request_id=claim.id, elapsed_s=elapsed_s)
+            limit = await self._throttles.rate_limited(model, request_id=claim.id, began=began)
             if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
                 return limit.another_succeeded or claim.given_back >= MAX_GIVEN_BACK
-        if claim.given_back >= MAX_GIVEN_BACK:
+        is_spent = claim.given_back >= MAX_GIVEN_BACK
+        if is_spent and claim.probe != model:
             return True
-        error.is_held = await self._place(model, error, claim, elapsed_s)
+        # Also a probe that will be retried has failed: without its pause the next one would follow at once.
+        error.is_held = await self._place(model, error, claim, began) and not is_spent
         return not error.is_held
 
-    async def _place(self, model: str, error: ModelError, claim: Claim, elapsed_s: float) -> bool:
+    async def _place(self, model: str, error: ModelError, claim: Claim, began: float) -> bool:
         params = {
             "model": model,
             "code": error.code,
             "reason": storable_text(redact(error.message), 300),
             "request_id": claim.id,
-            "elapsed_s": elapsed_s,
             "is_probe": claim.probe == model,
             "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
             "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
             "longest_s": longest_pause_s(claim.given_back),
             "later_s": LATER_PAUSE_S,
         }
-        rows = await self._link.run_until_done(HOLD, params)
+        rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
         if not rows:
             return False
         until_s = rows[0]["until_s"]
@@ -212,4 +214,4 @@ class Holds:
 
 def longest_pause_s(given_back: int) -> float:
     """Return the cap of the pause after a probe, in seconds, by how often the probing row was given back before it."""
-    return max(LONGEST_PAUSE_S, min(SCARCE_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(given_back - 2, 10)))
+    return max(YOUNG_PAUSE_S, min(SCARCE_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(given_back - 2, 10)))

@@ -7,6 +7,7 @@ CPU time that a request without a model costs here.
 
 import logging
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
@@ -42,7 +43,7 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_names: _Writer(sys.stderr),
         # A cached logger would keep this configuration when the process, or a test, is given another.
         cache_logger_on_first_use=False,
     )
@@ -57,6 +58,16 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) 
     root.handlers[:] = [handler]
     root.setLevel(LIBRARY_LEVEL)
     logging.getLogger("draftd").setLevel(getattr(logging, level.upper()))
+
+
+class _Writer(structlog.WriteLogger):
+    """Writes lines; one that cannot be written is lost, as with ``logging``, and whoever said it goes on."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -125,15 +125,19 @@ class Models:
         return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
 
     def portions(self) -> list[Portion]:
-        """Return the claimable agents: those with all of the concurrency together, and a portion for each throttled model."""
+        """Return the claimable agents: a portion for each throttled model, and those with all of the concurrency together.
+
+        The throttled first, because their room is small and the others would leave none of it.
+        """
         by_model: dict[str | None, list[str]] = {}
         for agent in self.claimable_agents():
             model = next(model for model in self._models_of(agent) if model not in self._holds)
             by_model.setdefault(model if self._throttles.share(model) < 1 else None, []).append(agent)
-        return [
-            Portion(agents=agents, share=1.0 if model is None else self._throttles.share(model))
-            for model, agents in by_model.items()
+        free = by_model.pop(None, [])
+        throttled = [
+            Portion(agents=agents, share=self._throttles.share(str(model))) for model, agents in by_model.items()
         ]
+        return [*throttled, Portion(agents=free)] if free else throttled
 
     def held_agents(self) -> list[str]:
         """Return the agents that could be answered here if their models were not on hold."""

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import structlog
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, QueryCanceled
 
 from draftd import db
 from draftd.queue.retention import prune
@@ -36,6 +36,8 @@ class Pruner:
             except InsufficientPrivilege as error:
                 # The daemon drafts without this right as well; who gave it none may prune by other means.
                 log.warning("not pruned: this database user may not delete", error=error.diag.message_primary)
+            except QueryCanceled:
+                log.warning("not pruned to the end: a batch took longer than a statement may")
             finally:
                 await self._link.close()
             await asyncio.sleep(self._interval_s)
@@ -49,6 +51,8 @@ class Pruner:
                     async for count in batches:
                         pruned += count
                 is_done = True
+            except QueryCanceled:
+                raise
             except db.LOST as error:
                 await self._link.pause(error)
         if pruned:

@@ -9,7 +9,7 @@ import time
 
 import structlog
 
-from draftd.backoff import retry_delay_s
+from draftd.backoff import full_jitter_s, retry_delay_s
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import Expired, InternalError, Kind, LeaseLost, ModelError, RequestError, first_line
 from draftd.outcome import Done, Fail, Hold, Outcome, Retry
@@ -21,6 +21,7 @@ from draftd.tracing import RequestSpan, Tracing
 log = structlog.get_logger(__name__)
 
 MARGIN_S = 5.0
+LONGEST_STEP_ASIDE_S = 10.0
 NET_S = 2.0
 """How long after the stages' own end the net under them is: each stage must have the time to end with its own code."""
 
@@ -93,7 +94,7 @@ def _held_delay_s(error: ModelError, claim: Claim) -> float:
     """
     if not error.is_held:
         return retry_delay_s(claim.given_back + 1, error.retry_after_s)
-    return retry_delay_s(claim.given_back) if claim.given_back else 0.0
+    return full_jitter_s(claim.given_back, cap_s=LONGEST_STEP_ASIDE_S) if claim.given_back else 0.0
 
 
 def _trace(span: RequestSpan, outcome: Outcome) -> None:

@@ -80,13 +80,13 @@ def _storable(value: Any, depth: int) -> Any:
 
 
 def storable_json(value: Any) -> str:
-    """Return ``storable(value)`` as JSON text.
+    """Return JSON text that PostgreSQL can store: of the value as it stands where that is possible, else of ``storable(value)``.
 
-    Nearly every value is storable as it stands; its JSON text shows that sooner than a walk through it.
+    Nearly every value is storable as it stands, and its JSON text shows that sooner than a walk through it.
     """
     with suppress(ValueError, TypeError, RecursionError):
         text = _WHOLE.encode(value)
-        # No text in it can be too long then, nor a collection large; one with a lone surrogate cannot be encoded.
+        # No text in it can be too long then, and one with a lone surrogate cannot be encoded.
         if len(text) <= MAX_TEXT_CHARS and "\\u0000" not in text:
             text.encode()
             return text

@@ -96,16 +96,18 @@ class Throttles:
         doublings = min(20, int((time.monotonic() - changed_at) / RECOVERY_S))
         return float(min(1.0, share * 2**doublings))
 
-    async def rate_limited(self, model: str, *, request_id: UUID, elapsed_s: float) -> RateLimit:
+    async def rate_limited(self, model: str, *, request_id: UUID, began: float) -> RateLimit:
         """Halve the fleet's share for a model, unless the burst that this rate limit belongs to has halved it already.
 
         Args:
             model: whose provider said 429.
             request_id: the request that was refused.
-            elapsed_s: how long ago its call began.
+            began: when its call began, a moment of ``time.monotonic``.
         """
-        params = {"model": model, "request_id": request_id, "elapsed_s": elapsed_s}
-        row = (await self._link.run_until_done(HALVE, params))[0]
+        rows = await self._link.run_until_done(
+            HALVE, lambda: {"model": model, "request_id": request_id, "elapsed_s": time.monotonic() - began}
+        )
+        row = rows[0]
         if row["share"] is not None:
             self._shares[model] = (row["share"], time.monotonic())
             self._changed_at[model] = time.monotonic()

@@ -148,7 +148,7 @@ def test_there_is_no_free_connection(frail_scene: Scene) -> None:
         answer_all(scene.stand_in, count)
         late = scene.start("late", wait=False)
         assert late.process.wait(20) == EXIT_UNAVAILABLE, late.log
-        # Longer than a lease, shorter than three: after that a living worker may be judged for its own absence.
+        # Longer than a lease: all have run out when there is room again.
         pause_until(full_from + 1.5 * lease_s)
         assert scene.count("status = 'completed'") == 0
     free_at = time.time()

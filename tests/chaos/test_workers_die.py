@@ -128,9 +128,9 @@ def test_sigterm_in_the_middle_of_model_calls(scene: Scene) -> None:
     )
     leaving = scene.start("leaving", "--concurrency", str(count), DRAFTD_SHUTDOWN_GRACE_S="1.5")
     scene.enqueue(*contexts)
+    scene.stand_in.wait_for_calls(count)
     # Only the bell can make the other one go on at once: it looks by itself every minute.
     scene.start("staying", "--concurrency", str(count), DRAFTD_POLL_INTERVAL_S="60")
-    scene.stand_in.wait_for_calls(count)
     leaving.process.send_signal(signal.SIGTERM)
     leaving.wait_for("waiting for attempts")
     scene.stand_in.release()

@@ -343,7 +343,7 @@ async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, 
 
 
 async def hold(rig: Rig, model: str, claim: Claim) -> None:
-    await rig.holds.failed(ModelUnavailable("down", model=model), claim=claim, elapsed_s=1.0)
+    await rig.holds.failed(ModelUnavailable("down", model=model), claim=claim, began=time.monotonic() - 1)
 
 
 async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:

@@ -30,9 +30,9 @@ from draftd.holds import (
     FIRST_PAUSE_S,
     LATER_PAUSE_S,
     LIST_HOLDS,
-    LONGEST_PAUSE_S,
     MAX_GIVEN_BACK,
     PROBE_S,
+    YOUNG_PAUSE_S,
     Holds,
     longest_pause_s,
 )
@@ -137,7 +137,8 @@ async def configure(link: db.Link, **over: Any) -> None:
 
 async def fail(models: Process, error: ModelError, *, elapsed_s: float = 5.0, **over: Any) -> ModelError:
     """Let a request fail with this error, whose call took so long, and return the error."""
-    await models.failed(error, claim=replace(CLAIM, id=uuid.uuid4(), **over), elapsed_s=elapsed_s)
+    began = time.monotonic() - elapsed_s
+    await models.failed(error, claim=replace(CLAIM, id=uuid.uuid4(), **over), began=began)
     return error
 
 
@@ -276,7 +277,7 @@ async def test_a_success_of_its_own_or_of_another_model_says_nothing(make: Make,
     await answered(link, SECOND)
     await answered(link, request_id=CLAIM.id)
     error = ModelUnavailable("down", model=FIRST)
-    await make().failed(error, claim=CLAIM, elapsed_s=60)
+    await make().failed(error, claim=CLAIM, began=time.monotonic() - 60)
     assert error.kind is Kind.HOLD
 
 
@@ -349,7 +350,9 @@ async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.L
     await configure(link, agent="another", model=SECOND)
     models.choose({"another": Choice(models=(SECOND,), params={})})
     await rate_limit(models, link)
-    assert models.portions() == [Portion(agents=[AGENT], share=0.5), Portion(agents=["another"])]
+    assert models.portions() == [Portion(agents=[AGENT], share=0.5), Portion(agents=["another"])], (
+        "the small room first"
+    )
 
 
 async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> None:
@@ -403,7 +406,7 @@ async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connecti
     return models
 
 
-@pytest.mark.parametrize(("age_s", "longest_s"), [(0, LONGEST_PAUSE_S), (1_800, 30), (86_400, LATER_PAUSE_S)])
+@pytest.mark.parametrize(("age_s", "longest_s"), [(0, YOUNG_PAUSE_S), (1_800, 30), (86_400, LATER_PAUSE_S)])
 async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the_hold(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection, age_s: float, longest_s: float
 ) -> None:
@@ -424,7 +427,7 @@ async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the
 def test_a_row_alone_survives_a_quarter_of_an_hour_without_an_attempt_spent() -> None:
     pauses_s = [min(FIRST_PAUSE_S * 2**given_back, longest_pause_s(given_back)) for given_back in range(MAX_GIVEN_BACK)]
     assert sum(pauses_s) >= 900
-    assert [longest_pause_s(given_back) for given_back in range(4)] == [LONGEST_PAUSE_S] * 4
+    assert [longest_pause_s(given_back) for given_back in range(4)] == [YOUNG_PAUSE_S] * 4
 
 
 async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
@@ -434,6 +437,37 @@ async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
     await link.run("UPDATE model_holds SET failures = 8")
     await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=6)
     assert 79 < await pause_s(link) <= 80
+
+
+async def test_a_probe_that_will_be_retried_keeps_the_hold_all_the_same(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models = await probing(make, beat, link, connection)
+    error = await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=MAX_GIVEN_BACK)
+    assert (error.kind, error.is_held) == (Kind.RETRY, False)
+    (row,) = await link.run("SELECT failures, probing FROM model_holds")
+    assert (row["failures"], row["probing"]) == (2, False)
+
+
+async def test_a_rate_limit_halves_once_however_often_it_is_said(
+    make: Make, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = make()
+    await rate_limit(models, link)
+    run = models.link.run
+    lost: list[str] = []
+
+    async def lose_the_answer(statement: str, params: db.Params = None) -> list[Any]:
+        rows = await run(statement, params)
+        if not lost:
+            lost.append(statement)
+            raise TimeoutError
+        return rows
+
+    monkeypatch.setattr(models.link, "run", lose_the_answer)
+    await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=0.01)
+    (row,) = await link.run(LIST_THROTTLES)
+    assert (row["share"], row["bursts"], len(lost)) == (0.25, 2, 1)
 
 
 async def test_one_failing_probe_doubles_the_pause_once_however_often_it_is_said(

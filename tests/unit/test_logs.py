@@ -1,6 +1,7 @@
 """What reaches stderr: one form for all, and no secret in it."""
 
 import importlib.util
+import io
 import json
 import logging
 import sys
@@ -184,3 +185,14 @@ def test_configuring_again_does_not_double_the_lines(lines: Lines) -> None:
     draftds().info("once")
     logging.getLogger("library").error("once")
     assert len(lines()) == 2
+
+
+def test_a_line_that_cannot_be_written_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    configure_logging(level="info", style="json")
+    draftds().info("lost")
+    draftds().error("lost too")

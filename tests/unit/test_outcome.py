@@ -60,7 +60,7 @@ def test_a_row_does_not_wait_beside_the_hold_of_its_model() -> None:
 
 
 def test_a_row_that_came_back_before_steps_aside_after_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("draftd.runner.retry_delay_s", float)
+    monkeypatch.setattr("draftd.runner.full_jitter_s", lambda given_back, *, cap_s: min(given_back, cap_s))
     error = ModelUnavailable("503", model="openai/m")
     error.is_held = True
     outcome = outcome_of(error, replace(CLAIM, given_back=3))

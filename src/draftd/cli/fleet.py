@@ -118,11 +118,11 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
     loaded = settings()
     url = loaded.require_database_url()
     async with db.connected(url):
-        link = db.Link(url=url, name="draftd reap-stale")
+        link = db.Link(url=url, name="draftd reap-stale", session=False)
         taken: list[Reaped] = []
         try:
             if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
-                say(f"waiting {wait_s:.0f} s: the database has just come up, and living workers may still renew")
+                say(f"waiting {wait_s:.0f} s: whoever lives must have had the time to renew")
                 await asyncio.sleep(wait_s)
             while True:
                 batch = await reap(

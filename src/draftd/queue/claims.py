@@ -72,9 +72,10 @@ WITH candidate AS MATERIALIZED (
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT {PROBE_CANDIDATES}) AS x
 ), due AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r JOIN candidate AS c ON c.id = r.id
-     WHERE r.status = 'pending'
-     ORDER BY c.given_back, c.priority DESC, c.turn, c.id LIMIT %(n)s FOR NO KEY UPDATE OF r SKIP LOCKED
+    SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r
+         WHERE r.id = c.id AND r.status = 'pending' FOR NO KEY UPDATE SKIP LOCKED) AS x
+     LIMIT %(n)s
 )
 {_TAKE}"""
 
@@ -126,7 +127,7 @@ class Menu(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
     def portions(self) -> list[Portion]:
-        """Return the agents with a prompt here and a model that is not on hold."""
+        """Return the agents that may be claimed for, grouped by the share of the loops that they may take up."""
         ...
 
     async def look_again(self, link: db.Link) -> None:

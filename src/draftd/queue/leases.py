@@ -87,15 +87,14 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
           FROM model_throttles AS t) AS throttles
 """
 
-# Nobody is judged who could not renew: for one lease the server must have let anybody in. A session that is that old is the
-# proof, this one or any other that this user may see: no session outlives a crash, a recovery or a failover, while the age of
-# the server's first process says nothing about them.
-_OLDEST_SESSION = """
-(SELECT min(a.backend_start) FROM pg_stat_get_activity(NULL) AS a WHERE a.backend_type = 'client backend')"""
+# Nobody is judged who could not renew: for one lease the judge's own session must have been up. It outlives no crash, no
+# recovery, no failover and no lost network, while the age of the server's first process says nothing about them, and other
+# sessions may be those that nobody is at the other end of any more.
+_CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)"
 _LOST = f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
-           now() - {_OLDEST_SESSION} >= make_interval(secs => %(lease_s)s) AS may_judge
+           {_CONNECTED_FOR} >= make_interval(secs => %(lease_s)s) AS may_judge
 ), lost AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'processing'
@@ -106,7 +105,7 @@ judge AS MATERIALIZED (
 
 # For who comes only once: a lease has run out, and nobody may judge it before so many seconds have passed.
 JUDGE_IN = f"""
-SELECT %(lease_s)s - extract(epoch FROM now() - {_OLDEST_SESSION})::float8 AS wait_s
+SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
  WHERE EXISTS (SELECT FROM draft_requests AS r
                 WHERE r.status = 'processing'
                   AND least(r.lease_until, r.deadline_at) <= now() - make_interval(secs => %(older_than_s)s))

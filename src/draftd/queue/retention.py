@@ -1,7 +1,8 @@
 """Retention: final requests go when they are old enough, a few at a time.
 
 Owns the one statement that deletes requests. Invariants: only a final row goes, and only while nobody else has it locked;
-a row that a pending or running refinement still reads stays until that has ended. A row's feedback goes with it;
+a row that a pending or running refinement still reads stays until that has ended (one inserted in the very moment of the
+delete finds its parent gone). A row's feedback goes with it;
 ``draft_usage`` stays, because it is the record of the money. An interrupted pass has deleted whole batches, and the next one goes
 on: it may be repeated at any time, beside any number of others.
 """
