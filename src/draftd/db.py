@@ -179,6 +179,8 @@ def translated(url: str) -> Iterator[None]:
         raise unavailable(url, error) from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
         raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise ConfigurationError(f"a table of yours keeps draftd from that: {error.diag.message_primary}") from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(f"this database user may not do that: {error.diag.message_primary}") from error
 

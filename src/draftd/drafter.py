@@ -140,6 +140,13 @@ class Drafter:
             RequestError: it ended without a draft.
             LeaseLost: the row is no longer ours.
         """
+        try:
+            return await self._draft(attempt)
+        finally:
+            if attempt.claim.probe is not None and not attempt.calls:
+                await self._holds.return_probe(attempt.claim.probe)
+
+    async def _draft(self, attempt: Attempt) -> Draft:
         prompt = self._prompts.get(attempt.claim.agent)
         if prompt is None:
             raise InvalidRequest(f"there is no prompt for the agent {attempt.claim.agent!r}")

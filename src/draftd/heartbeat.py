@@ -20,13 +20,12 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.queue.leases import RENEW, Held, Leases
+from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 LOOP_DEAD_S = 60.0
-BEATS_PER_LEASE = 3
 EXIT_LOOP_DEAD = 70
 """EX_SOFTWARE of sysexits(3)."""
 

@@ -8,6 +8,7 @@ Invariant: what this process has just done itself is not undone by a beat that b
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ SCARCE_PAUSE_S = 300.0
 probes a minute would use its attempts up in a short outage."""
 LONGEST_RETRY_AFTER_S = 3600.0
 PROBE_S = 15.0
-"""How long a probe keeps the others away. One that says nothing about the model (its picture was broken) costs this time."""
+"""How long a probe keeps the others away; one that ends without having asked (its picture was broken) gives way at once."""
 MAX_GIVEN_BACK = 10
 """A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
 BURSTS_UNTIL_HOLD = 3
@@ -69,6 +70,7 @@ RETURNING model
 """
 
 # Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
+RETURN_PROBE = "UPDATE model_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
 END_HOLD = f"""
 WITH ended AS (DELETE FROM model_holds WHERE model = %(model)s RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
@@ -142,6 +144,13 @@ class Holds:
         log.info("probing a held model", model=model, code=code)
         return True
 
+    async def return_probe(self, model: str) -> None:
+        """Let another request probe a model at once: this one ended before it asked."""
+        with suppress(*db.LOST):
+            await self._link.run(RETURN_PROBE, {"model": model})
+            if model in self._holds:
+                self._set(model, _Hold(self._holds[model].code, time.monotonic()))
+
     async def succeeded(self, model: str) -> None:
         """Note that a model answered; end its hold."""
         if model in self._holds:
@@ -173,7 +182,7 @@ class Holds:
 
     async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, began: float) -> bool:
         """Answer an error of a hold's kind; return whether it is a matter of this row alone."""
-        if isinstance(error, ModelRateLimited) and not error.is_quota:
+        if isinstance(error, ModelRateLimited) and not error.is_quota and claim.probe != model:
             limit = await self._throttles.rate_limited(model, request_id=claim.id, began=began)
             if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
                 return limit.another_succeeded or claim.given_back >= MAX_GIVEN_BACK

@@ -29,6 +29,7 @@ ON CONFLICT (agent) DO UPDATE SET
     api_base = excluded.api_base, api_key_env = excluded.api_key_env,
     price_in = excluded.price_in, price_out = excluded.price_out, updated_at = now()
 """
+CHOSEN = "SELECT model, fallback_models FROM model_configs WHERE agent = %(agent)s"
 UNSET = "DELETE FROM model_configs WHERE agent = %(agent)s RETURNING agent"
 WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) LIMIT 1"
 

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from draftd import db
-from draftd.queue.leases import reap
+from draftd.queue.leases import BEATS_PER_LEASE, Watch, reap
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ class Reaper:
         self._lease_s = lease_s
         self._default_expiry_s = default_expiry_s
         self._interval_s = interval_s
+        self._watch = Watch(gap_s=interval_s + lease_s / BEATS_PER_LEASE)
 
     async def run(self) -> None:
         """Reap until cancelled, through any number of lost connections."""
@@ -36,6 +37,8 @@ class Reaper:
             await asyncio.sleep(self._interval_s)
 
     async def _once(self) -> None:
-        reaped = await reap(self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s)
+        reaped = await reap(
+            self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s, watch=self._watch
+        )
         for one in reaped:
             log.warning("reaped", request_id=one.id, code=one.code, status=one.status, held_by=one.worker_id)

@@ -65,3 +65,12 @@ def test_a_new_choice_is_tried_at_once_whatever_was_wrong_before(call: Call, cli
     assert call("models", "set", "comment_generator", "a", "--fallback", "b", env=environment(database)).returncode == 0
     assert [row["model"] for row in client.query("SELECT model FROM model_holds")] == ["c"]
     assert [row["model"] for row in client.query("SELECT model FROM model_throttles")] == ["c"]
+
+
+def test_what_nobody_uses_any_more_is_not_on_hold(call: Call, client: Client, database: str) -> None:
+    env = environment(database)
+    for then in (["set", "comment_generator", "right"], ["unset", "comment_generator"]):
+        call("models", "set", "comment_generator", "typo", env=env)
+        client.query("INSERT INTO model_holds (model, code) VALUES ('typo', 'model_misconfigured')")
+        assert call("models", *then, env=env).returncode == 0
+        assert client.query("SELECT model FROM model_holds") == []

@@ -310,6 +310,17 @@ async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
     assert rig.asked() == ["first"]
 
 
+async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = replace(await claimed(options={"unknown": 1}), probe=FIRST)
+    await link.run(
+        "INSERT INTO model_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
+    )
+    with pytest.raises(InvalidRequest):
+        await rig.draft(claim)
+    (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM model_holds")
+    assert row == {"probing": False, "lapsed": True}
+
+
 async def test_a_failure_is_no_hold_when_another_succeeded_after_the_first_try(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:

@@ -1,5 +1,6 @@
 """Who still holds what: renewals, and the reaper."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from draftd import db
-from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, judge_in_s, reap
+from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, Watch, judge_in_s, reap
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, make_request, make_terms, read_row, shift
 
@@ -165,6 +166,25 @@ async def test_the_age_of_another_session_is_no_proof(database: str, connection:
     judge = db.Link(url=database, name="just connected")
     assert await reap_now(judge, lease_s=row["s"]) == []
     await judge.close()
+
+
+async def test_a_server_that_stood_still_lets_nobody_be_judged_for_one_lease(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection)
+    await lose(connection, await claim_one(link))
+    watch = Watch(gap_s=0.2)
+    assert await reap_now(link, watch=watch, older_than_s=86_400) == []
+    await asyncio.sleep(0.3)
+    assert await reap_now(link, watch=watch, lease_s=0.2) == [], "the first statement after the pause"
+    assert await reap_now(link, watch=watch, lease_s=0.2) == [], "the others have had no time to renew"
+    reaped: list[Reaped] = []
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        reaped += await reap_now(link, watch=watch, lease_s=0.2)
+        if reaped:
+            break
+    assert len(reaped) == 1
 
 
 async def test_older_than_counts_from_the_end_of_the_lease(connection: db.Connection, link: db.Link) -> None:

@@ -204,3 +204,26 @@ class Forbidden(db.Link):
 async def test_a_user_who_may_not_delete_ends_no_daemon(database: str) -> None:
     logs = await one_pass(Pruner(link=Forbidden(url=database, name="forbidden"), retention_s=DAY_S))
     assert [line["log_level"] for line in logs] == ["warning"]
+
+
+async def test_rows_that_may_be_seen_and_not_deleted_end_the_pass(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftd.queue.retention.BATCH", 2)
+    await connection.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    await connection.execute("CREATE TRIGGER keep BEFORE DELETE ON draft_requests FOR EACH ROW EXECUTE FUNCTION keep()")
+    for _ in range(5):
+        await make_final(connection)
+    await connection.execute("UPDATE draft_requests SET created_at = now() - interval '1 d'")
+    assert sum([count async for count in prune(link, older_than_s=0)]) == 0
+    assert len(await standing(connection)) == 5
+
+
+async def test_what_another_table_refers_to_ends_the_pass_and_no_daemon(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_final(connection)
+    await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
+    await connection.execute("INSERT INTO tickets SELECT id FROM draft_requests")
+    logs = await one_pass(Pruner(link=link, retention_s=0.0))
+    assert [line["event"] for line in logs] == ["not pruned to the end"]

@@ -137,19 +137,25 @@ async def _set(row: dict[str, Any]) -> bool:
 
     from draftd import db
     from draftd.holds import FORGET
-    from draftd.models import SET
+    from draftd.models import CHOSEN, SET
     from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
+        before = await (await connection.execute(CHOSEN.encode(), {"agent": row["agent"]})).fetchall()
         await connection.execute(SET.encode(), row | {"params": Jsonb(row["params"])})
-        # Whoever changes this expects it to be tried now, whatever was wrong before.
-        await connection.execute(FORGET.encode(), {"models": [row["model"], *row["fallback_models"]]})
+        # Whoever changes this expects it to be tried now, whatever was wrong before; and nobody probes what nobody uses.
+        models = [name for one in (row, *before) for name in (one["model"], *one["fallback_models"])]
+        await connection.execute(FORGET.encode(), {"models": models})
         return await desk.nobody_serves(connection, row["agent"])
 
 
 async def _unset(agent: str) -> bool:
     from draftd import db
-    from draftd.models import UNSET
+    from draftd.holds import FORGET
+    from draftd.models import CHOSEN, UNSET
 
     async with db.connected(settings().require_database_url()) as connection:
+        before = await (await connection.execute(CHOSEN.encode(), {"agent": agent})).fetchall()
+        models = [name for one in before for name in (one["model"], *one["fallback_models"])]
+        await connection.execute(FORGET.encode(), {"models": models})
         return bool(await (await connection.execute(UNSET.encode(), {"agent": agent})).fetchall())

@@ -14,6 +14,7 @@ from draftd import db
 from draftd.queue.history import with_error
 
 REAP_BATCH = 500
+BEATS_PER_LEASE = 3
 UNKNOWN_S = 60
 """How long a request may wait for a daemon that knows its agent, in seconds."""
 
@@ -90,11 +91,14 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
 # Nobody is judged who could not renew: for one lease the judge's own session must have been up. It outlives no crash, no
 # recovery, no failover and no lost network, while the age of the server's first process says nothing about them, and other
 # sessions may be those that nobody is at the other end of any more.
+# A server that stood still keeps its sessions: see Watch.
 _CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)"
 _LOST = f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
-           {_CONNECTED_FOR} >= make_interval(secs => %(lease_s)s) AS may_judge
+           {_CONNECTED_FOR} >= make_interval(secs => %(lease_s)s)
+           AND coalesce(now() - %(last_at)s::timestamptz <= make_interval(secs => %(gap_s)s), true)
+           AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_judge
 ), lost AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'processing'
@@ -182,16 +186,18 @@ WITH {_LOST}, {_OVERDUE}, {_ORPHANED}, reaped AS (
 ), forgotten AS (
     DELETE FROM draft_workers WHERE heartbeat_at < now() - interval '1 day'
 )
-SELECT 'worker_lost' AS code, * FROM reaped UNION ALL SELECT 'expired', * FROM expired
-UNION ALL SELECT 'invalid_request', * FROM refused
+SELECT 'worker_lost' AS code, *, now() AS at FROM reaped UNION ALL SELECT 'expired', *, now() FROM expired
+UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL, NULL, NULL, NULL, now()
 """
 
 REAP_DRY = f"""
 WITH {_LOST}, {_OVERDUE}, {_ORPHANED}
-SELECT 'worker_lost' AS code, r.id, CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id
+SELECT 'worker_lost' AS code, r.id, CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id,
+       now() AS at
   FROM lost JOIN draft_requests AS r ON r.id = lost.id
-UNION ALL SELECT 'expired', overdue.id, 'failed', NULL FROM overdue
-UNION ALL SELECT 'invalid_request', orphaned.id, 'failed', NULL FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue)
+UNION ALL SELECT 'expired', overdue.id, 'failed', NULL, now() FROM overdue
+UNION ALL SELECT 'invalid_request', orphaned.id, 'failed', NULL, now()
+  FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue)
 """
 
 
@@ -204,6 +210,28 @@ class Reaped:
     status: str
     """What it is now: ``pending`` or ``failed``."""
     worker_id: UUID | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """Whether the passes of one judge follow each other steadily, by the database's clock.
+
+    A server that stood still (a paused machine, a stalled disk) keeps its connections, and when it goes on the judge's statement
+    may be the first that it carries out, before anybody's renewal. So a pass that comes long after the last one judges
+    nobody, and neither does the next lease's worth of them.
+    """
+
+    gap_s: float
+    """From here on two passes are not steady any more."""
+    last_at: datetime | None = None
+    steady_since: datetime | None = None
+    """After a gap; None when there was none."""
+
+    def passed(self, at: datetime) -> None:
+        """Note that a pass was carried out."""
+        if self.last_at is not None and (at - self.last_at).total_seconds() > self.gap_s:
+            self.steady_since = at
+        self.last_at = at
 
 
 async def judge_in_s(link: db.Link, *, lease_s: float, older_than_s: float) -> float:
@@ -219,6 +247,7 @@ async def reap(
     default_expiry_s: float,
     older_than_s: float = 0.0,
     dry_run: bool = False,
+    watch: Watch | None = None,
     now: datetime | None = None,
 ) -> list[Reaped]:
     """Take back what the dead held, and end what nobody will draft: one statement, at most 500 rows of each kind.
@@ -229,13 +258,23 @@ async def reap(
         default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
         older_than_s: how long ago lease or deadline must have passed.
         dry_run: only say what would be taken.
+        watch: over the passes of a judge that comes again and again.
         now: another time than the database's, for tests.
     """
     params: dict[str, Any] = {
         "lease_s": lease_s,
         "default_expiry_s": default_expiry_s,
         "older_than_s": older_than_s,
+        "last_at": watch and watch.last_at,
+        "gap_s": watch.gap_s if watch else 0.0,
+        "steady_since": watch and watch.steady_since,
         "now": now,
     }
     rows = await link.run(REAP_DRY if dry_run else REAP, params)
-    return [Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"]) for row in rows]
+    if watch and rows:
+        watch.passed(rows[-1]["at"])
+    return [
+        Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"])
+        for row in rows
+        if row["code"]
+    ]
