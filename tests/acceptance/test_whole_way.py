@@ -214,7 +214,7 @@ def test_failures_get_the_codes_of_the_contract(
     [
         ({"disconnect": True}, "model_unavailable"),
         ({"status": 401}, "model_misconfigured"),
-        ({"status": 429, "retry_after_s": 30}, "model_rate_limited"),
+        ({"error": "insufficient_quota"}, "model_rate_limited"),
     ],
 )
 def test_an_outage_holds_the_model_and_gives_the_attempt_back(

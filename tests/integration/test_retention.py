@@ -137,12 +137,12 @@ async def test_the_plan_follows_the_index_on_created_at(connection: db.Connectio
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
         "INSERT INTO draft_requests (image_urls, turn, status, created_at, finished_at) "
-        "SELECT '{https://x/y}', n, CASE WHEN n %% 10 = 0 THEN 'pending' ELSE 'failed' END, "
+        "SELECT '{https://x/y}', n, CASE WHEN n %% 200 = 0 THEN 'pending' ELSE 'failed' END, "
         "now() - n * interval '1 min', now() - n * interval '1 min' FROM generate_series(1, %s) AS n",
         [50_000],
     )
     await connection.execute("ANALYZE draft_requests")
-    params = {"older_than_s": KEPT_S, "after": None, "batch": 500, "now": None}
+    params = {"older_than_s": KEPT_S, "after": None, "batch": 20, "now": None}
     async with connection.transaction(force_rollback=True):
         cursor = await connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + PRUNE.encode(), params)
         plan = json.dumps(await cursor.fetchall(), default=str)
