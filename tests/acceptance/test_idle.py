@@ -3,8 +3,10 @@
 import time
 
 from draftd.demo.threaded import ThreadedStandIn
-from fix_daemon import Client, Fleet, environment
+from fix_daemon import Client, Fleet, environment, wait_until
 
+CONNECTIONS = 4
+"""Of an idle daemon: claims, reads, heartbeat, listener; the one for settlements is opened when there is one."""
 WINDOW_S = 12.0
 PER_MINUTE = 75
 """Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s, the listener's probe every 15 s: 72, and one for the edge."""
@@ -27,12 +29,27 @@ def statements_in_window(client: Client, name: str) -> int:
     return len(seen)
 
 
+def wait_until_idle(client: Client, name: str) -> None:
+    """Wait until every connection of a daemon has been set up and does its own work."""
+    statement = (
+        "SELECT count(*) FILTER (WHERE query NOT LIKE '%%set_config%%') AS at_work, count(*) AS connected "
+        "FROM pg_stat_activity WHERE application_name LIKE %s AND datname = current_database()"
+    )
+
+    def is_idle() -> bool:
+        (row,) = client.query(statement, name)
+        return bool(row["at_work"] == row["connected"] >= CONNECTIONS)
+
+    wait_until(is_idle, 30)
+
+
 def test_an_idle_daemon_sends_as_little_with_200_loops_as_with_one(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
     counts = {}
     for loops in (1, 200):
         daemon = fleet.start(environment(database, stand_in), "--concurrency", str(loops))
+        wait_until_idle(client, "draftd%")
         counts[loops] = statements_in_window(client, "draftd%")
         assert daemon.stop() == 0
     allowance = PER_MINUTE * WINDOW_S / 60
