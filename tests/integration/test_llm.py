@@ -336,4 +336,5 @@ def test_what_an_earlier_event_loop_left_behind_does_not_hinder_the_close() -> N
     loop.run_until_complete(leave())
     loop.close()
     asyncio.run(loaded.aclose())
+    assert not loaded._litellm.in_memory_llm_clients_cache.cache_dict, "closed clients would be handed out again"
     worker._running_tasks.clear()

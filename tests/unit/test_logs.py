@@ -188,11 +188,15 @@ def test_configuring_again_does_not_double_the_lines(lines: Lines) -> None:
 
 
 def test_a_line_that_cannot_be_written_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
     class Full(io.StringIO):
-        def write(self, _text: str) -> int:
+        def write(self, text: str) -> int:
+            tried.append(text)
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stderr", Full())
     configure_logging(level="info", style="json")
     draftds().info("lost")
     draftds().error("lost too")
+    assert [json.loads(line)["event"] for line in tried] == ["lost", "lost too"]

@@ -62,7 +62,9 @@ def test_the_watchdogs_time_is_read_in_microseconds() -> None:
 
 @pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens-here"])
 def test_without_a_supervisor_nothing_is_sent_and_nothing_fails(address: str | None) -> None:
-    Supervisor(address=address).ready()
+    supervisor = Supervisor(address=address)
+    supervisor.ready()
+    assert supervisor.watchdog_s is None
 
 
 def test_a_supervisor_that_does_not_read_holds_nothing_up(heard: socket.socket) -> None:
