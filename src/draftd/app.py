@@ -41,7 +41,7 @@ from draftd.sdnotify import Supervisor
 from draftd.settings import Settings, environment_value
 from draftd.throttles import Throttles
 from draftd.tracing import Tracing
-from draftd.wakeup import Listener, WakeUp, proves_session
+from draftd.wakeup import Listener, ListeningLink, WakeUp, proves_session
 from draftd.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -146,6 +146,11 @@ class Plan:
         return self.listens and self.settings.listen_database_url is None
 
     @property
+    def listener_url(self) -> str | None:
+        """Where a listener of its own is needed; None where the claims' connection listens, or nobody does."""
+        return self.settings.listen_url if self.listens and not self.session else None
+
+    @property
     def poll_interval_s(self) -> float:
         """How long an idle claim waits."""
         configured_s = self.settings.poll_interval_s
@@ -154,9 +159,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """The connections that statements of the event loop run on; heartbeat and listener have their own."""
+    """The connections that statements of the event loop run on; the heartbeat has its own."""
 
     claim: db.Link
+    wakeup: WakeUp
+    """Rung by ``claim`` where it listens."""
     settle: db.Link
     """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
     read: db.Link
@@ -170,9 +177,12 @@ async def open_links(plan: Plan) -> Links:
         DatabaseUnavailable: the database cannot be reached.
         ConfigurationError: this database user may not use it.
     """
-    url = plan.settings.require_database_url()
+    url, wakeup = plan.settings.require_database_url(), WakeUp()
     links = Links(
-        claim=db.Link(url=url, name="draftd claim", session=plan.session),
+        claim=ListeningLink(url=url, name="draftd claim", wakeup=wakeup)
+        if plan.session
+        else db.Link(url=url, name="draftd claim", session=False),
+        wakeup=wakeup,
         settle=db.Link(url=url, name="draftd settle", session=plan.session),
         read=db.Link(url=url, name="draftd read", session=plan.session),
     )
@@ -189,7 +199,6 @@ class _Shared:
     identity: Identity
     links: Links
     leases: Leases
-    wakeup: WakeUp
     holds: Holds
     models: Models
     settler: Settler
@@ -254,7 +263,6 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
         identity=identity,
         links=links,
         leases=Leases(),
-        wakeup=WakeUp(),
         holds=holds,
         models=Models(
             holds=holds,
@@ -313,7 +321,7 @@ def _claims(shared: _Shared) -> Claims:
         ),
         menu=shared.models,
         leases=shared.leases,
-        wakeup=shared.wakeup,
+        wakeup=shared.links.wakeup,
         release=release,
         concurrency=shared.plan.concurrency,
         poll_interval_s=shared.plan.poll_interval_s,
@@ -325,7 +333,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
     def on_beat(beat: Beat) -> None:
         worker.abort_lost(beat.lost)
         if shared.models.update(beat.configs, beat.holds, beat.throttles, as_of=beat.began):
-            shared.wakeup.ring()
+            shared.links.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
@@ -352,8 +360,8 @@ def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[
     )
     liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight})
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, liveness.run]
-    if shared.plan.listens:
-        tasks.append(Listener(url=settings.listen_url, wakeup=shared.wakeup).run)
+    if shared.plan.listener_url:
+        tasks.append(Listener(url=shared.plan.listener_url, wakeup=shared.links.wakeup).run)
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.read, metrics=shared.metrics).run)
     if settings.retention_days:

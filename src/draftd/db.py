@@ -217,9 +217,7 @@ class Link:
         async with self._lock:
             connection = await self._open()
             try:
-                async with asyncio.timeout(self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-                    cursor = await connection.execute(statement.encode(), params)
-                    rows = await cursor.fetchall() if cursor.description else []
+                rows = await self._execute(connection, statement, params)
             except (psycopg.InterfaceError, TimeoutError):
                 await self._drop()
                 raise
@@ -253,13 +251,21 @@ class Link:
         log.warning("database lost", link=self._name, error=redact(str(error)), retry_in_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
+    async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
+        async with asyncio.timeout(self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
+            cursor = await connection.execute(statement.encode(), params)
+            return await cursor.fetchall() if cursor.description else []
+
     async def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             started = time.monotonic()
-            self._connection = await connect(self._url, name=self._name, session=self._session)
+            self._connection = await self._connect()
             if self._failures:
                 log.info("database back", link=self._name, connect_s=round(time.monotonic() - started, 2))
         return self._connection
+
+    async def _connect(self) -> Connection:
+        return await connect(self._url, name=self._name, session=self._session)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,8 +1,9 @@
 """Wake-ups: what ends a wait for work before the poll interval does.
 
-Owns the bell (``WakeUp``) and the listener that rings it on NOTIFY ``draft_requests``. A notification is a hint: whoever
-waits also polls. Invariants: reconnecting rings (something may have been missed); the listener proves every
-``PROBE_INTERVAL_S`` that it still hears, because a half-open connection looks idle for ever.
+Owns the bell (``WakeUp``) and who rings it on NOTIFY ``draft_requests``: the claims' own connection (``ListeningLink``), or
+where LISTEN has an address of its own a ``Listener``. A notification is a hint: whoever waits also polls. Invariants:
+reconnecting rings (something may have been missed); a half-open connection, which looks idle for ever, is found out: by the
+polling on a link, by the listener's own probe every ``PROBE_INTERVAL_S``.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import LiteralString
 import psycopg
 import structlog
 from psycopg import sql
+from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.backoff import full_jitter_s
@@ -50,11 +52,74 @@ class WakeUp:
                 await self._rung.wait()
 
 
-class Listener:
-    """Listens on its own connection and rings.
+class ListeningLink(db.Link):
+    """A link that also listens, and rings, whenever no statement of its own is under way.
+
+    For the claims: the server's process that delivers a notification is the one that claims next, and is still awake
+    (a fifth of the time from a notification to the claimed row, measured by ``make bench-queue``).
 
     Args:
-        url: where to listen; behind a transaction-mode pooler an address past it.
+        url: the database, known to be reached by sessions.
+        name: shown in ``pg_stat_activity``.
+        wakeup: what to ring.
+    """
+
+    def __init__(self, *, url: str, name: str, wakeup: WakeUp) -> None:
+        super().__init__(url=url, name=name)
+        self._wakeup = wakeup
+        self._socket: int | None = None
+
+    async def _connect(self) -> db.Connection:
+        connection = await super()._connect()
+        try:
+            async with asyncio.timeout(db.CONNECT_TIMEOUT_S):
+                await listen(connection, CHANNEL)
+        except BaseException:
+            await connection.close()
+            raise
+        connection.add_notify_handler(lambda _notice: self._wakeup.ring())
+        self._wakeup.ring()
+        return connection
+
+    async def _execute(self, connection: db.Connection, statement: str, params: db.Params) -> list[DictRow]:
+        # The event loop has one reader per socket; during a statement it is psycopg's.
+        self._stop_hearing()
+        try:
+            return await super()._execute(connection, statement, params)
+        finally:
+            if not connection.closed:
+                self._ring_for_notices(connection)
+                self._socket = connection.fileno()
+                asyncio.get_running_loop().add_reader(self._socket, self._hear, connection)
+
+    def _hear(self, connection: db.Connection) -> None:
+        try:
+            connection.pgconn.consume_input()
+            self._ring_for_notices(connection)
+        except psycopg.OperationalError:
+            # The server hung up; whoever claims next connects again.
+            self._stop_hearing()
+            self._wakeup.ring()
+
+    def _ring_for_notices(self, connection: db.Connection) -> None:
+        while connection.pgconn.notifies():
+            self._wakeup.ring()
+
+    def _stop_hearing(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket = None
+
+    async def _drop(self) -> None:
+        self._stop_hearing()
+        await super()._drop()
+
+
+class Listener:
+    """Listens on a connection of its own and rings.
+
+    Args:
+        url: where to listen, past the pooler in front of the database.
         wakeup: what to ring.
     """
 

@@ -5,11 +5,11 @@ import time
 from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
 
-CONNECTIONS = 4
-"""Of an idle daemon: claims, reads, heartbeat, listener; the one for settlements is opened when there is one."""
+CONNECTIONS = 3
+"""Of an idle daemon: claims, reads, heartbeat; the one for settlements is opened when there is one."""
 WINDOW_S = 12.0
-PER_MINUTE = 75
-"""Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s, the listener's probe every 15 s: 72, and one for the edge."""
+PER_MINUTE = 70
+"""Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s: 68, and two for the edges."""
 
 
 def statements_in_window(client: Client, name: str) -> int:

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
+from psycopg.rows import DictRow
 
 from draftd import db, wakeup
-from draftd.wakeup import Listener, WakeUp, proves_session
+from draftd.wakeup import Listener, ListeningLink, WakeUp, proves_session
 from fix_database import make_request
 
 
@@ -24,6 +27,26 @@ async def test_a_wait_ends_by_itself() -> None:
     assert time.monotonic() - began < 5
 
 
+async def is_rung(bell: WakeUp, time_s: float = 10) -> bool:
+    """Wait for a ring, and say whether one came in time."""
+    try:
+        async with asyncio.timeout(time_s):
+            await bell.wait(60)
+    except TimeoutError:
+        return False
+    bell.clear()
+    return True
+
+
+async def statement_runs(connection: db.Connection, application: str, statement: str) -> None:
+    """Wait until a connection's statement is under way in the server."""
+    active = "SELECT FROM pg_stat_activity WHERE application_name = %s AND query = %s AND state = 'active'"
+    rows: list[DictRow] = []
+    async with asyncio.timeout(10):
+        while not rows:
+            rows = await (await connection.execute(active.encode(), [application, statement])).fetchall()
+
+
 class Listening:
     """A listener in a task, with its bell."""
 
@@ -32,14 +55,7 @@ class Listening:
         self.task = asyncio.create_task(Listener(url=url, wakeup=self.bell).run())
 
     async def heard(self, time_s: float = 10) -> bool:
-        """Wait for a ring, and say whether one came in time."""
-        try:
-            async with asyncio.timeout(time_s):
-                await self.bell.wait(60)
-        except TimeoutError:
-            return False
-        self.bell.clear()
-        return True
+        return await is_rung(self.bell, time_s)
 
     async def end(self) -> None:
         self.task.cancel()
@@ -106,6 +122,82 @@ async def test_the_daemons_probe_is_no_ring(
         await asyncio.sleep(0.02)
     assert not await listening.heard(time_s=0.2)
     await listening.end()
+
+
+class Claiming:
+    """The claims' link, with its bell."""
+
+    def __init__(self, url: str) -> None:
+        self.bell = WakeUp()
+        self.link = ListeningLink(url=url, name="draftd claim", wakeup=self.bell)
+
+    async def heard(self, time_s: float = 10) -> bool:
+        return await is_rung(self.bell, time_s)
+
+
+@pytest.fixture
+async def claiming(database: str) -> AsyncIterator[Claiming]:
+    claiming = Claiming(database)
+    await claiming.link.run("SELECT 1")
+    assert await claiming.heard(), "a new connection rings"
+    yield claiming
+    await claiming.link.close()
+
+
+async def test_an_insert_rings_while_the_claims_are_at_rest(claiming: Claiming, connection: db.Connection) -> None:
+    for _ in range(3):
+        await make_request(connection)
+        assert await claiming.heard()
+        await claiming.link.run("SELECT 1")
+    assert not await claiming.heard(time_s=0.1)
+
+
+async def test_an_insert_during_a_claim_rings_after_it(claiming: Claiming, connection: db.Connection) -> None:
+    statement = "SELECT pg_advisory_lock(1)"
+    await connection.execute(statement)
+    claim = asyncio.create_task(claiming.link.run(statement))
+    await statement_runs(connection, "draftd claim", statement)
+    await make_request(connection)
+    await connection.execute("SELECT pg_advisory_unlock(1)")
+    await claim
+    assert await claiming.heard()
+
+
+async def test_a_refused_statement_leaves_the_claims_listening(claiming: Claiming, connection: db.Connection) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await claiming.link.run("SELECT 1 / 0")
+    await make_request(connection)
+    assert await claiming.heard()
+
+
+async def test_a_cancelled_statement_leaves_the_claims_listening(claiming: Claiming, connection: db.Connection) -> None:
+    statement = "SELECT pg_sleep(60)"
+    claim = asyncio.create_task(claiming.link.run(statement))
+    await statement_runs(connection, "draftd claim", statement)
+    claim.cancel()
+    await asyncio.gather(claim, return_exceptions=True)
+    await make_request(connection)
+    assert await claiming.heard()
+
+
+async def test_a_server_that_hangs_up_rings_and_the_next_claim_connects_again(
+    claiming: Claiming, connection: db.Connection
+) -> None:
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd claim'"
+    )
+    assert await claiming.heard(), "the poll interval need not be waited for"
+    await claiming.link.run("SELECT 1")
+    assert await claiming.heard()
+    await make_request(connection)
+    assert await claiming.heard()
+
+
+async def test_a_closed_link_leaves_nothing_in_the_event_loop(claiming: Claiming) -> None:
+    socket = claiming.link._socket
+    assert socket is not None
+    await claiming.link.close()
+    assert not asyncio.get_running_loop().remove_reader(socket)
 
 
 async def test_a_plain_server_proves_a_session(database: str) -> None:

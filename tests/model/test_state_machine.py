@@ -72,6 +72,10 @@ UNFINISHED = "r.status IN ('pending', 'processing')"
 
 CUTS: dict[str, list[Cut]] = {
     "claim: only pending": [Cut(claims, "CLAIM", PENDING, "true")],
+    "claim for one agent: only pending": [Cut(claims, "CLAIM_ONE", PENDING, "true")],
+    "claim for one agent: a new token": [
+        Cut(claims, "CLAIM_ONE", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")
+    ],
     "claim a probe: only pending": [Cut(claims, "CLAIM_PROBE", PENDING, "true")],
     "claim: a new token": [Cut(claims, "CLAIM", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")],
     "release_strays: only processing": [Cut(claims, "RELEASE_STRAYS", PROCESSING, "true")],
