@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from urllib.parse import urljoin
 
 import httpcore
 
-from draftd.errors import ImageBlocked, ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
-from draftd.images.gate import Gate, Resolve, Target
+from draftd.images.gate import Gate, Resolve
+from draftd.images.urls import Target, join_url
 
 TOTAL_S = 20.0
 MAX_REDIRECTS = 3
@@ -95,7 +95,7 @@ class Fetcher:
             raise ImageFetchFailed(f"{first.host}: the image was not there in time") from error
 
     async def aclose(self) -> None:
-        """Let go of the resolver's threads."""
+        """Give up the look-ups under way."""
         self._gate.close()
 
     async def _follow(self, first: Target) -> bytes:
@@ -191,7 +191,10 @@ def _translated(host: str) -> Iterator[None]:
         raise ImageFetchFailed(f"{host}: {error}", kind=Kind.FINAL) from error
     except httpcore.TimeoutException as error:
         raise ImageFetchFailed(f"{host}: no connection in time") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+    except httpcore.ProtocolError:
+        # Its text quotes the server, and the server may quote the path.
+        raise ImageFetchFailed(f"{host}: the answer is not HTTP") from None
+    except (httpcore.NetworkError, OSError) as error:
         raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
 
 
@@ -206,10 +209,7 @@ def _location(response: httpcore.Response, target: Target) -> str:
     location = _header(response, b"location")
     if not location:
         raise ImageFetchFailed(f"{target.host}: a redirect that leads nowhere", kind=Kind.FINAL)
-    try:
-        return urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
-    except ValueError as error:
-        raise ImageBlocked("a redirect leads to a URL that cannot be read") from error
+    return join_url(target, location)
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
