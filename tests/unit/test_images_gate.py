@@ -1,3 +1,4 @@
+import traceback
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -6,7 +7,9 @@ from hypothesis import strategies as st
 
 from draftd.errors import ConfigurationError, ImageBlocked, ImageFetchFailed, Kind
 from draftd.images import Fetcher
-from draftd.images.gate import AllowList, Gate, embedded_ipv4, is_public, parse_url
+from draftd.images.addresses import embedded_ipv4, is_public
+from draftd.images.gate import AllowList, Gate
+from draftd.images.urls import join_url, parse_url
 from fix_images import FakeDialer, FakeDns
 
 HOSTILE_ADDRESSES = [
@@ -35,20 +38,27 @@ HOSTILE_ADDRESSES = [
     "::127.0.0.1",
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
+    "::ffff:168.63.129.16",
     "::ffff:0:127.0.0.1",
     "64:ff9b::7f00:1",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b::a83f:8110",
     "64:ff9b:1::808:808",
     "100::1",
     "2001::1",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",
     "2001:db8::1",
+    "2001:470::5efe:10.0.0.1",
+    "2001:470::200:5efe:10.0.0.1",
     "2002:7f00:1::",
     "2002:808:808::",
+    "2620:4f:8000::1",
     "3fff::1",
     "5f00::1",
     "fc00::1",
+    "fd00:42::42",
     "fd00:ec2::254",
+    "fd20:ce::254",
     "fe80::1",
     "fe80::1%lo",
     "fec0::1",
@@ -96,6 +106,28 @@ REFUSED_URLS = [
     "http://[]/a",
     "http://::1/a",
     "http://files.example/" + "a" * 9_000,
+    "http:files.example/a",
+    "http:/files.example/a",
+    "ht\ttp://files.example/a",
+    "http+unix://%2fvar%2frun%2fdocker.sock/a",
+    "data:image/png;base64,/a",
+    "http://files.example:80:80/a",
+    "http://files.example:٨٠/a",
+    "http://%31%32%37.0.0.1/a",
+    "http://127.0.0.1%00.files.example/a",
+    "http://127.0.0.1%2f.files.example/a",
+    "http://127.0.0.1\N{FULLWIDTH PERCENT SIGN}2f.files.example/a",
+    "http://127.0.0.1\N{FULLWIDTH SOLIDUS}files.example/a",
+    "http://files.example\N{FULLWIDTH COLON}80/a",
+    "http://a\N{ACCOUNT OF}b.example/a",
+    "http://stra\N{LATIN SMALL LETTER SHARP S}e.example/a",
+    "http://stra\N{LATIN CAPITAL LETTER SHARP S}e.example/a",
+    "http://\N{GREEK SMALL LETTER MU}\N{GREEK SMALL LETTER FINAL SIGMA}.example/a",
+    "http://fi\N{ZERO WIDTH JOINER}les.example/a",
+    "http://fi\N{ZERO WIDTH NON-JOINER}les.example/a",
+    "http://files.example/\ud800",
+    "http://\ud800.example/a",
+    "http://" + ".".join(["a" * 62] * 4 + ["ab"]) + "/a",
 ]
 
 
@@ -125,6 +157,15 @@ def test_nothing_is_public_that_the_standard_library_calls_private(address: IPv4
     assert not is_public(address) or (judged.is_global and not judged.is_multicast and not judged.is_reserved)
 
 
+async def test_a_name_with_more_addresses_than_any_host_has_is_blocked() -> None:
+    addresses = [f"8.8.4.{number}" for number in range(65)]
+    gate = Gate(allow_private=[], resolve=FakeDns(files_example=[addresses], large_example=[addresses[:64]]))
+
+    assert len(await gate.addresses("large.example", 443)) == 64
+    with pytest.raises(ImageBlocked):
+        await gate.addresses("files.example", 443)
+
+
 async def test_one_private_address_among_public_ones_blocks_the_host() -> None:
     gate = Gate(allow_private=[], resolve=FakeDns(files_example=[["8.8.8.8", "10.0.0.1"]]))
 
@@ -137,11 +178,31 @@ async def test_one_private_address_among_public_ones_blocks_the_host() -> None:
     [
         "127.0.0.1",
         "127.1",
+        "127.0.1",
+        "127.000.000.001",
         "2130706433",
         "0x7f000001",
+        "0x7f000001.",
+        "0X7F.0x0.0.1",
         "0x7f.1",
         "0177.0.0.1",
+        "017700000001",
         "127.0.0.1.",
+        "0",
+        "0x0",
+        "10.1",
+        "192.168.257",
+        "172.1048577",
+        "255.255.255.255",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "0xa9.0xfe.43518",
+        "LOCALHOST.",
+        "ⓛocalhost",
+        "local\N{SOFT HYPHEN}host",
+        "127.0\N{ZERO WIDTH SPACE}.0.1",
+        "127\N{HALFWIDTH IDEOGRAPHIC FULL STOP}1",
         "127。0。0。1",
         "１２７.0.0.1",  # noqa: RUF001 - full-width digits are the point
         "⑫7.0.0.1",
@@ -149,9 +210,16 @@ async def test_one_private_address_among_public_ones_blocks_the_host() -> None:
         "[::ffff:7f00:1]",
         "[0:0:0:0:0:ffff:127.0.0.1]",
         "[64:ff9b::127.0.0.1]",
+        "[64:ff9b:1::127.0.0.1]",
+        "[::127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[2001:470::5efe:127.0.0.1]",
+        "[2002:7f00:1::]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
     ],
 )
-async def test_no_spelling_of_loopback_passes_the_system_resolver(host: str) -> None:
+async def test_no_spelling_of_a_private_address_passes_the_system_resolver(host: str) -> None:
     gate = Gate(allow_private=[])
     try:
         target = gate.check(f"http://{host}/a")
@@ -168,6 +236,56 @@ def test_a_url_that_two_parsers_could_read_in_two_ways_is_blocked(url: str) -> N
 
     assert "/a" not in caught.value.message
     assert "password" not in caught.value.message
+
+
+def test_whoever_leaves_a_user_name_in_a_url_is_told_so() -> None:
+    with pytest.raises(ImageBlocked, match="user name"):
+        parse_url("https://user@files.example/a")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:s3cret@files.example/a",
+        "http://user:s3cret\N{ACCOUNT OF}@files.example/a",
+        "http://files.example:s3cret/a",
+        "http://[s3cret]/a",
+        "http://[1::s3cret]/a",
+        "http://[::1/s3cret",
+        "http://[::1%25s3cret]/a",
+        "s3cret://files.example/a",
+        "http://files.example:22/s3cret?s3cret#s3cret",
+        "http://files.example/s3cret\n",
+    ],
+)
+def test_no_trace_of_a_refused_url_is_in_the_exception_or_its_chain(url: str) -> None:
+    with pytest.raises(ImageBlocked) as caught:
+        Gate(allow_private=[]).check(url)
+
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "location", ["http://inside.exa\tmple/", "\x1fa", "/\\inside.example/", "http://[::1", "a" * 9_000]
+)
+def test_a_redirect_that_two_parsers_could_read_in_two_ways_is_blocked(location: str) -> None:
+    with pytest.raises(ImageBlocked):
+        join_url(parse_url("http://files.example/a/b?c"), location)
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("d", "http://files.example/a/d"),
+        ("/d", "http://files.example/d"),
+        ("?d", "http://files.example/a/b?d"),
+        ("//other.example/d", "http://other.example/d"),
+        ("https://other.example/d", "https://other.example/d"),
+        ("../../../d", "http://files.example/d"),
+    ],
+)
+def test_a_redirect_is_read_from_where_it_stands(location: str, url: str) -> None:
+    assert join_url(parse_url("http://files.example/a/b?c"), location) == url
 
 
 @pytest.mark.parametrize(
@@ -227,6 +345,9 @@ async def test_a_listed_host_may_be_private(entry: str, host: str, address: str,
         ("10.2.0.0/16", "store.lan", "10.3.0.1", 80),
         ("10.2.0.0/16", "files.example", "8.8.8.8", 9000),
         ("10.2.3.4:9000", "store.lan", "10.2.3.4", 80),
+        ("10.0.0.0/8", "store.lan", "2001:470::5efe:10.0.0.1", 80),
+        ("10.0.0.0/8", "store.lan", "2002:a00:1::", 80),
+        ("10.0.0.0/8", "store.lan", "::10.0.0.1", 80),
     ],
 )
 async def test_an_entry_allows_nothing_beside_itself(entry: str, host: str, address: str, port: int) -> None:
@@ -236,7 +357,20 @@ async def test_an_entry_allows_nothing_beside_itself(entry: str, host: str, addr
         await gate.addresses(host, port)
 
 
-@pytest.mark.parametrize("entry", ["", "10.2.0.0/99", "a:b", "http://store.lan", "store.lan:", "user@store.lan", "*"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        "10.2.0.0/99",
+        "a:b",
+        "http://store.lan",
+        "store.lan:",
+        "user@store.lan",
+        "*",
+        "store.lan:0",
+        "10.2.3.4:65536",
+    ],
+)
 def test_an_entry_that_means_nothing_is_a_configuration_error(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"):
         AllowList.parse([entry])

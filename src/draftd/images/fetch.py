@@ -1,7 +1,7 @@
 """From the URL of an image to its bytes.
 
 Owns the HTTP client for images, its redirects, limits and the reading of ``data:`` URLs; the rules about addresses are
-``gate``'s, what the bytes are is ``prepare``'s. Nothing else imports httpcore.
+``gate``'s, the connections ``connection``'s, what the bytes are is ``prepare``'s. Nothing else imports httpcore.
 
 Invariants: every hop of every fetch passes the gate and connects to the address that was judged, because a connection
 lives for one fetch only; no proxy; at most ``max_bytes`` are ever held; a message names the host at most.
@@ -10,23 +10,23 @@ lives for one fetch only; no proxy; at most ``max_bytes`` are ever held; a messa
 import asyncio
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
+from io import BytesIO
 
 import httpcore
 
-from draftd.errors import ImageBlocked, ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
-from draftd.images.gate import Gate, Resolve, Target
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
+from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
+from draftd.images.gate import Gate, Resolve
+from draftd.images.urls import Target, join_url
 
-CONNECT_S = 5.0
 TOTAL_S = 20.0
 MAX_REDIRECTS = 3
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
-_SOCKET_OPTION = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
@@ -45,69 +45,6 @@ class Fetched:
     host: str
     """Of the URL that was asked for; empty for ``data:``."""
     data: bytes = field(repr=False)
-
-
-class GatedBackend(httpcore.AsyncNetworkBackend):
-    """Connects only to addresses that the gate returned; made for one fetch.
-
-    Args:
-        gate: resolves and judges.
-        dialer: opens the connection to a numeric address.
-    """
-
-    def __init__(self, *, gate: Gate, dialer: httpcore.AsyncNetworkBackend) -> None:
-        self._gate = gate
-        self._dialer = dialer
-        self._opened: list[httpcore.AsyncNetworkStream] = []
-
-    async def aclose(self) -> None:
-        """Close every connection: httpcore forgets one whose TLS handshake is cancelled or times out."""
-        for stream in self._opened:
-            await stream.aclose()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[_SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Resolve, judge, and connect to the first address that answers, all within ``timeout`` seconds."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
-        try:
-            async with asyncio.timeout_at(deadline):
-                addresses = await self._gate.addresses(host, port)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout from error
-        for left in range(len(addresses), 0, -1):
-            # A silent address may use up its share of the time only: the next one can still answer.
-            share_s = max(deadline - loop.time(), 0) / left
-            try:
-                stream = await self._dialer.connect_tcp(
-                    str(addresses[-left]), port, share_s, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if left == 1:
-                    raise
-            else:
-                self._opened.append(stream)
-                return stream
-        raise httpcore.ConnectError
-
-    async def connect_unix_socket(
-        self,
-        path: str,  # noqa: ARG002 - the signature is httpcore's
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - likewise
-        socket_options: Iterable[_SOCKET_OPTION] | None = None,  # noqa: ARG002 - likewise
-    ) -> httpcore.AsyncNetworkStream:
-        """Refuse: an image never comes from a local socket."""
-        raise ImageBlocked
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, as httpcore asks."""
-        await asyncio.sleep(seconds)
 
 
 class Fetcher:
@@ -131,9 +68,8 @@ class Fetcher:
         self.max_bytes = max_bytes
         self._gate = Gate(allow_private=allow_private, resolve=resolve)
         self._dialer = dialer or httpcore.AnyIOBackend()
-        # The certificates of the package and those of the system: an operator's own authority is in the latter.
+        # With the certificates of the package and those of the system: an operator's own authority is in the latter.
         self._tls = httpcore.default_ssl_context()
-        self._tls.load_default_certs()
 
     async def fetch(self, url: str, *, time_s: float) -> Fetched:
         """Return the bytes behind a URL.
@@ -158,7 +94,7 @@ class Fetcher:
             raise ImageFetchFailed(f"{first.host}: the image was not there in time") from error
 
     async def aclose(self) -> None:
-        """Let go of the resolver's threads."""
+        """Give up the look-ups under way."""
         self._gate.close()
 
     async def _follow(self, first: Target) -> bytes:
@@ -172,12 +108,13 @@ class Fetcher:
                 if isinstance(hop, bytes):
                     return hop
                 with _translated(hop.host):
-                    hop = await self._get(pool, hop)
+                    backend.meter.begin()
+                    hop = await self._get(pool, hop, backend.meter)
         if isinstance(hop, bytes):
             return hop
         raise ImageFetchFailed(f"{first.host}: redirected more than {MAX_REDIRECTS} times", kind=Kind.FINAL)
 
-    async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target) -> Target | bytes:
+    async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target, meter: Meter) -> Target | bytes:
         """Return the body, or where a redirect leads."""
         async with pool.stream(
             "GET",
@@ -188,20 +125,24 @@ class Fetcher:
             if response.status in _REDIRECTS:
                 return self._gate.check(_location(response, target))
             _check_status(response.status, target.host)
-            return await self._read(response, target.host)
+            meter.begin_body()
+            return await self._read(response, target.host, meter)
 
-    async def _read(self, response: httpcore.Response, host: str) -> bytes:
+    async def _read(self, response: httpcore.Response, host: str, meter: Meter) -> bytes:
         if _header(response, b"content-encoding").lower() not in ("", "identity"):
             raise ImageInvalid(f"{host}: the answer is compressed although it was asked not to be")
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
-        body = bytearray()
-        async for chunk in response.aiter_stream():
-            body += chunk
-            if len(body) > self.max_bytes:
+        # Its bytes become the result without a copy, which would double what is held.
+        body = BytesIO()
+        async for piece in response.aiter_stream():
+            if body.tell() + len(piece) > self.max_bytes:
                 raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
-        return bytes(body)
+            body.write(piece)
+            if meter.count_body(len(piece)):
+                await asyncio.sleep(0)
+        return body.getvalue()
 
 
 def is_data_url(url: str) -> bool:
@@ -226,28 +167,33 @@ async def read_data_url(url: str, *, max_bytes: int) -> bytes:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if data_url_bytes(url) > max_bytes + 2:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    body = bytearray()
+    body = BytesIO()
     for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
         piece = url[start : start + _BASE64_PIECE_CHARS]
         if "=" in piece and start + len(piece) < len(url):
             raise ImageInvalid("a data: URL is not valid base64")
         try:
-            body += binascii.a2b_base64(piece, strict_mode=True)
+            body.write(binascii.a2b_base64(piece, strict_mode=True))
         except ValueError as error:
             raise ImageInvalid("a data: URL is not valid base64") from error
         await asyncio.sleep(0)
-    if len(body) > max_bytes:
+    if body.tell() > max_bytes:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    return bytes(body)
+    return body.getvalue()
 
 
 @contextmanager
 def _translated(host: str) -> Iterator[None]:
     try:
         yield
+    except Wasteful as error:
+        raise ImageFetchFailed(f"{host}: {error}", kind=Kind.FINAL) from error
     except httpcore.TimeoutException as error:
         raise ImageFetchFailed(f"{host}: no connection in time") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+    except httpcore.ProtocolError:
+        # Its text quotes the server, and the server may quote the path.
+        raise ImageFetchFailed(f"{host}: the answer is not HTTP") from None
+    except (httpcore.NetworkError, OSError) as error:
         raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
 
 
@@ -262,10 +208,7 @@ def _location(response: httpcore.Response, target: Target) -> str:
     location = _header(response, b"location")
     if not location:
         raise ImageFetchFailed(f"{target.host}: a redirect that leads nowhere", kind=Kind.FINAL)
-    try:
-        return urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
-    except ValueError as error:
-        raise ImageBlocked("a redirect leads to a URL that cannot be read") from error
+    return join_url(target, location)
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:

@@ -1,0 +1,69 @@
+"""Which addresses belong to the public Internet.
+
+Owns the tables of the special networks and the forms in which an IPv6 address carries an IPv4 one; who may be reached all
+the same is ``gate``'s.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+# IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its updates). A table of our own, because the
+# answer of ipaddress.is_global changed between patch releases of Python.
+_CLOSED_V4 = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's wire server: a metadata service on a public address
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+_OPEN_V6 = IPv6Network("2000::/3")
+_CLOSED_V6 = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # Teredo, ORCHID, benchmarking: nothing that serves images
+        "2001:db8::/32",
+        "2002::/16",  # 6to4 carries an IPv4 address to whatever relay is near
+        "2620:4f:8000::/48",
+        "3fff::/20",
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+# RFC 5214: an IPv4 address of the site behind a public prefix; the masked bit says whether it is a public one.
+_ISATAP, _ISATAP_MASK = 0x0000_5EFE, 0xFDFF_FFFF
+
+
+def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv4-mapped or NAT64 address stands for."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether the address is ordinary unicast of the public Internet."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _CLOSED_V4)
+    inner = embedded_ipv4(address)
+    if inner is not None:
+        return is_public(inner)
+    if int(address) >> 32 & _ISATAP_MASK == _ISATAP:
+        return False
+    return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)

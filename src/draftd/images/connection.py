@@ -1,0 +1,194 @@
+"""The connections that images come through: to judged addresses only, and read no further than an image is worth.
+
+Owns where httpcore connects to and what an answer may cost to read; which addresses are allowed is ``gate``'s, what an
+answer means is ``fetch``'s.
+
+Invariants: a connection goes to an address that the gate returned; whatever a server sends, the head of its answer is at
+most ``MAX_HEAD_BYTES``, the framing of its body a small share of it, and the event loop gets its turn in between.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+from draftd.errors import ImageBlocked
+from draftd.images.gate import Gate
+
+CONNECT_S = 5.0
+MAX_DIALLED = 4
+"""Addresses of a name that are tried: a stranger's name must not make draftd knock at a thousand doors."""
+
+# httpcore bounds one event (100 KiB) but not their number: 1xx answers and header fields can come for ever. Node.js
+# allows 16 KiB for a head too.
+MAX_HEAD_BYTES = 16 * 1024
+_HEAD_READ_BYTES = 4 * 1024
+# Chunk sizes, their extensions and trailers. A chunk of 256 bytes costs 7 more; one of a single byte costs 5 and the time
+# of a large one.
+MAX_FRAMING_BYTES = 16 * 1024
+FRAMING_SHARE = 32
+# Records of TLS can be as small as a byte, and each is a read. One of a network is 1,200 bytes or more.
+MAX_SMALL_READS = 4_096
+READ_SHARE_BYTES = 256
+# Chunks and records that came together are read without a turn of the event loop in between; 64 take about a millisecond.
+_STEPS_PER_TURN = 64
+
+_SOCKET_OPTION = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+
+class Wasteful(Exception):
+    """An answer costs more to read than any image is worth."""
+
+
+class Meter:
+    """What one answer has cost so far; every read of a connection passes it."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new answer, with its head."""
+        self._in_head = True
+        self._read_bytes = 0
+        self._reads = 0
+        self._pieces = 0
+        self._head_bytes = 0
+        self._body_bytes = 0
+
+    def begin_body(self) -> None:
+        """End the head; what was read with it is not counted as framing."""
+        self._in_head = False
+        self._head_bytes = self._read_bytes
+
+    def count_body(self, n: int) -> bool:
+        """Count a piece of the image, and return whether the event loop should have a turn before the next."""
+        self._body_bytes += n
+        self._pieces += 1
+        return self._pieces % _STEPS_PER_TURN == 0
+
+    def room_bytes(self) -> int | None:
+        """Return how many bytes the next read may bring; None for any number.
+
+        Raises:
+            Wasteful: the head, the framing or the number of reads is over its limit.
+        """
+        if self._reads > MAX_SMALL_READS + self._read_bytes // READ_SHARE_BYTES:
+            raise Wasteful("the answer comes in crumbs")
+        if self._in_head:
+            if self._read_bytes >= MAX_HEAD_BYTES:
+                raise Wasteful(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
+            return min(_HEAD_READ_BYTES, MAX_HEAD_BYTES - self._read_bytes)
+        # Asked for more, httpcore has used up all events of the bytes before: what is not body was framing.
+        framing_bytes = self._read_bytes - self._head_bytes - self._body_bytes
+        if framing_bytes > MAX_FRAMING_BYTES + self._body_bytes // FRAMING_SHARE:
+            raise Wasteful("the answer is more framing than image")
+        return None
+
+    def count_read(self, n: int) -> bool:
+        """Count a read, and return whether the event loop should have a turn before the next."""
+        self._reads += 1
+        self._read_bytes += n
+        return self._reads % _STEPS_PER_TURN == 0
+
+
+class MeteredStream(httpcore.AsyncNetworkStream):
+    """A connection whose reads pass the meter."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, meter: Meter) -> None:
+        self._stream = stream
+        self._meter = meter
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
+        """Read as much as the answer may still cost."""
+        room_bytes = self._meter.room_bytes()
+        data = await self._stream.read(max_bytes if room_bytes is None else min(max_bytes, room_bytes), timeout)
+        if self._meter.count_read(len(data)):
+            await asyncio.sleep(0)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
+        """Send."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on in TLS, through the same meter."""
+        return MeteredStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._meter)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ARG002 - the signature is httpcore's
+        """Tell nothing: httpcore would change to HTTP/2 because a server claims it in the handshake."""
+        return None
+
+
+class GatedBackend(httpcore.AsyncNetworkBackend):
+    """Connects only to addresses that the gate returned; made for one fetch.
+
+    Args:
+        gate: resolves and judges.
+        dialer: opens the connection to a numeric address.
+    """
+
+    def __init__(self, *, gate: Gate, dialer: httpcore.AsyncNetworkBackend) -> None:
+        self.meter = Meter()
+        self._gate = gate
+        self._dialer = dialer
+        self._opened: list[httpcore.AsyncNetworkStream] = []
+
+    async def aclose(self) -> None:
+        """Close every connection: httpcore forgets one whose TLS handshake is cancelled or times out."""
+        for stream in self._opened:
+            await stream.aclose()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[_SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Resolve, judge, and connect to the first address that answers, all within ``timeout`` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
+        try:
+            async with asyncio.timeout_at(deadline):
+                addresses = (await self._gate.addresses(host, port))[:MAX_DIALLED]
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout from error
+        for left in range(len(addresses), 0, -1):
+            # A silent address may use up its share of the time only: the next one can still answer.
+            share_s = max(deadline - loop.time(), 0) / left
+            try:
+                stream = await self._dialer.connect_tcp(
+                    str(addresses[-left]), port, share_s, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
+            else:
+                self._opened.append(stream)
+                return MeteredStream(stream, self.meter)
+        raise httpcore.ConnectError
+
+    async def connect_unix_socket(
+        self,
+        path: str,  # noqa: ARG002 - the signature is httpcore's
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - likewise
+        socket_options: Iterable[_SOCKET_OPTION] | None = None,  # noqa: ARG002 - likewise
+    ) -> httpcore.AsyncNetworkStream:
+        """Refuse: an image never comes from a local socket."""
+        raise ImageBlocked
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as httpcore asks."""
+        await asyncio.sleep(seconds)

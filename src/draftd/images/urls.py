@@ -1,0 +1,116 @@
+"""The URLs of images, read in the one way that is left when everything with two readings is refused.
+
+Owns the form of a URL and of a host; which of them may be fetched is ``gate``'s.
+
+Invariant: neither a message nor the chain of an exception holds a path, a query or a user name.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from draftd.errors import ImageBlocked
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_URL_CHARS = 8_192
+MAX_HOST_CHARS = 253
+"""Of a name in RFC 1035, without the dot at the end."""
+
+# The standard library ignores what stands around the brackets of an IPv6 address; another client would not.
+_AUTHORITY = re.compile(r"(?:\[[^\[\]]*:[^\[\]]*\]|[^\[\]:@]+)(?::[0-9]*)?")
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+_TARGET_SAFE = "!#$%&'()*+,/:;=?@[]~"
+# IDNA 2003, which the standard library speaks, maps these to other letters or drops them; a browser asks for another name.
+_OTHER_IN_A_BROWSER = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A URL that passed the first door, in the parts a request needs."""
+
+    scheme: str
+    host: str
+    """ASCII, lower case, without brackets or a trailing dot."""
+    port: int
+    path: str
+    """Path and query, ASCII. Never shown: both can carry secrets."""
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Target(host={self.host!r})"
+
+
+def parse_url(url: str) -> Target:
+    """Take a URL apart, refusing what two parsers could read in two ways.
+
+    Raises:
+        ImageBlocked: another scheme, no host, userinfo, a backslash or a control character, or over 8,192 characters.
+    """
+    _check_characters(url)
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        # The error's text holds what it could not read, which may be a password.
+        raise ImageBlocked("the URL of an image cannot be read") from None
+    if split.scheme not in DEFAULT_PORTS:
+        raise ImageBlocked("the URL of an image is neither http nor https")
+    if "@" in split.netloc:
+        raise ImageBlocked("the URL of an image holds a user name")
+    if not _AUTHORITY.fullmatch(split.netloc):
+        raise ImageBlocked("the URL of an image has no readable host")
+    host = host_name(split.hostname or "")
+    return Target(
+        scheme=split.scheme, host=host, port=DEFAULT_PORTS[split.scheme] if port is None else port, path=_path(split)
+    )
+
+
+def join_url(base: Target, location: str) -> str:
+    """Return the URL that a redirect leads to; the standard library would drop control characters silently.
+
+    Raises:
+        ImageBlocked: what the answer says cannot be a URL.
+    """
+    _check_characters(location)
+    try:
+        return urljoin(f"{base.scheme}://{base.authority}{base.path}", location)
+    except ValueError:
+        raise ImageBlocked("a redirect leads to a URL that cannot be read") from None
+
+
+def host_name(text: str) -> str:
+    """Bring a host into the one form that is compared, resolved and sent.
+
+    Raises:
+        ImageBlocked: neither a name nor an IPv6 address without a zone, or a name that browsers read in another way.
+    """
+    try:
+        if ":" in text:
+            return str(IPv6Address(text if "%" not in text else ""))
+        name = text.encode("idna").decode("ascii").lower().removesuffix(".")
+    except ValueError as error:
+        raise ImageBlocked("the URL of an image has no readable host") from error
+    if not _HOST_NAME.fullmatch(name) or len(name) > MAX_HOST_CHARS:
+        raise ImageBlocked("the URL of an image has no readable host")
+    if not _OTHER_IN_A_BROWSER.isdisjoint(text):
+        raise ImageBlocked("the host of an image's URL has two readings; its xn-- form has one")
+    return name
+
+
+def _check_characters(url: str) -> None:
+    if len(url) > MAX_URL_CHARS:
+        raise ImageBlocked("the URL of an image is too long")
+    if "\\" in url or any(unicodedata.category(char) in {"Cc", "Cs"} for char in url):
+        raise ImageBlocked("the URL of an image holds a backslash or a control character")
+
+
+def _path(split: SplitResult) -> str:
+    path = split.path or "/"
+    return quote(f"{path}?{split.query}" if split.query else path, safe=_TARGET_SAFE)

@@ -1,0 +1,98 @@
+"""Image servers behind TLS: the certificate counts, and the handshake and its records are bounded like everything else."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from draftd.errors import ImageFetchFailed, Kind
+from draftd.images import Fetcher
+from fix_images import FakeDns, Handler, response
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+
+
+class Certificate:
+    """A certificate that signs itself, and its key."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.file, self.key = folder / f"{name}.pem", folder / f"{name}.key"
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(self.key)]
+        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2"]
+        command = ["openssl", "req", "-x509", *key, *subject, "-out", str(self.file)]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"), "files.example")
+
+
+def make_fetcher(*, trusted: Certificate | None, monkeypatch: pytest.MonkeyPatch) -> Fetcher:
+    """Return a fetcher for which every name is 127.0.0.1, with an authority of the operator's own."""
+    if trusted is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
+    dns = FakeDns(**{name: [["127.0.0.1"]] for name in ("files.example", "other.example", "127.0.0.1")})
+    return Fetcher(max_bytes=100_000, allow_private=["127.0.0.1"], resolve=dns)
+
+
+@asynccontextmanager
+async def serving_tls(certificate: Certificate, handler: Handler) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Serve one answer to every request; yield the port and what came."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            await handler(writer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as running:
+        yield running.sockets[0].getsockname()[1], requests
+
+
+async def test_an_authority_of_the_system_is_trusted(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch)
+
+    async with serving_tls(certificate, response(b"image")) as (port, _):
+        assert (await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)).data == b"image"
+
+
+@pytest.mark.parametrize("host", ["files.example", "other.example", "127.0.0.1"])
+async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
+    host: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = None if host == "files.example" else certificate
+    fetcher = make_fetcher(trusted=trusted, monkeypatch=monkeypatch)
+
+    async with serving_tls(certificate, response(b"image")) as (port, requests):
+        with pytest.raises(ImageFetchFailed) as caught:
+            await fetcher.fetch(f"https://{host}:{port}/secret", time_s=10)
+
+    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: the connection failed (ConnectError)")
+    assert requests == []
+
+
+async def test_a_body_in_records_of_one_byte_is_given_up(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crumbs(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n")
+        for _ in range(9_000):
+            writer.write(b"x")
+        await writer.drain()
+
+    fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch)
+
+    async with serving_tls(certificate, crumbs) as (port, _):
+        with pytest.raises(ImageFetchFailed, match="crumbs") as caught:
+            await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)
+
+    assert caught.value.kind is Kind.FINAL
