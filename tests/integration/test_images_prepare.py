@@ -13,7 +13,7 @@ from PIL import Image
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError, Kind
 from draftd.images import Part, Prepared, Preparer
-from draftd.images.decoder import ADDRESS_SPACE_BYTES
+from draftd.images.decoder import ADDRESS_SPACE_BYTES, CPU_S
 from fix_images import BLUE, RED, encoded, make_decoder, make_noise, make_picture, make_png
 
 WHITE = (255, 255, 255)
@@ -267,12 +267,37 @@ async def test_a_helper_knows_nothing_of_its_parent_and_is_confined(
 
     process = Path(f"/proc/{fresh._idle[0]._process.pid}")
     limits = {line[:26].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
-    files = {str(file.readlink()).split(":")[0] for file in (process / "fd").iterdir()}
+    files = {file.name: str(file.readlink()).split(":")[0] for file in (process / "fd").iterdir()}
     assert (process / "environ").read_bytes() == b""
-    assert files == {"pipe", "/dev/null"}
+    assert (process / "cwd").readlink() == Path("/")
+    assert files == {"0": "pipe", "1": "pipe", "2": "/dev/null"}
     assert limits["Max address space"] == str(ADDRESS_SPACE_BYTES)
-    assert limits["Max core file size"] == "0"
-    assert int(limits["Max cpu time"]) <= 30
+    for forbidden in ("Max core file size", "Max file size", "Max processes"):
+        assert limits[forbidden] == "0"
+    assert limits["Max open files"] == "3"
+    assert int(limits["Max cpu time"]) <= CPU_S + 2
+    assert "NoNewPrivs:\t1\n" in (process / "status").read_text()
+    assert (process / "oom_score_adj").read_text() == "1000\n"
+
+
+async def test_each_picture_has_processor_time_of_its_own(tmp_path: Path) -> None:
+    program = make_decoder(
+        tmp_path,
+        "def spend(data, **options):\n"
+        "    began = time.process_time()\n"
+        "    while time.process_time() - began < 0.45:\n"
+        "        pass\n"
+        "    return render(data, **options)\n"
+        "decoder.CPU_S = 2\n"
+        "decoder.render = spend",
+    )
+    preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
+
+    for _ in range(5):
+        await preparer.prepare(make_png(), time_s=20)
+
+    assert preparer._idle[0].pictures == 5
+    await preparer.aclose()
 
 
 async def test_the_event_loop_goes_on_while_a_large_picture_is_read(preparer: Preparer) -> None:
@@ -326,16 +351,19 @@ async def test_a_cancelled_picture_takes_its_helper_with_it(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "began")
     program = make_decoder(
         tmp_path,
+        f"began = os.open({str(tmp_path / 'began')!r}, os.O_RDWR)\n"
         "def hang_on_gif(data, **options):\n"
         "    if options['image_format'] == 'GIF':\n"
-        f"        open({str(tmp_path / 'began')!r}, 'w').write(str(os.getpid()))\n"
+        "        os.write(began, str(os.getpid()).encode())\n"
         "        time.sleep(600)\n"
         "    return render(data, **options)\n"
         "decoder.render = hang_on_gif",
     )
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
     hanging = asyncio.create_task(preparer.prepare(encoded(make_picture(), "GIF"), time_s=60))
-    pid = int(await asyncio.to_thread((tmp_path / "began").read_text))
+    reader = os.open(tmp_path / "began", os.O_RDWR)
+    pid = int(await asyncio.to_thread(os.read, reader, 20))
+    os.close(reader)
 
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):

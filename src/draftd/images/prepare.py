@@ -89,7 +89,7 @@ class _PartHeader(BaseModel):
 class _Reply(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
-    outcome: Literal["ok", "invalid", "pixels", "memory"]
+    outcome: Literal["ok", "invalid", "unsupported", "pixels", "memory"]
     width_px: Annotated[int, Field(ge=0)] = 0
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
@@ -353,6 +353,8 @@ def _prepared(reply: _Reply, bodies: list[bytes], *, max_pixels: int) -> Prepare
             raise ImageTooLarge(f"the image has more than {max_pixels} pixels")
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
+        case "unsupported":
+            raise ImageUnsupported("the image is of a variety of its format that is not accepted")
         case "invalid":
             raise ImageInvalid("the image is truncated or corrupt")
     return Prepared(
