@@ -219,7 +219,7 @@ def list_children() -> list[int]:
 
 
 def frame(data: bytes, image_format: str) -> bytes:
-    limits = {"format": image_format, "max_pixels": MAX_PIXELS, "long_edge_px": 1568}
+    limits = {"format": image_format, "max_pixels": MAX_PIXELS, "long_edge_px": 1568, "part_pixels": 1_000_000}
     head = json.dumps({"size": len(data), **limits}).encode()
     return struct.pack(">I", len(head)) + head + data
 

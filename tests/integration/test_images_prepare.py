@@ -211,6 +211,15 @@ async def test_a_very_long_capture_says_that_it_is_truncated(preparer: Preparer)
     assert (len(prepared.parts), prepared.truncated) == (6, True)
 
 
+async def test_a_part_takes_no_more_than_a_byte_a_pixel(preparer: Preparer) -> None:
+    noise = Image.frombytes("RGB", (400, 300), os.urandom(400 * 300 * 3))
+
+    (part,) = (await preparer.prepare(encoded(noise), time_s=10)).parts
+
+    assert len(encoded(noise, "JPEG", quality=85, subsampling="4:4:4")) > 400 * 300 * 3 / 2
+    assert len(part.data) <= 400 * 300 + 1024
+
+
 async def test_a_bomb_is_refused_by_its_header(preparer: Preparer) -> None:
     with pytest.raises(ImageTooLarge, match="40000000 pixels"):
         await preparer.prepare(huge_png(12_000, 12_000), time_s=10)

@@ -62,6 +62,19 @@ def test_the_long_edge_is_a_setting() -> None:
     assert plan(2000, 1000, long_edge_px=1000).width_px == 1000
 
 
+@given(width_px=EDGE_PX, height_px=st.integers(1, 150_000), part_pixels=st.integers(768 * 1536, 3_000_000))
+def test_no_part_has_more_pixels_than_it_may(width_px: int, height_px: int, part_pixels: int) -> None:
+    layout = plan(width_px, height_px, part_pixels=part_pixels)
+
+    assert all(layout.width_px * (bottom - top) <= part_pixels for top, bottom in layout.slices)
+
+
+def test_a_picture_that_may_have_fewer_pixels_keeps_its_shape() -> None:
+    layout = plan(3_000, 2_000, part_pixels=1_500_000)
+
+    assert (layout.width_px, layout.height_px) == (1_500, 1_000)
+
+
 @given(width_px=EDGE_PX, height_px=EDGE_PX)
 def test_slices_cover_what_is_not_truncated_and_overlap(width_px: int, height_px: int) -> None:
     layout = plan(width_px, height_px)

@@ -5,9 +5,9 @@ only the standard library and Pillow are used. Hostile bytes are expected to cra
 
 A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
 its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
-``{size, format, max_pixels, long_edge_px}`` is answered by one frame: ``{size, outcome: "ok", width_px, height_px,
-truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0, outcome}`` with
-``invalid``, ``unsupported``, ``pixels`` or ``memory``.
+``{size, format, max_pixels, long_edge_px, part_pixels}`` is answered by one frame: ``{size, outcome: "ok", width_px,
+height_px, truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0,
+outcome}`` with ``invalid``, ``unsupported``, ``pixels`` or ``memory``.
 
 Invariants: the limits stand before the first byte of a picture is read; Pillow gets only those pieces of a file that
 make up its picture; what leaves is always newly encoded, without metadata of the original.
@@ -15,6 +15,7 @@ make up its picture; what leaves is always newly encoded, without metadata of th
 
 import io
 import json
+import math
 import os
 import resource
 import signal
@@ -48,7 +49,11 @@ containers = _load("containers")
 
 ADDRESS_SPACE_BYTES = 1 << 30
 CPU_S = 10
-"""Processor time for one picture, in seconds, four times what the dearest honest one takes; the clock is the parent's."""
+"""Processor time for one picture, in seconds, three times what the dearest that was measured took; the clock is the parent's."""
+
+QUALITIES = (85, 40, 10)
+"""Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
+JPEG_HEADER_BYTES = 1024
 
 MAX_ASPECT = 2.5
 SLICE_WIDTH_PX = 768
@@ -90,7 +95,7 @@ class Plan:
     truncated: bool
 
 
-def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568) -> Plan:
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = sys.maxsize) -> Plan:
     """Decide the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
@@ -100,14 +105,16 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568) -> Plan:
         width_px: 1 or more, after orientation.
         height_px: likewise.
         long_edge_px: for a picture that is sent whole.
+        part_pixels: likewise; a slice has 768 x 1536 at most.
 
     Returns:
         One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, and of a longer picture
         the first slice and the last five.
     """
     if height_px <= MAX_ASPECT * width_px:
-        scale = min(1.0, long_edge_px / max(width_px, height_px))
-        width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+        scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
+        width_px = _scaled(width_px, scale)
+        height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
         return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
     scale = min(1.0, SLICE_WIDTH_PX / width_px)
     width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
@@ -132,7 +139,9 @@ def _slices(height_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
     return tuple((top, min(top + tall_px, height_px)) for top in tops), False
 
 
-def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int) -> tuple[dict[str, Any], list[bytes]]:
+def render(
+    data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int, part_pixels: int = sys.maxsize
+) -> tuple[dict[str, Any], list[bytes]]:
     """Decode a picture and encode its parts.
 
     Returns:
@@ -155,7 +164,7 @@ def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int
             if pixels > max_pixels:
                 raise TooManyPixels
             turn = _UPRIGHT.get(containers.orientation(found.exif or image.info.get("exif", b"")))
-            return _encode(image, turn=turn, long_edge_px=long_edge_px)
+            return _encode(image, turn=turn, long_edge_px=long_edge_px, part_pixels=part_pixels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise TooManyPixels from error
     except MemoryError as error:
@@ -176,13 +185,13 @@ def _fits(pixels: int) -> bool:
 
 
 def _encode(
-    image: Image.Image, *, turn: Image.Transpose | None, long_edge_px: int
+    image: Image.Image, *, turn: Image.Transpose | None, long_edge_px: int, part_pixels: int
 ) -> tuple[dict[str, Any], list[bytes]]:
     image.load()
     flat = flatten(image)
     sideways = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     width_px, height_px = flat.size[::-1] if sideways else flat.size
-    layout = plan(width_px, height_px, long_edge_px=long_edge_px)
+    layout = plan(width_px, height_px, long_edge_px=long_edge_px, part_pixels=part_pixels)
     size = (layout.width_px, layout.height_px)
     # Scaled first and turned then: turning the original would hold two of it.
     flat = flat.resize(size[::-1] if sideways else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -221,9 +230,14 @@ def flatten(image: Image.Image) -> Image.Image:
 
 def _jpeg(part: Image.Image) -> bytes:
     part.info.clear()  # Pillow would carry a JPEG comment over
-    sink = io.BytesIO()
-    part.save(sink, format="JPEG", quality=85, subsampling="4:4:4")
-    return sink.getvalue()
+    coded = b""
+    for quality in QUALITIES:
+        sink = io.BytesIO()
+        part.save(sink, format="JPEG", quality=quality, subsampling="4:4:4")
+        coded = sink.getvalue()
+        if len(coded) <= part.width * part.height + JPEG_HEADER_BYTES:
+            break
+    return coded
 
 
 def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
@@ -234,6 +248,7 @@ def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
             image_format=header["format"],
             max_pixels=header["max_pixels"],
             long_edge_px=header["long_edge_px"],
+            part_pixels=header["part_pixels"],
         )
     except TooManyPixels:
         return {"outcome": "pixels"}, []

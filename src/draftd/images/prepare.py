@@ -222,12 +222,13 @@ class Preparer:
         self._idle: list[_Helper] = []
         self._ending: set[_Helper] = set()
 
-    async def prepare(self, data: bytes, *, time_s: float) -> Prepared:
+    async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
         """Read an image and cut it into parts.
 
         Args:
             data: the bytes as fetched.
             time_s: seconds left, for the wait for a helper and the decoding.
+            part_pixels: the most that a picture which is sent whole may have.
 
         Raises:
             ImageUnsupported: an image of another kind.
@@ -237,7 +238,7 @@ class Preparer:
             ImageFetchFailed: no helper was free in time.
             InternalError: no helper could be started.
         """
-        header: dict[str, str | int] = {"format": sniff(data), **self._limits}
+        header: dict[str, str | int] = {"format": sniff(data), "part_pixels": part_pixels, **self._limits}
         deadline_s = time.monotonic() + time_s
         try:
             async with asyncio.timeout(max(time_s, 0)):
