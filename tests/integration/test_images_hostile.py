@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from draftd.errors import ImageInvalid, ImageTooLarge, ImageUnsupported, RequestError
-from draftd.images import Preparer
+from draftd.images import Preparer, kernel
 from draftd.images.prepare import DECODER, MAX_HELPERS
 from fix_hostile import (
     IEND,
@@ -269,6 +270,42 @@ async def test_a_helper_cannot_open_anything(tmp_path: Path, way: str) -> None:
     await preparer.aclose()
 
 
+REACHES = {
+    "a signal": "libc.kill(os.getppid(), 0)",
+    "a signal to a thread": "libc.tgkill(os.getppid(), os.getppid(), 0)",
+    "a signal with a value": "libc.sigqueue(os.getppid(), 0, None)",
+    "a debugger": "libc.ptrace(16, os.getppid(), None, None)",
+    "its memory, to read": "libc.process_vm_readv(os.getppid(), None, 0, None, 0, 0)",
+    "its memory, to write": "libc.process_vm_writev(os.getppid(), None, 0, None, 0, 0)",
+    "a process of its own": "libc.fork()",
+    "another program": "libc.execve(b'/bin/true', None, None)",
+    "the interface of 32 bits": "libc.syscall(0x4000_0000 + 39)",
+}
+
+
+@pytest.mark.skipif(not kernel.filter_program(platform.machine()), reason="no filter for this machine")
+@pytest.mark.parametrize("way", REACHES)
+async def test_a_helper_cannot_reach_its_parent_or_become_another_program(tmp_path: Path, way: str) -> None:
+    program = make_decoder(
+        tmp_path,
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def reach(data, **options):\n"
+        f"    refused = {REACHES[way]} == -1 and ctypes.get_errno() == 1\n"
+        "    return {'outcome': 'pixels' if refused else 'invalid'}, []\n"
+        "decoder.render = reach",
+    )
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
+
+    with pytest.raises(ImageTooLarge):
+        await preparer.prepare(make_png(), time_s=10)
+    await preparer.aclose()
+
+
+async def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
+    assert kernel.filter_program("riscv64") == b""
+
+
 async def test_a_helper_in_the_midst_of_a_picture_dies_with_its_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "began")
     helper = make_decoder(
@@ -309,7 +346,8 @@ async def test_a_helper_obeys_its_decoder_and_nothing_beside_it(tmp_path: Path) 
         (tmp_path / name).write_text("raise SystemExit('taken over')")
     program = tmp_path / "decoder.py"
     program.write_text(DECODER.read_text())
-    (tmp_path / "containers.py").write_text(DECODER.with_name("containers.py").read_text())
+    for name in ("containers.py", "kernel.py"):
+        (tmp_path / name).write_text(DECODER.with_name(name).read_text())
 
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
     assert (await preparer.prepare(make_png(), time_s=10)).width_px == 64

@@ -45,7 +45,7 @@ def _load(name: str) -> Any:
     return module
 
 
-containers = _load("containers")
+containers, kernel = _load("containers"), _load("kernel")
 
 ADDRESS_SPACE_BYTES = 1 << 30
 CPU_S = 10
@@ -62,8 +62,6 @@ OVERLAP_PX = 128
 MAX_SLICES = 6
 
 _LENGTH = struct.Struct(">I")
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -279,7 +277,7 @@ def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> N
 
 def confine() -> None:
     """Give up what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
-    _promise_to_the_kernel()
+    kernel.promise()
     # If the machine runs out of memory, this process is the one to go. A service may see no /proc.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as sink:  # noqa: PTH123 - pathlib loads urllib
         sink.write("1000")
@@ -292,17 +290,6 @@ def confine() -> None:
     # A stop is the parent's decision: it finishes its pictures first, and the end of stdin ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _promise_to_the_kernel() -> None:
-    # Where no memory may be writable and executable, an old libffi cannot be loaded; all else still stands then.
-    with suppress(ImportError, MemoryError, OSError):
-        import ctypes  # noqa: PLC0415 - see above
-
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        # The end of stdin ends an idle helper; this ends one in the midst of a picture whose parent was killed.
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def allow_cpu() -> None:

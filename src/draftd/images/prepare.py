@@ -261,13 +261,13 @@ class Preparer:
             await self._ending.pop().ended()
 
     async def _decode(self, header: dict[str, str | int], data: bytes, *, time_s: float) -> Prepared:
-        allowed_s = min(time_s, DECODE_S)
+        # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
+        allowed_s, is_to_blame = min(time_s, DECODE_S), time_s >= DECODE_S
         try:
             async with asyncio.timeout(allowed_s):
                 return await self._try(header, data)
         except TimeoutError as error:
-            # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
-            if allowed_s < DECODE_S:
+            if not is_to_blame:
                 raise ImageFetchFailed("no time was left to decode the image") from error
             raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
