@@ -20,7 +20,7 @@ MAX_SCANS = 100
 
 _PNG_PIECES = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """A marker of JPEG (ITU-T T.81, table B.1), but for those that stand among coded pixels."""
 _FRAMES = range(0xC0, 0xD0)
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
