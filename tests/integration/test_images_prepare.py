@@ -116,6 +116,17 @@ async def test_the_orientation_is_applied(preparer: Preparer, orientation: int, 
     assert_near(colour(picture, 0.8 - 0.6 * red_at[0], 0.8 - 0.6 * red_at[1]), BLUE)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+async def test_the_orientation_is_applied_whatever_the_format(preparer: Preparer, image_format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    prepared = await preparer.prepare(encoded(make_picture(), image_format, exif=exif), time_s=10)
+
+    assert (prepared.width_px, prepared.height_px) == (48, 64)
+    assert_near(colour(only_part(prepared), 0.8, 0.2), RED, within=30)
+
+
 async def test_a_turned_capture_is_sliced_as_it_is_seen(preparer: Preparer) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
