@@ -44,7 +44,8 @@ def promise() -> None:
 
         prctl = ctypes.CDLL(None).prctl
         prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        # The end of stdin ends an idle helper; this ends one in the midst of a picture whose parent was killed.
+        # The end of stdin ends an idle helper; this ends one in the midst of a picture whose parent was killed. For the
+        # kernel the parent is the thread that started it: the event loop's, which lives as long as the daemon.
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if instructions := filter_program(platform.machine()):
             code = ctypes.create_string_buffer(instructions, len(instructions))
