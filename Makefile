@@ -35,7 +35,7 @@ test: $(STAMP) ## Run the tests (PostgreSQL comes with the environment; DRAFTD_T
 chaos: $(STAMP) ## Harm daemons and databases at length, an hour or more (SEEDS=1: a quarter of one; `make test` does it in short)
 	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -v --capture=no -p no:randomly $(ARGS)
 
-fuzz: $(STAMP) ## Damage pictures in 24,000 ways and have them read, two minutes (MUTANTS=200000: more; SEED=2: others; `make test` tries 1,000)
+fuzz: $(STAMP) ## Damage pictures in 24,000 ways and have them read, a minute (MUTANTS=200000: more; SEED=2: others; `make test` tries 1,000)
 	DRAFTD_TEST_FUZZ_MUTANTS=$(or $(MUTANTS),24000) DRAFTD_TEST_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/fuzz \
 		-v --capture=no -p no:randomly $(ARGS)
 
