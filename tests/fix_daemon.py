@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,15 @@ class Fleet:
 
     directory: Path
     daemons: list[Daemon] = field(default_factory=list)
+    program: Sequence[str] = ("-m", "draftd")
+    """What Python is asked to run; another one may become draftd after it has changed something."""
 
     def start(self, env: Mapping[str, str], *arguments: str, wait: bool = True) -> Daemon:
         """Start a daemon and wait until it can work."""
         log_path = self.directory / f"draftd-{len(self.daemons)}.log"
         with log_path.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "draftd", "run", *arguments], env=dict(env), stdout=sink, stderr=sink
+                [sys.executable, *self.program, "run", *arguments], env=dict(env), stdout=sink, stderr=sink
             )
         daemon = Daemon(process, log_path)
         self.daemons.append(daemon)

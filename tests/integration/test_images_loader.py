@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -65,9 +66,9 @@ async def test_a_picture_holds_no_more_than_its_own_bytes_while_it_is_read(serve
     free_bytes: list[int] = []
 
     class WatchingPreparer(Preparer):
-        async def prepare(self, data: bytes, *, time_s: float) -> Prepared:
+        async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
             free_bytes.append(budget.free_bytes)
-            return await super().prepare(data, time_s=time_s)
+            return await super().prepare(data, time_s=time_s, part_pixels=part_pixels)
 
     loader = ImageLoader(
         fetcher=Fetcher(max_bytes=MAX_BYTES, allow_private=["127.0.0.1"]),
@@ -150,6 +151,16 @@ async def test_a_request_has_twelve_parts_at_most(loader: ImageLoader) -> None:
 
     pictures = await loader.load([tall] * 3, time_s=20)
 
-    assert sum(len(picture.parts) for picture in pictures) == 12
-    assert [picture.truncated for picture in pictures] == [False, True, True]
-    assert pictures[2].record()["parts"] == 1
+    assert [picture.record()["parts"] for picture in pictures] == [4, 4, 4]
+    assert [picture.truncated for picture in pictures] == [True, True, True]
+
+
+async def test_many_large_pictures_share_the_pixels_of_a_request(loader: ImageLoader) -> None:
+    square = data_url(encoded(make_picture(1_600, 1_600)))
+
+    (alone,) = await loader.load([square], time_s=20)
+    together = await loader.load([square] * 8, time_s=20)
+
+    assert alone.parts[0].width_px == 1_568
+    assert {picture.parts[0].width_px for picture in together} == {1_330}
+    assert not any(picture.truncated for picture in together)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError, Kind
 from draftd.images import Part, Prepared, Preparer
-from draftd.images.decoder import ADDRESS_SPACE_BYTES
+from draftd.images.decoder import ADDRESS_SPACE_BYTES, CPU_S
 from fix_images import BLUE, RED, encoded, make_decoder, make_noise, make_picture, make_png
 
 WHITE = (255, 255, 255)
@@ -116,6 +116,17 @@ async def test_the_orientation_is_applied(preparer: Preparer, orientation: int, 
     assert_near(colour(picture, 0.8 - 0.6 * red_at[0], 0.8 - 0.6 * red_at[1]), BLUE)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+async def test_the_orientation_is_applied_whatever_the_format(preparer: Preparer, image_format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    prepared = await preparer.prepare(encoded(make_picture(), image_format, exif=exif), time_s=10)
+
+    assert (prepared.width_px, prepared.height_px) == (48, 64)
+    assert_near(colour(only_part(prepared), 0.8, 0.2), RED, within=30)
+
+
 async def test_a_turned_capture_is_sliced_as_it_is_seen(preparer: Preparer) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -211,6 +222,15 @@ async def test_a_very_long_capture_says_that_it_is_truncated(preparer: Preparer)
     assert (len(prepared.parts), prepared.truncated) == (6, True)
 
 
+async def test_a_part_takes_no_more_than_a_byte_a_pixel(preparer: Preparer) -> None:
+    noise = Image.frombytes("RGB", (400, 300), os.urandom(400 * 300 * 3))
+
+    (part,) = (await preparer.prepare(encoded(noise), time_s=10)).parts
+
+    assert len(encoded(noise, "JPEG", quality=85, subsampling="4:4:4")) > 400 * 300 * 3 / 2
+    assert len(part.data) <= 400 * 300 + 1024
+
+
 async def test_a_bomb_is_refused_by_its_header(preparer: Preparer) -> None:
     with pytest.raises(ImageTooLarge, match="40000000 pixels"):
         await preparer.prepare(huge_png(12_000, 12_000), time_s=10)
@@ -267,12 +287,39 @@ async def test_a_helper_knows_nothing_of_its_parent_and_is_confined(
 
     process = Path(f"/proc/{fresh._idle[0]._process.pid}")
     limits = {line[:26].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
-    files = {str(file.readlink()).split(":")[0] for file in (process / "fd").iterdir()}
+    files = {file.name: str(file.readlink()).split(":")[0] for file in (process / "fd").iterdir()}
     assert (process / "environ").read_bytes() == b""
-    assert files == {"pipe", "/dev/null"}
+    assert (process / "cwd").readlink() == Path("/")
+    assert files == {"0": "pipe", "1": "pipe", "2": "/dev/null"}
     assert limits["Max address space"] == str(ADDRESS_SPACE_BYTES)
-    assert limits["Max core file size"] == "0"
-    assert int(limits["Max cpu time"]) <= 30
+    for forbidden in ("Max core file size", "Max file size", "Max processes"):
+        assert limits[forbidden] == "0"
+    assert limits["Max open files"] == "3"
+    assert int(limits["Max cpu time"]) <= CPU_S + 2
+    status = (process / "status").read_text()
+    assert "NoNewPrivs:\t1\n" in status
+    assert "Seccomp:\t2\n" in status
+    assert (process / "oom_score_adj").read_text() == "1000\n"
+
+
+async def test_each_picture_has_processor_time_of_its_own(tmp_path: Path) -> None:
+    program = make_decoder(
+        tmp_path,
+        "def spend(data, **options):\n"
+        "    began = time.process_time()\n"
+        "    while time.process_time() - began < 0.45:\n"
+        "        pass\n"
+        "    return render(data, **options)\n"
+        "decoder.CPU_S = 2\n"
+        "decoder.render = spend",
+    )
+    preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
+
+    for _ in range(5):
+        await preparer.prepare(make_png(), time_s=20)
+
+    assert preparer._idle[0].pictures == 5
+    await preparer.aclose()
 
 
 async def test_the_event_loop_goes_on_while_a_large_picture_is_read(preparer: Preparer) -> None:
@@ -299,9 +346,10 @@ async def test_the_event_loop_goes_on_while_a_large_picture_is_read(preparer: Pr
 async def test_a_decoder_that_dies_costs_one_picture(tmp_path: Path) -> None:
     program = make_decoder(
         tmp_path,
+        "import ctypes\n"
         "def die_on_gif(data, **options):\n"
         "    if options['image_format'] == 'GIF':\n"
-        "        os.kill(os.getpid(), 11)\n"
+        "        ctypes.string_at(0)\n"
         "    return render(data, **options)\n"
         "decoder.render = die_on_gif",
     )
@@ -326,16 +374,19 @@ async def test_a_cancelled_picture_takes_its_helper_with_it(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "began")
     program = make_decoder(
         tmp_path,
+        f"began = os.open({str(tmp_path / 'began')!r}, os.O_RDWR)\n"
         "def hang_on_gif(data, **options):\n"
         "    if options['image_format'] == 'GIF':\n"
-        f"        open({str(tmp_path / 'began')!r}, 'w').write(str(os.getpid()))\n"
+        "        os.write(began, str(os.getpid()).encode())\n"
         "        time.sleep(600)\n"
         "    return render(data, **options)\n"
         "decoder.render = hang_on_gif",
     )
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
     hanging = asyncio.create_task(preparer.prepare(encoded(make_picture(), "GIF"), time_s=60))
-    pid = int(await asyncio.to_thread((tmp_path / "began").read_text))
+    reader = os.open(tmp_path / "began", os.O_RDWR)
+    pid = int(await asyncio.to_thread(os.read, reader, 20))
+    os.close(reader)
 
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -3,21 +3,23 @@ import pytest
 from draftd.errors import ImageInvalid, ImageTooLarge
 from draftd.images import Part, Picture
 from draftd.images.fetch import Fetched, data_url_bytes, read_data_url
-from draftd.images.loader import share_parts
+from draftd.images.loader import REQUEST_PIXELS, share_parts
 from fix_images import data_url, make_png
 
 
-def make_part(number: int = 0) -> Part:
-    return Part(data=b"jpeg %d" % number, width_px=10, height_px=20)
+def make_part(number: int = 0, *, width_px: int = 10, height_px: int = 20) -> Part:
+    return Part(data=b"jpeg %d" % number, width_px=width_px, height_px=height_px)
 
 
-def make_loaded(parts: int, *, host: str = "files.example", truncated: bool = False) -> Picture:
+def make_loaded(
+    parts: int, *, host: str = "files.example", truncated: bool = False, width_px: int = 10, height_px: int = 20
+) -> Picture:
     return Picture(
         host=host,
         sha256="0" * 64,
         width_px=100,
         height_px=200,
-        parts=tuple(make_part(number) for number in range(parts)),
+        parts=tuple(make_part(number, width_px=width_px, height_px=height_px) for number in range(parts)),
         truncated=truncated,
     )
 
@@ -28,24 +30,37 @@ def make_loaded(parts: int, *, host: str = "files.example", truncated: bool = Fa
         ([], [], []),
         ([1, 1], [1, 1], [False, False]),
         ([6, 6], [6, 6], [False, False]),
-        ([6, 6, 6], [6, 5, 1], [False, True, True]),
-        ([1, 6, 1, 6], [1, 6, 1, 4], [False, False, False, True]),
-        ([6] * 8, [5, 1, 1, 1, 1, 1, 1, 1], [True] * 8),
+        ([6, 6, 6], [4, 4, 4], [True, True, True]),
+        ([1, 6, 1, 6], [1, 5, 1, 5], [False, True, False, True]),
+        ([6, 2, 6], [5, 2, 5], [True, False, True]),
+        ([6] * 5, [2, 2, 2, 3, 3], [True] * 5),
+        ([6] * 8, [1, 1, 1, 1, 2, 2, 2, 2], [True] * 8),
     ],
 )
-def test_twelve_parts_at_most_and_one_of_every_picture(
-    parts: list[int], kept: list[int], truncated: list[bool]
-) -> None:
+def test_twelve_parts_at_most_shared_evenly(parts: list[int], kept: list[int], truncated: list[bool]) -> None:
     pictures = share_parts([make_loaded(count) for count in parts])
 
     assert [len(picture.parts) for picture in pictures] == kept
     assert [picture.truncated for picture in pictures] == truncated
 
 
-def test_the_parts_that_are_kept_are_the_first() -> None:
-    _, _, last = share_parts([make_loaded(6), make_loaded(6), make_loaded(6)])
+def test_the_first_part_and_the_last_ones_are_kept() -> None:
+    first, _, _ = share_parts([make_loaded(6)] * 3)
 
-    assert last.parts == (make_part(0),)
+    assert first.parts == (make_part(0), make_part(3), make_part(4), make_part(5))
+
+
+def test_of_a_picture_that_keeps_one_part_it_is_the_last() -> None:
+    assert share_parts([make_loaded(6)] * 7)[0].parts == (make_part(5),)
+
+
+def test_a_request_has_no_more_pixels_than_its_budget() -> None:
+    large = [make_loaded(3, width_px=1_536, height_px=1_536) for _ in range(3)]
+
+    pictures = share_parts(large)
+
+    assert [len(picture.parts) for picture in pictures] == [2, 2, 2]
+    assert sum(part.width_px * part.height_px for picture in pictures for part in picture.parts) <= REQUEST_PIXELS
 
 
 def test_a_truncated_picture_stays_truncated() -> None:

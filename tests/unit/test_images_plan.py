@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftd.errors import ImageInvalid, ImageUnsupported
-from draftd.images.decoder import TooManyPixels, plan, render, webp_pixels
+from draftd.images.decoder import TooManyPixels, plan, render
 from draftd.images.prepare import sniff
 from fix_images import encoded, make_picture
 
@@ -62,6 +62,19 @@ def test_the_long_edge_is_a_setting() -> None:
     assert plan(2000, 1000, long_edge_px=1000).width_px == 1000
 
 
+@given(width_px=EDGE_PX, height_px=st.integers(1, 150_000), part_pixels=st.integers(768 * 1536, 3_000_000))
+def test_no_part_has_more_pixels_than_it_may(width_px: int, height_px: int, part_pixels: int) -> None:
+    layout = plan(width_px, height_px, part_pixels=part_pixels)
+
+    assert all(layout.width_px * (bottom - top) <= part_pixels for top, bottom in layout.slices)
+
+
+def test_a_picture_that_may_have_fewer_pixels_keeps_its_shape() -> None:
+    layout = plan(3_000, 2_000, part_pixels=1_500_000)
+
+    assert (layout.width_px, layout.height_px) == (1_500, 1_000)
+
+
 @given(width_px=EDGE_PX, height_px=EDGE_PX)
 def test_slices_cover_what_is_not_truncated_and_overlap(width_px: int, height_px: int) -> None:
     layout = plan(width_px, height_px)
@@ -76,25 +89,11 @@ def test_slices_cover_what_is_not_truncated_and_overlap(width_px: int, height_px
         assert all(after[0] == before[1] - 128 for before, after in pairwise(layout.slices))
 
 
-@pytest.mark.parametrize("options", [{"quality": 50}, {"lossless": True}])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_the_size_of_a_webp_is_read_without_a_decoder(mode: str, options: dict[str, int]) -> None:
-    assert webp_pixels(encoded(make_picture(301, 17, mode), "WEBP", **options)) == 301 * 17
-
-
-def test_the_size_of_a_webp_with_metadata_is_read_without_a_decoder() -> None:
-    assert webp_pixels(encoded(make_picture(301, 17), "WEBP", xmp=b"<x/>")) == 301 * 17
-
-
 def test_a_webp_with_too_many_pixels_is_refused_before_a_decoder_sees_it() -> None:
     header_only = encoded(make_picture(301, 17), "WEBP")[:30]
 
     with pytest.raises(TooManyPixels):
         render(header_only, image_format="WEBP", max_pixels=301 * 17 - 1, long_edge_px=1568)
-
-
-def test_the_size_of_a_mangled_webp_is_unknown() -> None:
-    assert webp_pixels(b"RIFF\0\0\0\0WEBPJUNK") == 0
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF"])

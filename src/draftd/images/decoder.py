@@ -5,23 +5,26 @@ only the standard library and Pillow are used. Hostile bytes are expected to cra
 
 A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
 its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
-``{size, format, max_pixels, long_edge_px}`` is answered by one frame: ``{size, outcome: "ok", width_px, height_px,
-truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0, outcome}`` with
-``invalid``, ``pixels`` or ``memory``.
+``{size, format, max_pixels, long_edge_px, part_pixels}`` is answered by one frame: ``{size, outcome: "ok", width_px,
+height_px, truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0,
+outcome}`` with ``invalid``, ``unsupported``, ``pixels`` or ``memory``.
 
-Invariants: the limits stand before the first byte of a picture is read; what leaves is always newly encoded, without
-metadata of the original.
+Invariants: the limits stand before the first byte of a picture is read; Pillow gets only those pieces of a file that
+make up its picture; what leaves is always newly encoded, without metadata of the original.
 """
 
 import io
 import json
+import math
 import os
 import resource
 import signal
 import struct
 import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, BinaryIO
 
 from PIL import (
@@ -32,9 +35,25 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401 - likewise
 )
 
+
+def _load(name: str) -> Any:
+    # An isolated program does not find what stands beside it by name, and the package around it loads far more.
+    spec = spec_from_file_location(name, __file__.removesuffix("decoder.py") + f"{name}.py")
+    assert spec is not None and spec.loader is not None  # noqa: PT018, S101 - it has the name of a Python file
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+containers, kernel = _load("containers"), _load("kernel")
+
 ADDRESS_SPACE_BYTES = 1 << 30
-CPU_S = 20
-"""Processor time for one picture, in seconds; the clock is the parent's."""
+CPU_S = 10
+"""Processor time for one picture, in seconds, three times what the dearest that was measured took; the clock is the parent's."""
+
+QUALITIES = (85, 40, 10)
+"""Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
+JPEG_HEADER_BYTES = 1024
 
 MAX_ASPECT = 2.5
 SLICE_WIDTH_PX = 768
@@ -43,7 +62,6 @@ OVERLAP_PX = 128
 MAX_SLICES = 6
 
 _LENGTH = struct.Struct(">I")
-_ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -75,7 +93,7 @@ class Plan:
     truncated: bool
 
 
-def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568) -> Plan:
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = sys.maxsize) -> Plan:
     """Decide the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
@@ -85,14 +103,16 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568) -> Plan:
         width_px: 1 or more, after orientation.
         height_px: likewise.
         long_edge_px: for a picture that is sent whole.
+        part_pixels: likewise; a slice has 768 x 1536 at most.
 
     Returns:
         One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, and of a longer picture
         the first slice and the last five.
     """
     if height_px <= MAX_ASPECT * width_px:
-        scale = min(1.0, long_edge_px / max(width_px, height_px))
-        width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+        scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
+        width_px = _scaled(width_px, scale)
+        height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
         return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
     scale = min(1.0, SLICE_WIDTH_PX / width_px)
     width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
@@ -117,7 +137,9 @@ def _slices(height_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
     return tuple((top, min(top + tall_px, height_px)) for top in tops), False
 
 
-def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int) -> tuple[dict[str, Any], list[bytes]]:
+def render(
+    data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int, part_pixels: int = sys.maxsize
+) -> tuple[dict[str, Any], list[bytes]]:
     """Decode a picture and encode its parts.
 
     Returns:
@@ -126,18 +148,21 @@ def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int
     Raises:
         TooManyPixels: decided from the header.
         OutOfMemory: it did not fit.
-        OSError, SyntaxError, ValueError, EOFError: the picture is broken; anything else ends the program.
+        containers.Unsupported: decided from the header.
+        Exception: the picture is broken.
     """
-    pixels = webp_pixels(data) if image_format == "WEBP" else 0
+    pixels = containers.webp_pixels(data) if image_format == "WEBP" else 0
     try:
         # Pillow allocates the canvas of a WebP when it opens it, so its header is read before that.
         if pixels > max_pixels:
             raise TooManyPixels
-        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        found = containers.essence(data, image_format)
+        with Image.open(io.BytesIO(found.data), formats=[image_format]) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise TooManyPixels
-            return _encode(image, long_edge_px=long_edge_px)
+            turn = _UPRIGHT.get(containers.orientation(found.exif or image.info.get("exif", b"")))
+            return _encode(image, turn=turn, long_edge_px=long_edge_px, part_pixels=part_pixels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise TooManyPixels from error
     except MemoryError as error:
@@ -146,19 +171,6 @@ def render(data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int
         if "memory" in str(error) or not _fits(pixels):
             raise OutOfMemory from error
         raise
-
-
-def webp_pixels(data: bytes) -> int:
-    """Return the size of a WebP canvas in pixels, 0 if its first chunk is unknown (RFC 9649, section 2)."""
-    kind, head = data[12:16], data[20:30].ljust(10, b"\0")
-    if kind == b"VP8X":
-        return (1 + int.from_bytes(head[4:7], "little")) * (1 + int.from_bytes(head[7:10], "little"))
-    if kind == b"VP8 ":
-        return (int.from_bytes(head[6:8], "little") & 0x3FFF) * (int.from_bytes(head[8:10], "little") & 0x3FFF)
-    if kind == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        return (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))
-    return 0
 
 
 def _fits(pixels: int) -> bool:
@@ -170,13 +182,14 @@ def _fits(pixels: int) -> bool:
     return True
 
 
-def _encode(image: Image.Image, *, long_edge_px: int) -> tuple[dict[str, Any], list[bytes]]:
+def _encode(
+    image: Image.Image, *, turn: Image.Transpose | None, long_edge_px: int, part_pixels: int
+) -> tuple[dict[str, Any], list[bytes]]:
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))
     flat = flatten(image)
     sideways = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     width_px, height_px = flat.size[::-1] if sideways else flat.size
-    layout = plan(width_px, height_px, long_edge_px=long_edge_px)
+    layout = plan(width_px, height_px, long_edge_px=long_edge_px, part_pixels=part_pixels)
     size = (layout.width_px, layout.height_px)
     # Scaled first and turned then: turning the original would hold two of it.
     flat = flat.resize(size[::-1] if sideways else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -213,18 +226,16 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error):
-        return 1  # a broken note about a picture does not make the picture broken
-
-
 def _jpeg(part: Image.Image) -> bytes:
     part.info.clear()  # Pillow would carry a JPEG comment over
-    sink = io.BytesIO()
-    part.save(sink, format="JPEG", quality=85, subsampling="4:4:4")
-    return sink.getvalue()
+    coded = b""
+    for quality in QUALITIES:
+        sink = io.BytesIO()
+        part.save(sink, format="JPEG", quality=quality, subsampling="4:4:4")
+        coded = sink.getvalue()
+        if len(coded) <= part.width * part.height + JPEG_HEADER_BYTES:
+            break
+    return coded
 
 
 def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
@@ -235,12 +246,15 @@ def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
             image_format=header["format"],
             max_pixels=header["max_pixels"],
             long_edge_px=header["long_edge_px"],
+            part_pixels=header["part_pixels"],
         )
     except TooManyPixels:
         return {"outcome": "pixels"}, []
     except (OutOfMemory, MemoryError):
         return {"outcome": "memory"}, []
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except containers.Unsupported:
+        return {"outcome": "unsupported"}, []
+    except Exception:  # noqa: BLE001 - Pillow raises nearly anything at broken files, and a new process is dear
         return {"outcome": "invalid"}, []
 
 
@@ -262,10 +276,17 @@ def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> N
 
 
 def confine() -> None:
-    """Give up what a decoder does not need: memory, files, core dumps, and the signals that stop a service."""
+    """Give up what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
+    kernel.promise()
+    # If the machine runs out of memory, this process is the one to go. A service may see no /proc.
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as sink:  # noqa: PTH123 - pathlib loads urllib
+        sink.write("1000")
     _lower(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
+    _lower(resource.RLIMIT_NPROC, 0)
+    # The three pipes are open, and nothing else can be from here on: no file, no socket, no module.
+    _lower(resource.RLIMIT_NOFILE, 3)
     # A stop is the parent's decision: it finishes its pictures first, and the end of stdin ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -291,6 +312,7 @@ def _lower(limit: int, value: int) -> None:
 
 def main() -> None:
     """Serve until the parent closes stdin."""
+    Image._initialized = 2  # noqa: SLF001 - or Pillow looks for plugins at the first picture
     confine()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     source, sink = sys.stdin.buffer, sys.stdout.buffer

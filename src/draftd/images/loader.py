@@ -1,7 +1,7 @@
 """From the ``image_urls`` of a request to the pictures that its prompt shows.
 
-Owns the order of the steps, the retries within an attempt and the number of parts; fetching, decoding and the budget of
-bytes are the collaborators'.
+Owns the order of the steps, the retries within an attempt and what a request may show in all; fetching, decoding and
+the budget of bytes are the collaborators'.
 
 Invariants: every picture holds its bytes under one reservation of its own and waits for no other picture while it does,
 so requests cannot block each other for ever; the order of the URLs is the order of the pictures.
@@ -29,6 +29,8 @@ from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.prepare import Part, Preparer
 
 MAX_PARTS = 12
+REQUEST_PIXELS = MAX_PARTS * 768 * 1536
+"""Of all parts of a request: twelve full slices, 14 megapixels. At 750 pixels a token these are 19,000 tokens."""
 CONCURRENCY = 4
 MAX_TRIES = 3
 
@@ -83,7 +85,7 @@ class ImageLoader:
             time_s: seconds left, for everything.
 
         Returns:
-            A picture per URL, in their order, with 12 parts at most in all.
+            A picture per URL, in their order, with 12 parts and 14 megapixels at most in all.
 
         Raises:
             RequestError: the first image that failed; the others are given up.
@@ -93,7 +95,7 @@ class ImageLoader:
 
         async def load_one(url: str) -> Picture:
             async with slots:
-                return await self._load_one(url, deadline_s)
+                return await self._load_one(url, deadline_s, part_pixels=REQUEST_PIXELS // len(urls))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -108,7 +110,7 @@ class ImageLoader:
         await self._fetcher.aclose()
         await self._preparer.aclose()
 
-    async def _load_one(self, url: str, deadline_s: float) -> Picture:
+    async def _load_one(self, url: str, deadline_s: float, *, part_pixels: int) -> Picture:
         size_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
         async with AsyncExitStack() as stack:
             try:
@@ -118,7 +120,7 @@ class ImageLoader:
                 raise ImageFetchFailed("there was no room for the image in time") from error
             fetched = await self._fetch(url, deadline_s)
             reservation.shrink(len(fetched.data))
-            prepared = await self._preparer.prepare(fetched.data, time_s=_left_s(deadline_s))
+            prepared = await self._preparer.prepare(fetched.data, time_s=_left_s(deadline_s), part_pixels=part_pixels)
             digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
         return Picture(
             host=fetched.host,
@@ -143,15 +145,34 @@ class ImageLoader:
 
 
 def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
-    """Keep 12 parts in all: the first of every picture, and of the rest as many as there is room for, in order."""
-    kept: list[Picture] = []
-    room = MAX_PARTS
-    for number, picture in enumerate(pictures, start=1):
-        share = max(room - (len(pictures) - number), 0)
-        parts = picture.parts[:share]
-        room -= len(parts)
-        kept.append(replace(picture, parts=parts, truncated=picture.truncated or len(parts) < len(picture.parts)))
-    return kept
+    """Keep 12 parts and 14 megapixels in all, shared evenly: a part of every picture, then a second one, and so on.
+
+    In each round the last picture comes first, and a picture gives up what follows its first part, because the message
+    to be answered is usually at the end.
+    """
+    kept = [picture.parts[-1:] for picture in pictures]
+    growing = [index for index, picture in enumerate(pictures) if len(picture.parts) > 1]
+    while growing:
+        for index in reversed(growing):
+            more = _ends(pictures[index].parts, len(kept[index]) + 1)
+            if _fits([*kept[:index], more, *kept[index + 1 :]]):
+                kept[index] = more
+            if kept[index] is not more or len(more) == len(pictures[index].parts):
+                growing.remove(index)
+    return [
+        replace(picture, parts=parts, truncated=picture.truncated or len(parts) < len(picture.parts))
+        for picture, parts in zip(pictures, kept, strict=True)
+    ]
+
+
+def _ends(parts: tuple[Part, ...], count: int) -> tuple[Part, ...]:
+    """Return the first part and the last ones, ``count`` in all."""
+    return parts if count >= len(parts) else (parts[0], *parts[len(parts) - count + 1 :])
+
+
+def _fits(kept: Sequence[tuple[Part, ...]]) -> bool:
+    parts = [part for some in kept for part in some]
+    return len(parts) <= MAX_PARTS and sum(part.width_px * part.height_px for part in parts) <= REQUEST_PIXELS
 
 
 def _may_pass(error: BaseException) -> bool:

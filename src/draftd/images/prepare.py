@@ -89,7 +89,7 @@ class _PartHeader(BaseModel):
 class _Reply(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
-    outcome: Literal["ok", "invalid", "pixels", "memory"]
+    outcome: Literal["ok", "invalid", "unsupported", "pixels", "memory"]
     width_px: Annotated[int, Field(ge=0)] = 0
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
@@ -222,12 +222,13 @@ class Preparer:
         self._idle: list[_Helper] = []
         self._ending: set[_Helper] = set()
 
-    async def prepare(self, data: bytes, *, time_s: float) -> Prepared:
+    async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
         """Read an image and cut it into parts.
 
         Args:
             data: the bytes as fetched.
             time_s: seconds left, for the wait for a helper and the decoding.
+            part_pixels: the most that a picture which is sent whole may have.
 
         Raises:
             ImageUnsupported: an image of another kind.
@@ -237,7 +238,7 @@ class Preparer:
             ImageFetchFailed: no helper was free in time.
             InternalError: no helper could be started.
         """
-        header: dict[str, str | int] = {"format": sniff(data), **self._limits}
+        header: dict[str, str | int] = {"format": sniff(data), "part_pixels": part_pixels, **self._limits}
         deadline_s = time.monotonic() + time_s
         try:
             async with asyncio.timeout(max(time_s, 0)):
@@ -260,13 +261,13 @@ class Preparer:
             await self._ending.pop().ended()
 
     async def _decode(self, header: dict[str, str | int], data: bytes, *, time_s: float) -> Prepared:
-        allowed_s = min(time_s, DECODE_S)
+        # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
+        allowed_s, is_to_blame = min(time_s, DECODE_S), time_s >= DECODE_S
         try:
             async with asyncio.timeout(allowed_s):
                 return await self._try(header, data)
         except TimeoutError as error:
-            # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
-            if allowed_s < DECODE_S:
+            if not is_to_blame:
                 raise ImageFetchFailed("no time was left to decode the image") from error
             raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
@@ -353,6 +354,8 @@ def _prepared(reply: _Reply, bodies: list[bytes], *, max_pixels: int) -> Prepare
             raise ImageTooLarge(f"the image has more than {max_pixels} pixels")
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
+        case "unsupported":
+            raise ImageUnsupported("the image is of a variety of its format that is not accepted")
         case "invalid":
             raise ImageInvalid("the image is truncated or corrupt")
     return Prepared(

@@ -1,0 +1,166 @@
+"""What of a file makes up its picture: the containers PNG, JPEG, GIF and WebP, read without a decoder.
+
+Owns which pieces of a file Pillow gets to see. Colour profiles, texts, XMP, previews, comments, animation, further
+pictures and whatever is appended are left out, so that the parsers of all these never see hostile bytes and cannot be
+kept busy by them. Runs in the helper process only; the standard library is all that it uses.
+
+Invariants: a piece is passed on as it is or not at all, so what is truncated or corrupt stays so; the work is bounded
+by the number of pieces.
+"""
+
+import re
+import struct
+from contextlib import suppress
+from typing import NamedTuple
+
+MAX_PIECES = 65_536
+"""Chunks, segments or blocks of one file; each costs Python time, and an honest file has some thousands at most."""
+MAX_SCANS = 100
+"""Of a progressive JPEG; each may cost a pass over all pixels for a few bytes. Encoders write about 10."""
+
+_PNG_PIECES = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+"""A marker of JPEG (ITU-T T.81, table B.1), but for those that stand among coded pixels."""
+_FRAMES = range(0xC0, 0xD0)
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_HUFFMAN_TABLES, _START, _END, _SCAN, _JFIF, _EXIF_SEGMENT, _ADOBE = 0xC4, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+_TABLES_OR_FRAME = range(0xC0, 0xE0)
+
+_GIF_HEADER_BYTES = 13
+_GIF_EXTENSION = ord("!")
+_GIF_CONTROL = 0xF9
+
+_EXIF = b"Exif\0\0"
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+
+
+class Unsupported(Exception):
+    """A picture of a variety of its format that is not accepted."""
+
+
+class Essence(NamedTuple):
+    """What of a file makes up its picture."""
+
+    data: bytes
+    exif: bytes = b""
+    """The note about the picture; empty if there is none, or if it is still in ``data``."""
+
+
+def essence(data: bytes, image_format: str) -> Essence:
+    """Return the pieces of a file that its picture is made of.
+
+    Raises:
+        Unsupported: a JPEG of a kind that nobody writes.
+        ValueError, IndexError: too many pieces, or broken; not every broken file is found out here.
+    """
+    match image_format:
+        case "PNG":
+            return _png(data)
+        case "JPEG":
+            return _jpeg(data)
+        case "GIF":
+            return _gif(data)
+    return Essence(data)  # libwebp takes the notes of a WebP as bytes, and nothing here reads them
+
+
+def _png(data: bytes) -> Essence:
+    kept, exif, start = [data[:8]], b"", 8
+    for _ in range(MAX_PIECES):
+        kind = data[start + 4 : start + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if kind in _PNG_PIECES:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            exif = data[start + 8 : end - 4]
+        if kind == b"IEND" or end >= len(data):
+            return Essence(b"".join(kept), exif)
+        start = end
+    raise ValueError("too many chunks")
+
+
+def _jpeg(data: bytes) -> Essence:
+    kept, exif, start, scans = [data[:2]], b"", 2, 0
+    for _ in range(MAX_PIECES):
+        found = _MARKER.search(data, start)
+        if scans:  # coded pixels stand between the segments
+            kept.append(data[start : found.start() if found else len(data)])
+        if found is None:
+            return Essence(b"".join(kept), exif)
+        kind, body = found[1][0], found.end()
+        if kind == _END:
+            return Essence(b"".join([*kept, found[0]]), exif)
+        start = body + int.from_bytes(data[body : body + 2], "big")
+        if _makes_up_jpeg(kind):
+            kept.append(data[body - 2 : start])
+        elif kind == _EXIF_SEGMENT and data.startswith(_EXIF, body + 2):
+            exif = exif or data[body + 2 : start]
+        scans += kind == _SCAN
+        if scans > MAX_SCANS:
+            raise ValueError("too many scans")
+    raise ValueError("too many segments")
+
+
+def _makes_up_jpeg(kind: int) -> bool:
+    if kind < _TABLES_OR_FRAME.start or kind == _START:
+        # libjpeg may search such a segment for markers instead of skipping it, and find scans that were not counted.
+        raise ValueError("no such marker has a place here")
+    if kind in _FRAMES and kind not in {_BASELINE, _EXTENDED, _PROGRESSIVE, _HUFFMAN_TABLES}:
+        raise Unsupported
+    # JFIF and Adobe say what the channels mean.
+    return kind in _TABLES_OR_FRAME or kind in {_JFIF, _ADOBE}
+
+
+def _gif(data: bytes) -> Essence:
+    flags, control = data[10], b""
+    start = _GIF_HEADER_BYTES + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    head = data[:start]
+    for _ in range(MAX_PIECES):
+        if data[start] != _GIF_EXTENSION:
+            return Essence(head + control + data[start:])  # the first frame, beyond which Pillow is not asked to read
+        label, begin = data[start + 1], start
+        start = _gif_blocks_end(data, start + 2)
+        if label == _GIF_CONTROL:  # says which colour is transparent
+            control = data[begin:start]
+    raise ValueError("too many extensions")
+
+
+def _gif_blocks_end(data: bytes, start: int) -> int:
+    for _ in range(MAX_PIECES):
+        if data[start] == 0:
+            return start + 1
+        start += 1 + data[start]
+    raise ValueError("too many blocks")
+
+
+def orientation(exif: bytes) -> int:
+    """Return the orientation that an EXIF note claims, 1 if it is silent or broken.
+
+    One entry of its first directory is wanted; a parser of all of it would read whatever a stranger made it read.
+    """
+    exif = exif.removeprefix(_EXIF)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    with suppress(struct.error):
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for number in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * number)
+            if tag == _ORIENTATION_TAG and kind == _SHORT:
+                return int(value)
+    return 1
+
+
+def webp_pixels(data: bytes) -> int:
+    """Return the size of a WebP canvas in pixels, 0 if its first chunk is unknown (RFC 9649, section 2)."""
+    kind, head = data[12:16], data[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        return (1 + int.from_bytes(head[4:7], "little")) * (1 + int.from_bytes(head[7:10], "little"))
+    if kind == b"VP8 ":
+        return (int.from_bytes(head[6:8], "little") & 0x3FFF) * (int.from_bytes(head[8:10], "little") & 0x3FFF)
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))
+    return 0
