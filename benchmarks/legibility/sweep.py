@@ -41,8 +41,17 @@ CONSTANTS = (
         own="1568",
         others={str(edge): Policy(long_edge_px=edge) for edge in (1280, 2048, 2576)},
     ),
-    Constant(name="width of a slice, px", own="768", others=_named("SLICE_WIDTH_PX", (384, 512, 640, 896, 1024, 1280))),
-    Constant(name="height of a slice, px", own="1536", others=_named("SLICE_HEIGHT_PX", (1024, 1280, 2048))),
+    Constant(name="width of a slice, px", own="768", others=_named("SLICE_WIDTH_PX", (576, 640, 896))),
+    Constant(name="width of a slice at least, px", own="512", others=_named("MIN_SLICE_WIDTH_PX", (384, 640, 768))),
+    Constant(
+        name="width of a slice of a wide page, px", own="1088", others=_named("WIDE_SLICE_WIDTH_PX", (768, 896, 1280))
+    ),
+    Constant(
+        name="height of a slice, px",
+        own="1536",
+        others=_named("SLICE_HEIGHT_PX", (1024, 1280))
+        | {"2048": Policy(constants={"SLICE_HEIGHT_PX": 2048, "SLICE_PIXELS": 768 * 2048})},
+    ),
     Constant(name="overlap, px", own="128", others=_named("OVERLAP_PX", (0, 64, 256))),
     Constant(name="slices at most", own="6", others=_named("MAX_SLICES", (3, 4, 5))),
     Constant(

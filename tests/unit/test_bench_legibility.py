@@ -178,6 +178,6 @@ def test_every_scene_has_a_page_without_gaps(scene: Scene) -> None:
 
 
 def test_a_changed_policy_leaves_the_module_of_draftd_as_it_is() -> None:
-    assert _decoder({"MAX_SLICES": 3}).plan(768, 9000).slices[1:] == decoder.plan(768, 9000).slices[4:]
+    assert _decoder({"MAX_SLICES": 3}).plan(512, 9000).slices[1:] == decoder.plan(512, 9000).slices[4:]
     with pytest.raises(AttributeError):
         _decoder({"NO_SUCH_CONSTANT": 1})
