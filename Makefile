@@ -10,10 +10,10 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: bench-claim help install demo test chaos fuzz check format docs lock clean bench-queue bench-bloat
+.PHONY: bench-claim help install demo test chaos fuzz check format docs lock clean bench-queue bench-bloat bench-legibility
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make the environment in .venv, from the hash-locked requirements
 
@@ -59,6 +59,9 @@ bench-claim: $(STAMP) ## Measure a claim in a full table beside one in an empty 
 
 bench-bloat: $(STAMP) ## Measure whether the tables stay small, 7 minutes (ARGS="--requests 20000 --per-s 500": 1; BENCH_DATABASE_URL likewise)
 	@$(BIN)/python -m benchmarks.bloat $(ARGS)
+
+bench-legibility: $(STAMP) ## Measure what can be read of a prepared screenshot, 2 minutes (ARGS=--sweep: other constants, 12; needs Chromium, tesseract)
+	@$(BIN)/python -m benchmarks.legibility $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	@$(PYTHON_BENCH) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \

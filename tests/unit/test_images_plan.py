@@ -41,7 +41,6 @@ def test_up_to_two_and_a_half_to_one_is_one_picture(original: tuple[int, int], s
         ((600, 1537), 600, 2, False),
         ((1170, 8000), 768, 4, False),
         ((768, 8576), 768, 6, False),
-        ((768, 8577), 768, 6, True),
         ((1, 60_000), 1, 6, True),
     ],
 )
@@ -52,10 +51,54 @@ def test_a_taller_picture_is_sliced(original: tuple[int, int], width_px: int, co
 
 
 def test_a_very_long_picture_keeps_its_first_slice_and_its_last_five() -> None:
-    layout = plan(768, 20_000)
+    layout = plan(512, 20_000)
 
     assert layout.slices[0] == (0, 1536)
     assert layout.slices[1:] == tuple((20_000 - 1536 - n * 1408, 20_000 - n * 1408) for n in range(4, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("original", "width_px", "truncated"),
+    [
+        ((768, 8577), 704, False),
+        ((1170, 15_999), 576, False),
+        ((1170, 19_597), 512, False),
+        ((1170, 19_605), 512, True),
+        ((500, 8577), 500, True),
+    ],
+)
+def test_a_long_capture_becomes_narrower_before_anything_is_left_out(
+    original: tuple[int, int], width_px: int, *, truncated: bool
+) -> None:
+    layout = plan(*original)
+
+    assert (layout.width_px, layout.truncated) == (width_px, truncated)
+
+
+@pytest.mark.parametrize(
+    ("original", "width_px", "count", "truncated"),
+    [
+        ((1320, 4500), 768, 2, False),
+        ((1321, 4500), 1088, 4, False),
+        ((2880, 9000), 1088, 4, False),
+        ((1440, 8000), 1024, 6, False),
+        ((1440, 16_000), 768, 6, False),
+        ((1440, 17_000), 768, 6, True),
+    ],
+)
+def test_a_tall_page_of_a_desktop_keeps_wider_slices_while_all_of_it_fits(
+    original: tuple[int, int], width_px: int, count: int, *, truncated: bool
+) -> None:
+    layout = plan(*original)
+
+    assert (layout.width_px, len(layout.slices), layout.truncated) == (width_px, count, truncated)
+
+
+@given(width_px=st.integers(600, 20_000), height_px=EDGE_PX)
+def test_no_slice_is_larger_than_what_claude_leaves_as_it_is(width_px: int, height_px: int) -> None:
+    layout = plan(width_px, max(height_px, 3 * width_px))
+
+    assert all(-(-layout.width_px // 28) * -(-(bottom - top) // 28) <= 1568 for top, bottom in layout.slices)
 
 
 def test_the_long_edge_is_a_setting() -> None:

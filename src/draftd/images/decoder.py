@@ -57,7 +57,14 @@ JPEG_HEADER_BYTES = 1024
 
 MAX_ASPECT = 2.5
 SLICE_WIDTH_PX = 768
+MIN_SLICE_WIDTH_PX = 512
+WIDE_PAGE_PX = 1320
+"""Wider than the screen of any iPhone: the page of a desktop, whose text is smaller for its width."""
+WIDE_SLICE_WIDTH_PX = 1088
+WIDTH_STEP_PX = 64
 SLICE_HEIGHT_PX = 1536
+SLICE_PIXELS = 768 * 1536
+"""What Claude does not scale down; so a wider slice is less tall."""
 OVERLAP_PX = 128
 MAX_SLICES = 6
 
@@ -97,7 +104,7 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
     """Decide the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
-    8.6 px, sliced it keeps 29 px.
+    10 px, sliced it keeps 33 px. What other values would do is measured in ``docs/images.md``.
 
     Args:
         width_px: 1 or more, after orientation.
@@ -106,17 +113,29 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
         part_pixels: likewise; a slice has 768 x 1536 at most.
 
     Returns:
-        One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, and of a longer picture
-        the first slice and the last five.
+        One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, as wide as they may be to
+        show all of it; of a picture that is too long even for narrow ones the first slice and the last five.
     """
     if height_px <= MAX_ASPECT * width_px:
         scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
         width_px = _scaled(width_px, scale)
         height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
         return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
-    scale = min(1.0, SLICE_WIDTH_PX / width_px)
+    widest, narrowest = (
+        (SLICE_WIDTH_PX, MIN_SLICE_WIDTH_PX) if width_px <= WIDE_PAGE_PX else (WIDE_SLICE_WIDTH_PX, SLICE_WIDTH_PX)
+    )
+    layout = _sliced(width_px, height_px, widest)
+    for slice_width_px in range(widest - WIDTH_STEP_PX, narrowest - 1, -WIDTH_STEP_PX):
+        if not layout.truncated:
+            break
+        layout = _sliced(width_px, height_px, slice_width_px)
+    return layout
+
+
+def _sliced(width_px: int, height_px: int, slice_width_px: int) -> Plan:
+    scale = min(1.0, slice_width_px / width_px)
     width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
-    slices, truncated = _slices(height_px)
+    slices, truncated = _slices(height_px, tallest_px=min(SLICE_HEIGHT_PX, SLICE_PIXELS // width_px))
     return Plan(width_px=width_px, height_px=height_px, slices=slices, truncated=truncated)
 
 
@@ -124,13 +143,13 @@ def _scaled(edge_px: int, scale: float) -> int:
     return max(1, round(edge_px * scale))
 
 
-def _slices(height_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
-    step_px = SLICE_HEIGHT_PX - OVERLAP_PX
+def _slices(height_px: int, *, tallest_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+    step_px = tallest_px - OVERLAP_PX
     count = max(1, -(-(height_px - OVERLAP_PX) // step_px))
     if count > MAX_SLICES:
-        first_top_px = height_px - SLICE_HEIGHT_PX - (MAX_SLICES - 2) * step_px
+        first_top_px = height_px - tallest_px - (MAX_SLICES - 2) * step_px
         tops = [0, *range(first_top_px, height_px - OVERLAP_PX, step_px)]
-        return tuple((top, top + SLICE_HEIGHT_PX) for top in tops), True
+        return tuple((top, top + tallest_px) for top in tops), True
     # Evenly cut: a last slice of a few lines would be scaled and billed like a full one and show no context.
     tall_px = -(-(height_px + (count - 1) * OVERLAP_PX) // count)
     tops = [number * (tall_px - OVERLAP_PX) for number in range(count)]
