@@ -65,7 +65,7 @@ async def test_a_picture_holds_no_more_than_its_own_bytes_while_it_is_read(serve
     free_bytes: list[int] = []
 
     class WatchingPreparer(Preparer):
-        async def prepare(self, data: bytes, *, time_s: float) -> Prepared:
+        async def prepare(self, data: bytes | bytearray, *, time_s: float) -> Prepared:
             free_bytes.append(budget.free_bytes)
             return await super().prepare(data, time_s=time_s)
 

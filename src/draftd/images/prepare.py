@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError
 
+Data = bytes | bytearray
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
 DECODE_S = 30.0
@@ -143,7 +144,7 @@ class _Helper:
         except (_HelperDied, TimeoutError) as error:
             raise InternalError("the image helper did not start") from error
 
-    async def ask(self, header: dict[str, str | int], data: bytes) -> tuple[_Reply, list[bytes]]:
+    async def ask(self, header: dict[str, str | int], data: Data) -> tuple[_Reply, list[bytes]]:
         """Send one picture and return the answer.
 
         Raises:
@@ -176,7 +177,7 @@ class _Helper:
             await self._stdout.read()
         return await self._process.wait()
 
-    async def _send(self, header: dict[str, str | int], data: bytes) -> None:
+    async def _send(self, header: dict[str, str | int], data: Data) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
         head = json.dumps({**header, "size": len(data)}).encode()
         view = memoryview(data)
@@ -222,7 +223,7 @@ class Preparer:
         self._idle: list[_Helper] = []
         self._ending: set[_Helper] = set()
 
-    async def prepare(self, data: bytes, *, time_s: float) -> Prepared:
+    async def prepare(self, data: Data, *, time_s: float) -> Prepared:
         """Read an image and cut it into parts.
 
         Args:
@@ -259,7 +260,7 @@ class Preparer:
         while self._ending:
             await self._ending.pop().ended()
 
-    async def _decode(self, header: dict[str, str | int], data: bytes, *, time_s: float) -> Prepared:
+    async def _decode(self, header: dict[str, str | int], data: Data, *, time_s: float) -> Prepared:
         allowed_s = min(time_s, DECODE_S)
         try:
             async with asyncio.timeout(allowed_s):
@@ -270,7 +271,7 @@ class Preparer:
                 raise ImageFetchFailed("no time was left to decode the image") from error
             raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
-    async def _try(self, header: dict[str, str | int], data: bytes, *, fresh: bool = False) -> Prepared:
+    async def _try(self, header: dict[str, str | int], data: Data, *, fresh: bool = False) -> Prepared:
         helper = await (self._start() if fresh else self._take())
         # A helper that has worked before can die, or be short of memory, for what came before this picture.
         worn = helper.pictures > 0
@@ -284,7 +285,7 @@ class Preparer:
             return await self._try(header, data, fresh=True)
         return _prepared(reply, bodies, max_pixels=self._limits["max_pixels"])
 
-    async def _ask(self, helper: _Helper, header: dict[str, str | int], data: bytes) -> tuple[_Reply, list[bytes]]:
+    async def _ask(self, helper: _Helper, header: dict[str, str | int], data: Data) -> tuple[_Reply, list[bytes]]:
         reusable = False
         try:
             reply, bodies = await helper.ask(header, data)
@@ -320,7 +321,7 @@ class Preparer:
         self._ending = {other for other in self._ending if other.alive} | {helper}
 
 
-def sniff(data: bytes) -> str:
+def sniff(data: Data) -> str:
     """Return Pillow's name of an accepted format, by the magic bytes alone.
 
     Raises:
@@ -334,7 +335,7 @@ def sniff(data: bytes) -> str:
         return "WEBP"
     other = next((name for magic, name in _KNOWN if data.startswith(magic)), None)
     if data[4:8] == b"ftyp":
-        other = _BRANDS.get(data[8:12])
+        other = _BRANDS.get(bytes(data[8:12]))
     if _looks_like_svg(data):
         other = "SVG"
     if other:
@@ -342,7 +343,7 @@ def sniff(data: bytes) -> str:
     raise ImageInvalid("the bytes are not an image")
 
 
-def _looks_like_svg(data: bytes) -> bool:
+def _looks_like_svg(data: Data) -> bool:
     head = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head
 
