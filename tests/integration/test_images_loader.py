@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Prepared, Preparer
 from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response, serving
 
@@ -153,3 +153,15 @@ async def test_a_request_has_twelve_parts_at_most(loader: ImageLoader) -> None:
     assert sum(len(picture.parts) for picture in pictures) == 12
     assert [picture.truncated for picture in pictures] == [False, True, True]
     assert pictures[2].record()["parts"] == 1
+
+
+async def test_what_the_pictures_of_a_request_become_is_bounded_together(
+    loader: ImageLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = data_url(make_png())
+    (one,) = await loader.load([url], time_s=20)
+    monkeypatch.setattr("draftd.images.loader.MAX_PREPARED_BYTES", 2 * len(one.parts[0].data))
+
+    assert len(await loader.load([url] * 2, time_s=20)) == 2
+    with pytest.raises(ImageTooLarge, match="prepared"):
+        await loader.load([url] * 3, time_s=20)

@@ -23,12 +23,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, Kind
+from draftd.errors import ImageFetchFailed, ImageTooLarge, Kind
 from draftd.images.budget import ByteBudget
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.prepare import Part, Preparer
 
 MAX_PARTS = 12
+MAX_PREPARED_BYTES = 20 * 1024 * 1024
+"""Of all parts of a request: as base64 27 MiB, near what providers take in one request. Twelve parts of a chat have 1.5 MiB."""
 CONCURRENCY = 4
 MAX_TRIES = 3
 
@@ -91,9 +93,16 @@ class ImageLoader:
         deadline_s = time.monotonic() + time_s
         slots = asyncio.Semaphore(CONCURRENCY)
 
+        prepared_bytes = 0
+
         async def load_one(url: str) -> Picture:
+            nonlocal prepared_bytes
             async with slots:
-                return await self._load_one(url, deadline_s)
+                picture = await self._load_one(url, deadline_s)
+            prepared_bytes += sum(len(part.data) for part in picture.parts)
+            if prepared_bytes > MAX_PREPARED_BYTES:
+                raise ImageTooLarge(f"the prepared images of the request are over {MAX_PREPARED_BYTES} bytes")
+            return picture
 
         try:
             async with asyncio.TaskGroup() as group:
