@@ -10,7 +10,7 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: bench-claim help install demo test chaos check format docs lock clean bench-queue bench-bloat
+.PHONY: bench-claim bench-images help install demo test chaos check format docs lock clean bench-queue bench-bloat
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-claim: $(STAMP) ## Measure a claim in a full table beside one in an empty 
 
 bench-bloat: $(STAMP) ## Measure whether the tables stay small, 7 minutes (ARGS="--requests 20000 --per-s 500": 1; BENCH_DATABASE_URL likewise)
 	@$(BIN)/python -m benchmarks.bloat $(ARGS)
+
+bench-images: $(STAMP) ## Measure what a screenshot costs beside bare Pillow, 3 minutes (ARGS=--quick: 1)
+	@$(BIN)/python -m benchmarks.images $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	@$(PYTHON_BENCH) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
