@@ -13,7 +13,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until the process is ended."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=sys.argv[1])) as server:
         print(server.server_port, flush=True)
         server.serve_forever()
