@@ -10,7 +10,7 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: bench-claim help install demo test chaos fuzz check format docs lock clean bench-queue bench-bloat bench-legibility
+.PHONY: bench-claim bench-images help install demo test chaos fuzz check format docs lock clean bench-queue bench-bloat bench-legibility
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-bloat: $(STAMP) ## Measure whether the tables stay small, 7 minutes (ARGS=
 
 bench-legibility: $(STAMP) ## Measure what can be read of a prepared screenshot, 2 minutes (ARGS=--sweep: other constants, 12; needs Chromium, tesseract)
 	@$(BIN)/python -m benchmarks.legibility $(ARGS)
+
+bench-images: $(STAMP) ## Measure what a screenshot costs beside bare Pillow, 3 minutes (ARGS=--quick: 1)
+	@$(BIN)/python -m benchmarks.images $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	@$(PYTHON_BENCH) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \

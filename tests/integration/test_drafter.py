@@ -1,6 +1,7 @@
 """From a claimed row to a draft: which model is asked how often, what is recorded, and what is held meanwhile."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from draftd.llm import Llm
 from draftd.metrics import Metrics
 from draftd.models import Choice, Models
 from draftd.outcome import Done, Fail, Hold, Retry
-from draftd.prompts import load_prompts, packaged_directory
+from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue.attempts import Scribe
 from draftd.queue.settlements import Settler
 from draftd.request import Claim, Draft
@@ -498,6 +499,27 @@ async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig,
     assert free == [BUDGET_BYTES - claim.image_bytes]
     assert claim.image_bytes >= 4_000
     assert rig.budget.free_bytes == BUDGET_BYTES
+
+
+async def test_the_urls_are_read_in_their_order_and_as_they_were_written(rig: Rig, claimed: Claimed) -> None:
+    urls = [f'https://h/{number},"{{}}\\NULL.png' for number in (3, 1, 2)]
+    await rig.draft(await claimed(image_urls=urls))
+    assert rig.loader.loaded == urls
+
+
+async def test_pictures_become_base64_beside_the_event_loop(
+    rig: Rig, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        threads.append(threading.current_thread())
+        return render(*args, **kwargs)
+
+    monkeypatch.setattr("draftd.drafter.render", watched)
+    await rig.draft(await claimed())
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
 
 
 async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, link: db.Link) -> None:

@@ -1,14 +1,16 @@
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from draftd.errors import ImageBlocked, ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind, RequestError
 from draftd.images import Fetched, Fetcher
-from fix_images import Server, cut_off, drip, endless, make_png, redirect, response, serving
+from fix_images import Server, cut_off, data_url, drip, endless, make_png, redirect, response, serving
 
 MAX_BYTES = 100_000
+PIECES = 64
 
 
 @pytest.fixture
@@ -225,3 +227,25 @@ async def test_a_cancelled_fetch_hangs_up(server: Server, fetcher: Fetcher) -> N
 
     await asyncio.wait_for(hung_up.wait(), 5)
     assert fetch.cancelled()
+
+
+async def in_pieces(writer: asyncio.StreamWriter) -> None:
+    """Send a body that the server itself holds one piece of."""
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    for _ in range(PIECES):
+        writer.write(bytes(65_536))
+        await writer.drain()
+
+
+async def test_a_body_is_held_once(server: Server) -> None:
+    fetcher = Fetcher(max_bytes=PIECES * 65_536, allow_private=["127.0.0.1"])
+    urls = [server.on("/a", in_pieces), data_url(bytes(PIECES * 65_536))]
+    await fetcher.fetch(server.on("/first", response(b"what is imported by the first fetch")), time_s=5)
+
+    for url in urls:
+        tracemalloc.start()
+        fetched = await fetcher.fetch(url, time_s=5)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(fetched.data) == PIECES * 65_536
+        assert peak_bytes < 1.6 * len(fetched.data)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Prepared, Preparer
 from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response, serving
 

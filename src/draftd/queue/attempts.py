@@ -7,6 +7,7 @@ transaction is open between these calls.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,12 @@ from draftd.sanitize import storable_json
 
 log = structlog.get_logger(__name__)
 
+# A row for each picture: an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50 ms.
+# Put into order here, as a sort of the server's would carry the pictures through its temporary files.
 READ_REQUEST = """
-SELECT r.image_urls, r.context, r.options, p.result AS parent_result, p.reading AS parent_reading
+SELECT i.url, i.place, r.context, r.options, p.result AS parent_result, p.reading AS parent_reading
   FROM draft_requests AS r LEFT JOIN draft_requests AS p ON p.id = r.parent_id AND p.requester_id = r.requester_id
+       LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
  WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 """
 
@@ -66,10 +70,16 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     if not rows:
         raise LeaseLost
     row = rows[0]
+    pictures = sorted((one for one in rows if one["place"] is not None), key=itemgetter("place"))
     parent = None
     if row["parent_result"] is not None:
         parent = Parent(result=row["parent_result"], reading=row["parent_reading"] or [])
-    return Request(image_urls=tuple(row["image_urls"]), context=row["context"], options=row["options"], parent=parent)
+    return Request(
+        image_urls=tuple(one["url"] for one in pictures),
+        context=row["context"],
+        options=row["options"],
+        parent=parent,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
