@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import base64
+import gc
 import json
 import sys
 import time
@@ -91,6 +92,7 @@ async def _main() -> None:
     parser.add_argument("--helpers", type=int)
     arguments = parser.parse_args()
     stay_on(arguments.cores)
+    gc.freeze()  # as the daemon does
     async with loading(arguments.helpers) as loader:
         while line := await asyncio.to_thread(sys.stdin.readline):
             order = Order(**json.loads(line))

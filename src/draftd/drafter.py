@@ -31,7 +31,7 @@ from draftd.errors import (
     Spent,
 )
 from draftd.holds import Holds
-from draftd.images import ByteBudget, ImageLoader, Picture
+from draftd.images import MAX_BASE64_BYTES, ByteBudget, ImageLoader, Picture
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -95,7 +95,7 @@ class Drafter:
 
     Args:
         reads: the connection that inputs are read on.
-        budget: bounds the bytes of pictures in this process.
+        budget: bounds the bytes of pictures in this process, as they stand in rows and in messages.
         loader: fetches and prepares pictures.
         prompts: agent → prompt.
         models: which model answers.
@@ -155,19 +155,27 @@ class Drafter:
         if not attempt.targets:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
-        async with self._budget.reserve(attempt.claim.image_bytes):
-            request = await read_request(self._reads, attempt.claim)
-            options = Options.read(request.options)
-            pictures = await self._load(attempt, request)
+        # Room for the pictures as they stand in the row and, at the most, as the models get them. What they really take is held
+        # until the answer is there: many requests ask at a time.
+        most_bytes = attempt.claim.image_bytes + MAX_BASE64_BYTES
+        async with self._budget.reserve(most_bytes, time_s=attempt.time_left_s()) as room:
+            task, base64_bytes = await self._task(attempt, prompt)
+            room.shrink(base64_bytes)
+            return await self._ask(attempt, task)
+
+    async def _task(self, attempt: Attempt, prompt: Prompt) -> tuple[_Task, int]:
+        """Return what to ask, and how many bytes its pictures take."""
+        request = await read_request(self._reads, attempt.claim)
+        options = Options.read(request.options)
+        pictures = await self._load(attempt, request)
         terms = _terms(request, options, pictures)
         schema = answer.wire_schema(terms)
         # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
         messages = await asyncio.to_thread(
             render, prompt, request=request, options=options, pictures=pictures, schema=schema
         )
-        # The pictures as fetched are not needed any more, and a model call is long.
-        del request, pictures
-        return await self._ask(attempt, _Task(prompt=prompt, terms=terms, schema=schema, messages=messages))
+        part_bytes = sum(len(part.data) for picture in pictures for part in picture.parts)
+        return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages), part_bytes * 4 // 3
 
     async def _load(self, attempt: Attempt, request: Request) -> list[Picture]:
         if request.parent is not None:

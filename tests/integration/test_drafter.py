@@ -17,8 +17,10 @@ from draftd.demo.standin import StandIn
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
     Expired,
+    ImageFetchFailed,
     ImageGone,
     InvalidRequest,
+    Kind,
     LeaseLost,
     ModelTimeout,
     ModelUnavailable,
@@ -27,7 +29,7 @@ from draftd.errors import (
     first_line,
 )
 from draftd.holds import Holds
-from draftd.images import ByteBudget, ImageLoader, Part, Picture
+from draftd.images import MAX_BASE64_BYTES, ByteBudget, ImageLoader, Part, Picture
 from draftd.llm import Llm
 from draftd.metrics import Metrics
 from draftd.models import Choice, Models
@@ -45,7 +47,8 @@ from fix_images import encoded, make_picture
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
 
-BUDGET_BYTES = 1_000_000
+BUDGET_BYTES = 64 * 1024 * 1024
+JPEG = encoded(make_picture(), "JPEG")
 FIRST, SECOND = "openai/first", "openai/second"
 BAD = {"placeholder": True}
 
@@ -61,7 +64,7 @@ class Loader:
         assert time_s > 0
         self.loaded += urls
         self.look()
-        part = Part(data=encoded(make_picture(), "JPEG"), width_px=64, height_px=48)
+        part = Part(data=JPEG, width_px=64, height_px=48)
         return [
             Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
         ]
@@ -476,11 +479,10 @@ async def test_progress_is_fenced(rig: Rig, claimed: Claimed, link: db.Link, con
     assert await usage(link) == [(FIRST, "aborted")], "its cost cannot be refused"
 
 
-async def test_nothing_is_held_while_the_model_is_asked(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+async def test_no_connection_is_held_while_the_model_is_asked(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script(default=[{"hang": True}])
     task = asyncio.create_task(rig.draft(await claimed()))
     await rig.standin.wait_for_calls(1)
-    assert rig.budget.free_bytes == BUDGET_BYTES
     for one in rig.links:
         assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 2) == [{"n": 1}]
     sessions = await link.run(
@@ -491,14 +493,28 @@ async def test_nothing_is_held_while_the_model_is_asked(rig: Rig, claimed: Claim
     await task
 
 
-async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig, claimed: Claimed) -> None:
-    claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000])
+async def test_pictures_count_against_the_budget_until_the_model_has_answered(rig: Rig, claimed: Claimed) -> None:
+    claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000] * 2)
     free: list[int] = []
     rig.loader.look = lambda: free.append(rig.budget.free_bytes)
-    await rig.draft(claim)
-    assert free == [BUDGET_BYTES - claim.image_bytes]
-    assert claim.image_bytes >= 4_000
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(claim))
+    await rig.standin.wait_for_calls(1)
+    assert free == [BUDGET_BYTES - claim.image_bytes - MAX_BASE64_BYTES]
+    assert claim.image_bytes >= 8_000
+    assert rig.budget.free_bytes == BUDGET_BYTES - 2 * len(JPEG) * 4 // 3
+    rig.standin.release()
+    await task
     assert rig.budget.free_bytes == BUDGET_BYTES
+
+
+async def test_an_attempt_that_finds_no_room_for_pictures_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
+    claim = await claimed()
+    async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
+        with pytest.raises(ImageFetchFailed, match="no room") as caught:
+            await rig.draft(claim, time_s=0.05)
+    assert caught.value.kind is Kind.RETRY
+    assert rig.loader.loaded == []
 
 
 async def test_the_urls_are_read_in_their_order_and_as_they_were_written(rig: Rig, claimed: Claimed) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, Kind
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Prepared, Preparer
 from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response, serving
 
@@ -128,7 +128,7 @@ async def test_a_fetch_ends_with_the_time_of_the_attempt(server: Server, loader:
 
 
 async def test_the_wait_for_room_ends_with_the_time_of_the_attempt(loader: ImageLoader, budget: ByteBudget) -> None:
-    async with budget.reserve(4 * MAX_BYTES):
+    async with budget.reserve(4 * MAX_BYTES, time_s=60):
         with pytest.raises(ImageFetchFailed, match="no room"):
             await loader.load([data_url(make_png())], time_s=0.05)
 

@@ -15,7 +15,7 @@ class Holder:
         self.task = asyncio.create_task(self._hold(budget, wanted_bytes))
 
     async def _hold(self, budget: ByteBudget, wanted_bytes: int) -> None:
-        async with budget.reserve(wanted_bytes) as reservation:
+        async with budget.reserve(wanted_bytes, time_s=60) as reservation:
             self.held_bytes = reservation.held_bytes
             self.has_it.set()
             await self.may_go.wait()
@@ -35,7 +35,7 @@ async def test_what_is_reserved_comes_back_at_the_end_even_after_an_error() -> N
     budget = ByteBudget(10)
 
     async def fail() -> None:
-        async with budget.reserve(7):
+        async with budget.reserve(7, time_s=60):
             assert budget.free_bytes == 3
             raise ValueError("broken")
 
@@ -62,7 +62,7 @@ async def test_a_small_reservation_does_not_overtake_a_large_one() -> None:
 
 async def test_a_shrunken_reservation_lets_the_next_one_in() -> None:
     budget = ByteBudget(10)
-    async with budget.reserve(10) as reservation:
+    async with budget.reserve(10, time_s=60) as reservation:
         waiting = Holder(budget, 6)
         await settled()
         assert not waiting.has_it.is_set()
@@ -101,7 +101,7 @@ async def test_a_cancelled_wait_frees_its_place_in_the_queue() -> None:
 
 async def test_a_grant_that_meets_a_cancellation_is_given_back() -> None:
     budget = ByteBudget(10)
-    async with budget.reserve(10) as reservation:
+    async with budget.reserve(10, time_s=60) as reservation:
         second = Holder(budget, 10)
         await settled()
         reservation.shrink(0)
@@ -114,7 +114,7 @@ async def test_a_grant_that_meets_a_cancellation_is_given_back() -> None:
 
 async def test_a_release_that_meets_a_cancelled_wait_still_serves_the_next() -> None:
     budget = ByteBudget(10)
-    async with budget.reserve(10) as reservation:
+    async with budget.reserve(10, time_s=60) as reservation:
         gone, next_one = Holder(budget, 5), Holder(budget, 5)
         await settled()
         gone.task.cancel()

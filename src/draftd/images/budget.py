@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from draftd.errors import ImageFetchFailed
+
 
 class Reservation:
     """Bytes that are held until the ``async with`` ends."""
@@ -57,14 +59,22 @@ class ByteBudget:
         return self._free_bytes
 
     @asynccontextmanager
-    async def reserve(self, n: int) -> AsyncIterator[Reservation]:
+    async def reserve(self, n: int, *, time_s: float) -> AsyncIterator[Reservation]:
         """Wait for room and hold it until the block ends.
 
         Args:
             n: bytes wanted, 0 or more; more than the limit is taken as the limit, so that it can be had at all.
+            time_s: seconds left for the wait, not for the block.
+
+        Raises:
+            ImageFetchFailed: there was no room in time.
         """
         wanted_bytes = min(max(n, 0), self.limit_bytes)
-        await self._take(wanted_bytes)
+        try:
+            async with asyncio.timeout(time_s):
+                await self._take(wanted_bytes)
+        except TimeoutError as error:
+            raise ImageFetchFailed("there was no room for the image in time") from error
         reservation = Reservation(budget=self, held_bytes=wanted_bytes)
         try:
             yield reservation

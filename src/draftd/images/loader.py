@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +30,8 @@ from draftd.images.prepare import Part, Preparer
 MAX_PARTS = 12
 REQUEST_PIXELS = MAX_PARTS * 768 * 1536
 """Of all parts of a request: twelve full slices, 14 megapixels. At 750 pixels a token these are 19,000 tokens."""
+MAX_BASE64_BYTES = REQUEST_PIXELS * 4 // 3
+"""Of all parts of a request as its messages carry them; a part has a byte a pixel at most."""
 CONCURRENCY = 4
 MAX_TRIES = 3
 
@@ -112,12 +113,7 @@ class ImageLoader:
 
     async def _load_one(self, url: str, deadline_s: float, *, part_pixels: int) -> Picture:
         size_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(_left_s(deadline_s)):
-                    reservation = await stack.enter_async_context(self._budget.reserve(size_bytes))
-            except TimeoutError as error:
-                raise ImageFetchFailed("there was no room for the image in time") from error
+        async with self._budget.reserve(size_bytes, time_s=_left_s(deadline_s)) as reservation:
             fetched = await self._fetch(url, deadline_s)
             reservation.shrink(len(fetched.data))
             prepared = await self._preparer.prepare(fetched.data, time_s=_left_s(deadline_s), part_pixels=part_pixels)
