@@ -247,6 +247,8 @@ ESCAPES = {
     "socket": "__import__('_socket').socket()",
     "pipe": "os.pipe()",
     "module": "import sqlite3",
+    "file in the place of a pipe": "os.close(2) or open('/etc/hostname')",
+    "socket in the place of a pipe": "os.close(0) or __import__('_socket').socket()",
 }
 
 

@@ -304,8 +304,9 @@ def confine() -> None:
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_NPROC, 0)
-    # The three pipes are open, and nothing else can be from here on: no file, no socket, no module.
-    _lower(resource.RLIMIT_NOFILE, 3)
+    # What is open stays open, and nothing else can be from here on: no file, no socket, no module. Not 3, the number of what
+    # is open: then whoever closes one of them could open something in its place.
+    _lower(resource.RLIMIT_NOFILE, 0)
     # A stop is the parent's decision: it finishes its pictures first, and the end of stdin ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -26,7 +26,7 @@ _REFUSED = {
 """ptrace, process_vm_readv, process_vm_writev, kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, execve, execveat,
 clone, clone3, fork, vfork (the last two are x86-64's).
 
-They need no descriptor, of which the helper has none to spare; and no limit of processes binds root."""
+They need no descriptor, of which the helper gets no further one; and no limit of processes binds root."""
 
 _POINTER_BYTES = 8
 """A program of 32 bits on such a machine calls by other numbers."""
