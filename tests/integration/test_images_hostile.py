@@ -111,6 +111,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
     "a GIF of no frame": (lambda: encoded(make_picture(mode="P"), "GIF")[:781] + b";", ImageInvalid),
     "a GIF of very many extensions": (lambda: gif_pieces(b"!\x01\0"), ImageInvalid),
     "a GIF of one very long comment": (lambda: gif_pieces(b"!\xfe" + b"\1a" * 70_000 + b"\0"), ImageInvalid),
+    "a GIF of very many long comments": (lambda: gif_pieces(b"!\xfe" + b"\1a" * 9_000 + b"\0"), ImageInvalid),
     "a GIF whose frame is far larger than its screen": (lambda: gif_with_large_frame(60_000, 60_000), ImageTooLarge),
     "a WebP of a chunk too short": (lambda: webp_chunks((b"VP8 ", b"\0")), ImageInvalid),
     "a WebP of very many chunks": (

@@ -10,6 +10,7 @@ by the number of pieces.
 
 import re
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -116,18 +117,19 @@ def _gif(data: bytes) -> Essence:
     flags, control = data[10], b""
     start = _GIF_HEADER_BYTES + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     head = data[:start]
-    for _ in range(MAX_PIECES):
+    pieces = iter(range(MAX_PIECES))
+    for _ in pieces:
         if data[start] != _GIF_EXTENSION:
             return Essence(head + control + data[start:])  # the first frame, beyond which Pillow is not asked to read
         label, begin = data[start + 1], start
-        start = _gif_blocks_end(data, start + 2)
+        start = _gif_blocks_end(data, start + 2, pieces)
         if label == _GIF_CONTROL:  # says which colour is transparent
             control = data[begin:start]
     raise ValueError("too many extensions")
 
 
-def _gif_blocks_end(data: bytes, start: int) -> int:
-    for _ in range(MAX_PIECES):
+def _gif_blocks_end(data: bytes, start: int, pieces: Iterator[int]) -> int:
+    for _ in pieces:
         if data[start] == 0:
             return start + 1
         start += 1 + data[start]
