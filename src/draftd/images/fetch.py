@@ -1,7 +1,7 @@
 """From the URL of an image to its bytes.
 
 Owns the HTTP client for images, its redirects, limits and the reading of ``data:`` URLs; the rules about addresses are
-``gate``'s, the connections ``connection``'s, what the bytes are is ``prepare``'s. Nothing else imports httpcore.
+``gate``'s, the connections ``connection``'s, what the bytes are is ``prepare``'s.
 
 Invariants: every hop of every fetch passes the gate and connects to the address that was judged, because a connection
 lives for one fetch only; no proxy; at most ``max_bytes`` are ever held; a message names the host at most.
@@ -98,20 +98,19 @@ class Fetcher:
         self._gate.close()
 
     async def _follow(self, first: Target) -> bytes:
-        hop: Target | bytes = first
+        target = first
         # A pool per fetch: none outlives its judgement, and a cancelled fetch cannot leave a dead connection behind.
         async with (
             aclosing(GatedBackend(gate=self._gate, dialer=self._dialer)) as backend,
             httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
         ):
             for _ in range(1 + MAX_REDIRECTS):
-                if isinstance(hop, bytes):
-                    return hop
-                with _translated(hop.host):
+                with _translated(target.host):
                     backend.meter.begin()
-                    hop = await self._get(pool, hop, backend.meter)
-        if isinstance(hop, bytes):
-            return hop
+                    found = await self._get(pool, target, backend.meter)
+                if isinstance(found, bytes):
+                    return found
+                target = found
         raise ImageFetchFailed(f"{first.host}: redirected more than {MAX_REDIRECTS} times", kind=Kind.FINAL)
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target, meter: Meter) -> Target | bytes:
