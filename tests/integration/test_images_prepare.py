@@ -423,15 +423,24 @@ async def test_a_picture_that_takes_all_the_time_there_is_is_to_blame(
     await preparer.aclose()
 
 
-async def test_a_decoder_that_spins_is_ended_by_its_processor_time(tmp_path: Path) -> None:
+async def test_a_decoder_that_spins_is_ended_by_its_processor_time_and_not_tried_again(tmp_path: Path) -> None:
     program = make_decoder(
         tmp_path,
-        "def spin(data, **options):\n    while True:\n        pass\ndecoder.CPU_S = 1\ndecoder.render = spin",
+        "def spin_on_gif(data, **options):\n"
+        "    while options['image_format'] == 'GIF':\n"
+        "        pass\n"
+        "    return render(data, **options)\n"
+        "decoder.CPU_S = 1\n"
+        "decoder.render = spin_on_gif",
     )
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
+    await preparer.prepare(make_png(), time_s=20)
+    (helper,) = preparer._idle
 
     with pytest.raises(ImageInvalid, match="processor time"):
-        await preparer.prepare(make_png(), time_s=20)
+        await preparer.prepare(encoded(make_picture(), "GIF"), time_s=20)
+
+    assert preparer._ending == {helper}
     await preparer.aclose()
 
 

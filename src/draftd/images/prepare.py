@@ -278,9 +278,11 @@ class Preparer:
         try:
             reply, bodies = await self._ask(helper, header, data)
         except _HelperDied as error:
-            if worn:
+            exit_code = await helper.ended()
+            # Processor time is counted anew for each picture, so none of it went to another.
+            if worn and exit_code != -signal.SIGXCPU:
                 return await self._try(header, data, fresh=True)
-            raise _autopsy(await helper.ended()) from error
+            raise _autopsy(exit_code) from error
         if worn and reply.outcome == "memory":
             return await self._try(header, data, fresh=True)
         return _prepared(reply, bodies, max_pixels=self._limits["max_pixels"])
