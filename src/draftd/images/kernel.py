@@ -20,19 +20,25 @@ _FOREIGN_CALLS = 0x4000_0000
 """From here on x86-64 numbers the calls of another interface, which would go past the list."""
 
 _REFUSED = {
-    "x86_64": (101, 310, 311, 62, 200, 234, 129, 297, 59, 322, 56, 435, 57, 58),
-    "aarch64": (117, 270, 271, 129, 130, 131, 138, 240, 221, 281, 220, 435),
+    "x86_64": (101, 310, 311, 62, 200, 234, 129, 297, 59, 322, 56, 435, 57, 58, 72, 141, 142, 144, 203, 314),
+    "aarch64": (117, 270, 271, 129, 130, 131, 138, 240, 221, 281, 220, 435, 25, 140, 118, 119, 122, 274),
 }
 """ptrace, process_vm_readv, process_vm_writev, kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, execve, execveat,
-clone, clone3, fork, vfork (the last two are x86-64's).
+clone, clone3, fork, vfork (these two are x86-64's), fcntl, setpriority, sched_setparam, sched_setscheduler,
+sched_setaffinity, sched_setattr.
 
-They need no descriptor, of which the helper gets no further one; and no limit of processes binds root."""
+They need no descriptor, of which the helper gets no further one; and no limit of processes binds root. By fcntl a pipe is told
+to send a signal of one's choice to a process of one's choice."""
+_PRLIMIT = {"x86_64": 302, "aarch64": 261}
+"""Refused for other processes: a lower limit of processor time would end them."""
+_OWN_LIMITS = 0
 
 _POINTER_BYTES = 8
 """A program of 32 bits on such a machine calls by other numbers."""
 _INSTRUCTION = struct.Struct("HBBI")
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT = 0, 4
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+"""In what the filter is shown (seccomp_data); of an argument the lower half, as both machines are little-endian."""
 _ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
 
 
@@ -58,14 +64,21 @@ def filter_program(machine: str) -> bytes:
     if machine not in _REFUSED or struct.calcsize("P") != _POINTER_BYTES:
         return b""
     numbers = _REFUSED[machine]
-    tests = [(_IF_EQUAL, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]
-    steps = [
-        (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_IF_EQUAL, 0, len(tests) + 3, _AUDIT_ARCHITECTURES[machine]),
-        (_LOAD, 0, 0, _NUMBER_AT),
-        (_IF_AT_LEAST, len(tests) + 1, 0, _FOREIGN_CALLS),
-        *tests,
+    rest = [
+        (_IF_EQUAL, 0, 2, _PRLIMIT[machine]),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_IF_EQUAL, 0, 1, _OWN_LIMITS),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
+    ]
+    to_refuse = len(numbers) + len(rest) - 1  # how far it is from the first test
+    tests = [(_IF_EQUAL, to_refuse - index - 1, 0, number) for index, number in enumerate(numbers)]
+    steps = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_IF_EQUAL, 0, to_refuse + 2, _AUDIT_ARCHITECTURES[machine]),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_IF_AT_LEAST, to_refuse, 0, _FOREIGN_CALLS),
+        *tests,
+        *rest,
     ]
     return b"".join(_INSTRUCTION.pack(*step) for step in steps)
