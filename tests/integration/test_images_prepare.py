@@ -222,6 +222,15 @@ async def test_a_very_long_capture_says_that_it_is_truncated(preparer: Preparer)
     assert (len(prepared.parts), prepared.truncated) == (6, True)
 
 
+@pytest.mark.parametrize("size", [(1, 2), (2, 1568), (1568, 1), (9, 20)])
+async def test_a_narrow_picture_may_take_more_as_its_blocks_are_filled_up(
+    preparer: Preparer, size: tuple[int, int]
+) -> None:
+    noise = Image.frombytes("RGB", size, bytes(255 * (one & 1) for one in os.urandom(size[0] * size[1] * 3)))
+
+    assert (await preparer.prepare(encoded(noise), time_s=10)).parts
+
+
 async def test_a_part_takes_no_more_than_a_byte_a_pixel(preparer: Preparer) -> None:
     noise = Image.frombytes("RGB", (400, 300), os.urandom(400 * 300 * 3))
 
@@ -491,11 +500,13 @@ async def test_a_helper_that_does_not_start_is_no_fault_of_the_picture(tmp_path:
         "{'outcome': 'ok', 'width_px': -1}",
         "{'outcome': 'ok', 'parts': [{'size': 1 << 40, 'width_px': 1, 'height_px': 1}]}",
         "{'outcome': 'ok', 'parts': [{'size': 1, 'width_px': 1, 'height_px': 1}] * 7}",
+        "{'outcome': 'ok', 'parts': [{'size': 2_000, 'width_px': 9, 'height_px': 9}]}",
+        "{'outcome': 'ok', 'width_px': 9, 'height_px': 9}",
         "{'outcome': 'ok', 'x': 'x' * 100_000}",
     ],
 )
 async def test_a_helper_that_talks_nonsense_is_not_believed(tmp_path: Path, reply: str) -> None:
-    program = make_decoder(tmp_path, f"decoder.render = lambda data, **options: ({reply}, [])")
+    program = make_decoder(tmp_path, f"decoder.render = lambda data, **options: ({reply}, [bytes(2_000)])")
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
 
     with pytest.raises(ImageInvalid):

@@ -18,9 +18,9 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError
 
@@ -34,6 +34,8 @@ MAX_PICTURES_PER_HELPER = 256
 
 _LENGTH = struct.Struct(">I")
 _MAX_HEADER_BYTES = 64 * 1024
+_JPEG_HEADER_BYTES = 1024
+_JPEG_BLOCK_PX = 8
 _PIECE_BYTES = 256 * 1024
 
 _ACCEPTED = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"))
@@ -85,6 +87,15 @@ class _PartHeader(BaseModel):
     width_px: Annotated[int, Field(ge=1, le=65_535)]
     height_px: Annotated[int, Field(ge=1, le=65_535)]
 
+    @model_validator(mode="after")
+    def _has_a_byte_a_pixel_at_most(self) -> Self:
+        # What the room that is set aside for a request's messages relies on. JPEG fills the blocks at the edges up.
+        block_px = _JPEG_BLOCK_PX
+        blocks = -(-self.width_px // block_px) * -(-self.height_px // block_px)
+        if self.size > blocks * block_px**2 + _JPEG_HEADER_BYTES:
+            raise ValueError("more bytes than pixels")
+        return self
+
 
 class _Reply(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
@@ -94,6 +105,12 @@ class _Reply(BaseModel):
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
     parts: Annotated[list[_PartHeader], Field(max_length=6)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _shows_what_was_read(self) -> Self:
+        if self.outcome == "ok" and not self.parts:
+            raise ValueError("a picture without parts")
+        return self
 
 
 class _HelperDied(Exception):
