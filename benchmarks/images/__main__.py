@@ -5,7 +5,6 @@ Progress goes to stderr, the tables to stdout.
 
 import argparse
 import json
-import shlex
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from benchmarks.images import report
 from benchmarks.images.pictures import BODY, CHAT, MEASURED, PHOTO, ROW, SLICES, Sample, draw_all
 from benchmarks.images.plan import FULL, QUICK, Plan
 from benchmarks.images.process import Order, Worker, serving, working
+from benchmarks.markdown import command
 from benchmarks.queue import machine
 
 Figures = dict[str, float]
@@ -140,14 +140,13 @@ def main() -> None:
         run = Run(cast=Cast.engaged(stack, folder), plan=QUICK if arguments.quick else FULL)
         run.measure()
     tables = (report.cpu, report.gain, report.crowd, report.goals)
-    print("\n\n".join([*(table(run.rounds) for table in tables), _about(load_before), f"Command: `{_command()}`"]))
+    print(
+        "\n\n".join(
+            [*(table(run.rounds) for table in tables), _about(load_before), f"Command: `{command('bench-images')}`"]
+        )
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps(run.rounds, indent=1))
-
-
-def _command() -> str:
-    arguments = shlex.join(sys.argv[1:])
-    return shlex.join(["make", "bench-images", *([f"ARGS={arguments}"] if arguments else [])])
 
 
 if __name__ == "__main__":

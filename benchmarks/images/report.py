@@ -1,9 +1,10 @@
 """The tables, as Markdown: draftd beside Pillow, and draftd's figures beside what they must reach."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from benchmarks.images.pictures import MEASURED
+from benchmarks.markdown import table
 
 MIB = 1024 * 1024
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
@@ -23,7 +24,7 @@ def cpu(rounds: Rounds) -> str:
         costs = [_per_picture_ms(own, name) for name in ("own_cpu_s", "helper_cpu_s", "cpu_s")]
         costs.append(_per_picture_ms(bare, "cpu_s"))
         rows.append((sample.name, *(f"{cost:.1f}" for cost in costs), f"{cpu_ratio(rounds, sample.file):.2f}"))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def cpu_ratio(rounds: Rounds, file: str) -> float:
@@ -44,7 +45,7 @@ def gain(rounds: Rounds) -> str:
         rates = [median(_rate(found) for found in rounds[name]) for name in (one, two)]
         share = gained(rounds, one, two) / gained(rounds, "Pillow, one core", "Pillow, two cores")
         rows.append((label, *(f"{rate:.1f}" for rate in rates), f"{gained(rounds, one, two):.2f}", f"{share:.2f}"))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def gained(rounds: Rounds, one: str, two: str) -> float:
@@ -62,7 +63,7 @@ def crowd(rounds: Rounds) -> str:
         "… per picture in flight",
         "largest helper, MiB",
     )
-    return _table(head, [_crowd_row(name, found) for name, found in rounds.items() if "in flight" in name])
+    return table(head, [_crowd_row(name, found) for name, found in rounds.items() if "in flight" in name])
 
 
 def _crowd_row(name: str, found: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ def goals(rounds: Rounds) -> str:
         ("gain by a second core, of Pillow's", f"≥ {AT_LEAST_GAIN}", f"{share:.2f}", share >= AT_LEAST_GAIN),
         ("longest callback, ms", f"≤ {AT_MOST_CALLBACK_MS:g}", f"{longest_ms:.1f}", longest_ms <= AT_MOST_CALLBACK_MS),
     ]
-    return _table(("draftd", "must reach", "reached", ""), [(*row[:3], "yes" if row[3] else "**no**") for row in rows])
+    return table(("draftd", "must reach", "reached", ""), [(*row[:3], "yes" if row[3] else "**no**") for row in rows])
 
 
 def _per_picture_ms(found: Sequence[Mapping[str, float]], name: str) -> float:
@@ -98,8 +99,3 @@ def _per_picture_ms(found: Sequence[Mapping[str, float]], name: str) -> float:
 
 def _rate(found: Mapping[str, float]) -> float:
     return found["pictures"] / found["wall_s"]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

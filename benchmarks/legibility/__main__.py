@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from benchmarks.legibility.reader import Reader, Reading
 from benchmarks.legibility.scenes import SCENES, Scene
 from benchmarks.legibility.sweep import Trial
 from benchmarks.legibility.variants import Variant, naive, original
+from benchmarks.markdown import command
 from benchmarks.queue.machine import machine, versions
 
 ROUNDS = 5
@@ -137,11 +137,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _about(program: str, skipped: Sequence[Scene]) -> str:
-    arguments = shlex.join(sys.argv[1:])
-    command = shlex.join(["make", "bench-legibility", *([f"ARGS={arguments}"] if arguments else [])])
     lines = [f"Machine: {machine()}", versions(["pillow"]), tools.versions(program)]
     lines += [f"SKIPPED: {scene.label}; its tools are not installed ({tools.INSTALL})" for scene in skipped]
-    return "\n".join(f"- {line}" for line in lines) + f"\n\nCommand: `{command}`"
+    return "\n".join(f"- {line}" for line in lines) + f"\n\nCommand: `{command('bench-legibility')}`"
 
 
 async def _main() -> None:

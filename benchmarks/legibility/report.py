@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.legibility.findings import Finding, Way
 from benchmarks.legibility.reader import Reading
 from benchmarks.legibility.vendors import CLAUDE, OPENAI_TILES, VENDORS
+from benchmarks.markdown import table
 
 KIB = 1024
 
@@ -51,12 +52,6 @@ def percent(reading: Reading) -> str:
 def left_out(reading: Reading) -> str:
     """Return the share of the characters that no part shows."""
     return f"{reading.left_out_share:.0%}" if reading.left_out else ""
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is text."""
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _both(names: Sequence[str]) -> list[str]:

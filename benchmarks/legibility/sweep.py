@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from benchmarks.legibility.browser import Shot
 from benchmarks.legibility.findings import Way
 from benchmarks.legibility.preparing import Policy
-from benchmarks.legibility.report import KIB, left_out, percent, table
+from benchmarks.legibility.report import KIB, left_out, percent
 from benchmarks.legibility.vendors import CLAUDE, OPENAI_TILES, VENDORS
+from benchmarks.markdown import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ started.
 import argparse
 import asyncio
 import json
-import shlex
 import signal
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.markdown import command
 from benchmarks.queue import machine, report
 from benchmarks.queue.contender import Contender
 from benchmarks.queue.contenders import NAMES, load
@@ -149,11 +149,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _command() -> str:
-    arguments = shlex.join(sys.argv[1:])
-    return shlex.join(["make", "bench-queue", *([f"ARGS={arguments}"] if arguments else [])])
-
-
 async def _main() -> None:
     args = _arguments()
     plan = QUICK if args.quick else FULL
@@ -176,7 +171,7 @@ async def _main() -> None:
         "\n".join(f"- failed: {failure}" for failure in run.findings.failures),
         "\n".join(f"- {line}" for line in about),
         report.terms(contenders),
-        f"Command: `{_command()}`",
+        f"Command: `{command('bench-queue')}`",
     ]
     print("\n\n".join(part for part in parts if part))
     if args.json:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from benchmarks.markdown import table
 from benchmarks.queue.contender import Contender
 from benchmarks.queue.findings import PERCENTS, Findings
 from benchmarks.queue.idle import CONCURRENCIES
@@ -18,8 +19,8 @@ def figures(findings: Findings, plan: Plan, contenders: Sequence[Contender]) -> 
     names = [contender.name for contender in contenders]
     rows = [*_drain_rows(findings), *_pickup_rows(findings), *_idle_rows(findings), *_sleeping_rows(findings)]
     rows += _recovery_rows(findings, plan)
-    table = [(label, *(cell(name) for name in names)) for label, cell in rows]
-    return _table(("", *names), [row for row in table if any(value != NONE for value in row[1:])])
+    lines = [(label, *(cell(name) for name in names)) for label, cell in rows]
+    return table(("", *names), [line for line in lines if any(value != NONE for value in line[1:])])
 
 
 def terms(contenders: Sequence[Contender]) -> str:
@@ -118,7 +119,7 @@ def _recovery_rows(findings: Findings, plan: Plan) -> list[tuple[str, Cell]]:
 def goals(findings: Findings) -> str:
     """Return draftd's figures beside what they must reach."""
     rows = [*_speed_goals(findings), *_cost_goals(findings), *_recovery_goals(findings)]
-    return _table(("draftd", "must reach", "reached", ""), [(*row[:3], "yes" if row[3] else "**no**") for row in rows])
+    return table(("draftd", "must reach", "reached", ""), [(*row[:3], "yes" if row[3] else "**no**") for row in rows])
 
 
 Goal = tuple[str, str, str, bool]
@@ -174,8 +175,3 @@ def _best(
 
 def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
