@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-pytest_plugins = ["fix_database", "fix_daemon"]
+pytest_plugins = ["fix_database", "fix_daemon", "fix_images"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpcore
+import pytest
 from PIL import Image, ImageDraw
 
 from draftd.images.prepare import DECODER
@@ -154,6 +155,12 @@ async def serving() -> AsyncIterator[Server]:
     finally:
         listener.close()
         await server.stop()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with serving() as running:
+        yield running
 
 
 class FakeDns:

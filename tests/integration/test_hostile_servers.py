@@ -14,16 +14,10 @@ import structlog
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind, RequestError
 from draftd.images import Fetcher, fetch
 from draftd.logs import configure_logging
-from fix_images import Handler, Server, redirect, response, serving
+from fix_images import Handler, Server, redirect, response
 
 MAX_BYTES = 100_000
 OK = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

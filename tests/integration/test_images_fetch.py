@@ -1,7 +1,7 @@
 import asyncio
 import gzip
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,12 +11,6 @@ from fix_images import Server, cut_off, data_url, drip, endless, make_png, redir
 
 MAX_BYTES = 100_000
 PIECES = 64
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,10 @@ import pytest
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, Kind
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Prepared, Preparer
-from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response, serving
+from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response
 
 MAX_BYTES = 1_000_000
 UNAVAILABLE = response(status="503 Service Unavailable")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as running:
-        yield running
 
 
 @pytest.fixture
