@@ -51,7 +51,7 @@ format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-queue: $(BENCH_STAMP) ## Measure the queue beside other queues, 25 minutes (ARGS=--quick: 4; BENCH_DATABASE_URL takes a durable PostgreSQL)
+bench-queue: $(BENCH_STAMP) ## Measure the queue beside other queues, half an hour (ARGS=--quick: 4; BENCH_DATABASE_URL takes a durable PostgreSQL)
 	@$(BENCH)/bin/python -m benchmarks.queue $(ARGS)
 
 bench-claim: $(STAMP) ## Measure a claim in a full table beside one in an empty table, 3 minutes (BENCH_DATABASE_URL likewise)

@@ -20,12 +20,11 @@ def shrink(data: bytes) -> list[bytes]:
     layout = plan(*flat.size)
     size = (layout.width_px, layout.height_px)
     small = flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return [_jpeg(small, top, bottom) for top, bottom in layout.slices]
+    whole = [small.resize(layout.overview_px, Image.Resampling.LANCZOS)] if layout.overview_px else []
+    return [_jpeg(picture) for picture in [*whole, *(small.crop(box) for box in layout.boxes)]]
 
 
-def _jpeg(picture: Image.Image, top_px: int, bottom_px: int) -> bytes:
-    if (top_px, bottom_px) != (0, picture.height):
-        picture = picture.crop((0, top_px, picture.width, bottom_px))
+def _jpeg(picture: Image.Image) -> bytes:
     sink = io.BytesIO()
     picture.save(sink, "JPEG", quality=85, subsampling="4:4:4")
     return sink.getvalue()

@@ -42,8 +42,8 @@ async def loading(helpers: int | None) -> AsyncIterator[ImageLoader]:
 
 async def make_ready(loader: ImageLoader, url: str) -> None:
     """Bring one picture from its URL to what is handed to litellm, as the drafter does."""
-    pictures = await loader.load([url], time_s=PATIENCE_S)
-    await asyncio.to_thread(render, PROMPT, request=REQUEST, options=Options(), pictures=pictures, schema={})
+    async with loader.load([url], time_s=PATIENCE_S) as pictures:
+        await asyncio.to_thread(render, PROMPT, request=REQUEST, options=Options(), pictures=pictures, schema={})
 
 
 async def carry_out(order: Order, loader: ImageLoader, folder: Path, base_url: str) -> dict[str, float]:

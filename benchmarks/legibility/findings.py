@@ -33,7 +33,7 @@ class Way:
         return cls(
             parts=len(variant.views),
             size_bytes=variant.size_bytes,
-            scale=variant.views[0].scale,
+            scale=max(view.scale for view in variant.views),
             sent=sent,
             seen=dict(zip(names, seen, strict=True)),
             tokens={vendor.name: variant.tokens(vendor) for vendor in VENDORS},

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks.legibility.variants import Variant, opened, sliced
+from benchmarks.legibility.variants import Variant, cut, opened
 from draftd.images.prepare import DECODER, Preparer
 
 MAX_PIXELS = 40_000_000
@@ -83,7 +83,10 @@ class Workshop:
         width_px, height_px = opened(png).size
         layout = self._decoder.plan(width_px, height_px, long_edge_px=self._policy.long_edge_px)
         parts = [part.data for part in prepared.parts]
-        variant = sliced(parts, tops=[top for top, _ in layout.slices], scale=layout.width_px / width_px)
+        places = [(left, top, layout.width_px / width_px) for left, top, _, _ in layout.boxes]
+        if layout.overview_px:
+            places.insert(0, (0, 0, layout.overview_px[0] / width_px))
+        variant = cut(parts, places=places)
         return Sent(parts=parts, variant=variant, cpu_ms=statistics.median(spent))
 
     async def _cpu_ms(self, png: bytes) -> float:

@@ -93,9 +93,9 @@ def line_picture(view: View, line: Line) -> Image.Image:
     """Cut a line out of a view: dark on light, at the reader's size, with a border."""
     side = SIDE_EM * line.em_px
     box = (
-        max(0.0, (line.left - side) * view.scale),
+        max(0.0, (line.left - side - view.left) * view.scale),
         max(0.0, (line.top - view.top) * view.scale),
-        min(view.picture.width, (line.right + side) * view.scale),
+        min(view.picture.width, (line.right + side - view.left) * view.scale),
         min(view.picture.height, (line.bottom - view.top) * view.scale),
     )
     stretch = EM_PX / (line.em_px * view.scale)

@@ -57,6 +57,7 @@ SCENES = (
     ),
     Scene(name="social feed", page=Page(template="feed", width=1920, height=1080), density=1, quick=True),
     Scene(name="4K page", page=Page(template="inbox", width=3840, height=2160), density=1, quick=True),
+    Scene(name="two screens", page=Page(template="inbox", width=3840, height=1080), density=1),
     Scene(name="4K page @2x", page=Page(template="inbox", width=1920, height=1080), density=2),
     _phone("Japanese chat", language="ja", messages=13, quick=True),
     _phone("Arabic chat", language="ar", messages=13),

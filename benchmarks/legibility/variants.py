@@ -11,23 +11,26 @@ from benchmarks.legibility.vendors import Vendor
 
 NAIVE_LONG_EDGE_PX = 1568
 SHOWN_SHARE = 0.5
-"""How much of a line's height a part must hold to be said to show it, if only in pieces."""
+"""How much of a line a part must hold to be said to show it, if only in pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A stretch of a screenshot over its whole width, at some scale."""
+    """A part of a screenshot, at some scale."""
 
     picture: Image.Image = field(repr=False)
+    left: float
     top: float
     """Where it begins, in pixels of the screenshot."""
     scale: float
     """Its pixels per pixel of the screenshot."""
 
-    @property
-    def bottom(self) -> float:
-        """Where it ends, in pixels of the screenshot."""
-        return self.top + self.picture.height / self.scale
+    def share_of(self, line: Line) -> float:
+        """Return how much of a line it holds, 0 to 1."""
+        right, bottom = self.left + self.picture.width / self.scale, self.top + self.picture.height / self.scale
+        width = max(0.0, min(right, line.right) - max(self.left, line.left))
+        height = max(0.0, min(bottom, line.bottom) - max(self.top, line.top))
+        return width * height / ((line.right - line.left) * (line.bottom - line.top))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +42,9 @@ class Variant:
 
     def view_of(self, line: Line) -> View | None:
         """Return where the line is best seen, None if it was left out."""
-
-        def seen(view: View) -> float:
-            return min(view.bottom, line.bottom) - max(view.top, line.top)
-
-        best = max(self.views, key=seen)
-        return best if seen(best) >= SHOWN_SHARE * (line.bottom - line.top) else None
+        # What holds all of it, and of these the largest.
+        best = max(self.views, key=lambda view: (round(view.share_of(line), 2), view.scale))
+        return best if best.share_of(line) >= SHOWN_SHARE else None
 
     def through(self, vendor: Vendor) -> "Variant":
         """Return what a vendor makes of it; itself, if that is nothing."""
@@ -60,7 +60,7 @@ class Variant:
 
 def original(png: bytes) -> Variant:
     """Return the screenshot itself."""
-    return Variant(views=(View(picture=opened(png), top=0, scale=1),), size_bytes=len(png))
+    return Variant(views=(View(picture=opened(png), left=0, top=0, scale=1),), size_bytes=len(png))
 
 
 def naive(png: bytes) -> Variant:
@@ -70,12 +70,19 @@ def naive(png: bytes) -> Variant:
     size = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
     sink = io.BytesIO()
     whole.resize(size, Image.Resampling.LANCZOS).save(sink, format="JPEG", quality=85, subsampling="4:4:4")
-    return sliced([sink.getvalue()], tops=[0], scale=size[0] / whole.width)
+    return cut([sink.getvalue()], places=[(0, 0, size[0] / whole.width)])
 
 
-def sliced(parts: Sequence[bytes], *, tops: Sequence[int], scale: float) -> Variant:
-    """Return encoded parts; ``tops`` are in their own pixels."""
-    views = [View(picture=opened(part), top=top / scale, scale=scale) for part, top in zip(parts, tops, strict=True)]
+Place = tuple[int, int, float]
+"""Left and top of a part, in its own pixels, and its scale."""
+
+
+def cut(parts: Sequence[bytes], *, places: Sequence[Place]) -> Variant:
+    """Return encoded parts."""
+    views = [
+        View(picture=opened(part), left=left / scale, top=top / scale, scale=scale)
+        for part, (left, top, scale) in zip(parts, places, strict=True)
+    ]
     return Variant(views=tuple(views), size_bytes=sum(map(len, parts)))
 
 
@@ -87,4 +94,4 @@ def opened(data: bytes) -> Image.Image:
 
 def _resized(view: View, size: tuple[int, int]) -> View:
     scale = view.scale * size[0] / view.picture.width
-    return View(picture=view.picture.resize(size, Image.Resampling.BICUBIC), top=view.top, scale=scale)
+    return replace(view, picture=view.picture.resize(size, Image.Resampling.BICUBIC), scale=scale)

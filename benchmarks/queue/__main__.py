@@ -54,11 +54,10 @@ class Run:
 
     async def measure(self, figures: Sequence[Figure]) -> None:
         """Measure these figures; what is only waited for, idleness and recovery, at the same time."""
-        rounds = self._plan.rounds
         if Figure.DRAIN in figures:
-            await self._alternate(Figure.DRAIN, rounds, self._contenders, self._drain)
+            await self._alternate(Figure.DRAIN, self._plan.drain_rounds, self._contenders, self._drain)
         if Figure.PICKUP in figures:
-            await self._alternate(Figure.PICKUP, rounds, self._contenders, self._pickup)
+            await self._alternate(Figure.PICKUP, self._plan.pickup_rounds, self._contenders, self._pickup)
         if Figure.SLEEPING in figures:
             await self._alternate(Figure.SLEEPING, self._plan.sleeping_rounds, self._queues, self._sleeping)
         waits = [self._idle()] if Figure.IDLE in figures else []
@@ -142,7 +141,7 @@ def _arguments() -> argparse.Namespace:
         return lambda text: [choose(part) for part in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queue", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about four minutes instead of twenty-five")
+    parser.add_argument("--quick", action="store_true", help="about four minutes instead of half an hour")
     parser.add_argument("--only", type=several(Figure), default=list(Figure), help="figures: " + ",".join(Figure))
     parser.add_argument("--contenders", type=several(str), default=list(NAMES), help=",".join(NAMES))
     parser.add_argument("--json", type=Path, help="a file for all rounds")

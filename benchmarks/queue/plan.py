@@ -18,9 +18,11 @@ class Figure(StrEnum):
 class Plan:
     """Sizes of one run."""
 
-    rounds: int
-    """Of drain and pickup; contenders alternate within a round, and medians are shown."""
+    drain_rounds: int
+    """Contenders alternate within a round, and medians are shown."""
     drain_requests: int
+    """In each round; the fastest need about a second, and one slow commit should not decide."""
+    pickup_rounds: int
     pickup_requests: int
     """In each round."""
     sleeping_rounds: int
@@ -34,8 +36,9 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=3,
-    drain_requests=5000,
+    drain_rounds=7,
+    drain_requests=10_000,
+    pickup_rounds=3,
     pickup_requests=1000,
     sleeping_rounds=3,
     sleeping_s=10.0,
@@ -44,8 +47,9 @@ FULL = Plan(
     patience_s=120.0,
 )
 QUICK = Plan(
-    rounds=3,
+    drain_rounds=3,
     drain_requests=1000,
+    pickup_rounds=3,
     pickup_requests=60,
     sleeping_rounds=1,
     sleeping_s=5.0,

@@ -47,10 +47,10 @@ from draftd.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-INPUT_BUDGET_BYTES = 128 * 1024 * 1024
-IMAGE_BUDGET_BYTES = 128 * 1024 * 1024
-"""Together 256 MiB of pictures in one process: as they stand in the rows and in the messages to the models, and as they are
-fetched. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one budget could deadlock."""
+INPUT_BUDGET_BYTES = 64 * 1024 * 1024
+IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
+"""Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
+the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
 POLL_WITHOUT_LISTEN_S = 1.0
 EXIT_DIED = 1
 EXIT_TRY_AGAIN = 75

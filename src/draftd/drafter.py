@@ -8,6 +8,7 @@ with its answer; a step that would begin without time ends with its own error co
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from draftd.errors import (
     Spent,
 )
 from draftd.holds import Holds
-from draftd.images import MAX_BASE64_BYTES, ByteBudget, ImageLoader, Picture
+from draftd.images import ByteBudget, ImageLoader, Picture
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -95,7 +96,7 @@ class Drafter:
 
     Args:
         reads: the connection that inputs are read on.
-        budget: bounds the bytes of pictures in this process, as they stand in rows and in messages.
+        budget: bounds the bytes of rows' pictures in this process.
         loader: fetches and prepares pictures.
         prompts: agent → prompt.
         models: which model answers.
@@ -155,36 +156,33 @@ class Drafter:
         if not attempt.targets:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
-        # Room for the pictures as they stand in the row and, at the most, as the models get them. What they really take is held
-        # until the answer is there: many requests ask at a time.
-        most_bytes = attempt.claim.image_bytes + MAX_BASE64_BYTES
-        async with self._budget.reserve(most_bytes, time_s=attempt.time_left_s()) as room:
-            task, base64_bytes = await self._task(attempt, prompt)
-            room.shrink(base64_bytes)
+        # What the pictures have become has its room until the answer is there: many requests ask at a time.
+        async with AsyncExitStack() as rooms:
+            task = await self._task(attempt, prompt, rooms)
             return await self._ask(attempt, task)
 
-    async def _task(self, attempt: Attempt, prompt: Prompt) -> tuple[_Task, int]:
-        """Return what to ask, and how many bytes its pictures take."""
-        request = await read_request(self._reads, attempt.claim)
-        options = Options.read(request.options)
-        pictures = await self._load(attempt, request)
-        terms = _terms(request, options, pictures)
-        schema = answer.wire_schema(terms)
-        # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
-        messages = await asyncio.to_thread(
-            render, prompt, request=request, options=options, pictures=pictures, schema=schema
-        )
-        part_bytes = sum(len(part.data) for picture in pictures for part in picture.parts)
-        return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages), part_bytes * 4 // 3
+    async def _task(self, attempt: Attempt, prompt: Prompt, rooms: AsyncExitStack) -> _Task:
+        async with self._budget.reserve(attempt.claim.image_bytes, time_s=_time_for_images_s(attempt)):
+            request = await read_request(self._reads, attempt.claim)
+            options = Options.read(request.options)
+            pictures = await self._load(attempt, request, rooms)
+            terms = _terms(request, options, pictures)
+            schema = answer.wire_schema(terms)
+            # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
+            messages = await asyncio.to_thread(
+                render, prompt, request=request, options=options, pictures=pictures, schema=schema
+            )
+        return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages)
 
-    async def _load(self, attempt: Attempt, request: Request) -> list[Picture]:
+    async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack) -> list[Picture]:
         if request.parent is not None:
             return []
         if not request.image_urls:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        pictures = await self._loader.load(request.image_urls, time_s=attempt.time_left_s())
+        load = self._loader.load(request.image_urls, time_s=_time_for_images_s(attempt))
+        pictures = await rooms.enter_async_context(load)
         attempt.images = [picture.record() for picture in pictures]
         return pictures
 
@@ -361,6 +359,10 @@ def _spent(completion: Completion) -> Spent:
         output_tokens=completion.output_tokens,
         cost_usd=completion.cost_usd,
     )
+
+
+def _time_for_images_s(attempt: Attempt) -> float:
+    return max(attempt.time_left_s() - SHORTEST_CALL_S, 0)
 
 
 def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:

@@ -11,6 +11,7 @@
         ├── Expired                  final
         ├── ImageBlocked             final
         ├── ImageFetchFailed         retry (final for a 4xx that will not change)
+        │   └── NoRoomForImage       retry
         ├── ImageTooLarge            final
         ├── ImageInvalid             final
         ├── ImageUnsupported         final
@@ -129,6 +130,10 @@ class ImageFetchFailed(RequestError):
 
     code = "image_fetch_failed"
     default_kind = Kind.RETRY
+
+
+class NoRoomForImage(ImageFetchFailed):
+    """There was no room for the image in time."""
 
 
 class ImageTooLarge(RequestError):
@@ -254,11 +259,11 @@ class InternalError(RequestError):
 
 
 def request_errors() -> list[type[RequestError]]:
-    """Return every class that carries a code, in the order of the tree."""
+    """Return every class with a code of its own, in the order of the tree."""
     found: list[type[RequestError]] = []
 
     def walk(cls: type[RequestError]) -> None:
-        if cls.code:
+        if vars(cls).get("code"):
             found.append(cls)
         for child in cls.__subclasses__():
             walk(child)

@@ -156,10 +156,14 @@ def _label(number: int, place: int, picture: Picture) -> str:
     count = len(picture.parts)
     label = f"Screenshot {number}"
     if count > 1:
-        label += f", part {place} of {count} (top to bottom, overlapping)"
+        order = "first the whole, then tiles of it, larger, row by row" if picture.tiled else "top to bottom"
+        label += f", part {place} of {count} ({order}, overlapping)"
     # Of a picture with too many parts the first and the last are kept, so the gap follows the first.
     if picture.truncated and place == min(2, count):
-        label += "; what stood above this part is left out" if count > 1 else "; a part of it is left out"
+        what = (
+            "a part of it is" if count == 1 else "some tiles are" if picture.tiled else "what stood above this part is"
+        )
+        label += f"; {what} left out"
     return label
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
@@ -17,19 +18,19 @@ from draftd.demo.standin import StandIn
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
     Expired,
-    ImageFetchFailed,
     ImageGone,
     InvalidRequest,
     Kind,
     LeaseLost,
     ModelTimeout,
     ModelUnavailable,
+    NoRoomForImage,
     NothingToReplyTo,
     OutputInvalid,
     first_line,
 )
 from draftd.holds import Holds
-from draftd.images import MAX_BASE64_BYTES, ByteBudget, ImageLoader, Part, Picture
+from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.llm import Llm
 from draftd.metrics import Metrics
 from draftd.models import Choice, Models
@@ -47,7 +48,7 @@ from fix_images import encoded, make_picture
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
 
-BUDGET_BYTES = 64 * 1024 * 1024
+BUDGET_BYTES = 1_000_000
 JPEG = encoded(make_picture(), "JPEG")
 FIRST, SECOND = "openai/first", "openai/second"
 BAD = {"placeholder": True}
@@ -58,16 +59,20 @@ class Loader:
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
+        self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, time_s: float) -> list[Picture]:
-        assert time_s > 0
+    @asynccontextmanager
+    async def load(self, urls: Sequence[str], *, time_s: float) -> AsyncIterator[list[Picture]]:
+        assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
-        return [
+        self.holds = True
+        yield [
             Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
         ]
+        self.holds = False
 
 
 class CountingScribe(Scribe):
@@ -479,10 +484,13 @@ async def test_progress_is_fenced(rig: Rig, claimed: Claimed, link: db.Link, con
     assert await usage(link) == [(FIRST, "aborted")], "its cost cannot be refused"
 
 
-async def test_no_connection_is_held_while_the_model_is_asked(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+async def test_neither_a_row_nor_a_connection_is_held_while_the_model_is_asked(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
     rig.standin.script(default=[{"hang": True}])
     task = asyncio.create_task(rig.draft(await claimed()))
     await rig.standin.wait_for_calls(1)
+    assert rig.budget.free_bytes == BUDGET_BYTES
     for one in rig.links:
         assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 2) == [{"n": 1}]
     sessions = await link.run(
@@ -493,26 +501,31 @@ async def test_no_connection_is_held_while_the_model_is_asked(rig: Rig, claimed:
     await task
 
 
-async def test_pictures_count_against_the_budget_until_the_model_has_answered(rig: Rig, claimed: Claimed) -> None:
-    claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000] * 2)
+async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig, claimed: Claimed) -> None:
+    claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000])
     free: list[int] = []
     rig.loader.look = lambda: free.append(rig.budget.free_bytes)
-    rig.standin.script(default=[{"hang": True}])
-    task = asyncio.create_task(rig.draft(claim))
-    await rig.standin.wait_for_calls(1)
-    assert free == [BUDGET_BYTES - claim.image_bytes - MAX_BASE64_BYTES]
-    assert claim.image_bytes >= 8_000
-    assert rig.budget.free_bytes == BUDGET_BYTES - 2 * len(JPEG) * 4 // 3
-    rig.standin.release()
-    await task
+    await rig.draft(claim)
+    assert free == [BUDGET_BYTES - claim.image_bytes]
+    assert claim.image_bytes >= 4_000
     assert rig.budget.free_bytes == BUDGET_BYTES
 
 
-async def test_an_attempt_that_finds_no_room_for_pictures_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
+async def test_what_pictures_became_has_its_room_until_the_model_has_answered(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    assert rig.loader.holds
+    rig.standin.release()
+    await task
+    assert not rig.loader.holds
+
+
+async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
-        with pytest.raises(ImageFetchFailed, match="no room") as caught:
-            await rig.draft(claim, time_s=0.05)
+        with pytest.raises(NoRoomForImage) as caught:
+            await rig.draft(claim, time_s=drafter.SHORTEST_CALL_S + 0.05)
     assert caught.value.kind is Kind.RETRY
     assert rig.loader.loaded == []
 

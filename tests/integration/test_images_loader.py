@@ -1,21 +1,24 @@
 import asyncio
 import hashlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind
-from draftd.images import ByteBudget, Fetcher, ImageLoader, Prepared, Preparer
+from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage
+from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer
+from draftd.images.fetch import data_url_bytes
+from draftd.images.loader import PICTURE_BASE64_BYTES
 from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response
 
 MAX_BYTES = 1_000_000
+BUDGET_BYTES = 100_000_000
 UNAVAILABLE = response(status="503 Service Unavailable")
 
 
 @pytest.fixture
 def budget() -> ByteBudget:
-    return ByteBudget(4 * MAX_BYTES)
+    return ByteBudget(BUDGET_BYTES)
 
 
 @pytest.fixture
@@ -28,6 +31,11 @@ async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
     )
     yield running
     await running.aclose()
+
+
+async def load(loader: ImageLoader, urls: Sequence[str], *, time_s: float = 20) -> list[Picture]:
+    async with loader.load(urls, time_s=time_s) as pictures:
+        return pictures
 
 
 async def test_pictures_come_in_the_order_of_their_urls(
@@ -45,7 +53,7 @@ async def test_pictures_come_in_the_order_of_their_urls(
 
     urls = [server.on("/slow", slow), server.on("/fast", fast), data_url(make_png(50, 50))]
 
-    pictures = await loader.load(urls, time_s=20)
+    pictures = await load(loader, urls)
 
     assert [(picture.host, picture.width_px) for picture in pictures] == [
         ("127.0.0.1", 30),
@@ -53,15 +61,21 @@ async def test_pictures_come_in_the_order_of_their_urls(
         ("", 50),
     ]
     assert pictures[2].sha256 == hashlib.sha256(make_png(50, 50)).hexdigest()
-    assert budget.free_bytes == 4 * MAX_BYTES
+    assert budget.free_bytes == BUDGET_BYTES
 
 
-async def test_a_picture_holds_no_more_than_its_own_bytes_while_it_is_read(server: Server, budget: ByteBudget) -> None:
-    free_bytes: list[int] = []
+def base64_bytes(pictures: Sequence[Picture]) -> int:
+    return sum(sum(len(part.data) for part in picture.parts) * 4 // 3 for picture in pictures)
+
+
+async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
+    server: Server, budget: ByteBudget
+) -> None:
+    held: list[int] = []
 
     class WatchingPreparer(Preparer):
         async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
-            free_bytes.append(budget.free_bytes)
+            held.append(BUDGET_BYTES - budget.free_bytes)
             return await super().prepare(data, time_s=time_s, part_pixels=part_pixels)
 
     loader = ImageLoader(
@@ -70,26 +84,67 @@ async def test_a_picture_holds_no_more_than_its_own_bytes_while_it_is_read(serve
         budget=budget,
     )
 
-    await loader.load([server.on("/a", response(make_png()))], time_s=20)
+    async with loader.load([server.on("/a", response(make_png()))], time_s=20) as pictures:
+        assert held == [len(make_png()) + PICTURE_BASE64_BYTES]
+        assert BUDGET_BYTES - budget.free_bytes == base64_bytes(pictures)
 
-    assert free_bytes == [4 * MAX_BYTES - len(make_png())]
+    assert budget.free_bytes == BUDGET_BYTES
     await loader.aclose()
 
 
+async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader, budget: ByteBudget) -> None:
+    tall = data_url(encoded(make_picture(300, 8_000)))
+    async with loader.load([tall] * 3, time_s=20) as pictures:
+        assert BUDGET_BYTES - budget.free_bytes == base64_bytes(pictures)
+
+
+async def test_a_fetch_that_is_tried_again_gives_its_room_to_others_meanwhile(
+    server: Server, loader: ImageLoader, budget: ByteBudget
+) -> None:
+    asked, others_had_room = asyncio.Event(), asyncio.Event()
+
+    async def refuses(writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await UNAVAILABLE(writer)
+
+    async def recovered(writer: asyncio.StreamWriter) -> None:
+        await others_had_room.wait()
+        await response(make_png())(writer)
+
+    loading = asyncio.create_task(load(loader, [server.on("/a", refuses, recovered)]))
+    await asked.wait()
+    async with budget.reserve(BUDGET_BYTES, time_s=5):
+        others_had_room.set()
+    assert len(await loading) == 1
+
+
+async def test_who_holds_room_does_not_wait_long_for_more(
+    loader: ImageLoader, budget: ByteBudget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftd.images.loader.PATIENCE_S", 0.05)
+    monkeypatch.setattr("draftd.images.loader.CONCURRENCY", 1)
+    picture = data_url(make_png())
+    others_bytes = BUDGET_BYTES - data_url_bytes(picture) - PICTURE_BASE64_BYTES
+    async with budget.reserve(others_bytes, time_s=1):
+        assert len(await load(loader, [picture])) == 1
+        with pytest.raises(NoRoomForImage):
+            await load(loader, [picture] * 2)
+
+
 async def test_no_urls_are_no_pictures(loader: ImageLoader) -> None:
-    assert await loader.load([], time_s=1) == []
+    assert await load(loader, [], time_s=1) == []
 
 
 async def test_a_passing_failure_is_tried_again(server: Server, loader: ImageLoader) -> None:
     url = server.on("/a", UNAVAILABLE, UNAVAILABLE, response(make_png()))
 
-    assert len(await loader.load([url], time_s=20)) == 1
+    assert len(await load(loader, [url])) == 1
     assert len(server.requests) == 3
 
 
 async def test_after_three_tries_the_attempt_fails(server: Server, loader: ImageLoader) -> None:
     with pytest.raises(ImageFetchFailed, match="503") as caught:
-        await loader.load([server.on("/a", UNAVAILABLE)], time_s=20)
+        await load(loader, [server.on("/a", UNAVAILABLE)])
 
     assert caught.value.kind is Kind.RETRY
     assert len(server.requests) == 3
@@ -97,7 +152,7 @@ async def test_after_three_tries_the_attempt_fails(server: Server, loader: Image
 
 async def test_a_lasting_failure_is_not_tried_again(server: Server, loader: ImageLoader) -> None:
     with pytest.raises(ImageFetchFailed, match="404") as caught:
-        await loader.load([server.on("/a", response(status="404 Not Found"))], time_s=20)
+        await load(loader, [server.on("/a", response(status="404 Not Found"))])
 
     assert caught.value.kind is Kind.FINAL
     assert len(server.requests) == 1
@@ -109,41 +164,42 @@ async def test_one_failed_picture_ends_the_others_and_returns_their_bytes(
     urls = [server.on("/drip", drip), server.on("/html", response(b"<html>"))]
 
     with pytest.raises(ImageInvalid, match="not an image"):
-        await loader.load(urls, time_s=20)
+        await load(loader, urls)
 
-    assert budget.free_bytes == 4 * MAX_BYTES
+    assert budget.free_bytes == BUDGET_BYTES
 
 
 async def test_a_fetch_ends_with_the_time_of_the_attempt(server: Server, loader: ImageLoader) -> None:
     with pytest.raises(ImageFetchFailed) as caught:
-        await loader.load([server.on("/a", drip)], time_s=0.3)
+        await load(loader, [server.on("/a", drip)], time_s=0.3)
 
     assert caught.value.kind is Kind.RETRY
 
 
 async def test_the_wait_for_room_ends_with_the_time_of_the_attempt(loader: ImageLoader, budget: ByteBudget) -> None:
-    async with budget.reserve(4 * MAX_BYTES, time_s=60):
+    async with budget.reserve(BUDGET_BYTES, time_s=60):
         with pytest.raises(ImageFetchFailed, match="no room"):
-            await loader.load([data_url(make_png())], time_s=0.05)
+            await load(loader, [data_url(make_png())], time_s=0.05)
 
 
-async def test_more_pictures_than_the_budget_has_room_for_take_turns(server: Server) -> None:
+async def test_more_requests_than_there_is_room_for_take_turns(server: Server) -> None:
     loader = ImageLoader(
         fetcher=Fetcher(max_bytes=MAX_BYTES, allow_private=["127.0.0.1"]),
         preparer=Preparer(max_pixels=40_000_000),
-        budget=ByteBudget(1),
+        budget=ByteBudget(2),
     )
+    url = server.on("/a", response(make_png()))
 
-    pictures = await loader.load([server.on("/a", response(make_png()))] * 5, time_s=20)
+    pictures = await asyncio.gather(*(load(loader, [url]) for _ in range(5)))
 
-    assert len(pictures) == 5
+    assert [len(some) for some in pictures] == [1] * 5
     await loader.aclose()
 
 
 async def test_a_request_has_twelve_parts_at_most(loader: ImageLoader) -> None:
     tall = data_url(encoded(make_picture(300, 8_000)))
 
-    pictures = await loader.load([tall] * 3, time_s=20)
+    pictures = await load(loader, [tall] * 3)
 
     assert [picture.record()["parts"] for picture in pictures] == [4, 4, 4]
     assert [picture.truncated for picture in pictures] == [True, True, True]
@@ -152,8 +208,8 @@ async def test_a_request_has_twelve_parts_at_most(loader: ImageLoader) -> None:
 async def test_many_large_pictures_share_the_pixels_of_a_request(loader: ImageLoader) -> None:
     square = data_url(encoded(make_picture(1_600, 1_600)))
 
-    (alone,) = await loader.load([square], time_s=20)
-    together = await loader.load([square] * 8, time_s=20)
+    (alone,) = await load(loader, [square])
+    together = await load(loader, [square] * 8)
 
     assert alone.parts[0].width_px == 1_568
     assert {picture.parts[0].width_px for picture in together} == {1_330}

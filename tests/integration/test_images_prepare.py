@@ -216,6 +216,20 @@ async def test_a_scrolling_capture_is_sliced_in_order(preparer: Preparer) -> Non
     assert tops[1] < colour(pictures[0], 0.5, 0.999)[0]
 
 
+async def test_a_screen_too_wide_to_be_read_whole_comes_whole_and_in_tiles_row_by_row(preparer: Preparer) -> None:
+    prepared = await preparer.prepare(encoded(make_picture(3_840, 2_160)), time_s=20)
+
+    whole, *tiles = prepared.parts
+    assert (prepared.tiled, prepared.truncated) == (True, False)
+    assert opened(whole).size == (1568, 882)
+    assert_near(colour(opened(whole), 0.25, 0.25), RED)
+    # The red quarter reaches into the overlap: all over the first tile, the left edge of the second, the top of the third.
+    seen = [(colour(opened(part), 0.02, 0.5), colour(opened(part), 0.5, 0.02)) for part in tiles]
+    expected = [(RED, RED), (RED, BLUE), (BLUE, RED), (BLUE, BLUE)]
+    for found, wanted in zip(sum(seen, ()), sum(expected, ()), strict=True):
+        assert_near(found, wanted, within=25)
+
+
 async def test_a_very_long_capture_says_that_it_is_truncated(preparer: Preparer) -> None:
     prepared = await preparer.prepare(encoded(make_picture(300, 20_000)), time_s=10)
 
@@ -368,6 +382,21 @@ async def test_a_decoder_that_dies_costs_one_picture(tmp_path: Path) -> None:
             await preparer.prepare(encoded(make_picture(), "GIF"), time_s=10)
         assert caught.value.kind is Kind.FINAL
         assert (await preparer.prepare(make_png(), time_s=10)).width_px == 64
+    await preparer.aclose()
+
+
+async def test_a_helper_that_somebody_kills_is_no_fault_of_the_picture(tmp_path: Path) -> None:
+    # Of its own accord it could not: the filter of system calls is left out.
+    program = make_decoder(
+        tmp_path,
+        "decoder.kernel.promise = lambda: None\ndecoder.render = lambda *_, **__: os.kill(os.getpid(), 9)",
+    )
+    preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
+
+    with pytest.raises(ImageFetchFailed, match="killed") as caught:
+        await preparer.prepare(make_png(), time_s=10)
+
+    assert caught.value.kind is Kind.RETRY
     await preparer.aclose()
 
 

@@ -8,7 +8,7 @@ from benchmarks.legibility.preparing import _decoder
 from benchmarks.legibility.reader import Reader, line_picture
 from benchmarks.legibility.scenes import SCENES, Scene
 from benchmarks.legibility.score import errors, normalised
-from benchmarks.legibility.variants import Variant, View, naive, sliced
+from benchmarks.legibility.variants import Variant, View, cut, naive
 from benchmarks.legibility.vendors import (
     CLAUDE,
     CLAUDE_HIGH,
@@ -31,7 +31,10 @@ def make_line(text: str = "hello", **over: float) -> Line:
 
 
 def make_variant(*stretches: tuple[float, int], width_px: int = 200) -> Variant:
-    views = [View(picture=Image.new("RGB", (width_px, height), "white"), top=top, scale=1) for top, height in stretches]
+    views = [
+        View(picture=Image.new("RGB", (width_px, height), "white"), left=0, top=top, scale=1)
+        for top, height in stretches
+    ]
     return Variant(views=tuple(views), size_bytes=0)
 
 
@@ -120,9 +123,9 @@ def test_a_vendor_that_changes_nothing_leaves_the_variant_itself() -> None:
     variant = make_variant((0, 100), (90, 100))
 
     assert variant.through(GEMINI) is variant
-    assert [(view.picture.size, view.top, view.bottom) for view in variant.through(half).views] == [
-        ((100, 50), 0, 100),
-        ((100, 50), 90, 190),
+    assert [(view.picture.size, view.top, view.scale) for view in variant.through(half).views] == [
+        ((100, 50), 0, 0.5),
+        ((100, 50), 90, 0.5),
     ]
     assert variant.tokens(half) == 400
 
@@ -131,14 +134,15 @@ def test_the_naive_way_is_the_whole_picture_with_a_long_edge_of_1568() -> None:
     (view,) = naive(encoded(make_picture(300, 3136))).views
 
     assert view.picture.size == (150, 1568)
-    assert view.bottom == 3136
+    assert view.scale == 0.5
 
 
 def test_parts_know_where_they_stand_on_the_screenshot() -> None:
     part = encoded(make_picture(50, 40), "JPEG")
-    views = sliced([part, part], tops=[0, 30], scale=0.5).views
+    views = cut([part, part], places=[(0, 0, 0.5), (10, 30, 0.5)]).views
 
-    assert [(view.top, view.bottom) for view in views] == [(0, 80), (60, 140)]
+    assert [(view.left, view.top) for view in views] == [(0, 0), (20, 60)]
+    assert [view.share_of(make_line(left=0, right=40, top=70, bottom=90)) for view in views] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2])
@@ -147,7 +151,7 @@ def test_the_reader_gets_every_line_black_on_white_and_at_the_same_size(scale: f
     ground, ink = colours
     picture = Image.new("RGB", (round(200 * scale), round(200 * scale)), ground)
     ImageDraw.Draw(picture).rectangle([round(edge * scale) for edge in (40, 104, 60, 116)], fill=ink)
-    cut = line_picture(View(picture=picture, top=0, scale=scale), make_line())
+    cut = line_picture(View(picture=picture, left=0, top=0, scale=scale), make_line())
 
     assert cut.size == (round((100 + 2 * 0.2 * 16) * 36 / 16) + 32, 45 + 32)
     assert cut.getpixel((0, 0)) == 255

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from draftd.errors import ImageInvalid, ImageTooLarge
@@ -52,6 +54,12 @@ def test_the_first_part_and_the_last_ones_are_kept() -> None:
 
 def test_of_a_picture_that_keeps_one_part_it_is_the_last() -> None:
     assert share_parts([make_loaded(6)] * 7)[0].parts == (make_part(5),)
+
+
+def test_of_a_tiled_picture_that_keeps_one_part_it_is_the_whole() -> None:
+    tiled = replace(make_loaded(5), tiled=True)
+
+    assert share_parts([tiled] * 7)[0].parts == (make_part(0),)
 
 
 def test_a_request_has_no_more_pixels_than_its_budget() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftd.errors import ImageInvalid, ImageUnsupported
+from draftd.images import decoder, loader, prepare
 from draftd.images.decoder import TooManyPixels, plan, render
 from draftd.images.prepare import sniff
 from fix_images import encoded, make_picture
@@ -17,11 +18,10 @@ EDGE_PX = st.integers(1, 60_000)
     [
         ((800, 600), (800, 600)),
         ((1568, 1568), (1568, 1568)),
-        ((3840, 2160), (1568, 882)),
+        ((3136, 1764), (1568, 882)),
+        ((4000, 3000), (1568, 1176)),
         ((1170, 2532), (725, 1568)),
         ((1000, 2500), (627, 1568)),
-        ((30_000, 100), (1568, 5)),
-        ((60_000, 1), (1568, 1)),
     ],
 )
 def test_up_to_two_and_a_half_to_one_is_one_picture(original: tuple[int, int], scaled: tuple[int, int]) -> None:
@@ -30,6 +30,47 @@ def test_up_to_two_and_a_half_to_one_is_one_picture(original: tuple[int, int], s
     assert (layout.width_px, layout.height_px) == scaled
     assert layout.slices == ((0, scaled[1]),)
     assert not layout.truncated
+
+
+@pytest.mark.parametrize(
+    ("original", "columns", "rows", "scale"),
+    [
+        ((3840, 1080), 2, 1, 0.74),
+        ((3440, 1440), 2, 1, 0.67),
+        ((5120, 1440), 3, 1, 0.67),
+        ((3840, 2160), 2, 2, 0.71),
+        ((5120, 2880), 2, 2, 0.53),
+        ((60_000, 1), 4, 1, 0.10),
+    ],
+)
+def test_a_screen_too_wide_to_be_read_whole_is_tiled(
+    original: tuple[int, int], columns: int, rows: int, scale: float
+) -> None:
+    layout = plan(*original)
+
+    assert (len(layout.columns), len(layout.slices)) == (columns, rows)
+    assert layout.overview_px == (1568, max(1, round(original[1] * 1568 / original[0])))
+    assert layout.width_px / original[0] == pytest.approx(scale, abs=0.01)
+    assert len(layout.boxes) == columns * rows
+    assert layout.boxes[0][:2] == (0, 0)
+    assert layout.boxes[-1][2:] == (layout.width_px, layout.height_px)
+
+
+def test_tiles_come_row_by_row_and_overlap() -> None:
+    boxes = plan(3840, 2160).boxes
+
+    assert [(left > 0, top > 0) for left, top, _, _ in boxes] == [
+        (False, False),
+        (True, False),
+        (False, True),
+        (True, True),
+    ]
+    assert boxes[0][2] - boxes[1][0] == 128
+    assert boxes[0][3] - boxes[2][1] == 128
+
+
+def test_with_a_longer_edge_a_wide_screen_is_sent_whole() -> None:
+    assert len(plan(3840, 2160, long_edge_px=2576).boxes) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,7 +150,8 @@ def test_the_long_edge_is_a_setting() -> None:
 def test_no_part_has_more_pixels_than_it_may(width_px: int, height_px: int, part_pixels: int) -> None:
     layout = plan(width_px, height_px, part_pixels=part_pixels)
 
-    assert all(layout.width_px * (bottom - top) <= part_pixels for top, bottom in layout.slices)
+    assert all((right - left) * (bottom - top) <= part_pixels for left, top, right, bottom in layout.boxes)
+    assert len(layout.boxes) + (layout.overview_px is not None) <= 6
 
 
 def test_a_picture_that_may_have_fewer_pixels_keeps_its_shape() -> None:
@@ -181,3 +223,14 @@ def test_another_kind_of_image_is_named(data: bytes, name: str) -> None:
 def test_anything_else_is_no_image(data: bytes) -> None:
     with pytest.raises(ImageInvalid, match="not an image"):
         sniff(data)
+
+
+def test_the_daemon_makes_room_for_what_its_helper_may_send() -> None:
+    """The daemon does not import its helper's program, so that what both must agree on stands in both."""
+    assert loader.PICTURE_BASE64_BYTES == decoder.MAX_SLICES * decoder.SLICE_PIXELS * 4 // 3
+    assert loader.REQUEST_PIXELS == loader.MAX_PARTS * decoder.SLICE_PIXELS
+    assert (
+        len(plan(1_000, 60_000).slices)
+        == decoder.MAX_SLICES
+        == prepare._Reply.model_fields["parts"].metadata[0].max_length
+    )

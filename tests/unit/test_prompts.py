@@ -27,7 +27,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return _write
 
 
-def make_picture(*parts: bytes, truncated: bool = False) -> Picture:
+def make_picture(*parts: bytes, truncated: bool = False, tiled: bool = False) -> Picture:
     return Picture(
         host="img.example.com",
         sha256="0" * 64,
@@ -35,6 +35,7 @@ def make_picture(*parts: bytes, truncated: bool = False) -> Picture:
         height_px=20,
         parts=tuple(Part(data=data, width_px=10, height_px=20) for data in parts),
         truncated=truncated,
+        tiled=tiled,
     )
 
 
@@ -137,6 +138,16 @@ def test_pictures_come_in_reading_order_with_a_label_before_each_part() -> None:
     ]
     urls = [part["image_url"]["url"] for part in pictured[1::2]]
     assert urls == ["data:image/jpeg;base64," + base64.b64encode(data).decode() for data in (b"a", b"b", b"c", b"d")]
+
+
+def test_tiles_are_said_to_follow_the_whole() -> None:
+    _, user = messages((make_picture(b"a", b"b", b"c", tiled=True, truncated=True),))
+    order = "(first the whole, then tiles of it, larger, row by row, overlapping)"
+    assert [part["text"] for part in user["content"][:-1:2]] == [
+        f"Screenshot 1, part 1 of 3 {order}",
+        f"Screenshot 1, part 2 of 3 {order}; some tiles are left out",
+        f"Screenshot 1, part 3 of 3 {order}",
+    ]
 
 
 def test_the_model_is_told_where_a_part_is_left_out() -> None:

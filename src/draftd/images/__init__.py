@@ -6,11 +6,10 @@ within ``budget``.
 
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher
-from draftd.images.loader import MAX_BASE64_BYTES, ImageLoader, Picture
+from draftd.images.loader import ImageLoader, Picture
 from draftd.images.prepare import Part, Prepared, Preparer
 
 __all__ = [
-    "MAX_BASE64_BYTES",
     "ByteBudget",
     "Fetched",
     "Fetcher",

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from draftd.errors import ImageFetchFailed
+from draftd.errors import NoRoomForImage
 
 
 class Reservation:
@@ -67,14 +67,14 @@ class ByteBudget:
             time_s: seconds left for the wait, not for the block.
 
         Raises:
-            ImageFetchFailed: there was no room in time.
+            NoRoomForImage: it came too late.
         """
         wanted_bytes = min(max(n, 0), self.limit_bytes)
         try:
             async with asyncio.timeout(time_s):
                 await self._take(wanted_bytes)
         except TimeoutError as error:
-            raise ImageFetchFailed("there was no room for the image in time") from error
+            raise NoRoomForImage from error
         reservation = Reservation(budget=self, held_bytes=wanted_bytes)
         try:
             yield reservation

@@ -6,7 +6,7 @@ only the standard library and Pillow are used. Hostile bytes are expected to cra
 A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
 its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
 ``{size, format, max_pixels, long_edge_px, part_pixels}`` is answered by one frame: ``{size, outcome: "ok", width_px,
-height_px, truncated, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0,
+height_px, truncated, tiled, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0,
 outcome}`` with ``invalid``, ``unsupported``, ``pixels`` or ``memory``.
 
 Invariants: the limits stand before the first byte of a picture is read; Pillow gets only those pieces of a file that
@@ -64,9 +64,15 @@ WIDE_SLICE_WIDTH_PX = 1088
 WIDTH_STEP_PX = 64
 SLICE_HEIGHT_PX = 1536
 SLICE_PIXELS = 768 * 1536
-"""What Claude does not scale down; so a wider slice is less tall."""
+"""What Claude does not scale down; so a wider slice is less tall. Of tiles, too."""
 OVERLAP_PX = 128
 MAX_SLICES = 6
+SCREEN_ASPECT = 1.5
+"""Screens are wider than this, and photographs are not."""
+WHOLE_SCALE = 0.5
+TILE_SCALE = 0.65
+GRIDS = ((2, 1), (3, 1), (2, 2), (4, 1))
+"""Columns and rows, the cheapest first."""
 
 _LENGTH = struct.Struct(">I")
 _UPRIGHT = {
@@ -96,8 +102,18 @@ class Plan:
     height_px: int
     """Of the whole picture after scaling."""
     slices: tuple[tuple[int, int], ...]
-    """Top and bottom of each part, in scaled pixels, from top to bottom."""
+    """Top and bottom of each row of parts, in scaled pixels, from top to bottom."""
     truncated: bool
+    columns: tuple[tuple[int, int], ...] = ()
+    """Left and right of each part of a row, likewise; empty for one that is as wide as the picture."""
+    overview_px: tuple[int, int] | None = None
+    """Width and height of the whole picture as a part of its own, before its tiles."""
+
+    @property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """Left, top, right and bottom of each part but the overview, row by row from left to right."""
+        columns = self.columns or ((0, self.width_px),)
+        return [(left, top, right, bottom) for top, bottom in self.slices for left, right in columns]
 
 
 def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = sys.maxsize) -> Plan:
@@ -110,17 +126,21 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
         width_px: 1 or more, after orientation.
         height_px: likewise.
         long_edge_px: for a picture that is sent whole.
-        part_pixels: likewise; a slice has 768 x 1536 at most.
+        part_pixels: likewise; slices and tiles have 768 x 1536 at most.
 
     Returns:
-        One part for anything up to 2.5 times as tall as wide; else up to 6 overlapping slices, as wide as they may be to
-        show all of it; of a picture that is too long even for narrow ones the first slice and the last five.
+        One part for anything up to 2.5 times as tall as wide; of a screen so wide that half its size would be lost also up
+        to four overlapping tiles. Else up to 6 overlapping slices, as wide as they may be to show all of it; of a
+        picture that is too long even for narrow ones the first slice and the last five.
     """
     if height_px <= MAX_ASPECT * width_px:
+        is_wide = width_px >= SCREEN_ASPECT * height_px and long_edge_px < WHOLE_SCALE * width_px
+        original = width_px, height_px
         scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
         width_px = _scaled(width_px, scale)
         height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
-        return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
+        whole = Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
+        return _tiled(*original, whole=whole, long_edge_px=long_edge_px) if is_wide else whole
     widest, narrowest = (
         (SLICE_WIDTH_PX, MIN_SLICE_WIDTH_PX) if width_px <= WIDE_PAGE_PX else (WIDE_SLICE_WIDTH_PX, SLICE_WIDTH_PX)
     )
@@ -130,6 +150,48 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
             break
         layout = _sliced(width_px, height_px, slice_width_px)
     return layout
+
+
+def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> Plan:
+    """Lay the cheapest grid that keeps two thirds of the size, or the one that keeps most, beside the whole.
+
+    The whole shows what stands where, and lines that the grid cuts; on a screen of twice the density it can be read.
+    """
+
+    def scale_of(grid: tuple[int, int]) -> float:
+        across, down = grid
+        scale = min(
+            1.0,
+            (long_edge_px * across - OVERLAP_PX * (across - 1)) / width_px,
+            (long_edge_px * down - OVERLAP_PX * (down - 1)) / height_px,
+        )
+        while (pixels := _share(width_px * scale, across) * _share(height_px * scale, down)) > SLICE_PIXELS:
+            scale *= 0.999 * math.sqrt(SLICE_PIXELS / pixels)
+        return scale
+
+    grid = next((one for one in GRIDS if scale_of(one) >= TILE_SCALE), None) or max(GRIDS, key=scale_of)
+    scale = scale_of(grid)
+    width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+    return Plan(
+        width_px=width_px,
+        height_px=height_px,
+        slices=_cut(height_px, grid[1]),
+        truncated=False,
+        columns=_cut(width_px, grid[0]),
+        overview_px=(whole.width_px, whole.height_px),
+    )
+
+
+def _share(length_px: float, count: int) -> float:
+    """Return how long each of ``count`` overlapping pieces of a length is."""
+    return (length_px + (count - 1) * OVERLAP_PX) / count
+
+
+def _cut(length_px: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Cut evenly: a last piece of a few lines would be scaled and billed like a full one and show no context."""
+    piece_px = math.ceil(_share(length_px, count))
+    starts = [number * (piece_px - OVERLAP_PX) for number in range(count)]
+    return tuple((start, min(start + piece_px, length_px)) for start in starts)
 
 
 def _sliced(width_px: int, height_px: int, slice_width_px: int) -> Plan:
@@ -150,10 +212,7 @@ def _slices(height_px: int, *, tallest_px: int) -> tuple[tuple[tuple[int, int], 
         first_top_px = height_px - tallest_px - (MAX_SLICES - 2) * step_px
         tops = [0, *range(first_top_px, height_px - OVERLAP_PX, step_px)]
         return tuple((top, top + tallest_px) for top in tops), True
-    # Evenly cut: a last slice of a few lines would be scaled and billed like a full one and show no context.
-    tall_px = -(-(height_px + (count - 1) * OVERLAP_PX) // count)
-    tops = [number * (tall_px - OVERLAP_PX) for number in range(count)]
-    return tuple((top, min(top + tall_px, height_px)) for top in tops), False
+    return _cut(height_px, count), False
 
 
 def render(
@@ -214,16 +273,19 @@ def _encode(
     flat = flat.resize(size[::-1] if sideways else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     if turn is not None:
         flat = flat.transpose(turn)
-    parts = [_jpeg(flat.crop((0, top, layout.width_px, bottom))) for top, bottom in layout.slices]
-    heights = [bottom - top for top, bottom in layout.slices]
+    pictures = [flat.crop(box) for box in layout.boxes]
+    if layout.overview_px:
+        pictures.insert(0, flat.resize(layout.overview_px, Image.Resampling.LANCZOS))
+    parts = [_jpeg(picture) for picture in pictures]
     header = {
         "outcome": "ok",
         "width_px": width_px,
         "height_px": height_px,
         "truncated": layout.truncated,
+        "tiled": layout.overview_px is not None,
         "parts": [
-            {"size": len(part), "width_px": layout.width_px, "height_px": height}
-            for part, height in zip(parts, heights, strict=True)
+            {"size": len(part), "width_px": picture.width, "height_px": picture.height}
+            for part, picture in zip(parts, pictures, strict=True)
         ],
     }
     return header, parts

@@ -11,7 +11,7 @@ import asyncio
 import binascii
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -21,6 +21,10 @@ from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
 from draftd.images.gate import Gate, Resolve
 from draftd.images.urls import Target, join_url
+
+# anyio would load it at the first connection, and hold the event loop for 20 to 60 ms.
+with suppress(ImportError):
+    import anyio._backends._asyncio  # noqa: F401 - importing it is all
 
 TOTAL_S = 20.0
 MAX_REDIRECTS = 3

@@ -3,14 +3,15 @@
 Owns the order of the steps, the retries within an attempt and what a request may show in all; fetching, decoding and
 the budget of bytes are the collaborators'.
 
-Invariants: every picture holds its bytes under one reservation of its own and waits for no other picture while it does,
-so requests cannot block each other for ever; the order of the URLs is the order of the pictures.
+Invariants: every picture has room for its bytes, and then for its parts until the model has answered; who waits for room
+with room in hand gives up soon, so that requests cannot block each other; the order of the URLs is the order of the pictures.
 """
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,18 +23,20 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, Kind
-from draftd.images.budget import ByteBudget
+from draftd.errors import ImageFetchFailed, Kind, NoRoomForImage
+from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.prepare import Part, Preparer
 
 MAX_PARTS = 12
 REQUEST_PIXELS = MAX_PARTS * 768 * 1536
 """Of all parts of a request: twelve full slices, 14 megapixels. At 750 pixels a token these are 19,000 tokens."""
-MAX_BASE64_BYTES = REQUEST_PIXELS * 4 // 3
-"""Of all parts of a request as its messages carry them; a part has a byte a pixel at most."""
+PICTURE_BASE64_BYTES = 6 * 768 * 1536 * 4 // 3
+"""Of the parts of one picture as a message carries them: six slices, with a byte a pixel at most."""
 CONCURRENCY = 4
 MAX_TRIES = 3
+PATIENCE_S = 5.0
+"""How long a request waits for more room while it holds some: requests that wait for each other give up in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,8 @@ class Picture:
     parts: tuple[Part, ...]
     truncated: bool
     """Whether something of it is not in the parts."""
+    tiled: bool = False
+    """Whether the first part is the whole, and the others are its tiles, row by row."""
 
     def record(self) -> dict[str, Any]:
         """Return what the row's ``images`` column stores."""
@@ -78,25 +83,41 @@ class ImageLoader:
         # Full jitter: rows that failed together on one host do not come back together.
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
-    async def load(self, urls: Sequence[str], *, time_s: float) -> list[Picture]:
-        """Fetch and prepare images, a few at a time.
+    @asynccontextmanager
+    async def load(self, urls: Sequence[str], *, time_s: float) -> AsyncIterator[list[Picture]]:
+        """Fetch and prepare images, a few at a time, and hold room for what they become until the block ends.
 
         Args:
             urls: in reading order.
             time_s: seconds left, for everything.
 
-        Returns:
+        Yields:
             A picture per URL, in their order, with 12 parts and 14 megapixels at most in all.
 
         Raises:
             RequestError: the first image that failed; the others are given up.
         """
-        deadline_s = time.monotonic() + time_s
+        async with AsyncExitStack() as rooms:
+            load = _Load(
+                deadline_s=time.monotonic() + time_s, part_pixels=REQUEST_PIXELS // max(len(urls), 1), rooms=rooms
+            )
+            loaded = await self._load_all(urls, load)
+            pictures = share_parts([picture for picture, _ in loaded])
+            for picture, (_, room) in zip(pictures, loaded, strict=True):
+                room.shrink(_base64_bytes(picture.parts))
+            yield pictures
+
+    async def aclose(self) -> None:
+        """Close what fetches and what prepares."""
+        await self._fetcher.aclose()
+        await self._preparer.aclose()
+
+    async def _load_all(self, urls: Sequence[str], load: "_Load") -> list[tuple[Picture, Reservation]]:
         slots = asyncio.Semaphore(CONCURRENCY)
 
-        async def load_one(url: str) -> Picture:
+        async def load_one(url: str) -> tuple[Picture, Reservation]:
             async with slots:
-                return await self._load_one(url, deadline_s, part_pixels=REQUEST_PIXELS // len(urls))
+                return await self._load_one(url, load)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -104,40 +125,67 @@ class ImageLoader:
         except ExceptionGroup as failures:
             first = failures.exceptions[0]
             raise first from first.__cause__
-        return share_parts([task.result() for task in tasks])
+        return [task.result() for task in tasks]
 
-    async def aclose(self) -> None:
-        """Close what fetches and what prepares."""
-        await self._fetcher.aclose()
-        await self._preparer.aclose()
-
-    async def _load_one(self, url: str, deadline_s: float, *, part_pixels: int) -> Picture:
-        size_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
-        async with self._budget.reserve(size_bytes, time_s=_left_s(deadline_s)) as reservation:
-            fetched = await self._fetch(url, deadline_s)
-            reservation.shrink(len(fetched.data))
-            prepared = await self._preparer.prepare(fetched.data, time_s=_left_s(deadline_s), part_pixels=part_pixels)
-            digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
-        return Picture(
+    async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
+        # A hostile URL takes milliseconds to be read, and eight of them must not be one turn of the event loop.
+        await asyncio.sleep(0)
+        fetched, room = await self._fetch(url, load)
+        room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
+        prepared = await self._preparer.prepare(fetched.data, time_s=load.left_s(), part_pixels=load.part_pixels)
+        digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
+        room.shrink(_base64_bytes(prepared.parts))
+        picture = Picture(
             host=fetched.host,
             sha256=digest.hexdigest(),
             width_px=prepared.width_px,
             height_px=prepared.height_px,
             parts=prepared.parts,
             truncated=prepared.truncated,
+            tiled=prepared.tiled,
         )
+        return picture, room
 
-    async def _fetch(self, url: str, deadline_s: float) -> Fetched:
+    async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
+        """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""
+        most_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
+        # Never more than half of all the room there is: a request could not have it while it holds any.
+        most_bytes = min(most_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(_left_s(deadline_s)),
+            stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(load.left_s()),
             wait=self._wait,
             retry=retry_if_exception(_may_pass),
             reraise=True,
         )
         async for attempt in retrying:
             with attempt:
-                return await self._fetcher.fetch(url, time_s=_left_s(deadline_s))
+                # Of one try only: between two, the room is somebody else's.
+                async with AsyncExitStack() as stack:
+                    reserved = self._budget.reserve(most_bytes, time_s=load.patience_s())
+                    room = await stack.enter_async_context(reserved)
+                    fetched = await self._fetcher.fetch(url, time_s=load.left_s())
+                    load.rooms.push_async_exit(stack.pop_all())
+                    load.holds_room = True
+                    return fetched, room
         raise ImageFetchFailed  # not reached: the last try raises its own error
+
+
+@dataclass(slots=True, kw_only=True)
+class _Load:
+    """The pictures of one request on their way."""
+
+    deadline_s: float
+    part_pixels: int
+    rooms: AsyncExitStack
+    holds_room: bool = False
+
+    def left_s(self) -> float:
+        """Return how many seconds are left."""
+        return max(self.deadline_s - time.monotonic(), 0)
+
+    def patience_s(self) -> float:
+        """Return how long to wait for room: not for long with room in hand that others may be waiting for."""
+        return min(self.left_s(), PATIENCE_S) if self.holds_room else self.left_s()
 
 
 def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
@@ -146,7 +194,7 @@ def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
     In each round the last picture comes first, and a picture gives up what follows its first part, because the message
     to be answered is usually at the end.
     """
-    kept = [picture.parts[-1:] for picture in pictures]
+    kept = [picture.parts[:1] if picture.tiled else picture.parts[-1:] for picture in pictures]
     growing = [index for index, picture in enumerate(pictures) if len(picture.parts) > 1]
     while growing:
         for index in reversed(growing):
@@ -172,8 +220,9 @@ def _fits(kept: Sequence[tuple[Part, ...]]) -> bool:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, ImageFetchFailed) and error.kind is Kind.RETRY
+    # Whoever found no room gives up what room it has, and does not wait once more.
+    return isinstance(error, ImageFetchFailed) and error.kind is Kind.RETRY and not isinstance(error, NoRoomForImage)
 
 
-def _left_s(deadline_s: float) -> float:
-    return max(deadline_s - time.monotonic(), 0)
+def _base64_bytes(parts: Sequence[Part]) -> int:
+    return sum(len(part.data) for part in parts) * 4 // 3

@@ -78,6 +78,8 @@ class Prepared:
     parts: tuple[Part, ...]
     truncated: bool
     """Whether the middle of a very long picture was left out."""
+    tiled: bool = False
+    """Whether the first part is the whole, and the others are its tiles, row by row."""
 
 
 class _PartHeader(BaseModel):
@@ -104,6 +106,7 @@ class _Reply(BaseModel):
     width_px: Annotated[int, Field(ge=0)] = 0
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
+    tiled: bool = False
     parts: Annotated[list[_PartHeader], Field(max_length=6)] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -114,7 +117,11 @@ class _Reply(BaseModel):
 
 
 class _HelperDied(Exception):
-    """A helper ended, or spoke nonsense, instead of answering."""
+    """A helper ended instead of answering."""
+
+
+class _HelperLied(_HelperDied):
+    """A helper spoke nonsense; it is this process that ends it then."""
 
 
 class _Helper:
@@ -171,7 +178,9 @@ class _Helper:
         try:
             reply = _Reply.model_validate_json(await self._read_header())
             return reply, [await self._stdout.readexactly(part.size) for part in reply.parts]
-        except (ValidationError, asyncio.IncompleteReadError, ConnectionError) as error:
+        except ValidationError as error:
+            raise _HelperLied from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise _HelperDied from error
 
     @property
@@ -209,7 +218,7 @@ class _Helper:
         try:
             (length,) = _LENGTH.unpack(await self._stdout.readexactly(_LENGTH.size))
             if length > _MAX_HEADER_BYTES:
-                raise _HelperDied
+                raise _HelperLied
             return await self._stdout.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise _HelperDied from error
@@ -252,7 +261,7 @@ class Preparer:
             ImageInvalid: not an image, broken, or its decoder crashed or took too long (which may be tried again if
                 the time was short for any picture).
             ImageTooLarge: over the limit of pixels or of memory.
-            ImageFetchFailed: no helper was free in time.
+            ImageFetchFailed: no helper was free in time, or it was killed by somebody else.
             InternalError: no helper could be started.
         """
         header: dict[str, str | int] = {"format": sniff(data), "part_pixels": part_pixels, **self._limits}
@@ -299,7 +308,7 @@ class Preparer:
             # Processor time is counted anew for each picture, so none of it went to another.
             if worn and exit_code != -signal.SIGXCPU:
                 return await self._try(header, data, fresh=True)
-            raise _autopsy(exit_code) from error
+            raise _autopsy(None if isinstance(error, _HelperLied) else exit_code) from error
         if worn and reply.outcome == "memory":
             return await self._try(header, data, fresh=True)
         return _prepared(reply, bodies, max_pixels=self._limits["max_pixels"])
@@ -385,10 +394,14 @@ def _prepared(reply: _Reply, bodies: list[bytes], *, max_pixels: int) -> Prepare
             for part, body in zip(reply.parts, bodies, strict=True)
         ),
         truncated=reply.truncated,
+        tiled=reply.tiled,
     )
 
 
-def _autopsy(exit_code: int) -> ImageInvalid:
+def _autopsy(exit_code: int | None) -> ImageInvalid | ImageFetchFailed:
+    if exit_code == -signal.SIGKILL:
+        # By the kernel that was short of memory, or by an operator: no picture can do that.
+        return ImageFetchFailed("the image helper was killed")
     if exit_code == -signal.SIGXCPU:
         return ImageInvalid("decoding the image took too much processor time")
     return ImageInvalid("the decoder died on the image")

@@ -1,0 +1,39 @@
+"""What an attempt reads of its row."""
+
+from draftd import db
+from draftd.queue.attempts import READ_REQUEST, read_request
+from fix_database import claim_one, make_request
+
+HTTP, DATA = "https://a.example/😀.png", "data:image/png;base64,AAAA"
+
+
+async def test_a_data_url_that_cannot_be_one_is_not_carried_here(connection: db.Connection, link: db.Link) -> None:
+    """One letter outside of ASCII would make a string of 24 MiB four times as large."""
+    await make_request(connection, image_urls=[HTTP, DATA, DATA + "😀", "DATA:image/png;base64,AAAAé"])
+    request = await read_request(link, await claim_one(link))
+    assert request.image_urls == (HTTP, DATA, "data:", "data:")
+
+
+async def test_all_but_the_pictures_comes_once(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection, image_urls=[DATA] * 8, options={"tone": "warm"}, context="c")
+    claim = await claim_one(link)
+    rows = await link.run(READ_REQUEST, {"id": claim.id, "lease_token": claim.lease_token})
+    assert [row["options"] for row in rows].count({"tone": "warm"}) == 1
+    request = await read_request(link, claim)
+    assert (request.options, request.context, len(request.image_urls)) == ({"tone": "warm"}, "c", 8)
+
+
+async def test_a_refinement_brings_its_parent(connection: db.Connection, link: db.Link) -> None:
+    parent_id = await make_request(connection)
+    await connection.execute(
+        "UPDATE draft_requests SET status = 'processing', lease_token = 1 WHERE id = %s", [parent_id]
+    )
+    await connection.execute(
+        "UPDATE draft_requests SET status = 'completed', result = '{\"summary\": \"s\"}' WHERE id = %s", [parent_id]
+    )
+    await make_request(connection, image_urls=[], parent_id=parent_id, context="shorter")
+    request = await read_request(link, await claim_one(link))
+    assert request.image_urls == ()
+    assert request.context == "shorter"
+    assert request.parent is not None
+    assert request.parent.result == {"summary": "s"}
