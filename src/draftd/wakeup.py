@@ -8,7 +8,6 @@ polling on a link, by the listener's own probe every ``PROBE_INTERVAL_S``.
 
 import asyncio
 import uuid
-from contextlib import suppress
 from typing import LiteralString
 
 import psycopg
@@ -46,10 +45,12 @@ class WakeUp:
         self._rung.clear()
 
     async def wait(self, at_most_s: float) -> None:
-        """Wait for a ring, or for ``at_most_s`` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._rung.wait()
+        """Wait for a ring; after ``at_most_s`` seconds the bell rings by itself."""
+        timer = asyncio.get_running_loop().call_later(at_most_s, self.ring)
+        try:
+            await self._rung.wait()
+        finally:
+            timer.cancel()
 
 
 class ListeningLink(db.Link):
