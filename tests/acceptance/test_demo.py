@@ -14,20 +14,31 @@ import pytest
 
 from fix_daemon import wait_until
 
+DEVELOPERS = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "db.internal",
+    "DRAFTD_LISTEN_DATABASE_URL": "postgresql://127.0.0.1:9/app",
+    "DRAFTD_PROMPTS_DIR": "/nonexistent",
+}
+"""What a developer's environment may hold; port 9 takes no connection."""
 DRAFT = re.compile(r"^— (LinkedIn post|email|phone chat), (short|medium|detailed) \(", re.MULTILINE)
 
 
 class Demo:
-    """A running demo whose every process and file carries the name of one directory."""
+    """A demo that runs amid a developer's settings; every process and file of it carries the name of one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "tmp"
         self.directory.mkdir(mode=0o755)
         self.log_path = directory / "demo.log"
-        variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(self.directory)}
+        checkout = directory / "checkout"
+        checkout.mkdir()
+        (checkout / ".env").write_text("DRAFTD_METRICS_PORT=garbage\n")
+        variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(self.directory), **DEVELOPERS}
         with self.log_path.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "draftd", "demo"], env=variables, stdout=sink, stderr=sink
+                [sys.executable, "-m", "draftd", "demo"], env=variables, cwd=checkout, stdout=sink, stderr=sink
             )
 
     @property

@@ -1,7 +1,8 @@
 """The demo: from nothing to printed drafts, with the real parts: PostgreSQL, the daemon, the queue, a model server.
 
 Owns the processes that it starts and leaves none behind, also on Ctrl-C and SIGTERM. Without a provider's key the model server
-is the stand-in, and the demo says so: what it prints was then written by no model.
+is the stand-in, and the demo says so: what it prints was then written by no model. Invariant: of what a developer has set for
+draftd itself nothing reaches the demo's daemon; a provider's key does, also one from ``.env``.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from draftd.demo.threaded import run_in_thread
 from draftd.errors import CommandError
 from draftd.logs import configure_logging
 from draftd.queue import desk
+from draftd.settings import PREFIX, export_foreign_variables
 
 REAL_MODELS = {
     "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
@@ -57,19 +59,14 @@ def tour(*, model: str | None) -> int:
     """Run the demo and return its exit code: 0 when every sample was drafted."""
     configure_logging(level="warning", style="auto")
     _raise_on_sigterm()
+    export_foreign_variables()
     began = time.monotonic()
     with _model(model) as chosen, EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory() as directory:
         say(f"[{_since(began)}] PostgreSQL runs (embedded, temporary)")
         schema_version.upgrade(postgres.url)
         say(f"[{_since(began)}] the schema is there; starting `draftd run` with {chosen.name}")
-        environment = {
-            **os.environ,
-            **chosen.variables,
-            "DRAFTD_DATABASE_URL": postgres.url,
-            "DRAFTD_MODEL": chosen.name,
-        }
         log = Path(directory, "draftd.log")
-        with _daemon(environment, log) as daemon:
+        with _daemon(_environment(os.environ, chosen, postgres.url), log) as daemon:
             completed = asyncio.run(_draft_samples(postgres.url, daemon, began))
             if daemon.poll() is not None:
                 raise CommandError(f"the daemon ended with {daemon.returncode}:\n{log.read_text()}")
@@ -102,11 +99,23 @@ def _model(named: str | None) -> Iterator[_Model]:
         yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": stand_in.url, "OPENAI_API_KEY": "stand-in"})
 
 
+def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:
+    """Return the daemon's variables: the inherited ones without a developer's settings of draftd, and the demo's own."""
+    variables = {name: value for name, value in inherited.items() if not name.upper().startswith(PREFIX)}
+    if model.variables:
+        # The stand-in listens on this machine, where no proxy leads. All of them are left aside: for one of SOCKS a library would
+        # be missing even if nothing went there.
+        variables |= {"NO_PROXY": "*", "no_proxy": "*"}
+    return {**variables, **model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
+
+
 @contextmanager
 def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run ``draftd run`` beside this process, until the context ends."""
+    """Run ``draftd run`` beside this process, until the context ends; in the log's directory, where there is no ``.env``."""
     with log.open("w") as sink:
-        process = subprocess.Popen([sys.executable, "-m", "draftd", "run"], env=environment, stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "draftd", "run"], env=environment, cwd=log.parent, stdout=sink, stderr=sink
+        )
     try:
         yield process
     finally:
