@@ -26,7 +26,7 @@ from draftd.cli.requests import DraftPrinter, image_url
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.threaded import run_in_thread
-from draftd.errors import CommandError
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.logs import configure_logging
 from draftd.queue import desk
 from draftd.settings import PREFIX, export_foreign_variables
@@ -128,7 +128,12 @@ def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.P
 
 
 async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: float) -> int:
-    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived."""
+    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived.
+
+    Raises:
+        ConfigurationError: the model cannot be used as it is configured.
+        CommandError: the time is over.
+    """
     async with db.connected(url) as connection:
         printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
         say(f"[{_since(began)}] {len(printers)} screenshots are in the queue; drafts appear as they are written")
@@ -139,6 +144,9 @@ async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: flo
             for which in printers.keys() - final.keys():
                 row = await desk.show(connection, which)
                 assert row is not None  # noqa: S101  # nobody deletes here
+                if row["error_code"] == ModelMisconfigured.code:
+                    # A daemon would try again until an operator has mended it; here nobody will.
+                    raise ConfigurationError(row["error_message"])
                 printers[which].update(row)
                 if desk.is_final(row["status"]):
                     final[which] = row["status"]
