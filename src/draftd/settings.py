@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from draftd.errors import ConfigurationError
 
@@ -47,7 +47,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 def _secrets_dirs() -> list[Path]:
     candidates = ["/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", "")]
-    return [Path(name) for name in candidates if name and Path(name).is_dir()]
+    return [Path(name) for name in candidates if name and os.path.isdir(name)]  # noqa: PTH112  # never raises
 
 
 class Settings(BaseSettings):
@@ -155,12 +155,16 @@ def load_settings() -> tuple[Settings, list[str]]:
         ConfigurationError: a value is wrong, or a name is nearly a known one; the message names it and never its value.
     """
     warnings = check_names(_names_in_use())
+    _check_secrets()
     try:
         return Settings(_secrets_dir=_secrets_dirs()), warnings
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+    except (SettingsError, OSError) as error:
+        # A file changed since it was looked at. The first names the setting and holds no value, the second names the file.
+        raise ConfigurationError(f"the settings cannot be read: {error}") from None
 
 
 def check_names(names: Iterable[str]) -> list[str]:
@@ -186,9 +190,37 @@ def _dotenv() -> dict[str, str | None]:
         raise ConfigurationError(f".env cannot be read: {type(error).__name__}") from None
 
 
+def _secrets_files() -> list[Path]:
+    """Return the files of all secrets directories; of two with the same name the later goes before.
+
+    Raises:
+        ConfigurationError: a directory cannot be read.
+    """
+    files: list[Path] = []
+    for directory in _secrets_dirs():
+        try:
+            files += directory.iterdir()
+        except OSError as error:
+            raise ConfigurationError(f"{directory} cannot be read: {type(error).__name__}") from None
+    return files
+
+
+def _check_secrets() -> None:
+    """Read draftd's own secrets files once: the settings' sources would not say which of them cannot be read.
+
+    Raises:
+        ConfigurationError: one cannot be read, or is no text.
+    """
+    for path in _secrets_files():
+        if path.name.upper().startswith(PREFIX):
+            try:
+                path.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}") from None
+
+
 def _names_in_use() -> list[str]:
-    secrets = (path.name for directory in _secrets_dirs() for path in directory.iterdir())
-    names = [*os.environ, *_dotenv(), *secrets]
+    names = [*os.environ, *_dotenv(), *(path.name for path in _secrets_files())]
     return [
         name.upper()
         for name in names
@@ -207,12 +239,11 @@ def export_foreign_variables() -> None:
     Their libraries look nowhere else. What the environment has already stays.
     """
     found = {name: value for name, value in _dotenv().items() if value}
-    for directory in reversed(_secrets_dirs()):
-        for path in directory.iterdir():
+    for path in reversed(_secrets_files()):
+        # A key store, or another service's file that this user may not read, is no variable.
+        with suppress(OSError, UnicodeDecodeError):
             if _FOREIGN.fullmatch(path.name) and path.is_file():
-                # A key store, or another service's file that this user may not read, is no variable.
-                with suppress(OSError, UnicodeDecodeError):
-                    found.setdefault(path.name, path.read_text().strip())
+                found.setdefault(path.name, path.read_text().strip())
     for name, value in found.items():
         if not name.upper().startswith(PREFIX):
             os.environ.setdefault(name, value)
