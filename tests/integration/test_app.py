@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from draftd import app, db
+from draftd.errors import ConfigurationError
 from draftd.llm import Llm
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
@@ -67,3 +68,29 @@ async def test_a_signal_during_the_start_is_obeyed_before_anything_is_claimed(
     row = await read_row(connection, request_id)
     assert (row["status"], row["lease_token"]) == ("pending", 0)
     assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_without_a_model_is_no_worker(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(monkeypatch, database, DRAFTD_MODEL="")
+    with pytest.raises(ConfigurationError, match="no model is configured"):
+        await app.serve(settings, concurrency=2, drain=False)
+    assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_whose_metrics_port_is_taken_is_no_worker(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:  # noqa: S104  # where the metrics are served, too
+        settings = make_settings(monkeypatch, database, DRAFTD_METRICS_PORT=str(taken.getsockname()[1]))
+        with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
+            await app.serve(settings, concurrency=2, drain=False)
+    assert await states(connection) == ["stopped"]
+
+
+async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "postgresql://127.0.0.1:1/app"
+    settings = make_settings(monkeypatch, away, DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS="nas:0")
+    with pytest.raises(ConfigurationError, match="DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"):
+        await app.serve(settings, concurrency=2, drain=False)
