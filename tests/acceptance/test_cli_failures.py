@@ -132,6 +132,27 @@ def test_a_misused_command_exits_with_2(call: Call, command: list[str]) -> None:
     assert result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "suggested"),
+    [
+        (["pause"], None),
+        (["prun"], None),
+        (["cancle"], None),
+        (["models", "unst"], None),
+        (["statu"], "'status'"),
+        (["models", "lst"], "'list'"),
+    ],
+)
+def test_a_slip_is_not_shown_the_way_to_a_command_that_changes_something(
+    call: Call, command: list[str], suggested: str | None
+) -> None:
+    result = call(*command, env=environment(AWAY))
+    assert result.returncode == USAGE
+    assert f"No such command '{command[-1]}'." in result.stderr
+    assert ("Did you mean" in result.stderr) == (suggested is not None)
+    assert (suggested or "") in result.stderr
+
+
 def test_bytes_that_are_no_text_are_the_callers_mistake(call: Call, database: str) -> None:
     result = call("list", "--requester", os.fsdecode(b"\xff"), env=environment(database))
     assert result.returncode == USAGE

@@ -12,10 +12,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from draftd.cli import daemon, database, fleet, models, prune, queue, requests
+from draftd.cli.console import Commands
 from draftd.errors import CommandError, UsageError
 
 app = typer.Typer(
     name="draftd",
+    cls=Commands,
+    suggest_commands=False,
     help="Turns screenshots of posts, mails and chats into three ready replies, with PostgreSQL as the message bus.",
     epilog="Settings are environment variables (DRAFTD_DATABASE_URL, DRAFTD_MODEL, …); see docs/settings.md.",
     no_args_is_help=True,

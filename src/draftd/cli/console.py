@@ -4,6 +4,7 @@ Data goes to stdout, talk to stderr. Tables, colours and progress appear on a te
 tab-separated values.
 """
 
+import difflib
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
+from typer.core import TyperGroup
 
 from draftd.errors import UsageError, request_errors
 
@@ -22,11 +24,25 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CHANGING = frozenset({"run", "cancel", "retry", "prune", "reap-stale", "migrate", "set", "unset"})
+"""Commands that change or delete what is there. Whoever slips is not shown the way to one."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_S = 36_500 * 86_400.0
 """A hundred years: far beyond it the database's clock ends."""
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 BOLD, PLAIN = "\033[1m", "\033[0m"
+
+
+class Commands(TyperGroup):
+    """A group of commands that suggests, for a name that there is not, those alone that change nothing."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; Typer's own suggestions are off."""
+        if args and args[0] not in self.commands:
+            near = difflib.get_close_matches(args[0], self.commands.keys() - CHANGING)
+            if near:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {', '.join(map(repr, near))}?")
+        return super().resolve_command(ctx, args)
 
 
 def settings() -> "Settings":

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from draftd.cli.console import Json, print_json, print_table, say, settings
+from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
 from draftd.sanitize import storable
 
@@ -34,7 +34,12 @@ RESERVED = frozenset({
 """Not for ``--param``: draftd sets them itself, or they hold a key, which must not stand in the table as plain text."""
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-models = typer.Typer(help="Show and change which model answers which agent.", no_args_is_help=True)
+models = typer.Typer(
+    help="Show and change which model answers which agent.",
+    cls=Commands,
+    suggest_commands=False,
+    no_args_is_help=True,
+)
 
 
 def register(app: typer.Typer) -> None:
