@@ -178,6 +178,12 @@ def test_help_goes_to_stdout_and_names_every_command(call: Call) -> None:
         assert f"\n  {name} " in result.stdout
 
 
+def test_the_list_of_commands_is_whole_on_80_columns(call: Call) -> None:
+    _, _, commands = call("-h", env=environment(AWAY, COLUMNS="80")).stdout.partition("Commands:\n")
+    assert commands
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
 def test_the_version_needs_no_setting(call: Call) -> None:
     result = call("--version", env=environment("", DRAFTD_CONCURENCY="3"))
     assert result.returncode == 0

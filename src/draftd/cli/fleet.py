@@ -25,7 +25,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the queue's depth, the workers, and the models on hold or throttled.
+    """Show the queue's depth, the workers, holds and throttles.
 
     A worker without a heartbeat for a minute counts as lost.
     """
