@@ -6,6 +6,7 @@ the environment only, by whom they belong to.
 """
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -15,10 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from draftd.errors import ConfigurationError
+
+# It says of every reading, and .env is read twice, what is a warning of ``load_settings``.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 PREFIX = "DRAFTD_"
 MIB = 1024 * 1024
@@ -38,6 +43,10 @@ def _driver_free(value: SecretStr) -> SecretStr:
     if separator and scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
         return SecretStr(f"postgresql://{rest}")
     raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg://")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -112,8 +121,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: `console` on a terminal, else `json`."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least level that is logged."
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="The least level that is logged: `debug`, `info`, `warning` or `error`, in any case."
     )
 
     @classmethod
@@ -149,12 +158,13 @@ def load_settings() -> tuple[Settings, list[str]]:
     """Read the settings.
 
     Returns:
-        The settings, and warnings about names that look like draftd's but are unknown (Kubernetes injects some).
+        The settings, and warnings: names that look like draftd's but are unknown (Kubernetes injects some), and lines of
+        ``.env`` that cannot be read.
 
     Raises:
         ConfigurationError: a value is wrong, or a name is nearly a known one; the message names it and never its value.
     """
-    warnings = check_names(_names_in_use())
+    warnings = check_names(_names_in_use()) + _unread_lines()
     _check_secrets()
     try:
         return Settings(_secrets_dir=_secrets_dirs()), warnings
@@ -188,6 +198,16 @@ def _dotenv() -> dict[str, str | None]:
         return dotenv_values(".env")
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f".env cannot be read: {type(error).__name__}") from None
+
+
+def _unread_lines() -> list[str]:
+    """Return a warning for each statement of ``.env`` that is none; it may be a key and is not shown."""
+    file = Path(".env")
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8") as stream:
+        lines = [binding.original.line for binding in parse_stream(stream) if binding.error]
+    return [f".env: what begins on line {line} cannot be read; ignored" for line in lines]
 
 
 def _secrets_files() -> list[Path]:

@@ -165,6 +165,20 @@ def test_a_wrong_value_is_refused_by_name_and_not_shown(monkeypatch: pytest.Monk
     assert value not in caught.value.message.replace("0 ", "") or value in {"0", "5"}
 
 
+@pytest.mark.parametrize("level", ["INFO", "Debug", "warning"])
+def test_the_level_of_the_log_is_read_in_any_case(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("DRAFTD_LOG_LEVEL", level)
+    assert read().log_level == level.lower()
+
+
+def test_a_line_that_cannot_be_read_is_one_warning_and_not_shown(bare: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (bare / ".env").write_text("DRAFTD_MODEL=x/y\nsk-s3cr3t hunter2\nDRAFTD_LEASE_S=3\n")
+    found, warnings = load_settings()
+    assert (found.model, found.lease_s) == ("x/y", 3)
+    assert warnings == [".env: what begins on line 2 cannot be read; ignored"]
+    assert caplog.messages == []
+
+
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAFTD_FALLBACK_MODELS", "openai/a, anthropic/b,,")
     monkeypatch.setenv("DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS", " nas:8080 ,10.2.0.0/16")
