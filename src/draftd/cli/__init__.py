@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from draftd.cli import daemon, database, fleet, models, prune, queue, requests
-from draftd.cli.console import Commands
+from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
 app = typer.Typer(
@@ -82,5 +82,5 @@ def _flush() -> None:
 
 
 def _end(error: CommandError) -> NoReturn:
-    print(f"draftd: {error.message}", file=sys.stderr)
+    say(f"draftd: {error.message}")
     sys.exit(error.exit_code)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import LONGEST_S, Json, age, print_json, print_table, printable, say, settings
+from draftd.cli.console import LONGEST_S, Json, age, fitted, print_json, print_table, printable, say, settings
 
 WATCH_INTERVAL_S = 2.0
 EXIT_NEGATIVE = 1
@@ -164,5 +164,6 @@ async def _examine(*, quiet: bool) -> list[Any]:
     async for finding in examine():
         findings.append(finding)
         if not quiet:
-            print(f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}", flush=True)
+            line = f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}"
+            print(fitted(line, indent=" " * 20), flush=True)
     return findings
