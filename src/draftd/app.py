@@ -18,11 +18,12 @@ import structlog
 from draftd import __version__, db, schema_version
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
-from draftd.errors import ConfigurationError, LeaseLost
+from draftd.errors import CommandError, ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
 from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
+from draftd.images.gate import AllowList
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
@@ -67,6 +68,9 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     """
     stop = _stop_on_signals()
     url = settings.require_database_url()
+    AllowList.parse(
+        settings.allow_private_image_hosts
+    )  # what is wrong with it is said at once, not after litellm's import
     prompts = load_prompts(settings.prompts_dir or packaged_directory())
     await check_schema(url)
 
@@ -78,7 +82,11 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     (plan, links), llm, tracing = await asyncio.gather(
         connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
     )
-    daemon = await build(plan, links, llm, tracing)
+    try:
+        daemon = await build(plan, links, llm, tracing)
+    except CommandError:
+        await links.close()
+        raise
     # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
     # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
     gc.freeze()
@@ -173,6 +181,11 @@ class Links:
     read: db.Link
     """Inputs with their pictures, the reaper, holds."""
 
+    async def close(self) -> None:
+        """Close them."""
+        for link in (self.claim, self.settle, self.read):
+            await link.close()
+
 
 async def open_links(plan: Plan) -> Links:
     """Return the links, the reaper's open already: it must have been up for one lease before the reaper may judge.
@@ -212,7 +225,7 @@ class _Shared:
 
 
 async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
-    """Wire the parts together, and beat once: from here on the fleet knows this worker.
+    """Wire the parts together, and beat once: from here on the fleet knows this worker, unless it may not start.
 
     Raises:
         ConfigurationError: no agent has a model, or the metrics' port is taken.
@@ -231,8 +244,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     )
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
-    if plan.settings.metrics_port is not None:
-        shared.metrics.serve(plan.settings.metrics_port)
+    await _check_start(shared, heartbeat)
     return Daemon(
         claims=claims,
         worker=worker,
@@ -249,12 +261,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         ),
         grace_s=plan.settings.shutdown_grace_s,
         side_tasks=_side_tasks(shared, worker),
-        closers=[
-            loader.aclose,
-            shared.links.claim.close,
-            shared.links.settle.close,
-            shared.links.read.close,
-        ],
+        closers=[loader.aclose, links.close],
         heartbeat_died=died,
     )
 
@@ -350,8 +357,20 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         on_death=died.set_exception,
     )
     on_beat(await heartbeat.first_beat())
-    _check_models(shared.models, shared.identity.agents)
     return heartbeat
+
+
+async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
+    """Check what only the first beat told; a daemon that may not start leaves no worker behind that seems to run."""
+    try:
+        _check_models(shared.models, shared.identity.agents)
+        if shared.plan.settings.metrics_port is not None:
+            shared.metrics.serve(shared.plan.settings.metrics_port)
+    except ConfigurationError:
+        # The reason is told even if the database is gone by now.
+        with suppress(CommandError):
+            await heartbeat.resign()
+        raise
 
 
 def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[None]]]:

@@ -56,26 +56,33 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until the claims stop by themselves (``--drain``); then shut down.
 
+        When ``stop`` is set already (a signal came while the parts were loaded), nothing is claimed and nobody is told that
+        work can begin.
+
         Raises:
             ExceptionGroup: a part died.
         """
         self.heartbeat.start(asyncio.get_running_loop())
-        self.supervisor.ready()
         try:
-            async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(_forever(task)) for task in self.side_tasks]
-                beside.append(group.create_task(self._sign_of_life()))
-                beside.append(group.create_task(_wait(self.heartbeat_died)))
-                claiming = group.create_task(self.claims.run())
-                working = group.create_task(self.worker.run())
-                stopping = asyncio.create_task(stop.wait())
-                await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-                stopping.cancel()
-                await self._drain(working, claiming)
-                for task in beside:
-                    task.cancel()
+            if not stop.is_set():
+                self.supervisor.ready()
+                await self._work(stop)
         finally:
             await self._leave()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(_forever(task)) for task in self.side_tasks]
+            beside.append(group.create_task(self._sign_of_life()))
+            beside.append(group.create_task(_wait(self.heartbeat_died)))
+            claiming = group.create_task(self.claims.run())
+            working = group.create_task(self.worker.run())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await self._drain(working, claiming)
+            for task in beside:
+                task.cancel()
 
     # The shutdown. First nothing new is claimed: the loops that wait for work end, and the fleet and the supervisor are
     # told. Then the attempts in flight have their grace. What is still running after it is cancelled, and each attempt

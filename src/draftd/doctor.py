@@ -191,7 +191,8 @@ def _langfuse() -> Finding:
     public, secret = environment_value("LANGFUSE_PUBLIC_KEY"), environment_value("LANGFUSE_SECRET_KEY")
     if not public or not secret:
         return Finding(check="langfuse", ok=True, detail="off: no keys")
-    host = environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST") or LANGFUSE_CLOUD
+    variable = "LANGFUSE_BASE_URL" if environment_value("LANGFUSE_BASE_URL") else "LANGFUSE_HOST"
+    host = environment_value(variable) or LANGFUSE_CLOUD
     credentials = base64.b64encode(f"{public}:{secret}".encode()).decode()
     limits = {"connect": LANGFUSE_TIME_S, "read": LANGFUSE_TIME_S, "write": LANGFUSE_TIME_S, "pool": LANGFUSE_TIME_S}
     try:
@@ -200,6 +201,11 @@ def _langfuse() -> Finding:
             f"{host.rstrip('/')}/api/public/projects",
             headers={"Authorization": f"Basic {credentials}"},
             extensions={"timeout": limits},
+        )
+    except (ValueError, TypeError, OverflowError):
+        # Brackets, letters, ports: each is looked at in another place, and what is said there quotes the address.
+        return Finding(
+            check="langfuse", ok=False, detail=f"{variable} cannot be read; write https://host or http://host:port"
         )
     except (
         httpcore.NetworkError,

@@ -108,6 +108,15 @@ class Heartbeat:
         finally:
             await link.close()
 
+    async def resign(self) -> None:
+        """Beat once as ``stopped``, in place of ``start``: this worker will do no work after all.
+
+        Raises:
+            CommandError: as in ``first_beat``.
+        """
+        self._state = "stopped"
+        await self.first_beat()
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to beat."""
         self._loop = loop

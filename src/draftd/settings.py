@@ -6,6 +6,7 @@ the environment only, by whom they belong to.
 """
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -15,10 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from draftd.errors import ConfigurationError
+
+# It says of every reading, and .env is read twice, what is a warning of ``load_settings``.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 PREFIX = "DRAFTD_"
 MIB = 1024 * 1024
@@ -40,6 +45,10 @@ def _driver_free(value: SecretStr) -> SecretStr:
     raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg://")
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_driver_free)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -47,7 +56,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 def _secrets_dirs() -> list[Path]:
     candidates = ["/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", "")]
-    return [Path(name) for name in candidates if name and Path(name).is_dir()]
+    return [Path(name) for name in candidates if name and os.path.isdir(name)]  # noqa: PTH112  # never raises
 
 
 class Settings(BaseSettings):
@@ -112,8 +121,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: `console` on a terminal, else `json`."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least level that is logged."
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="The least level that is logged: `debug`, `info`, `warning` or `error`, in any case."
     )
 
     @classmethod
@@ -149,18 +158,23 @@ def load_settings() -> tuple[Settings, list[str]]:
     """Read the settings.
 
     Returns:
-        The settings, and warnings about names that look like draftd's but are unknown (Kubernetes injects some).
+        The settings, and warnings: names that look like draftd's but are unknown (Kubernetes injects some), and lines of
+        ``.env`` that cannot be read.
 
     Raises:
         ConfigurationError: a value is wrong, or a name is nearly a known one; the message names it and never its value.
     """
-    warnings = check_names(_names_in_use())
+    warnings = check_names(_names_in_use()) + _unread_lines()
+    _check_secrets()
     try:
         return Settings(_secrets_dir=_secrets_dirs()), warnings
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+    except (SettingsError, OSError) as error:
+        # A file changed since it was looked at. The first names the setting and holds no value, the second names the file.
+        raise ConfigurationError(f"the settings cannot be read: {error}") from None
 
 
 def check_names(names: Iterable[str]) -> list[str]:
@@ -186,9 +200,47 @@ def _dotenv() -> dict[str, str | None]:
         raise ConfigurationError(f".env cannot be read: {type(error).__name__}") from None
 
 
+def _unread_lines() -> list[str]:
+    """Return a warning for each statement of ``.env`` that is none; it may be a key and is not shown."""
+    file = Path(".env")
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8") as stream:
+        lines = [binding.original.line for binding in parse_stream(stream) if binding.error]
+    return [f".env: what begins on line {line} cannot be read; ignored" for line in lines]
+
+
+def _secrets_files() -> list[Path]:
+    """Return the files of all secrets directories; of two with the same name the later goes before.
+
+    Raises:
+        ConfigurationError: a directory cannot be read.
+    """
+    files: list[Path] = []
+    for directory in _secrets_dirs():
+        try:
+            files += directory.iterdir()
+        except OSError as error:
+            raise ConfigurationError(f"{directory} cannot be read: {type(error).__name__}") from None
+    return files
+
+
+def _check_secrets() -> None:
+    """Read draftd's own secrets files once: the settings' sources would not say which of them cannot be read.
+
+    Raises:
+        ConfigurationError: one cannot be read, or is no text.
+    """
+    for path in _secrets_files():
+        if path.name.upper().startswith(PREFIX):
+            try:
+                path.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}") from None
+
+
 def _names_in_use() -> list[str]:
-    secrets = (path.name for directory in _secrets_dirs() for path in directory.iterdir())
-    names = [*os.environ, *_dotenv(), *secrets]
+    names = [*os.environ, *_dotenv(), *(path.name for path in _secrets_files())]
     return [
         name.upper()
         for name in names
@@ -207,12 +259,11 @@ def export_foreign_variables() -> None:
     Their libraries look nowhere else. What the environment has already stays.
     """
     found = {name: value for name, value in _dotenv().items() if value}
-    for directory in reversed(_secrets_dirs()):
-        for path in directory.iterdir():
+    for path in reversed(_secrets_files()):
+        # A key store, or another service's file that this user may not read, is no variable.
+        with suppress(OSError, UnicodeDecodeError):
             if _FOREIGN.fullmatch(path.name) and path.is_file():
-                # A key store, or another service's file that this user may not read, is no variable.
-                with suppress(OSError, UnicodeDecodeError):
-                    found.setdefault(path.name, path.read_text().strip())
+                found.setdefault(path.name, path.read_text().strip())
     for name, value in found.items():
         if not name.upper().startswith(PREFIX):
             os.environ.setdefault(name, value)

@@ -114,3 +114,14 @@ def test_a_model_that_is_away_or_not_chosen(call: Call, database: str, stand_in:
     assert "model_unavailable" in bad["model"]
     _, bad = examined(call, environment(database, stand_in, DRAFTD_MODEL=""))
     assert "DRAFTD_MODEL" in bad["model"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["http://hunter2:abc", "http://[::1", "http://ü.example", "http://127.0.0.1:99999", f"http://{'a' * 64}.example"],
+)
+def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, host: str) -> None:
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"}
+    code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
+    assert (code, bad["checks"]) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert bad["langfuse"].startswith("LANGFUSE_HOST cannot be read")

@@ -132,6 +132,27 @@ def test_a_misused_command_exits_with_2(call: Call, command: list[str]) -> None:
     assert result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "suggested"),
+    [
+        (["pause"], None),
+        (["prun"], None),
+        (["cancle"], None),
+        (["models", "unst"], None),
+        (["statu"], "'status'"),
+        (["models", "lst"], "'list'"),
+    ],
+)
+def test_a_slip_is_not_shown_the_way_to_a_command_that_changes_something(
+    call: Call, command: list[str], suggested: str | None
+) -> None:
+    result = call(*command, env=environment(AWAY))
+    assert result.returncode == USAGE
+    assert f"No such command '{command[-1]}'." in result.stderr
+    assert ("Did you mean" in result.stderr) == (suggested is not None)
+    assert (suggested or "") in result.stderr
+
+
 def test_bytes_that_are_no_text_are_the_callers_mistake(call: Call, database: str) -> None:
     result = call("list", "--requester", os.fsdecode(b"\xff"), env=environment(database))
     assert result.returncode == USAGE
@@ -155,6 +176,12 @@ def test_help_goes_to_stdout_and_names_every_command(call: Call) -> None:
         "migrate",
     ):
         assert f"\n  {name} " in result.stdout
+
+
+def test_the_list_of_commands_is_whole_on_80_columns(call: Call) -> None:
+    _, _, commands = call("-h", env=environment(AWAY, COLUMNS="80")).stdout.partition("Commands:\n")
+    assert commands
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
 
 
 def test_the_version_needs_no_setting(call: Call) -> None:

@@ -1,10 +1,10 @@
 """What a command does not load, and how soon its help is there."""
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 from fix_daemon import environment
@@ -53,7 +53,9 @@ def test_a_migration_loads_what_it_needs_and_no_more(empty_database: str) -> Non
 def test_help_is_there_at_once() -> None:
     durations_s = []
     for _ in range(5):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "draftd", "--help"], stdout=subprocess.DEVNULL, check=True)
-        durations_s.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Its own work: on a clock a busy machine would count too.
+        durations_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert statistics.median(durations_s) < 0.4

@@ -5,6 +5,7 @@ import json
 import psycopg
 import pytest
 
+from draftd.cli.models import RESERVED
 from fix_daemon import Call, Client, environment
 
 AGENT = "comment_generator"
@@ -40,9 +41,22 @@ def test_an_agent_without_a_prompt_anywhere_is_mentioned(call: Call, database: s
     [
         ["--param", "temperature"],
         ["--param", "=1"],
+        ["--param", "\udcff=1"],
         ["--price-in", "-1", "--price-out", "1"],
+        ["--param", 'a="\\u0000"'],
+        ["--param", 'a={"b": ["\\ud800"]}'],
+        ["--param", "a=1e400"],
+        ["--param", "a=" + "[" * 20 + "]" * 20],
+        *(["--param", f"{name}=hunter2"] for name in [*sorted(RESERVED), "API-Key"]),
         ["--price-in", "1"],
+        ["--price-in", "1e400", "--price-out", "1"],
+        ["--price-in", "1", "--price-out", "1e30"],
+        ["--price-in", "nan", "--price-out", "1"],
         ["--api-base", "gateway:8000"],
+        ["--api-base", "http://"],
+        ["--api-base", "http://:8000/v1"],
+        ["--api-base", "http://[::1"],
+        ["--api-base", "http://gateway:http"],
         ["--fallback", ""],
         ["--api-key-env", "sk-hunter2 hunter2"],
     ],
@@ -53,6 +67,7 @@ def test_what_makes_no_model_is_refused_and_a_key_never_repeated(
     result = call("models", "set", AGENT, "openai/a", *arguments, env=environment(database))
     assert (result.returncode, result.stdout) == (2, "")
     assert "hunter2" not in result.stderr
+    assert "Traceback" not in result.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT FROM model_configs").fetchall() == []
 

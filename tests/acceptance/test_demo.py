@@ -8,26 +8,42 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fix_daemon import wait_until
 
+DEVELOPERS = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "db.internal",
+    "DRAFTD_LISTEN_DATABASE_URL": "postgresql://127.0.0.1:9/app",
+    "DRAFTD_PROMPTS_DIR": "/nonexistent",
+}
+"""What a developer's environment may hold; port 9 takes no connection."""
 DRAFT = re.compile(r"^— (LinkedIn post|email|phone chat), (short|medium|detailed) \(", re.MULTILINE)
 
 
 class Demo:
-    """A running demo whose every process and file carries the name of one directory."""
+    """A demo that runs amid a developer's settings; every process and file of it carries the name of one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **over: str) -> None:
         self.directory = directory / "tmp"
         self.directory.mkdir(mode=0o755)
         self.log_path = directory / "demo.log"
+        checkout = directory / "checkout"
+        checkout.mkdir()
+        (checkout / ".env").write_text("DRAFTD_METRICS_PORT=garbage\n")
         variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(self.directory)}
         with self.log_path.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "draftd", "demo"], env=variables, stdout=sink, stderr=sink
+                [sys.executable, "-m", "draftd", "demo"],
+                env=variables | DEVELOPERS | over,
+                cwd=checkout,
+                stdout=sink,
+                stderr=sink,
             )
 
     @property
@@ -51,17 +67,25 @@ class Demo:
         assert list(self.directory.iterdir()) == []
 
 
-@pytest.fixture
-def demo() -> Iterator[Demo]:
+@contextmanager
+def running(**over: str) -> Iterator[Demo]:
     # Not pytest's own directory: the path of PostgreSQL's socket must stay short.
     directory = Path(tempfile.mkdtemp(prefix="demo"))
     directory.chmod(0o755)
-    started = Demo(directory)
-    yield started
-    if started.process.poll() is None:
-        started.process.kill()
-        started.process.wait()
-    shutil.rmtree(directory)
+    started = Demo(directory, **over)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.kill()
+            started.process.wait()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    with running() as started:
+        yield started
 
 
 @pytest.mark.timeout(120)
@@ -71,6 +95,17 @@ def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert "No model looks at the screenshots" in demo.log
     assert "A stand-in wrote these drafts, not a model." in demo.log
     demo.expect_nothing_left()
+
+
+@pytest.mark.timeout(120)
+def test_a_model_that_cannot_be_used_ends_it_with_one_line() -> None:
+    with running(MODEL="nonsense/model") as demo:
+        assert demo.process.wait(60) == 78, demo.log
+        said = [line for line in demo.log.splitlines() if line.startswith("draftd: ")]
+        assert len(said) == 1
+        assert "nonsense/model: " in said[0]
+        assert demo.log.splitlines()[-1] == said[0]
+        demo.expect_nothing_left()
 
 
 @pytest.mark.timeout(120)

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from draftd.cli import console
-from draftd.errors import UsageError
+from draftd.cli import console, queue
+from draftd.errors import UsageError, request_errors
+from draftd.status import STATUSES
 
 ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
 COLUMNS = {"id": "id", "who": "requester", "code": "error"}
@@ -23,15 +24,22 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_terminal(monkeypatch: pytest.MonkeyPatch, rows: Sequence[Mapping[str, Any]], **variables: str) -> str:
+def on_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str] = COLUMNS,
+    spare: Sequence[str] = (),
+    /,
+    **variables: str,
+) -> str:
     """Return what a table looks like on a terminal. (Not a fixture: pytest sets stdout anew after those.)"""
     made = Terminal()
     monkeypatch.delenv("NO_COLOR", raising=False)
-    for name, value in {"TERM": "xterm", **variables}.items():
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", **variables}.items():
         monkeypatch.setenv(name, value)
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", made)
-        console.print_table(COLUMNS, rows, empty="none")
+        console.print_table(columns, rows, empty="none", spare=spare)
     return made.getvalue()
 
 
@@ -95,6 +103,53 @@ def test_a_table_has_headings_and_leaves_out_empty_columns(monkeypatch: pytest.M
 @pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]) -> None:
     assert on_terminal(monkeypatch, [{"id": 1, "who": "ann", "code": None}], **variable) == "id  requester\n1   ann\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "heading"),
+    [("20", "id  requester  error"), ("19", "id  error"), ("1", "id  error")],
+)
+def test_a_narrow_terminal_is_given_fewer_columns(monkeypatch: pytest.MonkeyPatch, columns: str, heading: str) -> None:
+    rows = [{"id": 1, "who": "ann", "code": "x"}]
+    shown = on_terminal(monkeypatch, rows, COLUMNS, ["who"], NO_COLOR="1", COLUMNS=columns)
+    assert shown.splitlines()[0] == heading
+
+
+def test_the_list_of_requests_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = dict.fromkeys(queue.COLUMNS, "x" * 20) | {
+        "id": ID,
+        "status": max(STATUSES, key=len),
+        "age": "100 min",
+        "error_code": max((error.code for error in request_errors()), key=len),
+    }
+    shown = on_terminal(monkeypatch, [longest], queue.COLUMNS, queue.SPARE, NO_COLOR="1")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert str(ID) in shown
+
+
+def fitted(monkeypatch: pytest.MonkeyPatch, text: str, columns: int, *, indent: str = "") -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return console.fitted(text, Terminal(), indent=indent).split("\n")
+
+
+def test_a_text_is_broken_at_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitted(monkeypatch, "one two  three\n\n  four five", 9) == ["one two", "three", "", "  four", "five"]
+    assert fitted(monkeypatch, "summary one two", 11, indent="    ") == ["summary one", "    two"]
+
+
+def test_a_word_that_is_wider_than_the_terminal_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitted(monkeypatch, f"see {ID} there", 20) == ["see", str(ID), "there"]
+
+
+def test_wide_letters_take_two_columns_and_accents_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitted(monkeypatch, "明日 ok", 6) == ["明日", "ok"]
+    assert fitted(monkeypatch, "明日 ok", 7) == ["明日 ok"]
+    assert fitted(monkeypatch, "cafe\N{COMBINING ACUTE ACCENT} ok", 7) == ["cafe\N{COMBINING ACUTE ACCENT} ok"]
+
+
+def test_a_text_stays_as_it_is_where_no_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "8")
+    assert console.fitted("one two three", io.StringIO()) == "one two three"
 
 
 def test_an_empty_table_is_talk_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic_settings import SettingsError
 
 from draftd import settings
 from draftd.errors import ConfigurationError
@@ -164,6 +165,20 @@ def test_a_wrong_value_is_refused_by_name_and_not_shown(monkeypatch: pytest.Monk
     assert value not in caught.value.message.replace("0 ", "") or value in {"0", "5"}
 
 
+@pytest.mark.parametrize("level", ["INFO", "Debug", "warning"])
+def test_the_level_of_the_log_is_read_in_any_case(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("DRAFTD_LOG_LEVEL", level)
+    assert read().log_level == level.lower()
+
+
+def test_a_line_that_cannot_be_read_is_one_warning_and_not_shown(bare: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (bare / ".env").write_text("DRAFTD_MODEL=x/y\nsk-s3cr3t hunter2\nDRAFTD_LEASE_S=3\n")
+    found, warnings = load_settings()
+    assert (found.model, found.lease_s) == ("x/y", 3)
+    assert warnings == [".env: what begins on line 2 cannot be read; ignored"]
+    assert caplog.messages == []
+
+
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAFTD_FALLBACK_MODELS", "openai/a, anthropic/b,,")
     monkeypatch.setenv("DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS", " nas:8080 ,10.2.0.0/16")
@@ -243,6 +258,46 @@ def test_providers_variables_are_exported_and_the_environments_own_stay(
         "EMPTY_KEY": "secret",
         "XAI_API_KEY": "secret",
     }
+
+
+def test_a_secrets_file_that_is_no_text_is_named_and_not_shown(secret: Write) -> None:
+    secret("DRAFTD_MODEL", "s3cr3t\udcff")
+    with pytest.raises(
+        ConfigurationError, match=r"credentials/DRAFTD_MODEL cannot be read: UnicodeDecodeError$"
+    ) as caught:
+        read()
+    assert "s3cr3t" not in repr(caught.value)
+    assert caught.value.__cause__ is None, "a traceback would show the rest"
+
+
+def test_a_secrets_file_that_cannot_be_opened_is_named(tmp_path: Path, secret: Write) -> None:
+    secret("OPENAI_API_KEY", "k")
+    (tmp_path / "credentials" / "draftd_model").mkdir()
+    with pytest.raises(ConfigurationError, match=r"credentials/draftd_model cannot be read: IsADirectoryError$"):
+        read()
+
+
+@pytest.mark.parametrize("reading", [read, export_foreign_variables])
+def test_a_secrets_directory_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: Callable[[], object]
+) -> None:
+    # For root no directory is unreadable: a file in its place.
+    (tmp_path / "secrets").write_text("s3cr3t")
+    monkeypatch.setattr(settings, "_secrets_dirs", lambda: [tmp_path / "secrets"])
+    with pytest.raises(ConfigurationError, match=r"/secrets cannot be read: NotADirectoryError$"):
+        reading()
+
+
+@pytest.mark.parametrize("error", [SettingsError("of DRAFTD_MODEL"), PermissionError("of DRAFTD_MODEL")])
+def test_a_file_that_changes_meanwhile_ends_as_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def changed(_self: object, **_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Settings, "__init__", changed)
+    with pytest.raises(ConfigurationError, match=r"cannot be read: of DRAFTD_MODEL$"):
+        read()
 
 
 def test_credentials_of_the_service_go_before_those_of_the_container(

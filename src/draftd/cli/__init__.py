@@ -12,10 +12,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from draftd.cli import daemon, database, fleet, models, prune, queue, requests
+from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
 app = typer.Typer(
     name="draftd",
+    cls=Commands,
+    suggest_commands=False,
     help="Turns screenshots of posts, mails and chats into three ready replies, with PostgreSQL as the message bus.",
     epilog="Settings are environment variables (DRAFTD_DATABASE_URL, DRAFTD_MODEL, …); see docs/settings.md.",
     no_args_is_help=True,
@@ -79,5 +82,5 @@ def _flush() -> None:
 
 
 def _end(error: CommandError) -> NoReturn:
-    print(f"draftd: {error.message}", file=sys.stderr)
+    say(f"draftd: {error.message}")
     sys.exit(error.exit_code)

@@ -1,19 +1,23 @@
 """What the commands share: arguments, settings, and how things are printed.
 
 Data goes to stdout, talk to stderr. Tables, colours and progress appear on a terminal only; anywhere else rows are lines of
-tab-separated values.
+tab-separated values. On a terminal texts are broken at words, and tables give up columns before a line is wider than it.
 """
 
+import difflib
 import json
 import re
+import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from uuid import UUID
 
 import typer
+from typer.core import TyperGroup
 
 from draftd.errors import UsageError, request_errors
 
@@ -22,11 +26,26 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CHANGING = frozenset({"run", "cancel", "retry", "prune", "reap-stale", "migrate", "set", "unset"})
+"""Commands that change or delete what is there. Whoever slips is not shown the way to one."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_S = 36_500 * 86_400.0
 """A hundred years: far beyond it the database's clock ends."""
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+GAP = "  "
 BOLD, PLAIN = "\033[1m", "\033[0m"
+
+
+class Commands(TyperGroup):
+    """A group of commands that suggests, for a name that there is not, those alone that change nothing."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; Typer's own suggestions are off."""
+        if args and args[0] not in self.commands:
+            near = difflib.get_close_matches(args[0], self.commands.keys() - CHANGING)
+            if near:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {', '.join(map(repr, near))}?")
+        return super().resolve_command(ctx, args)
 
 
 def settings() -> "Settings":
@@ -41,7 +60,43 @@ def settings() -> "Settings":
 
 def say(text: str) -> None:
     """Talk to the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    print(fitted(text, sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
+    """Return a text as it is printed: on a terminal its lines are broken at words, elsewhere they stay as they are.
+
+    Args:
+        text: one line or more.
+        stream: where it is going; stdout if None.
+        indent: what a line that was broken goes on with.
+    """
+    if not (stream or sys.stdout).isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(_broken(line, columns, indent) for line in text.split("\n"))
+
+
+def _broken(line: str, columns: int, indent: str) -> str:
+    lines = [""]
+    for word in re.findall(r"\s*\S+", line):
+        if lines[-1] and _columns_of(lines[-1] + word) > columns:
+            lines.append(indent + word.lstrip())
+        else:
+            lines[-1] += word
+    return "\n".join(lines)
+
+
+def _columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: an emoji or an ideograph two, an accent of its own none."""
+    return sum(
+        0
+        if unicodedata.category(char) in {"Mn", "Me", "Cf"}
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )
 
 
 def print_json(data: Any) -> None:
@@ -69,27 +124,36 @@ def _plain(value: Any) -> Any:
             raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
-def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+def print_table(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str, spare: Sequence[str] = ()
+) -> None:
     """Print rows: aligned under headings on a terminal, tab-separated values elsewhere.
 
     Args:
         columns: key of a row → its heading. On a terminal a column without any value is left out.
         rows: what to print.
         empty: what to say when there is no row.
+        spare: columns that a narrow terminal may do without, the least needed first.
     """
     if not rows:
         say(empty)
         return
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    cells = [{key: _cell(row[key]) for key in columns} for row in rows]
     if not sys.stdout.isatty():
-        print("\n".join("\t".join(line) for line in cells))
+        print("\n".join("\t".join(line.values()) for line in cells))
         return
-    shown = [index for index in range(len(columns)) if any(line[index] for line in cells)]
-    headings = list(columns.values())
-    lines = [[line[index] for index in shown] for line in [headings, *cells]]
-    # Lines are never folded: a wrapped id cannot be copied.
-    widths = [max(len(line[index]) for line in lines) for index in range(len(shown))]
-    head, *body = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    shown = {
+        key: max(len(text) for text in (heading, *(line[key] for line in cells)))
+        for key, heading in columns.items()
+        if any(line[key] for line in cells)
+    }
+    # Columns give way, lines are never folded: a wrapped id cannot be copied.
+    for key in spare:
+        if sum(shown.values()) + len(GAP) * (len(shown) - 1) > shutil.get_terminal_size().columns:
+            shown.pop(key, None)
+    head, *body = [
+        GAP.join(line[key].ljust(width) for key, width in shown.items()).rstrip() for line in (columns, *cells)
+    ]
     print(f"{BOLD}{head}{PLAIN}" if colour_wanted() else head, *body, sep="\n")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import LONGEST_S, Json, age, print_json, print_table, printable, say, settings
+from draftd.cli.console import LONGEST_S, Json, age, fitted, print_json, print_table, printable, say, settings
 
 WATCH_INTERVAL_S = 2.0
 EXIT_NEGATIVE = 1
@@ -25,7 +25,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the queue's depth, the workers, and the models on hold or throttled.
+    """Show the queue's depth, the workers, holds and throttles.
 
     A worker without a heartbeat for a minute counts as lost.
     """
@@ -164,5 +164,6 @@ async def _examine(*, quiet: bool) -> list[Any]:
     async for finding in examine():
         findings.append(finding)
         if not quiet:
-            print(f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}", flush=True)
+            line = f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}"
+            print(fitted(line, indent=" " * 20), flush=True)
     return findings

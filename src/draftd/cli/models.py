@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import math
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
-from draftd.cli.console import Json, print_json, print_table, say, settings
+from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
+from draftd.sanitize import storable
 
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. comment_generator.", show_default=False)]
 COLUMNS = {
@@ -22,9 +25,21 @@ COLUMNS = {
     "price_out": "USD/M out",
 }
 
+MAX_PRICE_USD = 10_000
+"""Per million tokens: some ten times what the dearest model costs, and a call of 99 million tokens still fits ``draft_usage``."""
+RESERVED = frozenset({
+    "model", "messages", "api_key", "api_base", "base_url", "headers", "extra_headers",
+    "stream", "stream_options", "timeout", "num_retries", "max_retries", "drop_params",
+})  # fmt: skip
+"""Not for ``--param``: draftd sets them itself, or they hold a key, which must not stand in the table as plain text."""
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-models = typer.Typer(help="Show and change which model answers which agent.", no_args_is_help=True)
+models = typer.Typer(
+    help="Show and change which model answers which agent.",
+    cls=Commands,
+    suggest_commands=False,
+    no_args_is_help=True,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -64,8 +79,12 @@ def set_(
     api_key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable that holds the key, at the daemons.")
     ] = None,
-    price_in: Annotated[float | None, typer.Option(metavar="USD", min=0, help="Per million input tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option(metavar="USD", min=0, help="Per million output tokens.")] = None,
+    price_in: Annotated[
+        float | None, typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help="Per million input tokens.")
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help="Per million output tokens.")
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(metavar="K=V", help="A model parameter, e.g. temperature=0.2; may be given again."),
@@ -75,10 +94,9 @@ def set_(
     """Choose the model of an agent; what is not given is reset."""
     if not agent.strip() or not all(name.strip() for name in (model, *(fallback or ()))):
         raise UsageError("agent and models have names")
-    if (price_in is None) != (price_out is None):
-        raise UsageError("--price-in and --price-out go together")
-    if api_base is not None and not api_base.startswith(("http://", "https://")):
-        raise UsageError("--api-base is a URL that begins with http:// or https://")
+    _check_prices(price_in, price_out)
+    if api_base is not None and not _is_base(api_base):
+        raise UsageError("--api-base is a URL with a host, such as http://gateway:8000/v1")
     if api_key_env is not None and not _VARIABLE.fullmatch(api_key_env):
         # It may be the key itself: it must be neither stored nor printed.
         raise UsageError("--api-key-env takes the name of an environment variable, not the key")
@@ -100,19 +118,46 @@ def set_(
         say(f"{agent} is answered by {model}; running daemons follow within seconds")
 
 
+def _check_prices(*prices: float | None) -> None:
+    """Check what Click does not.
+
+    Raises:
+        UsageError: one is missing, or one is no number (NaN is in no range, and in none is it outside).
+    """
+    given = [price for price in prices if price is not None]
+    if len(given) == 1:
+        raise UsageError("--price-in and --price-out go together")
+    if any(map(math.isnan, given)):
+        raise UsageError("--price-in and --price-out are numbers")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def parameter(text: str) -> tuple[str, Any]:
     """Read ``name=value``; the value is JSON where it is (0.2, true), else text.
 
     Raises:
-        UsageError: there is no name.
+        UsageError: there is no name, it is reserved, or the value cannot be stored. The message does not hold the value.
     """
     name, separator, value = text.partition("=")
-    if not separator or not name.strip():
-        raise UsageError(f"{text!r} is no parameter; write name=value")
+    name = name.strip()
+    if not separator or not name:
+        raise UsageError("--param takes name=value")
+    if name.lower().replace("-", "_") in RESERVED:
+        raise UsageError(f"--param cannot set {name}: draftd does, and keys come from --api-key-env")
     try:
-        return name.strip(), json.loads(value, parse_constant=str)
+        read = json.loads(value, parse_constant=str)
     except (ValueError, RecursionError):
-        return name.strip(), value
+        read = value
+    if storable({name: read}) != {name: read}:
+        raise UsageError(f"--param {name!r}: this value cannot be stored (NUL, half a character, or far too large)")
+    return name, read
 
 
 @models.command()

@@ -36,7 +36,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete completed, failed and cancelled requests that are old enough.
+    """Delete old completed, failed and cancelled requests.
 
     Their drafts and their feedback go with them. The record of what was paid (draft_usage) stays, and so does a request whose
     drafts are being refined. Deletes in small batches: safe beside any number of daemons, and may be interrupted.

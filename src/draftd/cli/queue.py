@@ -13,6 +13,7 @@ from draftd.cli.console import (
     age,
     duration_s,
     error_code,
+    fitted,
     print_json,
     print_table,
     printable,
@@ -43,6 +44,8 @@ COLUMNS = {
     "age": "age",
     "error_code": "error",
 }
+SPARE = ("priority", "agent", "attempt", "requester_id")
+"""Without these a line of the list has at most 77 columns."""
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +108,7 @@ def _print_result(result: dict[str, Any]) -> None:
 
 def _print_fact(name: str, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-    print(f"{name:<15} {printable(text)}")
+    print(fitted(f"{name:<15} {printable(text)}", indent=" " * 16))
 
 
 def list_(
@@ -131,7 +134,7 @@ def list_(
         row | {"age": age(now - row["created_at"].timestamp()), "attempt": f"{row['attempt']}/{row['max_attempts']}"}
         for row in rows
     ]
-    print_table(COLUMNS, table, empty="no requests")
+    print_table(COLUMNS, table, empty="no requests", spare=SPARE)
 
 
 async def _newest(statuses: list[str], requester_id: str | None, limit: int) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The demo: from nothing to printed drafts, with the real parts: PostgreSQL, the daemon, the queue, a model server.
 
 Owns the processes that it starts and leaves none behind, also on Ctrl-C and SIGTERM. Without a provider's key the model server
-is the stand-in, and the demo says so: what it prints was then written by no model.
+is the stand-in, and the demo says so: what it prints was then written by no model. Invariant: of what a developer has set for
+draftd itself nothing reaches the demo's daemon; a provider's key does, also one from ``.env``.
 """
 
 import asyncio
@@ -25,9 +26,10 @@ from draftd.cli.requests import DraftPrinter, image_url
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.threaded import run_in_thread
-from draftd.errors import CommandError
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.logs import configure_logging
 from draftd.queue import desk
+from draftd.settings import PREFIX, export_foreign_variables
 
 REAL_MODELS = {
     "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
@@ -57,19 +59,14 @@ def tour(*, model: str | None) -> int:
     """Run the demo and return its exit code: 0 when every sample was drafted."""
     configure_logging(level="warning", style="auto")
     _raise_on_sigterm()
+    export_foreign_variables()
     began = time.monotonic()
     with _model(model) as chosen, EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory() as directory:
         say(f"[{_since(began)}] PostgreSQL runs (embedded, temporary)")
         schema_version.upgrade(postgres.url)
         say(f"[{_since(began)}] the schema is there; starting `draftd run` with {chosen.name}")
-        environment = {
-            **os.environ,
-            **chosen.variables,
-            "DRAFTD_DATABASE_URL": postgres.url,
-            "DRAFTD_MODEL": chosen.name,
-        }
         log = Path(directory, "draftd.log")
-        with _daemon(environment, log) as daemon:
+        with _daemon(_environment(os.environ, chosen, postgres.url), log) as daemon:
             completed = asyncio.run(_draft_samples(postgres.url, daemon, began))
             if daemon.poll() is not None:
                 raise CommandError(f"the daemon ended with {daemon.returncode}:\n{log.read_text()}")
@@ -102,11 +99,23 @@ def _model(named: str | None) -> Iterator[_Model]:
         yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": stand_in.url, "OPENAI_API_KEY": "stand-in"})
 
 
+def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:
+    """Return the daemon's variables: the inherited ones without a developer's settings of draftd, and the demo's own."""
+    variables = {name: value for name, value in inherited.items() if not name.upper().startswith(PREFIX)}
+    if model.variables:
+        # The stand-in listens on this machine, where no proxy leads. All of them are left aside: for one of SOCKS a library would
+        # be missing even if nothing went there.
+        variables |= {"NO_PROXY": "*", "no_proxy": "*"}
+    return {**variables, **model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
+
+
 @contextmanager
 def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run ``draftd run`` beside this process, until the context ends."""
+    """Run ``draftd run`` beside this process, until the context ends; in the log's directory, where there is no ``.env``."""
     with log.open("w") as sink:
-        process = subprocess.Popen([sys.executable, "-m", "draftd", "run"], env=environment, stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "draftd", "run"], env=environment, cwd=log.parent, stdout=sink, stderr=sink
+        )
     try:
         yield process
     finally:
@@ -119,7 +128,12 @@ def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.P
 
 
 async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: float) -> int:
-    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived."""
+    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived.
+
+    Raises:
+        ConfigurationError: the model cannot be used as it is configured.
+        CommandError: the time is over.
+    """
     async with db.connected(url) as connection:
         printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
         say(f"[{_since(began)}] {len(printers)} screenshots are in the queue; drafts appear as they are written")
@@ -130,6 +144,9 @@ async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: flo
             for which in printers.keys() - final.keys():
                 row = await desk.show(connection, which)
                 assert row is not None  # noqa: S101  # nobody deletes here
+                if row["error_code"] == ModelMisconfigured.code:
+                    # A daemon would try again until an operator has mended it; here nobody will.
+                    raise ConfigurationError(row["error_message"])
                 printers[which].update(row)
                 if desk.is_final(row["status"]):
                     final[which] = row["status"]

@@ -1,0 +1,96 @@
+"""How a daemon starts, and when it should not: all of it in this process, except litellm."""
+
+import gc
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from draftd import app, db
+from draftd.errors import ConfigurationError
+from draftd.llm import Llm
+from draftd.settings import Settings, load_settings
+from fix_database import make_request, read_row
+
+
+class NoModels:
+    """Stands for litellm, which nothing here asks."""
+
+    async def aclose(self) -> None:
+        pass
+
+
+def interrupted() -> NoModels:
+    """Load it, with a SIGTERM meanwhile."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return NoModels()
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith(("DRAFTD_", "LANGFUSE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Llm, "load", NoModels)
+    yield
+    gc.unfreeze()
+
+
+def make_settings(monkeypatch: pytest.MonkeyPatch, database: str, **over: str) -> Settings:
+    for name, value in {"DRAFTD_DATABASE_URL": database, "DRAFTD_MODEL": "openai/m", **over}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()[0]
+
+
+async def states(connection: db.Connection) -> list[str]:
+    rows = await (await connection.execute("SELECT state FROM draft_workers")).fetchall()
+    return [row["state"] for row in rows]
+
+
+async def test_a_signal_during_the_start_is_obeyed_before_anything_is_claimed(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = await make_request(connection)
+    monkeypatch.setattr(Llm, "load", interrupted)
+    name = f"draftd-test-{uuid.uuid4()}"
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(f"\0{name}")
+        supervisor.setblocking(False)
+        assert await app.serve(make_settings(monkeypatch, database), concurrency=2, drain=False) == 0
+        with pytest.raises(BlockingIOError):
+            supervisor.recv(100)
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["lease_token"]) == ("pending", 0)
+    assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_without_a_model_is_no_worker(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(monkeypatch, database, DRAFTD_MODEL="")
+    with pytest.raises(ConfigurationError, match="no model is configured"):
+        await app.serve(settings, concurrency=2, drain=False)
+    assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_whose_metrics_port_is_taken_is_no_worker(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:  # noqa: S104  # where the metrics are served, too
+        settings = make_settings(monkeypatch, database, DRAFTD_METRICS_PORT=str(taken.getsockname()[1]))
+        with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
+            await app.serve(settings, concurrency=2, drain=False)
+    assert await states(connection) == ["stopped"]
+
+
+async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "postgresql://127.0.0.1:1/app"
+    settings = make_settings(monkeypatch, away, DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS="nas:0")
+    with pytest.raises(ConfigurationError, match="DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"):
+        await app.serve(settings, concurrency=2, drain=False)
