@@ -68,9 +68,8 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     """
     stop = _stop_on_signals()
     url = settings.require_database_url()
-    AllowList.parse(
-        settings.allow_private_image_hosts
-    )  # what is wrong with it is said at once, not after litellm's import
+    # What is wrong with it is said at once, and not after litellm's import.
+    AllowList.parse(settings.allow_private_image_hosts)
     prompts = load_prompts(settings.prompts_dir or packaged_directory())
     await check_schema(url)
 

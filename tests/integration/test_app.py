@@ -52,6 +52,12 @@ async def states(connection: db.Connection) -> list[str]:
     return [row["state"] for row in rows]
 
 
+async def test_the_collector_leaves_alone_what_was_loaded(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gc.get_freeze_count() == 0
+    assert await app.serve(make_settings(monkeypatch, database), concurrency=1, drain=True) == 0
+    assert gc.get_freeze_count() > 10_000
+
+
 async def test_a_signal_during_the_start_is_obeyed_before_anything_is_claimed(
     database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
