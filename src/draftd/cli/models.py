@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -94,7 +93,8 @@ def set_(
     """Choose the model of an agent; what is not given is reset."""
     if not agent.strip() or not all(name.strip() for name in (model, *(fallback or ()))):
         raise UsageError("agent and models have names")
-    _check_prices(price_in, price_out)
+    if (price_in is None) != (price_out is None):
+        raise UsageError("--price-in and --price-out go together")
     if api_base is not None and not _is_base(api_base):
         raise UsageError("--api-base is a URL with a host, such as http://gateway:8000/v1")
     if api_key_env is not None and not _VARIABLE.fullmatch(api_key_env):
@@ -116,19 +116,6 @@ def set_(
         print_json(row)
     else:
         say(f"{agent} is answered by {model}; running daemons follow within seconds")
-
-
-def _check_prices(*prices: float | None) -> None:
-    """Check what Click does not.
-
-    Raises:
-        UsageError: one is missing, or one is no number (NaN is in no range, and in none is it outside).
-    """
-    given = [price for price in prices if price is not None]
-    if len(given) == 1:
-        raise UsageError("--price-in and --price-out go together")
-    if any(map(math.isnan, given)):
-        raise UsageError("--price-in and --price-out are numbers")
 
 
 def _is_base(url: str) -> bool:
