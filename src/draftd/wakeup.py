@@ -57,7 +57,7 @@ class ListeningLink(db.Link):
     """A link that also listens, and rings, whenever no statement of its own is under way.
 
     For the claims: the server's process that delivers a notification is the one that claims next, and is still awake
-    (a fifth of the time from a notification to the claimed row, measured by ``make bench-queue``).
+    (a tenth of the time from a commit to the claimed row, measured by ``make bench-queue``).
 
     Args:
         url: the database, known to be reached by sessions.

@@ -35,8 +35,9 @@ PICTURE_BASE64_BYTES = 6 * 768 * 1536 * 4 // 3
 """Of the parts of one picture as a message carries them: six slices, with a byte a pixel at most."""
 CONCURRENCY = 4
 MAX_TRIES = 3
-PATIENCE_S = 5.0
-"""How long a request waits for more room while it holds some: requests that wait for each other give up in turn."""
+PATIENCE_S = 20.0
+"""How long a request waits for more room while it holds some, so that requests that wait for each other give up in turn; as long
+as the slowest fetch may take, after which others' room is free again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
