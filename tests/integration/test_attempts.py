@@ -31,7 +31,7 @@ async def test_a_refinement_brings_its_parent(connection: db.Connection, link: d
     await connection.execute(
         "UPDATE draft_requests SET status = 'completed', result = '{\"summary\": \"s\"}' WHERE id = %s", [parent_id]
     )
-    await make_request(connection, image_urls=[], parent_id=parent_id, context="shorter")
+    await make_request(connection, image_urls="{}", parent_id=parent_id, context="shorter")
     request = await read_request(link, await claim_one(link))
     assert request.image_urls == ()
     assert request.context == "shorter"

@@ -14,7 +14,7 @@ from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
 EXAMPLES = 100
-MUTANT_EXAMPLES = 150
+MUTANT_EXAMPLES = 500
 """A mutant dies long before; the number only bounds how long a survivor lives."""
 
 
