@@ -128,7 +128,8 @@ async def test_who_holds_room_does_not_wait_long_for_more(
     async with budget.reserve(others_bytes, time_s=1):
         assert len(await load(loader, [picture])) == 1
         with pytest.raises(NoRoomForImage):
-            await load(loader, [picture] * 2)
+            async with asyncio.timeout(10):
+                await load(loader, [picture] * 2)
 
 
 async def test_no_urls_are_no_pictures(loader: ImageLoader) -> None:

@@ -1,6 +1,7 @@
 """The bell and who rings it."""
 
 import asyncio
+import select
 import time
 from collections.abc import AsyncIterator
 
@@ -157,10 +158,31 @@ async def test_an_insert_during_a_claim_rings_after_it(claiming: Claiming, conne
     await connection.execute(statement)
     claim = asyncio.create_task(claiming.link.run(statement))
     await statement_runs(connection, "draftd claim", statement)
+    assert claiming.link._socket is None, "a connection that psycopg closes meanwhile must leave no reader behind"
     await make_request(connection)
     await connection.execute("SELECT pg_advisory_unlock(1)")
     await claim
     assert await claiming.heard()
+
+
+async def test_a_notice_in_the_packet_of_a_claims_answer_rings(
+    claiming: Claiming, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in libpq's buffer then, and the socket has nothing more to say."""
+    real = db.Link._execute
+
+    async def with_a_notice_behind(
+        link: db.Link, opened: db.Connection, statement: str, params: db.Params
+    ) -> list[DictRow]:
+        rows = await real(link, opened, statement, params)
+        await make_request(connection)
+        assert select.select([opened.fileno()], [], [], 10)[0]
+        opened.pgconn.consume_input()
+        return rows
+
+    monkeypatch.setattr(db.Link, "_execute", with_a_notice_behind)
+    await claiming.link.run("SELECT 1")
+    assert await claiming.heard(time_s=2)
 
 
 async def test_a_refused_statement_leaves_the_claims_listening(claiming: Claiming, connection: db.Connection) -> None:
