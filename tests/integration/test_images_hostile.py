@@ -253,6 +253,14 @@ ESCAPES = {
 }
 
 
+async def expect_refused(program: Path) -> None:
+    """Let a helper try what it must not: it says ``pixels`` where the kernel refused it."""
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
+    with pytest.raises(ImageTooLarge):
+        await preparer.prepare(make_png(), time_s=10)
+    await preparer.aclose()
+
+
 @pytest.mark.parametrize("way", ESCAPES)
 async def test_a_helper_cannot_open_anything(tmp_path: Path, way: str) -> None:
     program = make_decoder(
@@ -266,11 +274,7 @@ async def test_a_helper_cannot_open_anything(tmp_path: Path, way: str) -> None:
         "    return {'outcome': 'ok'}, []\n"
         "decoder.render = escape",
     )
-    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
-
-    with pytest.raises(ImageTooLarge):
-        await preparer.prepare(make_png(), time_s=10)
-    await preparer.aclose()
+    await expect_refused(program)
 
 
 REACHES = {
@@ -302,11 +306,7 @@ async def test_a_helper_cannot_reach_its_parent_or_become_another_program(tmp_pa
         "    return {'outcome': 'pixels' if refused else 'invalid'}, []\n"
         "decoder.render = reach",
     )
-    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
-
-    with pytest.raises(ImageTooLarge):
-        await preparer.prepare(make_png(), time_s=10)
-    await preparer.aclose()
+    await expect_refused(program)
 
 
 async def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
@@ -343,6 +343,7 @@ async def test_a_helper_in_the_midst_of_a_picture_dies_with_its_parent(tmp_path:
     asyncio.get_running_loop().add_reader(ended, gone.set)
     await asyncio.wait_for(gone.wait(), 10)
     asyncio.get_running_loop().remove_reader(ended)
+    assert gone.is_set()
     os.close(ended)
     os.close(reader)
 

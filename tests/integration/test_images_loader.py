@@ -2,11 +2,12 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage
-from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer
+from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer, Reservation
 from draftd.images.fetch import data_url_bytes
 from draftd.images.loader import PICTURE_BASE64_BYTES
 from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response
@@ -127,9 +128,18 @@ async def test_who_holds_room_does_not_wait_long_for_more(
     others_bytes = BUDGET_BYTES - data_url_bytes(picture) - PICTURE_BASE64_BYTES
     async with budget.reserve(others_bytes, time_s=1):
         assert len(await load(loader, [picture])) == 1
+        waits_s: list[float] = []
+        reserve = budget.reserve
+
+        def watched(n: int, *, time_s: float) -> AbstractAsyncContextManager[Reservation]:
+            waits_s.append(time_s)
+            return reserve(n, time_s=time_s)
+
+        monkeypatch.setattr(budget, "reserve", watched)
         with pytest.raises(NoRoomForImage):
             async with asyncio.timeout(10):
                 await load(loader, [picture] * 2)
+        assert [wait_s <= 0.05 for wait_s in waits_s] == [False, True], "once for each picture, and no second try"
 
 
 async def test_no_urls_are_no_pictures(loader: ImageLoader) -> None:
