@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from draftd.errors import ImageInvalid, ImageUnsupported
@@ -146,6 +146,7 @@ def test_the_long_edge_is_a_setting() -> None:
     assert plan(2000, 1000, long_edge_px=1000).width_px == 1000
 
 
+@example(width_px=5946, height_px=1945, part_pixels=768 * 1536 + 5)  # its tiles had a line of pixels too many
 @given(width_px=EDGE_PX, height_px=st.integers(1, 150_000), part_pixels=st.integers(768 * 1536, 3_000_000))
 def test_no_part_has_more_pixels_than_it_may(width_px: int, height_px: int, part_pixels: int) -> None:
     layout = plan(width_px, height_px, part_pixels=part_pixels)

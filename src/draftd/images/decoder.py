@@ -165,7 +165,10 @@ def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> 
             (long_edge_px * across - OVERLAP_PX * (across - 1)) / width_px,
             (long_edge_px * down - OVERLAP_PX * (down - 1)) / height_px,
         )
-        while (pixels := _share(width_px * scale, across) * _share(height_px * scale, down)) > SLICE_PIXELS:
+        # Whole pixels are asked for: a tile is longer than its share by up to one and a half of them.
+        while (
+            pixels := _piece_px(_scaled(width_px, scale), across) * _piece_px(_scaled(height_px, scale), down)
+        ) > SLICE_PIXELS:
             scale *= 0.999 * math.sqrt(SLICE_PIXELS / pixels)
         return scale
 
@@ -182,14 +185,14 @@ def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> 
     )
 
 
-def _share(length_px: float, count: int) -> float:
-    """Return how long each of ``count`` overlapping pieces of a length is."""
-    return (length_px + (count - 1) * OVERLAP_PX) / count
+def _piece_px(length_px: int, count: int) -> int:
+    """Return how long each of ``count`` overlapping pieces of a length is; the last may be shorter."""
+    return math.ceil((length_px + (count - 1) * OVERLAP_PX) / count)
 
 
 def _cut(length_px: int, count: int) -> tuple[tuple[int, int], ...]:
     """Cut evenly: a last piece of a few lines would be scaled and billed like a full one and show no context."""
-    piece_px = math.ceil(_share(length_px, count))
+    piece_px = _piece_px(length_px, count)
     starts = [number * (piece_px - OVERLAP_PX) for number in range(count)]
     return tuple((start, min(start + piece_px, length_px)) for start in starts)
 
