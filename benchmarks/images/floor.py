@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.images.costs import stay_on
 from benchmarks.images.process import Order
-from draftd.images.decoder import plan
+from draftd.images.layout import plan
 
 
 def shrink(data: bytes) -> list[bytes]:

@@ -1,6 +1,6 @@
 """The real ``Preparer`` at work on a screenshot, under draftd's policy or a changed one.
 
-A changed policy is the real decoder with other constants in its module: a program that loads it, sets them and runs its ``main``.
+A changed policy is the real decoder with other constants in its layout: a program that loads it, sets them and runs its ``main``.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ spec = importlib.util.spec_from_file_location("decoder", {decoder!r})
 decoder = sys.modules["decoder"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(decoder)
 for name, value in {constants!r}.items():
-    setattr(decoder, name, value)
+    setattr(decoder.layout, name, value)
 save, resize = decoder.Image.Image.save, decoder.Image.Image.resize
 decoder.Image.Image.save = lambda self, sink, **options: save(self, sink, **options | {jpeg!r})
 if {resampling!r}:
@@ -43,7 +43,7 @@ class Policy:
     """What differs from draftd's policy."""
 
     constants: Mapping[str, float] = field(default_factory=dict)
-    """Of the decoder's module."""
+    """Of the module ``layout``."""
     long_edge_px: int = 1568
     jpeg: Mapping[str, Any] = field(default_factory=dict)
     """Options of Pillow's encoder."""
@@ -67,13 +67,13 @@ class Workshop:
 
     Args:
         preparer: with a single helper.
-        decoder: its module, for the plan.
+        layout: the module, for the plan.
         policy: what was changed in both.
     """
 
-    def __init__(self, *, preparer: Preparer, decoder: ModuleType, policy: Policy) -> None:
+    def __init__(self, *, preparer: Preparer, layout: ModuleType, policy: Policy) -> None:
         self._preparer = preparer
-        self._decoder = decoder
+        self._layout = layout
         self._policy = policy
 
     async def prepare(self, png: bytes, *, rounds: int) -> Sent:
@@ -81,11 +81,11 @@ class Workshop:
         prepared = await self._preparer.prepare(png, time_s=PREPARE_S)
         spent = [await self._cpu_ms(png) for _ in range(rounds)]
         width_px, height_px = opened(png).size
-        layout = self._decoder.plan(width_px, height_px, long_edge_px=self._policy.long_edge_px)
+        plan = self._layout.plan(width_px, height_px, long_edge_px=self._policy.long_edge_px)
         parts = [part.data for part in prepared.parts]
-        places = [(left, top, layout.width_px / width_px) for left, top, _, _ in layout.boxes]
-        if layout.overview_px:
-            places.insert(0, (0, 0, layout.overview_px[0] / width_px))
+        places = [(left, top, plan.width_px / width_px) for left, top, _, _ in plan.boxes]
+        if plan.overview_px:
+            places.insert(0, (0, 0, plan.overview_px[0] / width_px))
         variant = cut(parts, places=places)
         return Sent(parts=parts, variant=variant, cpu_ms=statistics.median(spent))
 
@@ -108,7 +108,7 @@ async def workshop(policy: Policy | None = None) -> AsyncIterator[Workshop]:
         program = _program(Path(directory), changed) if policy else DECODER
         preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, long_edge_px=changed.long_edge_px, program=program)
         try:
-            yield Workshop(preparer=preparer, decoder=_decoder(changed.constants), policy=changed)
+            yield Workshop(preparer=preparer, layout=_layout(changed.constants), policy=changed)
         finally:
             await preparer.aclose()
 
@@ -126,15 +126,15 @@ def _program(folder: Path, policy: Policy) -> Path:
     return program
 
 
-def _decoder(constants: Mapping[str, float]) -> ModuleType:
-    """Return a copy of the decoder's module with these constants; the one that draftd imports stays as it is."""
-    name = "draftd_bench_decoder"
-    spec = importlib.util.spec_from_file_location(name, DECODER)
+def _layout(constants: Mapping[str, float]) -> ModuleType:
+    """Return a copy of the module ``layout`` with these constants; the one that draftd imports stays as it is."""
+    name = "draftd_bench_layout"
+    spec = importlib.util.spec_from_file_location(name, DECODER.with_name("layout.py"))
     if spec is None or spec.loader is None:
-        raise RuntimeError(f"{DECODER} cannot be loaded")
-    decoder = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(decoder)
+        raise RuntimeError(f"the layout beside {DECODER} cannot be loaded")
+    layout = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(layout)
     for constant, value in constants.items():
-        getattr(decoder, constant)  # a constant that is gone must not be set in vain
-        setattr(decoder, constant, value)
-    return decoder
+        getattr(layout, constant)  # a constant that is gone must not be set in vain
+        setattr(layout, constant, value)
+    return layout

@@ -354,7 +354,7 @@ async def test_a_helper_obeys_its_decoder_and_nothing_beside_it(tmp_path: Path) 
         (tmp_path / name).write_text("raise SystemExit('taken over')")
     program = tmp_path / "decoder.py"
     program.write_text(DECODER.read_text())
-    for name in ("containers.py", "kernel.py"):
+    for name in ("containers.py", "kernel.py", "layout.py"):
         (tmp_path / name).write_text(DECODER.with_name(name).read_text())
 
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)

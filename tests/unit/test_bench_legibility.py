@@ -4,7 +4,7 @@ import pytest
 from benchmarks.legibility import reader
 from benchmarks.legibility.browser import Line
 from benchmarks.legibility.pages import page_html
-from benchmarks.legibility.preparing import _decoder
+from benchmarks.legibility.preparing import _layout
 from benchmarks.legibility.reader import Reader, line_picture
 from benchmarks.legibility.scenes import SCENES, Scene
 from benchmarks.legibility.score import errors, normalised
@@ -21,7 +21,7 @@ from benchmarks.legibility.vendors import (
 )
 from PIL import Image, ImageDraw
 
-from draftd.images import decoder
+from draftd.images import layout
 from fix_images import encoded, make_picture
 
 
@@ -182,6 +182,6 @@ def test_every_scene_has_a_page_without_gaps(scene: Scene) -> None:
 
 
 def test_a_changed_policy_leaves_the_module_of_draftd_as_it_is() -> None:
-    assert _decoder({"MAX_SLICES": 3}).plan(512, 9000).slices[1:] == decoder.plan(512, 9000).slices[4:]
+    assert _layout({"MAX_SLICES": 3}).plan(512, 9000).slices[1:] == layout.plan(512, 9000).slices[4:]
     with pytest.raises(AttributeError):
-        _decoder({"NO_SUCH_CONSTANT": 1})
+        _layout({"NO_SUCH_CONSTANT": 1})

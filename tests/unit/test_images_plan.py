@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from draftd.errors import ImageInvalid, ImageUnsupported
-from draftd.images import decoder, loader, prepare
-from draftd.images.decoder import TooManyPixels, plan, render
+from draftd.images.decoder import TooManyPixels, render
+from draftd.images.layout import plan
 from draftd.images.prepare import sniff
 from fix_images import encoded, make_picture
 
@@ -224,14 +224,3 @@ def test_another_kind_of_image_is_named(data: bytes, name: str) -> None:
 def test_anything_else_is_no_image(data: bytes) -> None:
     with pytest.raises(ImageInvalid, match="not an image"):
         sniff(data)
-
-
-def test_the_daemon_makes_room_for_what_its_helper_may_send() -> None:
-    """The daemon does not import its helper's program, so that what both must agree on stands in both."""
-    assert loader.PICTURE_BASE64_BYTES == decoder.MAX_SLICES * decoder.SLICE_PIXELS * 4 // 3
-    assert loader.REQUEST_PIXELS == loader.MAX_PARTS * decoder.SLICE_PIXELS
-    assert (
-        len(plan(1_000, 60_000).slices)
-        == decoder.MAX_SLICES
-        == prepare._Reply.model_fields["parts"].metadata[0].max_length
-    )

@@ -23,6 +23,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError
+from draftd.images.layout import MAX_SLICES
 
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
@@ -107,7 +108,7 @@ class _Reply(BaseModel):
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
     tiled: bool = False
-    parts: Annotated[list[_PartHeader], Field(max_length=6)] = Field(default_factory=list)
+    parts: Annotated[list[_PartHeader], Field(max_length=MAX_SLICES)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _shows_what_was_read(self) -> Self:

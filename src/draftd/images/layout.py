@@ -1,0 +1,154 @@
+"""How a picture is shown to the model: its scale and its parts, decided from its size alone.
+
+Owns the size policy and its constants, which are chosen from the tables in ``docs/images.md``. Knows no pixels. Runs in the
+helper process, so that only the standard library is used; the daemon reads the constants, to make room for what will come.
+
+Invariants: a slice or a tile has ``SLICE_PIXELS`` at most, counted in whole pixels; a picture has ``MAX_SLICES`` parts at most.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+
+MAX_ASPECT = 2.5
+SLICE_WIDTH_PX = 768
+MIN_SLICE_WIDTH_PX = 512
+WIDE_PAGE_PX = 1320
+"""Wider than the screen of any iPhone: the page of a desktop, whose text is smaller for its width."""
+WIDE_SLICE_WIDTH_PX = 1088
+WIDTH_STEP_PX = 64
+SLICE_HEIGHT_PX = 1536
+SLICE_PIXELS = 768 * 1536
+"""What Claude does not scale down; so a wider slice is less tall. Of tiles, too."""
+OVERLAP_PX = 128
+MAX_SLICES = 6
+SCREEN_ASPECT = 1.5
+"""Screens are wider than this, and photographs are not."""
+WHOLE_SCALE = 0.5
+TILE_SCALE = 0.65
+GRIDS = ((2, 1), (3, 1), (2, 2), (4, 1))
+"""Columns and rows, the cheapest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a picture is shown to the model."""
+
+    width_px: int
+    height_px: int
+    """Of the whole picture after scaling."""
+    slices: tuple[tuple[int, int], ...]
+    """Top and bottom of each row of parts, in scaled pixels, from top to bottom."""
+    truncated: bool
+    columns: tuple[tuple[int, int], ...] = ()
+    """Left and right of each part of a row, likewise; empty for one that is as wide as the picture."""
+    overview_px: tuple[int, int] | None = None
+    """Width and height of the whole picture as a part of its own, before its tiles."""
+
+    @property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """Left, top, right and bottom of each part but the overview, row by row from left to right."""
+        columns = self.columns or ((0, self.width_px),)
+        return [(left, top, right, bottom) for top, bottom in self.slices for left, right in columns]
+
+
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = sys.maxsize) -> Plan:
+    """Decide the scale and the parts of a picture.
+
+    Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
+    10 px, sliced it keeps 33 px. What other values would do is measured in ``docs/images.md``.
+
+    Args:
+        width_px: 1 or more, after orientation.
+        height_px: likewise.
+        long_edge_px: for a picture that is sent whole.
+        part_pixels: likewise; slices and tiles have 768 x 1536 at most.
+
+    Returns:
+        One part for anything up to 2.5 times as tall as wide; of a screen so wide that half its size would be lost also up
+        to four overlapping tiles. Else up to 6 overlapping slices, as wide as they may be to show all of it; of a
+        picture that is too long even for narrow ones the first slice and the last five.
+    """
+    if height_px <= MAX_ASPECT * width_px:
+        is_wide = width_px >= SCREEN_ASPECT * height_px and long_edge_px < WHOLE_SCALE * width_px
+        original = width_px, height_px
+        scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
+        width_px = _scaled(width_px, scale)
+        height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
+        whole = Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
+        return _tiled(*original, whole=whole, long_edge_px=long_edge_px) if is_wide else whole
+    widest, narrowest = (
+        (SLICE_WIDTH_PX, MIN_SLICE_WIDTH_PX) if width_px <= WIDE_PAGE_PX else (WIDE_SLICE_WIDTH_PX, SLICE_WIDTH_PX)
+    )
+    layout = _sliced(width_px, height_px, widest)
+    for slice_width_px in range(widest - WIDTH_STEP_PX, narrowest - 1, -WIDTH_STEP_PX):
+        if not layout.truncated:
+            break
+        layout = _sliced(width_px, height_px, slice_width_px)
+    return layout
+
+
+def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> Plan:
+    """Lay the cheapest grid that keeps two thirds of the size, or the one that keeps most, beside the whole.
+
+    The whole shows what stands where, and lines that the grid cuts; on a screen of twice the density it can be read.
+    """
+
+    def scale_of(grid: tuple[int, int]) -> float:
+        across, down = grid
+        scale = min(
+            1.0,
+            (long_edge_px * across - OVERLAP_PX * (across - 1)) / width_px,
+            (long_edge_px * down - OVERLAP_PX * (down - 1)) / height_px,
+        )
+        # Whole pixels are asked for: a tile is longer than its share by up to one and a half of them.
+        while (
+            pixels := _piece_px(_scaled(width_px, scale), across) * _piece_px(_scaled(height_px, scale), down)
+        ) > SLICE_PIXELS:
+            scale *= 0.999 * math.sqrt(SLICE_PIXELS / pixels)
+        return scale
+
+    grid = next((one for one in GRIDS if scale_of(one) >= TILE_SCALE), None) or max(GRIDS, key=scale_of)
+    scale = scale_of(grid)
+    width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+    return Plan(
+        width_px=width_px,
+        height_px=height_px,
+        slices=_cut(height_px, grid[1]),
+        truncated=False,
+        columns=_cut(width_px, grid[0]),
+        overview_px=(whole.width_px, whole.height_px),
+    )
+
+
+def _piece_px(length_px: int, count: int) -> int:
+    """Return how long each of ``count`` overlapping pieces of a length is; the last may be shorter."""
+    return math.ceil((length_px + (count - 1) * OVERLAP_PX) / count)
+
+
+def _cut(length_px: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Cut evenly: a last piece of a few lines would be scaled and billed like a full one and show no context."""
+    piece_px = _piece_px(length_px, count)
+    starts = [number * (piece_px - OVERLAP_PX) for number in range(count)]
+    return tuple((start, min(start + piece_px, length_px)) for start in starts)
+
+
+def _sliced(width_px: int, height_px: int, slice_width_px: int) -> Plan:
+    scale = min(1.0, slice_width_px / width_px)
+    width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
+    slices, truncated = _slices(height_px, tallest_px=min(SLICE_HEIGHT_PX, SLICE_PIXELS // width_px))
+    return Plan(width_px=width_px, height_px=height_px, slices=slices, truncated=truncated)
+
+
+def _scaled(edge_px: int, scale: float) -> int:
+    return max(1, round(edge_px * scale))
+
+
+def _slices(height_px: int, *, tallest_px: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+    step_px = tallest_px - OVERLAP_PX
+    count = max(1, -(-(height_px - OVERLAP_PX) // step_px))
+    if count > MAX_SLICES:
+        first_top_px = height_px - tallest_px - (MAX_SLICES - 2) * step_px
+        tops = [0, *range(first_top_px, height_px - OVERLAP_PX, step_px)]
+        return tuple((top, top + tallest_px) for top in tops), True
+    return _cut(height_px, count), False
