@@ -75,7 +75,7 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
     held: list[int] = []
 
     class WatchingPreparer(Preparer):
-        async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
+        async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
             held.append(BUDGET_BYTES - budget.free_bytes)
             return await super().prepare(data, time_s=time_s, part_pixels=part_pixels)
 

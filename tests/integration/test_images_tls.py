@@ -62,7 +62,7 @@ async def test_an_authority_of_the_system_is_trusted(certificate: Certificate, m
     fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch)
 
     async with serving_tls(certificate, response(b"image")) as (port, _):
-        assert (await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)).data == b"image"
+        assert bytes((await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)).data) == b"image"
 
 
 @pytest.mark.parametrize("host", ["files.example", "other.example", "127.0.0.1"])

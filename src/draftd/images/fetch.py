@@ -9,11 +9,11 @@ lives for one fetch only; no proxy; at most ``max_bytes`` are ever held; a messa
 
 import asyncio
 import binascii
+import mmap
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 
 import httpcore
 
@@ -48,7 +48,7 @@ class Fetched:
 
     host: str
     """Of the URL that was asked for; empty for ``data:``."""
-    data: bytes = field(repr=False)
+    data: memoryview = field(repr=False)
 
 
 class Fetcher:
@@ -101,7 +101,7 @@ class Fetcher:
         """Give up the look-ups under way."""
         self._gate.close()
 
-    async def _follow(self, first: Target) -> bytes:
+    async def _follow(self, first: Target) -> memoryview:
         target = first
         # A pool per fetch: none outlives its judgement, and a cancelled fetch cannot leave a dead connection behind.
         async with (
@@ -112,12 +112,12 @@ class Fetcher:
                 with _translated(target.host):
                     backend.meter.begin()
                     found = await self._get(pool, target, backend.meter)
-                if isinstance(found, bytes):
+                if isinstance(found, memoryview):
                     return found
                 target = found
         raise ImageFetchFailed(f"{first.host}: redirected more than {MAX_REDIRECTS} times", kind=Kind.FINAL)
 
-    async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target, meter: Meter) -> Target | bytes:
+    async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target, meter: Meter) -> Target | memoryview:
         """Return the body, or where a redirect leads."""
         async with pool.stream(
             "GET",
@@ -131,21 +131,20 @@ class Fetcher:
             meter.begin_body()
             return await self._read(response, target.host, meter)
 
-    async def _read(self, response: httpcore.Response, host: str, meter: Meter) -> bytes:
+    async def _read(self, response: httpcore.Response, host: str, meter: Meter) -> memoryview:
         if _header(response, b"content-encoding").lower() not in ("", "identity"):
             raise ImageInvalid(f"{host}: the answer is compressed although it was asked not to be")
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
-        # Its bytes become the result without a copy, which would double what is held.
-        body = BytesIO()
+        body = _blank(self.max_bytes)
         async for piece in response.aiter_stream():
             if body.tell() + len(piece) > self.max_bytes:
                 raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
             body.write(piece)
             if meter.count_body(len(piece)):
                 await asyncio.sleep(0)
-        return body.getvalue()
+        return memoryview(body)[: body.tell()]
 
 
 def is_data_url(url: str) -> bool:
@@ -158,7 +157,7 @@ def data_url_bytes(url: str) -> int:
     return (len(url) - url.find(",") - 1) * 3 // 4
 
 
-async def read_data_url(url: str, *, max_bytes: int) -> bytes:
+async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
     """Decode ``data:image/…;base64,…`` strictly: no white space, no other alphabet, correct padding.
 
     Raises:
@@ -170,7 +169,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> bytes:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if data_url_bytes(url) > max_bytes + 2:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    body = BytesIO()
+    body = _blank(data_url_bytes(url))
     for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
         piece = url[start : start + _BASE64_PIECE_CHARS]
         if "=" in piece and start + len(piece) < len(url):
@@ -182,7 +181,16 @@ async def read_data_url(url: str, *, max_bytes: int) -> bytes:
         await asyncio.sleep(0)
     if body.tell() > max_bytes:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    return body.getvalue()
+    return memoryview(body)[: body.tell()]
+
+
+def _blank(n: int) -> mmap.mmap:
+    """Return room for ``n`` bytes, written like a file; what is never written takes no memory.
+
+    A block that grows to 20 MiB is moved now and then, and one that is allocated whole is cleared first: either holds the
+    event loop for 10 ms.
+    """
+    return mmap.mmap(-1, max(n, 1))
 
 
 @contextmanager

@@ -39,6 +39,7 @@ _JPEG_HEADER_BYTES = 1024
 _JPEG_BLOCK_PX = 8
 _PIECE_BYTES = 256 * 1024
 
+SNIFFED_BYTES = 1024
 _ACCEPTED = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"))
 _KNOWN = (
     (b"BM", "BMP"),
@@ -168,7 +169,7 @@ class _Helper:
         except (_HelperDied, TimeoutError) as error:
             raise InternalError("the image helper did not start") from error
 
-    async def ask(self, header: dict[str, str | int], data: bytes) -> tuple[_Reply, list[bytes]]:
+    async def ask(self, header: dict[str, str | int], data: memoryview) -> tuple[_Reply, list[bytes]]:
         """Send one picture and return the answer.
 
         Raises:
@@ -203,14 +204,13 @@ class _Helper:
             await self._stdout.read()
         return await self._process.wait()
 
-    async def _send(self, header: dict[str, str | int], data: bytes) -> None:
+    async def _send(self, header: dict[str, str | int], data: memoryview) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
         head = json.dumps({**header, "size": len(data)}).encode()
-        view = memoryview(data)
         try:
             self._process.stdin.write(_LENGTH.pack(len(head)) + head)
             for start in range(0, len(data), _PIECE_BYTES):
-                self._process.stdin.write(view[start : start + _PIECE_BYTES])
+                self._process.stdin.write(data[start : start + _PIECE_BYTES])
                 await self._process.stdin.drain()
         except ConnectionError as error:
             raise _HelperDied from error
@@ -249,7 +249,7 @@ class Preparer:
         self._idle: list[_Helper] = []
         self._ending: set[_Helper] = set()
 
-    async def prepare(self, data: bytes, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
+    async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
         """Read an image and cut it into parts.
 
         Args:
@@ -265,7 +265,11 @@ class Preparer:
             ImageFetchFailed: no helper was free in time, or it was killed by somebody else.
             InternalError: no helper could be started.
         """
-        header: dict[str, str | int] = {"format": sniff(data), "part_pixels": part_pixels, **self._limits}
+        header: dict[str, str | int] = {
+            "format": sniff(bytes(data[:SNIFFED_BYTES])),
+            "part_pixels": part_pixels,
+            **self._limits,
+        }
         deadline_s = time.monotonic() + time_s
         try:
             async with asyncio.timeout(max(time_s, 0)):
@@ -276,7 +280,7 @@ class Preparer:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 raise ImageFetchFailed("there was no time left to decode the image")
-            return await self._decode(header, data, time_s=left_s)
+            return await self._decode(header, memoryview(data), time_s=left_s)
         finally:
             self._slots.release()
 
@@ -287,7 +291,7 @@ class Preparer:
         while self._ending:
             await self._ending.pop().ended()
 
-    async def _decode(self, header: dict[str, str | int], data: bytes, *, time_s: float) -> Prepared:
+    async def _decode(self, header: dict[str, str | int], data: memoryview, *, time_s: float) -> Prepared:
         # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
         allowed_s, is_to_blame = min(time_s, DECODE_S), time_s >= DECODE_S
         try:
@@ -298,7 +302,7 @@ class Preparer:
                 raise ImageFetchFailed("no time was left to decode the image") from error
             raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
-    async def _try(self, header: dict[str, str | int], data: bytes, *, fresh: bool = False) -> Prepared:
+    async def _try(self, header: dict[str, str | int], data: memoryview, *, fresh: bool = False) -> Prepared:
         helper = await (self._start() if fresh else self._take())
         # A helper that has worked before can die, or be short of memory, for what came before this picture.
         worn = helper.pictures > 0
@@ -314,7 +318,7 @@ class Preparer:
             return await self._try(header, data, fresh=True)
         return _prepared(reply, bodies, max_pixels=self._limits["max_pixels"])
 
-    async def _ask(self, helper: _Helper, header: dict[str, str | int], data: bytes) -> tuple[_Reply, list[bytes]]:
+    async def _ask(self, helper: _Helper, header: dict[str, str | int], data: memoryview) -> tuple[_Reply, list[bytes]]:
         reusable = False
         try:
             reply, bodies = await helper.ask(header, data)
@@ -351,7 +355,7 @@ class Preparer:
 
 
 def sniff(data: bytes) -> str:
-    """Return Pillow's name of an accepted format, by the magic bytes alone.
+    """Return Pillow's name of an accepted format, by the magic bytes alone; ``SNIFFED_BYTES`` of a file are enough.
 
     Raises:
         ImageUnsupported: a known kind of image that is not accepted.
@@ -373,7 +377,7 @@ def sniff(data: bytes) -> str:
 
 
 def _looks_like_svg(data: bytes) -> bool:
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    head = data[:SNIFFED_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head
 
 
