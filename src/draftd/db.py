@@ -253,8 +253,11 @@ class Link:
 
     async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
         async with asyncio.timeout(self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-            cursor = await connection.execute(statement.encode(), params)
+            cursor = await self._cursor(connection).execute(statement, params)
             return await cursor.fetchall() if cursor.description else []
+
+    def _cursor(self, connection: Connection) -> psycopg.AsyncCursor[DictRow]:
+        return connection.cursor()
 
     async def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:

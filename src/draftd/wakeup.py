@@ -69,6 +69,7 @@ class ListeningLink(db.Link):
         super().__init__(url=url, name=name)
         self._wakeup = wakeup
         self._socket: int | None = None
+        self._kept: psycopg.AsyncCursor[DictRow] | None = None
 
     async def _connect(self) -> db.Connection:
         connection = await super()._connect()
@@ -92,6 +93,13 @@ class ListeningLink(db.Link):
                 self._ring_for_notices(connection)
                 self._socket = connection.fileno()
                 asyncio.get_running_loop().add_reader(self._socket, self._hear, connection)
+
+    def _cursor(self, connection: db.Connection) -> psycopg.AsyncCursor[DictRow]:
+        # A cursor that runs the same statement again knows already how to convert its parameters and rows, which saves a process
+        # that has just woken up 40 us. It keeps its last result, too: a claim's is small.
+        if self._kept is None or self._kept.connection is not connection:
+            self._kept = connection.cursor()
+        return self._kept
 
     def _hear(self, connection: db.Connection) -> None:
         try:

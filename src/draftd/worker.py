@@ -100,7 +100,7 @@ class Worker:
         self._running[held] = running
         self._metrics.in_flight(len(self._running))
         try:
-            await asyncio.wait([running.task])
+            await _ended(task)
             await self._settle(running)
         finally:
             # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
@@ -141,6 +141,16 @@ class Worker:
             elapsed_s=round(elapsed_s, 2),
             **facts,
         )
+
+
+async def _ended(task: "asyncio.Task[tuple[Outcome, Trail]]") -> None:
+    """Wait for a task's end, whatever it is; whoever cancels the wait does not cancel the task.
+
+    As ``asyncio.wait`` does, which every attempt would wait for at its start: 2 % of the time from an insert to it.
+    """
+    ended = asyncio.Event()
+    task.add_done_callback(lambda _: ended.set())
+    await ended.wait()
 
 
 def _result(running: _Running) -> tuple[Outcome, Trail]:
