@@ -38,8 +38,8 @@ class Plan:
 FULL = Plan(
     drain_rounds=7,
     drain_requests=10_000,
-    pickup_rounds=3,
-    pickup_requests=1000,
+    pickup_rounds=10,
+    pickup_requests=300,
     sleeping_rounds=3,
     sleeping_s=10.0,
     idle_s=60.0,
