@@ -146,7 +146,7 @@ class Worker:
 async def _ended(task: "asyncio.Task[tuple[Outcome, Trail]]") -> None:
     """Wait for a task's end, whatever it is; whoever cancels the wait does not cancel the task.
 
-    As ``asyncio.wait`` does, which every attempt would wait for at its start: 2 % of the time from an insert to it.
+    Cheaper than ``asyncio.wait``, whose set-up delays the attempt's first step by 2 % of the time from an insert to it.
     """
     ended = asyncio.Event()
     task.add_done_callback(lambda _: ended.set())

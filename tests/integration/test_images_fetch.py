@@ -7,6 +7,7 @@ from benchmarks.images.costs import forget_peak, peak_bytes
 
 from draftd.errors import ImageBlocked, ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind, RequestError
 from draftd.images import Fetched, Fetcher
+from draftd.images.fetch import _blank
 from fix_images import Server, cut_off, data_url, drip, endless, make_png, redirect, response, serving
 
 MAX_BYTES = 100_000
@@ -253,3 +254,13 @@ async def test_what_is_not_sent_takes_no_memory(server: Server) -> None:
 
     assert bytes(fetched.data) == b"small"
     assert peak_bytes() - before_bytes < 0.2 * PIECES * 65_536
+
+
+def test_the_room_for_a_body_need_not_grow() -> None:
+    """A block that grows is moved now and then, which at 20 MiB holds the event loop for 10 ms."""
+    assert len(_blank(20 << 20)) == 20 << 20
+
+
+def test_a_system_without_room_is_not_taken_for_the_network() -> None:
+    with pytest.raises(MemoryError):
+        _blank(1 << 62)

@@ -288,6 +288,8 @@ async def test_a_truncated_file_is_invalid(preparer: Preparer, image_format: str
 async def test_other_kinds_never_reach_a_helper(fresh: Preparer) -> None:
     with pytest.raises(ImageUnsupported):
         await fresh.prepare(encoded(make_picture(), "BMP"), time_s=10)
+    with pytest.raises(ImageUnsupported, match="SVG"):
+        await fresh.prepare(b"<?xml version='1.0'?><!-- " + b"licence " * 80 + b"--><svg>", time_s=10)
     with pytest.raises(ImageInvalid):
         await fresh.prepare(b"<html>", time_s=10)
 

@@ -51,7 +51,6 @@ CPU_S = 10
 
 QUALITIES = (85, 40, 10)
 """Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
-JPEG_HEADER_BYTES = 1024
 
 _LENGTH = struct.Struct(">I")
 _UPRIGHT = {
@@ -74,7 +73,7 @@ class OutOfMemory(Exception):
 
 
 def render(
-    data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int, part_pixels: int = sys.maxsize
+    data: bytes, *, image_format: str, max_pixels: int, long_edge_px: int, part_pixels: int = layout.PICTURE_PIXELS
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Decode a picture and encode its parts.
 
@@ -172,7 +171,7 @@ def _jpeg(part: Image.Image) -> bytes:
         sink = io.BytesIO()
         part.save(sink, format="JPEG", quality=quality, subsampling="4:4:4")
         coded = sink.getvalue()
-        if len(coded) <= part.width * part.height + JPEG_HEADER_BYTES:
+        if len(coded) <= part.width * part.height + layout.JPEG_HEADER_BYTES:
             break
     return coded
 

@@ -144,7 +144,7 @@ class Fetcher:
             body.write(piece)
             if meter.count_body(len(piece)):
                 await asyncio.sleep(0)
-        return memoryview(body)[: body.tell()]
+        return memoryview(body)[: body.tell()].toreadonly()
 
 
 def is_data_url(url: str) -> bool:
@@ -181,7 +181,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
         await asyncio.sleep(0)
     if body.tell() > max_bytes:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    return memoryview(body)[: body.tell()]
+    return memoryview(body)[: body.tell()].toreadonly()
 
 
 def _blank(n: int) -> mmap.mmap:
@@ -189,8 +189,14 @@ def _blank(n: int) -> mmap.mmap:
 
     A block that grows to 20 MiB is moved now and then, and one that is allocated whole is cleared first: either holds the
     event loop for 10 ms.
+
+    Raises:
+        MemoryError: the system has no room.
     """
-    return mmap.mmap(-1, max(n, 1))
+    try:
+        return mmap.mmap(-1, max(n, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:  # or it would be taken for the network's
+        raise MemoryError from error
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """How a picture is shown to the model: its scale and its parts, decided from its size alone.
 
 Owns the size policy and its constants, which are chosen from the tables in ``docs/images.md``. Knows no pixels. Runs in the
-helper process, so that only the standard library is used; the daemon reads the constants, to make room for what will come.
+helper process, so that only the standard library is used; the daemon imports the limits, to make room for what will come.
 
-Invariants: a slice or a tile has ``SLICE_PIXELS`` at most, counted in whole pixels; a picture has ``MAX_SLICES`` parts at most.
+Invariants: a slice or a tile has ``SLICE_PIXELS`` at most, counted in whole pixels; all parts of a picture together are
+``MAX_SLICES`` at most and have ``PICTURE_PIXELS`` at most, whatever the long edge is.
 """
 
 import math
-import sys
 from dataclasses import dataclass
 
 MAX_ASPECT = 2.5
@@ -22,12 +22,16 @@ SLICE_PIXELS = 768 * 1536
 """What Claude does not scale down; so a wider slice is less tall. Of tiles, too."""
 OVERLAP_PX = 128
 MAX_SLICES = 6
+PICTURE_PIXELS = MAX_SLICES * SLICE_PIXELS
+JPEG_HEADER_BYTES = 1024
+"""What a part may have beyond a byte a pixel."""
 SCREEN_ASPECT = 1.5
 """Screens are wider than this, and photographs are not."""
 WHOLE_SCALE = 0.5
 TILE_SCALE = 0.65
 GRIDS = ((2, 1), (3, 1), (2, 2), (4, 1))
 """Columns and rows, the cheapest first."""
+OVERVIEW_PIXELS = PICTURE_PIXELS - max(across * down for across, down in GRIDS) * SLICE_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class Plan:
         return [(left, top, right, bottom) for top, bottom in self.slices for left, right in columns]
 
 
-def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = sys.maxsize) -> Plan:
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = PICTURE_PIXELS) -> Plan:
     """Decide the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
@@ -62,7 +66,7 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
         width_px: 1 or more, after orientation.
         height_px: likewise.
         long_edge_px: for a picture that is sent whole.
-        part_pixels: likewise; slices and tiles have 768 x 1536 at most.
+        part_pixels: likewise, ``PICTURE_PIXELS`` at most; slices and tiles have 768 x 1536 at most.
 
     Returns:
         One part for anything up to 2.5 times as tall as wide; of a screen so wide that half its size would be lost also up
@@ -71,21 +75,25 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
     """
     if height_px <= MAX_ASPECT * width_px:
         is_wide = width_px >= SCREEN_ASPECT * height_px and long_edge_px < WHOLE_SCALE * width_px
-        original = width_px, height_px
-        scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(part_pixels / (width_px * height_px)))
-        width_px = _scaled(width_px, scale)
-        height_px = min(_scaled(height_px, scale), max(1, part_pixels // width_px))  # rounding may have gone beyond
-        whole = Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
-        return _tiled(*original, whole=whole, long_edge_px=long_edge_px) if is_wide else whole
+        most_pixels = min(part_pixels, OVERVIEW_PIXELS if is_wide else PICTURE_PIXELS)
+        whole = _whole(width_px, height_px, long_edge_px=long_edge_px, most_pixels=most_pixels)
+        return _tiled(width_px, height_px, whole=whole, long_edge_px=long_edge_px) if is_wide else whole
     widest, narrowest = (
         (SLICE_WIDTH_PX, MIN_SLICE_WIDTH_PX) if width_px <= WIDE_PAGE_PX else (WIDE_SLICE_WIDTH_PX, SLICE_WIDTH_PX)
     )
-    layout = _sliced(width_px, height_px, widest)
+    sliced = _sliced(width_px, height_px, widest)
     for slice_width_px in range(widest - WIDTH_STEP_PX, narrowest - 1, -WIDTH_STEP_PX):
-        if not layout.truncated:
+        if not sliced.truncated:
             break
-        layout = _sliced(width_px, height_px, slice_width_px)
-    return layout
+        sliced = _sliced(width_px, height_px, slice_width_px)
+    return sliced
+
+
+def _whole(width_px: int, height_px: int, *, long_edge_px: int, most_pixels: int) -> Plan:
+    scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(most_pixels / (width_px * height_px)))
+    width_px = _scaled(width_px, scale)
+    height_px = min(_scaled(height_px, scale), max(1, most_pixels // width_px))  # rounding may have gone beyond
+    return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
 
 
 def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> Plan:

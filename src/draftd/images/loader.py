@@ -26,14 +26,14 @@ from tenacity import (
 from draftd.errors import ImageFetchFailed, Kind, NoRoomForImage
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
-from draftd.images.layout import MAX_SLICES, SLICE_PIXELS
+from draftd.images.layout import PICTURE_PIXELS, SLICE_PIXELS
 from draftd.images.prepare import Part, Preparer
 
 MAX_PARTS = 12
 REQUEST_PIXELS = MAX_PARTS * SLICE_PIXELS
 """Of all parts of a request: twelve full slices, 14 megapixels. At 750 pixels a token these are 19,000 tokens."""
-PICTURE_BASE64_BYTES = MAX_SLICES * SLICE_PIXELS * 4 // 3
-"""Of the parts of one picture as a message carries them: six slices, with a byte a pixel at most."""
+PICTURE_BASE64_BYTES = PICTURE_PIXELS * 4 // 3
+"""Of the parts of one picture as a message carries them, with a byte a pixel at most."""
 CONCURRENCY = 4
 MAX_TRIES = 3
 PATIENCE_S = 20.0

@@ -23,7 +23,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError
-from draftd.images.layout import MAX_SLICES
+from draftd.images.layout import JPEG_HEADER_BYTES, MAX_SLICES, PICTURE_PIXELS
 
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
@@ -35,7 +35,6 @@ MAX_PICTURES_PER_HELPER = 256
 
 _LENGTH = struct.Struct(">I")
 _MAX_HEADER_BYTES = 64 * 1024
-_JPEG_HEADER_BYTES = 1024
 _JPEG_BLOCK_PX = 8
 _PIECE_BYTES = 256 * 1024
 
@@ -96,7 +95,7 @@ class _PartHeader(BaseModel):
         # What the room that is set aside for a request's messages relies on. JPEG fills the blocks at the edges up.
         block_px = _JPEG_BLOCK_PX
         blocks = -(-self.width_px // block_px) * -(-self.height_px // block_px)
-        if self.size > blocks * block_px**2 + _JPEG_HEADER_BYTES:
+        if self.size > blocks * block_px**2 + JPEG_HEADER_BYTES:
             raise ValueError("more bytes than pixels")
         return self
 
@@ -249,7 +248,7 @@ class Preparer:
         self._idle: list[_Helper] = []
         self._ending: set[_Helper] = set()
 
-    async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
+    async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = PICTURE_PIXELS) -> Prepared:
         """Read an image and cut it into parts.
 
         Args:
@@ -377,7 +376,7 @@ def sniff(data: bytes) -> str:
 
 
 def _looks_like_svg(data: bytes) -> bool:
-    head = data[:SNIFFED_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    head = data.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head
 
 
