@@ -44,7 +44,7 @@ decoder, clock_s = pathlib.Path(sys.argv.pop(1)), float(sys.argv.pop(1))
 decode, whole_s = Preparer._decode, prepare.DECODE_S
 
 async def decode_by_the_clock(self, header, data, *, time_s):
-    prepare.DECODE_S = clock_s if b"fall asleep" in data else whole_s
+    prepare.DECODE_S = clock_s if b"fall asleep" in bytes(data) else whole_s
     return await decode(self, header, data, time_s=time_s)
 
 Preparer.__init__.__kwdefaults__["program"] = decoder
