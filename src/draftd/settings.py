@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     retention_days: float = Field(
         0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
     )
-    image_max_bytes: int = Field(20 * MIB, ge=1024, description="The largest image as fetched, in bytes.")
+    image_max_bytes: int = Field(20 * MIB, ge=1024, le=80 * MIB, description="The largest image as fetched, in bytes.")
     image_max_pixels: int = Field(40_000_000, ge=1024, le=40_000_000, description="The largest image, in pixels.")
     image_long_edge_px: int = Field(1568, ge=256, le=8192, description="The long edge of an image as it is sent.")
     allow_private_image_hosts: CommaSeparated = Field(

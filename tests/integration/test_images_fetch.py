@@ -258,9 +258,10 @@ async def test_what_is_not_sent_takes_no_memory(server: Server) -> None:
 
 def test_the_room_for_a_body_need_not_grow() -> None:
     """A block that grows is moved now and then, which at 20 MiB holds the event loop for 10 ms."""
-    assert len(_blank(20 << 20)) == 20 << 20
+    with _blank(20 << 20) as body:
+        assert len(body) == 20 << 20
 
 
 def test_a_system_without_room_is_not_taken_for_the_network() -> None:
-    with pytest.raises(MemoryError):
-        _blank(1 << 62)
+    with pytest.raises(MemoryError), _blank(1 << 62):
+        pass

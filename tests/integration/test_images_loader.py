@@ -1,16 +1,19 @@
 import asyncio
+import gc
 import hashlib
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
 
 import pytest
+from benchmarks.images.costs import forget_peak
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage
+from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage, RequestError
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer, Reservation
 from draftd.images.fetch import data_url_bytes
 from draftd.images.loader import PICTURE_BASE64_BYTES
-from fix_images import Server, data_url, drip, encoded, make_picture, make_png, response
+from fix_images import Handler, Server, data_url, drip, encoded, make_decoder, make_picture, make_png, response
 
 MAX_BYTES = 1_000_000
 BUDGET_BYTES = 100_000_000
@@ -225,3 +228,91 @@ async def test_many_large_pictures_share_the_pixels_of_a_request(loader: ImageLo
     assert alone.parts[0].width_px == 1_568
     assert {picture.parts[0].width_px for picture in together} == {1_330}
     assert not any(picture.truncated for picture in together)
+
+
+LARGE_BYTES = 12 << 20
+
+
+async def sends_too_much(writer: asyncio.StreamWriter) -> None:
+    await sends_large(writer)
+    writer.write(bytes(65_536))
+
+
+async def sends_large(writer: asyncio.StreamWriter) -> None:
+    """Send a picture as far as its magic bytes tell, as large as it may be."""
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n\x89PNG\r\n\x1a\n" + bytes(65_536 - 8))
+    for _ in range(LARGE_BYTES // 65_536 - 1):
+        writer.write(bytes(65_536))
+        await writer.drain()
+
+
+async def sends_most(writer: asyncio.StreamWriter) -> None:
+    await sends_large(writer)
+    await asyncio.sleep(60)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def grown_bytes(loader: ImageLoader, url: str, *, wait_s: float | None = None) -> int:
+    """Return what the process keeps of six failures, or of six loads given up after a while; the first pays what lasts."""
+    before_bytes = 0
+    for number in range(7):
+        loading = asyncio.create_task(load(loader, [url], time_s=10))
+        await asyncio.wait([loading], timeout=wait_s)
+        loading.cancel()
+        with suppress(RequestError, asyncio.CancelledError):
+            await loading
+        del loading
+        if number == 0:
+            before_bytes = forget_peak()
+    return forget_peak() - before_bytes
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("handler", [sends_too_much, sends_large])
+async def test_a_picture_that_fails_is_gone_without_the_collector(
+    server: Server, budget: ByteBudget, handler: Handler
+) -> None:
+    """Its errors are kept in cycles by the task group, and a full collection of an idle daemon may be hours away."""
+    fetcher = Fetcher(max_bytes=LARGE_BYTES, allow_private=["127.0.0.1"])
+    loader = ImageLoader(fetcher=fetcher, preparer=Preparer(max_pixels=1_000_000), budget=budget)
+
+    assert await grown_bytes(loader, server.on("/a", handler)) < LARGE_BYTES
+
+    await loader.aclose()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("handler", [sends_most, sends_large], ids=["while it is read", "while it is decoded"])
+async def test_a_picture_that_is_given_up_is_gone_without_the_collector(
+    server: Server, budget: ByteBudget, tmp_path: Path, handler: Handler
+) -> None:
+    program = make_decoder(tmp_path, "decoder.render = lambda data, **options: time.sleep(600)")
+    fetcher = Fetcher(max_bytes=LARGE_BYTES, allow_private=["127.0.0.1"])
+    loader = ImageLoader(fetcher=fetcher, preparer=Preparer(max_pixels=1_000_000, program=program), budget=budget)
+
+    assert await grown_bytes(loader, server.on("/a", handler), wait_s=1.5) < LARGE_BYTES
+
+    await loader.aclose()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_data_url_that_fails_is_gone_without_the_collector(budget: ByteBudget) -> None:
+    fetcher = Fetcher(max_bytes=LARGE_BYTES, allow_private=[])
+    loader = ImageLoader(fetcher=fetcher, preparer=Preparer(max_pixels=1_000_000), budget=budget)
+    before_bytes = 0
+    for number in range(7):
+        with pytest.raises(ImageInvalid):
+            await load(loader, [data_url(b"\x89PNG\r\n\x1a\n" + bytes(LARGE_BYTES - number - 8))])
+        if number == 0:
+            before_bytes = forget_peak()
+
+    assert forget_peak() - before_bytes < LARGE_BYTES
+
+    await loader.aclose()

@@ -164,6 +164,13 @@ def test_the_parts_of_a_picture_are_six_slices_at_most(width_px: int, height_px:
     assert sum(width * height for width, height in sizes) <= 6 * 768 * 1536
 
 
+@given(width_px=st.integers(600, 40_000), height_px=st.integers(1, 10_000), long_edge_px=st.integers(256, 8_192))
+def test_a_tile_shows_more_than_the_whole(width_px: int, height_px: int, long_edge_px: int) -> None:
+    shown = plan(width_px, height_px, long_edge_px=long_edge_px)
+
+    assert shown.overview_px is None or shown.width_px >= 1.2 * shown.overview_px[0]
+
+
 def test_a_picture_that_may_have_fewer_pixels_keeps_its_shape() -> None:
     shown = plan(3_000, 2_000, part_pixels=1_500_000)
 

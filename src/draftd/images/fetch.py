@@ -137,14 +137,14 @@ class Fetcher:
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
-        body = _blank(self.max_bytes)
-        async for piece in response.aiter_stream():
-            if body.tell() + len(piece) > self.max_bytes:
-                raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
-            body.write(piece)
-            if meter.count_body(len(piece)):
-                await asyncio.sleep(0)
-        return memoryview(body)[: body.tell()].toreadonly()
+        with _blank(self.max_bytes) as body:
+            async for piece in response.aiter_stream():
+                if body.tell() + len(piece) > self.max_bytes:
+                    raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
+                body.write(piece)
+                if meter.count_body(len(piece)):
+                    await asyncio.sleep(0)
+            return memoryview(body)[: body.tell()].toreadonly()
 
 
 def is_data_url(url: str) -> bool:
@@ -169,34 +169,41 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if data_url_bytes(url) > max_bytes + 2:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    body = _blank(data_url_bytes(url))
-    for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
-        piece = url[start : start + _BASE64_PIECE_CHARS]
-        if "=" in piece and start + len(piece) < len(url):
-            raise ImageInvalid("a data: URL is not valid base64")
-        try:
-            body.write(binascii.a2b_base64(piece, strict_mode=True))
-        except ValueError as error:
-            raise ImageInvalid("a data: URL is not valid base64") from error
-        await asyncio.sleep(0)
-    if body.tell() > max_bytes:
-        raise ImageTooLarge(f"an image is over {max_bytes} bytes")
-    return memoryview(body)[: body.tell()].toreadonly()
+    with _blank(data_url_bytes(url)) as body:
+        for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
+            piece = url[start : start + _BASE64_PIECE_CHARS]
+            if "=" in piece and start + len(piece) < len(url):
+                raise ImageInvalid("a data: URL is not valid base64")
+            try:
+                body.write(binascii.a2b_base64(piece, strict_mode=True))
+            except ValueError as error:
+                raise ImageInvalid("a data: URL is not valid base64") from error
+            await asyncio.sleep(0)
+        if body.tell() > max_bytes:
+            raise ImageTooLarge(f"an image is over {max_bytes} bytes")
+        return memoryview(body)[: body.tell()].toreadonly()
 
 
-def _blank(n: int) -> mmap.mmap:
-    """Return room for ``n`` bytes, written like a file; what is never written takes no memory.
+@contextmanager
+def _blank(n: int) -> Iterator[mmap.mmap]:
+    """Make room for ``n`` bytes, written like a file; what is never written takes no memory.
 
     A block that grows to 20 MiB is moved now and then, and one that is allocated whole is cleared first: either holds the
-    event loop for 10 ms.
+    event loop for 10 ms. The room stays as long as a view of it, and goes at once if the block fails: its error may be kept
+    for longer, with the frames that it came through.
 
     Raises:
-        MemoryError: the system has no room.
+        MemoryError: the system has none.
     """
     try:
-        return mmap.mmap(-1, max(n, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        body = mmap.mmap(-1, max(n, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:  # or it would be taken for the network's
         raise MemoryError from error
+    try:
+        yield body
+    except BaseException:
+        body.close()
+        raise
 
 
 @contextmanager

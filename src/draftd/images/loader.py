@@ -10,6 +10,7 @@ with room in hand gives up soon, so that requests cannot block each other; the o
 import asyncio
 import hashlib
 import time
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -103,7 +104,11 @@ class ImageLoader:
             load = _Load(
                 deadline_s=time.monotonic() + time_s, part_pixels=REQUEST_PIXELS // max(len(urls), 1), rooms=rooms
             )
-            loaded = await self._load_all(urls, load)
+            try:
+                loaded = await self._load_all(urls, load)
+            except BaseException as error:
+                _forget(error)
+                raise
             pictures = share_parts([picture for picture, _ in loaded])
             for picture, (_, room) in zip(pictures, loaded, strict=True):
                 room.shrink(_base64_bytes(picture.parts))
@@ -219,6 +224,25 @@ def _ends(parts: tuple[Part, ...], count: int) -> tuple[Part, ...]:
 def _fits(kept: Sequence[tuple[Part, ...]]) -> bool:
     parts = [part for some in kept for part in some]
     return len(parts) <= MAX_PARTS and sum(part.width_px * part.height_px for part in parts) <= REQUEST_PIXELS
+
+
+def _forget(error: BaseException | None) -> None:
+    """Clear what the frames of an error hold, and those of the errors behind it, and take it out of its cycle.
+
+    An error of a task group has the group as its context, which has the error. In such a cycle pictures and URLs would stay until
+    the next full collection, far beyond their room.
+    """
+    behind = [error]
+    seen: set[BaseException] = set()
+    while behind:
+        one = behind.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
+        traceback.clear_frames(one.__traceback__)
+        behind += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
+        if one.__suppress_context__:  # nobody would be shown it
+            one.__context__ = None
 
 
 def _may_pass(error: BaseException) -> bool:
