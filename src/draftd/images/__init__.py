@@ -1,7 +1,7 @@
 """The images of a request: fetched by draftd alone, decoded in a helper process, cut into parts for the model.
 
-``fetch`` (behind ``gate``) gets the bytes, ``prepare`` decodes them in ``decoder``, which scales and cuts them as ``layout``
-says; ``loader`` does both for a request within ``budget``.
+``fetch`` (behind ``gate``) gets the bytes; ``magic`` says what they are; ``prepare`` has a ``helper`` process decode them, in
+which ``decoder`` scales and cuts them as ``layout`` says; ``loader`` does it all for a request within ``budget``.
 """
 
 from draftd.images.budget import ByteBudget, Reservation

@@ -1,7 +1,7 @@
 import pytest
 
 from draftd.errors import ImageInvalid, ImageUnsupported
-from draftd.images.prepare import sniff
+from draftd.images.magic import sniff
 from fix_images import encoded, make_picture
 
 
