@@ -131,7 +131,9 @@ async def test_a_body_is_as_long_as_its_framing_says(
     assert (await fetcher.fetch(server.on("/a", raw(answer)), time_s=10)).data == data
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, deflate", "x"])
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "br", "GZIP", "identity, deflate", "x", "identity\r\ncontent-encoding: gzip"]
+)
 async def test_no_encoding_is_undone(encoding: str, server: Server, fetcher: Fetcher) -> None:
     error = await failure(fetcher, server.on("/secret", response(b"bomb", content_encoding=encoding)))
 

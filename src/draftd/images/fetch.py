@@ -236,7 +236,6 @@ def _location(response: httpcore.Response, target: Target) -> str:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
-    for key, value in response.headers:
-        if key.lower() == name:
-            return value.decode("utf-8", "replace").strip()
-    return ""
+    """Return the value of a header, or all of its values as a list, which is what several lines of one name mean."""
+    values = [value.decode("utf-8", "replace").strip() for key, value in response.headers if key.lower() == name]
+    return ", ".join(values)
