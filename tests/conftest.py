@@ -4,6 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
+settings.register_profile("draftd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("draftd")
 
 pytest_plugins = ["fix_database", "fix_daemon", "fix_images"]
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from draftd.cli import main
 from draftd.demo.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
 
-START_TIME_S = 30.0
+START_TIME_S = 120.0
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs past whatever proxy the environment names."""
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 
 
@@ -44,7 +47,7 @@ def environment(database_url: str, stand_in: ThreadedStandIn | None = None, **ov
 
 
 def draftd(
-    *arguments: str, env: Mapping[str, str], time_s: float = 60.0, cwd: Path | None = None
+    *arguments: str, env: Mapping[str, str], time_s: float = 120.0, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a draftd command to its end."""
     command = [sys.executable, "-m", "draftd", *arguments]
@@ -73,7 +76,7 @@ class Daemon:
         wait_until(lambda: text in self.log or self.process.poll() is not None, time_s, what=lambda: self.log)
         assert text in self.log, self.log
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, time_s: float = 30.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, time_s: float = 60.0) -> int:
         """Send a signal and wait for the end; return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(time_s)
@@ -148,7 +151,7 @@ class Client:
         (row,) = self.query("SELECT * FROM draft_requests WHERE id = %s", request_id)
         return row
 
-    def wait_for(self, request_id: str, *statuses: str, time_s: float = 30.0) -> dict[str, Any]:
+    def wait_for(self, request_id: str, *statuses: str, time_s: float = 60.0) -> dict[str, Any]:
         """Wait until a request has one of these statuses, and return it."""
         wait_until(lambda: self.row(request_id)["status"] in statuses, time_s, what=lambda: self.row(request_id))
         return self.row(request_id)

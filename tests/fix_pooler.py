@@ -18,7 +18,7 @@ from draftd.demo.embedded import _account as account_to_become
 from fix_database import server_parts
 
 POOL_SIZE = 3
-START_TIME_S = 10.0
+START_TIME_S = 60.0
 FETCH_TIME_S = 50.0
 WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
 REMEDY = "PgBouncer is not installed (on Debian and Ubuntu: apt-get install pgbouncer)"

@@ -47,7 +47,7 @@ async def decode_by_the_clock(self, header, data, *, time_s):
     prepare.DECODE_S = clock_s if b"fall asleep" in bytes(data) else whole_s
     return await decode(self, header, data, time_s=time_s)
 
-Preparer.__init__.__kwdefaults__["program"] = decoder
+Preparer.__init__.__kwdefaults__.update(program=decoder, processes=2)
 Preparer._decode = decode_by_the_clock
 main()
 """
@@ -139,7 +139,7 @@ def test_a_daemon_that_is_killed_leaves_no_helper_behind(running: Running, fleet
     os.kill(running.daemon.pid, signal.SIGSTOP)
     try:
         running.client.insert(hostile("fall asleep"))
-        wait_until(lambda: len(helpers_of(daemon.pid)) == 1, 10)
+        wait_until(lambda: len(helpers_of(daemon.pid)) == 1, 30)
         running.client.wait_for(running.client.insert(data_url(make_png())), "completed")
         helpers = helpers_of(daemon.pid)
         ended = [os.pidfd_open(pid) for pid in helpers]
@@ -153,8 +153,8 @@ def test_a_daemon_that_is_killed_leaves_no_helper_behind(running: Running, fleet
 
 
 def wait_for_the_end_of(pidfd: int) -> None:
-    """Wait until a process has ended, ten seconds at most."""
-    assert select.select([pidfd], [], [], 10)[0]
+    """Wait until a process has ended, thirty seconds at most."""
+    assert select.select([pidfd], [], [], 30)[0]
     os.close(pidfd)
 
 

@@ -134,8 +134,9 @@ async def test_the_proof_leaves_no_subscription_behind(
 
 
 async def test_a_pooler_in_session_mode_proves_a_session(
-    pgbouncer_program: Path, server_url: str, database: str
+    pgbouncer_program: Path, server_url: str, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(wakeup, "PROOF_TIMEOUT_S", 20)
     with pgbouncer(pgbouncer_program, server_url, pool_mode="session") as pooler:
         assert await proves_session(pooler.url(database))
 
@@ -154,6 +155,7 @@ async def test_a_statement_behind_the_pooler_is_bounded_from_here_and_ends_on_th
         ),
         time_s=10,
     )
+    link._time_s = 20
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
     await link.close()
 

@@ -116,7 +116,7 @@ def watcher() -> Iterator[Watcher]:
 def test_a_daemon_is_ready_when_the_fleet_knows_it_and_says_so_until_it_stops(
     fleet: Fleet, client: Client, database: str, stand_in: ThreadedStandIn, watcher: Watcher
 ) -> None:
-    env = environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="200000")
+    env = environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="2000000")
     daemon = fleet.start(env, wait=False)
     watcher.wait_for("READY=1")
     (worker,) = client.query("SELECT pid, state FROM draft_workers")
@@ -135,7 +135,7 @@ def test_the_status_shows_what_is_in_flight_and_which_model_is_on_hold(
     fleet: Fleet, client: Client, database: str, stand_in: ThreadedStandIn, watcher: Watcher
 ) -> None:
     stand_in.script(Behaviour(hang=True), default=Behaviour(status=503))
-    fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="200000"))
+    fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="2000000"))
     client.insert(f"{stand_in.root_url}/samples/email.png")
     watcher.wait_for("STATUS=1 in flight")
     client.insert(f"{stand_in.root_url}/samples/email.png")
@@ -148,14 +148,15 @@ def test_the_status_shows_what_is_in_flight_and_which_model_is_on_hold(
 def test_the_watchdog_is_fed_by_the_event_loop_through_the_whole_drain(
     fleet: Fleet, client: Client, database: str, stand_in: ThreadedStandIn, watcher: Watcher
 ) -> None:
-    stand_in.script(Behaviour(latency_s=2))
-    daemon = fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="200000"))
+    stand_in.script(Behaviour(hang=True))
+    daemon = fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="2000000"))
     client.insert(f"{stand_in.root_url}/samples/email.png")
     watcher.wait_for("STATUS=1 in flight")
     daemon.process.send_signal(signal.SIGTERM)
     watcher.wait_for("STATUS=draining")
     watcher.heard.clear()
-    watcher.wait_for("WATCHDOG=1", time_s=5)
+    watcher.wait_for("WATCHDOG=1")
+    stand_in.release()
     assert daemon.process.wait(30) == 0
 
 

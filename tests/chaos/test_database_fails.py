@@ -42,9 +42,9 @@ async def judged_from_outside(url: str, lease_s: float) -> list[Reaped]:
 @pytest.mark.timeout(240)
 def test_postgresql_is_shut_down_at_once_during_200_calls(frail_scene: Scene, server: Server) -> None:
     scene = frail_scene
-    count, away_s = 200, scene.form.pick(3.0, 6.0)
+    count, away_s = 200, scene.form.pick(5.0, 6.0)
     # Shorter than the absence: every lease runs out while nobody could renew it.
-    scene.settings = {"DRAFTD_LEASE_S": "2", "DRAFTD_REAP_INTERVAL_S": "0.3"}
+    scene.settings = {"DRAFTD_LEASE_S": "4", "DRAFTD_REAP_INTERVAL_S": "0.3"}
     scene.stand_in.script(default={"hang": True})
     workers = scene.form.count(1, 2)
     daemons = [scene.start(f"worker {number}", "--concurrency", str(count // workers)) for number in range(workers)]
@@ -71,7 +71,7 @@ def test_postgresql_is_shut_down_at_once_during_200_calls(frail_scene: Scene, se
 def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, server: Server) -> None:
     """The rows of the worker that lives stay its own; those of one that died meanwhile are taken."""
     scene = frail_scene
-    lease_s = scene.form.pick(3.0, 10.0)
+    lease_s = scene.form.pick(5.0, 10.0)
     # The absence is longer than a model call may take by default.
     scene.settings = {
         "DRAFTD_LEASE_S": str(lease_s),
@@ -135,7 +135,7 @@ def test_every_connection_is_terminated_five_times_a_second(scene: Scene) -> Non
 def test_there_is_no_free_connection(frail_scene: Scene) -> None:
     """A daemon that lost its connections finds all of them taken; it waits, and so do the results that it has."""
     scene = frail_scene
-    lease_s, count = scene.form.pick(3.0, 10.0), 12
+    lease_s, count = scene.form.pick(5.0, 10.0), 12
     scene.settings = {"DRAFTD_LEASE_S": str(lease_s)}
     scene.stand_in.script(default={"hang": True})
     worker = scene.start("worker")
@@ -148,7 +148,7 @@ def test_there_is_no_free_connection(frail_scene: Scene) -> None:
         full_from = time.monotonic()
         answer_all(scene.stand_in, count)
         late = scene.start("late", wait=False)
-        assert late.process.wait(20) == EXIT_UNAVAILABLE, late.log
+        assert late.process.wait(60) == EXIT_UNAVAILABLE, late.log
         # Longer than a lease: all have run out when there is room again.
         pause_until(full_from + 1.5 * lease_s)
         assert scene.count("status = 'completed'") == 0

@@ -49,13 +49,14 @@ def test_a_provider_is_down_while_all_wait(scene: Scene, failure: dict[str, Any]
     requests, outage_s = form.count(60, 5_000), form.pick(8.0, 600.0 if code == "model_unavailable" else 60.0)
     scene.stand_in.script(default=failure)
     enqueue_many(scene, requests)
-    for number in range(DAEMONS):
-        scene.start(f"daemon {number}", "--concurrency", str(CONCURRENCY))
+    daemons = [scene.start(f"daemon {number}", "--concurrency", str(CONCURRENCY)) for number in range(DAEMONS)]
     wait_until(lambda: bool(holds(scene)), 30)
     down = time.monotonic()
-    wait_until(lambda: scene.count("status = 'processing'") == 0, 15)
+    wait_until(lambda: scene.count("status = 'processing'") == 0, 30)
     before = len(scene.stand_in.log)
-    assert before <= 2 * DAEMONS * CONCURRENCY, "a try and another of each request that was in flight"
+    # What was in flight may have ended so late that a probe came first.
+    early = sum(daemon.log.count("probing a held model") for daemon in daemons)
+    assert before <= 2 * DAEMONS * CONCURRENCY + early, "a try and another of each request that was in flight"
     pause_until(down + outage_s)
     probes = len(scene.stand_in.log) - before
     assert [hold["code"] for hold in holds(scene)] == [code]

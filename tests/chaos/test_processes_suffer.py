@@ -26,11 +26,12 @@ LISTENING = (
 @pytest.mark.timeout(240)
 def test_the_listener_is_half_open(scene: Scene) -> None:
     """Polling goes on meanwhile; the listener's own probe finds out, and from then on the bell is heard again."""
-    poll_s, probes = 4.0, () if scene.form.is_long else ("probes=2",)
+    poll_s, probes = 8.0, () if scene.form.is_long else ("probes=2",)
     scene.settings = {"DRAFTD_POLL_INTERVAL_S": str(poll_s)}
     with Proxy(scene.url) as proxy:
         worker = scene.start("worker", sabotage=probes, DRAFTD_LISTEN_DATABASE_URL=proxy.url)
         wait_until(lambda: scene.connections(LISTENING) == 1, 10)
+        accepted, (before,) = proxy.accepted, scene.client.query("SELECT now() AS now")
         proxy.swallow()
         muted_at = time.monotonic()
         muted = scene.enqueue("<muted 0>", "<muted 1>")
@@ -40,7 +41,9 @@ def test_the_listener_is_half_open(scene: Scene) -> None:
             scene.client.wait_for(request_id, "completed")
         worker.wait_for("listener lost")
         noticed_s = time.monotonic() - muted_at
-        wait_until(lambda: proxy.accepted >= 3, 10, what=lambda: worker.log)
+        anew = f"{LISTENING} AND backend_start > %s"
+        wait_until(lambda: scene.connections(anew, before["now"]) == 1, 30, what=lambda: worker.log)
+        assert proxy.accepted > accepted
         for number in range(5):
             pause_until(time.monotonic() + scene.rng.uniform(0.3, 0.6))
             (request_id,) = scene.enqueue(f"<heard {number}>")
@@ -50,13 +53,14 @@ def test_the_listener_is_half_open(scene: Scene) -> None:
     slow = max(wait_s for context, wait_s in waits_s.items() if "muted" in context)
     note = f"picked up after {slow:.2f} s at most while deaf, {quick:.2f} s after that"
     verdict(scene, recovery_s=noticed_s, note=note)
-    assert slow < poll_s + 2
-    assert quick < 1.5
+    assert slow < poll_s + 10
+    # What is not heard waits for the next poll, a whole interval after the request before it was claimed.
+    assert quick < poll_s / 2
 
 
 @pytest.mark.timeout(240)
 def test_the_event_loop_is_blocked_for_longer_than_the_lease(scene: Scene) -> None:
-    lease_s = scene.form.pick(3.0, 10.0)
+    lease_s = scene.form.pick(5.0, 10.0)
     blocked_s = 2 * lease_s
     kind = scene.rng.choice(["blocked", "spinning"])
     scene.settings = scene.form.settings(DRAFTD_LEASE_S=str(lease_s), DRAFTD_REAP_INTERVAL_S="0.3")
@@ -90,7 +94,7 @@ def clock_error_s(daemon: Daemon) -> float:
 @pytest.mark.timeout(240)
 def test_clocks_are_an_hour_off(scene: Scene) -> None:
     """One worker's is ahead and one's behind: nothing begins early, expires early, or is taken from the living."""
-    lease_s = scene.form.pick(3.0, 10.0)
+    lease_s = scene.form.pick(5.0, 10.0)
     scene.settings = scene.form.settings(DRAFTD_LEASE_S=str(lease_s), DRAFTD_REAP_INTERVAL_S="0.3")
     scene.stand_in.script(default={"latency_s": 1.3 * lease_s})
     workers = {

@@ -91,7 +91,7 @@ def test_one_of_three_workers_is_killed_every_two_seconds(scene: Scene) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_request_kills_its_worker_every_time(scene: Scene) -> None:
-    scene.settings = {"DRAFTD_LEASE_S": "1", "DRAFTD_REAP_INTERVAL_S": "0.3"}
+    scene.settings = {"DRAFTD_LEASE_S": "3", "DRAFTD_REAP_INTERVAL_S": "0.3"}
     scene.stand_in.script(default={"latency_s": 0.2})
     cap = scene.form.count(2, 3)
     neighbours = [f"<neighbour {number}>" for number in range(12)]
@@ -126,7 +126,7 @@ def test_sigterm_in_the_middle_of_model_calls(scene: Scene) -> None:
     scene.stand_in.script(
         [{"when": one, "hang": True} if one in finishing else {"when": one, "latency_s": ENDLESS_S} for one in contexts]
     )
-    leaving = scene.start("leaving", "--concurrency", str(count), DRAFTD_SHUTDOWN_GRACE_S="1.5")
+    leaving = scene.start("leaving", "--concurrency", str(count), DRAFTD_SHUTDOWN_GRACE_S="6")
     scene.enqueue(*contexts)
     scene.stand_in.wait_for_calls(count)
     # Only the bell can make the other one go on at once: it looks by itself every minute.
@@ -134,7 +134,7 @@ def test_sigterm_in_the_middle_of_model_calls(scene: Scene) -> None:
     leaving.process.send_signal(signal.SIGTERM)
     leaving.wait_for("waiting for attempts")
     scene.stand_in.release()
-    assert leaving.process.wait(20) == 0, leaving.log
+    assert leaving.process.wait(60) == 0, leaving.log
     scene.wait_until_settled(30)
     rows, audit = scene.rows(), scene.audit()
     given_back = {one["request_id"]: one["at"] for one in audit if one["attempt"] < one["attempt_was"]}
@@ -144,7 +144,7 @@ def test_sigterm_in_the_middle_of_model_calls(scene: Scene) -> None:
     figures = verdict(
         scene, recovery_s=gap_s, interrupts_calls=True, note=f"{len(given_back)} of {count} calls broken off"
     )
-    assert gap_s < 5
+    assert gap_s < 20
     assert {(row["status"], row["attempt"], len(row["errors"])) for row in rows} == {("completed", 1, 0)}
     assert figures.leases_lost == 0
 
@@ -175,7 +175,7 @@ def test_a_worker_stands_still_past_its_leases_and_wakes_up(scene: Scene) -> Non
     Half of its rows are finished by another worker before it wakes up, the other half are still held by that worker.
     """
     form = scene.form
-    scene.settings = form.settings(DRAFTD_LEASE_S="1.5", DRAFTD_REAP_INTERVAL_S="0.4")
+    scene.settings = form.settings(DRAFTD_LEASE_S="4", DRAFTD_REAP_INTERVAL_S="0.4")
     contexts = [
         f"<{try_} {standing} {number}>"
         for try_ in OUTCOMES

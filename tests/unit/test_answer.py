@@ -168,9 +168,10 @@ def test_an_answer_without_a_complete_object_is_unacceptable(text: str) -> None:
     ],
 )
 def test_a_text_made_of_brackets_costs_less_than_a_second(text: str) -> None:
-    started = time.perf_counter()
+    # Of the processor: a clock would count what the machine does besides.
+    used_s = time.process_time()
     assert last_object(text) is None
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - used_s < 1
 
 
 @pytest.mark.parametrize("wrappers", [1, 3, 40])

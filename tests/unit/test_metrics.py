@@ -1,4 +1,3 @@
-import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -7,6 +6,7 @@ from prometheus_client import generate_latest
 
 from draftd.errors import ConfigurationError
 from draftd.metrics import BUCKETS_S, Metrics
+from fix_daemon import DIRECTLY
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def test_two_processes_worth_of_metrics_do_not_collide(metrics: Metrics) -> None
 def test_the_endpoint_serves_the_figures_until_it_is_closed(metrics: Metrics) -> None:
     metrics.lease_lost()
     port = metrics.serve(0)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with DIRECTLY.open(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
         assert b"draftd_lease_lost_total 1.0" in answer.read()
     metrics.close()
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+        DIRECTLY.open(f"http://127.0.0.1:{port}/metrics", timeout=20)
 
 
 @pytest.mark.parametrize("port", [None, 70_000])

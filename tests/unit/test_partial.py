@@ -173,7 +173,7 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     answer=answers(),
     ascii_only=st.booleans(),
@@ -198,7 +198,7 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
         assert all(option in result["options"] for option in one["options"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(st.text(), st.sampled_from(['{"has_message":', "true", ',"short":"', '"', "\\", "\ud800", "{", "}"]))
