@@ -41,7 +41,7 @@ def test_the_listener_is_half_open(scene: Scene) -> None:
             scene.client.wait_for(request_id, "completed")
         worker.wait_for("listener lost")
         noticed_s = time.monotonic() - muted_at
-        anew = f"{LISTENING} AND backend_start > %s"
+        anew = LISTENING.replace("%", "%%") + " AND backend_start > %s"
         wait_until(lambda: scene.connections(anew, before["now"]) == 1, 30, what=lambda: worker.log)
         assert proxy.accepted > accepted
         for number in range(5):
