@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,7 +29,8 @@ from draftd.llm import Llm
 from draftd.metrics import Metrics
 from draftd.models import WAITING, Choice, Models
 from draftd.outcome import Release
-from draftd.prompts import Prompt, load_prompts, packaged_directory
+from draftd.plan import Links, Plan, listen_works, open_links
+from draftd.prompts import load_prompts, packaged_directory
 from draftd.pruner import DAY_S, Pruner
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims, ClaimTerms
@@ -43,7 +44,7 @@ from draftd.sdnotify import Supervisor
 from draftd.settings import Settings, environment_value
 from draftd.throttles import Throttles
 from draftd.tracing import Tracing
-from draftd.wakeup import Listener, ListeningLink, WakeUp, proves_session
+from draftd.wakeup import Listener
 from draftd.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,6 @@ INPUT_BUDGET_BYTES = 64 * 1024 * 1024
 IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
 """Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
 the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
-POLL_WITHOUT_LISTEN_S = 1.0
 EXIT_DIED = 1
 EXIT_TRY_AGAIN = 75
 
@@ -74,7 +74,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     await check_schema(url)
 
     async def connected() -> tuple[Plan, Links]:
-        listens = await _listen_works(settings)
+        listens = await listen_works(settings)
         plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=listens)
         return plan, await open_links(plan)
 
@@ -120,10 +120,6 @@ async def check_schema(url: str) -> None:
                 pass
 
 
-async def _listen_works(settings: Settings) -> bool:
-    return settings.listen == "auto" and await proves_session(settings.listen_url)
-
-
 def _stop_on_signals() -> asyncio.Event:
     """Return an event that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
     stop = asyncio.Event()
@@ -138,73 +134,6 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, received, number)
     return stop
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What kind of daemon to build."""
-
-    settings: Settings
-    prompts: Mapping[str, Prompt]
-    concurrency: int
-    drain: bool
-    listens: bool
-    """Whether LISTEN works at ``listen_url``."""
-
-    @property
-    def session(self) -> bool:
-        """Whether connections to the database itself are sessions; an own address for LISTEN says that they are not."""
-        return self.listens and self.settings.listen_database_url is None
-
-    @property
-    def listener_url(self) -> str | None:
-        """Where a listener of its own is needed; None where the claims' connection listens, or nobody does."""
-        return self.settings.listen_url if self.listens and not self.session else None
-
-    @property
-    def poll_interval_s(self) -> float:
-        """How long an idle claim waits."""
-        configured_s = self.settings.poll_interval_s
-        return configured_s if self.listens else min(configured_s, POLL_WITHOUT_LISTEN_S)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Links:
-    """The connections that statements of the event loop run on; the heartbeat has its own."""
-
-    claim: db.Link
-    wakeup: WakeUp
-    """Rung by ``claim`` where it listens."""
-    settle: db.Link
-    """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
-    read: db.Link
-    """Inputs with their pictures, the reaper, holds."""
-
-    async def close(self) -> None:
-        """Close them."""
-        for link in (self.claim, self.settle, self.read):
-            await link.close()
-
-
-async def open_links(plan: Plan) -> Links:
-    """Return the links, the reaper's open already: it must have been up for one lease before the reaper may judge.
-
-    Raises:
-        DatabaseUnavailable: the database cannot be reached.
-        ConfigurationError: this database user may not use it.
-    """
-    url, wakeup = plan.settings.require_database_url(), WakeUp()
-    links = Links(
-        claim=ListeningLink(url=url, name="draftd claim", wakeup=wakeup)
-        if plan.session
-        else db.Link(url=url, name="draftd claim", session=False),
-        wakeup=wakeup,
-        settle=db.Link(url=url, name="draftd settle", session=plan.session),
-        read=db.Link(url=url, name="draftd read", session=plan.session),
-    )
-    with db.translated(url):
-        await links.read.run("SELECT")
-    return links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
