@@ -10,8 +10,8 @@ from fix_daemon import Client, Fleet, environment, wait_until
 CONNECTIONS = 3
 """Of an idle daemon: claims, reads, heartbeat; the one for settlements is opened when there is one."""
 WINDOW_S = 12.0
-BLIND_S = 0.5
-"""Between two looks; less than what lies between two statements of one connection."""
+BLIND_S = 1.5
+"""Between two looks; the statements of one connection are two seconds apart."""
 MOST_WINDOWS = 4
 PER_MINUTE = 70
 """Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s: 68, and two for the edges."""
