@@ -7,9 +7,11 @@ database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``Oper
 
 import asyncio
 import json
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
@@ -27,6 +29,8 @@ STATEMENT_TIMEOUT_S = 15.0
 """The server's bound for one statement; the slowest of draftd's own takes under 0.1 s."""
 CLIENT_MARGIN_S = 5.0
 """How much longer the client waits than the server: a server that does not even answer the timeout is gone."""
+CANCEL_S = 1.0
+"""How long the server may take to be told that a statement is given up."""
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Connection = psycopg.AsyncConnection[DictRow]
@@ -68,8 +72,15 @@ def _is_too_deep(value: Any) -> bool:
     return depth > MAX_DEPTH
 
 
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, DatabaseUnavailable)
-"""What a statement raises when its connection is gone, cannot be opened, or is so slow that it counts as gone."""
+LOST = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    TimeoutError,
+    DatabaseUnavailable,
+)
+"""What a statement raises when its connection is gone, cannot be opened, is so slow that it counts as gone, or leads to a server
+that only reads, as a primary does after a switch-over."""
 
 
 def parameters(url: str, *, name: str) -> dict[str, Any]:
@@ -175,7 +186,7 @@ def translated(url: str) -> Iterator[None]:
     """Turn psycopg's errors that an operator can cause into draftd's; see ``connected``."""
     try:
         yield
-    except (psycopg.OperationalError, TimeoutError) as error:
+    except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, TimeoutError) as error:
         raise unavailable(url, error) from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
         raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error
@@ -183,6 +194,42 @@ def translated(url: str) -> Iterator[None]:
         raise ConfigurationError(f"a table of yours keeps draftd from that: {error.diag.message_primary}") from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(f"this database user may not do that: {error.diag.message_primary}") from error
+
+
+@asynccontextmanager
+async def _bounded(connection: Connection, time_s: float) -> AsyncIterator[None]:
+    """Give a statement up after so many seconds, a second more at most.
+
+    Not by cancelling its task: psycopg then waits for up to ten more seconds for a server that may be gone, and a heartbeat
+    has not got them.
+
+    Raises:
+        TimeoutError: it was given up; the connection is of no use any more.
+    """
+    given_up: list[asyncio.Task[None]] = []
+    timer = asyncio.get_running_loop().call_later(
+        time_s, lambda: given_up.append(asyncio.create_task(_hang_up(connection)))
+    )
+    try:
+        yield
+    except psycopg.Error as error:
+        if given_up:
+            raise TimeoutError(f"no answer within {time_s:g} s") from error
+        raise
+    finally:
+        timer.cancel()
+        for task in given_up:
+            task.cancel()
+
+
+async def _hang_up(connection: Connection) -> None:
+    """Ask the server to end what it is doing, and end the connection whatever it says."""
+    try:
+        with suppress(psycopg.Error, OSError):
+            await connection.cancel_safe(timeout=CANCEL_S)
+    finally:
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as own:
+            own.shutdown(socket.SHUT_RDWR)
 
 
 class Link:
@@ -218,14 +265,18 @@ class Link:
             connection = await self._open()
             try:
                 rows = await self._execute(connection, statement, params)
-            except (psycopg.InterfaceError, TimeoutError):
+            except (psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, TimeoutError):
                 await self._drop()
                 raise
-            except psycopg.OperationalError:
-                # The server's own timeouts are operational errors of a connection that is well.
-                if connection.closed or connection.broken:
-                    await self._drop()
-                raise
+            except psycopg.Error as error:
+                # The server's own timeouts are operational errors of a connection that is well; a pooler may end one with an
+                # error of any class.
+                if not (connection.closed or connection.broken):
+                    raise
+                await self._drop()
+                if isinstance(error, LOST):
+                    raise
+                raise psycopg.OperationalError(str(error)) from error
             self._failures = 0
             return rows
 
@@ -252,7 +303,7 @@ class Link:
         await asyncio.sleep(delay_s)
 
     async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
-        async with asyncio.timeout(self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
+        async with _bounded(connection, self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
             cursor = await self._cursor(connection).execute(statement, params)
             return await cursor.fetchall() if cursor.description else []
 

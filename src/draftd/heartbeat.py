@@ -26,8 +26,7 @@ from draftd.sanitize import redact
 log = structlog.get_logger(__name__)
 
 LOOP_DEAD_S = 60.0
-EXIT_LOOP_DEAD = 70
-"""EX_SOFTWARE of sysexits(3)."""
+EXIT_LOOP_DEAD = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +202,10 @@ class Heartbeat:
         return Beat(began=began, lost=lost, configs=configs, holds=row["holds"], throttles=row["throttles"])
 
     def _link(self) -> db.Link:
-        # A statement that takes half a lease has missed its purpose: better a new connection and another beat.
-        return db.Link(
-            url=self._url, name="draftd heartbeat", session=self._session, time_s=max(1.0, self._lease_s / 2)
-        )
+        # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also
+        # when nothing has come back from this one.
+        time_s = max(1.0, self._lease_s / 2 - db.CANCEL_S)
+        return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
 
     def _tell(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -97,7 +97,9 @@ class Settings(BaseSettings):
         60, description="The longest single model call; stages share what is left of the attempt."
     )
     shutdown_grace_s: float = Field(30, ge=0, le=86_400, description="How long a drain waits for attempts in flight.")
-    default_expiry_s: float = Field(86_400, ge=0, description="When a request without `expires_at` expires; 0 = never.")
+    default_expiry_s: float = Field(
+        86_400, ge=0, le=3_155_760_000, description="When a request without `expires_at` expires; 0 = never."
+    )
     retention_days: float = Field(
         0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
     )

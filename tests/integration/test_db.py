@@ -1,10 +1,12 @@
 """Links: one connection each, repaired when it broke."""
 
 import asyncio
+import time
 
 import psycopg
 import pytest
 
+from chaos.proxy import Proxy
 from draftd import db
 from draftd.errors import ConfigurationError, DatabaseUnavailable
 
@@ -53,6 +55,41 @@ async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypa
         await link.run("SELECT pg_sleep(10)")
     monkeypatch.undo()
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_a_server_that_is_gone_without_a_word_is_given_up_at_once(database: str) -> None:
+    """A cancelled statement would wait for ten seconds more, and a heartbeat has not got them."""
+    with Proxy(database) as proxy:
+        link = db.Link(url=proxy.url, name="draftd test", time_s=0.3)
+        await link.run("SELECT 1")
+        proxy.swallow()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match="no answer within"):
+            await link.run("SELECT 1")
+        assert time.monotonic() - began < 8
+        assert await link.run("SELECT 1 AS one") == [{"one": 1}]
+        await link.close()
+
+
+async def test_a_statement_that_was_given_up_ends_on_the_server(database: str, link: db.Link) -> None:
+    hasty = db.Link(url=database, name="hasty", time_s=0.1)
+    with pytest.raises(TimeoutError):
+        await hasty.run("SELECT pg_sleep(600)")
+    async with asyncio.timeout(10):
+        while await link.run("SELECT FROM pg_stat_activity WHERE application_name = 'hasty'"):  # noqa: ASYNC110 - as it says
+            await asyncio.sleep(0.01)
+    assert await hasty.run("SELECT 1 AS one") == [{"one": 1}]
+    await hasty.close()
+
+
+async def test_a_server_that_only_reads_counts_as_away(link: db.Link) -> None:
+    """As the old primary does after a switch-over: it takes connections, and no write."""
+    (before,) = await link.run("SELECT pg_backend_pid() AS pid")
+    await link.run("SET default_transaction_read_only = on")
+    with pytest.raises(db.LOST):
+        await link.run("CREATE TABLE written ()")
+    assert await link.run("SELECT pg_backend_pid() AS pid") != [before]
+    await link.run("CREATE TABLE written ()")
 
 
 async def test_what_is_not_known_to_be_a_session_is_bounded_and_prepares_nothing(database: str) -> None:
