@@ -195,8 +195,8 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
-    identity, throttles = _identity(plan), Throttles(link=links.read)
-    holds = Holds(link=links.read, throttles=throttles)
+    identity, throttles = _identity(plan), Throttles(link=links.judge)
+    holds = Holds(link=links.judge, throttles=throttles)
     return _Shared(
         plan=plan,
         identity=identity,
@@ -304,7 +304,7 @@ async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
 def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
     settings = shared.plan.settings
     reaper = Reaper(
-        link=shared.links.read,
+        link=shared.links.judge,
         lease_s=settings.lease_s,
         default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
@@ -314,7 +314,7 @@ def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[
     if shared.plan.listener_url:
         tasks.append(Listener(url=shared.plan.listener_url, wakeup=shared.links.wakeup).run)
     if settings.metrics_port is not None:
-        tasks.append(Gauges(link=shared.links.read, metrics=shared.metrics).run)
+        tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
     if settings.retention_days:
         link = db.Link(url=settings.require_database_url(), name="draftd prune", session=shared.plan.session)
         tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S).run)

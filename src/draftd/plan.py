@@ -51,12 +51,14 @@ class Links:
     """Rung by ``claim`` where it listens."""
     settle: db.Link
     """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
+    judge: db.Link
+    """The reaper, holds, figures."""
     read: db.Link
-    """Inputs with their pictures, the reaper, holds."""
+    """Inputs with their pictures, of up to 24 MiB each, so that nobody else stands behind them."""
 
     async def close(self) -> None:
         """Close them."""
-        for link in (self.claim, self.settle, self.read):
+        for link in (self.claim, self.settle, self.judge, self.read):
             await link.close()
 
 
@@ -74,10 +76,11 @@ async def open_links(plan: Plan) -> Links:
         else db.Link(url=url, name="draftd claim", session=False),
         wakeup=wakeup,
         settle=db.Link(url=url, name="draftd settle", session=plan.session),
+        judge=db.Link(url=url, name="draftd judge", session=plan.session),
         read=db.Link(url=url, name="draftd read", session=plan.session),
     )
     with db.translated(url):
-        await links.read.run("SELECT")
+        await links.judge.run("SELECT")
     return links
 
 

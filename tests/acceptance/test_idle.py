@@ -8,7 +8,7 @@ from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
 
 CONNECTIONS = 3
-"""Of an idle daemon: claims, reads, heartbeat; the one for settlements is opened when there is one."""
+"""Of an idle daemon: claims, the reaper's, heartbeat; those for inputs and settlements are opened when there are any."""
 WINDOW_S = 12.0
 BLIND_S = 1.5
 """Between two looks; the statements of one connection are two seconds apart."""
