@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +29,7 @@ import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
 from draftd.llm_answer import Answer, Overheard, grow, media_type, read, tokens
-from draftd.llm_errors import EXCERPT_CHARS, is_format_refused, translate
+from draftd.llm_errors import EXCERPT_CHARS, is_format_refused, is_parameter_refused, translate
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -100,6 +100,7 @@ class Llm:
         self._openai = litellm.exceptions.openai
         self._rungs: dict[_Key, int] = {}
         self._dropping: set[_Key] = set()
+        self._bare: set[_Key] = set()
         self._unstreamed: set[_Key] = set()
 
     @classmethod
@@ -193,7 +194,15 @@ class Llm:
         while True:
             mode = MODES[self._rungs.get(key, 0)]
             streamed = on_text is not None and key not in self._unstreamed
-            request = _request(target, messages, schema, mode, streamed=streamed, drop_params=key in self._dropping)
+            params = {} if key in self._bare else target.params
+            request = _request(
+                replace(target, params=params),
+                messages,
+                schema,
+                mode,
+                streamed=streamed,
+                drop_params=key in self._dropping,
+            )
             try:
                 answer = await self._ask(request, started, on_text)
             except self._openai.OpenAIError as error:
@@ -214,11 +223,17 @@ class Llm:
             log.info("answer format refused", model=key[0], mode=mode, next_mode=MODES[rung])
             return True
         # Raised by litellm itself, before anything is sent.
-        if isinstance(error, self._litellm.UnsupportedParamsError) and key not in self._dropping:
-            self._dropping.add(key)
-            log.warning("unsupported parameters dropped", model=key[0], detail=redact(str(error), 200))
-            return True
-        return False
+        if isinstance(error, self._litellm.UnsupportedParamsError):
+            return self._simplify(self._dropping, key, error)
+        # Under a name that litellm does not know, only the provider can say so.
+        return is_parameter_refused(error) and self._simplify(self._bare, key, error)
+
+    def _simplify(self, simplified: set[_Key], key: _Key, error: Exception) -> bool:
+        if key in simplified:
+            return False
+        simplified.add(key)
+        log.warning("unsupported parameters dropped", model=key[0], detail=redact(str(error), 200))
+        return True
 
     async def _ask(self, request: dict[str, Any], started: float, on_text: OnText | None) -> Answer:
         response = await self._litellm.acompletion(**request)

@@ -98,6 +98,16 @@ _TOO_LONG = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# What every request of a target brings along, and not what this one does. Of ``max_tokens`` not that it is too large: a repair
+# asks for twice as much.
+_PARAMETER = re.compile(
+    r"""
+      unsupported[ _](?:parameter|value)
+    | (?:unknown|unrecognized|unexpected)\ (?:request\ )?(?:parameter|argument|keyword)
+    | \b(?:temperature|top_p)\b[^.]{0,60}?\b(?:unsupported|deprecated|must\ be|should\ be|not\ (?:supported|allowed))
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 _REFUSED = re.compile(
     r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)", re.IGNORECASE
 )
@@ -167,6 +177,12 @@ def is_format_refused(error: Exception) -> bool:
     return rejected and bool(_RESPONSE_FORMAT.search(_said(error)))
 
 
+def is_parameter_refused(error: Exception) -> bool:
+    """Return whether the provider refused a parameter that it gets with every request."""
+    error = _cause(error)
+    return _class_of_name(error) is OutputInvalid and bool(_PARAMETER.search(_said(error)))
+
+
 def retry_after_s(error: Exception) -> float | None:
     """Return how long the provider asks to wait, in seconds from now (0 to one day); None when it does not say."""
     headers = _headers(error)
@@ -217,6 +233,7 @@ def _class_of_refusal(said: str) -> type[ModelError] | None:
         (_UNKNOWN_MODEL, ModelMisconfigured),
         (_BLIND, ModelMisconfigured),
         (_TOO_LONG, ContextTooLong),
+        (_PARAMETER, ModelMisconfigured),
         (_REFUSED, ModelRefused),
     )
     return next((meaning for words, meaning in meanings if words.search(said)), None)

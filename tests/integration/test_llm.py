@@ -235,6 +235,19 @@ async def test_another_refusal_does_not_move_the_ladder(llm: Llm, standin: Stand
     assert (await ask(llm, target(standin))).mode == "json_schema"
 
 
+async def test_parameters_that_only_the_provider_refuses_are_left_out_for_that_model(
+    llm: Llm, standin: StandIn
+) -> None:
+    standin.script(default=Behaviour(rejects_max_tokens=True))
+    params = {"temperature": 0.2, "max_tokens": 99}
+    for _ in range(2):
+        assert (await ask(llm, target(standin, model="openai/deployment", params=params))).mode == "json_schema"
+    assert [call["max_tokens"] for call in standin.log] == [99, None, None]
+    standin.script()
+    await ask(llm, target(standin, model="openai/other", params=params))
+    assert standin.log[-1]["max_tokens"] == 99
+
+
 async def test_a_parameter_that_the_model_does_not_know_is_left_out(llm: Llm, standin: StandIn) -> None:
     done = await ask(llm, target(standin, model="openai/o1", params={"temperature": 0.2, "max_tokens": 99}))
     assert done.mode == "json_schema"

@@ -71,6 +71,13 @@ CASES: list[tuple[str, Make, type[ModelError]]] = [
     ("an unknown provider in words", bad_request("LLM Provider NOT provided. Pass in the LLM"), ModelMisconfigured),
     ("an unsupported parameter", lambda e: e.UnsupportedParamsError("no logprobs", **BY), ModelMisconfigured),
     (
+        "a parameter that the provider refuses",
+        bad_request("Unsupported value: 'temperature' does not support 5.", code="unsupported_value"),
+        ModelMisconfigured,
+    ),
+    ("a temperature out of range", bad_request("temperature: must be in [0, 1]"), ModelMisconfigured),
+    ("a repair that asks for too much", bad_request("max_tokens is too large: 8192"), OutputInvalid),
+    (
         "a blind model at OpenAI",
         bad_request("Invalid content type. image_url is only supported by certain models."),
         ModelMisconfigured,

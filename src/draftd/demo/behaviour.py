@@ -63,6 +63,8 @@ class Behaviour:
     """400 for ``response_format`` ``json_schema``."""
     rejects_json_object: bool = False
     """400 for ``response_format`` ``json_object``."""
+    rejects_max_tokens: bool = False
+    """400 for ``max_tokens``, as reasoning models answer."""
     rejects_images: bool = False
     """400 for a call with a picture."""
     says: str | None = None

@@ -79,6 +79,11 @@ def failure_for(behaviour: Behaviour, call: Call) -> Failure | None:
     if call.response_format is not None and refused.get(call.response_format):
         message = f"'response_format' of type '{call.response_format}' is not supported with this model."
         return _invalid(f"Invalid parameter: {message}", param="response_format")
+    if behaviour.rejects_max_tokens and call.max_tokens is not None:
+        return _invalid(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            param="max_tokens",
+        )
     if behaviour.rejects_images and call.pictures:
         return _invalid("Invalid content type. image_url is only supported by certain models.", param="messages")
     return None
