@@ -57,7 +57,7 @@ ON CONFLICT (model) DO UPDATE SET
                  ELSE greatest(h.until, now() + make_interval(secs => %(retry_after_s)s)) END,
     probing = h.probing AND NOT %(is_probe)s,
     code = excluded.code, reason = excluded.reason
-RETURNING extract(epoch FROM until - now())::float8 AS until_s
+RETURNING (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s
 """
 
 TAKE_PROBE = """
@@ -69,8 +69,8 @@ UPDATE model_holds SET probing = true, until = now() + make_interval(secs => %(p
 RETURNING model
 """
 
-# Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
 RETURN_PROBE = "UPDATE model_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
+# Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
 END_HOLD = f"""
 WITH ended AS (DELETE FROM model_holds WHERE model = %(model)s RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
@@ -80,7 +80,9 @@ WITH throttles AS (DELETE FROM model_throttles WHERE model = ANY (%(models)s)),
      ended AS (DELETE FROM model_holds WHERE model = ANY (%(models)s) RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
 """
-LOOK = "SELECT model, code, extract(epoch FROM until - now())::float8 AS until_s FROM model_holds"
+LOOK = """
+SELECT model, code, (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s FROM model_holds
+"""
 LIST_HOLDS = "SELECT model, code, since, until, reason FROM model_holds ORDER BY since"
 
 
@@ -136,10 +138,10 @@ class Holds:
 
     async def take_probe(self, link: db.Link, model: str, agents: Sequence[str]) -> bool:
         """Return whether this process may probe the model now, with a due request of one of these agents."""
+        code = self._holds[model].code  # before the wait, in which the hold may end
         params = {"model": model, "agents": list(agents), "probe_s": PROBE_S}
         if not await link.run(TAKE_PROBE, params):
             return False
-        code = self._holds[model].code
         self._set(model, _Hold(code, time.monotonic() + PROBE_S))
         log.info("probing a held model", model=model, code=code)
         return True

@@ -153,6 +153,10 @@ class Models:
                 return Probe(model=model, agents=agents)
         return None
 
+    async def return_probe(self, model: str) -> None:
+        """Give up the right to probe a model."""
+        await self._holds.return_probe(model)
+
     async def look_again(self, link: db.Link) -> None:
         """Find out whether holds that keep agents from being claimed have ended elsewhere."""
         if self.held_agents():

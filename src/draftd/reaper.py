@@ -2,10 +2,12 @@
 
 import asyncio
 
+import psycopg
 import structlog
 
 from draftd import db
 from draftd.queue.leases import BEATS_PER_LEASE, Watch, reap
+from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,9 @@ class Reaper:
                 await self._once()
             except db.LOST as error:
                 await self._link.pause(error)
+            except psycopg.Error as error:
+                # By an app's own trigger, say. Ending for it would not help, and every daemon would.
+                log.error("reaping refused", sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
             await asyncio.sleep(self._interval_s)
 
     async def _once(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -135,12 +136,16 @@ class Menu:
 
     def __init__(self) -> None:
         self.share = 1.0
+        self.returned: list[str] = []
 
     def portions(self) -> list[Portion]:
         return [Portion(agents=["comment_generator"], share=self.share)]
 
     async def look_again(self, _link: db.Link) -> None:
         return
+
+    async def return_probe(self, model: str) -> None:
+        self.returned.append(model)
 
     async def take_probe(self, _link: db.Link) -> Probe | None:
         return None
@@ -258,6 +263,23 @@ class ProbingMenu(Menu):
 
     async def take_probe(self, _link: db.Link) -> Probe | None:
         return self.probes.pop() if self.probes else None
+
+
+async def test_a_probe_that_finds_no_row_is_returned(database: str) -> None:
+    menu = ProbingMenu()
+    pump = Pump(database, drain=True, menu=menu)
+    loop = asyncio.create_task(pump.claims.next())
+    await pump.claims.run()
+    assert await loop is None
+    assert menu.returned == ["m"]
+    await pump.link.close()
+
+
+async def test_a_row_that_never_expires_is_claimed_like_any_other(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_request(connection)
+    await connection.execute("UPDATE draft_requests SET expires_at = 'infinity'")
+    claimed = await claim_one(link)
+    assert (claimed.id, claimed.expires_in_s) == (request_id, math.inf)
 
 
 async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str, connection: db.Connection) -> None:

@@ -32,6 +32,7 @@ from draftd.holds import (
     LIST_HOLDS,
     MAX_GIVEN_BACK,
     PROBE_S,
+    TAKE_PROBE,
     YOUNG_PAUSE_S,
     Holds,
     longest_pause_s,
@@ -381,6 +382,26 @@ async def test_there_is_no_probe_before_the_pause_is_over_nor_a_statement_for_it
     await beat(models)
     monkeypatch.setattr(models, "link", None)
     assert await models.probe() is None
+
+
+async def test_a_hold_that_ends_while_its_probe_is_taken_harms_nobody(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_request(connection)
+    models = make()
+    await hold(models)
+    await lapse(link)
+    await beat(models)
+    run = models.link.run
+
+    async def end_it_meanwhile(statement: str, params: db.Params = None) -> list[Any]:
+        rows = await run(statement, params)
+        if statement is TAKE_PROBE:
+            await models.succeeded(FIRST)
+        return rows
+
+    monkeypatch.setattr(models.link, "run", end_it_meanwhile)
+    assert await models.probe() == Probe(model=FIRST, agents=[AGENT])
 
 
 async def test_there_is_no_probe_without_a_row_that_is_due(

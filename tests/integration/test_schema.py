@@ -42,6 +42,11 @@ async def test_a_malformed_request_is_refused_with_a_readable_message(
     assert "/etc/passwd" not in str(caught.value)
 
 
+async def test_how_often_a_row_was_given_back_is_not_the_clients_to_say(connection: db.Connection) -> None:
+    statement = f"INSERT INTO draft_requests (image_urls, given_back) VALUES ('{{{URL}}}', -32768) RETURNING given_back"
+    assert await (await connection.execute(statement.encode())).fetchone() == {"given_back": 0}
+
+
 @pytest.mark.parametrize("column", ["status = 'failed'", "attempt = 3", "lease_token = 5"])
 async def test_a_client_cannot_insert_what_the_daemon_writes(connection: db.Connection, column: str) -> None:
     name, _, value = column.partition(" = ")

@@ -222,6 +222,24 @@ async def test_one_refused_outcome_does_not_hurt_its_neighbours(
     assert row["error_code"] == "internal_error"
 
 
+async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neighbours(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    for _ in range(3):
+        await make_request(connection)
+    claimed = await claim_all(link)
+    await connection.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW
+            WHEN (NEW.id = '{claimed[1].id}') EXECUTE FUNCTION refuse()""".encode()
+    )
+    settled = (settler.settle(one, Done(draft=make_draft())) for one in claimed)
+    first, refused, last = await asyncio.gather(*settled, return_exceptions=True)
+    assert (first, last) == ("completed", "completed")
+    assert isinstance(refused, LeaseLost)
+
+
 async def test_an_answer_with_nul_and_surrogates_is_stored_without_them(
     connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:

@@ -45,8 +45,9 @@ UPDATE draft_requests AS r SET
   FROM due WHERE r.id = due.id
 RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn, r.available_at,
     pg_column_size(r.image_urls) AS image_bytes,
-    extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0)))
-                       - coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
+    -- Each by itself: an operator may have written infinity, from which no moment can be taken away before PostgreSQL 17.
+    extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0))))::float8
+        - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 """
 
 # The front of one agent's line, in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan. No
@@ -94,7 +95,7 @@ WITH stray AS MATERIALIZED (
      WHERE r.status = 'processing' AND r.worker_id = %(worker_id)s
        AND NOT EXISTS (SELECT FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)
                         WHERE h.id = r.id AND h.lease_token = r.lease_token)
-     ORDER BY r.id FOR NO KEY UPDATE
+     ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE draft_requests AS r SET status = 'pending', attempt = r.attempt - 1
   FROM stray WHERE r.id = stray.id AND r.status = 'processing' AND r.worker_id = %(worker_id)s
@@ -144,6 +145,10 @@ class Menu(Protocol):
 
     async def take_probe(self, link: db.Link) -> Probe | None:
         """Return the right to probe a model whose hold has lapsed, if this process won it."""
+        ...
+
+    async def return_probe(self, model: str) -> None:
+        """Give up the right to probe a model: no request was there to do it."""
         ...
 
 
@@ -311,6 +316,8 @@ class Claims:
             rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1, statement=CLAIM_PROBE)
             claimed = [replace(one, probe=probe.model) for one in rows]
             self._deliver(claimed)
+            if not rows:
+                await self._menu.return_probe(probe.model)
         portions = self._menu.portions()
         if not portions:
             await self._menu.look_again(self._link)

@@ -82,7 +82,8 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
             SELECT FROM draft_requests AS r
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
-       (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object('until_s', extract(epoch FROM h.until - now()))), '[]')
+       (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object(
+                    'until_s', extract(epoch FROM h.until) - extract(epoch FROM now()))), '[]')
           FROM model_holds AS h) AS holds,
        (SELECT coalesce(jsonb_agg(to_jsonb(t) || jsonb_build_object('age_s', extract(epoch FROM now() - t.changed_at))), '[]')
           FROM model_throttles AS t) AS throttles

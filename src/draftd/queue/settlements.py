@@ -193,19 +193,23 @@ class Settler:
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
         try:
             return await self._write(items)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except psycopg.Error as error:  # a lost connection does not come here: the statement is repeated
             if len(items) > 1:
                 return [(await self._flush([item]))[0] for item in items]
             return [await self._write_refused(items[0][0], error)]
 
     async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Answer:
-        """End a row whose outcome the server will not store."""
+        """End a row whose outcome the server will not store; one that it will not end either is left to the reaper."""
         log.error("settlement refused", request_id=row.id, sqlstate=error.sqlstate)
         message = f"the outcome cannot be stored (SQLSTATE {error.sqlstate})"
         plain = Settlement(
             id=row.id, lease_token=row.lease_token, status="failed", code=InternalError.code, message=message
         )
-        return (await self._write([(plain, plain.as_json())]))[0]
+        try:
+            return (await self._write([(plain, plain.as_json())]))[0]
+        except psycopg.Error as again:
+            log.error("row left to the reaper", request_id=row.id, sqlstate=again.sqlstate)  # noqa: TRY400 - its text is the app's
+            return Answer.LOST
 
     async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
         rows = await self._link.run_until_done(SETTLE, {"rows": f"[{','.join(text for _, text in items)}]"})

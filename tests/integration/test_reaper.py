@@ -1,0 +1,35 @@
+"""The reaper's loop; what it takes back is ``test_leases``'s matter."""
+
+import asyncio
+
+import structlog
+
+from draftd import db
+from draftd.reaper import Reaper
+from fix_database import claim_one, make_request
+
+LEASE_S = 0.01
+
+
+async def test_a_row_that_an_apps_trigger_lets_nobody_take_back_is_told_and_ends_nothing(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
+    await connection.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    reaper = Reaper(link=link, lease_s=LEASE_S, default_expiry_s=0, interval_s=0.01)
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.create_task(reaper.run())
+        async with asyncio.timeout(20):
+            while len([line for line in logs if line["event"] == "reaping refused"]) < 2:
+                assert not running.done()
+                await asyncio.sleep(0.01)
+        await connection.execute("DROP TRIGGER refuse ON draft_requests")
+        async with asyncio.timeout(20):
+            while not [line for line in logs if line["event"] == "reaped"]:  # noqa: ASYNC110 - the log is all that tells
+                await asyncio.sleep(0.01)
+        running.cancel()
+    assert [line["request_id"] for line in logs if line["event"] == "reaped"] == [claimed.id]
