@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.images.costs import Longest, children, forget_peak, helpers_cpu_s, longest_callback, peak_bytes, stay_on
@@ -42,7 +42,8 @@ async def loading(helpers: int | None) -> AsyncIterator[ImageLoader]:
 
 async def make_ready(loader: ImageLoader, url: str) -> None:
     """Bring one picture from its URL to what is handed to litellm, as the drafter does."""
-    async with loader.load([url], time_s=PATIENCE_S) as pictures:
+    async with AsyncExitStack() as rooms:
+        pictures = await loader.load([url], rooms=rooms, time_s=PATIENCE_S)
         await asyncio.to_thread(render, PROMPT, request=REQUEST, options=Options(), pictures=pictures, schema={})
 
 

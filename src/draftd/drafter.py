@@ -8,7 +8,7 @@ with its answer; a step that would begin without time ends with its own error co
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,6 +49,8 @@ SHORTEST_CALL_S = 2.0
 CALL_TRIES = 2
 """A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
 DEFAULT_MAX_TOKENS = 4_096
+PUBLISH_S = 1.0
+"""How long the reading of an answer waits for its progress to be written."""
 
 Message = dict[str, Any]
 
@@ -181,8 +183,7 @@ class Drafter:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        load = self._loader.load(request.image_urls, time_s=_time_for_images_s(attempt))
-        pictures = await rooms.enter_async_context(load)
+        pictures = await self._loader.load(request.image_urls, rooms=rooms, time_s=_time_for_images_s(attempt))
         attempt.images = [picture.record() for picture in pictures]
         return pictures
 
@@ -317,12 +318,6 @@ class Drafter:
     async def _record(
         self, attempt: Attempt, target: Target, call: int, spent: Spent, code: str | None, elapsed_s: float
     ) -> None:
-        self._metrics.model_called(
-            model=target.model,
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cost_usd=spent.cost_usd,
-        )
         usage = Usage(
             request_id=attempt.claim.id,
             requester_id=attempt.claim.requester_id,
@@ -338,6 +333,12 @@ class Drafter:
             trace_id=attempt.span.trace_id,
         )
         await self._scribe.record(usage)
+        self._metrics.model_called(
+            model=target.model,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cost_usd=spent.cost_usd,
+        )
 
     async def _publish(self, attempt: Attempt, partial: dict[str, Any]) -> None:
         # A second model begins at its first option again: what a reader has seen must not become less.
@@ -346,7 +347,10 @@ class Drafter:
         if attempt.options_shown == 0:
             self._metrics.first_option(time.monotonic() - attempt.began)
         attempt.options_shown = count
-        await self._scribe.publish(attempt.claim, partial)
+        # It is carried out all the same; but the model's time is not for a database that stands still.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PUBLISH_S):
+                await self._scribe.publish(attempt.claim, partial)
 
 
 def _another_may_do(error: ModelError) -> bool:
@@ -365,6 +369,11 @@ def _time_for_images_s(attempt: Attempt) -> float:
     return max(attempt.time_left_s() - SHORTEST_CALL_S, 0)
 
 
+def _was_truncated(request: Request) -> bool:
+    """Whether what the drafts to be refined were made from had been cut."""
+    return request.parent is not None and "image_truncated" in request.parent.result.get("warnings", ())
+
+
 def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:
     seen: tuple[str, ...] = options.voice_samples
     if request.parent is not None:
@@ -372,6 +381,6 @@ def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> a
     return answer.Terms(
         options=options,
         context=request.context,
-        truncated=any(picture.truncated for picture in pictures),
+        truncated=any(picture.truncated for picture in pictures) or _was_truncated(request),
         seen=seen,
     )

@@ -6,6 +6,9 @@ Owns the reading alone. Invariant: nothing that a provider leaves out makes it r
 from dataclasses import dataclass
 from typing import Any
 
+MAX_TOKENS = 100_000_000
+"""Of one call; the largest windows of today are a hundredth of it."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -68,9 +71,13 @@ def grow(answer: Answer, chunk: Any) -> bool:
 
 
 def tokens(usage: Any) -> tuple[int, int] | None:
-    """Return input and output tokens; None when the provider did not say (which looks like a prompt of no tokens)."""
-    counted = getattr(usage, "prompt_tokens", None)
-    return (int(counted), int(getattr(usage, "completion_tokens", None) or 0)) if counted else None
+    """Return input and output tokens; None when the provider did not say (which looks like a prompt of no tokens).
+
+    What no call can have used (a gateway may say -1 for unknown) was not said either.
+    """
+    counted = int(getattr(usage, "prompt_tokens", None) or 0)
+    written = int(getattr(usage, "completion_tokens", None) or 0)
+    return (counted, written) if 0 < counted <= MAX_TOKENS and 0 <= written <= MAX_TOKENS else None
 
 
 def media_type(stream: Any) -> str:

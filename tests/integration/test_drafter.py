@@ -1,10 +1,11 @@
 """From a claimed row to a draft: which model is asked how often, what is recorded, and what is held meanwhile."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
@@ -38,7 +39,8 @@ from draftd.outcome import Done, Fail, Hold, Retry
 from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue.attempts import Scribe
 from draftd.queue.settlements import Settler
-from draftd.request import Claim, Draft
+from draftd.request import Claim, Draft, Request
+from draftd.result import Caution
 from draftd.runner import Runner
 from draftd.throttles import Throttles
 from draftd.tracing import RequestSpan, Tracing
@@ -62,17 +64,16 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    @asynccontextmanager
-    async def load(self, urls: Sequence[str], *, time_s: float) -> AsyncIterator[list[Picture]]:
+    async def load(self, urls: Sequence[str], *, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
-        yield [
+        rooms.callback(setattr, self, "holds", False)
+        return [
             Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
         ]
-        self.holds = False
 
 
 class CountingScribe(Scribe):
@@ -517,6 +518,8 @@ async def test_what_pictures_became_has_its_room_until_the_model_has_answered(ri
     task = asyncio.create_task(rig.draft(await claimed()))
     await rig.standin.wait_for_calls(1)
     assert rig.loader.holds
+    # Nobody counts these any more; the message is what has room.
+    assert [one for one in gc.get_objects() if isinstance(one, Request | Picture)] == []
     rig.standin.release()
     await task
     assert not rig.loader.holds
@@ -602,6 +605,32 @@ async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) ->
     with pytest.raises(ModelTimeout):
         await rig.draft(await claimed(), time_s=drafter.SHORTEST_CALL_S + 0.2)
     assert time.monotonic() - began < 20
+
+
+async def test_a_refinement_of_what_had_been_cut_says_so_again(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await claimed()
+    outcome, trail = await rig.runner.run(claim)
+    assert isinstance(outcome, Done)
+    cut = outcome.draft.result.model_copy(update={"warnings": [Caution.IMAGE_TRUNCATED]})
+    await rig.settler.settle(claim, Done(draft=replace(outcome.draft, result=cut)), trail)
+    await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter, please')", [claim.id])
+    draft = await rig.draft(await claim_one(link))
+    assert "image_truncated" in draft.result.warnings
+
+
+async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
+    rig: Rig, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafter, "PUBLISH_S", 0.05)
+    never = asyncio.Event()
+
+    async def stand_still(_claim: Claim, partial: dict[str, Any]) -> None:
+        rig.scribe.published.append(partial)
+        await never.wait()
+
+    monkeypatch.setattr(rig.scribe, "publish", stand_still)
+    await rig.draft(await claimed())
+    assert rig.scribe.published
 
 
 async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: db.Link) -> None:

@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,33 +86,30 @@ class ImageLoader:
         # Full jitter: rows that failed together on one host do not come back together.
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
-    @asynccontextmanager
-    async def load(self, urls: Sequence[str], *, time_s: float) -> AsyncIterator[list[Picture]]:
-        """Fetch and prepare images, a few at a time, and hold room for what they become until the block ends.
+    async def load(self, urls: Sequence[str], *, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+        """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
+            rooms: where what they become has its room, for as long as it is open.
             time_s: seconds left, for everything.
 
-        Yields:
+        Returns:
             A picture per URL, in their order, with 12 parts and 14 megapixels at most in all.
 
         Raises:
             RequestError: the first image that failed; the others are given up.
         """
-        async with AsyncExitStack() as rooms:
-            load = _Load(
-                deadline_s=time.monotonic() + time_s, part_pixels=REQUEST_PIXELS // max(len(urls), 1), rooms=rooms
-            )
-            try:
-                loaded = await self._load_all(urls, load)
-            except BaseException as error:
-                _forget(error)
-                raise
-            pictures = share_parts([picture for picture, _ in loaded])
-            for picture, (_, room) in zip(pictures, loaded, strict=True):
-                room.shrink(_base64_bytes(picture.parts))
-            yield pictures
+        load = _Load(deadline_s=time.monotonic() + time_s, part_pixels=REQUEST_PIXELS // max(len(urls), 1), rooms=rooms)
+        try:
+            loaded = await self._load_all(urls, load)
+        except BaseException as error:
+            _forget(error)
+            raise
+        pictures = share_parts([picture for picture, _ in loaded])
+        for picture, (_, room) in zip(pictures, loaded, strict=True):
+            room.shrink(_base64_bytes(picture.parts))
+        return pictures
 
     async def aclose(self) -> None:
         """Close what fetches and what prepares."""
