@@ -115,10 +115,12 @@ def repair_request(problems: Sequence[str]) -> str:
 def last_object(text: str) -> dict[str, Any] | None:
     """Return the last complete JSON object in a text that looks like an answer, or None.
 
-    The last, because a model can quote an object that the screenshot shows before it writes its own. An object without
-    any key of an answer is looked into: some models wrap.
+    The last, because a model can quote an object that the screenshot shows before it writes its own. For the same
+    reason there is none when another one begins after it: that is the model's own, and it was cut off. An object
+    without any key of an answer is looked into: some models wrap.
     """
     last: dict[str, Any] | None = None
+    last_to = 0
     position = text.find("{")
     budget_chars = MAX_READINGS * len(text)
     for _ in range(MAX_OBJECT_STARTS):
@@ -127,11 +129,11 @@ def last_object(text: str) -> dict[str, Any] | None:
         found, read_to = _decoded(text, position)
         budget_chars -= read_to - position
         if isinstance(found, dict) and _ANSWER_KEYS & found.keys():
-            last, position = found, read_to
+            last, last_to, position = found, read_to, read_to
         else:
             position += 1
         position = text.find("{", position)
-    return last
+    return None if wire.BEGINNING.search(text, last_to) else last
 
 
 def _decoded(text: str, position: int) -> tuple[Any, int]:

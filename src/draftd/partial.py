@@ -6,17 +6,14 @@ cannot be told from a made-up one yet, is held back until the end. Nothing here 
 simply silent.
 """
 
-import re
 from typing import Any
 
 from pydantic_core import from_json
 
 from draftd.answer import Terms, option_of, problems_of, seen_of, unseen_links
 from draftd.result import SCHEMA_VERSION, Length, Option
-from draftd.wire import Wire
+from draftd.wire import BEGINNING, Wire
 
-# Inside a JSON string the quotes would be escaped, so this begins an object and never stands in a quotation of one.
-_OBJECT = re.compile(r'\{\s*"has_message"\s*:')
 _OVERLAP_CHARS = 64
 """How far back a search starts, because a chunk can end in the middle of the beginning of the object."""
 
@@ -57,7 +54,7 @@ class PartialReader:
         return self._partial_result(answer)
 
     def _find_object(self, text: str, search_from: int) -> None:
-        for match in _OBJECT.finditer(text, search_from):
+        for match in BEGINNING.finditer(text, search_from):
             if match.start() != self._start:
                 # A later object supersedes: the earlier one was quoted from the picture, or given up by the model.
                 self._start = match.start()

@@ -29,6 +29,9 @@ MODEL_WARNINGS = (
 )
 """What only the reader of the picture can know; the other warnings are found out locally."""
 
+# Inside a JSON string the quotes would be escaped, so this begins an object and never stands in a quotation of one.
+BEGINNING = re.compile(r'\{\s*"has_message"\s*:')
+
 UNKNOWN_LANGUAGE = "und"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _ALIASES = {"twitter": Platform.X, "gmail": Platform.EMAIL, "outlook": Platform.EMAIL, "imessage": Platform.SMS}

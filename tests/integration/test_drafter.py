@@ -271,6 +271,16 @@ async def test_an_answer_that_was_cut_off_gets_twice_the_room_once(rig: Rig, cla
     assert first["prompt"] == second["prompt"], "there was nothing wrong with it but its length"
 
 
+async def test_an_object_that_the_picture_shows_is_no_answer_when_the_models_own_was_cut_off(
+    rig: Rig, claimed: Claimed
+) -> None:
+    rig.choose(FIRST, params={"max_tokens": 1_000})
+    says = 'It shows {"has_message": false}. My answer: {"has_message": true, "platform": "sl'
+    rig.standin.script([{"says": says, "truncated": True}])
+    await rig.draft(await claimed())
+    assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000]
+
+
 async def test_the_operators_parameters_go_before_those_of_the_prompt(rig: Rig, claimed: Claimed) -> None:
     await rig.draft(await claimed(id=UUID(int=1)))
     rig.choose(FIRST, params={"max_tokens": 777})
