@@ -2,8 +2,9 @@
 
 Owns the telling apart. Square and curly brackets around words are a gap in any language, and a missed one ends up in
 somebody's inbox, so they are taken for one unless they are known for something else: links, footnotes, check boxes,
-ticket numbers, tags. Angle brackets are more often mark-up than gaps, and on a platform for code all three kinds are;
-there a gap must name what is missing. Code in backticks is never looked at.
+ticket numbers, tags. Angle brackets are more often mark-up than gaps, the wide brackets of Japanese and Chinese more
+often a heading, two pairs without a space between them a reference link, and on a platform for code all kinds are
+something else; there a gap must name what is missing. Code in backticks is never looked at.
 """
 
 import re
@@ -14,12 +15,15 @@ _BRACKETED = re.compile(
     rf"""(?<!{_MARKED_ELSEWHERE})(?:
         \[(?P<square>[^\[\]{{}}\n]{{1,60}})\](?![A-Za-z0-9_(\[=])
       | \{{{{?(?P<curly>[^{{}}\[\]"':;=\n]{{1,60}})\}}}}?(?![A-Za-z0-9_/])
+      | \[(?P<pair>[^\[\]{{}}\n]{{1,60}}\]\[[^\[\]{{}}\n]{{1,60}})\](?![A-Za-z0-9_(=])
       | <(?P<angle>[^<>"'=/@:\n]{{1,60}})>(?![A-Za-z0-9_(])
-    )""",
+    )
+    | [\u3010\uff3b](?P<wide>[^\u3010\u3011\uff3b\uff3d\n]{{1,60}})[\u3011\uff3d]""",
     re.VERBOSE,
 )
-# The circles are what a Japanese form letter has for a name.
-_BLANKS = re.compile(r"(?<![A-Za-z0-9])X{3,}(?![A-Za-z0-9])|[\u3007\u25cb]{2,}|(?<![_\w])_{3,}(?![_\w])")
+# The circles are what a Japanese form letter has for a name; the black one is a bullet, too, unless a title follows.
+_CIRCLES = r"[\u3007\u25cb\u25ef]{2,}|(?<!\u25cf)\u25cf{2,}(?=[ \u3000]?(?:様|さん|氏))"
+_BLANKS = re.compile(rf"(?<![A-Za-z0-9])X{{3,}}(?![A-Za-z0-9])|{_CIRCLES}|(?<![_\w])_{{3,}}(?![_\w])")
 _RULE = re.compile(r"^[ \t]*_{3,}[ \t]*$", re.MULTILINE)
 
 _TAGS = frozenset({
@@ -29,6 +33,8 @@ _TAGS = frozenset({
 })  # fmt: skip
 _ELEMENTS = frozenset({"title", "link", "time", "address"})
 """Elements of HTML whose names are also those of gaps."""
+_MUST_NAME = frozenset({"pair", "angle", "wide"})
+"""The kinds of brackets that are a gap only when they name what is missing."""
 _TICKET = re.compile(r"#?[A-Z][A-Z0-9]*[-#]\d+|#\d+")
 _GAPS = frozenset({
     "name", "firstname", "lastname", "surname", "company", "employer", "recipient", "sender", "email", "mail", "phone",
@@ -57,11 +63,11 @@ def find(text: str, *, code: bool) -> list[str]:
 
 
 def _is_gap(match: re.Match[str], *, code: bool) -> bool:
-    inside = (match["square"] or match["curly"] or match["angle"]).strip()
-    named = _names_a_gap(inside)
+    inside = match[match.lastgroup or 0].strip()
+    named = all(_names_a_gap(half) for half in inside.split("]["))
     if code and match["angle"] is not None and inside in _ELEMENTS:
         return False
-    if code or match["angle"] is not None:
+    if code or match.lastgroup in _MUST_NAME:
         return named
     if match["square"] is not None and (inside.casefold() in _TAGS or _TICKET.fullmatch(inside)):
         return False

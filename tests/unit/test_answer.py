@@ -348,7 +348,9 @@ def test_short_and_detailed_are_compared_too() -> None:
     [
         "[Name]", "[Your Name]", "[insert date here]", "[Company]", "[link]", "[Ihr Name]", "[Datum]", "[名前]",
         "<name>", "<your company>", "<Ihr Name>", "{company}", "{{first_name}}", "{Your Name}", "[X amount]",
-        "$[amount]", "[XYZ GmbH]", "XXX", "XXXX", "\u3007\u3007", "_____",
+        "$[amount]", "[XYZ GmbH]", "XXX", "XXXX", "\u3007\u3007", "_____", "\u25ef\u25ef様", "●●様", "●●● さん",
+        "【会社名】の田中です", "ID【名前】", "\uff3b名前\uff3d様", "【Your Name】", "[First Name][Last Name]",
+        "[Title][First Name][Last Name]",
     ],
 )  # fmt: skip
 def test_a_gap_to_fill_in_is_found(gap: str) -> None:
@@ -365,6 +367,8 @@ def test_a_gap_to_fill_in_is_found(gap: str) -> None:
         "it takes list[int]", "dict[str, name]", "arr[i]", "a <div> in a <span>", "Vec<T>", "size XXL and XXXL",
         "snake___case", "a\n___\nb", "{}", "[]", "<>", '{"name": 1}', "\\frac{a}{b}", "#[derive(Debug)]",
         "/users/{name}/posts", "kisses xxx", "it is 5 < 6 > 4", "<@U024BE7LH> can you look?", "</name>",
+        "【重要】明日の会議について", "\uff3b追記\uff3d", "● 様子を見ます", "●様", "●● 進捗", "see [the docs][docs]",
+        "see [the docs][link]", "[Name][1]", "[name][]",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_gap_is_left_alone(text: str) -> None:
@@ -379,6 +383,7 @@ def test_what_only_looks_like_a_gap_is_left_alone(text: str) -> None:
         "a {id} in the route",
         "pass <Suspense> down",
         "a [a-z] or <title>",
+        "see [the guide][guide]",
     ],
 )
 def test_on_github_brackets_are_code_unless_they_name_what_is_missing(text: str) -> None:
@@ -388,7 +393,7 @@ def test_on_github_brackets_are_code_unless_they_name_what_is_missing(text: str)
     ).reading
 
 
-@pytest.mark.parametrize("gap", ["[Name]", "[your name]", "<name>", "{insert link}", "XXX"])
+@pytest.mark.parametrize("gap", ["[Name]", "[your name]", "<name>", "{insert link}", "XXX", "【会社名】"])
 def test_on_github_a_gap_that_names_what_is_missing_is_found(gap: str) -> None:
     assert placeholders.find(f"Thanks {gap}!", code=True) == [gap]
 
