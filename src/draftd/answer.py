@@ -155,7 +155,7 @@ def option_of(answer: Wire, length: Length, terms: Terms) -> Option:
     return Option.model_construct(
         length=length,
         angle=answer.angle(length),
-        text=links.without(answer.text(length), unseen) if unseen else answer.text(length),
+        text=links.without(answer.text(length), unseen),
         translation=_translation(answer, length, terms, unseen),
     )
 

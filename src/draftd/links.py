@@ -52,10 +52,11 @@ def unseen(text: str, sources: Iterable[str]) -> list[str]:
 
 
 def without(text: str, links: Iterable[str]) -> str:
-    """Take links out of a text and mend the sentence as far as that is simple."""
-    for link in sorted(links, key=len, reverse=True):
+    """Take links out of a text and mend the sentence as far as that is simple; without any the text stays as it is."""
+    there = sorted((link for link in links if link in text), key=len, reverse=True)
+    for link in there:
         text = _without_one(text, re.escape(link))
-    return re.sub(r"\n{3,}", "\n\n", text).strip()
+    return re.sub(r"\n{3,}", "\n\n", text).strip() if there else text
 
 
 def _plain(text: str) -> str:

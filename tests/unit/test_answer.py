@@ -492,6 +492,22 @@ def test_no_translation_is_due_within_one_language() -> None:
     assert [option.translation for option in result.options] == [None] * 3
 
 
+@pytest.mark.parametrize("said", ["de", "en"])
+def test_blank_lines_stay_alike_in_a_reply_and_its_translation_when_there_is_no_link_to_remove(said: str) -> None:
+    terms = make_terms(reader_language="en", language=said)
+    spaced = DETAILED + "\n\n\n\nBest, Mia"
+    translated = {f"{length}_translation": "Gut.\n\n\nMia" for length in ("short", "medium")}
+    result = accept(terms, language="de", detailed=spaced, detailed_translation=spaced, **translated).result
+    assert result.options[2].text == result.options[2].translation == spaced
+
+
+def test_a_link_in_the_reply_alone_leaves_the_translation_as_it_is() -> None:
+    over: dict[str, Any] = {f"{length}_translation": "Gut.\n\n\nMia" for length in ("short", "medium", "detailed")}
+    result = accept(make_terms(reader_language="de"), detailed=f"{DETAILED} {MADE_UP}", **over).result
+    assert result.options[2].text == DETAILED
+    assert result.options[2].translation == "Gut.\n\n\nMia"
+
+
 def test_a_translation_is_due_when_the_replies_are_wanted_in_a_language_that_the_reader_does_not_read() -> None:
     assert len(problems(make_terms(reader_language="en", language="fr"))) == 3
 
