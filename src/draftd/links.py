@@ -2,7 +2,9 @@
 
 A link that a model made up is worse than none: it leads nowhere, or where somebody else wants the reader to go. Owns
 the finding and the removal; which texts count as shown is the caller's matter. A bare name such as ``booking.com`` is
-not taken for a link, because people write it as a word; with a path behind it, it is.
+not taken for a link, because people write it as a word; with a path behind it, it is. Invariant: the work grows with
+the text, not with its square. So no two searches begin in one host or one run of spaces, and what a search can run
+over in vain is bounded.
 """
 
 import re
@@ -12,11 +14,11 @@ _LETTER = "A-Za-z0-9À-ɏ"
 _HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+[A-Za-z]{{2,24}}"
 # Endings that are common in links and not as a file's: ``main.py/run`` and ``notes.md/1`` are paths.
 _ENDINGS = "com|org|net|io|dev|app|ai|co|me|ly|gl|gd|be|tv|info|biz|eu|uk|us|de|fr|es|it|nl|ch|at|jp|cn|br|ca|au"
-_BARE_HOST = rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?:{_ENDINGS})"
+_BARE_HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+(?:{_ENDINGS})"
 # The last character is none that ends a sentence or closes a bracket: those belong to the text around the link.
 _GROUP = rf"\([{_LETTER}_,-]*\)"
 _PATH = rf"[/?#](?:(?:[{_LETTER}\-._~:/?#@!$&'*+,;=%\[\]]|{_GROUP})*(?:[{_LETTER}\-_~/#@$&+=%]|{_GROUP}))?"
-_START = r"(?<![A-Za-z0-9@./_-])"
+_START = rf"(?<![{_LETTER}@./_-])"
 
 _WITH_SCHEME = rf"(?:https?://(?:{_HOST}|localhost|\d+(?:\.\d+){{3}})|www\.{_HOST})(?::\d+)?(?:{_PATH})?"
 _LINK = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}{_PATH})", re.IGNORECASE)
@@ -68,8 +70,8 @@ def _stands_in(link: str, shown: str) -> bool:
 
 
 def _without_one(text: str, link: str) -> str:
-    text = re.sub(rf"\[([^\]\n]*)\]\(\s*{link}[^)\n]*\)", r"\1", text)
-    text = re.sub(rf"[ \t]*\((?:[^()\n]{{0,20}}[ \t])?{link}\)", "", text)
+    text = re.sub(rf"\[([^\[\]\n]*+)\]\(\s*+{link}[^)\n]{{0,200}}\)", r"\1", text)
+    text = re.sub(rf"(?<![ \t])[ \t]*\((?:[^()\n]{{0,20}}[ \t])?{link}\)", "", text)
     text = re.sub(rf"^[ \t]*(?:[-*•][ \t]+)?<?{link}>?[.,;!]?[ \t]*(?:\n|$)", "", text, flags=re.MULTILINE)
     text = re.sub(
         rf"(?:(?<=[.!?])[ \t]+|^)(?:{_IMPERATIVES}):?[ \t]+<?{link}>?(?:[ \t][^.!?\n]*)?[.!?]?",
@@ -77,6 +79,6 @@ def _without_one(text: str, link: str) -> str:
         text,
         flags=re.IGNORECASE | re.MULTILINE,
     )
-    pattern = rf"(?:(?:(?<=\s)|^)(?:{_POINTERS}))?[ \t]*[:\u2013\u2014-]?[ \t]*<?{link}>?"
-    text = re.sub(pattern, "", text, flags=re.IGNORECASE | re.MULTILINE)
-    return re.sub(r"[ \t]+(?=$|[.,;])", "", text, flags=re.MULTILINE)
+    before = rf"(?:(?:(?<=\s)|^)(?:{_POINTERS})|(?<![ \t]))[ \t]*+(?:[:\u2013\u2014-][ \t]*+)?"
+    text = re.sub(rf"{before}<?{link}>?", "", text, flags=re.IGNORECASE | re.MULTILINE)
+    return re.sub(r"(?<![ \t])[ \t]+(?=$|[.,;])", "", text, flags=re.MULTILINE)

@@ -469,6 +469,30 @@ def test_the_sentence_around_a_link_is_not_part_of_it() -> None:
     ]
 
 
+def test_a_host_with_other_letters_than_ascii_is_found_whole() -> None:
+    assert links.find("Siehe müller.de/preise und éwww.example.com/x, aber nicht müller.de.") == [
+        "müller.de/preise",
+        "éwww.example.com/x",
+    ]
+
+
+@pytest.mark.parametrize("text", ["éwww.", "a.", "www.a.", "a-", "https://a.", "a.co/.", "a.co/(a", "(a.co/", "é.com."])
+def test_no_text_takes_long_to_be_searched_for_links(text: str) -> None:
+    used_s = time.process_time()
+    links.find(text * 8_000)
+    links.shortened(text * 8_000, "x")
+    assert time.process_time() - used_s < 1
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 20_000, "[" * 20_000, f"[a]({MADE_UP} " * 500, "see" + " " * 20_000, ". " * 10_000, " :" * 10_000]
+)
+def test_no_text_takes_long_to_be_rid_of_a_link(text: str) -> None:
+    used_s = time.process_time()
+    assert MADE_UP not in links.without(f"{text}x {MADE_UP} {text}x", [MADE_UP])
+    assert time.process_time() - used_s < 1
+
+
 def test_a_reply_that_is_only_an_unseen_link_is_unacceptable_and_the_reason_is_told() -> None:
     found = problems(short=MADE_UP)
     assert found[0].startswith("`short` is empty")
