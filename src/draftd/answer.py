@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from draftd import limits, links, placeholders, wire
@@ -85,16 +86,15 @@ def read(text: str, terms: Terms) -> Accepted:
     answer = Wire.model_validate(found)
     if not answer.has_message:
         raise NothingToReplyTo
-    options = [option_of(answer, length, terms) for length in Length]
+    unseen = {length: unseen_links(answer, length, terms) for length in Length}
+    options = [option_of(answer, length, terms, unseen[length]) for length in Length]
     problems = [] if answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
     for index, option in enumerate(options):
         problems += problems_of(option, options[:index], answer, terms)
-    removed = [link for length in Length for link in unseen_links(answer, length, terms)]
+    removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
     if problems and removed:
         # A reply may have become empty or too short by this, and the model would look for another reason.
-        problems.append(
-            f"Links that nobody showed were taken out ({', '.join(dict.fromkeys(removed))}); write without them."
-        )
+        problems.append(f"Links that nobody showed were taken out ({', '.join(removed)}); write without them.")
     if problems:
         raise Unacceptable(problems)
     warnings = _warnings(answer, terms, removed=bool(removed))
@@ -146,12 +146,11 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
         return None, len(text)
 
 
-def option_of(answer: Wire, length: Length, terms: Terms) -> Option:
+def option_of(answer: Wire, length: Length, terms: Terms, unseen: Sequence[str]) -> Option:
     """Return one reply as a client would read it, without its unseen links.
 
     It is not checked yet: its text may be empty, and an empty translation is one that is due and missing.
     """
-    unseen = unseen_links(answer, length, terms)
     return Option.model_construct(
         length=length,
         angle=answer.angle(length),
@@ -160,7 +159,7 @@ def option_of(answer: Wire, length: Length, terms: Terms) -> Option:
     )
 
 
-def _translation(answer: Wire, length: Length, terms: Terms, unseen: list[str]) -> str | None:
+def _translation(answer: Wire, length: Length, terms: Terms, unseen: Sequence[str]) -> str | None:
     """Return the reply in the reader's language, or None when none is due."""
     reader = terms.options.reader_language
     if reader is None:
@@ -180,7 +179,11 @@ def _differ(one: str, other: str) -> bool:
 def unseen_links(answer: Wire, length: Length, terms: Terms) -> list[str]:
     """Return the links of a reply that neither the screenshot nor the requester showed."""
     sources = [*answer.reading, *terms.seen, terms.context or ""]
-    return links.unseen(f"{answer.text(length)}\n{answer.translation(length)}", sources)
+    return links.unseen(_written(answer, length), sources)
+
+
+def _written(answer: Wire, length: Length) -> str:
+    return f"{answer.text(length)}\n{answer.translation(length)}"
 
 
 def problems_of(option: Option, earlier: Sequence[Option], answer: Wire, terms: Terms) -> list[str]:
@@ -199,6 +202,8 @@ def problems_of(option: Option, earlier: Sequence[Option], answer: Wire, terms: 
         problems.append(
             f"`{name}` {too_long}; shorten it, and the others so that each is at least as long as the one before."
         )
+    if links.too_many(_written(answer, option.length)):
+        problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
     if option.translation == "":
         reader = terms.options.reader_language
         problems.append(f"`{name}_translation` is empty; give the reply in {reader}.")

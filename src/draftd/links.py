@@ -24,6 +24,9 @@ _WITH_SCHEME = rf"(?:https?://(?:{_HOST}|localhost|\d+(?:\.\d+){{3}})|www\.{_HOS
 _LINK = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}{_PATH})", re.IGNORECASE)
 _LINK_OR_HOST = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?)", re.IGNORECASE)
 
+MAX_LINKS = 20
+"""Each different link of a reply costs a search of everything that was shown; no reply that is sent has so many."""
+
 _SCHEME = re.compile(r"https?://(?:www\.)?|(?<![\w.])www\.", re.IGNORECASE)
 # Words that point at a link and make no sense without it.
 _POINTERS = "at|via|on|under|unter|auf|über|sur|en|su"
@@ -40,14 +43,19 @@ def shortened(text: str, placeholder: str) -> str:
     return _LINK_OR_HOST.sub(lambda _: placeholder, text)
 
 
+def too_many(text: str) -> bool:
+    """Return whether a text has more links than ``unseen`` looks for."""
+    return len(set(find(text))) > MAX_LINKS
+
+
 def unseen(text: str, sources: Iterable[str]) -> list[str]:
-    """Return the links of a text that stand in none of the sources.
+    """Return the links of a text that stand in none of the sources, each once; none if there are too many to tell.
 
     ``https://example.com`` counts as shown where ``www.example.com/prices`` was: a shorter form of a shown link. The
     reverse does not: a path that nobody showed was made up.
     """
-    found = find(text)
-    if not found:
+    found = dict.fromkeys(find(text))
+    if not found or len(found) > MAX_LINKS:
         return []
     shown = "\n".join(_plain(source) for source in sources)
     return [link for link in found if not _stands_in(_plain(link).rstrip("/"), shown)]
@@ -66,7 +74,9 @@ def _plain(text: str) -> str:
 
 
 def _stands_in(link: str, shown: str) -> bool:
-    return re.search(rf"(?<![\w@.-]){re.escape(link)}(?![\w-]|\.\w)", shown) is not None
+    # Behind the link, where it is asked only of what was found: in front it would be asked of every character.
+    alone = rf"{re.escape(link)}(?<![\w@.-]{re.escape(link)})(?![\w-]|\.\w)"
+    return link in shown and re.search(alone, shown) is not None
 
 
 def _without_one(text: str, link: str) -> str:

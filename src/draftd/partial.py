@@ -78,9 +78,11 @@ class PartialReader:
         for index, length in enumerate(Length):
             if length in self._options or not answer.has(length, translated=translated):
                 continue
-            option = option_of(answer, length, self._terms)
+            if unseen_links(answer, length, self._terms):
+                continue
+            option = option_of(answer, length, self._terms, ())
             earlier = [self._options[other] for other in list(Length)[:index] if other in self._options]
-            if not unseen_links(answer, length, self._terms) and not problems_of(option, earlier, answer, self._terms):
+            if not problems_of(option, earlier, answer, self._terms):
                 self._options[length] = option
 
     def _partial_result(self, answer: Wire) -> dict[str, Any]:

@@ -493,6 +493,39 @@ def test_no_text_takes_long_to_be_rid_of_a_link(text: str) -> None:
     assert time.process_time() - used_s < 1
 
 
+@pytest.mark.parametrize("key", ["detailed", "detailed_translation"])
+def test_a_reply_with_more_links_than_are_looked_for_is_unacceptable(key: str) -> None:
+    shown = [f"https://example.com/{number}" for number in range(21)]
+    over: dict[str, Any] = {f"{length}_translation": "Gut." for length in ("short", "medium", "detailed")}
+    over |= {"reading": shown, "detailed": DETAILED}
+    terms = make_terms(reader_language="de")
+    assert accept(terms, **over | {key: " ".join([DETAILED, *shown[:20], *shown[:20]])}).result.warnings == []
+    found = problems(terms, **over | {key: " ".join([DETAILED, *shown])})
+    assert found == ("`detailed` has more than 20 links; write it with fewer.",)
+
+
+@pytest.mark.parametrize("links_of_a_reply", [20, 2_000])
+@pytest.mark.parametrize("shown", ["word ", "xa.co/1 ", "a.co/123456789 "])
+def test_many_links_beside_a_long_screenshot_cost_less_than_a_second(links_of_a_reply: int, shown: str) -> None:
+    text = " ".join(f"a.co/{number}" for number in range(links_of_a_reply))
+    sources = tuple([shown * 500] * 60)
+    used_s = time.process_time()
+    problems(make_terms(seen=sources), short=text, medium=text, detailed=text, reading=list(sources))
+    assert time.process_time() - used_s < 1
+
+
+def test_the_links_of_each_reply_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_in: list[str] = []
+
+    def unseen(text: str, _sources: object) -> list[str]:
+        looked_in.append(text)
+        return [MADE_UP]
+
+    monkeypatch.setattr(links, "unseen", unseen)
+    assert accept(detailed=f"{DETAILED} {MADE_UP}").result.warnings == [Caution.UNSEEN_LINK_REMOVED]
+    assert len(looked_in) == 3
+
+
 def test_a_reply_that_is_only_an_unseen_link_is_unacceptable_and_the_reason_is_told() -> None:
     found = problems(short=MADE_UP)
     assert found[0].startswith("`short` is empty")

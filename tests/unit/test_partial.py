@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
+from draftd import links
 from draftd.answer import Terms, Unacceptable, read
 from draftd.partial import PartialReader
 from draftd.request import Options
@@ -119,6 +120,24 @@ def test_a_made_up_link_is_never_announced() -> None:
         ["medium"],
         ["medium", "detailed"],
     ]
+
+
+def test_the_links_of_an_option_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_in: list[str] = []
+
+    def unseen(text: str, _sources: object) -> list[str]:
+        looked_in.append(text)
+        return []
+
+    monkeypatch.setattr(links, "unseen", unseen)
+    assert lengths(stream(json.dumps(ANSWER), step=10_000)) == [["short", "medium", "detailed"]]
+    assert len(looked_in) == 3
+
+
+def test_an_option_with_more_links_than_are_looked_for_is_held_back() -> None:
+    shown = [f"https://example.com/{number}" for number in range(21)]
+    answer = ANSWER | {"short": " ".join(shown), "reading": shown}
+    assert lengths(stream(json.dumps(answer), step=20)) == [["medium"], ["medium", "detailed"]]
 
 
 def test_an_option_waits_for_its_translation() -> None:
