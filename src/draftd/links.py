@@ -49,7 +49,7 @@ def too_many(text: str) -> bool:
 
 
 def unseen(text: str, sources: Iterable[str]) -> list[str]:
-    """Return the links of a text that stand in none of the sources, each once; none if there are too many to tell.
+    """Return the links of a text that stand in none of the sources, each once; of a text with too many, none.
 
     ``https://example.com`` counts as shown where ``www.example.com/prices`` was: a shorter form of a shown link. The
     reverse does not: a path that nobody showed was made up.
