@@ -1,12 +1,13 @@
-"""What may leave the process: ``storable`` for the database, ``redact`` for every reader.
+"""What may leave the process: ``storable`` for the database, ``redact`` for every reader, ``without_secrets`` for parameters.
 
-Owns the two filters that everything passes which draftd did not write itself: answers of models, bodies of errors, texts of
-screenshots. Invariants: what ``storable`` returned can be written to ``text`` and ``jsonb`` whatever it was before; what
-``redact`` returned holds no key, no credentials of a URL and no path or query of one.
+Owns the filters that everything passes which draftd did not write itself: answers of models, bodies of errors, texts of
+screenshots, parameters of model calls. Invariants: what ``storable`` returned can be written to ``text`` and ``jsonb`` whatever
+it was before; what ``redact`` returned holds no key, no credentials of a URL and no path or query of one.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -50,6 +51,13 @@ _SECRETS = (
         r"|\\*['\"]?(?:(?:basic|bearer|token|digest)\s+)?(?!\d{1,9}\b)[^\s'\"}]{4,})"
     ),
 )
+_USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
+# Looked for in a name without its separators and its case: ``aws_secret_access_key``, ``X-Api-Key``, ``clientSecret``. A plural
+# of tokens is a number of them (max_tokens), and the key of a cache (prompt_cache_key) opens nothing.
+_SECRET_NAME = re.compile(
+    r"secret|passw|passphrase|credential|authorization|apikey|accesskey|privatekey|(?:(?<!cache)keys?|token|auth|cookie)$"
+)
+_REDACTED = "[redacted]"
 
 
 def storable(value: Any) -> Any:
@@ -110,6 +118,32 @@ def redact(text: str, max_chars: int = 500) -> str:
     text = " ".join(_UNSTORABLE.sub("", text[: max_chars * 20]).split())
     text = _DATA_URL.sub("data:[redacted]", text)
     text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)
+    return storable_text(_without_keys(text), max_chars)
+
+
+def _without_keys(text: str) -> str:
     for pattern in _SECRETS:
-        text = pattern.sub("[redacted]", text)
-    return storable_text(text, max_chars)
+        text = pattern.sub(_REDACTED, text)
+    return text
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a JSON-like value in which every secret is replaced: what stands under the name of one, and keys in texts.
+
+    A value that holds none comes back equal to what it was.
+    """
+    match value:
+        case str():
+            return _without_keys(_USERINFO.sub(f"{_REDACTED}@", value))
+        case Mapping():
+            return {
+                name: _REDACTED if _names_secret(str(name)) else without_secrets(item) for name, item in value.items()
+            }
+        case list() | tuple():
+            return [without_secrets(item) for item in value]
+        case _:
+            return value
+
+
+def _names_secret(name: str) -> bool:
+    return _SECRET_NAME.search(re.sub("[^a-z0-9]", "", name.lower())) is not None

@@ -22,7 +22,7 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr
 
-from draftd.sanitize import redact
+from draftd.sanitize import redact, without_secrets
 
 log = structlog.get_logger(__name__)
 
@@ -236,7 +236,7 @@ class _Langfuse(Tracing):
                 model=model,
                 input=self._input(messages),
                 version=_attribute(prompt_version),
-                model_parameters={key: redact(str(value)) for key, value in params.items()},
+                model_parameters={key: redact(str(value)) for key, value in without_secrets(params).items()},
             )
         ) as observation:
             span = _GenerationSpan(observation=observation, content=self._content)

@@ -48,6 +48,24 @@ def test_an_agent_without_a_prompt_anywhere_is_mentioned(call: Call, database: s
         ["--param", "a=1e400"],
         ["--param", "a=" + "[" * 20 + "]" * 20],
         *(["--param", f"{name}=hunter2"] for name in [*sorted(RESERVED), "API-Key"]),
+        *(
+            ["--param", f"{name}=hunter2"]
+            for name in (
+                "aws_secret_access_key",
+                "aws_session_token",
+                "azure_ad_token",
+                "vertex_credentials",
+                "client_secret",
+                "clientSecret",
+                "azure_password",
+                "watsonx_zenapikey",
+                "subscription-key",
+            )
+        ),
+        ["--param", 'extra_body={"api_key": "hunter2"}'],
+        ["--param", 'extra_body={"plugins": [{"Authorization": "Basic hunter2"}]}'],
+        ["--param", 'metadata={"note": "Bearer hunter2"}'],
+        ["--param", "azure_endpoint=https://user:hunter2@gateway/v1"],
         ["--price-in", "1"],
         ["--price-in", "1e400", "--price-out", "1"],
         ["--price-in", "1", "--price-out", "1e30"],
@@ -57,6 +75,9 @@ def test_an_agent_without_a_prompt_anywhere_is_mentioned(call: Call, database: s
         ["--api-base", "http://:8000/v1"],
         ["--api-base", "http://[::1"],
         ["--api-base", "http://gateway:http"],
+        ["--api-base", "https://user:hunter2@gateway/v1"],
+        ["--api-base", "https://hunter2@gateway/v1"],
+        ["--api-base", "https://gateway/v1?key=hunter2"],
         ["--fallback", ""],
         ["--api-key-env", "sk-hunter2 hunter2"],
     ],
@@ -70,6 +91,19 @@ def test_what_makes_no_model_is_refused_and_a_key_never_repeated(
     assert "Traceback" not in result.stderr
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT FROM model_configs").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        "max_tokens=4096",
+        "prompt_cache_key=drafts",
+        "stop_token_ids=[1]",
+        'extra_body={"thinking": {"budget_tokens": 9}}',
+    ],
+)
+def test_a_parameter_that_only_sounds_like_a_secret_is_taken(call: Call, database: str, param: str) -> None:
+    assert call("models", "set", AGENT, "openai/a", "--param", param, env=environment(database)).returncode == 0
 
 
 def test_a_new_choice_is_tried_at_once_whatever_was_wrong_before(call: Call, client: Client, database: str) -> None:

@@ -108,6 +108,17 @@ def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse:
     assert not langfuse.media
 
 
+def test_a_parameter_with_the_name_of_a_secret_is_told_without_its_value(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    params = {"temperature": 0.2, "vertex_credentials": "hunter2", "extra_body": {"credentials": {"pin": "hunter2"}}}
+    with traces.request(request_id=uuid4(), **REQUEST), traces.generation(**CALL | {"params": params}):
+        pass
+    assert traces.shutdown(time_s=10)
+    told = langfuse.named("draft").json("model.parameters")
+    assert (told["temperature"], told["vertex_credentials"]) == ("0.2", "[redacted]")
+    assert b"hunter2" not in langfuse.raw
+
+
 def test_off_holds_figures_only(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url, "off")
     trace_one(traces)

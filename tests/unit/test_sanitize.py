@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftd.sanitize import MAX_DEPTH, MAX_ITEMS, MAX_TEXT_CHARS, redact, storable, storable_json, storable_text
+from draftd.sanitize import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_TEXT_CHARS,
+    redact,
+    storable,
+    storable_json,
+    storable_text,
+    without_secrets,
+)
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 ANYTHING = st.recursive(
@@ -197,6 +206,29 @@ def test_a_picture_in_a_url_is_redacted() -> None:
 @pytest.mark.parametrize("text", ORDINARY)
 def test_an_ordinary_message_stays_readable(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["api_key", "X-Api-Key", "apiKeys", "aws_secret_access_key", "aws_access_key_id", "azure_ad_token", "clientSecret",
+     "vertex_credentials", "PASSWORD", "passwd", "Proxy-Authorization", "Cookie", "basic_auth"],
+)  # fmt: skip
+def test_what_stands_under_the_name_of_a_secret_is_replaced(name: str) -> None:
+    assert without_secrets({"a": [{name: {"b": 1}}]}) == {"a": [{name: "[redacted]"}]}
+
+
+def test_a_secret_in_a_text_is_replaced_and_the_rest_stays() -> None:
+    given = {"x": ["Bearer Ab1cD2eF3", "at https://user:pw@gateway/v1"], "y": f"sk-{SECRET}"}
+    assert without_secrets(given) == {"x": ["[redacted]", "at https://[redacted]@gateway/v1"], "y": "[redacted]"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"max_tokens": 9, "prompt_cache_key": "drafts", "stop_token_ids": [1], "top_k": None, "user": "a@b.example"},
+     {"extra_body": {"thinking": {"budget_tokens": 9}, "url": "https://gateway/v1?x=1"}}, "words", 0.5],
+)  # fmt: skip
+def test_a_value_without_secrets_stays_as_it_is(value: Any) -> None:
+    assert without_secrets(value) == value
 
 
 PIECES = [

@@ -10,7 +10,7 @@ import typer
 
 from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
-from draftd.sanitize import storable
+from draftd.sanitize import storable, without_secrets
 
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. comment_generator.", show_default=False)]
 COLUMNS = {
@@ -96,7 +96,8 @@ def set_(
     if (price_in is None) != (price_out is None):
         raise UsageError("--price-in and --price-out go together")
     if api_base is not None and not _is_base(api_base):
-        raise UsageError("--api-base is a URL with a host, such as http://gateway:8000/v1")
+        # A user, a password or a key in a query would stand in the table as plain text.
+        raise UsageError("--api-base is a URL of a host, without user and query, such as http://gateway:8000/v1")
     if api_key_env is not None and not _VARIABLE.fullmatch(api_key_env):
         # It may be the key itself: it must be neither stored nor printed.
         raise UsageError("--api-key-env takes the name of an environment variable, not the key")
@@ -121,7 +122,8 @@ def set_(
 def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_bare = "@" not in parts.netloc and not parts.query
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and is_bare
     except ValueError:
         return False
 
@@ -130,7 +132,8 @@ def parameter(text: str) -> tuple[str, Any]:
     """Read ``name=value``; the value is JSON where it is (0.2, true), else text.
 
     Raises:
-        UsageError: there is no name, it is reserved, or the value cannot be stored. The message does not hold the value.
+        UsageError: there is no name, it is reserved, or the value cannot be stored or holds a secret. The message does not
+            hold the value.
     """
     name, separator, value = text.partition("=")
     name = name.strip()
@@ -144,6 +147,10 @@ def parameter(text: str) -> tuple[str, Any]:
         read = value
     if storable({name: read}) != {name: read}:
         raise UsageError(f"--param {name!r}: this value cannot be stored (NUL, half a character, or far too large)")
+    if without_secrets({name: read}) != {name: read}:
+        raise UsageError(
+            f"--param {name!r}: a secret would stand in the table as plain text; set it in the daemons' environment"
+        )
     return name, read
 
 
