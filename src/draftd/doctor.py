@@ -16,12 +16,13 @@ from draftd import db, schema_version
 from draftd.app import default_choice
 from draftd.errors import CommandError, ConfigurationError, ModelError
 from draftd.holds import LIST_HOLDS, Holds
+from draftd.images.gate import AllowList
 from draftd.llm import Llm, Target
 from draftd.models import LIST, Choice, Models, choice_of
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.sanitize import redact
 from draftd.schema_version import SchemaState
-from draftd.settings import Settings, environment_value, load_settings
+from draftd.settings import Settings, environment_value, export_foreign_variables, load_settings
 from draftd.throttles import Throttles
 from draftd.wakeup import proves_session
 
@@ -56,6 +57,7 @@ async def examine() -> AsyncIterator[Finding]:
     """Check everything, in the order in which one thing needs the other; yield a finding as soon as it is known."""
     try:
         settings, warnings = load_settings()
+        export_foreign_variables()
     except ConfigurationError as error:
         yield Finding(check="configuration", ok=False, detail=error.message)
         return
@@ -74,6 +76,7 @@ async def examine() -> AsyncIterator[Finding]:
 def _configuration(settings: Settings, warnings: list[str]) -> Finding:
     try:
         settings.require_database_url()
+        AllowList.parse(settings.allow_private_image_hosts)
     except ConfigurationError as error:
         return Finding(check="configuration", ok=False, detail=error.message)
     return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_slip_in_a_setting_is_named(call: Call, database: str) -> None:
     code, bad = examined(call, environment(database, DRAFTD_MODELL="x"))
     assert (code, bad["checks"]) == (1, ["configuration"])
     assert "DRAFTD_MODEL?" in bad["configuration"]
+
+
+def test_a_list_of_private_hosts_that_run_would_refuse(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(database, stand_in, DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS="10.2.0.0/33"))
+    assert (code, bad.pop("checks")) == (1, ALL)
+    assert list(bad) == ["configuration"]
+    assert "10.2.0.0/33" in bad["configuration"]
+
+
+def test_settings_that_cannot_be_read(call: Call, database: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff")
+    code, bad = examined(call, environment(database))
+    assert (code, bad.pop("checks")) == (1, ["configuration"])
+    assert bad["configuration"].startswith(".env cannot be read")
 
 
 def test_a_database_that_is_away(call: Call, stand_in: ThreadedStandIn) -> None:

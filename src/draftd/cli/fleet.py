@@ -147,10 +147,8 @@ def doctor(as_json: Json = False) -> None:
     picture.
     """
     from draftd.logs import configure_logging
-    from draftd.settings import export_foreign_variables
 
     configure_logging(level="error", style="auto")
-    export_foreign_variables()
     findings = asyncio.run(_examine(quiet=as_json))
     if as_json:
         print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])
