@@ -98,6 +98,15 @@ def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: Th
     assert bad["holds"].endswith("UTC: 401: bad key")
 
 
+def test_the_reason_of_a_hold_does_not_steer_the_terminal(call: Call, client: Client, database: str) -> None:
+    client.query(
+        "INSERT INTO model_holds (model, code, reason) VALUES ('openai/m', 'model_unavailable', %s)", "\033[2J"
+    )
+    result = call("doctor", env=environment(database))
+    assert result.returncode == 1
+    assert "UTC: \ufffd[2J" in result.stdout
+
+
 def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(database, stand_in, DRAFTD_PROMPTS_DIR="/nonexistent"))
     assert code == 1

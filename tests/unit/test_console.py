@@ -12,11 +12,13 @@ from uuid import UUID
 import pytest
 
 from draftd.cli import console, queue
+from draftd.cli.requests import DraftPrinter
 from draftd.errors import UsageError, request_errors
 from draftd.status import STATUSES
 
 ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
 COLUMNS = {"id": "id", "who": "requester", "code": "error"}
+NOTHING_YET = {"result": None, "partial_result": None}
 
 
 class Terminal(io.StringIO):
@@ -162,3 +164,22 @@ def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.Mon
     assert "gone" in shown
     assert not {"\033", "\x9b"} & set(shown)
     assert console.printable("a\nb\tc") == "a\nb\tc"
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_no_text_steers_a_terminal_wherever_it_is_said(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert console.fitted("a\033[2J\x9b2J\tb\nc", stream) == "a\ufffd[2J\ufffd2J\tb\nc"
+
+
+def test_the_error_of_a_request_does_not_steer_the_terminal_of_who_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    DraftPrinter().update({"status": "failed", "error_code": "x", "error_message": "\033[2Jgone", **NOTHING_YET})
+    assert capsys.readouterr() == ("", "failed: x: \ufffd[2Jgone\n")
+
+
+def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "\033[2J\x7f\x9b2J é"
+    console.print_json({"message": said})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"message": said}
+    assert not {"\033", "\x7f", "\x9b"} & set(shown)

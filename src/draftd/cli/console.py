@@ -2,6 +2,7 @@
 
 Data goes to stdout, talk to stderr. Tables, colours and progress appear on a terminal only; anywhere else rows are lines of
 tab-separated values. On a terminal texts are broken at words, and tables give up columns before a line is wider than it.
+Invariant: no text that a client or a model wrote steers a terminal.
 """
 
 import difflib
@@ -64,13 +65,14 @@ def say(text: str) -> None:
 
 
 def fitted(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
-    """Return a text as it is printed: on a terminal its lines are broken at words, elsewhere they stay as they are.
+    """Return a text as it is printed: ``printable``, on a terminal with its lines broken at words.
 
     Args:
         text: one line or more.
         stream: where it is going; stdout if None.
         indent: what a line that was broken goes on with.
     """
+    text = printable(text)
     if not (stream or sys.stdout).isatty():
         return text
     columns = shutil.get_terminal_size().columns
@@ -101,15 +103,14 @@ def _columns_of(text: str) -> int:
 
 def print_json(data: Any) -> None:
     """Print data as JSON: indented for a person, on one line for a program; escaped where the encoding is not UTF-8."""
-    print(
-        json.dumps(
-            data,
-            default=_plain,
-            ensure_ascii=sys.stdout.encoding.lower() not in {"utf-8", "utf8"},
-            indent=2 if sys.stdout.isatty() else None,
-        ),
-        flush=True,
+    text = json.dumps(
+        data,
+        default=_plain,
+        ensure_ascii=sys.stdout.encoding.lower() not in {"utf-8", "utf8"},
+        indent=2 if sys.stdout.isatty() else None,
     )
+    # JSON escapes the controls of ASCII but not the others, which steer a terminal as well.
+    print(_STEERING.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
 
 
 def _plain(value: Any) -> Any:

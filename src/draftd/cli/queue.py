@@ -16,7 +16,6 @@ from draftd.cli.console import (
     fitted,
     print_json,
     print_table,
-    printable,
     request_id,
     say,
     settings,
@@ -108,7 +107,7 @@ def _print_result(result: dict[str, Any]) -> None:
 
 def _print_fact(name: str, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-    print(fitted(f"{name:<15} {printable(text)}", indent=" " * 16))
+    print(fitted(f"{name:<15} {text}", indent=" " * 16))
 
 
 def list_(

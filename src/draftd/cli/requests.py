@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from draftd.cli.console import Json, duration_s, fitted, print_json, printable, request_id, say, settings
+from draftd.cli.console import Json, duration_s, fitted, print_json, request_id, say, settings
 from draftd.errors import CommandError, InvalidRequest, UsageError
 
 if TYPE_CHECKING:
@@ -231,4 +231,4 @@ def option_text(option: dict[str, Any], label: str = "") -> str:
     lines = [f"\n— {head} ({option['angle']})", option["text"]]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
-    return fitted(printable("\n".join(lines)))
+    return fitted("\n".join(lines))
