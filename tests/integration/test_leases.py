@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from draftd import db
-from draftd.queue.leases import RENEW, UNKNOWN_S, Reaped, Watch, judge_in_s, reap
+from draftd.queue.leases import REAP_BATCH, RENEW, UNKNOWN_S, Reaped, Watch, judge_in_s, reap
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, make_request, make_terms, read_row, shift
 
@@ -204,6 +204,17 @@ async def test_a_dry_run_only_says(connection: db.Connection, link: db.Link) -> 
     (one,) = await reap_now(link, dry_run=True)
     assert (one.id, one.status) == (claimed.id, "pending")
     assert (await read_row(connection, claimed.id))["status"] == "processing"
+
+
+async def test_a_dry_run_counts_more_than_one_batch(connection: db.Connection, link: db.Link) -> None:
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, agent, expires_at)"
+        " SELECT ARRAY['https://images.example/a.png'], 'comment_generator', now() - interval '1 s'"
+        " FROM generate_series(0, %s)",
+        [REAP_BATCH],
+    )
+    assert len(await reap_now(link, dry_run=True)) == REAP_BATCH + 1
+    assert [len(await reap_now(link)) for _ in range(3)] == [REAP_BATCH, 1, 0]
 
 
 async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, link: db.Link) -> None:

@@ -14,6 +14,8 @@ from draftd import db
 from draftd.queue.history import with_error
 
 REAP_BATCH = 500
+"""Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
+_ALL = "ALL"
 BEATS_PER_LEASE = 3
 UNKNOWN_S = 60
 """How long a request may wait for a daemon that knows its agent, in seconds."""
@@ -94,7 +96,10 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
 # sessions may be those that nobody is at the other end of any more.
 # A server that stood still keeps its sessions: see Watch.
 _CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)"
-_LOST = f"""
+
+
+def _lost(limit: int | str) -> str:
+    return f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
            {_CONNECTED_FOR} >= make_interval(secs => %(lease_s)s)
@@ -105,8 +110,9 @@ judge AS MATERIALIZED (
      WHERE r.status = 'processing'
        AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
        AND j.may_judge
-     ORDER BY r.id LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+     ORDER BY r.id LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
 )"""
+
 
 # For who comes only once: a lease has run out, and nobody may judge it before so many seconds have passed.
 JUDGE_IN = f"""
@@ -116,24 +122,28 @@ SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
                   AND least(r.lease_until, r.deadline_at) <= now() - make_interval(secs => %(older_than_s)s))
 """
 
-_OVERDUE = f"""
+
+def _overdue(limit: int | str) -> str:
+    return f"""
 overdue_by_own_time AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
-     LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+     LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
 ), overdue_by_default AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
        AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
-     LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED
+     LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
 ), overdue AS (
     SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
 )"""
 
+
 # Unknown means: no daemon of the last day has had a prompt for it, and the request has been due for a while. Asking only
 # oneself, or only who runs right now, would fail an agent's requests while its daemons are upgraded or restarted. The
 # recursion hops from agent to agent over the claim's index.
-_ORPHANED = f"""
+def _orphaned(limit: int | str) -> str:
+    return f"""
 served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
 ), asked AS MATERIALIZED (
@@ -149,8 +159,9 @@ served AS MATERIALIZED (
     SELECT r.id FROM asked CROSS JOIN judge AS j CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = asked.agent AND r.available_at <= j.now - interval '{UNKNOWN_S} s'
-         LIMIT {REAP_BATCH} FOR NO KEY UPDATE SKIP LOCKED) AS r
+         LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED) AS r
 )"""
+
 
 _LOST_MESSAGE = """CASE WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
          ELSE 'the worker died or lost its lease' END"""
@@ -159,7 +170,7 @@ _UNKNOWN_MESSAGE = "'no daemon has a prompt for the agent ' || quote_literal(lef
 # The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
 # waits longer and longer, and ends at the cap.
 REAP = f"""
-WITH {_LOST}, {_OVERDUE}, {_ORPHANED}, reaped AS (
+WITH {_lost(REAP_BATCH)}, {_overdue(REAP_BATCH)}, {_orphaned(REAP_BATCH)}, reaped AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
         available_at = CASE WHEN r.errors @> '[{{"code": "worker_lost"}}]'
@@ -192,7 +203,7 @@ UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL,
 """
 
 REAP_DRY = f"""
-WITH {_LOST}, {_OVERDUE}, {_ORPHANED}
+WITH {_lost(_ALL)}, {_overdue(_ALL)}, {_orphaned(_ALL)}
 SELECT 'worker_lost' AS code, r.id, CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id,
        now() AS at
   FROM lost JOIN draft_requests AS r ON r.id = lost.id
@@ -254,11 +265,11 @@ async def reap(
     """Take back what the dead held, and end what nobody will draft: one statement, at most 500 rows of each kind.
 
     Args:
-        link: where; see ``_LOST`` for when anybody may be judged.
+        link: where; see ``_lost`` for when anybody may be judged.
         lease_s: how long a lease lives.
         default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
         older_than_s: how long ago lease or deadline must have passed.
-        dry_run: only say what would be taken.
+        dry_run: only say what would be taken, all of it at once.
         watch: over the passes of a judge that comes again and again.
         now: another time than the database's, for tests.
     """
