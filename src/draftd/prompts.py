@@ -6,7 +6,6 @@ its content, so that two results with one version came from one text; what a scr
 model as quoted JSON or as a picture in the user's message, never in the system's.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from draftd.errors import ConfigurationError
 from draftd.images import Picture
 from draftd.request import Options, Request
+from draftd.tracing import ShownPicture
 
 SUFFIX = "_agent.md"
 _SCHEMA = "{{schema}}"
@@ -147,8 +147,7 @@ def _picture_parts(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     for number, picture in enumerate(pictures, start=1):
         for place, part in enumerate(picture.parts, start=1):
             messages.append(_text_part(_label(number, place, picture)))
-            url = "data:image/jpeg;base64," + base64.b64encode(part.data).decode("ascii")
-            messages.append({"type": "image_url", "image_url": {"url": url}})
+            messages.append(ShownPicture(part.data))
     return messages
 
 

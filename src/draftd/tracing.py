@@ -7,7 +7,6 @@ imported; no secret, no path of an image URL and, unless the operator asked for 
 
 import atexit
 import base64
-import binascii
 import hashlib
 import importlib
 import logging
@@ -38,6 +37,22 @@ EXIT_S = 2.0
 COMPLAINT_INTERVAL_S = 300.0
 MAX_PENDING_PICTURES = 64
 """The SDK's queue of uploads holds 100,000 pictures; with Langfuse away that is all the memory there is."""
+
+
+class ShownPicture(dict[str, Any]):
+    """The part of a message that shows a picture; it knows its hash and its size, which is what a trace tells of it.
+
+    Made in a thread, where its bytes are at hand. To find both out at each call of a model would hold the event loop for as long
+    as a request's pictures, up to 19 MB, take to be decoded and hashed.
+
+    Args:
+        data: a JPEG.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        url = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+        super().__init__(type="image_url", image_url={"url": url})
+        self.summary = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 class RequestSpan:
@@ -310,8 +325,8 @@ def _attribute(text: str) -> str:
 def _clean(value: Any, *, pictures: bool = False) -> Any:
     """Return a JSON-like value with its texts redacted and its pictures reduced to hash and size, or kept."""
     match value:
-        case {"type": "image_url", "image_url": {"url": str(url)}}:
-            return value if pictures else {"type": "image_url", "image_url": _summary(url)}
+        case ShownPicture():
+            return value if pictures else {"type": "image_url", "image_url": value.summary}
         case Mapping():
             return {str(key): _clean(item, pictures=pictures) for key, item in value.items()}
         case list() | tuple():
@@ -323,14 +338,6 @@ def _clean(value: Any, *, pictures: bool = False) -> Any:
             return value
         case _:
             return redact(str(value))
-
-
-def _summary(url: str) -> dict[str, Any]:
-    try:
-        data = base64.b64decode(url.partition(",")[2])
-    except binascii.Error:
-        data = url.encode()
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 class _Complaints(logging.Handler):

@@ -1,5 +1,4 @@
 import asyncio
-import base64
 import hashlib
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from structlog.testing import capture_logs
 
 from draftd import tracing
 from draftd.errors import ModelRateLimited
-from draftd.tracing import Content, Tracing
+from draftd.tracing import Content, ShownPicture, Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
 
 PICTURE = b"\xff\xd8\xff" + b"picture" * 50
-DATA_URL = "data:image/jpeg;base64," + base64.b64encode(PICTURE).decode()
+SHOWN = ShownPicture(PICTURE)
 SECRET = "sk-live-0123456789abcdef"
 MESSAGES = [
     {"role": "system", "content": "Line one.\n\nLine three."},
@@ -26,7 +25,7 @@ MESSAGES = [
         "role": "user",
         "content": [
             {"type": "text", "text": f"My key is {SECRET}; see https://example.com/bot123/secret.png"},
-            {"type": "image_url", "image_url": {"url": DATA_URL}},
+            SHOWN,
         ],
     },
 ]
@@ -104,8 +103,18 @@ def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse:
     assert picture == {"type": "image_url", "image_url": {"sha256": sha256, "bytes": len(PICTURE)}}
     assert SECRET.encode() not in langfuse.raw
     assert b"bot123" not in langfuse.raw
-    assert DATA_URL[40:80].encode() not in langfuse.raw
+    assert SHOWN["image_url"]["url"][40:80].encode() not in langfuse.raw
     assert not langfuse.media
+
+
+def test_a_picture_is_not_decoded_to_be_told(langfuse: OtlpReceiver) -> None:
+    traces, shown = load(langfuse.url), ShownPicture(PICTURE)
+    shown["image_url"]["url"] = "what nobody looks at"
+    with traces.generation(**CALL | {"messages": [{"role": "user", "content": [shown]}]}):
+        pass
+    assert traces.shutdown(time_s=10)
+    ((part,),) = (message["content"] for message in langfuse.named("draft").json("input"))
+    assert part["image_url"] == {"sha256": hashlib.sha256(PICTURE).hexdigest(), "bytes": len(PICTURE)}
 
 
 def test_a_parameter_with_the_name_of_a_secret_is_told_without_its_value(langfuse: OtlpReceiver) -> None:

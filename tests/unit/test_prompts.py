@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from draftd.images import Part, Picture
 from draftd.prompts import Prompt, load_prompts, packaged_directory, render
 from draftd.request import Options, Parent, Request
 from draftd.result import Confidence
+from draftd.tracing import ShownPicture
 from draftd.wire import MODEL_WARNINGS
 
 FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
@@ -138,6 +140,12 @@ def test_pictures_come_in_reading_order_with_a_label_before_each_part() -> None:
     ]
     urls = [part["image_url"]["url"] for part in pictured[1::2]]
     assert urls == ["data:image/jpeg;base64," + base64.b64encode(data).decode() for data in (b"a", b"b", b"c", b"d")]
+
+
+def test_a_picture_in_a_message_knows_what_a_trace_tells_of_it() -> None:
+    _, user = messages((make_picture(b"a"),))
+    (shown,) = (part for part in user["content"] if isinstance(part, ShownPicture))
+    assert shown.summary == {"sha256": hashlib.sha256(b"a").hexdigest(), "bytes": 1}
 
 
 def test_tiles_are_said_to_follow_the_whole() -> None:
