@@ -22,8 +22,14 @@ MAX_WORD_CHARS = 60
 LIBRARY_LEVEL = logging.WARNING
 
 
-def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) -> None:
-    """Send structlog's and the standard library's records to stderr, in one form."""
+def configure_logging(*, level: str, style: Literal["auto", "console", "json"], colours: bool = False) -> None:
+    """Send structlog's and the standard library's records to stderr, in one form.
+
+    Args:
+        level: the least that is logged.
+        style: ``auto`` is ``console`` on a terminal, else ``json``.
+        colours: whether the lines of ``console`` have them.
+    """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -33,7 +39,7 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"]) 
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=colours,
             timestamp_key="at",
             exception_formatter=structlog.dev.plain_traceback,
         )

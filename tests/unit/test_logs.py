@@ -14,6 +14,7 @@ import structlog
 from pydantic import SecretStr
 
 from draftd.logs import MAX_VALUE_CHARS, configure_logging
+from fix_daemon import Call, environment
 
 KEY = "sk-proj-q7Zt9xVb3Lm5Kd8Rw2Ny"
 URL = "https://cdn.example/shot.png?sig=s3cr3t"
@@ -156,7 +157,7 @@ def test_a_terminal_gets_readable_lines_without_rich_ones(
 ) -> None:
     assert importlib.util.find_spec("rich"), "with it structlog would print tracebacks with locals"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    configure_logging(level="info", style="auto")
+    configure_logging(level="info", style="auto", colours=True)
     try:
         break_with_a_secret()
     except ValueError:
@@ -168,6 +169,24 @@ def test_a_terminal_gets_readable_lines_without_rich_ones(
     assert "q7Zt9" not in shown
     assert "words of a screenshot" not in shown
     assert not shown.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_a_daemon_on_a_terminal_has_coloured_lines_unless_they_are_unwanted(
+    call: Call, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, coloured: bool
+) -> None:
+    async def serve(*_args: Any, **_kwargs: Any) -> int:
+        draftds().info("started")
+        return 0
+
+    monkeypatch.setattr("draftd.app.serve", serve)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shown = call("run", env=environment("") | variables).stderr
+    assert "started" in shown
+    assert ("\x1b[" in shown) == coloured
 
 
 def test_the_console_form_has_no_colours_when_it_is_piped(capsys: pytest.CaptureFixture[str]) -> None:

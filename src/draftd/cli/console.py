@@ -167,11 +167,11 @@ def printable(text: str) -> str:
     return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def colour_wanted() -> bool:
-    """Return whether stdout is a terminal whose user has nothing against colours (https://no-color.org)."""
+def colour_wanted(stream: TextIO | None = None) -> bool:
+    """Return whether a stream (stdout if None) is a terminal whose user has nothing against colours (https://no-color.org)."""
     from draftd.settings import environment_value
 
-    return sys.stdout.isatty() and not environment_value("NO_COLOR") and environment_value("TERM") != "dumb"
+    return (stream or sys.stdout).isatty() and not environment_value("NO_COLOR") and environment_value("TERM") != "dumb"
 
 
 def age(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from draftd.cli.console import Json, print_json, settings
+from draftd.cli.console import Json, colour_wanted, print_json, settings
 from draftd.errors import CommandError
 
 EXIT_NEGATIVE = 1
@@ -38,7 +38,7 @@ def run(
     from draftd.settings import export_foreign_variables
 
     loaded = settings()
-    configure_logging(level=loaded.log_level, style=loaded.log_format)
+    configure_logging(level=loaded.log_level, style=loaded.log_format, colours=colour_wanted(sys.stderr))
     export_foreign_variables()
     raise typer.Exit(asyncio.run(serve(loaded, concurrency=concurrency or loaded.concurrency, drain=drain)))
 

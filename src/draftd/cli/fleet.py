@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import LONGEST_S, Json, age, fitted, print_json, print_table, printable, say, settings
+from draftd.cli.console import (
+    LONGEST_S,
+    Json,
+    age,
+    colour_wanted,
+    fitted,
+    print_json,
+    print_table,
+    printable,
+    say,
+    settings,
+)
 
 WATCH_INTERVAL_S = 2.0
 EXIT_NEGATIVE = 1
@@ -148,7 +159,7 @@ def doctor(as_json: Json = False) -> None:
     """
     from draftd.logs import configure_logging
 
-    configure_logging(level="error", style="auto")
+    configure_logging(level="error", style="auto", colours=colour_wanted(sys.stderr))
     findings = asyncio.run(_examine(quiet=as_json))
     if as_json:
         print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])

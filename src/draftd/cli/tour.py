@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from draftd import db, schema_version
-from draftd.cli.console import say
+from draftd.cli.console import colour_wanted, say
 from draftd.cli.requests import DraftPrinter, image_url
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
@@ -57,7 +57,7 @@ class _Model:
 
 def tour(*, model: str | None) -> int:
     """Run the demo and return its exit code: 0 when every sample was drafted."""
-    configure_logging(level="warning", style="auto")
+    configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     _raise_on_sigterm()
     export_foreign_variables()
     began = time.monotonic()
