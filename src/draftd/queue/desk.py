@@ -69,6 +69,7 @@ WITH chosen AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r
      WHERE r.status IN {which}
        AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
+       AND (%(after)s::uuid IS NULL OR r.id > %(after)s)
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
@@ -138,8 +139,9 @@ async def change(
     Returns:
         ``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has.
     """
-    params = {
+    params: dict[str, Any] = {
         "id": request_id,
+        "after": None,
         "code": code,
         "requester_id": requester_id,
         "since_s": since_s,
@@ -150,9 +152,10 @@ async def change(
     while True:
         batch = await (await connection.execute(statement.encode(), params)).fetchall()
         changed += batch
-        # What was changed is not chosen again, so each batch is another one.
         if dry_run or len(batch) < BATCH:
             return changed
+        # Upwards in the order of ids: a request that was retried may have failed again already, and is not chosen twice.
+        params["after"] = max(row["id"] for row in batch)
 
 
 async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
