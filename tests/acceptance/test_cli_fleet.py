@@ -8,10 +8,11 @@ import subprocess
 import sys
 import uuid
 from functools import partial
+from typing import Any
 
 import pytest
 
-from draftd import liveness
+from draftd import db, liveness
 from fix_daemon import Call, Client, Running, environment, wait_until
 
 NEGATIVE = 1
@@ -83,6 +84,19 @@ def test_reap_stale_says_first_and_then_does(call: Call, client: Client, databas
     # What the connection took to be made counts already.
     assert re.fullmatch(r"waiting [0-3] s: whoever lives must have had the time to renew", waiting)
     assert done_line == "requeued: 1, failed: 0"
+
+
+def test_reap_stale_needs_one_connection(call: Call, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    connect = db.connect
+
+    async def counting(url: str, **how: Any) -> db.Connection:
+        opened.append(url)
+        return await connect(url, **how)
+
+    monkeypatch.setattr(db, "connect", counting)
+    assert call("reap-stale", env=environment(database)).returncode == 0
+    assert opened == [database]
 
 
 def health(call: Call, running: Running, *options: str, **over: str) -> tuple[int, bool]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+EXIT_NEGATIVE = 1
+"""The answer is no, or the request that was waited for failed."""
 CHANGING = frozenset({"run", "cancel", "retry", "prune", "reap-stale", "migrate", "set", "unset"})
 """Commands that change or delete what is there. Whoever slips is not shown the way to one."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from draftd.cli.console import Json, colour_wanted, print_json, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, settings
 from draftd.errors import CommandError
-
-EXIT_NEGATIVE = 1
 
 
 def register(app: typer.Typer) -> None:

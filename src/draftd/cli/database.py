@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from draftd.cli.console import Json, print_json, say, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, print_json, say, settings
 from draftd.errors import UsageError
 
 if TYPE_CHECKING:
     from draftd.schema_version import SchemaState
 
-EXIT_NEGATIVE = 1
 _HINTS = {"behind": "; run `draftd migrate`", "ahead": ": a newer draftd migrated it"}
 
 

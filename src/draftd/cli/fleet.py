@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from draftd.cli.console import (
+    EXIT_NEGATIVE,
     LONGEST_S,
     Json,
     age,
@@ -21,7 +22,6 @@ from draftd.cli.console import (
 )
 
 WATCH_INTERVAL_S = 2.0
-EXIT_NEGATIVE = 1
 WORKER_COLUMNS = ("hostname", "pid", "state", "load", "heartbeat", "version")
 
 
@@ -128,10 +128,10 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
 
     loaded = settings()
     url = loaded.require_database_url()
-    async with db.connected(url):
-        link = db.Link(url=url, name="draftd reap-stale", session=False)
-        taken: list[Reaped] = []
-        try:
+    link = db.Link(url=url, name="draftd reap-stale", session=False)
+    taken: list[Reaped] = []
+    try:
+        with db.translated(url):
             if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
                 say(f"waiting {wait_s:.0f} s: whoever lives must have had the time to renew")
                 await asyncio.sleep(wait_s)
@@ -147,8 +147,8 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
                 taken += batch
                 if dry_run or len(batch) < REAP_BATCH:
                     return taken
-        finally:
-            await link.close()
+    finally:
+        await link.close()
 
 
 def doctor(as_json: Json = False) -> None:

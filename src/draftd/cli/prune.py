@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from draftd import db
     from draftd.settings import Settings
 
-DAY_S = 86_400.0
 PROGRESS_INTERVAL_S = 1.0
 
 
@@ -57,6 +56,8 @@ def _older_than_s(given: str | None, loaded: "Settings") -> float:
     Raises:
         UsageError: nothing says it. What deletes has no default of its own.
     """
+    from draftd.pruner import DAY_S
+
     if given is not None:
         return duration_s(given)
     if not loaded.retention_days:

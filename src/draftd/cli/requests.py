@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from draftd.cli.console import Json, duration_s, fitted, print_json, request_id, say, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, duration_s, fitted, print_json, request_id, say, settings
 from draftd.errors import CommandError, InvalidRequest, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 FOLLOW_INTERVAL_S = 0.25
 MAX_ROW_BYTES = 24 * 1024 * 1024
 MAX_FILE_BYTES = MAX_ROW_BYTES // 4 * 3
-EXIT_NEGATIVE = 1
 EXIT_TRY_AGAIN = 75
 _SCHEME = re.compile("([a-z][a-z0-9+.-]*)://|data:", re.IGNORECASE)
 
