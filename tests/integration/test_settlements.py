@@ -348,6 +348,14 @@ async def count_usage(connection: db.Connection, request_id: UUID) -> int:
     return int(rows[0]["n"])
 
 
+async def test_of_one_request_the_latest_progress_is_shown(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed, scribe = await claim_one(link), Scribe(link=link)
+    # The first is on its way alone; the others meet in the next statement.
+    await asyncio.gather(*(scribe.publish(claimed, {"options": [1] * count}) for count in (1, 2, 3)))
+    assert (await read_row(connection, claimed.id))["partial_result"] == {"options": [1, 1, 1]}
+
+
 async def test_progress_is_fenced(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection)
     zombie = await claim_one(link)

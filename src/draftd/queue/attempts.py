@@ -146,8 +146,10 @@ class Scribe:
         await self._progress.settle_down()
 
     async def _flush_progress(self, items: Sequence[tuple[Held, str]]) -> list[bool]:
+        # Of one request the latest: who did not wait for the one before may have handed in another already.
+        latest = dict(items)
         try:
-            rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in items)}]"})
+            rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(latest.values())}]"})
         except db.LOST:
             # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
             return [True] * len(items)
