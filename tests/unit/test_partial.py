@@ -225,6 +225,8 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
 )
 def test_no_stream_makes_it_raise(chunks: list[str]) -> None:
     reader, text = PartialReader(make_terms()), ""
+    announced = []
     for chunk in chunks:
         text += chunk
-        reader.feed(text)
+        announced.append(reader.feed(text))
+    assert all(one is None or one["options"] for one in announced)
