@@ -265,6 +265,31 @@ class ProbingMenu(Menu):
         return self.probes.pop() if self.probes else None
 
 
+async def test_a_drain_does_not_miss_a_row_that_is_locked_for_a_moment(
+    database: str, connection: db.Connection
+) -> None:
+    request_id = await make_request(connection)
+    pump = Pump(database, drain=True)
+    original, looks = pump.link.run, 0
+
+    async def locked_at_first(statement: str, params: db.Params = None) -> list[DictRow]:
+        nonlocal looks
+        looks += 1
+        async with connection.transaction(force_rollback=True):
+            if looks == 1:
+                await connection.execute("SELECT FROM draft_requests FOR UPDATE")
+            return await original(statement, params)
+
+    pump.link.run = locked_at_first  # type: ignore[method-assign]  # as another statement has it
+    loop, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
+    claimed = await loop
+    assert claimed is not None
+    assert claimed.id == request_id
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
 async def test_a_probe_that_finds_no_row_is_returned(database: str) -> None:
     menu = ProbingMenu()
     pump = Pump(database, drain=True, menu=menu)

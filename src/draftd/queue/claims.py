@@ -283,16 +283,21 @@ class Claims:
 
     async def run(self) -> None:
         """Claim for whoever waits, until stopped."""
+        found_nothing = False
         while not self._stopped:
             await self._someone_waits.wait()
             if self._stopped:
                 break
             self._wakeup.clear()
             if await self._serve():
+                found_nothing = False
                 continue
             if self._drain and not self._leases:
-                self.stop()
-                break
+                # Twice: a row that the reaper, say, had locked for a moment was passed over.
+                if found_nothing:
+                    self.stop()
+                    break
+                found_nothing = True
             await self._wakeup.wait(self._poll_interval_s)
         await self._release_orphans()
 
