@@ -10,9 +10,11 @@ from uuid import UUID
 
 import pytest
 from psycopg.rows import DictRow
+from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.outcome import Release
+from draftd.queue import claims as claims_module
 from draftd.queue.claims import CLAIM_PROBE, Claims, Portion, Probe, claim, release_strays
 from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler
@@ -275,8 +277,9 @@ async def test_a_drain_does_not_miss_a_row_that_is_locked_for_a_moment(
     async def locked_at_first(statement: str, params: db.Params = None) -> list[DictRow]:
         nonlocal looks
         looks += 1
+        pump.wakeup.ring()
         async with connection.transaction(force_rollback=True):
-            if looks == 1:
+            if looks <= 4:
                 await connection.execute("SELECT FROM draft_requests FOR UPDATE")
             return await original(statement, params)
 
@@ -287,6 +290,22 @@ async def test_a_drain_does_not_miss_a_row_that_is_locked_for_a_moment(
     assert claimed.id == request_id
     pump.claims.stop()
     await running
+    await pump.link.close()
+
+
+async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_request(connection)
+    monkeypatch.setattr(claims_module, "LOCKED_TIME_S", 0.5)
+    pump = Pump(database, drain=True)
+    loop = asyncio.create_task(pump.claims.next())
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("SELECT FROM draft_requests FOR UPDATE")
+        with capture_logs() as logs:
+            await pump.claims.run()
+    assert await loop is None
+    assert [line["event"] for line in logs] == ["left rows behind that another session has locked"]
     await pump.link.close()
 
 

@@ -7,6 +7,7 @@ connection on the way here, goes back to pending with its attempt.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 DRAIN_INTERVAL_S = 0.25
 """A drain looks often whether what is in flight has been settled: somebody waits for its end."""
+LOCKED_TIME_S = 10.0
+"""How long a drain waits for a due row that another session has locked."""
 
 _TAKE = """
 UPDATE draft_requests AS r SET
@@ -100,6 +103,12 @@ WITH stray AS MATERIALIZED (
 UPDATE draft_requests AS r SET status = 'pending', attempt = r.attempt - 1
   FROM stray WHERE r.id = stray.id AND r.status = 'processing' AND r.worker_id = %(worker_id)s
 RETURNING r.id
+"""
+
+# No lock: what the claims' SKIP LOCKED passes over is seen.
+DUE = """
+SELECT id FROM draft_requests
+ WHERE status = 'pending' AND agent = ANY (%(agents)s) AND available_at <= now() LIMIT 1
 """
 
 
@@ -252,6 +261,7 @@ class Claims:
         self._someone_waits = asyncio.Event()
         self._orphans: list[Claim] = []
         self._stopped = False
+        self._locked_since: float | None = None
 
     async def next(self) -> Claim | None:
         """Wait for a claimed row; None when this process claims no more."""
@@ -283,23 +293,38 @@ class Claims:
 
     async def run(self) -> None:
         """Claim for whoever waits, until stopped."""
-        found_nothing = False
         while not self._stopped:
             await self._someone_waits.wait()
             if self._stopped:
                 break
             self._wakeup.clear()
             if await self._serve():
-                found_nothing = False
+                self._locked_since = None
                 continue
-            if self._drain and not self._leases:
-                # Twice: a row that the reaper, say, had locked for a moment was passed over.
-                if found_nothing:
-                    self.stop()
-                    break
-                found_nothing = True
+            if self._drain and not self._leases and await self._is_drained():
+                self.stop()
+                break
             await self._wakeup.wait(self._poll_interval_s)
         await self._release_orphans()
+
+    async def _is_drained(self) -> bool:
+        """Return whether nothing is due, seen by a look that no lock hides anything from.
+
+        The reaper, say, may just hold a row that the claim passed over. Who keeps one for long does not keep the drain.
+        """
+        agents = [agent for portion in self._menu.portions() for agent in portion.agents]
+        try:
+            due = bool(await self._link.run(DUE, {"agents": agents}))
+        except db.LOST as error:
+            await self._link.pause(error)
+            return False
+        now = time.monotonic()
+        if due and self._locked_since is None:
+            self._locked_since = now
+        if due and self._locked_since is not None and now - self._locked_since >= LOCKED_TIME_S:
+            log.warning("left rows behind that another session has locked", agents=agents, waited_s=LOCKED_TIME_S)
+            return True
+        return not due
 
     async def _serve(self) -> bool:
         """Claim once; return whether there may be more to claim right now."""
