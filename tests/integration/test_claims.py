@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -306,6 +307,40 @@ async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
             await pump.claims.run()
     assert await loop is None
     assert [line["event"] for line in logs] == ["left rows behind that another session has locked"]
+    await pump.link.close()
+
+
+async def test_a_drain_counts_anew_for_each_locked_row(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    pump = Pump(database, drain=True)
+    original, is_locked = pump.link.run, True
+
+    async def locked_for_one_look(statement: str, params: db.Params = None) -> list[DictRow]:
+        nonlocal is_locked
+        async with db.connected(database) as other, other.transaction(force_rollback=True):
+            if is_locked:
+                await other.execute("SELECT FROM draft_requests FOR UPDATE")
+            rows = await original(statement, params)
+        is_locked = is_locked and statement != claims_module.DUE
+        return rows
+
+    pump.link.run = locked_for_one_look  # type: ignore[method-assign]  # as another statement has it
+    wanted = [await make_request(connection)]
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(2)]
+    running = asyncio.create_task(pump.claims.run())
+    first = await loops[0]
+    assert first is not None
+    clock.now, is_locked = claims_module.LOCKED_TIME_S + 1, True
+    wanted.append(await make_request(connection))
+    pump.leases.drop(first.id, first.lease_token)
+    second = await loops[1]
+    assert second is not None
+    assert [first.id, second.id] == wanted
+    pump.claims.stop()
+    await running
     await pump.link.close()
 
 

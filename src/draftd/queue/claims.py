@@ -299,7 +299,6 @@ class Claims:
                 break
             self._wakeup.clear()
             if await self._serve():
-                self._locked_since = None
                 continue
             if self._drain and not self._leases and await self._is_drained():
                 self.stop()
@@ -316,6 +315,7 @@ class Claims:
         try:
             due = bool(await self._link.run(DUE, {"agents": agents}))
         except db.LOST as error:
+            self._locked_since = None
             await self._link.pause(error)
             return False
         now = time.monotonic()
@@ -332,6 +332,7 @@ class Claims:
         try:
             claimed = await self._claim(wanted)
         except db.LOST as error:
+            self._locked_since = None
             await self._link.pause(error)
             strays = await release_strays(self._link, worker_id=self._terms.worker_id, held=self._leases.snapshot())
             if strays:
@@ -368,6 +369,8 @@ class Claims:
 
     def _deliver(self, claimed: list[Claim]) -> None:
         """Hand rows out as soon as they are claimed: a failure of the next statement must not take them along."""
+        if claimed:
+            self._locked_since = None
         for one in claimed:
             self._leases.add(one.id, one.lease_token, agent=one.agent)
             self._hand_over(one)
