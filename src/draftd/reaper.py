@@ -19,15 +19,16 @@ class Reaper:
         link: stays open between passes: how long it has been up is the proof that others could renew.
         lease_s: how long a lease lives.
         default_expiry_s: when a request without ``expires_at`` expires; 0 = never.
-        interval_s: seconds between passes.
+        interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
+            the leases must be longer than the gap that the watch allows for, or the living would be judged after it.
     """
 
     def __init__(self, *, link: db.Link, lease_s: float, default_expiry_s: float, interval_s: float) -> None:
         self._link = link
         self._lease_s = lease_s
         self._default_expiry_s = default_expiry_s
-        self._interval_s = interval_s
-        self._watch = Watch(gap_s=interval_s + lease_s / BEATS_PER_LEASE)
+        self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
+        self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
 
     async def run(self) -> None:
         """Reap until cancelled, through any number of lost connections."""

@@ -91,7 +91,9 @@ class Settings(BaseSettings):
     lease_s: Seconds = Field(
         10, ge=1, description="How long a claim lives without a renewal; renewed every third of it."
     )
-    reap_interval_s: Seconds = Field(2, description="How often a daemon looks for expired leases.")
+    reap_interval_s: Seconds = Field(
+        2, description="How often a daemon looks for expired leases; a third of a lease at most."
+    )
     attempt_timeout_s: Seconds = Field(120, ge=10, description="An attempt is over after this, whatever happens.")
     model_timeout_s: Seconds = Field(
         60, description="The longest single model call; stages share what is left of the attempt."

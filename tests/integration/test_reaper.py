@@ -5,8 +5,9 @@ import asyncio
 import structlog
 
 from draftd import db
+from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.reaper import Reaper
-from fix_database import claim_one, make_request
+from fix_database import claim_one, make_request, read_row
 
 LEASE_S = 0.01
 
@@ -33,3 +34,22 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_take_back_is_told_and_ends
                 await asyncio.sleep(0.01)
         running.cancel()
     assert [line["request_id"] for line in logs if line["event"] == "reaped"] == [claimed.id]
+
+
+async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
+    await link.close()
+    # The first pass may judge nobody: its connection is younger than a lease.
+    reaper = Reaper(link=link, lease_s=1.0, default_expiry_s=0, interval_s=3600)
+    left_s = 1.0 - 1.0 / BEATS_PER_LEASE
+    assert reaper._watch.gap_s <= left_s, "a standstill that the living do not outlive is noticed"
+    running = asyncio.create_task(reaper.run())
+    async with asyncio.timeout(60):
+        while (await read_row(connection, claimed.id))["status"] != "pending":  # noqa: ASYNC110 - the table is all that tells
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
