@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 LOOP_DEAD_S = 60.0
 EXIT_LOOP_DEAD = 1
+LAST_WORD_TRIES = 3
+"""The connection may have been lost unnoticed since the beat before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ class Heartbeat:
             while True:
                 state = self._state
                 failures = 0 if await self._try_beat(link) else failures + 1
-                if state == "stopped":
+                if state == "stopped" and not 0 < failures < LAST_WORD_TRIES:
                     break
                 interval_s = self._lease_s / BEATS_PER_LEASE
                 # While the database is away, look more often than a renewal is due.

@@ -121,6 +121,20 @@ async def test_its_last_word_is_stopped(connection: db.Connection, make: Make) -
     assert rows == [{"state": "stopped"}]
 
 
+async def test_its_last_word_is_said_again_when_the_connection_was_lost(connection: db.Connection, make: Make) -> None:
+    beats: asyncio.Queue[Beat] = asyncio.Queue()
+    heartbeat = make(Leases(), lease_s=300, on_beat=beats.put_nowait)
+    heartbeat.start(asyncio.get_running_loop())
+    await beats.get()
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd heartbeat'"
+    )
+    heartbeat.set_state("stopped")
+    await asyncio.to_thread(heartbeat.join, 20)
+    rows = await (await connection.execute("SELECT state FROM draft_workers")).fetchall()
+    assert rows == [{"state": "stopped"}]
+
+
 async def test_a_defect_in_the_thread_is_told_to_the_loop(connection: db.Connection, make: Make) -> None:
     await connection.execute("DROP TABLE draft_workers")
     died: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
