@@ -155,6 +155,8 @@ class _Shared:
 async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     """Wire the parts together, and beat once: from here on the fleet knows this worker, unless it may not start.
 
+    Whoever hears afterwards that it has started can ask it at once whether it lives.
+
     Raises:
         ConfigurationError: no agent has a model, or the metrics' port is taken.
         DatabaseUnavailable: the first beat failed.
@@ -173,6 +175,8 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
     await _check_start(shared, heartbeat)
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight})
+    await liveness.listen()
     return Daemon(
         claims=claims,
         worker=worker,
@@ -188,8 +192,8 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
             address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
         ),
         grace_s=plan.settings.shutdown_grace_s,
-        side_tasks=_side_tasks(shared, worker),
-        closers=[loader.aclose, links.close],
+        side_tasks=_side_tasks(shared),
+        closers=[loader.aclose, links.close, liveness.aclose],
         heartbeat_died=died,
     )
 
@@ -301,7 +305,7 @@ async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
         raise
 
 
-def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
+def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     settings = shared.plan.settings
     reaper = Reaper(
         link=shared.links.judge,
@@ -309,8 +313,7 @@ def _side_tasks(shared: _Shared, worker: Worker) -> list[Callable[[], Awaitable[
         default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
     )
-    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight})
-    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, liveness.run]
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run]
     if shared.plan.listener_url:
         tasks.append(Listener(url=shared.plan.listener_url, wakeup=shared.links.wakeup).run)
     if settings.metrics_port is not None:

@@ -29,13 +29,17 @@ class Liveness:
 
     def __init__(self, *, facts: Callable[[], dict[str, Any]]) -> None:
         self._facts = facts
+        self._server: asyncio.Server | None = None
 
-    async def run(self) -> None:
-        """Answer until cancelled."""
+    async def listen(self) -> None:
+        """Answer from now on."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
-        server = await asyncio.start_unix_server(self._answer, path=f"\0{PREFIX}{name}")
-        async with server:
-            await server.serve_forever()
+        self._server = await asyncio.start_unix_server(self._answer, path=f"\0{PREFIX}{name}")
+
+    async def aclose(self) -> None:
+        """Answer no more."""
+        if self._server is not None:
+            self._server.close()
 
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

@@ -134,6 +134,19 @@ def test_a_stopped_daemon_is_stuck(call: Call, running: Running, monkeypatch: py
     wait_until(lambda: health(call, running) == (0, True), 10)
 
 
+def test_a_daemon_that_ends_before_it_is_asked_is_not_stuck(
+    call: Call, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, pid = liveness.daemons, running.daemon.pid
+    looks = iter([[f"{pid}.ended"]])
+    monkeypatch.setattr(liveness, "daemons", lambda: [*listed(), *next(looks, [])])
+    assert health(call, running) == (0, True)
+    looks = iter([[f"{pid}.ended"]])
+    monkeypatch.setattr(liveness, "daemons", lambda: next(looks, []))
+    result = call("health", "--pid", str(pid), env=running.env)
+    assert (result.returncode, result.stdout) == (NEGATIVE, f"no daemon with pid {pid} runs on this host\n")
+
+
 def test_without_a_daemon_the_host_is_not_healthy(call: Call, running: Running) -> None:
     assert call("health", "--pid", "1", "--json", env=running.env).returncode == NEGATIVE
     alone = [shutil.which("unshare") or "", "--map-root-user", "--net", sys.executable, "-m", "draftd", "health"]

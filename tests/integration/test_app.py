@@ -1,5 +1,6 @@
 """How a daemon starts, and when it should not: all of it in this process, except litellm."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -7,10 +8,12 @@ import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from draftd import app, db
+from draftd import app, db, liveness
+from draftd.daemon import Daemon
 from draftd.errors import ConfigurationError
 from draftd.llm import Llm
 from draftd.settings import Settings, load_settings
@@ -74,6 +77,22 @@ async def test_a_signal_during_the_start_is_obeyed_before_anything_is_claimed(
     row = await read_row(connection, request_id)
     assert (row["status"], row["lease_token"]) == ("pending", 0)
     assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_can_be_asked_when_it_says_that_it_has_started(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = []
+
+    async def ask_itself(daemon: Daemon, _stop: asyncio.Event) -> None:
+        own = [name for name in liveness.daemons() if name.partition(".")[0] == str(os.getpid())]
+        answers.extend([await liveness.ask(name) for name in own])
+        for close in daemon.closers:
+            await close()
+
+    monkeypatch.setattr(Daemon, "run", ask_itself)
+    assert await app.serve(make_settings(monkeypatch, database), concurrency=1, drain=False) == 0
+    assert answers == [{"in_flight": 0}]
 
 
 async def test_a_daemon_without_a_model_is_no_worker(

@@ -66,16 +66,18 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     from draftd import liveness
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
-    if not names:
+    answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
+    # One that has ended meanwhile is gone, and not stuck.
+    ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
+    answers = {name: answer for name, answer in answers.items() if name not in ended}
+    if not answers:
         return "no daemon runs on this host" if pid is None else f"no daemon with pid {pid} runs on this host", ""
-    answers = await asyncio.gather(*(liveness.ask(name) for name in names))
-    stuck = [name.partition(".")[0] for name, answer in zip(names, answers, strict=True) if answer is None]
-    if stuck:
+    if stuck := [name.partition(".")[0] for name, answer in answers.items() if answer is None]:
         return f"the daemon does not answer (pid {', '.join(stuck)})", ""
     if ready and (problem := await _database_problem()):
         return problem, ""
-    in_flight = sum(answer["in_flight"] for answer in answers if answer)
-    return None, f"{len(names)} daemon{'s' if len(names) > 1 else ''}, {in_flight} in flight"
+    in_flight = sum(answer["in_flight"] for answer in answers.values() if answer)
+    return None, f"{len(answers)} daemon{'s' if len(answers) > 1 else ''}, {in_flight} in flight"
 
 
 async def _database_problem() -> str | None:
