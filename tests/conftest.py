@@ -1,5 +1,6 @@
 """What every ring of tests shares: the fixtures stand in ``fix_*.py``, one theme each."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
 settings.register_profile("draftd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("draftd")
+
+# What a script starts in the background inherits that Ctrl-C is ignored, and hands it on to all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["fix_database", "fix_daemon", "fix_images"]
 
