@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -216,8 +217,12 @@ async def test_no_more_helpers_run_at_a_time_than_there_are_places(tmp_path: Pat
 
 def list_children() -> list[int]:
     """Return the children of this process that run a changed decoder."""
-    pids = (Path("/proc/self/task") / str(os.getpid()) / "children").read_text().split()
-    return [int(pid) for pid in pids if b"changed_decoder" in (Path("/proc") / pid / "cmdline").read_bytes()]
+    found = []
+    for pid in (Path("/proc/self/task") / str(os.getpid()) / "children").read_text().split():
+        with suppress(OSError):  # it has ended meanwhile
+            if b"changed_decoder" in (Path("/proc") / pid / "cmdline").read_bytes():
+                found.append(int(pid))
+    return found
 
 
 def frame(data: bytes, image_format: str) -> bytes:
