@@ -1,12 +1,15 @@
 """Real ``draftd`` processes for tests, and the stand-in model server that they ask."""
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from draftd.demo.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
 
 START_TIME_S = 120.0
+END_TIME_S = 100.0
+"""A drain begins with a start, of two seconds of CPU; on a machine with many others they can take long."""
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens URLs past whatever proxy the environment names."""
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
@@ -76,10 +81,26 @@ class Daemon:
         wait_until(lambda: text in self.log or self.process.poll() is not None, time_s, what=lambda: self.log)
         assert text in self.log, self.log
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, time_s: float = 60.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(time_s)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; return the exit code."""
+        try:
+            return self.process.wait(END_TIME_S)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"it still runs: {self.log}") from error
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody has, and that the system gives to nobody who asks for any."""
+    lowest_of_the_systems = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.SystemRandom().sample(range(10_000, lowest_of_the_systems), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no free port")
 
 
 @dataclass

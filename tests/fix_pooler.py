@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from draftd.demo.embedded import _account as account_to_become
+from fix_daemon import free_port
 from fix_database import server_parts
 
 POOL_SIZE = 3
@@ -95,7 +96,7 @@ class PgBouncer:
 @contextmanager
 def pgbouncer(binary: Path, server_url: str, *, pool_mode: str = "transaction") -> Iterator[PgBouncer]:
     """Run PgBouncer in front of a server, until the context ends."""
-    account, port = account_to_become(), _free_port()
+    account, port = account_to_become(), free_port()
     with _private_directory(account) as directory:
         configuration = directory / "pgbouncer.ini"
         configuration.write_text(_configuration(server_url, port, pool_mode, directory))
@@ -117,12 +118,6 @@ def pgbouncer(binary: Path, server_url: str, *, pool_mode: str = "transaction") 
         finally:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -224,4 +224,4 @@ def test_ctrl_c_ends_a_watch_quietly(database: str) -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert (process.wait(30), process.stderr.read()) == (130, b"")
+        assert (process.wait(100), process.stderr.read()) == (130, b"")

@@ -83,7 +83,7 @@ def test_a_daemon_prunes_when_it_is_told_for_how_long_to_keep(
     daemon.wait_for('"pruned"')
     assert standing(client) == {young}
     wait_until(
-        lambda: not client.query("SELECT FROM pg_stat_activity WHERE application_name = 'draftd prune'"), time_s=10
+        lambda: not client.query("SELECT FROM pg_stat_activity WHERE application_name = 'draftd prune'"), time_s=60
     )
 
 
@@ -92,5 +92,5 @@ def test_a_daemon_keeps_everything_unless_it_is_told(
 ) -> None:
     old = ended(client, days_ago=4000)
     daemon = fleet.start(environment(database, stand_in), "--drain")
-    assert daemon.process.wait(30) == 0
+    assert daemon.wait() == 0
     assert standing(client) == {old}

@@ -153,7 +153,7 @@ async def test_a_statement_behind_the_pooler_is_bounded_from_here_and_ends_on_th
                 "SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active'", "SELECT pg_sleep%"
             )
         ),
-        time_s=10,
+        time_s=60,
     )
     link._time_s = 20
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
