@@ -4,6 +4,7 @@ import asyncio
 import select
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -182,7 +183,7 @@ async def test_a_notice_in_the_packet_of_a_claims_answer_rings(
 
     monkeypatch.setattr(db.Link, "_execute", with_a_notice_behind)
     await claiming.link.run("SELECT 1")
-    assert await claiming.heard(time_s=2)
+    assert await claiming.heard(time_s=20)
 
 
 async def test_a_refused_statement_leaves_the_claims_listening(claiming: Claiming, connection: db.Connection) -> None:
@@ -245,3 +246,21 @@ async def test_without_a_notification_there_is_no_session(database: str, monkeyp
     monkeypatch.setattr(wakeup, "listen", deaf)
     monkeypatch.setattr(wakeup, "PROOF_TIMEOUT_S", 0.1)
     assert not await proves_session(database)
+
+
+async def test_a_session_is_proved_although_the_machine_stood_still_meanwhile(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = psycopg.AsyncConnection.notifies, 0
+
+    async def stood_still_at_first(opened: db.Connection, **how: Any) -> AsyncIterator[Any]:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            async for notice in real(opened, **how):
+                yield notice
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "notifies", stood_still_at_first)
+    monkeypatch.setattr(wakeup, "PROOF_TIMEOUT_S", 20)
+    assert await proves_session(database)
+    assert looks == 2
