@@ -88,7 +88,7 @@ def listens(log: str) -> list[str]:
     return re.findall(r'"listen": (true|false)', log)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_daemon_finds_out_by_itself_and_drafts(
     pooler: PgBouncer, database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_daemon_finds_out_by_itself_and_drafts(
     assert_nothing_is_left(client, pooled)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_listen_past_the_pooler(
     pooler: PgBouncer, database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:

@@ -175,7 +175,7 @@ class Scene:
         """Wait until a daemon's reaper has been connected for long enough to judge the leases of others."""
         reaps = "application_name = %s AND query LIKE '%%judge AS MATERIALIZED%%'"
         settled = f"{reaps} AND now() - backend_start > make_interval(secs => %s)"
-        wait_until(lambda: self.connections(settled, name, lease_s) > 0, lease_s + 20)
+        wait_until(lambda: self.connections(settled, name, lease_s) > 0, lease_s + 60)
 
     def reopen(self) -> None:
         """Connect anew, when the server was away."""

@@ -50,9 +50,9 @@ def test_a_provider_is_down_while_all_wait(scene: Scene, failure: dict[str, Any]
     scene.stand_in.script(default=failure)
     enqueue_many(scene, requests)
     daemons = [scene.start(f"daemon {number}", "--concurrency", str(CONCURRENCY)) for number in range(DAEMONS)]
-    wait_until(lambda: bool(holds(scene)), 30)
+    wait_until(lambda: bool(holds(scene)), 60)
     down = time.monotonic()
-    wait_until(lambda: scene.count("status = 'processing'") == 0, 30)
+    wait_until(lambda: scene.count("status = 'processing'") == 0, 60)
     before = len(scene.stand_in.log)
     # What was in flight may have ended so late that a probe came first.
     early = sum(daemon.log.count("probing a held model") for daemon in daemons)

@@ -44,7 +44,7 @@ class ThreadedStandIn:
         self._do(self._stand_in.release)
 
     def wait_for_calls(
-        self, count: int, *, outcome: str | None = None, timeout_s: float = 30.0
+        self, count: int, *, outcome: str | None = None, timeout_s: float = 100.0
     ) -> list[dict[str, Any]]:
         """Wait for calls and return the log; see ``StandIn.wait_for_calls``.
 
