@@ -504,7 +504,7 @@ async def test_neither_a_row_nor_a_connection_is_held_while_the_model_is_asked(
     await rig.standin.wait_for_calls(1)
     assert rig.budget.free_bytes == BUDGET_BYTES
     for one in rig.links:
-        assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 2) == [{"n": 1}]
+        assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 20) == [{"n": 1}]
     sessions = await link.run(
         "SELECT state, xact_start FROM pg_stat_activity WHERE application_name LIKE 'rig %%' AND datname = current_database()"
     )
@@ -525,6 +525,7 @@ async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig,
 
 async def test_what_pictures_became_has_its_room_until_the_model_has_answered(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"hang": True}])
+    gc.collect()  # what earlier tests left behind
     task = asyncio.create_task(rig.draft(await claimed()))
     await rig.standin.wait_for_calls(1)
     assert rig.loader.holds

@@ -263,7 +263,7 @@ async def test_a_cancelled_fetch_leaves_no_socket_and_no_task_behind(
 
     async with listening(first, reached) as port:
         fetching = asyncio.create_task(fetcher.fetch(f"{scheme}://127.0.0.1:{port}/a", time_s=10))
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 20)
         own = {asyncio.current_task()}
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -281,20 +281,20 @@ async def test_a_cancelled_look_up_leaves_a_thread_that_no_one_waits_for(
 
     def hang(*_: Any, **__: Any) -> list[Any]:
         asked.set()
-        let_go.wait(10)
+        let_go.wait(60)
         return []
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
     before = set(threading.enumerate())
     fetching = asyncio.create_task(fetcher.fetch("http://files.example/a", time_s=10))
-    await asyncio.to_thread(asked.wait, 5)
+    await asyncio.to_thread(asked.wait, 20)
     fetching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fetching
 
     (left,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "image-dns"]
     let_go.set()
-    await asyncio.to_thread(left.join, 5)
+    await asyncio.to_thread(left.join, 20)
 
     assert left.daemon
     assert not left.is_alive()

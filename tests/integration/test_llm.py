@@ -39,6 +39,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "What would you answer to this?"}]}]
+MOST_TRIES = 5
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 
@@ -174,10 +175,14 @@ async def test_a_server_that_hangs_drips_or_stalls_is_left_in_time(
 ) -> None:
     await ask(llm, target(standin))
     standin.script(behaviour)
-    started = time.monotonic()
-    with pytest.raises(ModelTimeout):
-        await ask(llm, target(standin), streamed=streamed, time_s=0.5)
-    assert time.monotonic() - started < 20
+    for _ in range(MOST_TRIES):
+        started = time.monotonic()
+        with pytest.raises(ModelTimeout):
+            await ask(llm, target(standin), streamed=streamed, time_s=0.5)
+        assert time.monotonic() - started < 20
+        # Where the machine stood still, the time may have been over before anything was asked.
+        if len(standin.log) > 1:
+            break
     await asyncio.wait_for(standin.wait_for_calls(1, outcome="client_gone"), 20)
 
 
