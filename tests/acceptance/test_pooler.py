@@ -80,7 +80,7 @@ def insert_many(client: Client, stand_in: ThreadedStandIn, count: int = REQUESTS
 
 def wait_for_all(client: Client, ids: list[str]) -> None:
     for one in ids:
-        row = client.wait_for(one, "completed", "failed", time_s=45)
+        row = client.wait_for(one, "completed", "failed", time_s=100)
         assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
 
 

@@ -66,7 +66,7 @@ def trace_one(traces: Tracing, request_id: UUID | None = None, **over: Any) -> s
 def test_a_request_arrives_as_a_trace_with_its_generation(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url)
     trace_id = trace_one(traces)
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     request, generation = langfuse.named("comment_generator"), langfuse.named("draft")
     assert request.trace_id == generation.trace_id == trace_id
     assert generation.parent_id == request.span_id
@@ -86,7 +86,7 @@ def test_all_attempts_of_a_request_share_a_trace(langfuse: OtlpReceiver) -> None
     request_id = uuid4()
     first, second = trace_one(traces, request_id), trace_one(traces, request_id, attempt=2)
     other = trace_one(traces)
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     assert first == second != other
     assert len(langfuse.spans) == 6
 
@@ -94,7 +94,7 @@ def test_all_attempts_of_a_request_share_a_trace(langfuse: OtlpReceiver) -> None
 def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url)
     trace_one(traces)
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     system, user = langfuse.named("draft").json("input")
     assert system["content"] == "Line one.\n\nLine three."
     text, picture = user["content"]
@@ -112,7 +112,7 @@ def test_a_picture_is_not_decoded_to_be_told(langfuse: OtlpReceiver) -> None:
     shown["image_url"]["url"] = "what nobody looks at"
     with traces.generation(**CALL | {"messages": [{"role": "user", "content": [shown]}]}):
         pass
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     ((part,),) = (message["content"] for message in langfuse.named("draft").json("input"))
     assert part["image_url"] == {"sha256": hashlib.sha256(PICTURE).hexdigest(), "bytes": len(PICTURE)}
 
@@ -122,7 +122,7 @@ def test_a_parameter_with_the_name_of_a_secret_is_told_without_its_value(langfus
     params = {"temperature": 0.2, "vertex_credentials": "hunter2", "extra_body": {"credentials": {"pin": "hunter2"}}}
     with traces.request(request_id=uuid4(), **REQUEST), traces.generation(**CALL | {"params": params}):
         pass
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     told = langfuse.named("draft").json("model.parameters")
     assert (told["temperature"], told["vertex_credentials"]) == ("0.2", "[redacted]")
     assert b"hunter2" not in langfuse.raw
@@ -133,7 +133,7 @@ def test_off_holds_figures_only(langfuse: OtlpReceiver) -> None:
     trace_one(traces)
     with traces.request(request_id=uuid4(), **REQUEST) as span:
         span.set_error("model_refused", "the prompt said Line one.")
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     assert langfuse.named("draft").json("usage_details") == {"input": 10, "output": 5}
     for said in (b"Line one", b"My key", b"hello", b"image_url"):
         assert said not in langfuse.raw
@@ -142,7 +142,7 @@ def test_off_holds_figures_only(langfuse: OtlpReceiver) -> None:
 def test_full_sends_the_prepared_pictures_as_media(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url, "full")
     trace_one(traces)
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     (upload,) = langfuse.media
     assert (upload["contentType"], upload["contentLength"]) == ("image/jpeg", len(PICTURE))
     assert SECRET.encode() not in langfuse.raw
@@ -166,7 +166,7 @@ def test_a_failed_call_is_marked_with_its_code_and_passes_unchanged(langfuse: Ot
             raise error
         span.set_error(error.code, error.message)
     assert caught.value is error
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     for found in langfuse.spans:
         assert found.attributes["langfuse.observation.level"] == "ERROR"
         assert found.attributes["langfuse.observation.status_message"] == "model_rate_limited: slow down, [redacted]"
@@ -187,7 +187,7 @@ async def test_requests_on_one_event_loop_do_not_mix(langfuse: OtlpReceiver) -> 
         return f"draft-{number}", span.trace_id
 
     told = await asyncio.gather(*(one(number) for number in range(8)))
-    assert await asyncio.to_thread(traces.shutdown, time_s=10)
+    assert await asyncio.to_thread(traces.shutdown, time_s=60)
     for name, trace_id in told:
         found = langfuse.named(name)
         assert found.trace_id == trace_id
@@ -198,7 +198,7 @@ def test_attributes_that_langfuse_would_drop_are_made_to_fit(langfuse: OtlpRecei
     traces = load(langfuse.url)
     with capture_logs() as logs:
         trace_one(traces, requester_id="Zo\xeb" + "x" * 500)
-        assert traces.shutdown(time_s=10)
+        assert traces.shutdown(time_s=60)
     dropped = [line for line in logs if "ropagated" in line["detail"]]
     user_id = langfuse.named("draft").attributes["user.id"]
     assert user_id.startswith("Zo\\xebxxx")
@@ -212,7 +212,7 @@ def test_spans_of_other_libraries_stay_out(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url)
     with traces.request(request_id=uuid4(), **REQUEST), trace.get_tracer("litellm").start_as_current_span("foreign"):
         pass
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
     assert [span.name for span in langfuse.spans] == ["comment_generator"]
 
 
@@ -254,7 +254,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
     with capture_logs() as logs:
         assert trace_one(traces)
     assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
-    assert traces.shutdown(time_s=10)
+    assert traces.shutdown(time_s=60)
 
 
 def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
