@@ -306,7 +306,7 @@ async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
         with capture_logs() as logs:
             await pump.claims.run()
     assert await loop is None
-    assert [line["event"] for line in logs] == ["left rows behind that another session has locked"]
+    assert len([line for line in logs if line["event"] == "left rows behind that another session has locked"]) == 1
     await pump.link.close()
 
 
