@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import logging
 import subprocess
 import sys
 import time
@@ -37,6 +38,14 @@ CALL: dict[str, Any] = {
     "prompt_version": "abc123",
     "params": {"temperature": 0.2},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _silent_afterwards() -> Iterator[None]:
+    """Let clients whose server is gone complain to nobody later: a test that looks at what is said may be running then."""
+    yield
+    for name in ("langfuse", "opentelemetry"):
+        logging.getLogger(name).handlers = [logging.NullHandler()]
 
 
 @pytest.fixture(autouse=True)
