@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 def build(target: str, directory: Path, *, project: Path = CHECKOUT) -> Path:
     """Build a distribution with the backend that pyproject.toml names."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)]
-    subprocess.run(command, cwd=project, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=project, check=True, capture_output=True, timeout=150)
     (built,) = directory.iterdir()
     return built
 
@@ -56,11 +56,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     Lent by a path file: the path files of the lender, its editable draftd among them, are not read then.
     """
     home = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True, timeout=150)
     python = home / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", str(python)]
     command += ["install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=150)
     (packages,) = home.glob("lib/python*/site-packages")
     (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return home
@@ -69,7 +69,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(installed: Path, *arguments: str, env: Mapping[str, str], cwd: Path) -> str:
     """Run the installed draftd to a good end and return what it printed."""
     command = [str(installed / "bin" / "draftd"), *arguments]
-    ended = subprocess.run(command, env=dict(env), cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(command, env=dict(env), cwd=cwd, capture_output=True, text=True, timeout=150, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -90,7 +90,7 @@ def test_the_wheel_tells_type_checkers_and_brings_the_samples(wheel: Path) -> No
 
 def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     archive = build("sdist", tmp_path / "sdist")
-    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True, timeout=30)
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True, timeout=100)
     again = build("wheel", tmp_path / "wheel", project=tmp_path / archive.name.removesuffix(".tar.gz"))
     assert files_of(again) == files_of(wheel)
 
@@ -110,7 +110,7 @@ def test_the_lock_satisfies_every_dependency_of_the_wheel(wheel: Path) -> None:
 def test_the_installed_draftd_is_the_wheels(installed: Path, tmp_path: Path) -> None:
     code = "import draftd; print(draftd.__file__)"
     command = [str(installed / "bin" / "python"), "-I", "-c", code]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30).stdout
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100).stdout
     assert Path(found.strip()).is_relative_to(installed)
 
 

@@ -25,7 +25,7 @@ needs_systemd = pytest.mark.skipif(
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=100, check=False)
 
 
 def printed_units(directory: Path) -> list[Path]:

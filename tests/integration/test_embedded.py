@@ -46,7 +46,7 @@ def processes_of(directory: Path) -> list[str]:
 
 def wait_until_gone(directory: Path) -> None:
     """Wait for processes that are no children of this one, so that there is nothing to join."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (directory.exists() or processes_of(directory)):
         time.sleep(0.05)
     assert not directory.exists()
@@ -62,7 +62,7 @@ def end_its_owner(how: str, number: signal.Signals) -> tuple[int, Path]:
         running = processes_of(directory)
         owner.send_signal(number)
         assert any("bin/postgres" in line for line in running)
-        return owner.wait(timeout=20), directory
+        return owner.wait(timeout=60), directory
 
 
 def test_it_serves_and_leaves_nothing() -> None:

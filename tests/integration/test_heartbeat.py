@@ -161,7 +161,7 @@ asyncio.run(main())
 def test_a_dead_event_loop_ends_the_process(database: str) -> None:
     path = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120  # two folders up
     program = DEAD_LOOP.format(path=path, database=database)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=100, check=False)
     assert done.returncode == EXIT_LOOP_DEAD, done.stderr.decode()
 
 

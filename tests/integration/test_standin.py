@@ -209,5 +209,5 @@ def test_the_program_prints_its_url_and_ends_cleanly_on_a_signal(number: signal.
         with httpx.Client() as client:
             assert client.post(f"{url}/chat/completions", json=ASK).json()["model"] == "stand-in"
             program.send_signal(number)
-            rest = program.communicate(timeout=10)
+            rest = program.communicate(timeout=60)
     assert (rest, program.returncode) == (("", ""), 0)
