@@ -172,7 +172,7 @@ class Client:
         (row,) = self.query("SELECT * FROM draft_requests WHERE id = %s", request_id)
         return row
 
-    def wait_for(self, request_id: str, *statuses: str, time_s: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, request_id: str, *statuses: str, time_s: float = 100.0) -> dict[str, Any]:
         """Wait until a request has one of these statuses, and return it."""
         wait_until(lambda: self.row(request_id)["status"] in statuses, time_s, what=lambda: self.row(request_id))
         return self.row(request_id)
