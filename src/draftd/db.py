@@ -12,12 +12,15 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import psycopg
 import structlog
+from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 
 from draftd.backoff import full_jitter_s
@@ -47,6 +50,8 @@ MAX_DEPTH = 100
 and what reads or writes the value next may have a lower one."""
 UNREADABLE = {"unreadable": "nested too deeply"}
 """What stands for JSON that PostgreSQL stores and draftd does not read; clients may store any."""
+FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""Those that Python has."""
 
 
 def loads(text: str | bytes) -> Any:
@@ -70,6 +75,22 @@ def _is_too_deep(value: Any) -> bool:
         containers = [child for child in children if isinstance(child, dict | list)]
         depth += 1
     return depth > MAX_DEPTH
+
+
+class MomentLoader(TimestamptzLoader):
+    """Reads a moment; for one before the year 1 or after 9999, which Python has not, the first or the last that it has.
+
+    Clients write such moments: the year 10000 for never, and what their language takes for no time at all, which in the time
+    zone of the session may lie before the year 1.
+    """
+
+    def load(self, data: Buffer) -> datetime:
+        """Return the moment, or the nearest one."""
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            is_early = bytes(data).startswith(b"-") or bytes(data).endswith(b"BC")
+            return FIRST_MOMENT if is_early else LAST_MOMENT
 
 
 LOST = (
@@ -148,6 +169,7 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
         async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
             connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
             set_json_loads(loads, connection)
+            connection.adapters.register_loader("timestamptz", MomentLoader)
             setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
             if session and setup.rowcount:
                 await connection.execute(HOT_SETUP)

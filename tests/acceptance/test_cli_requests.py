@@ -185,6 +185,15 @@ def test_show_tells_the_history(call: Call, running: Running) -> None:
     assert " expired: " in text
 
 
+def test_a_request_that_expires_beyond_the_calendar_is_shown_like_any_other(call: Call, running: Running) -> None:
+    which = running.client.insert(
+        "https://images.example/shot.png", available_at="9000-01-01", expires_at="10000-01-01"
+    )
+    assert "9999-12-31" in call("show", which, env=running.env).stdout
+    assert which in call("list", env=running.env).stdout
+    assert call("cancel", which, env=running.env).returncode == 0
+
+
 def test_list_is_newest_first_and_chosen_by_status_and_requester(call: Call, running: Running) -> None:
     requester = str(uuid.uuid4())
     ids = [failed(running, requester) for _ in range(3)]

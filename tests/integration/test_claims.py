@@ -361,6 +361,18 @@ async def test_a_row_that_never_expires_is_claimed_like_any_other(connection: db
     assert (claimed.id, claimed.expires_in_s) == (request_id, math.inf)
 
 
+async def test_a_row_that_is_due_since_before_the_year_1_is_claimed_like_any_other(
+    connection: db.Connection, link: db.Link
+) -> None:
+    later = await make_request(connection)
+    # The zero time of .NET and Go; west of Greenwich it is the last day of the year before.
+    first = await make_request(connection, available_at="0001-01-01T00:00:00Z", expires_at="10000-01-01")
+    await link.run("SELECT set_config('timezone', 'America/New_York', false)")
+    await connection.execute("UPDATE draft_requests SET turn = 0")
+    claimed = await claim_all(link)
+    assert [one.id for one in claimed] == [first, later]
+
+
 async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
     pump = Pump(database)

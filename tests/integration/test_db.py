@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -136,3 +137,22 @@ def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
 )
 async def test_json_that_python_cannot_read_breaks_no_reader(link: db.Link, stored: str, read: object) -> None:
     assert await link.run("SELECT %s::jsonb AS found", [stored]) == [{"found": read}]
+
+
+@pytest.mark.parametrize(
+    ("stored", "zone", "read"),
+    [
+        ("10000-01-01", "UTC", db.LAST_MOMENT),
+        ("infinity", "UTC", db.LAST_MOMENT),
+        ("9999-12-31 23:59:59Z", "Europe/Berlin", db.LAST_MOMENT),
+        ("0001-01-01 BC", "UTC", db.FIRST_MOMENT),
+        ("-infinity", "UTC", db.FIRST_MOMENT),
+        ("0001-01-01T00:00:00Z", "America/New_York", db.FIRST_MOMENT),
+        ("2026-01-01 12:00:00Z", "UTC", datetime(2026, 1, 1, 12, tzinfo=UTC)),
+    ],
+)
+async def test_a_moment_that_python_does_not_have_is_read_as_the_nearest_one(
+    link: db.Link, stored: str, zone: str, read: datetime
+) -> None:
+    await link.run("SELECT set_config('timezone', %s, false)", [zone])
+    assert await link.run("SELECT %s::timestamptz AS moment", [stored]) == [{"moment": read}]

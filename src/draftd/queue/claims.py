@@ -46,7 +46,9 @@ UPDATE draft_requests AS r SET
     claimed_at = now(),
     updated_at = now()
   FROM due WHERE r.id = due.id
-RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn, r.available_at,
+RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn,
+    -- As a number: that is read in a tenth of the time.
+    extract(epoch FROM r.available_at)::float8 AS available_at,
     pg_column_size(r.image_urls) AS image_bytes,
     -- Each by itself: an operator may have written infinity, from which no moment can be taken away before PostgreSQL 17.
     extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0))))::float8
