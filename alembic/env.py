@@ -1,5 +1,6 @@
 """Runs the migrations of draftd: in one transaction, one migrator at a time, never waiting long for a lock."""
 
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -47,7 +48,9 @@ if context.is_offline_mode():
 else:
     url = context.config.attributes.get("url") or load_settings()[0].require_database_url()
     # psycopg reads the URL itself: SQLAlchemy's own parser knows fewer forms of it (several hosts, for one).
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
+    # The migrations are UTF-8, whatever PGCLIENTENCODING says.
+    connect = partial(psycopg.connect, url, client_encoding="UTF8")
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool)
     with engine.connect() as connection:
         migrate_online(connection)
         connection.commit()

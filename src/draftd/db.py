@@ -108,7 +108,8 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
     """Return the connection parameters for a URL.
 
     Dead peers are noticed within about 30 s: keepalives for idle connections, ``tcp_user_timeout`` for those that wait for an
-    acknowledgement. What the URL sets itself wins.
+    acknowledgement. What the URL sets itself wins, but for the encoding: any text must get through, whatever the server, the URL
+    or ``PGCLIENTENCODING`` say.
 
     Raises:
         ConfigurationError: libpq does not understand the URL; its own words would repeat a part of it, maybe the password.
@@ -127,7 +128,7 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
         raise ConfigurationError(_MALFORMED) from None
     if not all(port.isdecimal() or not port for port in str(parts.get("port", "")).split(",")):
         raise ConfigurationError(_MALFORMED)
-    return own | parts
+    return own | parts | {"client_encoding": "UTF8"}
 
 
 def address(url: str) -> str:
@@ -136,6 +137,9 @@ def address(url: str) -> str:
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
+# psycopg reads moments in no other style. Where a server was told another one, it is changed behind a pooler, too: poolers carry
+# this setting along with their client.
+STYLE_SETUP = "SET datestyle = 'ISO'"
 # Only where the server that answers is the one that was greeted. A pooler greets clients itself, with a process id of its own
 # making; behind it a setting would stay on a server connection that serves others next.
 SESSION_SETUP = f"""
@@ -170,6 +174,8 @@ async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Co
             connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
             set_json_loads(loads, connection)
             connection.adapters.register_loader("timestamptz", MomentLoader)
+            if not (connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+                await connection.execute(STYLE_SETUP)
             setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
             if session and setup.rowcount:
                 await connection.execute(HOT_SETUP)

@@ -17,6 +17,8 @@ from draftd.errors import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
+ENCODING = "UTF8"
+"""Of the database: replies hold emoji and any script, and in SQL_ASCII not even a text is one."""
 VERSION_TABLE = "draftd_alembic_version"
 """Not Alembic's default name: the app that shares the schema may well use Alembic too."""
 
@@ -51,7 +53,16 @@ async def current(connection: db.Connection) -> str | None:
 
 
 async def state(connection: db.Connection) -> SchemaState:
-    """Compare the database's revision with the newest one that this program knows."""
+    """Compare the database's revision with the newest one that this program knows.
+
+    Raises:
+        ConfigurationError: the database cannot hold every text.
+    """
+    encoding = connection.info.parameter_status("server_encoding") or ENCODING
+    if encoding != ENCODING:
+        raise ConfigurationError(
+            f"the database has the encoding {encoding}, which cannot hold every reply; draftd needs one with {ENCODING}"
+        )
     known, found = revisions(), await current(connection)
     if found == known[-1]:
         return SchemaState.CURRENT

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 
 import psycopg
+import pytest
 
 from fix_daemon import Call, environment
+from fix_database import database_url
 
 NEGATIVE = 1
 SHAPE = """
@@ -67,3 +69,22 @@ def test_the_printed_statements_make_the_same_schema(call: Call, empty_database:
             connection.execute(printed.stdout.encode())
     assert shape(empty_database) == shape(database)
     assert revision(empty_database) == revision(database)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_text_is_refused(call: Call, server_url: str, encoding: str) -> None:
+    name = f"draftd_test_{encoding.lower()}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'".encode()
+        )
+        env = environment(database_url(server_url, name))
+        migrated, checked = call("migrate", env=env), call("migrate", "--check", env=env)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    assert (migrated.returncode, checked.returncode) == (78, 78)
+    assert f"encoding {encoding}" in migrated.stderr
+
+
+def test_a_database_is_migrated_whatever_encoding_the_surroundings_name(call: Call, empty_database: str) -> None:
+    ended = call("migrate", env=environment(empty_database, PGCLIENTENCODING="latin1"))
+    assert ended.returncode == 0, ended.stderr

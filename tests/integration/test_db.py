@@ -102,6 +102,17 @@ async def test_what_is_not_known_to_be_a_session_is_bounded_and_prepares_nothing
     await link.close()
 
 
+async def test_every_text_and_moment_gets_through_whatever_the_surroundings_say(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    monkeypatch.setenv("PGDATESTYLE", "German")
+    link = db.Link(url=database, name="draftd test")
+    rows = await link.run("SELECT %s AS text, to_timestamp(0) AS moment", ["\U0001f600 €"])
+    assert rows == [{"text": "\U0001f600 €", "moment": datetime(1970, 1, 1, tzinfo=UTC)}]
+    await link.close()
+
+
 async def test_statements_of_one_link_queue_up(link: db.Link) -> None:
     rows = await asyncio.gather(*(link.run("SELECT %s::int AS n", [n]) for n in range(20)))
     assert [row[0]["n"] for row in rows] == list(range(20))
