@@ -7,6 +7,7 @@ database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``Oper
 
 import asyncio
 import json
+import math
 import os
 import socket
 import time
@@ -57,11 +58,15 @@ FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.repla
 def loads(text: str | bytes) -> Any:
     """Read JSON of unknown origin.
 
-    A number of more than ``MAX_DIGITS`` digits becomes None, and a value that nests deeper than ``MAX_DEPTH``
-    ``UNREADABLE``.
+    A number of more than ``MAX_DIGITS`` digits, or too large for a float, becomes None (infinity is no JSON when it is
+    printed), and a value that nests deeper than ``MAX_DEPTH`` ``UNREADABLE``.
     """
     try:
-        value = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else None)
+        value = json.loads(
+            text,
+            parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else None,
+            parse_float=lambda digits: number if math.isfinite(number := float(digits)) else None,
+        )
     except RecursionError:
         return UNREADABLE
     return UNREADABLE if _is_too_deep(value) else value

@@ -142,6 +142,7 @@ def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
         (f'{{"a": {"9" * 5000}}}', {"a": None}),
         ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.UNREADABLE),
         ("[" * (db.MAX_DEPTH + 1) + "]" * (db.MAX_DEPTH + 1), db.UNREADABLE),
+        (f'{{"a": -{"9" * 400}.5, "b": 0.5}}', {"a": None, "b": 0.5}),
         ("[[[[1]]]]", [[[[1]]]]),
         ('{"a": 12345678901234567890}', {"a": 12345678901234567890}),
     ],
