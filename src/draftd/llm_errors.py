@@ -123,6 +123,9 @@ _RESPONSE_FORMAT = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ ]outputs?", re.IGNORECASE
 )
 
+# litellm's own words for the hundredth chunk in a row with the same text, which it calls a 500 and quotes.
+_LOOPING = re.compile("The model is repeating the same chunk")
+
 # litellm prefixes what the provider said with up to three names of its own.
 _PREFIXES = re.compile(
     r"^(?:litellm\.\w+: )*(?:\w+(?:Error|Exception)(?: Error)?(?:: | - |:(?=\w)))*(?:Error code: \d{3} - )?"
@@ -215,6 +218,9 @@ def _status(error: Exception) -> int | None:
 
 
 def _class_of(error: Exception, said: str, status: int | None) -> type[ModelError]:
+    if _LOOPING.search(said):
+        # A screenshot can bring a model to it; as an outage it would hold the model for everybody.
+        return OutputInvalid
     if _MISSING_KEY.search(said):
         return ModelMisconfigured
     found = _class_of_name(error)

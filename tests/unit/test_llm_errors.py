@@ -104,6 +104,13 @@ CASES: list[tuple[str, Make, type[ModelError]]] = [
     ("an unexplained 409", api_error(409), OutputInvalid),
     ("a country, which litellm calls a 400", bad_request("Not available to you.", 403), ModelMisconfigured),
     ("a server error, which litellm calls a 400", bad_request("invalid_request_error", 500), ModelUnavailable),
+    (
+        "a model that says the same for ever, which litellm calls a 500",
+        mid_stream(
+            lambda e: e.InternalServerError("The model is repeating the same chunk = no api key, no api key.", **BY)
+        ),
+        OutputInvalid,
+    ),
     ("a rate limit in a stream", mid_stream(lambda e: e.RateLimitError("slow down", **BY)), ModelRateLimited),
     ("a broken stream", mid_stream(lambda e: e.APIConnectionError("gone", **BY)), ModelUnavailable),
 ]
