@@ -28,7 +28,7 @@ from typing import Any
 import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
-from draftd.llm_answer import Answer, Overheard, grow, media_type, read, tokens
+from draftd.llm_answer import MAX_CHARS, Answer, Overheard, grow, is_endless, media_type, read, tokens
 from draftd.llm_errors import EXCERPT_CHARS, is_format_refused, is_parameter_refused, translate
 from draftd.sanitize import redact
 
@@ -244,10 +244,12 @@ class Llm:
             response.completion_stream = Overheard(stream=response.completion_stream, answer=answer)
         try:
             async for chunk in response:
-                if grow(answer, chunk) and on_text is not None:
+                if grow(answer, chunk) and on_text is not None and not is_endless(answer):
                     if answer.first_token_s is None:
                         answer.first_token_s = time.monotonic() - started
                     await on_text(answer.text)
+                if is_endless(answer):
+                    break
         finally:
             await response.aclose()
         if not answer.text and not answer.refusal:
@@ -266,6 +268,10 @@ class Llm:
             raise ModelRefused(f"{target.model}: refused: {why}", model=target.model, spent=spent)
         if answer.media_type == "text/html":
             raise ModelUnavailable(f"{target.model}: a web page instead of an answer", model=target.model)
+        if is_endless(answer):
+            raise OutputInvalid(
+                f"{target.model}: the answer is over {MAX_CHARS} characters", model=target.model, spent=spent
+            )
         if not answer.text.strip() and answer.finish_reason != "length":
             raise OutputInvalid(f"{target.model}: the answer is empty", model=target.model, spent=spent)
         return Completion(

@@ -10,6 +10,11 @@ MAX_TOKENS = 100_000_000
 """Of one call; the largest windows of today are a hundredth of it."""
 
 
+MAX_CHARS = 262_144
+"""Of an answer. One whose every text is as long as it is stored has 240,000; a model or a gateway that knows no end would keep
+the event loop busy with reading it."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What has arrived so far."""
@@ -68,6 +73,11 @@ def grow(answer: Answer, chunk: Any) -> bool:
     more = _text(choices[0].delta)
     answer.text += more
     return bool(more)
+
+
+def is_endless(answer: Answer) -> bool:
+    """Return whether an answer is longer than any that can be used."""
+    return len(answer.text) > MAX_CHARS
 
 
 def tokens(usage: Any) -> tuple[int, int] | None:

@@ -16,6 +16,8 @@ from draftd.wire import BEGINNING, Wire
 
 _OVERLAP_CHARS = 64
 """How far back a search starts, because a chunk can end in the middle of the beginning of the object."""
+MAX_CHARS = 65_536
+"""Of a longer text nothing more is shown before its end: all of it is parsed anew whenever a string in it has ended."""
 
 
 class PartialReader:
@@ -42,6 +44,8 @@ class PartialReader:
         unread_from, self._read_chars = self._read_chars, len(text_so_far)
         # Nothing becomes complete without a closing quote; most chunks have none and cost nothing.
         if self._announced == len(Length) or text_so_far.find('"', unread_from) < 0:
+            return None
+        if len(text_so_far) > MAX_CHARS:
             return None
         self._find_object(text_so_far, max(0, unread_from - _OVERLAP_CHARS))
         answer = self._parse(text_so_far)

@@ -320,6 +320,23 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
     assert (done.text, done.input_tokens, done.output_tokens, done.cost_usd) == ("{}", None, None, None)
 
 
+@STREAMED
+async def test_an_answer_without_an_end_is_given_up(
+    llm: Llm, standin: StandIn, monkeypatch: pytest.MonkeyPatch, *, streamed: bool
+) -> None:
+    monkeypatch.setattr("draftd.llm_answer.MAX_CHARS", 1_000)
+    seen = ""
+
+    async def watch(text: str) -> None:
+        nonlocal seen
+        seen = text
+
+    standin.script(Behaviour(says=" ".join(map(str, range(1_000)))))
+    with pytest.raises(OutputInvalid, match="characters"):
+        await llm.complete(target(standin), MESSAGES, schema=SCHEMA, time_s=20.0, on_text=watch if streamed else None)
+    assert (900 < len(seen) <= 1_000) is streamed
+
+
 async def test_a_key_shows_neither_in_the_target_nor_in_an_error(llm: Llm, standin: StandIn) -> None:
     to = target(standin, api_key="sk-verysecret0123456789")
     standin.script(Behaviour(status=401))

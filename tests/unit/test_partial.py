@@ -174,6 +174,12 @@ def test_a_text_is_not_parsed_again_when_no_string_was_closed(monkeypatch: pytes
     assert parsed < 100
 
 
+def test_of_a_text_that_is_too_long_nothing_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(ANSWER)
+    monkeypatch.setattr("draftd.partial.MAX_CHARS", text.index('"detailed"'))
+    assert lengths(stream(text)) == [["short"], ["short", "medium"]]
+
+
 replies = st.one_of(st.text(max_size=40), st.sampled_from([" https://example.com/a", " see www.example.com/b."]))
 
 
