@@ -147,8 +147,12 @@ class Drafter:
         try:
             return await self._draft(attempt)
         finally:
-            if attempt.claim.probe is not None and not attempt.calls:
-                await self._holds.return_probe(attempt.claim.probe)
+            await self.decline(attempt)
+
+    async def decline(self, attempt: Attempt) -> None:
+        """Let another request probe, if this one was to and has not asked."""
+        if attempt.claim.probe is not None and not attempt.calls:
+            await self._holds.return_probe(attempt.claim.probe)
 
     async def _draft(self, attempt: Attempt) -> Draft:
         prompt = self._prompts.get(attempt.claim.agent)

@@ -55,6 +55,7 @@ class Runner:
     async def _outcome(self, attempt: Attempt) -> Outcome:
         claim = attempt.claim
         if attempt.has_expired():
+            await self._drafter.decline(attempt)
             return Fail(code=Expired.code, message=first_line(Expired))
         try:
             async with asyncio.timeout(attempt.time_left_s() + NET_S):

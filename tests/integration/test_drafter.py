@@ -331,13 +331,17 @@ async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
     assert rig.asked() == ["first"]
 
 
-async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    claim = replace(await claimed(options={"unknown": 1}), probe=FIRST)
+@pytest.mark.parametrize(("expires_in_s", "code"), [(60.0, "invalid_request"), (0.0, "expired")])
+async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(
+    rig: Rig, claimed: Claimed, link: db.Link, expires_in_s: float, code: str
+) -> None:
+    claim = replace(await claimed(options={"unknown": 1}), probe=FIRST, expires_in_s=expires_in_s)
     await link.run(
         "INSERT INTO model_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
-    with pytest.raises(InvalidRequest):
-        await rig.draft(claim)
+    outcome, _ = await rig.runner.run(claim)
+    assert isinstance(outcome, Fail)
+    assert outcome.code == code
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM model_holds")
     assert row == {"probing": False, "lapsed": True}
 

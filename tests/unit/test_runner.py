@@ -71,6 +71,9 @@ class Doubled:
     def __init__(self, act: Callable[[Attempt], Awaitable[Draft]]) -> None:
         self.draft = act
 
+    async def decline(self, attempt: Attempt) -> None:
+        """Do as if the attempt were no probe."""
+
 
 def make_claim(**over: Any) -> Claim:
     facts: dict[str, Any] = {
