@@ -49,6 +49,8 @@ SHORTEST_CALL_S = 2.0
 CALL_TRIES = 2
 """A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
 DEFAULT_MAX_TOKENS = 4_096
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The names of the limit of output tokens; a provider that knows both refuses a call with both."""
 PUBLISH_S = 1.0
 """How long the reading of an answer waits for its progress to be written."""
 
@@ -222,7 +224,7 @@ class Drafter:
         return draft
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
-        target = replace(target, params={"max_tokens": DEFAULT_MAX_TOKENS, **task.prompt.params, **target.params})
+        target = replace(target, params=_params(task.prompt, target))
         completion = await self._call_with_retry(attempt, task, target)
         try:
             accepted = answer.read(completion.text, task.terms)
@@ -241,7 +243,8 @@ class Drafter:
         """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
         log.info("answer repaired", model=target.model, problems=list(problems), finish_reason=first.finish_reason)
         if first.finish_reason == "length":
-            again = replace(target, params={**target.params, "max_tokens": 2 * int(target.params["max_tokens"])})
+            doubled = {name: 2 * most for name in LIMITS if isinstance(most := target.params.get(name), int)}
+            again = replace(target, params={**target.params, **doubled})
             messages = task.messages
         else:
             again = target
@@ -355,6 +358,14 @@ class Drafter:
         with suppress(TimeoutError):
             async with asyncio.timeout(PUBLISH_S):
                 await self._scribe.publish(attempt.claim, partial)
+
+
+def _params(prompt: Prompt, target: Target) -> dict[str, Any]:
+    """Return the parameters of a call: the operator's before the prompt's, also where the limit has its other name."""
+    params = {"max_tokens": DEFAULT_MAX_TOKENS, **prompt.params}
+    if not target.params.keys().isdisjoint(LIMITS):
+        del params["max_tokens"]
+    return params | dict(target.params)
 
 
 def _another_may_do(error: ModelError) -> bool:

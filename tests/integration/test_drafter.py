@@ -32,7 +32,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
-from draftd.llm import Llm
+from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Choice, Models
 from draftd.outcome import Done, Fail, Hold, Retry
@@ -288,6 +288,36 @@ async def test_the_operators_parameters_go_before_those_of_the_prompt(rig: Rig, 
     asked = [call["max_tokens"] for call in rig.standin.log]
     assert asked[0] >= 4_096
     assert asked[1] == 777
+
+
+@pytest.mark.parametrize(
+    ("params", "first", "repair"),
+    [
+        ({"max_completion_tokens": 1_000}, {"max_completion_tokens": 1_000}, {"max_completion_tokens": 2_000}),
+        ({"max_tokens": None}, {"max_tokens": None}, {"max_tokens": None}),
+        ({"max_tokens": "many"}, {"max_tokens": "many"}, {"max_tokens": "many"}),
+        ({"top_k": 5}, {"max_tokens": 4_096}, {"max_tokens": 8_192}),
+    ],
+)
+async def test_the_limit_of_tokens_is_the_operators_whatever_it_is_called_and_whatever_it_is(
+    rig: Rig,
+    claimed: Claimed,
+    monkeypatch: pytest.MonkeyPatch,
+    params: dict[str, Any],
+    first: dict[str, Any],
+    repair: dict[str, Any],
+) -> None:
+    rig.choose(FIRST, params=params)
+    original, limits = rig.drafter._llm.complete, []
+
+    async def watching(target: Target, *args: Any, **kwargs: Any) -> Completion:
+        limits.append({name: target.params[name] for name in drafter.LIMITS if name in target.params})
+        return await original(target, *args, **kwargs)
+
+    monkeypatch.setattr(rig.drafter._llm, "complete", watching)
+    rig.standin.script([{"truncated": True}])
+    await rig.draft(await claimed())
+    assert limits == [first, repair]
 
 
 async def test_one_hiccup_is_no_outage(rig: Rig, claimed: Claimed, link: db.Link) -> None:
