@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from draftd.errors import InvalidRequest
 from draftd.result import Result
@@ -17,6 +18,16 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 """BCP 47, by its form only."""
 VoiceSample = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
+
+
+def _listed(value: Any) -> Any:
+    """Take null for nothing, as everywhere, and call a list by its name in JSON."""
+    if not isinstance(value, list | tuple | None):
+        raise PydanticCustomError("list_type", "Input should be a list of texts")
+    return value or ()
+
+
+VoiceSamples = Annotated[tuple[VoiceSample, ...], Field(max_length=10), BeforeValidator(_listed)]
 
 
 class Options(BaseModel):
@@ -28,7 +39,7 @@ class Options(BaseModel):
     language: LanguageTag | None = None
     reader_language: LanguageTag | None = None
     me: Line | None = None
-    voice_samples: Annotated[tuple[VoiceSample, ...], Field(max_length=10)] = ()
+    voice_samples: VoiceSamples = ()
     max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = None
 
     @classmethod

@@ -27,6 +27,15 @@ def test_nothing_is_required() -> None:
     assert (options.tone, options.language, options.voice_samples, options.max_chars) == (None, None, (), None)
 
 
+def test_null_is_as_if_it_were_not_there() -> None:
+    assert Options.read(dict.fromkeys(FULL)) == Options()
+
+
+def test_a_list_is_called_a_list() -> None:
+    with pytest.raises(InvalidRequest, match="should be a list of texts"):
+        Options.read({"voice_samples": "one text"})
+
+
 def test_spaces_around_a_text_are_not_part_of_it() -> None:
     assert Options.read({"tone": "  warm "}).tone == "warm"
 
