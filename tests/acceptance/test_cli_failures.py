@@ -205,6 +205,33 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(unbuffered: str) -> Non
     assert result.stderr == b""
 
 
+@pytest.mark.parametrize("command", [["systemd-unit"], ["list", "--json"]])
+def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
+    with Path("/dev/full").open("wb") as sink:
+        result = subprocess.run(
+            [sys.executable, "-m", "draftd", *command],
+            env=environment(database),
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"draftd: the output cannot be written: ")
+    assert result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("closed", "printed"), [("2>&-", b"[]\n"), (">&-", b""), ("<&- >&- 2>&-", b"")])
+def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str, printed: bytes) -> None:
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m draftd list --json {closed}', sys.executable],
+        env=environment(database, DRAFTD_FOO="a warning"),
+        capture_output=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, printed)
+    assert b"Traceback" not in result.stderr
+
+
 def test_the_unit_starts_this_draftd(call: Call) -> None:
     result = call("systemd-unit", "--user", "worker", env=environment(AWAY))
     assert "\nUser=worker\n" in result.stdout

@@ -4,9 +4,11 @@ Nothing here may be slow to import: ``draftd --help`` is on people's way. Heavy 
 litellm by ``run``, ``demo`` and ``doctor`` alone.
 """
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,6 +16,8 @@ import typer
 from draftd.cli import daemon, database, fleet, models, prune, queue, requests
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     name="draftd",
@@ -57,6 +61,7 @@ database.register(app)
 
 def main() -> None:
     """Run the command line; every error that a user can cause ends as one line and an exit code of the contract."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal of another encoding gets what it can show
     try:
@@ -66,19 +71,38 @@ def main() -> None:
     except UnicodeEncodeError:
         # The command line held bytes that are no UTF-8: neither the database nor JSON takes them.
         _end(UsageError("an argument is not UTF-8 text"))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _give_up_output()
+        _end(CommandError(f"the output cannot be written: {error.strerror}"))
     finally:
         _flush()
 
 
+def _open_what_is_closed() -> None:
+    """Open ``/dev/null`` for each standard stream that was closed before the start (``draftd run 2>&-``).
+
+    Talk would go to stdout then, and the next connection would get the number that a library writes its complaints to.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # for as long as the process lives
+
+
 def _flush() -> None:
     """Write out what is still buffered; say nothing when its reader has gone (``draftd list | head``)."""
-    if sys.stdout is None:  # closed before the start (``draftd run >&-``)
-        return
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more at its exit, and would complain there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _give_up_output()
+        if not isinstance(error, BrokenPipeError):
+            _end(CommandError(f"the output cannot be written: {error.strerror}"))
+
+
+def _give_up_output() -> None:
+    # The interpreter flushes once more at its exit, and would complain there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(error: CommandError) -> NoReturn:
