@@ -10,9 +10,10 @@ An operator's mistake or an outage becomes a ``hold``; what only concerns this o
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 from draftd.errors import (
     ContextTooLong,
@@ -123,6 +124,11 @@ _RESPONSE_FORMAT = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ ]outputs?", re.IGNORECASE
 )
 
+# Of httpx and aiohttp, and what urllib and yarl say without a class of their own.
+_BAD_ADDRESS = frozenset({"InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "UnsupportedProtocol"})
+_BAD_PORT = re.compile("Port (?:out of range|could not be cast)|Invalid IPv6 URL")
+MAX_CAUSES = 20
+
 # litellm's own words for the hundredth chunk in a row with the same text, which it calls a 500 and quotes.
 _LOOPING = re.compile("The model is repeating the same chunk")
 
@@ -145,6 +151,8 @@ def translate(error: Exception, *, model: str) -> ModelError:
         model: the name that the operator configured.
     """
     error = _cause(error)
+    if what := _unsendable(error):
+        return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
     said, status = _said(error), _status(error)
     kind = _class_of(error, said, status)
     excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
@@ -203,6 +211,29 @@ def _cause(error: Exception) -> Exception:
     # A stream that breaks is wrapped (MidStreamFallbackError) for litellm's router, as a 503 whatever it was.
     original = getattr(error, "original_exception", None)
     return original if isinstance(original, Exception) else error
+
+
+def _unsendable(error: BaseException) -> str | None:
+    """Return what kept a call from being sent at all, which litellm calls a broken connection or a 500; None when nothing did.
+
+    A key with the line break of the file that it came from, say, or an address without a scheme. Told by the errors behind it,
+    whose texts are not shown: they quote.
+    """
+    for behind in islice(_behind(error), MAX_CAUSES):
+        if isinstance(behind, UnicodeEncodeError) and behind.encoding == "ascii":
+            return "the key"
+        if type(behind) is ValueError and "header" in str(behind):
+            return "the key"
+        if type(behind).__name__ in _BAD_ADDRESS or (type(behind) is ValueError and _BAD_PORT.match(str(behind))):
+            return "the provider's address"
+    return None
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    behind: BaseException | None = error
+    while behind is not None:
+        yield behind
+        behind = behind.__cause__ or behind.__context__
 
 
 def _said(error: Exception) -> str:

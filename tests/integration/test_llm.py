@@ -320,6 +320,27 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
     assert (done.text, done.input_tokens, done.output_tokens, done.cost_usd) == ("{}", None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("over", "named"),
+    [
+        ({"api_key": "sk-secret12345\n"}, "the key"),
+        ({"api_key": "“sk-secret12345”"}, "the key"),
+        ({"api_base": "gateway:8000/v1"}, "address"),
+        ({"api_base": "http://127.0.0.1:99999/v1"}, "address"),
+        ({"api_base": "http://127.0.0.1:port/v1"}, "address"),
+        ({"api_base": "http://[::1/v1"}, "address"),
+        ({"api_base": "ftp://127.0.0.1/v1"}, "address"),
+    ],
+)
+async def test_what_cannot_be_sent_is_the_operators_mistake(
+    llm: Llm, standin: StandIn, over: dict[str, str], named: str
+) -> None:
+    with pytest.raises(ModelMisconfigured, match=named) as caught:
+        await ask(llm, target(standin, **over))
+    assert "secret" not in caught.value.message
+    assert standin.log == []
+
+
 @STREAMED
 async def test_an_answer_without_an_end_is_given_up(
     llm: Llm, standin: StandIn, monkeypatch: pytest.MonkeyPatch, *, streamed: bool
