@@ -312,6 +312,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         lease_s=settings.lease_s,
         default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
+        metrics=shared.metrics,
     )
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run]
     if shared.plan.listener_url:

@@ -64,6 +64,10 @@ class Metrics:
         self._requests.labels(status=status, code=code or "").inc()
         self._request.observe(elapsed_s)
 
+    def request_reaped(self, *, code: str) -> None:
+        """Count a request that the reaper of this process ended."""
+        self._requests.labels(status="failed", code=code).inc()
+
     def first_option(self, elapsed_s: float) -> None:
         """Record how long after the claim the first draft could be read, in seconds."""
         self._first_option.observe(elapsed_s)

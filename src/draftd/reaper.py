@@ -6,6 +6,7 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.metrics import Metrics
 from draftd.queue.leases import BEATS_PER_LEASE, Watch, reap
 from draftd.sanitize import redact
 
@@ -21,10 +22,14 @@ class Reaper:
         default_expiry_s: when a request without ``expires_at`` expires; 0 = never.
         interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
             the leases must be longer than the gap that the watch allows for, or the living would be judged after it.
+        metrics: where what it ends is counted.
     """
 
-    def __init__(self, *, link: db.Link, lease_s: float, default_expiry_s: float, interval_s: float) -> None:
+    def __init__(
+        self, *, link: db.Link, lease_s: float, default_expiry_s: float, interval_s: float, metrics: Metrics
+    ) -> None:
         self._link = link
+        self._metrics = metrics
         self._lease_s = lease_s
         self._default_expiry_s = default_expiry_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
@@ -47,4 +52,6 @@ class Reaper:
             self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s, watch=self._watch
         )
         for one in reaped:
+            if one.status == "failed":
+                self._metrics.request_reaped(code=one.code)
             log.warning("reaped", request_id=one.id, code=one.code, status=one.status, held_by=one.worker_id)

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from draftd import db
+from draftd.metrics import Metrics
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.reaper import Reaper
 from fix_database import claim_one, make_request, read_row
@@ -21,7 +22,7 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_take_back_is_told_and_ends
     await connection.execute("""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
         CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW EXECUTE FUNCTION refuse()""")
-    reaper = Reaper(link=link, lease_s=LEASE_S, default_expiry_s=0, interval_s=0.01)
+    reaper = Reaper(link=link, lease_s=LEASE_S, default_expiry_s=0, interval_s=0.01, metrics=Metrics())
     with structlog.testing.capture_logs() as logs:
         running = asyncio.create_task(reaper.run())
         async with asyncio.timeout(20):
@@ -44,7 +45,7 @@ async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(
     await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
     await link.close()
     # The first pass may judge nobody: its connection is younger than a lease.
-    reaper = Reaper(link=link, lease_s=1.0, default_expiry_s=0, interval_s=3600)
+    reaper = Reaper(link=link, lease_s=1.0, default_expiry_s=0, interval_s=3600, metrics=Metrics())
     left_s = 1.0 - 1.0 / BEATS_PER_LEASE
     assert reaper._watch.gap_s <= left_s, "a standstill that the living do not outlive is noticed"
     running = asyncio.create_task(reaper.run())
@@ -53,3 +54,26 @@ async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_it_ends_is_counted_and_what_it_gives_back_is_not(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    await claim_one(link)
+    await make_request(connection, max_attempts=1)
+    await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
+    await make_request(connection, expires_at="2020-01-01")
+    metrics = Metrics()
+    reaper = Reaper(link=link, lease_s=LEASE_S, default_expiry_s=0, interval_s=0.01, metrics=metrics)
+    running = asyncio.create_task(reaper.run())
+    ended = {("failed", "worker_lost"): 1.0, ("failed", "expired"): 1.0}
+    async with asyncio.timeout(20):
+        while counted(metrics) != ended:  # noqa: ASYNC110 - the figures are all that tells
+            await asyncio.sleep(0.01)
+    running.cancel()
+
+
+def counted(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Return what ``draftd_requests_total`` shows, by status and code."""
+    (family,) = [one for one in metrics.registry.collect() if one.name == "draftd_requests"]
+    return {(sample.labels["status"], sample.labels["code"]): sample.value for sample in family.samples}
