@@ -62,8 +62,10 @@ _BY_STATUS: Mapping[int, type[ModelError]] = {
     404: ModelMisconfigured,
     405: ModelMisconfigured,
     408: ModelTimeout,
+    410: ModelMisconfigured,
     413: ContextTooLong,
     429: ModelRateLimited,
+    451: ModelMisconfigured,
 }
 
 # Providers disagree about the status of these, so their words go before class and status.
@@ -78,7 +80,8 @@ _MISSING_KEY = re.compile(
 _UNKNOWN_MODEL = re.compile(
     r"""
       llm\ provider\ not\ provided | model_not_found | not\ a\ valid\ model
-    | model\ [^.]{0,120}?(?:does\ not\ exist|not\ found)
+    | model\ [^.]{0,120}?(?:not\ exist|not\ found|decommissioned|retired|no\ longer\ (?:supported|available))
+    | model\ (?:id|identifier|name)\ is\ (?:invalid|not\ valid)
     | (?:unknown|no\ such|invalid)\ model
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -283,6 +286,8 @@ def _class_of_name(error: Exception) -> type[ModelError] | None:
 def _class_of_status(status: int | None) -> type[ModelError]:
     if status is None or status >= 500:  # noqa: PLR2004 - the server's errors; 529 is Anthropic's "overloaded"
         return ModelUnavailable
+    if status < 400:  # noqa: PLR2004 - a redirect that was not followed: the address is another
+        return ModelMisconfigured
     return _BY_STATUS.get(status, OutputInvalid)
 
 
