@@ -34,7 +34,14 @@ BEGINNING = re.compile(r'\{\s*"has_message"\s*:')
 
 UNKNOWN_LANGUAGE = "und"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
-_ALIASES = {"twitter": Platform.X, "gmail": Platform.EMAIL, "outlook": Platform.EMAIL, "imessage": Platform.SMS}
+_PLATFORMS = {one.value: one for one in Platform if one is not Platform.OTHER} | {
+    "twitter": Platform.X,
+    "mail": Platform.EMAIL,
+    "gmail": Platform.EMAIL,
+    "outlook": Platform.EMAIL,
+    "imessage": Platform.SMS,
+}
+"""By the words that name them."""
 
 
 def schema(*, translated: bool) -> dict[str, Any]:
@@ -132,7 +139,10 @@ def _key(value: Any) -> str:
 
 
 def _platform(value: Any) -> StrEnum:
-    return _ALIASES.get(_key(value)) or _one_of(Platform, Platform.OTHER)(value)
+    """Read a platform, from "X (formerly Twitter)" too: how long its replies may be depends on it."""
+    words = re.findall("[a-z]+", clean(value).lower())
+    named = {_PLATFORMS[word] for word in words if word in _PLATFORMS}
+    return named.pop() if len(named) == 1 else Platform.OTHER
 
 
 def _items(value: Any) -> list[Any]:

@@ -205,7 +205,19 @@ def test_finding_never_raises(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("given_name", "platform"),
-    [("Mastodon", Platform.OTHER), ("Twitter", Platform.X), ("LinkedIn", Platform.LINKEDIN), (None, Platform.OTHER)],
+    [
+        ("Mastodon", Platform.OTHER),
+        ("Twitter", Platform.X),
+        ("LinkedIn", Platform.LINKEDIN),
+        (None, Platform.OTHER),
+        ("X (formerly Twitter)", Platform.X),
+        ("Facebook Messenger", Platform.FACEBOOK),
+        ("Telegram Messenger", Platform.TELEGRAM),
+        ("Microsoft Teams", Platform.TEAMS),
+        ("E-Mail", Platform.EMAIL),
+        ("xbox", Platform.OTHER),
+        ("slack or teams", Platform.OTHER),
+    ],
 )
 def test_an_unknown_platform_becomes_other(given_name: str | None, platform: Platform) -> None:
     assert accept(platform=given_name).result.platform is platform
