@@ -43,6 +43,8 @@ READ_S = 600
 """litellm's own limit, in seconds per read and therefore no limit at all. One value for all calls: it is part of the
 key under which a client is kept, and with the time that is left of an attempt every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
+_PAGES = frozenset({"text/html", "text/plain"})
+"""What a proxy answers in with a 200 when the provider behind it is away."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
 _MILLION = Decimal(1_000_000)
 
@@ -266,8 +268,8 @@ class Llm:
         if answer.refusal or answer.finish_reason in _REFUSALS:
             why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
             raise ModelRefused(f"{target.model}: refused: {why}", model=target.model, spent=spent)
-        if answer.media_type == "text/html":
-            raise ModelUnavailable(f"{target.model}: a web page instead of an answer", model=target.model)
+        if answer.media_type in _PAGES:
+            raise ModelUnavailable(f"{target.model}: {answer.media_type} instead of an answer", model=target.model)
         if is_endless(answer):
             raise OutputInvalid(
                 f"{target.model}: the answer is over {MAX_CHARS} characters", model=target.model, spent=spent

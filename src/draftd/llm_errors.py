@@ -286,6 +286,8 @@ def _class_of_name(error: Exception) -> type[ModelError] | None:
 def _class_of_status(status: int | None) -> type[ModelError]:
     if status is None or status >= 500:  # noqa: PLR2004 - the server's errors; 529 is Anthropic's "overloaded"
         return ModelUnavailable
+    if status < 300:  # noqa: PLR2004 - a success whose body no answer could be made of: of a proxy, as a rule
+        return ModelUnavailable
     if status < 400:  # noqa: PLR2004 - a redirect that was not followed: the address is another
         return ModelMisconfigured
     return _BY_STATUS.get(status, OutputInvalid)

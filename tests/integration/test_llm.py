@@ -288,8 +288,10 @@ def test_the_registry_answers_without_asking_a_server() -> None:
 
 
 @contextlib.asynccontextmanager
-async def plain_server(body: str) -> AsyncIterator[tuple[str, Callable[[], int]]]:
-    """Serve the same JSON for whatever is asked, streams included."""
+async def plain_server(
+    body: str, content_type: str = "application/json"
+) -> AsyncIterator[tuple[str, Callable[[], int]]]:
+    """Serve the same body for whatever is asked, streams included."""
     calls = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -297,7 +299,7 @@ async def plain_server(body: str) -> AsyncIterator[tuple[str, Callable[[], int]]
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
         calls += 1
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n".encode())
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n".encode())
         writer.write(f"Connection: close\r\n\r\n{body}".encode())
         await writer.drain()
         writer.close()
@@ -318,6 +320,15 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
         done = await ask(llm, to)
         assert calls() == 2
     assert (done.text, done.input_tokens, done.output_tokens, done.cost_usd) == ("{}", None, None, None)
+
+
+@STREAMED
+@pytest.mark.parametrize("provider", ["openai", "openrouter", "hosted_vllm"])
+@pytest.mark.parametrize("body", ["upstream connect error", ""])
+async def test_a_proxys_plain_words_are_no_answer(llm: Llm, provider: str, body: str, *, streamed: bool) -> None:
+    async with plain_server(body, "text/plain; charset=utf-8") as (url, _):
+        with pytest.raises(ModelUnavailable):
+            await ask(llm, Target(model=f"{provider}/m", api_base=url, api_key="x"), streamed=streamed)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ CASES: list[tuple[str, Make, type[ModelError]]] = [
     ("a country, by its own status", api_error(451), ModelMisconfigured),
     ("an address that has moved", api_error(301), ModelMisconfigured),
     ("a gateway that redirects to its login", bad_request("Found", 302), ModelMisconfigured),
+    ("a success that is no JSON", api_error(200, "Unable to get json response"), ModelUnavailable),
     ("an unexplained 400", bad_request("Invalid request."), OutputInvalid),
     ("an unexplained 422", bad_request("Unprocessable", 422), OutputInvalid),
     ("an unexplained 409", api_error(409), OutputInvalid),
