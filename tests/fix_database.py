@@ -15,10 +15,13 @@ from psycopg.types.json import Jsonb
 from draftd import db, schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claims import ClaimTerms, claim
+from draftd.queue.leases import RENEW
+from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
 
 TEMPLATE = f"draftd_template_{uuid.uuid4().hex[:8]}"
 URL = "https://images.example/shot.png"
+LEASE_S = 10.0
 
 
 def database_url(server_url: str, name: str) -> str:
@@ -164,11 +167,41 @@ async def claim_one(link: db.Link, terms: ClaimTerms | None = None) -> Claim:
     return claimed
 
 
+async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
+    """Carry out one beat of a worker that holds these claims, and return what it says."""
+    params: dict[str, Any] = {
+        "ids": [one.id for one in claims],
+        "tokens": [one.lease_token for one in claims],
+        "lease_s": LEASE_S,
+        "worker_id": uuid.uuid4(),
+        "hostname": "h",
+        "pid": 1,
+        "version": "0",
+        "state": "running",
+        "agents": ["comment_generator"],
+        "concurrency": 1,
+        "in_flight": len(claims),
+    }
+    row = await (await connection.execute(RENEW.encode(), params | over)).fetchone()
+    assert row is not None
+    return row
+
+
+async def reap_now(link: db.Link, **over: Any) -> list[Reaped]:
+    """Reap as a judge does who has been connected for long enough: however young it is, it is older than this lease."""
+    return await reap(link, **{"lease_s": 0.001, "default_expiry_s": 86_400.0} | over)
+
+
 async def shift(connection: db.Connection, request_id: UUID, **seconds: float) -> None:
     """Move time columns of a request by so many seconds: ``shift(c, i, lease_until=-60)``."""
     for column, by_s in seconds.items():
         statement = f"UPDATE draft_requests SET {column} = {column} + make_interval(secs => %s) WHERE id = %s"
         await connection.execute(statement.encode(), [by_s, request_id])
+
+
+async def lose(connection: db.Connection, claim: Claim, by_s: float = 60.0) -> None:
+    """Let a lease have run out."""
+    await shift(connection, claim.id, lease_until=-by_s - LEASE_S)
 
 
 def server_parts(url: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import structlog
 
 from draftd import db
 from draftd.metrics import Metrics
-from draftd.queue.leases import BEATS_PER_LEASE, Watch, reap
+from draftd.queue.leases import BEATS_PER_LEASE
+from draftd.queue.reaping import Watch, reap
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)

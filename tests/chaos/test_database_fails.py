@@ -12,7 +12,7 @@ from chaos.server import Server
 from chaos.verdict import verdict
 from draftd import db
 from draftd.demo.threaded import ThreadedStandIn
-from draftd.queue.leases import Reaped, reap
+from draftd.queue.reaping import Reaped, reap
 from fix_daemon import wait_until
 
 pytestmark = pytest.mark.chaos

@@ -6,7 +6,8 @@ from draftd import db
 from draftd.outcome import Release, Retry
 from draftd.queue.attempts import Scribe, read_request
 from draftd.queue.claims import release_strays
-from draftd.queue.leases import RENEW, reap
+from draftd.queue.leases import RENEW
+from draftd.queue.reaping import reap
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import claim_all, make_request, make_terms

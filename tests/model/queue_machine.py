@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
-from draftd.queue import attempts, claims, desk, leases, settlements
+from draftd.queue import attempts, claims, desk, leases, reaping, settlements
 from draftd.request import Claim, Draft
 from draftd.result import Confidence, ContentType, Length, Option, Platform, ReplyingTo, ReplyNeeded, Result
 from fix_database import URL
@@ -406,7 +406,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _reap(self, older_than_s: int) -> None:
         """Reap as a judge that has been there for long: the reaper's ``lease_s`` bounds nothing else."""
         reaped = self.bench.run(
-            leases.reap(
+            reaping.reap(
                 self.bench.link,
                 lease_s=0,
                 default_expiry_s=queue_model.DEFAULT_EXPIRY_S,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from draftd.queue import attempts, claims, desk, leases, settlements
+from draftd.queue import attempts, claims, desk, leases, reaping, settlements
 from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
@@ -99,7 +99,7 @@ CUTS: dict[str, list[Cut]] = {
     ],
     # The end of an attempt clears its lease, so the statement's own check is the second fence of two.
     "reap: only processing": [
-        Cut(leases, "REAP", PROCESSING, "true"),
+        Cut(reaping, "REAP", PROCESSING, "true"),
         *(
             Cut(None, function, f"NEW.{column} := NULL;")
             for function in ("draft_requests_finish", "draft_requests_requeue")
@@ -108,19 +108,19 @@ CUTS: dict[str, list[Cut]] = {
     ],
     "reap: only what ran out": [
         Cut(
-            leases,
+            reaping,
             "REAP",
             "least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)",
             "true",
         )
     ],
     "reap: expires only pending": [
-        Cut(leases, "REAP", f"{PENDING} AND r.expires_at", "r.expires_at"),
-        Cut(leases, "REAP", f"r.id = overdue.id AND {PENDING}", "r.id = overdue.id"),
+        Cut(reaping, "REAP", f"{PENDING} AND r.expires_at", "r.expires_at"),
+        Cut(reaping, "REAP", f"r.id = overdue.id AND {PENDING}", "r.id = overdue.id"),
     ],
     "reap: refuses only pending": [
-        Cut(leases, "REAP", f"{PENDING} AND r.agent = asked.agent", "r.agent = asked.agent"),
-        Cut(leases, "REAP", f"r.id = orphaned.id AND {PENDING}", "r.id = orphaned.id"),
+        Cut(reaping, "REAP", f"{PENDING} AND r.agent = asked.agent", "r.agent = asked.agent"),
+        Cut(reaping, "REAP", f"r.id = orphaned.id AND {PENDING}", "r.id = orphaned.id"),
     ],
     "cancel: only unfinished": [Cut(None, "cancel_draft_request", f" AND {UNFINISHED}")],
     "cancel: only this one": [Cut(None, "cancel_draft_request", "r.id = $1", "true")],

@@ -124,7 +124,7 @@ def reap_stale(
 
 async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
     from draftd import db
-    from draftd.queue.leases import REAP_BATCH, Reaped, judge_in_s, reap
+    from draftd.queue.reaping import REAP_BATCH, Reaped, judge_in_s, reap
 
     loaded = settings()
     url = loaded.require_database_url()

@@ -1,11 +1,14 @@
-"""The queue: every statement on ``draft_requests``, and the rules that make it one.
+"""The queue: every statement that changes ``draft_requests``, and the rules that make it one.
 
     group_commit   many callers, one statement in flight
     claims         pending → processing, for all claim loops of a process at once
     settlements    processing → completed, failed or pending, fenced
-    leases         renew (heartbeat) and reap (reaper): who still holds what
+    leases         who holds what, and the heartbeat's renewals
+    reaping        what the reaper takes back from the dead, and ends when nobody will draft it
     attempts       what a running attempt reads and writes: its input, its progress, its usage
     desk           what people do: enqueue, show, list, cancel, retry, counts
+    retention      deletes old final rows
+    history        how an error is added to a row's list of errors, for all of the above
 
 Invariant: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,
 by the reaper on an expired lease or deadline, or by a client's cancel.
