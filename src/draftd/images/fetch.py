@@ -20,7 +20,7 @@ import httpcore
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
 from draftd.images.gate import Gate, Resolve
-from draftd.images.urls import Target, join_url
+from draftd.images.urls import ImageUrl, join_url
 
 # anyio would load it at the first connection, and hold the event loop for 20 to 60 ms.
 with suppress(ImportError):
@@ -101,7 +101,7 @@ class Fetcher:
         """Give up the look-ups under way."""
         self._gate.close()
 
-    async def _follow(self, first: Target) -> memoryview:
+    async def _follow(self, first: ImageUrl) -> memoryview:
         target = first
         # A pool per fetch: none outlives its judgement, and a cancelled fetch cannot leave a dead connection behind.
         async with (
@@ -117,7 +117,7 @@ class Fetcher:
                 target = found
         raise ImageFetchFailed(f"{first.host}: redirected more than {MAX_REDIRECTS} times", kind=Kind.FINAL)
 
-    async def _get(self, pool: httpcore.AsyncConnectionPool, target: Target, meter: Meter) -> Target | memoryview:
+    async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
         """Return the body, or where a redirect leads."""
         async with pool.stream(
             "GET",
@@ -228,7 +228,7 @@ def _check_status(status: int, host: str) -> None:
     raise ImageFetchFailed(f"{host}: answered {status}", kind=Kind.RETRY if passing else Kind.FINAL)
 
 
-def _location(response: httpcore.Response, target: Target) -> str:
+def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
         raise ImageFetchFailed(f"{target.host}: a redirect that leads nowhere", kind=Kind.FINAL)

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_network
 from draftd.errors import ConfigurationError, ImageBlocked, ImageFetchFailed
 from draftd.images.addresses import IPAddress, IPNetwork, embedded_ipv4, is_public
 from draftd.images.resolver import SystemResolver
-from draftd.images.urls import DEFAULT_PORTS, Target, host_name, parse_url
+from draftd.images.urls import DEFAULT_PORTS, ImageUrl, host_name, parse_url
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """From a host and a port to numeric addresses; raises OSError when there are none."""
@@ -84,7 +84,7 @@ class Gate:
         self._system = SystemResolver()
         self._resolve = resolve or self._system
 
-    def check(self, url: str) -> Target:
+    def check(self, url: str) -> ImageUrl:
         """Read a URL and judge what can be judged without the network.
 
         Raises:

@@ -35,7 +35,7 @@ OVERVIEW_PIXELS = PICTURE_PIXELS - max(across * down for across, down in GRIDS) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Layout:
     """How a picture is shown to the model."""
 
     width_px: int
@@ -56,7 +56,7 @@ class Plan:
         return [(left, top, right, bottom) for top, bottom in self.slices for left, right in columns]
 
 
-def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = PICTURE_PIXELS) -> Plan:
+def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = PICTURE_PIXELS) -> Layout:
     """Decide the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
@@ -89,14 +89,14 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
     return sliced
 
 
-def _whole(width_px: int, height_px: int, *, long_edge_px: int, most_pixels: int) -> Plan:
+def _whole(width_px: int, height_px: int, *, long_edge_px: int, most_pixels: int) -> Layout:
     scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(most_pixels / (width_px * height_px)))
     width_px = _scaled(width_px, scale)
     height_px = min(_scaled(height_px, scale), max(1, most_pixels // width_px))  # rounding may have gone beyond
-    return Plan(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
+    return Layout(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
 
 
-def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> Plan:
+def _tiled(width_px: int, height_px: int, *, whole: Layout, long_edge_px: int) -> Layout:
     """Lay the cheapest grid that keeps two thirds of the size, or the one that keeps most, beside the whole.
 
     The whole shows what stands where, and lines that the grid cuts; on a screen of twice the density it can be read.
@@ -119,7 +119,7 @@ def _tiled(width_px: int, height_px: int, *, whole: Plan, long_edge_px: int) -> 
     grid = next((one for one in GRIDS if scale_of(one) >= TILE_SCALE), None) or max(GRIDS, key=scale_of)
     scale = scale_of(grid)
     width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
-    return Plan(
+    return Layout(
         width_px=width_px,
         height_px=height_px,
         slices=_cut(height_px, grid[1]),
@@ -141,11 +141,11 @@ def _cut(length_px: int, count: int) -> tuple[tuple[int, int], ...]:
     return tuple((start, min(start + piece_px, length_px)) for start in starts)
 
 
-def _sliced(width_px: int, height_px: int, slice_width_px: int) -> Plan:
+def _sliced(width_px: int, height_px: int, slice_width_px: int) -> Layout:
     scale = min(1.0, slice_width_px / width_px)
     width_px, height_px = _scaled(width_px, scale), _scaled(height_px, scale)
     slices, truncated = _slices(height_px, tallest_px=min(SLICE_HEIGHT_PX, SLICE_PIXELS // width_px))
-    return Plan(width_px=width_px, height_px=height_px, slices=slices, truncated=truncated)
+    return Layout(width_px=width_px, height_px=height_px, slices=slices, truncated=truncated)
 
 
 def _scaled(edge_px: int, scale: float) -> int:

@@ -30,7 +30,7 @@ _OTHER_IN_A_BROWSER = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ImageUrl:
     """A URL that passed the first door, in the parts a request needs."""
 
     scheme: str
@@ -47,10 +47,10 @@ class Target:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __repr__(self) -> str:
-        return f"Target(host={self.host!r})"
+        return f"ImageUrl(host={self.host!r})"
 
 
-def parse_url(url: str) -> Target:
+def parse_url(url: str) -> ImageUrl:
     """Take a URL apart, refusing what two parsers could read in two ways.
 
     Raises:
@@ -70,12 +70,12 @@ def parse_url(url: str) -> Target:
     if not _AUTHORITY.fullmatch(split.netloc):
         raise ImageBlocked("the URL of an image has no readable host")
     host = host_name(split.hostname or "")
-    return Target(
+    return ImageUrl(
         scheme=split.scheme, host=host, port=DEFAULT_PORTS[split.scheme] if port is None else port, path=_path(split)
     )
 
 
-def join_url(base: Target, location: str) -> str:
+def join_url(base: ImageUrl, location: str) -> str:
     """Return the URL that a redirect leads to; the standard library would drop control characters silently.
 
     Raises:

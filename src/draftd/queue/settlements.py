@@ -30,7 +30,7 @@ MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
 
 
-class Answer(Enum):
+class Unsettled(Enum):
     """Why a row was not settled."""
 
     LOST = "lost"
@@ -162,7 +162,7 @@ class Settler:
 
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
-        self._group: GroupCommit[tuple[Settlement, str], str | Answer] = GroupCommit(
+        self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
@@ -179,10 +179,10 @@ class Settler:
         text = row.as_json()
         while True:
             answer = await self._group.submit((row, text))
-            if answer is not Answer.BUSY:
+            if answer is not Unsettled.BUSY:
                 break
             await asyncio.sleep(BUSY_INTERVAL_S)
-        if answer is Answer.LOST:
+        if answer is Unsettled.LOST:
             raise LeaseLost
         return str(answer)
 
@@ -190,7 +190,7 @@ class Settler:
         """Wait until every settlement handed in has been written."""
         await self._group.settle_down()
 
-    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
+    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
         try:
             return await self._write(items)
         except psycopg.Error as error:  # a lost connection does not come here: the statement is repeated
@@ -198,7 +198,7 @@ class Settler:
                 return [(await self._flush([item]))[0] for item in items]
             return [await self._write_refused(items[0][0], error)]
 
-    async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Answer:
+    async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Unsettled:
         """End a row whose outcome the server will not store; one that it will not end either is left to the reaper."""
         log.error("settlement refused", request_id=row.id, sqlstate=error.sqlstate)
         message = f"the outcome cannot be stored (SQLSTATE {error.sqlstate})"
@@ -209,19 +209,19 @@ class Settler:
             return (await self._write([(plain, plain.as_json())]))[0]
         except psycopg.Error as again:
             log.error("row left to the reaper", request_id=row.id, sqlstate=again.sqlstate)  # noqa: TRY400 - its text is the app's
-            return Answer.LOST
+            return Unsettled.LOST
 
-    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Answer]:
+    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
         rows = await self._link.run_until_done(SETTLE, {"rows": f"[{','.join(text for _, text in items)}]"})
         found = {(row["id"], row["lease_token"]): row for row in rows}
-        return [_answer(item, found[item.id, item.lease_token]) for item, _ in items]
+        return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
 
 
-def _answer(wanted: Settlement, row: dict[str, Any]) -> str | Answer:
-    """Return the status that this settlement brought about, now or when it was first sent."""
+def _standing(wanted: Settlement, row: dict[str, Any]) -> str | Unsettled:
+    """Return the status that this settlement brought about, now or when it was first sent, or why there is none."""
     if row["settled"]:
         return str(row["settled"])
     if row["is_busy"]:
-        return Answer.BUSY
+        return Unsettled.BUSY
     reachable = {wanted.status, "failed"} if wanted.status == "pending" else {wanted.status}
-    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else Answer.LOST
+    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else Unsettled.LOST
