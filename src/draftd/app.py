@@ -18,7 +18,7 @@ import structlog
 from draftd import __version__, db, schema_version
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
-from draftd.errors import CommandError, ConfigurationError, LeaseLost
+from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
 from draftd.holds import Holds
@@ -54,7 +54,6 @@ IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
 """Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
 the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
 EXIT_DIED = 1
-EXIT_TRY_AGAIN = 75
 
 
 async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:

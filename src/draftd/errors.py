@@ -66,6 +66,10 @@ def first_line(cls: type) -> str:
     return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
 
+EXIT_TRY_AGAIN = 75
+"""The exit code of a command that did what it could: rows wait on a hold, or a request still goes on. No error."""
+
+
 class CommandError(DraftdError):
     """The command cannot go on."""
 

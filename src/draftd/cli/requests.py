@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from draftd.cli.console import EXIT_NEGATIVE, Json, duration_s, fitted, print_json, request_id, say, settings
-from draftd.errors import CommandError, InvalidRequest, UsageError
+from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
 
 if TYPE_CHECKING:
     from draftd import db
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 FOLLOW_INTERVAL_S = 0.25
 MAX_ROW_BYTES = 24 * 1024 * 1024
 MAX_FILE_BYTES = MAX_ROW_BYTES // 4 * 3
-EXIT_TRY_AGAIN = 75
 _SCHEME = re.compile("([a-z][a-z0-9+.-]*)://|data:", re.IGNORECASE)
 
 
