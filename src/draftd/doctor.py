@@ -8,6 +8,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import httpcore
@@ -128,7 +129,11 @@ def _schema(state: SchemaState) -> Finding:
 
 
 def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:
-    held = [f"{row['model']}: {row['code']} since {row['since']:%Y-%m-%d %H:%M} UTC: {row['reason']}" for row in rows]
+    held = [
+        f"{row['model']}: {row['code']} since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M} UTC: "
+        + row["reason"].removeprefix(f"{row['model']}: ")
+        for row in rows
+    ]
     return Finding(check="holds", ok=not held, detail="; ".join(held) or "no model is on hold")
 
 

@@ -50,7 +50,8 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
         uuid.uuid4(),
     )
     client.query(
-        "INSERT INTO model_holds (model, code, until, reason) VALUES ('openai/a', 'model_misconfigured', now(), 'bad key')"
+        """INSERT INTO model_holds (model, code, until, reason)
+           VALUES ('openai/a', 'model_misconfigured', now(), 'openai/a: bad key')"""
     )
     client.query("INSERT INTO model_throttles (model, share) VALUES ('openai/b', 0.25), ('openai/c', 1)")
     client.query('SELECT create_draft_request(\'{"image_urls": ["https://images.example/a.png"]}\')')

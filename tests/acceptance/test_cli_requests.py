@@ -1,6 +1,7 @@
 """The commands on requests, beside a running daemon."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +193,15 @@ def test_a_request_that_expires_beyond_the_calendar_is_shown_like_any_other(call
     assert "9999-12-31" in call("show", which, env=running.env).stdout
     assert which in call("list", env=running.env).stdout
     assert call("cancel", which, env=running.env).returncode == 0
+
+
+def test_show_says_until_when_a_row_is_held(call: Call, running: Running) -> None:
+    running.stand_in.script(default={"hang": True})
+    request_id = call("enqueue", PICTURE, env=running.env).stdout.strip()
+    running.client.wait_for(request_id, "processing")
+    shown = call("show", request_id, env=running.env).stdout
+    for name in ("claimed_at", "lease_until", "deadline_at"):
+        assert re.search(rf"^{name} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", shown, re.MULTILINE), name
 
 
 def test_list_is_newest_first_and_chosen_by_status_and_requester(call: Call, running: Running) -> None:

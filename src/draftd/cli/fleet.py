@@ -16,7 +16,6 @@ from draftd.cli.console import (
     fitted,
     print_json,
     print_table,
-    printable,
     say,
     settings,
 )
@@ -78,11 +77,12 @@ def _print_status(facts: dict[str, Any]) -> None:
     if facts["oldest_pending_s"] is not None:
         print(f"the oldest pending request has waited {age(facts['oldest_pending_s'])}")
     for hold in facts["holds"]:
-        print(printable(f"on hold: {hold['model']}: {hold['code']}: {hold['reason']} ({_next_probe(hold['until'])})"))
+        reason = hold["reason"].removeprefix(f"{hold['model']}: ")
+        line = f"on hold: {hold['model']}: {hold['code']}: {reason} ({_next_probe(hold['until'])})"
+        print(fitted(line, indent="  "))
     for throttle in facts["throttles"]:
-        print(
-            printable(f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits")
-        )
+        line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
+        print(fitted(line, indent="  "))
     workers = [
         row
         | {
@@ -159,7 +159,8 @@ def doctor(as_json: Json = False) -> None:
     """
     from draftd.logs import configure_logging
 
-    configure_logging(level="error", style="auto", colours=colour_wanted(sys.stderr))
+    # What is wrong is a finding; a log line beside it would say it twice.
+    configure_logging(level="critical", style="auto", colours=colour_wanted(sys.stderr))
     findings = asyncio.run(_examine(quiet=as_json))
     if as_json:
         print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])

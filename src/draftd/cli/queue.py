@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
 
@@ -78,14 +79,16 @@ def _print_request(row: dict[str, Any]) -> None:
     facts = (
         "id", "status", "agent", "requester_id", "parent_id", "context", "options", "priority", "attempt", "max_attempts",
         "model", "prompt_version", "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at",
-        "claimed_at", "finished_at", "worker_id", "trace_id", "error_code", "error_message",
+        "claimed_at", "lease_until", "deadline_at", "finished_at", "worker_id", "trace_id", "error_code", "error_message",
     )  # fmt: skip
     for name in facts:
         if row[name] not in (None, "", {}):
             _print_fact(name, row[name])
     for error in row["errors"]:
         model = f" [{error['model']}]" if error.get("model") else ""
-        _print_fact(f"  attempt {error['attempt']}", f"{error['at']} {error['code']}: {error['message']}{model}")
+        _print_fact(
+            f"  attempt {error['attempt']}", f"{_moment(error['at'])} {error['code']}: {error['message']}{model}"
+        )
     result = row["result"] or row["partial_result"]
     if result:
         _print_result(result)
@@ -106,13 +109,32 @@ def _print_result(result: dict[str, Any]) -> None:
 
 
 def _print_fact(name: str, value: Any) -> None:
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    match value:
+        case dict():
+            text = json.dumps(value, ensure_ascii=False)
+        case datetime():
+            text = _moment(value.isoformat())
+        case _:
+            text = str(value)
     print(fitted(f"{name:<15} {text}", indent=" " * 16))
+
+
+def _moment(text: str) -> str:
+    """Return a moment in ISO's form as a person reads it: UTC, whole seconds; what is no moment as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return text
 
 
 def list_(
     status: Annotated[
-        list[str] | None, typer.Option(metavar="STATUS", help="Only these; may be given again.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS",
+            help="pending, processing, completed, failed or cancelled; may be given again.",
+            show_default=False,
+        ),
     ] = None,
     requester: Requester = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many.")] = 20,
