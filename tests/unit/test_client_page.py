@@ -1,0 +1,46 @@
+"""What a client may write and read stands in ``docs/requests.md``, and what is measured in ``docs/operations.md``."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from draftd.metrics import Metrics
+from draftd.request import Options
+from draftd.result import Caution, Confidence, ContentType, Length, Option, Platform, ReplyingTo, ReplyNeeded, Result
+from draftd.status import STATUSES
+
+ROOT = Path(__file__).parents[2]
+
+
+def unnamed(page: str, words: Iterable[str]) -> set[str]:
+    """Return the words that a page does not name."""
+    named = re.findall(r"`(\w+)", (ROOT / page).read_text())
+    return set(words) - set(named)
+
+
+@pytest.mark.parametrize("values", [Platform, ContentType, Length, ReplyNeeded, Confidence, Caution])
+def test_every_value_of_a_result_is_named(values: Iterable[str]) -> None:
+    assert unnamed("docs/requests.md", values) == set()
+
+
+@pytest.mark.parametrize("fields", [Options, Result, Option, ReplyingTo])
+def test_every_key_is_named(fields: type[Options | Result | Option | ReplyingTo]) -> None:
+    assert unnamed("docs/requests.md", fields.model_fields) == set()
+
+
+def test_every_column_that_a_client_may_set_is_named() -> None:
+    functions = "".join(path.read_text() for path in sorted((ROOT / "alembic/versions").glob("*.py")))
+    (accepted,) = re.findall(r"WHERE k NOT IN \((.*?)\)", functions, re.DOTALL)
+    assert unnamed("docs/requests.md", re.findall(r"'(\w+)'", accepted)) == set()
+
+
+def test_every_status_is_named() -> None:
+    assert unnamed("docs/requests.md", STATUSES) == set()
+
+
+def test_every_metric_is_named() -> None:
+    counted = ("_total", "")  # a counter's family is called without its ending
+    names = {family.name + counted[family.type != "counter"] for family in Metrics().registry.collect()}
+    assert unnamed("docs/operations.md", names) == set()
