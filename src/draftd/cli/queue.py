@@ -123,8 +123,8 @@ def _moment(text: str) -> str:
     """Return a moment in ISO's form as a person reads it: UTC, whole seconds; what is no moment as it is."""
     try:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError):
-        return text
+    except (TypeError, ValueError, OverflowError):
+        return str(text)
 
 
 def list_(

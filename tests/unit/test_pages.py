@@ -1,4 +1,4 @@
-"""What a client may write and read stands in ``docs/requests.md``, and what is measured in ``docs/operations.md``."""
+"""What a client may write and read stands in ``docs/requests.md``, what is measured and logged in ``docs/operations.md``."""
 
 import re
 from collections.abc import Iterable
@@ -44,3 +44,14 @@ def test_every_metric_is_named() -> None:
     counted = ("_total", "")  # a counter's family is called without its ending
     names = {family.name + counted[family.type != "counter"] for family in Metrics().registry.collect()}
     assert unnamed("docs/operations.md", names) == set()
+
+
+def test_every_event_of_the_log_is_named_with_its_level() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    logged = re.findall(r'\blog\.(info|warning|error|critical|exception)\(\s*"([^"]+)"', source)
+    assert len(logged) > 40
+    missing = {
+        event for level, event in logged if f"| `{event}` | {'error' if level == 'exception' else level} |" not in page
+    }
+    assert missing == set()
