@@ -226,7 +226,10 @@ def translated(url: str) -> Iterator[None]:
     except psycopg.errors.ForeignKeyViolation as error:
         raise ConfigurationError(f"a table of yours keeps draftd from that: {error.diag.message_primary}") from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise ConfigurationError(f"this database user may not do that: {error.diag.message_primary}") from error
+        raise ConfigurationError(
+            f"this database user may not do that: {error.diag.message_primary}; connect as the role that ran `draftd migrate`, "
+            "or as a member of it"
+        ) from error
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, settings
-from draftd.errors import CommandError
+from draftd.errors import CommandError, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -100,6 +100,8 @@ def systemd_unit(
     """Print a hardened systemd service."""
     from draftd.systemd import program, reaper_units, service_unit
 
+    if not environment_file.startswith("/"):
+        raise UsageError("--environment-file takes an absolute path: systemd reads no other")
     text = reaper_units if timer else service_unit
     print(text(program=program(sys.argv[0]), user=user, environment_file=environment_file), end="")
 
