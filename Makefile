@@ -10,10 +10,15 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: bench-claim bench-images help install demo test chaos fuzz check format docs lock clean bench-queue bench-bloat bench-legibility
+.PHONY: help install demo test chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
+		line = sprintf("  make %-16s", $$1); count = split($$2, words, " "); \
+		for (i = 1; i <= count; i++) { \
+			if (length(line " " words[i]) > 80) { print line; line = sprintf("%23s", "") } \
+			line = line " " words[i] } \
+		print line }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make the environment in .venv, from the hash-locked requirements
 
