@@ -112,7 +112,7 @@ async def check_schema(url: str) -> None:
     async with db.connected(url) as connection:
         match await schema_version.state(connection):
             case SchemaState.BEHIND:
-                raise ConfigurationError("the database's schema is older than this draftd; run `draftd migrate`")
+                raise ConfigurationError(schema_version.BEHIND)
             case SchemaState.AHEAD:
                 log.warning("the database's schema is newer than this draftd")
             case SchemaState.CURRENT:

@@ -9,6 +9,8 @@ from typing import Protocol
 
 BASE_S = 2.0
 CAP_S = 300.0
+LONGEST_RETRY_AFTER_S = 3600.0
+"""However long a provider asks for, nothing waits longer than this for it."""
 
 
 class Uniform(Protocol):
@@ -32,8 +34,8 @@ def retry_delay_s(attempt: int, retry_after_s: float | None = None, *, draw: Uni
 
     Args:
         attempt: attempts spent so far, from 1.
-        retry_after_s: what the provider asked for, in seconds; above an hour it is taken as an hour.
+        retry_after_s: what the provider asked for, in seconds; ``LONGEST_RETRY_AFTER_S`` at most.
         draw: where the jitter comes from.
     """
     delay_s = full_jitter_s(attempt, draw=draw)
-    return delay_s if retry_after_s is None else max(delay_s, min(retry_after_s, 3600.0))
+    return delay_s if retry_after_s is None else max(delay_s, min(retry_after_s, LONGEST_RETRY_AFTER_S))

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
 from draftd.errors import ContextTooLong, Kind, ModelError, ModelRateLimited, ModelRefused, OutputInvalid
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_text
@@ -32,7 +32,6 @@ LATER_PAUSE_S = 60.0
 SCARCE_PAUSE_S = 300.0
 """The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
 probes a minute would use its attempts up in a short outage."""
-LONGEST_RETRY_AFTER_S = 3600.0
 PROBE_S = 15.0
 """How long a probe keeps the others away; one that ends without having asked (its picture was broken) gives way at once."""
 MAX_GIVEN_BACK = 10

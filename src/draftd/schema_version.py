@@ -23,6 +23,10 @@ VERSION_TABLE = "draftd_alembic_version"
 """Not Alembic's default name: the app that shares the schema may well use Alembic too."""
 
 
+BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
+"""Why a daemon does not start and is not ready."""
+
+
 class SchemaState(StrEnum):
     """How the database's schema stands to this program's."""
 

@@ -121,7 +121,12 @@ class Settings(BaseSettings):
         description="What a trace holds. `text`: prompts and drafts, pictures as hash and size; `off`: figures only; "
         "`full`: the prepared pictures too.",
     )
-    metrics_port: int | None = Field(None, ge=1, le=65_535, description="Serves Prometheus metrics when set.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Serves Prometheus metrics on this port of all interfaces, without a password.",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: `console` on a terminal, else `json`."
     )

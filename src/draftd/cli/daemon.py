@@ -86,7 +86,7 @@ async def _database_problem() -> str | None:
     try:
         async with db.connected(settings().require_database_url()) as connection:
             if await schema_version.state(connection) is schema_version.SchemaState.BEHIND:
-                return "the database's schema is older than this draftd; run `draftd migrate`"
+                return schema_version.BEHIND
     except CommandError as error:
         return error.message
     return None

