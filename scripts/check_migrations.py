@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from draftd.demo.embedded import EmbeddedPostgres
+from draftd.logs import configure_logging
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,8 +29,7 @@ def database() -> Iterator[str]:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
             try:
-                parts = conninfo_to_dict(make_conninfo(server, dbname=name))
-                yield f"postgresql://{parts['user']}@{parts['host']}:{parts.get('port', 5432)}/{name}"
+                yield _beside(server, name)
             finally:
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
         return
@@ -38,8 +37,17 @@ def database() -> Iterator[str]:
         yield server_.url
 
 
+def _beside(server: str, name: str) -> str:
+    """Return the URL of another database of a server, password and parameters included."""
+    scheme, _, rest = server.partition("://")
+    authority, _, path = rest.partition("/")
+    _, question, query = path.partition("?")
+    return f"{scheme}://{authority}/{name}{question}{query}"
+
+
 def main() -> None:
     """Go up, down and up again, and compare."""
+    configure_logging(level="warning", style="auto")
     with database() as url:
         config = Config(ROOT / "alembic.ini", attributes={"url": url})
         command.upgrade(config, "head")
