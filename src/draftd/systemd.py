@@ -86,7 +86,7 @@ After=network-online.target postgresql.service
 
 [Service]
 Type=oneshot
-TimeoutStartSec=60
+TimeoutStartSec=300
 ExecStart={program} reap-stale
 EnvironmentFile={environment_file}
 User={user}
