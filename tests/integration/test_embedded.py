@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -96,6 +97,21 @@ def test_an_open_connection_does_not_hold_up_the_stop() -> None:
             connection.execute("SELECT 1")
     postgres.stop()
     assert took_s < embedded._STOP_TIMEOUT_S
+
+
+def test_one_that_is_not_made_in_time_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    original = embedded._make_directory
+
+    def make_directory(account: pwd.struct_passwd | None) -> Path:
+        made.append(original(account))
+        return made[-1]
+
+    monkeypatch.setattr(embedded, "_make_directory", make_directory)
+    monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 0)
+    with pytest.raises(ConfigurationError, match="initdb has not ended"):
+        EmbeddedPostgres().start()
+    wait_until_gone(made[0])
 
 
 def test_an_exception_in_the_context_stops_it() -> None:

