@@ -304,7 +304,8 @@ async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
     async with connection.transaction(force_rollback=True):
         await connection.execute("SELECT FROM draft_requests FOR UPDATE")
         with capture_logs() as logs:
-            await pump.claims.run()
+            async with asyncio.timeout(60):
+                await pump.claims.run()
     assert await loop is None
     assert len([line for line in logs if line["event"] == "left rows behind that another session has locked"]) == 1
     await pump.link.close()
