@@ -308,7 +308,7 @@ class Drafter:
                 completion = await self._llm.complete(
                     target, task.messages, schema=task.schema, time_s=time_s, on_text=on_text
                 )
-                spent, code = _spent(completion), ""
+                spent, code = completion.spent, ""
                 span.set(
                     text=completion.text,
                     input_tokens=spent.input_tokens,
@@ -370,14 +370,6 @@ def _params(prompt: Prompt, target: Target) -> dict[str, Any]:
 
 def _another_may_do(error: ModelError) -> bool:
     return error.default_kind is Kind.HOLD or isinstance(error, ModelRefused | ContextTooLong | ModelTimeout)
-
-
-def _spent(completion: Completion) -> Spent:
-    return Spent(
-        input_tokens=completion.input_tokens,
-        output_tokens=completion.output_tokens,
-        cost_usd=completion.cost_usd,
-    )
 
 
 def _time_for_images_s(attempt: Attempt) -> float:

@@ -80,10 +80,8 @@ class Completion:
     model: str
     finish_reason: str
     """``stop``, ``length`` (the text may then be empty: all tokens went into reasoning), or the provider's own word."""
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: Decimal | None
-    """None when a price or the number of tokens is not known."""
+    spent: Spent
+    """Its cost is None when a price or the number of tokens is not known."""
     mode: str
     """The rung of ``MODES`` that was answered."""
     first_token_s: float | None
@@ -280,9 +278,7 @@ class Llm:
             text=answer.text,
             model=target.model,
             finish_reason=answer.finish_reason,
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cost_usd=spent.cost_usd,
+            spent=spent,
             mode=mode,
             first_token_s=answer.first_token_s,
             elapsed_s=elapsed_s,

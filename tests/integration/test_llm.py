@@ -25,6 +25,7 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     OutputInvalid,
+    Spent,
 )
 from draftd.llm import Completion, Llm, Target
 from draftd.llm_errors import QUOTA_EXHAUSTED
@@ -75,9 +76,9 @@ async def test_an_answer_comes_with_its_tokens_and_its_format(llm: Llm, standin:
     assert done.text.startswith('{"short": "')
     assert done.text.endswith("}")
     assert (done.finish_reason, done.mode, done.model) == ("stop", "json_schema", "openai/stand-in")
-    assert done.input_tokens
-    assert done.output_tokens
-    assert done.cost_usd is None
+    assert done.spent.input_tokens
+    assert done.spent.output_tokens
+    assert done.spent.cost_usd is None
     assert (done.first_token_s is not None) is streamed
     assert 0 < (done.first_token_s or 0.001) <= done.elapsed_s
     (call,) = standin.log
@@ -264,7 +265,7 @@ async def test_a_parameter_that_the_model_does_not_know_is_left_out(llm: Llm, st
 async def test_the_operators_prices_go_before_the_registry(llm: Llm, standin: StandIn, *, streamed: bool) -> None:
     to = target(standin, model="openai/gpt-4o-mini", price_in=Decimal(1_000_000), price_out=Decimal(0))
     done = await ask(llm, to, streamed=streamed)
-    assert done.cost_usd == done.input_tokens
+    assert done.spent.cost_usd == done.spent.input_tokens
 
 
 @STREAMED
@@ -273,9 +274,9 @@ async def test_a_registered_model_has_a_cost_and_an_unknown_one_has_none(
 ) -> None:
     known = await ask(llm, target(standin, model="openai/gpt-4o-mini"), streamed=streamed)
     unknown = await ask(llm, target(standin), streamed=streamed)
-    assert known.cost_usd is not None
-    assert Decimal(0) < known.cost_usd < Decimal("0.01")
-    assert unknown.cost_usd is None
+    assert known.spent.cost_usd is not None
+    assert Decimal(0) < known.spent.cost_usd < Decimal("0.01")
+    assert unknown.spent.cost_usd is None
 
 
 def test_the_registry_answers_without_asking_a_server() -> None:
@@ -319,7 +320,7 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
             await ask(llm, to)
         done = await ask(llm, to)
         assert calls() == 2
-    assert (done.text, done.input_tokens, done.output_tokens, done.cost_usd) == ("{}", None, None, None)
+    assert (done.text, done.spent) == ("{}", Spent())
 
 
 @STREAMED
