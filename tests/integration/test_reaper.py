@@ -71,6 +71,7 @@ async def test_what_it_ends_is_counted_and_what_it_gives_back_is_not(connection:
         while counted(metrics) != ended:  # noqa: ASYNC110 - the figures are all that tells
             await asyncio.sleep(0.01)
     running.cancel()
+    assert counted(metrics) == ended
 
 
 def counted(metrics: Metrics) -> dict[tuple[str, str], float]:
