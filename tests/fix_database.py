@@ -167,9 +167,9 @@ async def claim_one(link: db.Link, terms: ClaimTerms | None = None) -> Claim:
     return claimed
 
 
-async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
-    """Carry out one beat of a worker that holds these claims, and return what it says."""
-    params: dict[str, Any] = {
+def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
+    """Return the parameters of one beat of a worker that holds these claims."""
+    return {
         "ids": [one.id for one in claims],
         "tokens": [one.lease_token for one in claims],
         "lease_s": LEASE_S,
@@ -181,8 +181,12 @@ async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[
         "agents": ["comment_generator"],
         "concurrency": 1,
         "in_flight": len(claims),
-    }
-    row = await (await connection.execute(RENEW.encode(), params | over)).fetchone()
+    } | over
+
+
+async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
+    """Carry out one beat of a worker that holds these claims, and return what it says."""
+    row = await (await connection.execute(RENEW.encode(), beat(*claims, **over))).fetchone()
     assert row is not None
     return row
 

@@ -10,7 +10,7 @@ from draftd.queue.leases import RENEW
 from draftd.queue.reaping import reap
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
-from fix_database import claim_all, make_request, make_terms
+from fix_database import beat, claim_all, make_request, make_terms
 
 TERMS = make_terms()
 
@@ -20,22 +20,7 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
     settler, scribe = Settler(link=link), Scribe(link=link)
     claimed = await claim_all(link, TERMS, limit=limit)
     pairs = [(one.id, one.lease_token) for one in claimed]
-    await link.run(
-        RENEW,
-        {
-            "ids": [one for one, _ in pairs],
-            "tokens": [token for _, token in pairs],
-            "lease_s": 10.0,
-            "worker_id": TERMS.worker_id,
-            "hostname": "h",
-            "pid": 1,
-            "version": "0",
-            "state": "running",
-            "agents": ["comment_generator"],
-            "concurrency": 1,
-            "in_flight": len(pairs),
-        },
-    )
+    await link.run(RENEW, beat(*claimed, worker_id=TERMS.worker_id))
     for one in claimed:
         await read_request(link, one)
         await scribe.publish(one, {"options": []})
