@@ -7,7 +7,7 @@ from benchmarks.bloat.load import Course
 from draftd import db
 
 INTERVAL_S = 2.0
-TABLES = ("draft_requests", "draft_usage", "draft_workers", "model_holds")
+TABLES = ("draft_requests", "draft_usage", "draft_workers", "draft_holds")
 STATISTICS = """
 SELECT relname AS name, n_live_tup AS live, n_dead_tup AS dead, pg_relation_size(relid) AS bytes,
        autovacuum_count AS vacuums, autoanalyze_count AS analyzes

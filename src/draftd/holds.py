@@ -1,4 +1,4 @@
-"""Holds: which models nobody may be asked for now, shared by the fleet through ``model_holds``.
+"""Holds: which models nobody may be asked for now, shared by the fleet through ``draft_holds``.
 
 A hold keeps every daemon from claiming for a model until a probe succeeded. A probe is one request of one daemon, chosen by an
 update of the hold's row that only one can win; a failing one doubles the pause. What other daemons do is learnt from the
@@ -41,7 +41,7 @@ BURSTS_UNTIL_HOLD = 3
 
 # No row comes back when another request has succeeded meanwhile: the model works, this request does not.
 HOLD = f"""
-INSERT INTO model_holds AS h (model, code, until, reason)
+INSERT INTO draft_holds AS h (model, code, until, reason)
 SELECT %(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, %(retry_after_s)s)), %(reason)s
  WHERE NOT {ANOTHER_SUCCEEDED}
 ON CONFLICT (model) DO UPDATE SET
@@ -60,7 +60,7 @@ RETURNING (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS unt
 """
 
 TAKE_PROBE = """
-UPDATE model_holds SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
+UPDATE draft_holds SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
  WHERE model = %(model)s AND until <= now()
    AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
@@ -68,21 +68,21 @@ UPDATE model_holds SET probing = true, until = now() + make_interval(secs => %(p
 RETURNING model
 """
 
-RETURN_PROBE = "UPDATE model_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
+RETURN_PROBE = "UPDATE draft_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
 # Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
 END_HOLD = f"""
-WITH ended AS (DELETE FROM model_holds WHERE model = %(model)s RETURNING model)
+WITH ended AS (DELETE FROM draft_holds WHERE model = %(model)s RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
 """
 FORGET = f"""
-WITH throttles AS (DELETE FROM model_throttles WHERE model = ANY (%(models)s)),
-     ended AS (DELETE FROM model_holds WHERE model = ANY (%(models)s) RETURNING model)
+WITH throttles AS (DELETE FROM draft_throttles WHERE model = ANY (%(models)s)),
+     ended AS (DELETE FROM draft_holds WHERE model = ANY (%(models)s) RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
 """
 LOOK = """
-SELECT model, code, (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s FROM model_holds
+SELECT model, code, (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s FROM draft_holds
 """
-LIST_HOLDS = "SELECT model, code, since, until, reason FROM model_holds ORDER BY since"
+LIST_HOLDS = "SELECT model, code, since, until, reason FROM draft_holds ORDER BY since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Holds:
         """Take in what a beat read.
 
         Args:
-            rows: of ``model_holds``, with ``until_s`` from then on.
+            rows: of ``draft_holds``, with ``until_s`` from then on.
             as_of: when the beat began, a moment of ``time.monotonic``; what changed here later stays as it is.
         """
         own = {model for model, changed_at in self._changed_at.items() if changed_at > as_of}

@@ -163,8 +163,8 @@ model_configs = Table(
     _time("updated_at", default=True),
 )
 
-model_holds = Table(
-    "model_holds",
+draft_holds = Table(
+    "draft_holds",
     metadata,
     Column("model", Text, primary_key=True),
     Column("code", Text, nullable=False),
@@ -183,8 +183,8 @@ model_holds = Table(
     ),
 )
 
-model_throttles = Table(
-    "model_throttles",
+draft_throttles = Table(
+    "draft_throttles",
     metadata,
     Column("model", Text, primary_key=True),
     Column(

@@ -1,6 +1,6 @@
 """Throttles: how much of its concurrency each daemon uses for a model whose provider says 429.
 
-Each burst of rate limits halves the share of the whole fleet, through ``model_throttles``; every ``RECOVERY_S`` seconds
+Each burst of rate limits halves the share of the whole fleet, through ``draft_throttles``; every ``RECOVERY_S`` seconds
 without one double it again, which is computed and needs no write. What other daemons do is learnt from the heartbeat.
 Invariant: the many rate limits of one burst halve the share once.
 """
@@ -33,7 +33,7 @@ EXISTS (SELECT FROM draft_usage AS u
 # A call that began before the share was last changed belongs to the burst that changed it.
 HALVE = f"""
 WITH halved AS (
-    INSERT INTO model_throttles AS t (model) VALUES (%(model)s)
+    INSERT INTO draft_throttles AS t (model) VALUES (%(model)s)
     ON CONFLICT (model) DO UPDATE SET
         share = greatest({LEAST_SHARE}, {_SHARE_NOW} / 2),
         since = CASE WHEN {_SHARE_NOW} < 1 THEN t.since ELSE now() END,
@@ -51,7 +51,7 @@ SELECT NULL, 0, {ANOTHER_SUCCEEDED} WHERE NOT EXISTS (SELECT FROM halved)
 """
 
 LIST_THROTTLES = f"""
-SELECT t.model, {_SHARE_NOW} AS share, t.since, t.bursts FROM model_throttles AS t WHERE {_SHARE_NOW} < 1 ORDER BY t.model
+SELECT t.model, {_SHARE_NOW} AS share, t.since, t.bursts FROM draft_throttles AS t WHERE {_SHARE_NOW} < 1 ORDER BY t.model
 """
 
 
@@ -81,7 +81,7 @@ class Throttles:
         """Take in what a beat read.
 
         Args:
-            rows: of ``model_throttles``, with ``age_s`` since the share was changed.
+            rows: of ``draft_throttles``, with ``age_s`` since the share was changed.
             as_of: when the beat began, a moment of ``time.monotonic``; what changed here later stays as it is.
         """
         read = {row["model"]: (float(row["share"]), as_of - float(row["age_s"])) for row in rows}

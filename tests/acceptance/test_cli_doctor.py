@@ -90,7 +90,7 @@ def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: Thr
 
 def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: ThreadedStandIn) -> None:
     client.query(
-        "INSERT INTO model_holds (model, code, reason) VALUES ('openai/m', 'model_misconfigured', '401: bad key')"
+        "INSERT INTO draft_holds (model, code, reason) VALUES ('openai/m', 'model_misconfigured', '401: bad key')"
     )
     code, bad = examined(call, environment(database, stand_in))
     assert (code, list(bad)) == (1, ["checks", "holds"])
@@ -100,7 +100,7 @@ def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: Th
 
 def test_the_reason_of_a_hold_does_not_steer_the_terminal(call: Call, client: Client, database: str) -> None:
     client.query(
-        "INSERT INTO model_holds (model, code, reason) VALUES ('openai/m', 'model_unavailable', %s)", "\033[2J"
+        "INSERT INTO draft_holds (model, code, reason) VALUES ('openai/m', 'model_unavailable', %s)", "\033[2J"
     )
     result = call("doctor", env=environment(database))
     assert result.returncode == 1

@@ -50,10 +50,10 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
         uuid.uuid4(),
     )
     client.query(
-        """INSERT INTO model_holds (model, code, until, reason)
+        """INSERT INTO draft_holds (model, code, until, reason)
            VALUES ('openai/a', 'model_misconfigured', now(), 'openai/a: bad key')"""
     )
-    client.query("INSERT INTO model_throttles (model, share) VALUES ('openai/b', 0.25), ('openai/c', 1)")
+    client.query("INSERT INTO draft_throttles (model, share) VALUES ('openai/b', 0.25), ('openai/c', 1)")
     client.query('SELECT create_draft_request(\'{"image_urls": ["https://images.example/a.png"]}\')')
     client.query("UPDATE draft_requests SET available_at = now() - interval '10 min'")
     facts = json.loads(call("status", "--json", env=environment(database)).stdout)
@@ -119,11 +119,11 @@ def health(call: Call, running: Running, *options: str, **over: str) -> tuple[in
 
 
 def test_a_daemon_is_healthy_whatever_its_database_and_models_do(call: Call, running: Running) -> None:
-    running.client.query("INSERT INTO model_holds (model, code) VALUES ('openai/stand-in', 'model_unavailable')")
+    running.client.query("INSERT INTO draft_holds (model, code) VALUES ('openai/stand-in', 'model_unavailable')")
     assert health(call, running) == (0, True)
     assert health(call, running, DRAFTD_DATABASE_URL=AWAY) == (0, True)
     assert health(call, running, DRAFTD_DATABASE_URL="") == (0, True)
-    running.client.query("DELETE FROM model_holds")
+    running.client.query("DELETE FROM draft_holds")
 
 
 def test_ready_asks_for_the_database_and_its_schema(call: Call, running: Running, empty_database: str) -> None:

@@ -108,18 +108,18 @@ def test_a_parameter_that_only_sounds_like_a_secret_is_taken(call: Call, databas
 
 def test_a_new_choice_is_tried_at_once_whatever_was_wrong_before(call: Call, client: Client, database: str) -> None:
     client.query(
-        "INSERT INTO model_holds (model, code) SELECT m, 'model_misconfigured' FROM unnest(ARRAY['a', 'b', 'c']) AS m"
+        "INSERT INTO draft_holds (model, code) SELECT m, 'model_misconfigured' FROM unnest(ARRAY['a', 'b', 'c']) AS m"
     )
-    client.query("INSERT INTO model_throttles (model) VALUES ('a'), ('c')")
+    client.query("INSERT INTO draft_throttles (model) VALUES ('a'), ('c')")
     assert call("models", "set", "comment_generator", "a", "--fallback", "b", env=environment(database)).returncode == 0
-    assert [row["model"] for row in client.query("SELECT model FROM model_holds")] == ["c"]
-    assert [row["model"] for row in client.query("SELECT model FROM model_throttles")] == ["c"]
+    assert [row["model"] for row in client.query("SELECT model FROM draft_holds")] == ["c"]
+    assert [row["model"] for row in client.query("SELECT model FROM draft_throttles")] == ["c"]
 
 
 def test_what_nobody_uses_any_more_is_not_on_hold(call: Call, client: Client, database: str) -> None:
     env = environment(database)
     for then in (["set", "comment_generator", "right"], ["unset", "comment_generator"]):
         call("models", "set", "comment_generator", "typo", env=env)
-        client.query("INSERT INTO model_holds (model, code) VALUES ('typo', 'model_misconfigured')")
+        client.query("INSERT INTO draft_holds (model, code) VALUES ('typo', 'model_misconfigured')")
         assert call("models", *then, env=env).returncode == 0
-        assert client.query("SELECT model FROM model_holds") == []
+        assert client.query("SELECT model FROM draft_holds") == []

@@ -140,7 +140,7 @@ def test_the_status_shows_what_is_in_flight_and_which_model_is_on_hold(
     watcher.wait_for("STATUS=1 in flight")
     client.insert(f"{stand_in.root_url}/samples/email.png")
     watcher.wait_for("STATUS=1 in flight; openai/stand-in on hold: model_unavailable")
-    assert client.query("SELECT model, code FROM model_holds") == [
+    assert client.query("SELECT model, code FROM draft_holds") == [
         {"model": "openai/stand-in", "code": "model_unavailable"}
     ]
 

@@ -233,20 +233,20 @@ def test_an_outage_holds_the_model_and_gives_the_attempt_back(
     assert daemon.wait() == 75, daemon.log
     row = client.row(request_id)
     assert (row["status"], row["error_code"], row["attempt"]) == ("pending", code, 0)
-    assert client.query("SELECT model, code FROM model_holds") == [{"model": "openai/stand-in", "code": code}]
+    assert client.query("SELECT model, code FROM draft_holds") == [{"model": "openai/stand-in", "code": code}]
 
 
 def test_a_hold_ends_by_a_probe(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
     stand_in.script(default={"status": 500})
     daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="4"))
     request_ids = [client.insert(sample_url(stand_in)) for _ in range(3)]
-    wait_until(lambda: bool(client.query("SELECT * FROM model_holds")), 60)
+    wait_until(lambda: bool(client.query("SELECT * FROM draft_holds")), 60)
     wait_until(lambda: not client.query("SELECT * FROM draft_requests WHERE status = 'processing'"), 60)
     stand_in.script(default={})
     for request_id in request_ids:
         assert client.wait_for(request_id, "completed")["attempt"] == 1
     assert "hold ended" in daemon.log
-    assert client.query("SELECT * FROM model_holds") == []
+    assert client.query("SELECT * FROM draft_holds") == []
 
 
 def test_a_bad_answer_is_repaired_once(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:

@@ -32,7 +32,7 @@ def enqueue_many(scene: Scene, count: int) -> None:
 
 def holds(scene: Scene) -> list[dict[str, Any]]:
     """Return what the fleet shares about held models."""
-    return scene.client.query("SELECT model, code, failures, since FROM model_holds")
+    return scene.client.query("SELECT model, code, failures, since FROM draft_holds")
 
 
 def ended_per_second(scene: Scene) -> Counter[int]:

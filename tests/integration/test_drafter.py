@@ -325,7 +325,7 @@ async def test_one_hiccup_is_no_outage(rig: Rig, claimed: Claimed, link: db.Link
     await rig.draft(await claimed())
     assert await usage(link) == [(FIRST, "model_unavailable"), (FIRST, None)]
     assert rig.holds.codes() == {}
-    assert await link.run("SELECT * FROM model_holds") == []
+    assert await link.run("SELECT * FROM draft_holds") == []
 
 
 async def test_two_hiccups_in_a_row_hold_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -333,7 +333,7 @@ async def test_two_hiccups_in_a_row_hold_the_model(rig: Rig, claimed: Claimed, l
     with pytest.raises(ModelUnavailable):
         await rig.draft(await claimed())
     assert rig.asked() == ["first", "first"]
-    assert [row["code"] for row in await link.run("SELECT code FROM model_holds")] == ["model_unavailable"]
+    assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_unavailable"]
 
 
 async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
@@ -343,7 +343,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
     outcome, _ = await rig.runner.run(await claimed())
     assert isinstance(outcome, Hold)
     assert (outcome.code, outcome.model, outcome.delay_s) == ("model_rate_limited", FIRST, 40)
-    assert await link.run("SELECT * FROM model_holds") == []
+    assert await link.run("SELECT * FROM draft_holds") == []
     assert rig.asked() == ["first"]
 
 
@@ -351,7 +351,7 @@ async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, li
     rig.standin.script(default=[{"error": "insufficient_quota"}])
     outcome, _ = await rig.runner.run(await claimed())
     assert isinstance(outcome, Hold)
-    assert [row["code"] for row in await link.run("SELECT code FROM model_holds")] == ["model_rate_limited"]
+    assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_rate_limited"]
 
 
 async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
@@ -367,12 +367,12 @@ async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(
 ) -> None:
     claim = replace(await claimed(options={"unknown": 1}), probe=FIRST, expires_in_s=expires_in_s)
     await link.run(
-        "INSERT INTO model_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
+        "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     outcome, _ = await rig.runner.run(claim)
     assert isinstance(outcome, Fail)
     assert outcome.code == code
-    (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM model_holds")
+    (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 
 
@@ -386,7 +386,7 @@ async def test_a_failure_is_no_hold_when_another_succeeded_after_the_first_try(
     rig.standin.release()
     outcome, _ = await drafting
     assert isinstance(outcome, Retry)
-    assert await link.run("SELECT * FROM model_holds") == []
+    assert await link.run("SELECT * FROM draft_holds") == []
 
 
 async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: Rig, claimed: Claimed) -> None:
@@ -417,7 +417,7 @@ async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) 
     await hold(rig, FIRST, claim)
     await rig.draft(claim)
     assert rig.holds.codes() == {}
-    assert await link.run("SELECT * FROM model_holds") == []
+    assert await link.run("SELECT * FROM draft_holds") == []
 
 
 @pytest.mark.parametrize("behaviour", [{"status": 429}, {"status": 500}, {"status": 401}])

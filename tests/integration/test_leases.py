@@ -42,7 +42,7 @@ async def test_a_cancelled_row_is_not_renewed(connection: db.Connection, link: d
 
 async def test_a_beat_enters_the_worker_and_brings_configuration_and_holds(connection: db.Connection) -> None:
     await connection.execute("INSERT INTO model_configs (agent, model) VALUES ('a', 'm')")
-    await connection.execute("INSERT INTO model_holds (model, code, until) VALUES ('m', 'c', now() + interval '9 s')")
+    await connection.execute("INSERT INTO draft_holds (model, code, until) VALUES ('m', 'c', now() + interval '9 s')")
     worker_id = uuid.uuid4()
     back = await renew(connection, worker_id=worker_id)
     assert back["configs"][0]["model"] == "m"

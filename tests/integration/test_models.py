@@ -161,20 +161,20 @@ async def rate_limit(models: Process, link: db.Link, times: int = 1) -> list[Mod
     errors = []
     for _ in range(times):
         errors.append(await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=1.0))
-        await link.run("UPDATE model_throttles SET changed_at = changed_at - interval '2 s'")
+        await link.run("UPDATE draft_throttles SET changed_at = changed_at - interval '2 s'")
     return errors
 
 
 async def pause_s(link: db.Link, model: str = FIRST) -> float:
     """Return how long a model is still held, in seconds."""
     (row,) = await link.run(
-        "SELECT extract(epoch FROM until - now())::float8 AS s FROM model_holds WHERE model = %s", [model]
+        "SELECT extract(epoch FROM until - now())::float8 AS s FROM draft_holds WHERE model = %s", [model]
     )
     return float(row["s"])
 
 
 async def lapse(link: db.Link) -> None:
-    await link.run("UPDATE model_holds SET until = now()")
+    await link.run("UPDATE draft_holds SET until = now()")
 
 
 def names(models: Process) -> list[str]:
@@ -332,7 +332,7 @@ async def test_the_share_doubles_by_itself(
 ) -> None:
     models = make()
     await rate_limit(models, link, 2)
-    await link.run("UPDATE model_throttles SET changed_at = now() - make_interval(secs => %s)", [age_s])
+    await link.run("UPDATE draft_throttles SET changed_at = now() - make_interval(secs => %s)", [age_s])
     assert [row["share"] for row in await link.run(LIST_THROTTLES)] == ([share] if share else [])
     other = make()
     await beat(other)
@@ -432,7 +432,7 @@ async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the
     make: Make, beat: Beat, link: db.Link, connection: db.Connection, age_s: float, longest_s: float
 ) -> None:
     models = await probing(make, beat, link, connection)
-    await link.run("UPDATE model_holds SET since = now() - make_interval(secs => %s)", [age_s])
+    await link.run("UPDATE draft_holds SET since = now() - make_interval(secs => %s)", [age_s])
     pauses_s: list[float] = []
     for _ in range(8):
         with capture_logs() as logs:
@@ -458,7 +458,7 @@ async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection
 ) -> None:
     models = await probing(make, beat, link, connection)
-    await link.run("UPDATE model_holds SET failures = 8")
+    await link.run("UPDATE draft_holds SET failures = 8")
     await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=6)
     assert 70 < await pause_s(link) <= 80
 
@@ -469,7 +469,7 @@ async def test_a_probe_that_will_be_retried_keeps_the_hold_all_the_same(
     models = await probing(make, beat, link, connection)
     error = await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=MAX_GIVEN_BACK)
     assert (error.kind, error.is_held) == (Kind.RETRY, False)
-    (row,) = await link.run("SELECT failures, probing FROM model_holds")
+    (row,) = await link.run("SELECT failures, probing FROM draft_holds")
     assert (row["failures"], row["probing"]) == (2, False)
 
 
@@ -478,7 +478,7 @@ async def test_a_rate_limit_halves_once_however_often_it_is_said(
 ) -> None:
     models = make()
     await rate_limit(models, link)
-    await link.run("UPDATE model_throttles SET changed_at = changed_at - interval '20 s'")
+    await link.run("UPDATE draft_throttles SET changed_at = changed_at - interval '20 s'")
     run = models.link.run
     lost: list[str] = []
 
@@ -501,7 +501,7 @@ async def test_one_failing_probe_doubles_the_pause_once_however_often_it_is_said
     models = await probing(make, beat, link, connection)
     for _ in range(3):
         await hold(models, probe=FIRST)
-    (row,) = await link.run("SELECT failures, probing FROM model_holds")
+    (row,) = await link.run("SELECT failures, probing FROM draft_holds")
     assert (row["failures"], row["probing"]) == (2, False)
 
 
@@ -510,7 +510,7 @@ async def test_the_many_failures_of_one_outage_are_one_pause(make: Make, link: d
     for _ in range(4):
         await asyncio.gather(*(hold(models) for models in fleet))
     assert await pause_s(link) < FIRST_PAUSE_S + 1.1
-    (row,) = await link.run("SELECT failures FROM model_holds")
+    (row,) = await link.run("SELECT failures FROM draft_holds")
     assert row["failures"] == 1
 
 

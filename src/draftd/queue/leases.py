@@ -74,7 +74,7 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
        (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object(
                     'until_s', extract(epoch FROM h.until) - extract(epoch FROM now()))), '[]')
-          FROM model_holds AS h) AS holds,
+          FROM draft_holds AS h) AS holds,
        (SELECT coalesce(jsonb_agg(to_jsonb(t) || jsonb_build_object('age_s', extract(epoch FROM now() - t.changed_at))), '[]')
-          FROM model_throttles AS t) AS throttles
+          FROM draft_throttles AS t) AS throttles
 """
