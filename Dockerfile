@@ -40,5 +40,7 @@ WORKDIR /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["draftd", "health"]
-ENTRYPOINT ["draftd"]
+# The kernel drops a signal for process 1 that has no handler for it yet, and keeps one that is blocked: so a SIGTERM waits until
+# draftd has its handlers, and unblocks it.
+ENTRYPOINT ["env", "--block-signal=TERM,INT,HUP", "draftd"]
 CMD ["run"]

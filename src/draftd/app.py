@@ -42,6 +42,8 @@ from draftd.runner import Runner
 from draftd.schema_version import SchemaState
 from draftd.sdnotify import Supervisor
 from draftd.settings import Settings, environment_value
+from draftd.signals import stopping
+from draftd.streams import exit_at_once
 from draftd.throttles import Throttles
 from draftd.tracing import Tracing
 from draftd.wakeup import Listener
@@ -120,17 +122,20 @@ async def check_schema(url: str) -> None:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
+    """Return an event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process at once."""
     stop = asyncio.Event()
 
     def received(number: signal.Signals) -> None:
-        if stop.is_set():
-            log.warning("ended at once", signal=number.name)
-            os._exit(128 + number)
-        log.info("draining", signal=number.name)
-        stop.set()
+        if not stop.is_set():
+            log.info("draining", signal=number.name)
+            stop.set()
+        elif number is not signal.SIGHUP:  # when a terminal closes, its shell and the kernel both send one
+            try:
+                log.warning("ended at once", signal=number.name)
+            finally:
+                exit_at_once(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stopping():
         asyncio.get_running_loop().add_signal_handler(number, received, number)
     return stop
 

@@ -7,7 +7,6 @@ this worker's row, and back come the models' configuration and holds.
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
 from draftd.sanitize import redact
+from draftd.streams import exit_at_once
 
 log = structlog.get_logger(__name__)
 
@@ -216,5 +216,7 @@ class Heartbeat:
     def _die_with_the_loop(self) -> None:
         silent_s = time.monotonic() - self._last_tick
         if silent_s > LOOP_DEAD_S:
-            log.critical("the event loop is dead", silent_s=round(silent_s))
-            os._exit(EXIT_LOOP_DEAD)
+            try:
+                log.critical("the event loop is dead", silent_s=round(silent_s))
+            finally:
+                exit_at_once(EXIT_LOOP_DEAD)

@@ -8,7 +8,7 @@ CPU time that a request without a model costs here.
 import logging
 import sys
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,6 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from draftd.sanitize import redact
+from draftd.streams import Outlet
 
 MAX_VALUE_CHARS = 2_000
 MAX_WORD_CHARS = 60
@@ -53,6 +54,8 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
         # A cached logger would keep this configuration when the process, or a test, is given another.
         cache_logger_on_first_use=False,
     )
+    if isinstance(sys.stderr, Outlet):
+        sys.stderr.say_losses_with(partial(_lost_lines, [*shared, renderer]))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -74,6 +77,11 @@ class _Writer(structlog.WriteLogger):
             super().msg(message)
 
     log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
+def _lost_lines(processors: list[Processor], count: int) -> str:
+    logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=processors)
+    return f"{logger.warning('lines lost: nobody read them', lines=count)}\n"
 
 
 def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:

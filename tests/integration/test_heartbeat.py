@@ -19,6 +19,7 @@ from draftd.queue.leases import Leases
 from draftd.request import Claim
 from fix_daemon import wait_until
 from fix_database import claim_one, make_request, read_row
+from fix_output import full_pipe
 
 LEASE_S = 0.6
 Make = Callable[..., Heartbeat]
@@ -147,8 +148,12 @@ DEAD_LOOP = """
 import asyncio, time, sys
 sys.path[:0] = {path!r}
 from draftd import heartbeat
+from draftd.logs import configure_logging
 from draftd.queue.leases import Leases
+from draftd.streams import free_from_readers
 from test_heartbeat import make_heartbeat
+free_from_readers()
+configure_logging(level="info", style="json")
 heartbeat.LOOP_DEAD_S = 0.5
 async def main():
     beating = make_heartbeat({database!r}, Leases(), lease_s=0.3)
@@ -158,11 +163,22 @@ asyncio.run(main())
 """
 
 
-def test_a_dead_event_loop_ends_the_process(database: str) -> None:
+def dead_loop(database: str) -> list[str]:
+    """Return the command of a process whose event loop dies."""
     path = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120  # two folders up
-    program = DEAD_LOOP.format(path=path, database=database)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=100, check=False)
+    return [sys.executable, "-c", DEAD_LOOP.format(path=path, database=database)]
+
+
+def test_a_dead_event_loop_ends_the_process(database: str) -> None:
+    done = subprocess.run(dead_loop(database), capture_output=True, timeout=100, check=False)
     assert done.returncode == EXIT_LOOP_DEAD, done.stderr.decode()
+    assert b"the event loop is dead" in done.stderr
+
+
+def test_a_dead_event_loop_ends_the_process_although_nobody_reads_why(database: str) -> None:
+    with full_pipe() as (_, writes):
+        done = subprocess.run(dead_loop(database), stdout=writes, stderr=writes, timeout=100, check=False)
+    assert done.returncode == EXIT_LOOP_DEAD
 
 
 def test_the_thread_is_no_reason_to_stay_alive(make: Make) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -19,18 +19,7 @@ from fix_daemon import Call, environment
 KEY = "sk-proj-q7Zt9xVb3Lm5Kd8Rw2Ny"
 URL = "https://cdn.example/shot.png?sig=s3cr3t"
 Lines = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """Leave structlog and logging as they were found."""
-    root, own = logging.getLogger(), logging.getLogger("draftd")
-    before = (root.handlers[:], root.level, own.level, structlog.get_config())
-    yield
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    own.setLevel(before[2])
-    structlog.configure(**before[3])
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 @pytest.fixture

@@ -29,8 +29,12 @@ def run(
 ) -> None:
     """Run the daemon: claim requests, draft, write back.
 
-    SIGTERM and Ctrl-C drain: nothing new is claimed, what is in flight may finish. A second one ends it at once.
+    SIGTERM, SIGHUP and Ctrl-C drain: nothing new is claimed, attempts in flight may finish. A second SIGTERM or Ctrl-C exits at
+    once. Log lines that nobody reads are dropped and counted; the daemon never waits for a reader.
     """
+    from draftd.streams import free_from_readers
+
+    free_from_readers()
     from draftd.app import serve
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables

@@ -1,0 +1,175 @@
+"""The daemon's stdout and stderr, which nobody waits for.
+
+A pipe that nobody reads, a terminal stopped with Ctrl-S or a hung disk blocks whoever writes to it: the event loop, the
+heartbeat, an exit. So everything that Python writes goes through an ``Outlet``: a bounded buffer with a thread behind it, which
+alone writes and alone may block. Lines that find the buffer full are lost, and their number is written once the stream moves
+again (docs/adr/0016). Invariant: nothing here but that thread waits for a reader, except for the last lines before an exit,
+for at most ``LAST_LINES_S``.
+"""
+
+import atexit
+import io
+import os
+import select
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
+
+MOST_BYTES = 1024 * 1024
+"""How much may wait for a reader, per stream: some thousand lines."""
+BETWEEN_WRITES_S = 0.01
+"""A burst of lines costs one turn of the thread, and not as many as it has lines."""
+LAST_LINES_S = 1.0
+"""How long an exit waits until its last lines are written."""
+
+
+def _lost_lines(count: int) -> str:
+    return f"draftd: {count} lines were lost: nobody took them in time\n"
+
+
+class _Buffer(io.RawIOBase):
+    """Takes bytes at once; a thread writes them to a file descriptor."""
+
+    def __init__(self, descriptor: int, *, name: str) -> None:
+        self._descriptor = descriptor
+        self._sink = os.dup(descriptor)
+        self.name = name
+        self.lost_lines: Callable[[int], str] = _lost_lines
+        # Reentrant: a collection amid ``write`` may run a finalizer that warns, and so writes.
+        self._changed = threading.Condition(threading.RLock())
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._lost = 0
+        self._writing = False
+        threading.Thread(target=self._pump, name=f"output {name}", daemon=True).start()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        line = bytes(data)
+        with self._changed:
+            if self._waiting_bytes + len(line) > MOST_BYTES:
+                self._lost += _lines(line)
+            else:
+                self._waiting.append(line)
+                self._waiting_bytes += len(line)
+                self._changed.notify_all()
+        return len(line)
+
+    def drain(self, time_s: float) -> None:
+        """Wait until everything is written, for at most ``time_s`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._writing, time_s)
+
+    def _pump(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                data, lost = b"".join(self._waiting), self._lost
+                self._waiting, self._waiting_bytes, self._lost = [], 0, 0
+                self._writing = True
+            unwritten = self._write(data)
+            # What was lost came after what waited: the buffer was full by then.
+            if unwritten or (lost and self._write(self.lost_lines(lost).encode())):
+                lost += _lines(unwritten)
+            else:
+                lost = 0
+            with self._changed:
+                self._lost += lost
+                self._writing = False
+                self._changed.notify_all()
+            time.sleep(BETWEEN_WRITES_S)
+
+    def _write(self, data: bytes) -> bytes:
+        """Write, and wait for as long as it takes; return what can never be written (a full disk, a closed pipe)."""
+        while data:
+            try:
+                data = data[os.write(self._sink, data) :]
+            except BlockingIOError:
+                # Another process, which has the same pipe or terminal, asked for this.
+                poll = select.poll()
+                poll.register(self._sink, select.POLLOUT)
+                poll.poll()
+            except OSError:
+                return data
+        return b""
+
+
+def _lines(data: bytes) -> int:
+    return data.count(b"\n")
+
+
+class Outlet(io.TextIOWrapper):
+    """A text stream in place of stdout or stderr; writing to it never waits and never fails.
+
+    Args:
+        stream: what it stands for; the lines go to where its file descriptor leads now.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._behind = _Buffer(stream.fileno(), name=stream.name)
+        super().__init__(self._behind, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+
+    def say_losses_with(self, lost_lines: Callable[[int], str]) -> None:
+        """Write with this function's text, a line, how many lines were lost."""
+        self._behind.lost_lines = lost_lines
+
+    def drain(self, time_s: float) -> None:
+        """Wait until everything is written, for at most ``time_s`` seconds."""
+        self.flush()
+        self._behind.drain(time_s)
+
+
+def free_from_readers() -> None:
+    """Put an ``Outlet`` in place of stdout and of stderr, for as long as this process lives.
+
+    A stream without a file descriptor stays as it is: memory is always read.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        with suppress(io.UnsupportedOperation):
+            if not isinstance(stream, Outlet):
+                setattr(sys, name, Outlet(stream))
+                _unblock(stream.fileno())
+    atexit.register(write_last_lines)
+
+
+def _unblock(descriptor: int) -> None:
+    """Let what is written past Python, by a crash of the interpreter or of a library, not wait either.
+
+    The flag belongs to the open file, which other processes share, so a pipe or a terminal is opened once more. One that this
+    user may not open stays as it is.
+    """
+    if os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        with suppress(OSError):
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            os.dup2(own, descriptor)
+            os.close(own)
+
+
+def write_last_lines() -> None:
+    """Wait until stdout and stderr have what was written to them, for at most ``LAST_LINES_S``."""
+    ends_at = time.monotonic() + LAST_LINES_S
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, Outlet):
+            stream.drain(max(0.0, ends_at - time.monotonic()))
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """End the process whatever its threads do, after its last lines if somebody reads them."""
+    try:
+        write_last_lines()
+    finally:
+        os._exit(code)
