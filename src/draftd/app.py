@@ -301,7 +301,7 @@ async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
     try:
         _check_models(shared.models, shared.identity.agents)
         if shared.plan.settings.metrics_port is not None:
-            shared.metrics.serve(shared.plan.settings.metrics_port)
+            shared.metrics.serve(shared.plan.settings.metrics_host, shared.plan.settings.metrics_port)
     except ConfigurationError:
         # The reason is told even if the database is gone by now.
         with suppress(CommandError):

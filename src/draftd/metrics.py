@@ -5,6 +5,8 @@ Invariant: no label carries what a client or requester wrote; models and codes a
 own words, so that the number of series stays small.
 """
 
+import errno
+import socket
 from collections.abc import Iterable
 from decimal import Decimal
 from wsgiref.simple_server import WSGIServer
@@ -100,20 +102,27 @@ class Metrics:
         for model, code in holds:
             self._holds.labels(model=model, code=code).set(1)
 
-    def serve(self, port: int) -> int:
-        """Serve ``/metrics`` and return the port; 0 takes a free one.
+    def serve(self, host: str, port: int) -> int:
+        """Serve ``/metrics`` and return the port.
 
-        On all interfaces: a scraper is another machine or another container, there is no port unless the operator
-        names one, and what is served holds no text, no name and no address of anybody. It has no access control: a
-        firewall or the container's network decides who may ask.
+        There is no password, but what is served holds no text, no name and no address of anybody.
+
+        Args:
+            host: an IPv4 or IPv6 address of this machine, or a name of one; ``0.0.0.0`` is every IPv4 address, ``::`` every
+                address.
+            port: 0 takes a free one.
 
         Raises:
-            ConfigurationError: the port cannot be had.
+            ConfigurationError: this cannot be had; the message names the setting.
         """
         try:
-            self._server, _ = start_http_server(port, addr="0.0.0.0", registry=self.registry)  # noqa: S104 - see above
-        except (OSError, OverflowError) as error:
-            raise ConfigurationError(f"DRAFTD_METRICS_PORT: cannot listen on port {port}") from error
+            self._server, _ = start_http_server(port, addr=host, registry=self.registry)
+        except (OSError, OverflowError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            wrong = "HOST" if _is_of_the_host(error) else "PORT"
+            raise ConfigurationError(
+                f"DRAFTD_METRICS_{wrong}: cannot listen on port {port} of {host}: {reason}"
+            ) from error
         return self._server.server_port
 
     def close(self) -> None:
@@ -122,3 +131,9 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+def _is_of_the_host(error: Exception) -> bool:
+    return isinstance(error, socket.gaierror | UnicodeError) or (
+        isinstance(error, OSError) and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+    )

@@ -121,11 +121,13 @@ class Settings(BaseSettings):
         description="What a trace holds. `text`: prompts and drafts, pictures as hash and size; `off`: figures only; "
         "`full`: the prepared pictures too.",
     )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="The address (IPv4 or IPv6) that serves the metrics, or a name of it. `0.0.0.0`: every IPv4 address; "
+        "`::`: every address.",
+    )
     metrics_port: int | None = Field(
-        None,
-        ge=1,
-        le=65_535,
-        description="Serves Prometheus metrics on this port of all interfaces, without a password.",
+        None, ge=1, le=65_535, description="Serves Prometheus metrics on this port, without a password. Default: off."
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: `console` on a terminal, else `json`."

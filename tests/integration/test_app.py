@@ -107,11 +107,17 @@ async def test_a_daemon_without_a_model_is_no_worker(
 async def test_a_daemon_whose_metrics_port_is_taken_is_no_worker(
     database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as taken:  # noqa: S104  # where the metrics are served, too
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = make_settings(monkeypatch, database, DRAFTD_METRICS_PORT=str(taken.getsockname()[1]))
         with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
             await app.serve(settings, concurrency=2, drain=False)
     assert await states(connection) == ["stopped"]
+
+
+async def test_the_metrics_are_served_on_the_host_that_is_set(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = {"DRAFTD_METRICS_HOST": "192.0.2.1", "DRAFTD_METRICS_PORT": "9464"}
+    with pytest.raises(ConfigurationError, match=r"DRAFTD_METRICS_HOST: cannot listen on port 9464 of 192\.0\.2\.1"):
+        await app.serve(make_settings(monkeypatch, database, **elsewhere), concurrency=2, drain=False)
 
 
 async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

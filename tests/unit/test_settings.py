@@ -87,6 +87,7 @@ CONTRACT = {
     "allow_private_image_hosts": (),
     "prompts_dir": None,
     "trace_content": "text",
+    "metrics_host": "127.0.0.1",
     "metrics_port": None,
     "log_format": "auto",
     "log_level": "info",
