@@ -1,6 +1,8 @@
 """Commands about the daemon itself: run, health, systemd-unit, demo."""
 
 import asyncio
+import os
+import pwd
 import sys
 from typing import Annotated
 
@@ -55,7 +57,8 @@ def health(
 ) -> None:
     """Exit 1 only if this host's daemon is gone or stuck.
 
-    It is asked directly, without the database; a model on hold is no illness.
+    Asks the daemons of the user that runs it, not those of other users or containers, without the database. A model on hold
+    does not count.
     """
     problem, detail = asyncio.run(_health(ready=ready, pid=pid))
     if as_json:
@@ -75,13 +78,28 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
     answers = {name: answer for name, answer in answers.items() if name not in ended}
     if not answers:
-        return "no daemon runs on this host" if pid is None else f"no daemon with pid {pid} runs on this host", ""
+        return _no_daemon(pid, liveness.neighbours()), ""
     if stuck := [name.partition(".")[0] for name, answer in answers.items() if answer is None]:
         return f"the daemon does not answer (pid {', '.join(stuck)})", ""
     if ready and (problem := await _database_problem()):
         return problem, ""
     in_flight = sum(answer["in_flight"] for answer in answers.values() if answer)
     return None, f"{len(answers)} daemon{'s' if len(answers) > 1 else ''}, {in_flight} in flight"
+
+
+def _no_daemon(pid: int | None, neighbours: set[int]) -> str:
+    which = "no daemon" if pid is None else f"no daemon with pid {pid}"
+    if not neighbours:
+        return f"{which} runs on this host"
+    users = ", ".join(map(_user, sorted(neighbours)))
+    return f"{which} of {_user(os.geteuid())} runs on this host, but perhaps one of {users}: ask as that user"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 async def _database_problem() -> str | None:
