@@ -14,8 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from draftd import liveness
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, environment
+from standin.threaded import ThreadedStandIn
 
 CHECKOUT = Path(__file__).parents[2]
 
