@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from draftd.metrics import Metrics
+from draftd.platforms import Platform
 from draftd.request import Options
-from draftd.result import Caution, Confidence, ContentType, Length, Option, Platform, ReplyingTo, ReplyNeeded, Result
+from draftd.result import Caution, Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.status import STATUSES
 
 ROOT = Path(__file__).parents[2]
