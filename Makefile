@@ -1,6 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`.
 
-PYTHON ?= python3
+# The newest first; `python3` may be any of them. PYTHON=… on the command line names another.
+PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,10 +24,14 @@ help: ## Explain every target
 install: $(STAMP) ## Make the environment in .venv, from the hash-locked requirements
 
 $(STAMP): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "draftd needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "making the environment in $(VENV) (a minute or two, once) …"
-	@$(PYTHON) -m venv $(VENV)
+	@if [ -x $(BIN)/python ]; then exit 0; fi; \
+	for python in $(PYTHON); do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
+			echo "making the environment in $(VENV) with $$python (a minute or two, once) …"; \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "draftd needs Python 3.11 to 3.14, and found none of: $(PYTHON). Name one: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,7 +1,7 @@
-"""Writes the generated parts of the documentation: settings, error codes, commands.
+"""Writes the generated parts of the documentation: settings, error codes, columns, options, commands.
 
-The tables stand in their own pages and between markers in the README. With --check nothing is written; the exit code says
-whether something is stale.
+The tables stand in their own pages, and between markers in the README and in docs/requests.md. With --check nothing is
+written; the exit code says whether something is stale.
 """
 
 import os
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from draftd.cli import app
 from draftd.errors import first_line, request_errors
+from draftd.request import CLIENT_COLUMNS, Options
 from draftd.settings import MIB, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,22 @@ def errors_table() -> str:
     return "\n".join(lines)
 
 
+def columns_table() -> str:
+    """Return every column that a client may set."""
+    lines = ["| column | type | default | meaning |", "|---|---|---|---|"]
+    for column in CLIENT_COLUMNS:
+        default = column.default if column.default in {"", "null", "random"} else f"`{column.default}`"
+        lines.append(f"| `{column.name}` | `{column.type}` | {default} | {column.meaning} |")
+    return "\n".join(lines)
+
+
+def options_table() -> str:
+    """Return every key of a request's options."""
+    lines = ["| option | value |", "|---|---|"]
+    lines += [f"| `{name}` | {field.description} |" for name, field in Options.model_fields.items()]
+    return "\n".join(lines)
+
+
 def commands_page() -> str:
     """Return the help of every command."""
     os.environ["COLUMNS"] = "100"
@@ -71,8 +88,11 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     text = between_markers(readme.read_text(), "settings", settings_table())
     text = between_markers(text, "errors", errors_table())
+    requests = ROOT / "docs/requests.md"
+    table = between_markers(requests.read_text(), "columns", columns_table())
     return {
         readme: text,
+        requests: between_markers(table, "options", options_table()),
         ROOT / "docs/settings.md": f"{NOTE}\n\n# Settings\n\n{SETTINGS_INTRODUCTION}\n\n{settings_table()}\n",
         ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n",
         ROOT / "docs/cli.md": commands_page(),

@@ -19,8 +19,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from draftd.cli import main
-from draftd.demo.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
+from standin.threaded import ThreadedStandIn, run_in_thread
 
 START_TIME_S = 120.0
 END_TIME_S = 100.0

@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
-from draftd import db, schema_version
+from draftd import db, request, schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claims import ClaimTerms, claim
 from draftd.queue.leases import RENEW
@@ -111,21 +111,7 @@ async def make_request(connection: db.Connection, **over: Any) -> UUID:
     return made
 
 
-CLIENT_COLUMNS = [
-    "id",
-    "requester_id",
-    "agent",
-    "image_urls",
-    "context",
-    "options",
-    "parent_id",
-    "priority",
-    "available_at",
-    "expires_at",
-    "idempotency_key",
-    "max_attempts",
-    "metadata",
-]
+CLIENT_COLUMNS = [column.name for column in request.CLIENT_COLUMNS]
 
 
 def _adapted(value: Any) -> Any:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from draftd import limits, links, placeholders, wire
+from draftd import links, placeholders, platforms, wire
 from draftd.errors import NothingToReplyTo
+from draftd.platforms import Platform
 from draftd.request import Options
-from draftd.result import Caution, Length, Option, Platform, ReplyingTo, ReplyNeeded, Result
+from draftd.result import Caution, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.wire import Wire
 
 SAME_FROM = 0.8
@@ -197,7 +198,12 @@ def problems_of(option: Option, earlier: Sequence[Option], answer: Wire, terms: 
         problems.append(
             f"`{name}` has a placeholder ({', '.join(gaps[:3])}); word it so that nothing needs to be filled in."
         )
-    too_long = limits.too_long(option.text, answer.platform, answer.content_type, terms.options.max_chars)
+    too_long = platforms.too_long(
+        option.text,
+        answer.platform,
+        is_private=answer.content_type.is_private,
+        max_chars=terms.options.max_chars,
+    )
     if too_long:
         problems.append(
             f"`{name}` {too_long}; shorten it, and the others so that each is at least as long as the one before."

@@ -1,9 +1,9 @@
 """Prompts as local files, and the messages made from them.
 
-Owns the files ``*_agent.md``: front matter that is checked when the daemon starts, and a text whose only mechanics is
-that ``{{schema}}`` is replaced by the schema. Nothing in a prompt is evaluated. Invariants: a prompt's version names
-its content, so that two results with one version came from one text; what a screenshot or a requester says reaches the
-model as quoted JSON or as a picture in the user's message, never in the system's.
+Owns the files ``*_agent.md``: front matter that is checked when the daemon starts, and a text in which ``{{schema}}`` is
+replaced by the schema of the answer and ``{{platforms}}`` by the habits of the platforms. Nothing in a prompt is evaluated.
+Invariants: a prompt's version names its content, so that two results with one version came from one text; what a screenshot
+or a requester says reaches the model as quoted JSON or as a picture in the user's message, never in the system's.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import frontmatter
 import yaml  # type: ignore[import-untyped]  # python-frontmatter lets its errors through; it ships no types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from draftd import platforms
 from draftd.errors import ConfigurationError
 from draftd.images import Picture
 from draftd.request import Options, Request
@@ -25,6 +26,7 @@ from draftd.tracing import ShownPicture
 
 SUFFIX = "_agent.md"
 _SCHEMA = "{{schema}}"
+_PLATFORMS = "{{platforms}}"
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
 _HASH_CHARS = 8
 
@@ -59,7 +61,7 @@ class Prompt:
 
     agent: str
     version: str
-    """The author's version and a hash of the file: ``3+1f2e3d4c``."""
+    """The author's version and a hash of the file and what was filled in: ``3+1f2e3d4c``."""
     params: Mapping[str, Any]
     """Of the model call; only what the file sets, and ``max_tokens``."""
     text: str
@@ -101,19 +103,20 @@ def _load(path: Path) -> Prompt:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     _check(path, front.agent, post.content)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:_HASH_CHARS]
+    text = post.content.replace(_PLATFORMS, platforms.habits())
+    digest = hashlib.sha256(f"{content}{text}".encode()).hexdigest()[:_HASH_CHARS]
     return Prompt(
         agent=front.agent,
         version=f"{front.version}+{digest}",
         params=front.params.model_dump(exclude_none=True),
-        text=post.content,
+        text=text,
     )
 
 
 def _check(path: Path, agent: str, text: str) -> None:
     if path.name != f"{agent}{SUFFIX}":
         raise ConfigurationError(f"{path}: front matter: agent: {agent} belongs in {agent}{SUFFIX}")
-    unknown = sorted(set(_PLACEHOLDER.findall(text)) - {_SCHEMA})
+    unknown = sorted(set(_PLACEHOLDER.findall(text)) - {_SCHEMA, _PLATFORMS})
     if unknown:
         raise ConfigurationError(f"{path}: unknown placeholder {unknown[0]}")
     if _SCHEMA not in text:

@@ -1,7 +1,7 @@
 """The request as the daemon sees it: a claim, what the client asked for, and what came of it.
 
-Owns the types only. A ``Claim`` never carries pictures (16 rows of 7 MB cost 650 ms and 200 MB): a request reads its own
-when it starts.
+Owns the types, and the list of what a client may set. A ``Claim`` never carries pictures (16 rows of 7 MB cost 650 ms and
+200 MB): a request reads its own when it starts.
 """
 
 from dataclasses import dataclass
@@ -35,12 +35,23 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tone: Line | None = None
-    language: LanguageTag | None = None
-    reader_language: LanguageTag | None = None
-    me: Line | None = None
-    voice_samples: VoiceSamples = ()
-    max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = None
+    tone: Line | None = Field(None, description='a few words: `"warm"`, `"brief, formal"`; 200 characters')
+    language: LanguageTag | None = Field(
+        None, description="of the replies, as a tag such as `en` or `pt-BR`; without it the conversation's own"
+    )
+    reader_language: LanguageTag | None = Field(
+        None,
+        description="of the requester: summary, gist, angles and `missing` are in it, and each option has a `translation`",
+    )
+    me: Line | None = Field(
+        None, description='who the requester is on the screenshot: a name, or `"right-hand bubbles"`; 200 characters'
+    )
+    voice_samples: VoiceSamples = Field(
+        (), description="up to 10 texts that the requester has written, of 4,000 characters each"
+    )
+    max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = Field(
+        None, description="the longest reply, 1 to 20,000; the platform's own limit holds as well"
+    )
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> "Options":
@@ -55,6 +66,52 @@ class Options(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "options"
             raise InvalidRequest(f"options: {where}: {first['msg']}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ClientColumn:
+    """A column of ``draft_requests`` that a client may set at INSERT."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+    """For the documents, in Markdown."""
+
+
+CLIENT_COLUMNS = (
+    ClientColumn(
+        "image_urls",
+        "text[]",
+        "",
+        "1 to 8 screenshots in reading order: `https:` or `http:` URLs of at most 8,192 characters, or "
+        "`data:image/…;base64,…`. 24 MiB in a row. None with `parent_id`",
+    ),
+    ClientColumn(
+        "requester_id",
+        "text",
+        "''",
+        "whose request it is: a user, a tenant. Requesters take turns, whoever inserts more; those without one are one "
+        "requester. 256 characters, like `agent` and `idempotency_key`",
+    ),
+    ClientColumn("context", "text", "null", "what the requester wants to say; 8,000 characters"),
+    ClientColumn("options", "jsonb", "{}", "see below; 256 KiB"),
+    ClientColumn("agent", "text", "'comment_generator'", "which prompt answers ([prompts.md](prompts.md))"),
+    ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
+    ClientColumn("priority", "smallint", "0", "higher comes first"),
+    ClientColumn("available_at", "timestamptz", "now()", "not before"),
+    ClientColumn(
+        "expires_at",
+        "timestamptz",
+        "null",
+        "a later draft is worth nothing: the request fails as `expired`. Null: `available_at` and a day "
+        "(`DRAFTD_DEFAULT_EXPIRY_S`)",
+    ),
+    ClientColumn("idempotency_key", "text", "null", "unique for a requester"),
+    ClientColumn("max_attempts", "smallint", "5", "1 to 10"),
+    ClientColumn("metadata", "jsonb", "{}", "yours, never read; 256 KiB"),
+    ClientColumn("id", "uuid", "random", "may be chosen"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

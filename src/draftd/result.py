@@ -9,27 +9,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from draftd.platforms import Platform
+
 SCHEMA_VERSION: Final = 1
-
-
-class Platform(StrEnum):
-    """Where the conversation takes place."""
-
-    LINKEDIN = "linkedin"
-    EMAIL = "email"
-    X = "x"
-    SLACK = "slack"
-    FACEBOOK = "facebook"
-    INSTAGRAM = "instagram"
-    WHATSAPP = "whatsapp"
-    TELEGRAM = "telegram"
-    DISCORD = "discord"
-    TEAMS = "teams"
-    REDDIT = "reddit"
-    SMS = "sms"
-    GITHUB = "github"
-    YOUTUBE = "youtube"
-    OTHER = "other"
 
 
 class ContentType(StrEnum):
@@ -44,6 +26,11 @@ class ContentType(StrEnum):
     REVIEW = "review"
     ARTICLE = "article"
     OTHER = "other"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only those who take part can read it."""
+        return self in {ContentType.DIRECT_MESSAGE, ContentType.GROUP_CHAT}
 
 
 class Length(StrEnum):

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from draftd.result import Caution, Confidence, ContentType, Length, Platform, ReplyNeeded
+from draftd import platforms
+from draftd.platforms import Platform
+from draftd.result import Caution, Confidence, ContentType, Length, ReplyNeeded
 from draftd.sanitize import storable_text
 
 MAX_ANGLE_WORDS = 5
@@ -34,14 +36,6 @@ BEGINNING = re.compile(r'\{\s*"has_message"\s*:')
 
 UNKNOWN_LANGUAGE = "und"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
-_PLATFORMS = {one.value: one for one in Platform if one is not Platform.OTHER} | {
-    "twitter": Platform.X,
-    "mail": Platform.EMAIL,
-    "gmail": Platform.EMAIL,
-    "outlook": Platform.EMAIL,
-    "imessage": Platform.SMS,
-}
-"""By the words that name them."""
 
 
 def schema(*, translated: bool) -> dict[str, Any]:
@@ -138,13 +132,6 @@ def _key(value: Any) -> str:
     return re.sub(r"[\s-]+", "_", clean(value).lower())
 
 
-def _platform(value: Any) -> StrEnum:
-    """Read a platform, from "X (formerly Twitter)" too: how long its replies may be depends on it."""
-    words = re.findall("[a-z]+", clean(value).lower())
-    named = {_PLATFORMS[word] for word in words if word in _PLATFORMS}
-    return named.pop() if len(named) == 1 else Platform.OTHER
-
-
 def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -178,7 +165,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     has_message: Annotated[bool, BeforeValidator(_truth)] = True
-    platform: Annotated[Platform, BeforeValidator(_platform)] = Platform.OTHER
+    platform: Annotated[Platform, BeforeValidator(lambda value: platforms.named_in(clean(value)))] = Platform.OTHER
     platform_name: Annotated[str, BeforeValidator(line(60))] = ""
     content_type: Annotated[ContentType, BeforeValidator(_one_of(ContentType, ContentType.OTHER))] = ContentType.OTHER
     language: Annotated[str, BeforeValidator(_language)] = UNKNOWN_LANGUAGE

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, draftd, environment
+from standin.threaded import ThreadedStandIn
 
 AWAY = "postgresql://127.0.0.1:1/app"
 ALL = ["configuration", "prompts", "database", "schema", "holds", "listen", "model", "langfuse"]

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from draftd.demo.samples import LINKEDIN_POST
-from draftd.demo.threaded import ThreadedStandIn, run_in_thread
 from fix_daemon import Client, Daemon, Fleet, Running, environment, wait_until
 from fix_database import cloned
 from fix_hostile import flat_png, one_column_png
 from fix_images import data_url, make_decoder, make_png
+from standin.threaded import ThreadedStandIn, run_in_thread
 
 FALLING = """
 import ctypes

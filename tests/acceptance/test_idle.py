@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
+from standin.threaded import ThreadedStandIn
 
 CONNECTIONS = 3
 """Of an idle daemon: claims, the reaper's, heartbeat; those for inputs and settlements are opened when there are any."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from draftd.demo.samples import EMAIL
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, environment, wait_until
 from fix_output import PIPE_BYTES, full_pipe
+from standin.threaded import ThreadedStandIn
 
 TIME_S = 120.0
 SMALL_BUFFER = "from draftd import streams; streams.MOST_BYTES = 1_000; from draftd.__main__ import main; main()"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,8 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from draftd import liveness
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, environment
+from standin.threaded import ThreadedStandIn
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -158,3 +159,20 @@ async def test_daemons_with_the_same_pid_in_one_network_can_each_be_asked() -> N
 
 def ours() -> list[str]:
     return [name for name in liveness.daemons() if name.partition(".")[0] == str(os.getpid())]
+
+
+def test_make_says_in_one_line_which_python_it_needs(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "requirements-dev.txt"):
+        shutil.copy(CHECKOUT / name, tmp_path)
+    made = subprocess.run(
+        ["make", "--no-print-directory", "PYTHON=python9.99", "install"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 2
+    assert made.stdout.startswith("draftd needs Python 3.11 to 3.14, and found none of: python9.99. Name one: ")
+    assert made.stdout.count("\n") == 1
+    assert not (tmp_path / ".venv").exists()

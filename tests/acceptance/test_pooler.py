@@ -13,10 +13,10 @@ from psycopg.rows import dict_row
 
 from draftd import db, wakeup
 from draftd.demo.samples import LINKEDIN_POST
-from draftd.demo.threaded import ThreadedStandIn
 from draftd.wakeup import proves_session
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
 from fix_pooler import POOL_SIZE, PgBouncer, Unavailable, pgbouncer, program
+from standin.threaded import ThreadedStandIn
 
 REQUESTS = 40
 STATE = """

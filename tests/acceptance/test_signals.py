@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from draftd.demo.samples import EMAIL
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
+from standin.threaded import ThreadedStandIn
 
 TIME_S = 100.0
 CHECKOUT = Path(__file__).parents[2]

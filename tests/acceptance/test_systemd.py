@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.threaded import ThreadedStandIn
 from draftd.systemd import program, reaper_units, service_unit
 from fix_daemon import START_TIME_S, Client, Fleet, draftd, environment
+from standin.behaviour import Behaviour
+from standin.threaded import ThreadedStandIn
 
 MAX_EXPOSURE_TENTHS = 20
 NOBODYS_URL = "postgresql://127.0.0.1:1/nothing"

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
-from draftd.demo.threaded import ThreadedStandIn
 from draftd.result import Result
 from fix_daemon import DIRECTLY, Client, Fleet, draftd, environment, free_port, wait_until
 from fix_otlp import otlp_receiver
+from standin.threaded import ThreadedStandIn
 
 MOST_ROUNDS = 5
 WORDS = re.compile(r"\w+")

@@ -16,8 +16,8 @@ from chaos.nursery import Nursery
 from chaos.scene import Crew, Form, Scene, staged
 from chaos.server import Server
 from draftd import schema_version
-from draftd.demo.threaded import ThreadedStandIn
 from fix_database import database_url
+from standin.threaded import ThreadedStandIn
 
 SEEDS = int(os.environ.get("DRAFTD_TEST_CHAOS_SEEDS", "0"))
 SEEDS_OF_ALL = 3

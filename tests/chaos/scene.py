@@ -20,8 +20,8 @@ from psycopg.types.json import Jsonb
 
 from chaos.nursery import Nursery
 from draftd.demo.samples import LINKEDIN_POST
-from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Client, Daemon, Fleet, environment, wait_until
+from standin.threaded import ThreadedStandIn
 
 START_TIME_S = 120.0
 """Several daemons that start at once, each with two seconds of CPU before it, can take long on a small machine."""

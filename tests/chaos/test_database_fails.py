@@ -11,9 +11,9 @@ from chaos.scene import Scene, named, pause_until
 from chaos.server import Server
 from chaos.verdict import verdict
 from draftd import db
-from draftd.demo.threaded import ThreadedStandIn
 from draftd.queue.reaping import Reaped, reap
 from fix_daemon import wait_until
+from standin.threaded import ThreadedStandIn
 
 pytestmark = pytest.mark.chaos
 

@@ -15,7 +15,6 @@ import pytest
 from tenacity import wait_none
 
 from draftd import db, drafter
-from draftd.demo.standin import StandIn
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
     Expired,
@@ -46,6 +45,7 @@ from draftd.throttles import Throttles
 from draftd.tracing import RequestSpan, Tracing
 from fix_database import claim_one, make_request, read_row
 from fix_images import encoded, make_picture
+from standin.server import StandIn
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.standin import StandIn
 from draftd.errors import (
     ConfigurationError,
     ContextTooLong,
@@ -29,6 +27,8 @@ from draftd.errors import (
 )
 from draftd.llm import Completion, Llm, Target
 from draftd.llm_errors import QUOTA_EXHAUSTED
+from standin.behaviour import Behaviour
+from standin.server import StandIn
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")

@@ -13,20 +13,12 @@ from psycopg.rows import DictRow
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.platforms import Platform
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
 from draftd.request import Claim, Draft
-from draftd.result import (
-    Confidence,
-    ContentType,
-    Length,
-    Option,
-    Platform,
-    ReplyingTo,
-    ReplyNeeded,
-    Result,
-)
+from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import claim_all, claim_one, make_request, read_row
 
 

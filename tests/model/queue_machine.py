@@ -24,9 +24,10 @@ from hypothesis.stateful import (
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.platforms import Platform
 from draftd.queue import attempts, claims, desk, leases, reaping, settlements
 from draftd.request import Claim, Draft
-from draftd.result import Confidence, ContentType, Length, Option, Platform, ReplyingTo, ReplyNeeded, Result
+from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import URL
 from model import queue_model
 from model.queue_model import SERVED, SLACK_S, STEP_S, UNSERVED, Key, Kind, QueueModel, Row

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from draftd import links, placeholders
 from draftd.answer import Accepted, Terms, Unacceptable, last_object, read, repair_request, same, wire_schema
 from draftd.errors import NothingToReplyTo
+from draftd.platforms import Platform
 from draftd.request import Options
-from draftd.result import Caution, Confidence, ContentType, Platform, ReplyNeeded
+from draftd.result import Caution, Confidence, ContentType, ReplyNeeded
 
 SHORT = "Yes, Friday works."
 MEDIUM = "Friday is fine with us. Could you send me the list of open tickets first?"

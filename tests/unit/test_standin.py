@@ -9,11 +9,12 @@ import jsonschema
 import pytest
 from PIL import Image
 
-from draftd.demo.answers import answer, fill
-from draftd.demo.behaviour import Behaviour, Script, steps
-from draftd.demo.call import Call, image_size, read_call, schema_in
-from draftd.demo.samples import SAMPLES, Sample, recognise
-from draftd.demo.scenes import ANY_PICTURE, SAMPLE_SCENES
+from draftd.demo.samples import SAMPLES, Sample
+from draftd.demo.scenes import SAMPLE_SCENES
+from standin.answers import answer, fill, recognise
+from standin.behaviour import Behaviour, Script, steps
+from standin.call import Call, image_size, read_call, schema_in
+from standin.scenes import ANY_PICTURE
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

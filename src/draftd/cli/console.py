@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -35,8 +34,8 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_S = 36_500 * 86_400.0
 """A hundred years: far beyond it the database's clock ends."""
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-GAP = "  "
-BOLD, PLAIN = "\033[1m", "\033[0m"
+GAP = 2
+"""Spaces between two columns of a table."""
 
 
 class Commands(TyperGroup):
@@ -82,25 +81,16 @@ def fitted(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
 
 
 def _broken(line: str, columns: int, indent: str) -> str:
+    # rich wraps too, but folds or cuts a word that is wider than the terminal: an id must stay whole to be copied.
+    from rich.cells import cell_len
+
     lines = [""]
     for word in re.findall(r"\s*\S+", line):
-        if lines[-1] and _columns_of(lines[-1] + word) > columns:
+        if lines[-1] and cell_len(lines[-1] + word) > columns:
             lines.append(indent + word.lstrip())
         else:
             lines[-1] += word
     return "\n".join(lines)
-
-
-def _columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: an emoji or an ideograph two, an accent of its own none."""
-    return sum(
-        0
-        if unicodedata.category(char) in {"Mn", "Me", "Cf"}
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )
 
 
 def print_json(data: Any) -> None:
@@ -145,19 +135,36 @@ def print_table(
     if not sys.stdout.isatty():
         print("\n".join("\t".join(line.values()) for line in cells))
         return
-    shown = {
-        key: max(len(text) for text in (heading, *(line[key] for line in cells)))
+    _print_on_terminal(columns, cells, spare)
+
+
+def _print_on_terminal(columns: Mapping[str, str], cells: Sequence[Mapping[str, str]], spare: Sequence[str]) -> None:
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = {
+        key: max(cell_len(text) for text in (heading, *(line[key] for line in cells)))
         for key, heading in columns.items()
         if any(line[key] for line in cells)
     }
-    # Columns give way, lines are never folded: a wrapped id cannot be copied.
+    # Columns give way, lines are never folded: an id that is wrapped cannot be copied.
     for key in spare:
-        if sum(shown.values()) + len(GAP) * (len(shown) - 1) > shutil.get_terminal_size().columns:
-            shown.pop(key, None)
-    head, *body = [
-        GAP.join(line[key].ljust(width) for key, width in shown.items()).rstrip() for line in (columns, *cells)
-    ]
-    print(f"{BOLD}{head}{PLAIN}" if colour_wanted() else head, *body, sep="\n")
+        if sum(widths.values()) + GAP * (len(widths) - 1) > shutil.get_terminal_size().columns:
+            widths.pop(key, None)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for key in widths:
+        table.add_column(columns[key], no_wrap=True)
+    for line in cells:
+        table.add_row(*(Text(line[key]) for key in widths))
+    with_colour = colour_wanted()
+    console = Console(
+        width=sum(widths.values()) + GAP * len(widths),
+        force_terminal=with_colour,
+        color_system="standard" if with_colour else None,
+    )
+    console.print(table)
 
 
 def _cell(value: Any) -> str:

@@ -23,9 +23,9 @@ from uuid import UUID
 from draftd import db, schema_version
 from draftd.cli.console import colour_wanted, say
 from draftd.cli.requests import DraftPrinter, image_url
+from draftd.demo import answerer
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
-from draftd.demo.threaded import run_in_thread
 from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.logs import configure_logging
 from draftd.queue import desk
@@ -38,8 +38,6 @@ REAL_MODELS = {
     "MISTRAL_API_KEY": "mistral/mistral-medium-latest",
 }
 """The first of these keys that is set chooses the model, unless one is named."""
-LATENCY_S = 0.3
-TOKENS_PER_S = 250.0
 STOP_TIME_S = 20.0
 LOOK_INTERVAL_S = 0.1
 TIME_S = 180.0
@@ -95,8 +93,8 @@ def _model(named: str | None) -> Iterator[_Model]:
         yield _Model(name=real, variables={})
         return
     say(STAND_IN_NOTICE)
-    with run_in_thread(latency_s=LATENCY_S, tokens_per_s=TOKENS_PER_S) as stand_in:
-        yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": stand_in.url, "OPENAI_API_KEY": "stand-in"})
+    with answerer.running() as url:
+        yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "stand-in"})
 
 
 def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:

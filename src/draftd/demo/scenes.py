@@ -1,4 +1,4 @@
-"""What the stand-in says about the sample screenshots, and about any other picture.
+"""The demo's replies to the sample screenshots.
 
 Owns the texts. Every reply says that a stand-in wrote it; the three of a scene differ in what they say and grow in
 length, the longest below 1,000 characters.
@@ -12,7 +12,7 @@ from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 Scene = Mapping[str, Any]
 """Values by the names of the properties in draftd's schema for models."""
 
-_COMMON: Scene = {
+COMMON: Scene = {
     "language": "en",
     "reply_needed": "yes",
     "confidence": "high",
@@ -27,52 +27,9 @@ _COMMON: Scene = {
     ),
 }
 
-ANY_PICTURE: Scene = {
-    **_COMMON,
-    "platform": "other",
-    "platform_name": "unknown",
-    "content_type": "other",
-    "summary": "A picture that the stand-in does not know; no model looked at it.",
-    "me": "",
-    "author": "the author",
-    "gist": "says something that the stand-in cannot read",
-    "short_angle": "says thanks",
-    "short": "Stand-in reply: thank you, got it.",
-    "medium_angle": "asks for a date",
-    "medium": "Stand-in reply: happy to help with this. By which day do you need an answer from me?",
-    "detailed_angle": "proposes next steps",
-    "detailed": (
-        "Stand-in reply: I read this twice and would start small. First we agree on what done means, then one of us "
-        "writes it down, and on Friday we compare notes. If a call is easier, propose a time and I will bring an "
-        "outline."
-    ),
-    "reading": ["The stand-in reads no text from pictures."],
-    "confidence": "low",
-}
-
-NO_MESSAGE: Scene = {
-    **ANY_PICTURE,
-    "summary": "The picture shows no message.",
-    "author": "",
-    "gist": "",
-    "reply_needed": "no",
-    "short_angle": "",
-    "short": "",
-    "medium_angle": "",
-    "medium": "",
-    "detailed_angle": "",
-    "detailed": "",
-    "short_translation": "",
-    "medium_translation": "",
-    "detailed_translation": "",
-    "reading": [],
-    "confidence": "high",
-    "has_message": False,
-}
-
 SAMPLE_SCENES: Mapping[str, Scene] = {
     LINKEDIN_POST.name: {
-        **_COMMON,
+        **COMMON,
         "platform": "linkedin",
         "platform_name": "LinkedIn",
         "content_type": "post",
@@ -101,7 +58,7 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         ],
     },
     EMAIL.name: {
-        **_COMMON,
+        **COMMON,
         "platform": "email",
         "platform_name": "Email",
         "content_type": "email",
@@ -131,7 +88,7 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         ],
     },
     PHONE_CHAT.name: {
-        **_COMMON,
+        **COMMON,
         "platform": "sms",
         "platform_name": "Messages",
         "content_type": "direct_message",

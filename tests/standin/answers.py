@@ -8,14 +8,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.call import Call
-from draftd.demo.samples import recognise
-from draftd.demo.scenes import ANY_PICTURE, NO_MESSAGE, SAMPLE_SCENES, Scene
+from draftd.demo.samples import SAMPLES, Sample
+from draftd.demo.scenes import SAMPLE_SCENES, Scene
+from standin.behaviour import Behaviour
+from standin.call import Call
+from standin.scenes import ANY_PICTURE, NO_MESSAGE
 
 _LENGTHS = ("short", "medium", "detailed")
 _UNSTORABLE = "\x00\ud800"
 """What PostgreSQL stores neither as text nor as jsonb: a NUL and half of a surrogate pair."""
+_TOLERANCE = 0.004
+"""Rounding to whole pixels at a long edge of 800 px moves the ratio by up to 0.2 %."""
 
 
 def answer(call: Call, behaviour: Behaviour) -> str:
@@ -99,3 +102,15 @@ def _items(schema: Mapping[str, Any], wanted: list[Any]) -> list[Any]:
     found = [one for one in wanted if allowed is None or one in allowed]
     missing = schema.get("minItems", 0) - len(found)
     return found + [_value("item", items, {}) for _ in range(missing)]
+
+
+def recognise(width_px: int, height_px: int) -> Sample | None:
+    """Return the sample of this shape, or None: a picture arrives resized and re-encoded, its ratio survives."""
+    if width_px <= 0 or height_px <= 0:
+        return None
+    ratio = width_px / height_px
+    for sample in SAMPLES:
+        own = sample.width_px / sample.height_px
+        if abs(ratio - own) <= own * _TOLERANCE:
+            return sample
+    return None

@@ -1,8 +1,7 @@
 """A stand-in model server: OpenAI's chat completions interface over HTTP, with scripted behaviour and no model.
 
-Owns the server and its resources. Two rules hold: it never passes for a model (each reply says that a stand-in
-wrote it, the model is called ``stand-in``), and it needs nothing but the standard library. It listens on the loopback
-interface alone and has no access control.
+It never passes for a model: each reply says that a stand-in wrote it, the model is called ``stand-in``. It listens on
+the loopback interface alone and has no access control.
 
     POST /v1/chat/completions   streaming or not
     GET  /v1/models
@@ -18,19 +17,19 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
-from draftd.demo.behaviour import Script, Step, steps
-from draftd.demo.call import Call, read_call
-from draftd.demo.calllog import CallLog
-from draftd.demo.completion import MODEL, Failure, failure_for
-from draftd.demo.connection import converse, send
-from draftd.demo.http1 import HttpRequest, Response
-from draftd.demo.playback import Player, completion_of, error_response, html_response
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
 from draftd.demo.samples import SAMPLES
+from standin.behaviour import Script, Step, steps
+from standin.call import Call, read_call
+from standin.calllog import CallLog
+from standin.completion import MODEL, Failure, failure_for
+from standin.playback import Player, completion_of, error_response, html_response
 
-_STREAM_BUFFER_BYTES = 1024 * 1024
-"""Bodies carry pictures; the default of 64 KiB would pause the transport a dozen times for each."""
+_MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class StandIn:
@@ -51,25 +50,22 @@ class StandIn:
         self._calls = CallLog(record_prompts=record_prompts)
         self._script = Script()
         self._released = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._runner: web.AppRunner | None = None
         self._port = 0
 
     async def start(self, port: int = 0) -> None:
         """Listen on 127.0.0.1; port 0 takes a free one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=_STREAM_BUFFER_BYTES)
-        self._port = self._server.sockets[0].getsockname()[1]
+        # A handler is cancelled when its client goes away, also while it plays a hanging call.
+        self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close every connection, also those in the middle of an answer."""
-        if self._server is None:
-            return
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
 
     @property
     def root_url(self) -> str:
@@ -120,34 +116,27 @@ class StandIn:
         await self._calls.wait_for(count, outcome)
         return self.log
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._connections.add(task)
-        try:
-            await converse(reader, writer, respond=self._respond)
-            writer.close()
-            await writer.wait_closed()
-        except (ConnectionError, asyncio.CancelledError):
-            # Only stop() cancels this task, and asyncio.streams would report a cancelled one as a defect.
-            writer.transport.abort()
-        finally:
-            self._connections.discard(task)
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_refuse_what_is_malformed])
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._complete),
+                web.get("/v1/models", _models),
+                web.get("/samples/{name}", _sample),
+                web.get("/log", self._get_log),
+                web.post("/script", self._post_script),
+                web.post("/release", self._post_release),
+                web.post("/reset", self._post_reset),
+            ]
+        )
+        return app
 
-    async def _respond(self, request: HttpRequest, writer: asyncio.StreamWriter) -> bool:
-        """Answer, and return whether the connection can be used again."""
-        try:
-            if (request.method, request.path) == ("POST", "/v1/chat/completions"):
-                return await self._complete(read_call(request.json()), request, writer)
-            response = self._administer(request)
-        except ValueError as error:
-            response = _invalid(str(error))
-        return await send(response, request, writer)
-
-    async def _complete(self, call: Call, request: HttpRequest, writer: asyncio.StreamWriter) -> bool:
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        call = read_call(await request.json())
         behaviour = self._script.next_for(prompt=call.prompt, model=call.model)
         # Made before the log shows the call, so that a release() after wait_for_calls() reaches it.
         player = Player(
-            writer=writer,
+            request=request,
             behaviour=behaviour,
             tokens_per_s=behaviour.tokens_per_s or self._tokens_per_s,
             released=self._released,
@@ -155,48 +144,41 @@ class StandIn:
         entry = await self._calls.open(call, behaviour)
         outcome = "client_gone"
         try:
-            reusable = await self._play(call, player, request, number=entry["number"])
-            outcome = "disconnected" if behaviour.disconnect and not reusable else "answered"
+            response = await self._play(call, player, number=entry["number"])
+            outcome = "disconnected" if player.was_cut else "answered"
         finally:
             await self._calls.close(entry, outcome)
-        return reusable
+        return response
 
-    async def _play(self, call: Call, player: Player, request: HttpRequest, *, number: int) -> bool:
+    async def _play(self, call: Call, player: Player, *, number: int) -> web.StreamResponse:
         behaviour = player.behaviour
         await asyncio.sleep(self._latency_s if behaviour.latency_s is None else behaviour.latency_s)
         if behaviour.hang:
             await player.released.wait()
         failure = failure_for(behaviour, call)
         if failure is not None:
-            response = error_response(failure, retry_after_s=behaviour.retry_after_s)
-            return await send(response, request, player.writer)
+            return await player.send(error_response(failure, retry_after_s=behaviour.retry_after_s))
         if behaviour.html:
-            return await send(html_response(), request, player.writer)
+            return await player.send(html_response())
         completion = completion_of(call, behaviour, number=number)
         if call.stream:
-            intact = await player.send_stream(completion, include_usage=call.include_usage)
-        else:
-            intact = await player.send_whole(completion)
-        return intact and request.keep_alive
+            return await player.send_stream(completion, include_usage=call.include_usage)
+        return await player.send_whole(completion)
 
-    def _administer(self, request: HttpRequest) -> Response:
-        match request.method, request.path:
-            case "GET", "/v1/models":
-                model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "draftd"}
-                return Response.of({"object": "list", "data": [model]})
-            case "GET", "/log":
-                return Response.of(self.log)
-            case "GET", path if path.startswith("/samples/"):
-                return _sample(path)
-            case "POST", "/script":
-                self._read_script(request.json())
-            case "POST", "/release":
-                self.release()
-            case "POST", "/reset":
-                self.reset()
-            case _:
-                return _invalid("no such resource", status=404)
-        return Response.of({"ok": True})
+    async def _get_log(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.log)
+
+    async def _post_script(self, request: web.Request) -> web.Response:
+        self._read_script(await request.json())
+        return web.json_response({"ok": True})
+
+    async def _post_release(self, _request: web.Request) -> web.Response:
+        self.release()
+        return web.json_response({"ok": True})
+
+    async def _post_reset(self, _request: web.Request) -> web.Response:
+        self.reset()
+        return web.json_response({"ok": True})
 
     def _read_script(self, raw: Any) -> None:
         given = {"once": raw} if isinstance(raw, list) else raw
@@ -205,15 +187,28 @@ class StandIn:
         self.script(given.get("once"), default=given.get("default"))
 
 
-def _invalid(message: str, *, status: int = 400) -> Response:
+@web.middleware
+async def _refuse_what_is_malformed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ValueError as error:
+        return _invalid(str(error))
+
+
+def _invalid(message: str, *, status: int = 400) -> web.Response:
     return error_response(Failure(status=status, type="invalid_request_error", code=None, message=message))
 
 
-def _sample(path: str) -> Response:
+async def _models(_request: web.Request) -> web.Response:
+    model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "draftd"}
+    return web.json_response({"object": "list", "data": [model]})
+
+
+async def _sample(request: web.Request) -> web.Response:
     # Looked up by name, so that no path leads out of the folder.
     for sample in SAMPLES:
-        if path == f"/samples/{sample.name}.png":
-            return Response(body=sample.path.read_bytes(), content_type="image/png", headers={})
+        if request.match_info["name"] == f"{sample.name}.png":
+            return web.Response(body=sample.path.read_bytes(), content_type="image/png")
     return _invalid("no such sample", status=404)
 
 
@@ -233,9 +228,7 @@ async def _run_program(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C; the one line on stdout is the base URL."""
-    parser = argparse.ArgumentParser(
-        prog="draftd.demo.standin", description="A stand-in model server: no model behind it."
-    )
+    parser = argparse.ArgumentParser(prog="standin.server", description="A stand-in model server: no model behind it.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer")
     parser.add_argument("--tokens-per-s", type=float, metavar="N", help="speed of the answers (default: at once)")

@@ -5,17 +5,18 @@ Owns pace, framing and the ways to break off. What is said is ``answers``' matte
 
 import asyncio
 import itertools
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from draftd.demo.answers import answer
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.call import Call
-from draftd.demo.completion import CHARS_PER_TOKEN, Completion, Failure, usage_of
-from draftd.demo.http1 import Response, chunk, head
+from aiohttp import web
+from aiohttp.web import json_response
+
+from standin.answers import answer
+from standin.behaviour import Behaviour
+from standin.call import Call
+from standin.completion import CHARS_PER_TOKEN, Completion, Failure, usage_of
 
 _UNPACED_PIECE_CHARS = 64
 _HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to use this network."
@@ -36,49 +37,56 @@ def completion_of(call: Call, behaviour: Behaviour, *, number: int) -> Completio
     )
 
 
-def error_response(failure: Failure, *, retry_after_s: float | None = None) -> Response:
+def error_response(failure: Failure, *, retry_after_s: float | None = None) -> web.Response:
     """Return an error in the provider's form; ``Retry-After`` counts whole seconds (RFC 9110, 10.2.3)."""
     headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    return Response.of(failure.body(), status=failure.status, headers=headers)
+    return json_response(failure.body(), status=failure.status, headers=headers)
 
 
-def html_response() -> Response:
+def html_response() -> web.Response:
     """Return a page that is no answer at all."""
-    return Response(body=_HTML, content_type="text/html", headers={})
+    return web.Response(body=_HTML, content_type="text/html")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Player:
-    """Sends one completion over one connection."""
+    """Answers one request."""
 
-    writer: asyncio.StreamWriter
+    request: web.Request
     behaviour: Behaviour
     tokens_per_s: float | None
     released: asyncio.Event
     """Set when a stalled answer may go on."""
+    was_cut: bool = False
+    """Whether the connection was cut in the middle of the answer, as the behaviour asked."""
 
-    async def send_whole(self, completion: Completion) -> bool:
-        """Send it in one body; return whether the connection can be used again."""
+    async def send(self, response: web.Response) -> web.Response:
+        """Send a response to its end: a handler's return would leave that to the server, after the log's entry."""
+        await response.prepare(self.request)
+        await response.write_eof()
+        return response
+
+    async def send_whole(self, completion: Completion) -> web.StreamResponse:
+        """Send a completion in one body."""
         if self.tokens_per_s:
             await asyncio.sleep(len(completion.text) / CHARS_PER_TOKEN / self.tokens_per_s)
-        body = json.dumps(completion.whole()).encode()
-        self.writer.write(head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))}))
+        body = completion.encoded()
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
         middle = len(body) // 2
-        return await self._send([body[:middle], body[middle:]], pace_s=0.0, framed=bytes)
+        return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0)
 
-    async def send_stream(self, completion: Completion, *, include_usage: bool) -> bool:
-        """Send it as server-sent events; return whether the connection can be used again."""
+    async def send_stream(self, completion: Completion, *, include_usage: bool) -> web.StreamResponse:
+        """Send a completion as server-sent events."""
         paced = self.tokens_per_s or 0.0
         piece_chars = CHARS_PER_TOKEN if paced else _UNPACED_PIECE_CHARS
         events = list(completion.events(piece_chars=piece_chars, include_usage=include_usage))
-        self.writer.write(head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}))
-        if not await self._send(events, pace_s=1 / paced if paced else 0.0, framed=chunk):
-            return False
-        self.writer.write(chunk(b""))
-        await self.writer.drain()
-        return True
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        return await self._send(response, events, pace_s=1 / paced if paced else 0.0)
 
-    async def _send(self, pieces: Sequence[bytes], *, pace_s: float, framed: Callable[[bytes], bytes]) -> bool:
+    async def _send(
+        self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float
+    ) -> web.StreamResponse:
+        await response.prepare(self.request)
         if self.behaviour.drip:
             pieces = [bytes([one]) for one in itertools.chain.from_iterable(pieces)]
             pace_s = self.behaviour.drip_s
@@ -86,14 +94,19 @@ class Player:
         start = time.monotonic()
         for number, piece in enumerate(pieces):
             if number == middle and self.behaviour.disconnect:
-                self.writer.transport.abort()
-                return False
+                self._cut()
+                return response
             if number == middle and self.behaviour.stall:
                 await self.released.wait()
             # By the clock since the start, so that the time of sending itself does not slow the answer.
             early_s = start + number * pace_s - time.monotonic()
             if early_s > 0:
                 await asyncio.sleep(early_s)
-            self.writer.write(framed(piece))
-            await self.writer.drain()
-        return True
+            await response.write(piece)
+        await response.write_eof()
+        return response
+
+    def _cut(self) -> None:
+        self.was_cut = True
+        if self.request.transport is not None:
+            self.request.transport.abort()

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
-from draftd.demo.behaviour import Step
-from draftd.demo.standin import StandIn
+from standin.behaviour import Step
+from standin.server import StandIn
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,8 @@ import time
 from collections import deque
 from typing import Any
 
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.call import Call
+from standin.behaviour import Behaviour
+from standin.call import Call
 
 _MAX_ENTRIES = 20_000
 

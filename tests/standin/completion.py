@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from draftd.demo.behaviour import Behaviour
-from draftd.demo.call import Call
+from standin.behaviour import Behaviour
+from standin.call import Call
 
 MODEL = "stand-in"
 FINGERPRINT = "draftd-stand-in"
@@ -115,6 +115,10 @@ class Completion:
             "choices": [choice] if self.has_choices else [],
             "usage": self.usage,
         }
+
+    def encoded(self) -> bytes:
+        """Return that body as it is sent."""
+        return json.dumps(self.whole()).encode()
 
     def events(self, *, piece_chars: int, include_usage: bool) -> Iterator[bytes]:
         """Yield the server-sent events of a streamed answer, the last one being ``[DONE]``."""

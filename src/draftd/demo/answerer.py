@@ -1,0 +1,99 @@
+"""The demo's model server: answers with prepared replies to the sample screenshots, streamed as a model would.
+
+No model is behind it, and every reply says so. It speaks as much of OpenAI's chat completions as a daemon asks for, on
+the loopback interface, from a thread of its own.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+from draftd.demo.samples import SAMPLES
+from draftd.demo.scenes import SAMPLE_SCENES, Scene
+
+MODEL = "stand-in"
+CHARS_PER_TOKEN = 4
+LATENCY_S = 0.3
+TOKENS_PER_S = 250.0
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+
+def scene_in(prompt: str) -> Scene:
+    """Return the scene whose sample brings this prompt's context.
+
+    Raises:
+        web.HTTPBadRequest: the prompt is about none of them.
+    """
+    for sample in SAMPLES:
+        if sample.context in prompt:
+            return SAMPLE_SCENES[sample.name]
+    raise web.HTTPBadRequest(text="the demo answers for its own samples only")
+
+
+async def complete(request: web.Request) -> web.StreamResponse:
+    """Answer ``POST /v1/chat/completions``, streamed or whole."""
+    call = await request.json()
+    text = json.dumps(_ordered(scene_in(json.dumps(call["messages"], ensure_ascii=False)), call))
+    usage = {"prompt_tokens": 1_000, "completion_tokens": len(text) // CHARS_PER_TOKEN}
+    usage["total_tokens"] = sum(usage.values())
+    if not call.get("stream"):
+        message = {"role": "assistant", "content": text}
+        return web.json_response(_body("chat.completion", [_choice(message=message, finish_reason="stop")], usage))
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    await asyncio.sleep(LATENCY_S)
+    for start in range(0, len(text), CHARS_PER_TOKEN):
+        await _send(response, [_choice(delta={"content": text[start : start + CHARS_PER_TOKEN]})])
+        await asyncio.sleep(1 / TOKENS_PER_S)
+    await _send(response, [_choice(delta={}, finish_reason="stop")])
+    await _send(response, [], usage)
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+def _ordered(scene: Scene, call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scene's values in the order of the schema that was asked for."""
+    schema = call.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    return {name: scene[name] for name in schema.get("properties", scene)}
+
+
+def _choice(*, finish_reason: str | None = None, **said: Any) -> dict[str, Any]:
+    return {"index": 0, "finish_reason": finish_reason, **said}
+
+
+def _body(kind: str, choices: list[dict[str, Any]], usage: Mapping[str, int] | None) -> dict[str, Any]:
+    created = int(time.time())
+    body = {"id": "chatcmpl-demo", "object": kind, "created": created, "model": MODEL, "choices": choices}
+    return body | ({"usage": usage} if usage else {})
+
+
+async def _send(
+    response: web.StreamResponse, choices: list[dict[str, Any]], usage: Mapping[str, int] | None = None
+) -> None:
+    await response.write(b"data: " + json.dumps(_body("chat.completion.chunk", choices, usage)).encode() + b"\n\n")
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Serve in a thread while the context lasts; yield the base URL for a client of OpenAI's interface."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.router.add_post("/v1/chat/completions", complete)
+        server = web.AppRunner(app, shutdown_timeout=0, access_log=None)
+        runner.run(server.setup())
+        runner.run(web.TCPSite(server, "127.0.0.1", 0).start())
+        thread = threading.Thread(target=loop.run_forever, name="answerer", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.addresses[0][1]}/v1"
+        finally:
+            asyncio.run_coroutine_threadsafe(server.cleanup(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
