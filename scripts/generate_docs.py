@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
 COMMANDS = (
     "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "models", "models list",
-    "models set", "models unset", "doctor", "health", "systemd-unit", "demo",
+    "models set", "models unset", "doctor", "health", "grants", "systemd-unit", "demo",
 )  # fmt: skip
 
 

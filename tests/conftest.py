@@ -15,7 +15,7 @@ settings.load_profile("draftd")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output"]
+pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output", "fix_roles"]
 
 
 @pytest.fixture(autouse=True)

@@ -114,6 +114,15 @@ async def make_request(connection: db.Connection, **over: Any) -> UUID:
 CLIENT_COLUMNS = [column.name for column in request.CLIENT_COLUMNS]
 
 
+async def overwrite(connection: db.Connection, request_id: UUID, **columns: Any) -> None:
+    """Set columns of a request past every trigger: rows that older checks let in, or a restore brought back."""
+    settings = ", ".join(f"{column} = %({column})s" for column in columns)
+    params = {column: _adapted(value) for column, value in columns.items()} | {"request_id": request_id}
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(f"UPDATE draft_requests SET {settings} WHERE id = %(request_id)s".encode(), params)
+
+
 def _adapted(value: Any) -> Any:
     return Jsonb(value) if isinstance(value, dict | list) and not _is_text_array(value) else value
 

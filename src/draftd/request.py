@@ -96,9 +96,14 @@ CLIENT_COLUMNS = (
     ),
     ClientColumn("context", "text", "null", "what the requester wants to say; 8,000 characters"),
     ClientColumn("options", "jsonb", "{}", "see below; 256 KiB"),
-    ClientColumn("agent", "text", "'comment_generator'", "which prompt answers ([prompts.md](prompts.md))"),
+    ClientColumn(
+        "agent",
+        "text",
+        "'comment_generator'",
+        "which prompt answers ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
+    ),
     ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
-    ClientColumn("priority", "smallint", "0", "higher comes first"),
+    ClientColumn("priority", "smallint", "0", "higher comes first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),
     ClientColumn(
         "expires_at",
@@ -110,7 +115,7 @@ CLIENT_COLUMNS = (
     ClientColumn("idempotency_key", "text", "null", "unique for a requester"),
     ClientColumn("max_attempts", "smallint", "5", "1 to 10"),
     ClientColumn("metadata", "jsonb", "{}", "yours, never read; 256 KiB"),
-    ClientColumn("id", "uuid", "random", "may be chosen"),
+    ClientColumn("id", "uuid", "random", "may be chosen by trusted clients"),
 )
 
 

@@ -24,6 +24,7 @@ for line in sys.argv[1:]:
 LIGHT = (
     "--help", "list", f"show {NOBODY}", "enqueue https://a.example/b.png", "cancel --requester ann", "retry --since 1h",
     "status", "reap-stale", "migrate", "models list", "models set a openai/b", "health --ready", "systemd-unit",
+    "grants --preset backend --client app",
 )  # fmt: skip
 
 

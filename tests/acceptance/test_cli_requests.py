@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from draftd.demo.samples import EMAIL
-from fix_daemon import Call, Running
+from fix_daemon import Call, Running, environment
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 NEGATIVE, USAGE, TRY_AGAIN = 1, 2, 75
@@ -127,8 +127,13 @@ def test_drafts_are_refined_for_their_own_requester_only(call: Call, running: Ru
     assert foreign.stderr == unknown.stderr == "draftd: parent_id is no earlier request of this requester\n"
 
 
-def test_an_agent_that_nobody_has_is_mentioned(call: Call, running: Running) -> None:
+def test_an_agent_that_nobody_has_is_refused(call: Call, running: Running) -> None:
     result = call("enqueue", URL, "--agent", "nope", env=running.env)
+    assert (result.returncode, result.stderr) == (2, "draftd: no daemon has a prompt for the agent 'nope'\n")
+
+
+def test_where_no_daemon_ever_was_nobody_to_answer_is_mentioned(call: Call, database: str) -> None:
+    result = call("enqueue", URL, "--agent", "nope", env=environment(database))
     assert result.returncode == 0
     assert "no running daemon has a prompt for the agent 'nope'" in result.stderr
 

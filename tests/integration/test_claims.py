@@ -21,7 +21,7 @@ from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from draftd.wakeup import WakeUp
-from fix_database import claim_all, claim_one, make_request, make_terms, read_row
+from fix_database import claim_all, claim_one, make_request, make_terms, overwrite, read_row
 
 
 async def test_a_claim_counts_the_attempt_and_raises_the_token(connection: db.Connection, link: db.Link) -> None:
@@ -357,7 +357,7 @@ async def test_a_probe_that_finds_no_row_is_returned(database: str) -> None:
 
 async def test_a_row_that_never_expires_is_claimed_like_any_other(connection: db.Connection, link: db.Link) -> None:
     request_id = await make_request(connection)
-    await connection.execute("UPDATE draft_requests SET expires_at = 'infinity'")
+    await overwrite(connection, request_id, expires_at="infinity")
     claimed = await claim_one(link)
     assert (claimed.id, claimed.expires_in_s) == (request_id, math.inf)
 

@@ -43,7 +43,7 @@ from draftd.result import Caution
 from draftd.runner import Runner
 from draftd.throttles import Throttles
 from draftd.tracing import RequestSpan, Tracing
-from fix_database import claim_one, make_request, read_row
+from fix_database import claim_one, make_request, overwrite, read_row
 from fix_images import encoded, make_picture
 from standin.server import StandIn
 
@@ -365,7 +365,7 @@ async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
 async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(
     rig: Rig, claimed: Claimed, link: db.Link, expires_in_s: float, code: str
 ) -> None:
-    claim = replace(await claimed(options={"unknown": 1}), probe=FIRST, expires_in_s=expires_in_s)
+    claim = replace(await claimed(options={"max_chars": 0}), probe=FIRST, expires_in_s=expires_in_s)
     await link.run(
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
@@ -600,9 +600,9 @@ async def test_pictures_become_base64_beside_the_event_loop(
     assert threads[0] is not threading.current_thread()
 
 
-async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, connection: db.Connection) -> None:
     claim = await claimed()
-    await link.run("UPDATE draft_requests SET image_urls = ARRAY['https://h/1.png', 'sha256:abc']")
+    await overwrite(connection, claim.id, image_urls=["https://h/1.png", "sha256:abc"])
     with pytest.raises(ImageGone):
         await rig.draft(claim)
     assert (rig.loader.loaded, rig.asked()) == ([], [])
@@ -610,9 +610,11 @@ async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, link: db.Li
 
 @pytest.mark.parametrize("options", [{"colour": "blue"}, {"max_chars": 0}])
 async def test_options_that_are_not_understood_cost_nothing(
-    rig: Rig, claimed: Claimed, options: dict[str, Any]
+    rig: Rig, claimed: Claimed, connection: db.Connection, options: dict[str, Any]
 ) -> None:
-    outcome, _ = await rig.runner.run(await claimed(options=options))
+    claim = await claimed()
+    await overwrite(connection, claim.id, options=options)
+    outcome, _ = await rig.runner.run(claim)
     assert isinstance(outcome, Fail)
     assert outcome.code == "invalid_request"
     assert next(iter(options)) in outcome.message

@@ -157,9 +157,10 @@ async def test_an_agent_that_no_daemon_has_known_fails_after_a_while(connection:
     await make_request(connection)
     await shift(connection, unknown, available_at=-UNKNOWN_S - 1)
     young = await make_request(connection, agent="nobody")
-    assert await reap_now(link) == [], "where no daemon ever was, nobody can say what is unknown"
+    now = (await read_row(connection, young))["available_at"]
+    assert await reap_now(link, now=now) == [], "where no daemon ever was, nobody can say what is unknown"
     await renew(connection)
-    (one,) = await reap_now(link)
+    (one,) = await reap_now(link, now=now)
     assert (one.id, one.code, one.status) == (unknown, "invalid_request", "failed")
     assert "nobody" in (await read_row(connection, unknown))["error_message"]
     assert (await read_row(connection, young))["status"] == "pending"

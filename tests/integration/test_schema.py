@@ -1,45 +1,97 @@
 """What the database itself guarantees: shape, fairness, transitions, privacy."""
 
 import json
+import uuid
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from draftd import db, schema_version
+from draftd.request import Options
 from draftd.schema import metadata
-from fix_database import URL, claim_one, make_request, read_row
+from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
 
 DATA_URL = "data:image/png;base64,aGVsbG8="
 SHA_OF_HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
 
-@pytest.mark.parametrize(
-    ("over", "message"),
-    [
-        ({"image_urls": "{}"}, "1 to 8 entries"),
-        ({"image_urls": [URL] * 9}, "1 to 8 entries"),
-        ({"image_urls": ["ftp://x/y"]}, "begins with"),
-        ({"image_urls": ["/etc/passwd"]}, "begins with"),
-        ({"image_urls": ["data:text/html;base64,AAAA"]}, "begins with"),
-        ({"image_urls": ["https://x/" + "a" * 9000]}, "8,192"),
-        ({"image_urls": ["data:image/png;base64," + "A" * 25 * 1024 * 1024]}, "24 MiB"),
-        ({"context": "x" * 8001}, "8,000"),
-        ({"options": psycopg.types.json.Jsonb([1])}, "JSON objects"),
-        ({"max_attempts": 0}, "max_attempts"),
-        ({"max_attempts": 11}, "max_attempts"),
-        ({"requester_id": "x" * 300}, "256 characters"),
-        ({"parent_id": UUID(int=1), "image_urls": "{}"}, "no earlier request"),
-        ({"parent_id": UUID(int=1)}, "takes no image_urls"),
-    ],
-)
+MALFORMED: list[tuple[dict[str, Any], str]] = [
+    ({"image_urls": "{}"}, "1 to 8 entries"),
+    ({"image_urls": [URL] * 9}, "1 to 8 entries"),
+    ({"image_urls": ["ftp://x/y"]}, "begins with"),
+    ({"image_urls": ["/etc/passwd"]}, "begins with"),
+    ({"image_urls": ["file:///etc/passwd"]}, "begins with"),
+    ({"image_urls": ["data:text/html;base64,AAAA"]}, "begins with"),
+    ({"image_urls": ["https://x/" + "a" * 9000]}, "8,192"),
+    ({"image_urls": ["data:image/png;base64," + "A" * 25 * 1024 * 1024]}, "24 MiB"),
+    ({"context": "x" * 8001}, "8,000"),
+    ({"options": Jsonb([1])}, "JSON objects"),
+    ({"options": {"colour": "blue"}}, "unknown key 'colour'"),
+    ({"metadata": Jsonb([1])}, "JSON objects"),
+    ({"metadata": {"x": "y" * 300_000}}, "256 KiB"),
+    ({"max_attempts": 0}, "max_attempts"),
+    ({"max_attempts": 11}, "max_attempts"),
+    ({"requester_id": "x" * 300}, "256 characters"),
+    ({"idempotency_key": "x" * 300}, "256 characters"),
+    ({"agent": "nobody"}, "no daemon has a prompt for the agent 'nobody'"),
+    ({"parent_id": UUID(int=1), "image_urls": "{}"}, "no earlier request"),
+    ({"parent_id": UUID(int=1)}, "takes no image_urls"),
+    ({"available_at": "infinity"}, "not infinity"),
+    ({"expires_at": "-infinity"}, "not infinity"),
+]
+
+
+@pytest.mark.parametrize(("over", "message"), MALFORMED)
 async def test_a_malformed_request_is_refused_with_a_readable_message(
     connection: db.Connection, over: dict[str, Any], message: str
 ) -> None:
+    await renew(connection)
     with pytest.raises(psycopg.IntegrityError, match=message) as caught:
         await make_request(connection, **over)
     assert "/etc/passwd" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("over", "message"), MALFORMED)
+async def test_no_update_makes_a_request_malformed(
+    connection: db.Connection, over: dict[str, Any], message: str
+) -> None:
+    await renew(connection)
+    request_id = await make_request(connection)
+    with pytest.raises(psycopg.IntegrityError, match=message):
+        await change(connection, request_id, **over)
+
+
+async def change(connection: db.Connection, request_id: UUID, **over: Any) -> None:
+    """Set columns of a request."""
+    settings = ", ".join(f"{column} = %({column})s" for column in over)
+    params = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in over.items()}
+    await connection.execute(
+        f"UPDATE draft_requests SET {settings} WHERE id = %(request_id)s".encode(), params | {"request_id": request_id}
+    )
+
+
+async def test_a_refinement_moves_to_no_other_requester(connection: db.Connection) -> None:
+    parent = await make_request(connection, requester_id="ada")
+    child = await make_request(connection, requester_id="ada", parent_id=parent, image_urls="{}")
+    with pytest.raises(psycopg.IntegrityError, match="no earlier request of this requester"):
+        await change(connection, child, requester_id="eve")
+
+
+async def test_an_update_judges_what_it_changes(connection: db.Connection) -> None:
+    """A request that older checks let in, or whose pictures are hashes by now, can be written back as it stands."""
+    request_id = await make_request(connection, image_urls=[DATA_URL])
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    await overwrite(connection, request_id, agent="nobody", options={"colour": "blue"}, available_at="infinity")
+    await renew(connection)
+    row = await read_row(connection, request_id)
+    assert row["image_urls"] == [SHA_OF_HELLO]
+    written = {name: row[name] for name in (*CLIENT_COLUMNS, "status") if name != "available_at"}
+    await change(connection, request_id, **written, available_at="infinity")
+    await change(connection, request_id, context="another")
 
 
 async def test_how_often_a_row_was_given_back_is_not_the_clients_to_say(connection: db.Connection) -> None:
@@ -64,10 +116,60 @@ async def test_an_orms_defaults_for_the_daemons_columns_are_ignored(connection: 
     assert row == {"errors": [], "error_code": None, "deadline_at": None, "cost_usd": None, "options": {}}
 
 
-@pytest.mark.parametrize("column", ["available_at", "expires_at"])
-async def test_a_moment_is_no_infinity(connection: db.Connection, column: str) -> None:
-    with pytest.raises(psycopg.IntegrityError, match="not infinity"):
-        await make_request(connection, **{column: "-infinity"})
+@pytest.mark.parametrize("table", ["draft_requests", "draft_feedback", "draft_profiles"])
+async def test_null_is_the_default_wherever_a_client_may_send_it(connection: db.Connection, table: str) -> None:
+    parent = await make_request(connection)
+    needed = {
+        "draft_requests": {"image_urls": f"{{{URL}}}"},
+        "draft_feedback": {"request_id": str(parent)},
+        "draft_profiles": {"requester_id": "ada"},
+    }[table]
+    columns = await (
+        await connection.execute(
+            """SELECT column_name AS name FROM information_schema.columns
+                WHERE table_name = %s AND is_nullable = 'NO' AND column_default IS NOT NULL""",
+            [table],
+        )
+    ).fetchall()
+    assert columns
+
+    async def insert(sent: list[str]) -> dict[str, Any]:
+        """Insert a row with these columns null, and return it without what differs from row to row."""
+        values = dict.fromkeys(sent) | needed
+        names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING *"
+        async with connection.transaction(force_rollback=True):
+            row = await (await connection.execute(statement.encode(), values)).fetchone()
+        assert row is not None
+        row["id"] = type(row.get("id"))
+        return {name: type(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+    assert await insert([row["name"] for row in columns]) == await insert([])
+
+
+async def test_create_takes_null_for_the_default_as_well(connection: db.Connection) -> None:
+    plain = await read_row(connection, UUID((await create(connection, image_urls=[URL]))["id"]))
+    nulls = dict.fromkeys(CLIENT_COLUMNS) | {"image_urls": [URL]}
+    row = await read_row(connection, UUID((await create(connection, **nulls))["id"]))
+    for name in CLIENT_COLUMNS:
+        assert row[name] == plain[name] or name in {"id", "available_at"}, name
+    with pytest.raises(psycopg.IntegrityError, match="1 to 8 entries"):
+        await create(connection)
+
+
+async def test_every_option_that_the_daemon_knows_passes(connection: db.Connection) -> None:
+    await make_request(connection, options=dict.fromkeys(Options.model_fields))
+
+
+async def test_an_agent_is_unknown_once_a_daemon_has_been_seen(connection: db.Connection) -> None:
+    await make_request(connection, agent="special")
+    await renew(connection)
+    with pytest.raises(psycopg.IntegrityError, match="no daemon has a prompt"):
+        await make_request(connection, agent="special")
+    await renew(connection, worker_id=uuid.uuid4(), agents=["special"], state="stopped")
+    await make_request(connection, agent="special")
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '25 h'")
+    await make_request(connection, agent="nobody")
 
 
 async def test_a_foreign_parent_is_refused_like_a_missing_one(connection: db.Connection) -> None:
@@ -245,6 +347,10 @@ async def test_every_table_is_private(connection: db.Connection) -> None:
         )
     ).fetchall()
     assert functions == []
+    types = await (
+        await connection.execute("SELECT has_type_privilege('public', 'draft_worker', 'USAGE') AS open")
+    ).fetchone()
+    assert types == {"open": False}
 
 
 async def test_a_stranger_sees_and_does_nothing(connection: db.Connection) -> None:

@@ -49,6 +49,10 @@ UPDATE draft_requests AS r SET
   FROM make_interval(secs => %(by_s)s) AS s
 """
 
+# As long as a daemon was seen in the last day, a request for an agent that none has is refused.
+FORGET_WORKERS = "UPDATE draft_workers SET heartbeat_at = heartbeat_at - interval '2 d'"
+REMEMBER_WORKERS = "UPDATE draft_workers SET heartbeat_at = heartbeat_at + interval '2 d'"
+
 PIN = """
 UPDATE draft_requests SET available_at = now() + make_interval(secs => %(delay_s)s)
  WHERE id = ANY (%(ids)s) AND available_at BETWEEN now() - interval '40 s' AND now() + interval '300 s'
@@ -260,7 +264,12 @@ class QueueMachine(RuleBasedStateMachine):
         if self.model.count_open() >= MAX_OPEN:
             return
         request_id = UUID(int=len(self.model.rows) + 1)
+        if agent == UNSERVED:
+            wish["delay_s"] = queue_model.UNSERVED_DELAY_S
+            self.bench.sql(FORGET_WORKERS)
         self.bench.sql(INSERT, id=request_id, image_urls=[URL], agent=agent, **wish)
+        if agent == UNSERVED:
+            self.bench.sql(REMEMBER_WORKERS)
         self.model.insert(request_id, agent=agent, **wish)
 
     def claim(self, worker_id: UUID, limit: int, *, compares: bool) -> None:
@@ -386,6 +395,10 @@ class QueueMachine(RuleBasedStateMachine):
         request_id = self._request_id(number)
         changed = self._at_the_desk(desk.RETRY, request_id)
         assert changed == [(request_id, "pending")] * self.model.retry(request_id)
+        row = self.model.rows[request_id]
+        if changed and row.agent == UNSERVED:
+            self.bench.sql(PIN, ids=[request_id], delay_s=queue_model.UNSERVED_DELAY_S)
+            row.available_at += queue_model.UNSERVED_DELAY_S
 
     def _is_update_refused(self, request_id: UUID) -> bool:
         try:

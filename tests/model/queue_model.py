@@ -17,7 +17,7 @@ SLACK_S = 40
 LEASE_S = 50
 ATTEMPT_S = 250
 DEFAULT_EXPIRY_S = 1_050
-UNKNOWN_S = 60
+UNKNOWN_S = 5
 RETRY_DELAY_S = 50
 SECOND_LOSS_S = 50
 """The delay after a second loss is random; whoever checks pins it to this."""
@@ -26,6 +26,8 @@ KEPT_ERRORS = 20
 SERVED = "comment_generator"
 UNSERVED = "nobody"
 """An agent that no daemon has a prompt for."""
+UNSERVED_DELAY_S = 50
+"""Its requests are due so late: ``UNKNOWN_S`` is shorter than the time that may really go by within a step."""
 
 Kind = Literal["done", "retry", "fail", "hold", "release"]
 Key = tuple[UUID, int]

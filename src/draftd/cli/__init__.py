@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import daemon, database, fleet, models, prune, queue, requests
+from draftd.cli import daemon, database, fleet, grants, models, prune, queue, requests
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
@@ -57,6 +57,7 @@ prune.register(app)
 fleet.register(app)
 models.register(app)
 database.register(app)
+grants.register(app)
 
 
 def main() -> None:

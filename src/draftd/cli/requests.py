@@ -73,7 +73,7 @@ def enqueue(
         "options": _options(tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
-        "priority": priority,
+        "priority": priority or None,  # null is the default; a client that is not trusted may not even name it
         "idempotency_key": idempotency_key,
         "parent_id": None if parent is None else str(request_id(parent)),
         "image_urls": _image_urls(images or []),

@@ -15,7 +15,7 @@ from draftd.queue.history import with_error
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
 _ALL = "ALL"
-UNKNOWN_S = 60
+UNKNOWN_S = 5
 """How long a request may wait for a daemon that knows its agent, in seconds."""
 
 # Nobody is judged who could not renew: for one lease the judge's own session must have been up. It outlives no crash, no

@@ -1,0 +1,163 @@
+"""The SQL that ``draftd grants`` prints: what a client and a daemon need of the database, and no more.
+
+Owns who gets which right, row security policies included. How a stranger is kept out whatever it was granted is the guard's, in
+the migrations. Invariants: every table of draftd is named, be it only to revoke; the whole is one transaction, and applying it
+again changes nothing; of what the caller says, nothing gets into the SQL but quoted identifiers.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from draftd.errors import UsageError
+
+MAX_NAME_BYTES = 63
+"""PostgreSQL cuts longer identifiers off."""
+_NOT_A_ROLE = {"public", "none"}
+"""Even quoted, PostgreSQL takes these for everybody and for nobody."""
+
+CLIENT_COLUMNS = (
+    "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
+    "idempotency_key", "max_attempts", "metadata",
+)  # fmt: skip
+TRUSTED_COLUMNS = ("id", "priority")
+"""Whoever sets a priority can starve others, and whoever chooses ids can find out which ones are taken."""
+FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
+WORKER_TYPE = "draft_worker"
+"""The right to use this type is what makes a role a worker for the guard."""
+
+CLIENT_RIGHTS = {
+    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, rating)",
+    "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
+}
+"""Beside those on ``draft_requests``."""
+WORKER_RIGHTS = {
+    "draft_requests": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_workers": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_holds": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_throttles": "SELECT, INSERT, UPDATE",
+    "draft_usage": "SELECT, INSERT",
+    "model_configs": "SELECT",
+    "draftd_alembic_version": "SELECT",
+}
+"""What ``draftd run`` and the commands use. Which models answer is the owner's to say."""
+TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
+
+_EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
+_NO_CHANGE_BUT_CANCEL = {
+    "read": "FOR SELECT TO {role} USING (true)",
+    "insert": "FOR INSERT TO {role} WITH CHECK (true)",
+    "cancel": "FOR UPDATE TO {role} USING (status IN ('pending', 'processing')) WITH CHECK (status = 'cancelled')",
+}
+
+
+def backend(*, schema: str, client: str | None, worker: str | None, trusted: bool) -> str:
+    """Return the SQL for an app's server and for daemons that do not connect as the owner.
+
+    Args:
+        schema: where the tables are.
+        client: the app's role, or None.
+        worker: the daemons' role, or None.
+        trusted: whether the client may choose ids and priorities.
+
+    Raises:
+        UsageError: a name cannot be one, or the two roles are one.
+    """
+    if client == worker:
+        raise UsageError("name a --client, a --worker or both; they are two roles")
+    home = _quoted(schema, "--schema")
+    lines = [
+        "-- What these roles need of draftd's tables, and no more; it replaces what they had of them.",
+        "-- Apply it as the owner of the tables. Applied again, it changes nothing.",
+        "BEGIN;",
+        "SET LOCAL lock_timeout = '5s';",
+        "SET LOCAL client_min_messages = warning;",
+    ]
+    if client is not None:
+        lines += _client(_Role(client, "--client", home), trusted=trusted)
+    if worker is not None:
+        lines += _worker(_Role(worker, "--worker", home))
+    return "\n".join([*lines, "", "COMMIT;", ""])
+
+
+class _Role:
+    """One role, and the statements that grant it something."""
+
+    def __init__(self, name: str, option: str, home: str) -> None:
+        if name in _NOT_A_ROLE or name.startswith("pg_"):
+            raise UsageError(f"{option}: {name!r} is no role of yours")
+        self._quoted = _quoted(name, option)
+        self._name = name
+        self._home = home
+
+    def begin(self) -> Iterator[str]:
+        """Take away what an earlier version of this SQL, or a person, has granted; let the role into the schema."""
+        yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
+        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
+        for table in TABLES:
+            for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
+                yield f"DROP POLICY IF EXISTS {self._policy(purpose)} ON {self._home}.{table};"
+        yield f"GRANT USAGE ON SCHEMA {self._home} TO {self._quoted};"
+
+    def table(self, table: str, rights: str, policies: dict[str, str] = _EVERY_ROW) -> Iterator[str]:
+        """Grant rights on a table, and let row security show the rows that they are about."""
+        yield f"GRANT {rights} ON {self._home}.{table} TO {self._quoted};"
+        for purpose, terms in policies.items():
+            what = terms.format(role=self._quoted)
+            yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
+
+    def functions(self) -> str:
+        """Grant the functions of the message bus."""
+        return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in FUNCTIONS)} TO {self._quoted};"
+
+    def worker(self) -> str:
+        """Make the role a worker."""
+        return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
+
+    def _policy(self, purpose: str) -> str:
+        """Return the name of a policy; two long roles that begin alike must not share one."""
+        name = f"draftd {purpose}: {self._name}"
+        if len(name.encode()) > MAX_NAME_BYTES:
+            name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"
+        return _identifier(name)
+
+
+def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
+    yield ""
+    yield "-- The client inserts, reads, refines and cancels the requests of all requesters, rates drafts and keeps profiles."
+    yield "-- It is a server that acts for all of them: never give this role to a browser or a phone."
+    yield from role.begin()
+    if trusted:
+        yield "-- It may set id and priority: whoever sets a priority can starve others."
+    columns = ", ".join((*TRUSTED_COLUMNS, *CLIENT_COLUMNS) if trusted else CLIENT_COLUMNS)
+    yield from role.table(
+        "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
+    )
+    for table, rights in CLIENT_RIGHTS.items():
+        yield from role.table(table, rights)
+    yield role.functions()
+
+
+def _worker(role: _Role) -> Iterator[str]:
+    yield ""
+    yield "-- The worker runs draftd run and every command but migrate and models set, which are the owner's."
+    yield from role.begin()
+    yield "-- What makes it a worker: the guard on draft_requests lets it write what daemons write."
+    yield role.worker()
+    for table, rights in WORKER_RIGHTS.items():
+        yield from role.table(table, rights)
+    yield role.functions()
+
+
+def _quoted(name: str, option: str) -> str:
+    """Return a name as an SQL identifier.
+
+    Raises:
+        UsageError: nothing in PostgreSQL can have it, or it would not stay on its line.
+    """
+    if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
+        raise UsageError(f"{option}: {name!r} cannot be a name; PostgreSQL's have 1 to {MAX_NAME_BYTES} bytes")
+    return _identifier(name)
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,151 @@
+"""A daemon and its commands with the rights that `draftd grants` prints, and no more."""
+
+import json
+import signal
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from draftd.demo.samples import EMAIL
+from fix_daemon import Call, Client, Fleet, environment, wait_until
+from fix_roles import Roles
+from standin.threaded import ThreadedStandIn
+
+USAGE = 2
+AWAY = "postgresql://127.0.0.1:1/away"
+
+
+def granted(call: Call, roles: Roles, *options: str) -> None:
+    """Apply what the command prints; it needs no database for it."""
+    printed = call("grants", "--preset", "backend", *options, env=environment(AWAY))
+    assert (printed.returncode, printed.stderr) == (0, "")
+    roles.owner(printed.stdout)
+
+
+@pytest.fixture
+def worker_env(call: Call, roles: Roles, stand_in: ThreadedStandIn) -> dict[str, str]:
+    """The environment of a daemon that connects as a worker."""
+    role = roles.make()
+    granted(call, roles, "--worker", role)
+    return environment(
+        roles.url(role), stand_in, DRAFTD_RETENTION_DAYS="1", DRAFTD_REAP_INTERVAL_S="1", DRAFTD_LEASE_S="3"
+    )
+
+
+def test_a_worker_drafts_for_a_client_reaps_and_prunes(
+    call: Call, roles: Roles, client: Client, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    role = roles.make()
+    granted(call, roles, "--client", role)
+    app = Client(roles.url(role))
+    url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
+    old, overdue, lost = (client.insert(url) for _ in range(3))
+    client.query("UPDATE draft_requests SET status = 'failed' WHERE id = %s", old)
+    client.query(
+        """UPDATE draft_requests SET created_at = now() - interval '3 d', finished_at = now() - interval '2 d'
+            WHERE id = %s""",
+        old,
+    )
+    client.query("UPDATE draft_requests SET expires_at = now() WHERE id = %s", overdue)
+    client.query(
+        """UPDATE draft_requests SET status = 'processing', attempt = 1, lease_token = 1, worker_id = gen_random_uuid(),
+                  lease_until = now() - interval '1 h', deadline_at = now() + interval '1 h' WHERE id = %s""",
+        lost,
+    )
+    daemon = fleet.start(worker_env)
+    assert '"listen": true' in daemon.log
+    request_id = app.insert(url, requester_id="ada")
+    row = app.wait_for(request_id, "completed")
+    child = app.insert(url, requester_id="ada", parent_id=request_id, image_urls=[])
+    assert app.wait_for(child, "completed")["result"]
+    assert client.wait_for(overdue, "failed")["error_code"] == "expired"
+    assert client.wait_for(lost, "completed")["errors"][0]["code"] == "worker_lost"
+    wait_until(lambda: not client.query("SELECT 1 FROM draft_requests WHERE id = %s", old), 60)
+    app.query("INSERT INTO draft_feedback (request_id, option, rating) VALUES (%s, 'short', 1)", request_id)
+    assert client.query("SELECT 1 FROM draft_usage WHERE request_id = %s", row["id"])
+    app.connection.close()
+    assert daemon.stop(signal.SIGTERM) == 0
+    assert client.query("SELECT state FROM draft_workers") == [{"state": "stopped"}]
+    assert "denied" not in daemon.log
+
+
+def test_a_model_is_held_and_probed_by_a_worker(
+    client: Client, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    stand_in.script([{"status": 429}, {"status": 503}])
+    daemon = fleet.start(worker_env)
+    request_id = client.insert(f"{stand_in.root_url}/samples/{EMAIL.name}.png")
+    client.wait_for(request_id, "completed")
+    assert "model throttled" in daemon.log or "model on hold" in daemon.log
+    wait_until(lambda: not client.query("SELECT 1 FROM draft_holds"), 60)
+    assert "denied" not in daemon.log
+
+
+def test_every_command_but_the_owners_works_as_worker(
+    call: Call, client: Client, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
+
+    def run(*arguments: str) -> str:
+        ended = call(*arguments, env=worker_env)
+        assert ended.returncode == 0, (arguments, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    request_id = run("enqueue", url, "--requester", "ada").strip()
+    assert json.loads(run("show", request_id, "--json"))["status"] == "pending"
+    assert request_id in run("list")
+    run("cancel", request_id)
+    run("retry", request_id)
+    run("cancel", "--requester", "ada")
+    assert json.loads(run("status", "--json"))["requests"]["cancelled"] == 1
+    run("reap-stale")
+    run("prune", "--older-than", "30d")
+    run("models", "list")
+    run("migrate", "--check")
+    run("doctor")
+    fleet.start(worker_env)
+    run("health", "--ready")
+    refused = call("models", "set", "comment_generator", "openai/x", env=worker_env)
+    assert refused.returncode != 0
+    assert client.query("SELECT 1 FROM model_configs") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--client", "app"], "Missing option '--preset'"),
+        (["--preset", "frontend", "--client", "app"], "'frontend' is no preset"),
+        (["--preset", "backend"], "--client, a --worker or both"),
+        (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted goes with --client"),
+        (["--preset", "backend", "--client", "public"], "--client: 'public' is no role of yours"),
+        (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' cannot be a name"),
+    ],
+)
+def test_what_cannot_be_granted_is_a_mistake_of_usage(call: Call, arguments: list[str], message: str) -> None:
+    ended = call("grants", *arguments, env=environment(AWAY))
+    assert (ended.returncode, ended.stdout) == (USAGE, "")
+    assert message in ended.stderr
+
+
+def test_an_owner_without_other_rights_grants_from_a_schema_of_its_own(
+    call: Call, empty_database: str, roles_of: Callable[[str], Roles]
+) -> None:
+    roles = roles_of(empty_database)
+    owner, role = roles.make(), roles.make()
+    roles.owner(sql.SQL('CREATE SCHEMA "My drafts" AUTHORIZATION {}').format(sql.Identifier(owner)))
+    there = f"{'&' if '?' in empty_database else '?'}options=-csearch_path%3D%22My%5C%20drafts%22"
+    owner_url = roles.url(owner) + there
+    assert call("migrate", env=environment(owner_url)).returncode == 0
+    options = ("--preset", "backend", "--client", role, "--schema", "My drafts")
+    printed = call("grants", *options, env=environment(AWAY)).stdout
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(printed.encode())
+    app, desk = Client(roles.url(role) + there), Client(owner_url)
+    request_id = app.insert("https://images.example/a.png")
+    desk.query("UPDATE draft_requests SET priority = 1 WHERE id = %s", request_id)
+    app.query("SELECT cancel_draft_request(%s)", request_id)
+    assert (app.row(request_id)["status"], app.row(request_id)["priority"]) == ("cancelled", 1)
+    app.connection.close()
+    desk.connection.close()
