@@ -114,6 +114,20 @@ async def test_a_daemon_whose_metrics_port_is_taken_is_no_worker(
     assert await states(connection) == ["stopped"]
 
 
+@pytest.mark.parametrize(("attempt_s", "model_s", "probe_s"), [(120, 60, 80), (120, 119, 120), (10, 60, 10)])
+def test_a_probe_lasts_as_long_as_a_call_may_take_within_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, attempt_s: float, model_s: float, probe_s: float
+) -> None:
+    over = {"DRAFTD_ATTEMPT_TIMEOUT_S": str(attempt_s), "DRAFTD_MODEL_TIMEOUT_S": str(model_s)}
+    assert app.probe_s(make_settings(monkeypatch, "postgresql://x/y", **over)) == probe_s
+
+
+async def test_a_base_that_is_no_address_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings(monkeypatch, "postgresql://127.0.0.1:1/app", DRAFTD_MODEL_API_BASES="gpu1:8000")
+    with pytest.raises(ConfigurationError, match="DRAFTD_MODEL_API_BASES"):
+        await app.serve(settings, concurrency=2, drain=False)
+
+
 async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     away = "postgresql://127.0.0.1:1/app"
     settings = make_settings(monkeypatch, away, DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS="nas:0")
