@@ -144,7 +144,10 @@ class Permits:
         if model in self._models:
             return None
         if not is_litellm_name(model):
-            return "its model is not a litellm name such as openai/gpt-5-mini"
+            return (
+                "its model is not a litellm name such as openai/gpt-5-mini; more than a provider and a model may stand in "
+                "DRAFTD_MODEL and DRAFTD_FALLBACK_MODELS"
+            )
         if provider is None or provider in PROVIDERS:
             return None
         return f"a table may not name the provider {provider[:32]!r}; DRAFTD_MODEL and DRAFTD_FALLBACK_MODELS may"

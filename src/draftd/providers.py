@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_NAME_CHARS = 200
-# No address, no query and no escape: litellm puts names into paths, and for some providers takes a URL for the address.
+# No address, no query and no escape: litellm puts names into paths, and for some providers takes a URL for the address. An ARN
+# is an address too: it names the account of AWS that gets the picture.
 _LITELLM_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_.:@+-]*(?:/[A-Za-z0-9_@][A-Za-z0-9_.:@+-]*)*")
 
 
@@ -102,4 +103,4 @@ def owner_of(host: str) -> str | None:
 
 def is_litellm_name(model: str) -> bool:
     """Return whether a name is one that says nothing but a provider and a model."""
-    return len(model) <= MAX_NAME_CHARS and _LITELLM_NAME.fullmatch(model) is not None
+    return len(model) <= MAX_NAME_CHARS and _LITELLM_NAME.fullmatch(model) is not None and "arn:" not in model.lower()

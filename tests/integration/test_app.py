@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from draftd import app, db, liveness
+from draftd import app, db, holdkeeper, liveness
 from draftd.daemon import Daemon
 from draftd.errors import ConfigurationError
+from draftd.holdkeeper import HoldKeeper
 from draftd.llm import Llm
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
@@ -112,6 +113,36 @@ async def test_a_daemon_whose_metrics_port_is_taken_is_no_worker(
         with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
             await app.serve(settings, concurrency=2, drain=False)
     assert await states(connection) == ["stopped"]
+
+
+async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdkeeper, "KEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(holdkeeper, "UNUSED_S", 0.0)
+    await connection.execute(
+        "INSERT INTO draft_holds (model, code, until, used_at) "
+        "SELECT m, 'model_unavailable', now() + interval '1 h', now() - interval '1 h' "
+        "FROM unnest(ARRAY['openai/m', 'typo']) AS m"
+    )
+
+    async def held() -> list[str]:
+        rows = await (await connection.execute("SELECT model FROM draft_holds ORDER BY model")).fetchall()
+        return [row["model"] for row in rows]
+
+    keep, gone = HoldKeeper.keep, asyncio.Event()
+
+    async def watched(keeper: HoldKeeper, now: float) -> None:
+        await keep(keeper, now)
+        if "typo" not in await held():
+            gone.set()
+
+    monkeypatch.setattr(HoldKeeper, "keep", watched)
+    serving = asyncio.create_task(app.serve(make_settings(monkeypatch, database), concurrency=1, drain=False))
+    await asyncio.wait_for(gone.wait(), 60)
+    assert await held() == ["openai/m"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
 
 
 @pytest.mark.parametrize(("attempt_s", "model_s", "probe_s"), [(120, 60, 80), (120, 119, 120), (10, 60, 10)])

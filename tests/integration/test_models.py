@@ -261,6 +261,7 @@ async def test_a_fallback_that_may_not_be_used_is_skipped_and_named(make: Make, 
     assert names(models) == [FIRST]
     assert models.claimable_agents() == [AGENT]
     assert [one["model"] for one in logged if one["event"] == "model not asked here"] == [SECOND]
+    assert models.names() == {FIRST}
 
 
 async def test_two_names_of_one_litellm_model_are_held_apart(make: Make, beat: Beat, link: db.Link) -> None:
@@ -655,6 +656,30 @@ async def test_an_answer_that_cannot_be_used_ends_a_hold_all_the_same(
     await hold(models)
     await fail(models, error(model=FIRST), probe=FIRST)
     assert await link.run(LIST_HOLDS) == []
+
+
+async def test_a_probe_without_an_answer_gives_way_also_after_one_that_had_failed(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models = await probing(make, beat, link, connection)
+    await hold(models, probe=FIRST)
+    await lapse(link)
+    await beat(models)
+    assert await models.probe()
+    await models.return_probe(FIRST)
+    assert await pause_s(link) <= 0
+
+
+async def test_an_attempt_whose_probe_has_failed_ends_nobody_elses(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models, other = await probing(make, beat, link, connection), make()
+    await hold(models, probe=FIRST)
+    await lapse(link)
+    await beat(other)
+    assert await other.probe()
+    await models.return_probe(FIRST)
+    assert await pause_s(link) > PROBE_S / 2
 
 
 async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) -> None:
