@@ -9,8 +9,8 @@ The downgrade gives an agent the address, key and prices of its first model: ``m
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0010"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
