@@ -19,8 +19,9 @@ from draftd.settings import MIB, PREFIX, Settings
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
 COMMANDS = (
-    "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "models", "models list",
-    "models set", "models unset", "doctor", "health", "grants", "systemd-unit", "demo",
+    "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "agents", "agents list",
+    "agents set", "agents unset", "models", "models list", "models set", "models unset", "doctor", "health", "grants",
+    "systemd-unit", "demo",
 )  # fmt: skip
 
 

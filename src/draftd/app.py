@@ -16,19 +16,23 @@ from dataclasses import dataclass
 import structlog
 
 from draftd import __version__, db, schema_version
+from draftd.catalog import Choice
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
+from draftd.holdkeeper import HoldKeeper
 from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
+from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
-from draftd.models import WAITING, Choice, Models
+from draftd.models import WAITING, Models
 from draftd.outcome import Release
+from draftd.permits import Permits
 from draftd.plan import Links, Plan, listen_works, open_links
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.pruner import DAY_S, Pruner
@@ -71,6 +75,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     url = settings.require_database_url()
     # What is wrong with it is said at once, and not after litellm's import.
     AllowList.parse(settings.allow_private_image_hosts)
+    Permits.of(settings, environment_value)
     prompts = load_prompts(settings.prompts_dir or packaged_directory())
     await check_schema(url)
 
@@ -204,7 +209,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.judge)
-    holds = Holds(link=links.judge, throttles=throttles)
+    holds = Holds(link=links.judge, throttles=throttles, probe_s=probe_s(plan.settings))
     return _Shared(
         plan=plan,
         identity=identity,
@@ -216,6 +221,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             throttles=throttles,
             agents=identity.agents,
             default=default_choice(plan.settings),
+            permits=Permits.of(plan.settings, environment_value),
             variable=environment_value,
         ),
         settler=Settler(link=links.settle),
@@ -279,7 +285,7 @@ def _claims(shared: _Shared) -> Claims:
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
         worker.abort_lost(beat.lost)
-        if shared.models.update(beat.configs, beat.holds, beat.throttles, as_of=beat.began):
+        if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
 
@@ -318,7 +324,8 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
     )
-    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run]
+    keeper = HoldKeeper(link=shared.links.judge, names=shared.models.names)
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, keeper.run]
     if shared.plan.listener_url:
         tasks.append(Listener(url=shared.plan.listener_url, wakeup=shared.links.wakeup).run)
     if settings.metrics_port is not None:
@@ -341,10 +348,15 @@ def _identity(plan: Plan) -> Identity:
 
 
 def default_choice(settings: Settings) -> Choice | None:
-    """Return what answers an agent without a row in ``model_configs``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
+    """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
     if settings.model is None:
         return None
-    return Choice(models=(settings.model, *settings.fallback_models), params={})
+    return Choice(models=(settings.model, *settings.fallback_models))
+
+
+def probe_s(settings: Settings) -> float:
+    """Return how long a probe may take: its pictures and one call, within one attempt; in seconds."""
+    return min(settings.attempt_timeout_s, TOTAL_S + settings.model_timeout_s)
 
 
 def _tracing(settings: Settings) -> Tracing:
@@ -360,6 +372,6 @@ def _tracing(settings: Settings) -> Tracing:
 def _check_models(models: Models, agents: tuple[str, ...]) -> None:
     without = models.agents_without_model()
     if len(without) == len(agents):
-        raise ConfigurationError("no model is configured: set DRAFTD_MODEL, or use `draftd models set AGENT MODEL`")
+        raise ConfigurationError("no model is configured: set DRAFTD_MODEL, or use `draftd agents set AGENT NAME`")
     for agent in without:
-        log.warning("nobody answers this agent: it has no model", agent=agent)
+        log.warning("agent has no model", agent=agent)

@@ -14,12 +14,14 @@ from typing import Any
 import httpcore
 
 from draftd import db, schema_version
-from draftd.app import default_choice
-from draftd.errors import CommandError, ConfigurationError, ModelError
+from draftd.app import default_choice, probe_s
+from draftd.catalog import READ, Catalog
+from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
 from draftd.holds import LIST_HOLDS, Holds
 from draftd.images.gate import AllowList
 from draftd.llm import Llm, Target
-from draftd.models import LIST, Choice, Models, choice_of
+from draftd.models import Models
+from draftd.permits import Permits
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.sanitize import redact
 from draftd.schema_version import SchemaState
@@ -69,7 +71,7 @@ async def examine() -> AsyncIterator[Finding]:
     if settings.database_url is not None:
         async for finding in database.examine(settings):
             yield finding
-    async for finding in _models(settings, agents, database.choices):
+    async for finding in _models(settings, agents, database.catalog):
         yield finding
     yield await asyncio.to_thread(_langfuse)
 
@@ -78,6 +80,7 @@ def _configuration(settings: Settings, warnings: list[str]) -> Finding:
     try:
         settings.require_database_url()
         AllowList.parse(settings.allow_private_image_hosts)
+        Permits.of(settings, environment_value)
     except ConfigurationError as error:
         return Finding(check="configuration", ok=False, detail=error.message)
     return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")
@@ -87,7 +90,7 @@ class _Database:
     """The checks of the database, and the models that it names."""
 
     def __init__(self) -> None:
-        self.choices: dict[str, Choice] = {}
+        self.catalog = Catalog()
 
     async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
         """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
@@ -98,8 +101,8 @@ class _Database:
                 check = "schema"
                 finding = _schema(await schema_version.state(connection))
                 if finding.ok:
-                    rows = await (await connection.execute(LIST.encode())).fetchall()
-                    self.choices = {row["agent"]: choice_of(row) for row in rows}
+                    (row,) = await (await connection.execute(READ.encode())).fetchall()
+                    self.catalog = Catalog.read(row["agents"], row["models"])
                 yield finding
                 if finding.ok:
                     yield _holds(await (await connection.execute(LIST_HOLDS.encode())).fetchall())
@@ -149,34 +152,38 @@ async def _listen(settings: Settings) -> Finding:
     return Finding(check="listen", ok=True, detail=detail)
 
 
-async def _models(settings: Settings, agents: list[str], choices: dict[str, Choice]) -> AsyncIterator[Finding]:
+async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> AsyncIterator[Finding]:
+    try:
+        permits = Permits.of(settings, environment_value)
+    except ConfigurationError:
+        return  # a finding of its own
     # Nothing is put on hold here: the link is never opened.
     link = db.Link(url="", name="draftd doctor")
     throttles = Throttles(link=link)
     models = Models(
-        holds=Holds(link=link, throttles=throttles),
+        holds=Holds(link=link, throttles=throttles, probe_s=probe_s(settings)),
         throttles=throttles,
         agents=agents,
         default=default_choice(settings),
+        permits=permits,
         variable=environment_value,
     )
-    models.choose(choices)
+    models.choose(catalog)
     llm = await asyncio.to_thread(Llm.load)
-    seen: set[tuple[str, str | None]] = set()
+    seen: set[str] = set()
     for agent in agents:
-        try:
-            targets = models.configured(agent)
-        except ModelError as error:
-            yield Finding(check="model", ok=False, detail=f"{agent}: {error.message}")
-            continue
-        if not targets:
-            yield Finding(
-                check="model", ok=False, detail=f"{agent}: set DRAFTD_MODEL, or use `draftd models set {agent} MODEL`"
-            )
-        for target in targets:
-            if (target.model, target.api_base) not in seen:
-                seen.add((target.model, target.api_base))
+        line = models.line(agent)
+        if not line.models:
+            detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
+            yield Finding(check="model", ok=False, detail=detail)
+        for refused in line.refused:
+            if refused.name not in seen:
+                detail = f"{refused.name}: {ModelMisconfigured.code}: {refused.reason}"
+                yield Finding(check="model", ok=False, detail=redact(detail))
+        for target in line.targets:
+            if target.name not in seen:
                 yield await _model(llm, target)
+        seen.update(line.models)
     await llm.aclose()
 
 
@@ -186,9 +193,10 @@ async def _model(llm: Llm, target: Target) -> Finding:
     try:
         completion = await llm.complete(target, messages, schema=_SCHEMA, time_s=MODEL_TIME_S)
     except ModelError as error:
-        reason = error.message.removeprefix(f"{target.model}: ")
-        return Finding(check="model", ok=False, detail=f"{target.model}: {error.code}: {reason}")
-    detail = f"{target.model} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
+        reason = error.message.removeprefix(f"{target.name}: ")
+        return Finding(check="model", ok=False, detail=f"{target.name}: {error.code}: {reason}")
+    asked = target.name if target.name == target.model else f"{target.name} ({target.model})"
+    detail = f"{asked} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
     if "red" not in completion.text.lower():
         # Some servers drop a picture that their model cannot see, and let it guess.
         return Finding(check="model", ok=False, detail=f"{detail}, but does not see that a red picture is red")

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random
 
-from draftd import answer, db
+from draftd import answer, db, parameters
 from draftd.errors import (
     ContextTooLong,
     Expired,
@@ -49,8 +49,6 @@ SHORTEST_CALL_S = 2.0
 CALL_TRIES = 2
 """A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
 DEFAULT_MAX_TOKENS = 4_096
-LIMITS = ("max_tokens", "max_completion_tokens")
-"""The names of the limit of output tokens; a provider that knows both refuses a call with both."""
 PUBLISH_S = 1.0
 """How long the reading of an answer waits for its progress to be written."""
 
@@ -152,8 +150,8 @@ class Drafter:
             await self.decline(attempt)
 
     async def decline(self, attempt: Attempt) -> None:
-        """Let another request probe, if this one was to and has not asked."""
-        if attempt.claim.probe is not None and not attempt.calls:
+        """Let another request probe, if this one was to and has brought no answer about the model."""
+        if attempt.claim.probe is not None:
             await self._holds.return_probe(attempt.claim.probe)
 
     async def _draft(self, attempt: Attempt) -> Draft:
@@ -162,7 +160,7 @@ class Drafter:
             raise InvalidRequest(f"there is no prompt for the agent {attempt.claim.agent!r}")
         attempt.targets = self._models.targets(attempt.claim.agent, probe=attempt.claim.probe)
         if not attempt.targets:
-            missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
+            missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
         async with AsyncExitStack() as rooms:
@@ -201,7 +199,7 @@ class Drafter:
             except ModelError as error:
                 if not _another_may_do(error):
                     raise
-                log.info("asking the next model", model=target.model, code=error.code)
+                log.info("asking the next model", model=target.name, code=error.code)
         try:
             return await self._ask_one(attempt, task, attempt.targets[-1])
         except (ModelRefused, ContextTooLong) as error:
@@ -218,13 +216,14 @@ class Drafter:
             await self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at)
             raise
         except NothingToReplyTo:
-            await self._holds.succeeded(target.model)
+            await self._holds.succeeded(target.name)
             raise
-        await self._holds.succeeded(target.model)
+        await self._holds.succeeded(target.name)
         return draft
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
-        target = replace(target, params=_params(task.prompt, target))
+        params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, task.prompt.params, target.params)
+        target = replace(target, params=params)
         completion = await self._call_with_retry(attempt, task, target)
         try:
             accepted = answer.read(completion.text, task.terms)
@@ -233,7 +232,7 @@ class Drafter:
         return Draft(
             result=accepted.result,
             reading=accepted.reading,
-            model=target.model,
+            model=target.name,
             prompt_version=task.prompt.version,
         )
 
@@ -241,9 +240,9 @@ class Drafter:
         self, attempt: Attempt, task: _Task, target: Target, first: Completion, problems: Sequence[str]
     ) -> answer.Accepted:
         """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
-        log.info("answer repaired", model=target.model, problems=list(problems), finish_reason=first.finish_reason)
+        log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
         if first.finish_reason == "length":
-            doubled = {name: 2 * most for name in LIMITS if isinstance(most := target.params.get(name), int)}
+            doubled = {name: 2 * most for name in parameters.LIMITS if isinstance(most := target.params.get(name), int)}
             again = replace(target, params={**target.params, **doubled})
             messages = task.messages
         else:
@@ -258,14 +257,14 @@ class Drafter:
         try:
             return answer.read(second.text, task.terms)
         except answer.Unacceptable as refusal:
-            raise OutputInvalid("; ".join(refusal.problems), model=target.model) from refusal
+            raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
 
     async def _call_with_retry(self, attempt: Attempt, task: _Task, target: Target) -> Completion:
         def failed_first(_state: RetryCallState) -> None:
             attempt.asked_at = time.monotonic()
 
         # A probe is one call: the fleet waits for what it says, and many of them must not add up.
-        tries = 1 if attempt.claim.probe == target.model else CALL_TRIES
+        tries = 1 if attempt.claim.probe == target.name else CALL_TRIES
         async for this_try in AsyncRetrying(
             stop=stop_after_attempt(tries),
             wait=wait_random(0.2, 1.0),
@@ -293,14 +292,14 @@ class Drafter:
             raise Expired
         time_s = min(self._model_timeout_s, attempt.time_left_s())
         if time_s < SHORTEST_CALL_S:
-            raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.model)
+            raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.name)
         attempt.calls += 1
         call, began = attempt.calls, time.monotonic()
         spent, code = Spent(), "aborted"
         try:
             with self._tracing.generation(
                 name=name,
-                model=target.model,
+                model=target.name,
                 messages=task.messages,
                 prompt_version=task.prompt.version,
                 params=target.params,
@@ -331,7 +330,7 @@ class Drafter:
             attempt=attempt.claim.attempt,
             lease_token=attempt.claim.lease_token,
             call=call,
-            model=target.model,
+            model=target.name,
             code=code,
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,
@@ -341,7 +340,7 @@ class Drafter:
         )
         await self._scribe.record(usage)
         self._metrics.model_called(
-            model=target.model,
+            model=target.name,
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,
             cost_usd=spent.cost_usd,
@@ -358,14 +357,6 @@ class Drafter:
         with suppress(TimeoutError):
             async with asyncio.timeout(PUBLISH_S):
                 await self._scribe.publish(attempt.claim, partial)
-
-
-def _params(prompt: Prompt, target: Target) -> dict[str, Any]:
-    """Return the parameters of a call: the operator's before the prompt's, also where the limit has its other name."""
-    params = {"max_tokens": DEFAULT_MAX_TOKENS, **prompt.params}
-    if not target.params.keys().isdisjoint(LIMITS):
-        del params["max_tokens"]
-    return params | dict(target.params)
 
 
 def _another_may_do(error: ModelError) -> bool:

@@ -34,9 +34,10 @@ WORKER_RIGHTS = {
     "draft_requests": "SELECT, INSERT, UPDATE, DELETE",
     "draft_workers": "SELECT, INSERT, UPDATE, DELETE",
     "draft_holds": "SELECT, INSERT, UPDATE, DELETE",
-    "draft_throttles": "SELECT, INSERT, UPDATE",
+    "draft_throttles": "SELECT, INSERT, UPDATE, DELETE",
     "draft_usage": "SELECT, INSERT",
-    "model_configs": "SELECT",
+    "draft_agents": "SELECT",
+    "draft_models": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
 """What ``draftd run`` and the commands use. Which models answer is the owner's to say."""

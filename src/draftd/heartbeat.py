@@ -19,6 +19,7 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
+from draftd.catalog import Catalog
 from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
@@ -51,8 +52,7 @@ class Beat:
     """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
     lost: set[Held]
     """What was held at the beat and is not any more."""
-    configs: list[dict[str, Any]] | None
-    """None when one of them cannot be read."""
+    catalog: Catalog
     holds: list[dict[str, Any]]
     throttles: list[dict[str, Any]]
 
@@ -197,11 +197,8 @@ class Heartbeat:
             },
         )
         lost = {(UUID(request_id), token) for request_id, token in row["lost"]}
-        configs = row["configs"]
-        if configs == db.UNREADABLE:
-            log.error("model_configs cannot be read; the models stay as they are")
-            configs = None
-        return Beat(began=began, lost=lost, configs=configs, holds=row["holds"], throttles=row["throttles"])
+        catalog = Catalog.read(row["agents"], row["models"])
+        return Beat(began=began, lost=lost, catalog=catalog, holds=row["holds"], throttles=row["throttles"])
 
     def _link(self) -> db.Link:
         # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also

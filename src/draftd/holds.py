@@ -32,10 +32,14 @@ LATER_PAUSE_S = 60.0
 SCARCE_PAUSE_S = 300.0
 """The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
 probes a minute would use its attempts up in a short outage."""
-PROBE_S = 15.0
-"""How long a probe keeps the others away; one that ends without having asked (its picture was broken) gives way at once."""
 MAX_GIVEN_BACK = 10
 """A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
+KEEP_INTERVAL_S = 15.0
+"""How often a daemon marks the holds of the models that it uses."""
+UNUSED_S = 60.0
+"""A hold that no daemon has marked for this long is nobody's: four marks are missing."""
+THROTTLE_GONE_S = 3_600.0
+"""By then a share has long doubled back to all of it."""
 BURSTS_UNTIL_HOLD = 3
 """So many bursts of rate limits without a success between them are no matter of concurrency any more."""
 
@@ -82,6 +86,16 @@ SELECT pg_notify('{CHANNEL}', '') FROM ended
 LOOK = """
 SELECT model, code, (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s FROM draft_holds
 """
+# The daemons mark the holds of models that they use. Deleted is what none has marked for ``UNUSED_S``, and a throttle that
+# limits nothing any more.
+MARK_USED = f"""
+UPDATE draft_holds SET used_at = now()
+ WHERE model = ANY (%(models)s) AND used_at < now() - make_interval(secs => {KEEP_INTERVAL_S / 2})
+"""
+FORGET_UNUSED = f"""
+WITH throttles AS (DELETE FROM draft_throttles WHERE changed_at < now() - make_interval(secs => {THROTTLE_GONE_S}))
+DELETE FROM draft_holds WHERE used_at < now() - make_interval(secs => {UNUSED_S}) RETURNING model
+"""
 LIST_HOLDS = "SELECT model, code, since, until, reason FROM draft_holds ORDER BY since"
 
 
@@ -98,11 +112,15 @@ class Holds:
     Args:
         link: for placing and ending holds.
         throttles: what answers a rate limit first.
+        probe_s: how long a probe keeps the others away unless it says earlier how it went, in seconds.
     """
 
-    def __init__(self, *, link: db.Link, throttles: Throttles) -> None:
+    def __init__(self, *, link: db.Link, throttles: Throttles, probe_s: float) -> None:
         self._link = link
         self._throttles = throttles
+        self._probe_s = probe_s
+        self._settled: set[str] = set()
+        """The models about which the latest probe of this process, if any, has said how they are."""
         self._holds: dict[str, _Hold] = {}
         self._changed_at: dict[str, float] = {}
 
@@ -138,15 +156,19 @@ class Holds:
     async def take_probe(self, link: db.Link, model: str, agents: Sequence[str]) -> bool:
         """Return whether this process may probe the model now, with a due request of one of these agents."""
         code = self._holds[model].code  # before the wait, in which the hold may end
-        params = {"model": model, "agents": list(agents), "probe_s": PROBE_S}
+        params = {"model": model, "agents": list(agents), "probe_s": self._probe_s}
         if not await link.run(TAKE_PROBE, params):
             return False
-        self._set(model, _Hold(code, time.monotonic() + PROBE_S))
+        self._set(model, _Hold(code, time.monotonic() + self._probe_s))
+        self._settled.discard(model)
         log.info("probing a held model", model=model, code=code)
         return True
 
     async def return_probe(self, model: str) -> None:
-        """Let another request probe a model at once: this one ended before it asked."""
+        """Let another request probe a model at once: this one has ended without an answer about it; else do nothing."""
+        if model in self._settled:
+            return
+        self._settled.add(model)
         with suppress(*db.LOST):
             await self._link.run(RETURN_PROBE, {"model": model})
             if model in self._holds:
@@ -154,6 +176,7 @@ class Holds:
 
     async def succeeded(self, model: str) -> None:
         """Note that a model answered; end its hold."""
+        self._settled.add(model)
         if model in self._holds:
             await self._link.run_until_done(END_HOLD, {"model": model})
             self._set(model, None)
@@ -209,6 +232,8 @@ class Holds:
         rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
         if not rows:
             return False
+        if claim.probe == model:
+            self._settled.add(model)
         until_s = rows[0]["until_s"]
         self._set(model, _Hold(error.code, time.monotonic() + until_s))
         log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)

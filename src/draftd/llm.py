@@ -61,14 +61,16 @@ _ENVIRONMENT: Mapping[str, str] = {
 class Target:
     """A model as the operator configured it."""
 
+    name: str
+    """What operators call it: holds, throttles, usage and errors go by it."""
     model: str
     """litellm's name, e.g. ``anthropic/…``, ``ollama_chat/…``."""
     params: Mapping[str, Any] = field(default_factory=dict)
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    price_in: Decimal | None = None
-    """USD per 1,000,000 input tokens; together with ``price_out`` it goes before litellm's registry."""
-    price_out: Decimal | None = None
+    input_usd_per_mtok: Decimal | None = None
+    """USD per 1,000,000 input tokens; together with the other price it goes before litellm's registry."""
+    output_usd_per_mtok: Decimal | None = None
     """USD per 1,000,000 output tokens."""
 
 
@@ -78,6 +80,7 @@ class Completion:
 
     text: str
     model: str
+    """The target's name."""
     finish_reason: str
     """``stop``, ``length`` (the text may then be empty: all tokens went into reasoning), or the provider's own word."""
     spent: Spent
@@ -89,7 +92,8 @@ class Completion:
     elapsed_s: float
 
 
-_Key = tuple[str, str | None]
+_Key = tuple[str, str, str | None]
+"""Name and meaning: a name that comes to mean another model is learnt anew."""
 
 
 class Llm:
@@ -163,11 +167,11 @@ class Llm:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise ModelTimeout(f"{target.model}: no answer within {time_s:g} s", model=target.model) from error
+            raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
 
     def has_known_price(self, target: Target) -> bool:
         """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
-        if target.price_in is not None and target.price_out is not None:
+        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
             return True
         entry = self._entry(target.model)
         return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
@@ -189,7 +193,7 @@ class Llm:
     async def _complete(
         self, target: Target, messages: list[dict[str, Any]], schema: Mapping[str, Any], on_text: OnText | None
     ) -> Completion:
-        key = (target.model, target.api_base)
+        key = (target.name, target.model, target.api_base)
         started = time.monotonic()
         while True:
             mode = MODES[self._rungs.get(key, 0)]
@@ -207,7 +211,7 @@ class Llm:
                 answer = await self._ask(request, started, on_text)
             except self._openai.OpenAIError as error:
                 if not self._gives_way(error, key, mode):
-                    raise translate(error, model=target.model) from error
+                    raise translate(error, model=target.name) from error
                 continue
             if answer.media_type == "application/json":
                 # What the server said in one piece is lost. Asking again here would be a second paid call that nobody
@@ -265,18 +269,18 @@ class Llm:
         )
         if answer.refusal or answer.finish_reason in _REFUSALS:
             why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
-            raise ModelRefused(f"{target.model}: refused: {why}", model=target.model, spent=spent)
+            raise ModelRefused(f"{target.name}: refused: {why}", model=target.name, spent=spent)
         if answer.media_type in _PAGES:
-            raise ModelUnavailable(f"{target.model}: {answer.media_type} instead of an answer", model=target.model)
+            raise ModelUnavailable(f"{target.name}: {answer.media_type} instead of an answer", model=target.name)
         if is_endless(answer):
             raise OutputInvalid(
-                f"{target.model}: the answer is over {MAX_CHARS} characters", model=target.model, spent=spent
+                f"{target.name}: the answer is over {MAX_CHARS} characters", model=target.name, spent=spent
             )
         if not answer.text.strip() and answer.finish_reason != "length":
-            raise OutputInvalid(f"{target.model}: the answer is empty", model=target.model, spent=spent)
+            raise OutputInvalid(f"{target.name}: the answer is empty", model=target.name, spent=spent)
         return Completion(
             text=answer.text,
-            model=target.model,
+            model=target.name,
             finish_reason=answer.finish_reason,
             spent=spent,
             mode=mode,
@@ -287,14 +291,14 @@ class Llm:
     def _cost_usd(self, target: Target, usage: Any, counted: tuple[int, int] | None) -> Decimal | None:
         if counted is None:
             return None
-        if target.price_in is not None and target.price_out is not None:
-            return (counted[0] * target.price_in + counted[1] * target.price_out) / _MILLION
+        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
+            return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
         if not self.has_known_price(target):
             return None
         try:
             cost_usd = sum(self._litellm.cost_per_token(model=target.model, usage_object=usage))
         except Exception as error:  # noqa: BLE001 - litellm raises bare Exceptions here; an answer is worth more than its price
-            log.warning("price not computed", model=target.model, error=type(error).__name__)
+            log.warning("price not computed", model=target.name, error=type(error).__name__)
             return None
         return Decimal(f"{cost_usd:.9f}") if cost_usd else None
 

@@ -10,6 +10,7 @@ An operator's mistake or an outage becomes a ``hold``; what only concerns this o
 
 import math
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -154,6 +155,8 @@ def translate(error: Exception, *, model: str) -> ModelError:
         model: the name that the operator configured.
     """
     error = _cause(error)
+    if why := _distrusted(error):
+        return ModelMisconfigured(f"{model}: the server's certificate is refused: {why}", model=model)
     if what := _unsendable(error):
         return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
     said, status = _said(error), _status(error)
@@ -230,6 +233,18 @@ def _unsendable(error: BaseException) -> str | None:
         if type(behind).__name__ in _BAD_ADDRESS or (type(behind) is ValueError and _BAD_PORT.match(str(behind))):
             return "the provider's address"
     return None
+
+
+def _distrusted(error: BaseException) -> str | None:
+    """Return why the certificate of the server was refused, which litellm calls a broken connection; None when it was not.
+
+    It does not pass by itself like an outage: the address is wrong, the certificate has expired, or its authority is unknown
+    here.
+    """
+    refused = [one for one in islice(_behind(error), MAX_CAUSES) if isinstance(one, ssl.SSLCertVerificationError)]
+    # aiohttp's own error is one by name only and has no words of OpenSSL's.
+    reasons = (str(getattr(one, "verify_message", "")) for one in refused)
+    return next((redact(why, EXCERPT_CHARS) for why in reasons if why), "it cannot be verified") if refused else None
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:

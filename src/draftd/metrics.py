@@ -19,11 +19,29 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from draftd.errors import ConfigurationError
 
 BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 """Finest where a person waits for the first draft; the end is the standard time of an attempt."""
+
+
+class _Holds(Collector):
+    """The holds of this moment, for a scrape by another thread: all of them or none, never those that are being entered."""
+
+    def __init__(self) -> None:
+        self.now: tuple[tuple[str, str], ...] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        gauge = GaugeMetricFamily(
+            "draftd_model_hold", "1 while nothing is claimed for a model.", labels=["model", "code"]
+        )
+        for model, code in self.now:
+            gauge.add_metric([model, code], 1)
+        yield gauge
 
 
 class Metrics:
@@ -40,9 +58,8 @@ class Metrics:
         self._oldest_pending = Gauge(
             "draftd_oldest_pending_seconds", "Age of the oldest request that is due.", registry=self.registry
         )
-        self._holds = Gauge(
-            "draftd_model_hold", "1 while nothing is claimed for a model.", ["model", "code"], registry=self.registry
-        )
+        self._holds = _Holds()
+        self.registry.register(self._holds)
         self._first_option = Histogram(
             "draftd_first_option_seconds",
             "From the claim to the first draft that can be read.",
@@ -98,9 +115,7 @@ class Metrics:
 
     def holds(self, holds: Iterable[tuple[str, str]]) -> None:
         """Say which models are on hold now, as pairs of model and code; those of before are forgotten."""
-        self._holds.clear()
-        for model, code in holds:
-            self._holds.labels(model=model, code=code).set(1)
+        self._holds.now = tuple(holds)
 
     def serve(self, host: str, port: int) -> int:
         """Serve ``/metrics`` and return the port.

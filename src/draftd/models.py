@@ -1,65 +1,27 @@
 """Which model answers which agent: the operator's choice, followed without a restart, and what of it can be asked now.
 
-``model_configs`` rides on the heartbeat's statement and costs no query of its own. An agent whose key is not set on this machine
-is not claimed here: another machine may have it, and one machine's gap is no reason to hold the model for all.
+``draft_agents`` and ``draft_models`` ride on the heartbeat's statement and cost no query of their own. A model that may not be
+asked here, or whose key is not set on this machine, is skipped; an agent with no other is not claimed here. Another machine may
+allow it, so one machine's gap is no reason to hold the model for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from draftd import db
+from draftd.catalog import Catalog, Choice, Line
 from draftd.errors import Kind, ModelMisconfigured
 from draftd.holds import Holds
 from draftd.llm import Target
+from draftd.permits import Permits
 from draftd.queue.claims import Portion, Probe
 from draftd.throttles import Throttles
 
 log = structlog.get_logger(__name__)
 
-LIST = "SELECT * FROM model_configs ORDER BY agent"
-SET = """
-INSERT INTO model_configs (agent, model, fallback_models, params, api_base, api_key_env, price_in, price_out)
-VALUES (%(agent)s, %(model)s, %(fallback_models)s, %(params)s, %(api_base)s, %(api_key_env)s, %(price_in)s, %(price_out)s)
-ON CONFLICT (agent) DO UPDATE SET
-    model = excluded.model, fallback_models = excluded.fallback_models, params = excluded.params,
-    api_base = excluded.api_base, api_key_env = excluded.api_key_env,
-    price_in = excluded.price_in, price_out = excluded.price_out, updated_at = now()
-"""
-CHOSEN = "SELECT model, fallback_models FROM model_configs WHERE agent = %(agent)s"
-UNSET = "DELETE FROM model_configs WHERE agent = %(agent)s RETURNING agent"
 WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) LIMIT 1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The models of one agent, in the order in which they are asked."""
-
-    models: tuple[str, ...]
-    params: Mapping[str, Any]
-    api_base: str | None = None
-    api_key_env: str | None = None
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
-
-
-def choice_of(row: Mapping[str, Any]) -> Choice:
-    """Read a row of ``model_configs``."""
-
-    def price(value: Any) -> Decimal | None:
-        return None if value is None else Decimal(str(value))
-
-    return Choice(
-        models=(row["model"], *row["fallback_models"]),
-        params=row["params"] if isinstance(row["params"], dict) else {},
-        api_base=row["api_base"],
-        api_key_env=row["api_key_env"],
-        price_in=price(row["price_in"]),
-        price_out=price(row["price_out"]),
-    )
 
 
 class Models:
@@ -70,6 +32,7 @@ class Models:
         throttles: what may be used in part only.
         agents: the agents with a prompt here.
         default: the models of an agent without a row of its own; None when ``DRAFTD_MODEL`` is not set.
+        permits: where a key or a picture may go.
         variable: looks up a key by the name of its environment variable.
     """
 
@@ -80,18 +43,21 @@ class Models:
         throttles: Throttles,
         agents: Sequence[str],
         default: Choice | None,
+        permits: Permits,
         variable: Callable[[str], str | None],
     ) -> None:
         self._holds = holds
         self._throttles = throttles
         self._agents = tuple(agents)
         self._default = default
+        self._permits = permits
         self._variable = variable
-        self._choices: dict[str, Choice] | None = None
+        self._is_known = False
+        self._lines = self._resolve(Catalog())
 
     def update(
         self,
-        configs: Sequence[Mapping[str, Any]] | None,
+        catalog: Catalog,
         holds: Sequence[Mapping[str, Any]],
         throttles: Sequence[Mapping[str, Any]],
         *,
@@ -99,30 +65,39 @@ class Models:
     ) -> bool:
         """Take in what a beat read that began at ``as_of``; return whether more may be claimable now than before."""
         before = set(self.claimable_agents())
-        if configs is not None:
-            self.choose({row["agent"]: choice_of(row) for row in configs})
+        self.choose(catalog)
         self._holds.update(holds, as_of=as_of)
         self._throttles.update(throttles, as_of=as_of)
         return bool(set(self.claimable_agents()) - before)
 
-    def choose(self, choices: Mapping[str, Choice]) -> None:
-        """Set the agents' models, and say what changed."""
-        before, self._choices = self._choices, dict(choices)
-        for agent in self._agents:
-            choice = self._choice(agent)
-            if before is not None and choice != before.get(agent, self._default):
-                log.info("model changed", agent=agent, models=", ".join(self._models_of(agent)))
-            elif before is not None:
+    def choose(self, catalog: Catalog) -> None:
+        """Set the agents' models, and say what changed and what may not be asked."""
+        before, self._lines = self._lines, self._resolve(catalog)
+        was_known, self._is_known = self._is_known, True
+        for agent, line in self._lines.items():
+            if was_known and line == before[agent]:
                 continue
-            if choice and not self._has_key(choice):
-                log.error("not claimed here: its key is not set", agent=agent, variable=choice.api_key_env)
+            if was_known:
+                log.info("model changed", agent=agent, models=", ".join(line.models))
+            for one in line.refused:
+                log.error(
+                    "model not asked here", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason
+                )
+
+    def names(self) -> set[str]:
+        """Return the names of the models that this process asks."""
+        return {target.name for line in self._lines.values() for target in line.targets}
+
+    def line(self, agent: str) -> Line:
+        """Return the models of an agent: what can be asked, on hold or not, and what may not."""
+        return self._lines.get(agent) or Line()
 
     def agents_without_model(self) -> list[str]:
-        """Return the agents that nobody answers: no row of ``model_configs`` and no ``DRAFTD_MODEL``."""
-        return [agent for agent in self._agents if self._choice(agent) is None]
+        """Return the agents without a model: no row of ``draft_agents`` and no ``DRAFTD_MODEL``."""
+        return [agent for agent in self._agents if not self.line(agent).models]
 
     def claimable_agents(self) -> list[str]:
-        """Return the agents with a key here and at least one model that is not on hold."""
+        """Return the agents with at least one model that may be asked here and is not on hold."""
         return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
 
     def portions(self) -> list[Portion]:
@@ -163,19 +138,16 @@ class Models:
             await self._holds.look(link)
 
     def configured(self, agent: str) -> list[Target]:
-        """Return the models of an agent in order, on hold or not; none when nobody chose one.
+        """Return the models of an agent that may be asked here, in order, on hold or not; none when nobody chose one.
 
         Raises:
-            ModelMisconfigured: the variable that holds the key is not set here; a retry, maybe on a machine that has it.
+            ModelMisconfigured: none of those that were chosen may be asked here; a retry, maybe on a machine that may.
         """
-        choice = self._choice(agent)
-        if choice is None:
-            return []
-        if not self._has_key(choice):
-            missing = f"the environment variable {choice.api_key_env} is not set here"
-            raise ModelMisconfigured(missing, model=choice.models[0], kind=Kind.RETRY)
-        key = self._variable(choice.api_key_env) if choice.api_key_env else None
-        return [_target(model, choice, key) for model in choice.models]
+        line = self.line(agent)
+        if line.refused and not line.targets:
+            first = line.refused[0]
+            raise ModelMisconfigured(first.message, model=first.name, kind=Kind.RETRY)
+        return list(line.targets)
 
     def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
         """Return what to call for this agent, in order: the model that is probed, then those that are not on hold.
@@ -184,34 +156,23 @@ class Models:
             ModelMisconfigured: see ``configured``.
         """
         targets = self.configured(agent)
-        usable = [target for target in targets if target.model not in self._holds or target.model == probe]
+        usable = [target for target in targets if target.name not in self._holds or target.name == probe]
         # A hold that began after the claim leaves none: the first one is asked then, and says why not.
-        return sorted(usable, key=lambda target: target.model != probe) or targets[:1]
+        return sorted(usable, key=lambda target: target.name != probe) or targets[:1]
 
     def left_out(self, agent: str) -> bool:
         """Return whether a model of this agent is on hold: a refusal by the others is not the last word then."""
         return any(model in self._holds for model in self._models_of(agent))
 
     def _served(self) -> list[str]:
-        return [agent for agent in self._agents if (choice := self._choice(agent)) and self._has_key(choice)]
+        return [agent for agent in self._agents if self.line(agent).targets]
 
-    def _has_key(self, choice: Choice) -> bool:
-        return choice.api_key_env is None or bool(self._variable(choice.api_key_env))
+    def _models_of(self, agent: str) -> list[str]:
+        return [target.name for target in self.line(agent).targets]
 
-    def _choice(self, agent: str) -> Choice | None:
-        return (self._choices or {}).get(agent, self._default)
+    def _resolve(self, catalog: Catalog) -> dict[str, Line]:
+        def line(agent: str) -> Line:
+            choice = catalog.choice(agent) or self._default
+            return catalog.line(choice, permits=self._permits, variable=self._variable)
 
-    def _models_of(self, agent: str) -> tuple[str, ...]:
-        choice = self._choice(agent)
-        return choice.models if choice else ()
-
-
-def _target(model: str, choice: Choice, key: str | None) -> Target:
-    return Target(
-        model=model,
-        params=choice.params,
-        api_base=choice.api_base,
-        api_key=key,
-        price_in=choice.price_in,
-        price_out=choice.price_out,
-    )
+        return {agent: line(agent) for agent in self._agents}

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from draftd import platforms
 from draftd.errors import ConfigurationError
 from draftd.images import Picture
+from draftd.parameters import Params
 from draftd.request import Options, Request
 from draftd.tracing import ShownPicture
 
@@ -29,21 +30,6 @@ _SCHEMA = "{{schema}}"
 _PLATFORMS = "{{platforms}}"
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
 _HASH_CHARS = 8
-
-
-class Params(BaseModel):
-    """What a prompt may ask of the model call."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # Reasoning models spend output tokens before they write: less than this ends many answers in the middle.
-    max_tokens: Annotated[int, Field(ge=256, le=128_000)] = 4_096
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    seed: int | None = None
 
 
 class _FrontMatter(BaseModel):
@@ -63,7 +49,7 @@ class Prompt:
     version: str
     """The author's version and a hash of the file and what was filled in: ``3+1f2e3d4c``."""
     params: Mapping[str, Any]
-    """Of the model call; only what the file sets, and ``max_tokens``."""
+    """Of the model call; only what the file sets."""
     text: str
 
 

@@ -149,18 +149,31 @@ draft_workers = Table(
     CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
 )
 
-model_configs = Table(
-    "model_configs",
+draft_agents = Table(
+    "draft_agents",
     metadata,
     Column("agent", Text, primary_key=True),
-    Column("model", Text, nullable=False),
+    Column("model", Text, nullable=False, comment="by name, see draft_models"),
     Column("fallback_models", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("params", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
-    Column("api_base", Text),
-    Column("api_key_env", Text),
-    Column("price_in", Numeric, comment="USD per million input tokens"),
-    Column("price_out", Numeric, comment="USD per million output tokens"),
     _time("updated_at", default=True),
+)
+
+draft_models = Table(
+    "draft_models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("model", Text, comment="the litellm name; null: the name itself"),
+    Column("api_base", Text),
+    Column("api_key_env", Text, comment="the variable that holds the key, at the daemons"),
+    Column("params", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    Column("input_usd_per_mtok", Numeric),
+    Column("output_usd_per_mtok", Numeric),
+    _time("updated_at", default=True),
+    # Not NaN either, which PostgreSQL sorts above every number.
+    CheckConstraint(text("input_usd_per_mtok BETWEEN 0 AND 10000"), name="input_usd_per_mtok"),
+    CheckConstraint(text("output_usd_per_mtok BETWEEN 0 AND 10000"), name="output_usd_per_mtok"),
+    CheckConstraint(text("(input_usd_per_mtok IS NULL) = (output_usd_per_mtok IS NULL)"), name="prices"),
 )
 
 draft_holds = Table(
@@ -180,6 +193,13 @@ draft_holds = Table(
         nullable=False,
         server_default=text("false"),
         comment="whether a probe is under way; only the end of one doubles the pause",
+    ),
+    Column(
+        "used_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=_NOW,
+        comment="when a daemon that uses the model last said so",
     ),
 )
 

@@ -86,6 +86,16 @@ class Settings(BaseSettings):
         None, description="The vision model, by its litellm name (`anthropic/…`, `ollama_chat/…`)."
     )
     fallback_models: CommaSeparated = Field((), description="Models to ask when the first refuses; comma-separated.")
+    model_api_bases: CommaSeparated = Field(
+        (),
+        description="Addresses (`http://gpu1:8000`), comma-separated, that keys and pictures may be sent to, beside the "
+        "providers' own and those of `OPENAI_BASE_URL` and its like; with a path only what lies below it.",
+    )
+    model_key_variables: CommaSeparated = Field(
+        (),
+        description="Variables, comma-separated, that `draftd models set --api-key-env` may name beside the providers' own "
+        "`…_API_KEY`; never `DRAFTD_*`, `PG*` or `LANGFUSE_*`.",
+    )
     concurrency: int = Field(16, ge=1, le=10_000, description="Claim loops in one process.")
     poll_interval_s: Seconds = Field(3, description="How often an idle daemon looks for work without being rung.")
     lease_s: Seconds = Field(

@@ -133,6 +133,32 @@ def test_a_model_that_cannot_help(
     assert bad["model"].count("openai/stand-in") == 1
 
 
+def test_models_that_may_not_be_asked_are_named_beside_those_that_answer(
+    call: Call, client: Client, database: str, stand_in: ThreadedStandIn
+) -> None:
+    client.query(
+        "INSERT INTO draft_models (name, model, api_base) VALUES ('theirs', 'openai/m', 'http://evil.example/x')"
+    )
+    client.query("INSERT INTO draft_models (name, model) VALUES ('mine', 'openai/stand-in')")
+    client.query(
+        "INSERT INTO draft_agents (agent, model, fallback_models) VALUES ('comment_generator', 'theirs', ARRAY['mine'])"
+    )
+    env = environment(database, stand_in)
+    code, bad = examined(call, env)
+    assert (code, list(bad)) == (1, ["checks", "model"])
+    assert bad["model"] == (
+        "theirs: model_misconfigured: keys and pictures may not be sent to evil.example: "
+        "DRAFTD_MODEL_API_BASES does not name it"
+    )
+    assert "mine (openai/stand-in) answers in" in call("doctor", env=env).stdout
+
+
+def test_a_list_of_addresses_that_run_would_refuse(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    code, bad = examined(call, environment(database, stand_in, DRAFTD_MODEL_API_BASES="gpu1:8000"))
+    assert (code, list(bad)) == (1, ["checks", "configuration"])
+    assert "DRAFTD_MODEL_API_BASES: entry 1" in bad["configuration"]
+
+
 def test_a_model_that_is_away_or_not_chosen(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
     _, bad = examined(call, environment(database, stand_in, OPENAI_BASE_URL="http://127.0.0.1:1/v1"))
     assert "model_unavailable" in bad["model"]

@@ -109,7 +109,7 @@ def test_every_command_but_the_owners_works_as_worker(
     run("health", "--ready")
     refused = call("models", "set", "comment_generator", "openai/x", env=worker_env)
     assert refused.returncode != 0
-    assert client.query("SELECT 1 FROM model_configs") == []
+    assert client.query("SELECT 1 FROM draft_agents") == []
 
 
 @pytest.mark.parametrize(

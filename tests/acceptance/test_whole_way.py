@@ -180,16 +180,19 @@ def test_a_cancel_aborts_the_model_call(database: str, client: Client, stand_in:
 def test_an_operator_changes_the_model_without_a_restart(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    env = environment(database, stand_in, GATEWAY_KEY="g", DRAFTD_LEASE_S="3")
+    own = {"DRAFTD_MODEL_API_BASES": stand_in.root_url, "DRAFTD_MODEL_KEY_VARIABLES": "GATEWAY_KEY", "GATEWAY_KEY": "g"}
+    env = environment(database, stand_in, **own, DRAFTD_LEASE_S="3")
     daemon = fleet.start(env)
-    changed = draftd(
-        "models", "set", "comment_generator", "openai/other", "--api-base", stand_in.url, "--api-key-env", "GATEWAY_KEY",
-        env=env,
-    )  # fmt: skip
-    assert changed.returncode == 0, changed.stderr
+    address = ["--api-base", stand_in.url, "--api-key-env", "GATEWAY_KEY"]
+    for command in (
+        ["models", "set", "other", "--model", "openai/other", *address],
+        ["agents", "set", "comment_generator", "other"],
+    ):
+        changed = draftd(*command, env=env)
+        assert changed.returncode == 0, changed.stderr
     daemon.wait_for("model changed")
     request_id = client.insert(sample_url(stand_in))
-    assert client.wait_for(request_id, "completed")["model"] == "openai/other"
+    assert client.wait_for(request_id, "completed")["model"] == "other"
     assert stand_in.log[-1]["model"] == "other"
 
 

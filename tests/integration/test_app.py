@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from draftd import app, db, liveness
+from draftd import app, db, holdkeeper, liveness
 from draftd.daemon import Daemon
 from draftd.errors import ConfigurationError
+from draftd.holdkeeper import HoldKeeper
 from draftd.llm import Llm
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
@@ -118,6 +119,50 @@ async def test_the_metrics_are_served_on_the_host_that_is_set(database: str, mon
     elsewhere = {"DRAFTD_METRICS_HOST": "192.0.2.1", "DRAFTD_METRICS_PORT": "9464"}
     with pytest.raises(ConfigurationError, match=r"DRAFTD_METRICS_HOST: cannot listen on port 9464 of 192\.0\.2\.1"):
         await app.serve(make_settings(monkeypatch, database, **elsewhere), concurrency=2, drain=False)
+
+
+async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdkeeper, "KEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(holdkeeper, "UNUSED_S", 0.0)
+    await connection.execute(
+        "INSERT INTO draft_holds (model, code, until, used_at) "
+        "SELECT m, 'model_unavailable', now() + interval '1 h', now() - interval '1 h' "
+        "FROM unnest(ARRAY['openai/m', 'typo']) AS m"
+    )
+
+    async def held() -> list[str]:
+        rows = await (await connection.execute("SELECT model FROM draft_holds ORDER BY model")).fetchall()
+        return [row["model"] for row in rows]
+
+    keep, gone = HoldKeeper.keep, asyncio.Event()
+
+    async def watched(keeper: HoldKeeper, now: float) -> None:
+        await keep(keeper, now)
+        if "typo" not in await held():
+            gone.set()
+
+    monkeypatch.setattr(HoldKeeper, "keep", watched)
+    serving = asyncio.create_task(app.serve(make_settings(monkeypatch, database), concurrency=1, drain=False))
+    await asyncio.wait_for(gone.wait(), 60)
+    assert await held() == ["openai/m"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
+
+
+@pytest.mark.parametrize(("attempt_s", "model_s", "probe_s"), [(120, 60, 80), (120, 119, 120), (10, 60, 10)])
+def test_a_probe_lasts_as_long_as_a_call_may_take_within_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, attempt_s: float, model_s: float, probe_s: float
+) -> None:
+    over = {"DRAFTD_ATTEMPT_TIMEOUT_S": str(attempt_s), "DRAFTD_MODEL_TIMEOUT_S": str(model_s)}
+    assert app.probe_s(make_settings(monkeypatch, "postgresql://x/y", **over)) == probe_s
+
+
+async def test_a_base_that_is_no_address_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings(monkeypatch, "postgresql://127.0.0.1:1/app", DRAFTD_MODEL_API_BASES="gpu1:8000")
+    with pytest.raises(ConfigurationError, match="DRAFTD_MODEL_API_BASES"):
+        await app.serve(settings, concurrency=2, drain=False)
 
 
 async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

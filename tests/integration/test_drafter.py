@@ -15,6 +15,7 @@ import pytest
 from tenacity import wait_none
 
 from draftd import db, drafter
+from draftd.catalog import Catalog, Choice, Meaning
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
     Expired,
@@ -33,8 +34,10 @@ from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
-from draftd.models import Choice, Models
+from draftd.models import Models
 from draftd.outcome import Done, Fail, Hold, Retry
+from draftd.parameters import LIMITS
+from draftd.permits import Address, Permits
 from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue.attempts import Scribe
 from draftd.queue.settlements import Settler
@@ -115,8 +118,14 @@ class Rig:
         return [call["model"] for call in self.standin.log]
 
     def choose(self, *models: str, **over: Any) -> None:
-        choice: dict[str, Any] = {"params": {}, "api_base": self.standin.url, "api_key_env": "KEY"}
-        self.models.choose({"comment_generator": Choice(models=models, **choice | over)})
+        params = over.pop("params", {})
+        meaning: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
+        self.models.choose(
+            Catalog(
+                choices={"comment_generator": Choice(models=models, params=params)},
+                meanings={name: Meaning(**{"model": name, **meaning}) for name in models},
+            )
+        )
 
 
 @pytest.fixture
@@ -134,12 +143,13 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
     loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
     throttles = Throttles(link=links[0])
-    holds = Holds(link=links[0], throttles=throttles)
+    holds = Holds(link=links[0], throttles=throttles, probe_s=40)
     models = Models(
         holds=holds,
         throttles=throttles,
         agents=["comment_generator"],
         default=None,
+        permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
         variable={"KEY": "stand-in"}.get,
     )
     made = Rig(
@@ -295,11 +305,10 @@ async def test_the_operators_parameters_go_before_those_of_the_prompt(rig: Rig, 
     [
         ({"max_completion_tokens": 1_000}, {"max_completion_tokens": 1_000}, {"max_completion_tokens": 2_000}),
         ({"max_tokens": None}, {"max_tokens": None}, {"max_tokens": None}),
-        ({"max_tokens": "many"}, {"max_tokens": "many"}, {"max_tokens": "many"}),
         ({"top_k": 5}, {"max_tokens": 4_096}, {"max_tokens": 8_192}),
     ],
 )
-async def test_the_limit_of_tokens_is_the_operators_whatever_it_is_called_and_whatever_it_is(
+async def test_the_limit_of_tokens_is_the_operators_whatever_it_is_called(
     rig: Rig,
     claimed: Claimed,
     monkeypatch: pytest.MonkeyPatch,
@@ -311,7 +320,7 @@ async def test_the_limit_of_tokens_is_the_operators_whatever_it_is_called_and_wh
     original, limits = rig.drafter._llm.complete, []
 
     async def watching(target: Target, *args: Any, **kwargs: Any) -> Completion:
-        limits.append({name: target.params[name] for name in drafter.LIMITS if name in target.params})
+        limits.append({name: target.params[name] for name in LIMITS if name in target.params})
         return await original(target, *args, **kwargs)
 
     monkeypatch.setattr(rig.drafter._llm, "complete", watching)
@@ -359,6 +368,30 @@ async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
     with pytest.raises(ModelUnavailable):
         await rig.draft(replace(await claimed(), probe=FIRST))
     assert rig.asked() == ["first"]
+
+
+async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = replace(await claimed(), probe=FIRST)
+    await link.run(
+        "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
+    )
+    rig.standin.script(default=[{"hang": True}])
+    with pytest.raises(ModelTimeout):
+        await rig.draft(claim, time_s=drafter.SHORTEST_CALL_S + 0.5)
+    (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
+    assert row == {"probing": False, "lapsed": True}
+
+
+async def test_a_probe_that_failed_leaves_the_pause_that_it_brought(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = replace(await claimed(), probe=FIRST)
+    await link.run(
+        "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
+    )
+    rig.standin.script(default=[{"status": 503}])
+    with pytest.raises(ModelUnavailable):
+        await rig.draft(claim)
+    (row,) = await link.run("SELECT probing, until > now() AS waits FROM draft_holds")
+    assert row == {"probing": False, "waits": True}
 
 
 @pytest.mark.parametrize(("expires_in_s", "code"), [(60.0, "invalid_request"), (0.0, "expired")])
@@ -459,7 +492,7 @@ async def test_what_a_refusal_cost_is_recorded(rig: Rig, claimed: Claimed, link:
 async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
     rig: Rig, claimed: Claimed, link: db.Link, connection: db.Connection
 ) -> None:
-    rig.choose(FIRST, price_in=Decimal(1_000), price_out=Decimal(2_000))
+    rig.choose(FIRST, input_usd_per_mtok=Decimal(1_000), output_usd_per_mtok=Decimal(2_000))
     rig.standin.script([{"status": 500}, BAD])
     claim = await claimed()
     outcome, trail = await rig.runner.run(claim)

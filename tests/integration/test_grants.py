@@ -263,7 +263,7 @@ async def test_a_client_sees_nothing_of_models_workers_holds_and_usage(roles: Ro
 async def test_a_worker_cannot_say_which_models_answer(roles: Roles) -> None:
     async with db.connected(roles.url(roles.worker())) as worker:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await worker.execute("INSERT INTO model_configs (agent, model) VALUES ('a', 'm')")
+            await worker.execute("INSERT INTO draft_agents (agent, model) VALUES ('a', 'm')")
 
 
 async def rights(connection: db.Connection) -> list[dict[str, Any]]:

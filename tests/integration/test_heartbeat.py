@@ -15,6 +15,7 @@ from psycopg.rows import scalar_row
 
 from draftd import db
 from draftd.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
+from draftd.permits import Permits
 from draftd.queue.leases import Leases
 from draftd.request import Claim
 from fix_daemon import wait_until
@@ -107,10 +108,19 @@ async def test_it_comes_back_after_a_lost_connection(connection: db.Connection, 
     assert (await read_row(connection, claimed.id))["status"] == "processing"
 
 
-async def test_a_configuration_that_cannot_be_read_stops_nobody(connection: db.Connection, make: Make) -> None:
-    deep = '{"a": ' + "[" * 5000 + "]" * 5000 + "}"
-    await connection.execute("INSERT INTO model_configs (agent, model, params) VALUES ('a', 'm', %s)", [deep])
-    assert (await make(Leases()).first_beat()).configs is None
+@pytest.mark.parametrize("params", ['{"a": ' + "[" * 4000 + "]" * 4000 + "}", f'{{"a": "{"x" * 20_000}"}}', "[1]"])
+async def test_parameters_that_cannot_be_read_harm_their_own_agent_alone(
+    connection: db.Connection, make: Make, params: str
+) -> None:
+    await connection.execute("INSERT INTO draft_agents (agent, model, params) VALUES ('bad', 'm', %s)", [params])
+    await connection.execute("INSERT INTO draft_agents (agent, model) VALUES ('good', 'm')")
+    catalog = (await make(Leases()).first_beat()).catalog
+    lines = {
+        agent: catalog.line(catalog.choice(agent), permits=Permits(), variable=lambda _name: None)
+        for agent in ("bad", "good")
+    }
+    assert (lines["bad"].targets, len(lines["bad"].refused)) == ((), 1)
+    assert [target.name for target in lines["good"].targets] == ["m"]
 
 
 async def test_its_last_word_is_stopped(connection: db.Connection, make: Make) -> None:
@@ -149,6 +159,7 @@ import asyncio, time, sys
 sys.path[:0] = {path!r}
 from draftd import heartbeat
 from draftd.logs import configure_logging
+from draftd.permits import Permits
 from draftd.queue.leases import Leases
 from draftd.streams import free_from_readers
 from test_heartbeat import make_heartbeat

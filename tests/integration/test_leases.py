@@ -41,11 +41,12 @@ async def test_a_cancelled_row_is_not_renewed(connection: db.Connection, link: d
 
 
 async def test_a_beat_enters_the_worker_and_brings_configuration_and_holds(connection: db.Connection) -> None:
-    await connection.execute("INSERT INTO model_configs (agent, model) VALUES ('a', 'm')")
+    await connection.execute("INSERT INTO draft_agents (agent, model) VALUES ('a', 'm')")
+    await connection.execute("INSERT INTO draft_models (name, api_base) VALUES ('m', 'http://gateway')")
     await connection.execute("INSERT INTO draft_holds (model, code, until) VALUES ('m', 'c', now() + interval '9 s')")
     worker_id = uuid.uuid4()
     back = await renew(connection, worker_id=worker_id)
-    assert back["configs"][0]["model"] == "m"
+    assert (back["agents"][0]["model"], back["models"][0]["api_base"]) == ("m", "http://gateway")
     assert 8 < float(back["holds"][0]["until_s"]) <= 9
     await renew(connection, worker_id=worker_id, state="draining")
     workers = await (await connection.execute("SELECT state, agents FROM draft_workers")).fetchall()

@@ -2,12 +2,16 @@ import asyncio
 import contextlib
 import importlib
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +64,8 @@ async def llm() -> AsyncIterator[Llm]:
 
 
 def target(standin: StandIn, **over: Any) -> Target:
-    return Target(**{"model": "openai/stand-in", "api_base": standin.url, "api_key": "x", **over})
+    given = {"model": "openai/stand-in", "api_base": standin.url, "api_key": "x", **over}
+    return Target(**{"name": given["model"], **given})
 
 
 async def ask(llm: Llm, to: Target, *, streamed: bool = True, time_s: float = 20.0) -> Completion:
@@ -150,9 +155,42 @@ async def test_a_picture_that_the_model_cannot_see_is_a_misconfiguration(llm: Ll
 
 
 async def test_a_closed_port_is_an_unavailable_model(llm: Llm, unused_tcp_port: int) -> None:
-    to = Target(model="openai/stand-in", api_base=f"http://127.0.0.1:{unused_tcp_port}/v1", api_key="x")
+    to = Target(
+        name="openai/stand-in", model="openai/stand-in", api_base=f"http://127.0.0.1:{unused_tcp_port}/v1", api_key="x"
+    )
     with pytest.raises(ModelUnavailable):
         await ask(llm, to)
+
+
+@asynccontextmanager
+async def serving_tls(folder: Path) -> AsyncIterator[str]:
+    """Serve nothing behind a certificate that signs itself; yield the address."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), *subject]
+    await asyncio.to_thread(subprocess.run, [*command, "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0, ssl=context) as running:
+        yield f"https://localhost:{running.sockets[0].getsockname()[1]}"
+
+
+@STREAMED
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama_chat"])
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_a_refused_certificate_is_a_misconfiguration_and_named_as_such(
+    llm: Llm, tmp_path: Path, provider: str, *, streamed: bool
+) -> None:
+    async with serving_tls(tmp_path) as url:
+        to = Target(name="mine", model=f"{provider}/m", api_base=url, api_key="x")
+        with pytest.raises(
+            ModelMisconfigured, match=r"^mine: the server's certificate is refused: self.signed certificate$"
+        ):
+            await ask(llm, to, streamed=streamed)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +202,7 @@ async def test_a_missing_key_or_an_unknown_provider_is_a_misconfiguration(
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
     with pytest.raises(ModelMisconfigured):
-        await ask(llm, Target(model=model))
+        await ask(llm, Target(name=model, model=model))
 
 
 @STREAMED
@@ -263,7 +301,9 @@ async def test_a_parameter_that_the_model_does_not_know_is_left_out(llm: Llm, st
 
 @STREAMED
 async def test_the_operators_prices_go_before_the_registry(llm: Llm, standin: StandIn, *, streamed: bool) -> None:
-    to = target(standin, model="openai/gpt-4o-mini", price_in=Decimal(1_000_000), price_out=Decimal(0))
+    to = target(
+        standin, model="openai/gpt-4o-mini", input_usd_per_mtok=Decimal(1_000_000), output_usd_per_mtok=Decimal(0)
+    )
     done = await ask(llm, to, streamed=streamed)
     assert done.spent.cost_usd == done.spent.input_tokens
 
@@ -281,11 +321,13 @@ async def test_a_registered_model_has_a_cost_and_an_unknown_one_has_none(
 
 def test_the_registry_answers_without_asking_a_server() -> None:
     llm = Llm.load()
-    assert llm.has_known_price(Target(model="openai/gpt-4o-mini"))
-    assert llm.has_known_price(Target(model="anthropic/claude-sonnet-4-5"))
-    assert not llm.has_known_price(Target(model="ollama_chat/llava"))
-    assert not llm.has_known_price(Target(model="openai/self-hosted", price_in=Decimal(1)))
-    assert llm.has_known_price(Target(model="openai/self-hosted", price_in=Decimal(1), price_out=Decimal(2)))
+    assert llm.has_known_price(Target(name="m", model="openai/gpt-4o-mini"))
+    assert llm.has_known_price(Target(name="m", model="anthropic/claude-sonnet-4-5"))
+    assert not llm.has_known_price(Target(name="m", model="ollama_chat/llava"))
+    assert not llm.has_known_price(Target(name="m", model="openai/self-hosted", input_usd_per_mtok=Decimal(1)))
+    assert llm.has_known_price(
+        Target(name="m", model="openai/self-hosted", input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
+    )
 
 
 @contextlib.asynccontextmanager
@@ -315,7 +357,7 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
     message = '{"role": "assistant", "content": "{}"}'
     body = f'{{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{{"index": 0, "message": {message}, "finish_reason": "stop"}}]}}'  # noqa: E501 - one body on one line
     async with plain_server(body) as (url, calls):
-        to = Target(model="openai/m", api_base=url, api_key="x")
+        to = Target(name="m", model="openai/m", api_base=url, api_key="x")
         with pytest.raises(OutputInvalid):
             await ask(llm, to)
         done = await ask(llm, to)
@@ -329,7 +371,7 @@ async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call
 async def test_a_proxys_plain_words_are_no_answer(llm: Llm, provider: str, body: str, *, streamed: bool) -> None:
     async with plain_server(body, "text/plain; charset=utf-8") as (url, _):
         with pytest.raises(ModelUnavailable):
-            await ask(llm, Target(model=f"{provider}/m", api_base=url, api_key="x"), streamed=streamed)
+            await ask(llm, Target(name="m", model=f"{provider}/m", api_base=url, api_key="x"), streamed=streamed)
 
 
 @pytest.mark.parametrize(

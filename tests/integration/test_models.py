@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
 from draftd import db
+from draftd.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
 from draftd.errors import (
     ContextTooLong,
     Kind,
@@ -31,13 +32,13 @@ from draftd.holds import (
     LATER_PAUSE_S,
     LIST_HOLDS,
     MAX_GIVEN_BACK,
-    PROBE_S,
     TAKE_PROBE,
     YOUNG_PAUSE_S,
     Holds,
     longest_pause_s,
 )
-from draftd.models import SET, Choice, Models
+from draftd.models import Models
+from draftd.permits import Address, Permits
 from draftd.queue.claims import Portion, Probe
 from draftd.queue.leases import RENEW
 from draftd.request import Claim
@@ -47,6 +48,9 @@ from fix_database import make_request
 
 AGENT = "comment_generator"
 FIRST, SECOND = "openai/first", "anthropic/second"
+GATEWAY = Address(scheme="http", host="gateway", port=80, path=("v1",))
+PERMITS = Permits(bases=[GATEWAY], variables=["GATEWAY_KEY"])
+PROBE_S = 15.0
 CLAIM = Claim(
     id=UUID(int=1),
     agent=AGENT,
@@ -64,11 +68,12 @@ class Process(Models):
     def __init__(self, link: db.Link, **over: Any) -> None:
         self.link = link
         self.throttles = Throttles(link=link)
-        self.shared = Holds(link=link, throttles=self.throttles)
+        self.shared = Holds(link=link, throttles=self.throttles, probe_s=PROBE_S)
         defaults: dict[str, Any] = {
             "throttles": self.throttles,
             "agents": [AGENT],
-            "default": Choice(models=(FIRST,), params={}),
+            "default": Choice(models=(FIRST,)),
+            "permits": PERMITS,
             "variable": {}.get,
         }
         super().__init__(holds=self.shared, **defaults | over)
@@ -116,24 +121,28 @@ def beat(link: db.Link) -> Beat:
         }
         began = time.monotonic()
         (row,) = await link.run(RENEW, params)
-        read = (row["configs"], row["holds"], row["throttles"])
+        read = (Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"])
         return [models.update(*read, as_of=began) for models in several][-1]
 
     return beat
 
 
 async def configure(link: db.Link, **over: Any) -> None:
+    row: dict[str, Any] = {"agent": AGENT, "model": FIRST, "fallback_models": [], "params": {}} | over
+    await link.run(SET_AGENT, row | {"params": Jsonb(row["params"])})
+
+
+async def define(link: db.Link, name: str, **over: Any) -> None:
     row: dict[str, Any] = {
-        "agent": AGENT,
-        "model": FIRST,
-        "fallback_models": [],
-        "params": {},
+        "name": name,
+        "model": None,
         "api_base": None,
         "api_key_env": None,
-        "price_in": None,
-        "price_out": None,
+        "params": {},
+        "input_usd_per_mtok": None,
+        "output_usd_per_mtok": None,
     } | over
-    await link.run(SET, row | {"params": Jsonb(row["params"])})
+    await link.run(SET_MODEL, row | {"params": Jsonb(row["params"])})
 
 
 async def fail(models: Process, error: ModelError, *, elapsed_s: float = 5.0, **over: Any) -> ModelError:
@@ -178,26 +187,91 @@ async def lapse(link: db.Link) -> None:
 
 
 def names(models: Process) -> list[str]:
-    return [target.model for target in models.targets(AGENT)]
+    return [target.name for target in models.targets(AGENT)]
 
 
-async def test_models_are_asked_in_their_order_with_what_was_configured(make: Make, beat: Beat, link: db.Link) -> None:
-    await configure(
+async def test_each_model_is_asked_with_what_its_own_name_means(make: Make, beat: Beat, link: db.Link) -> None:
+    await configure(link, model="cheap", fallback_models=[SECOND])
+    await define(
         link,
-        fallback_models=[SECOND],
-        params={"temperature": 0.3},
+        "cheap",
+        model="openai/small",
         api_base="http://gateway/v1",
         api_key_env="GATEWAY_KEY",
-        price_in=Decimal("2.5"),
-        price_out=Decimal("0.1"),
+        input_usd_per_mtok=Decimal("2.5"),
+        output_usd_per_mtok=Decimal("0.1"),
     )
     models = make(variable={"GATEWAY_KEY": "k"}.get)
     await beat(models)
-    targets = models.targets(AGENT)
-    assert [target.model for target in targets] == [FIRST, SECOND]
-    for target in targets:
-        assert (target.params, target.api_base, target.api_key) == ({"temperature": 0.3}, "http://gateway/v1", "k")
-        assert (target.price_in, target.price_out) == (Decimal("2.5"), Decimal("0.1"))
+    first, second = models.targets(AGENT)
+    assert (first.name, first.model, first.api_base, first.api_key) == (
+        "cheap",
+        "openai/small",
+        "http://gateway/v1",
+        "k",
+    )
+    assert (first.input_usd_per_mtok, first.output_usd_per_mtok) == (Decimal("2.5"), Decimal("0.1"))
+    assert (second.name, second.model, second.api_base, second.api_key) == (SECOND, SECOND, None, None)
+    assert (second.input_usd_per_mtok, second.output_usd_per_mtok) == (None, None)
+
+
+async def test_the_agents_parameters_go_before_the_models(make: Make, beat: Beat, link: db.Link) -> None:
+    await define(link, FIRST, params={"temperature": 0.3, "max_tokens": 900, "seed": 1})
+    await configure(link, params={"temperature": 0.9, "max_completion_tokens": 800})
+    models = make()
+    await beat(models)
+    assert models.targets(AGENT)[0].params == {"temperature": 0.9, "max_completion_tokens": 800, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"api_base": "http://evil.example"}, "evil.example: DRAFTD_MODEL_API_BASES does not name it"),
+        ({"api_key_env": "DRAFTD_DATABASE_URL"}, "DRAFTD_DATABASE_URL may never be sent"),
+        ({"api_key_env": "APP_SECRET"}, "DRAFTD_MODEL_KEY_VARIABLES does not name it"),
+        ({"params": {"base_url": "http://evil.example"}}, "'base_url' cannot be set"),
+        ({"model": "huggingface/https://evil.example"}, "not a litellm name"),
+    ],
+)
+async def test_a_row_that_may_not_be_used_is_named_and_its_agent_not_claimed(
+    make: Make, beat: Beat, link: db.Link, over: dict[str, Any], said: str
+) -> None:
+    await configure(link)
+    await define(link, FIRST, **over)
+    models = make(variable=lambda name: f"secret of {name}", agents=[AGENT, "another"])
+    with capture_logs() as logged:
+        await beat(models)
+        await beat(models)
+    (entry,) = [one for one in logged if one["event"] == "model not asked here" and one["agent"] == AGENT]
+    assert (entry["log_level"], entry["code"], entry["model"]) == ("error", "model_misconfigured", FIRST)
+    assert said in entry["reason"]
+    assert models.claimable_agents() == []
+    with pytest.raises(ModelMisconfigured, match="openai/first: ") as caught:
+        models.targets(AGENT)
+    assert caught.value.kind is Kind.RETRY
+    assert await link.run(LIST_HOLDS) == []
+
+
+async def test_a_fallback_that_may_not_be_used_is_skipped_and_named(make: Make, beat: Beat, link: db.Link) -> None:
+    await configure(link, fallback_models=[SECOND])
+    await define(link, SECOND, api_base="http://evil.example")
+    models = make()
+    with capture_logs() as logged:
+        await beat(models)
+    assert names(models) == [FIRST]
+    assert models.claimable_agents() == [AGENT]
+    assert [one["model"] for one in logged if one["event"] == "model not asked here"] == [SECOND]
+    assert models.names() == {FIRST}
+
+
+async def test_two_names_of_one_litellm_model_are_held_apart(make: Make, beat: Beat, link: db.Link) -> None:
+    await define(link, "here", model=FIRST, api_base="http://gateway/v1")
+    await configure(link, model="here", fallback_models=[FIRST])
+    models = make()
+    await beat(models)
+    await hold(models, ModelUnavailable("down", model="here"))
+    assert names(models) == [FIRST]
+    assert [target.model for target in models.targets(AGENT)] == [FIRST]
 
 
 async def test_without_a_row_of_its_own_an_agent_has_the_default(make: Make) -> None:
@@ -245,7 +319,7 @@ async def test_a_hold_of_one_daemon_stops_the_claims_of_all(make: Make, beat: Be
 
 
 async def test_a_held_model_gives_way_to_its_fallback(make: Make) -> None:
-    models = make(default=Choice(models=(FIRST, SECOND), params={}))
+    models = make(default=Choice(models=(FIRST, SECOND)))
     await hold(models)
     assert models.claimable_agents() == [AGENT]
     assert names(models) == [SECOND]
@@ -349,7 +423,7 @@ async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> No
 async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.Link) -> None:
     models = make(agents=[AGENT, "another"])
     await configure(link, agent="another", model=SECOND)
-    models.choose({"another": Choice(models=(SECOND,), params={})})
+    models.choose(Catalog(choices={"another": Choice(models=(SECOND,))}))
     await rate_limit(models, link)
     assert models.portions() == [Portion(agents=[AGENT], share=0.5), Portion(agents=["another"])], (
         "the small room first"
@@ -367,7 +441,7 @@ async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link,
     (probe,) = [one for one in won if one]
     assert probe == Probe(model=FIRST, agents=[AGENT])
     winner = fleet[won.index(probe)]
-    assert [target.model for target in winner.targets(AGENT, probe=FIRST)] == [FIRST]
+    assert [target.name for target in winner.targets(AGENT, probe=FIRST)] == [FIRST]
     assert PROBE_S / 2 < await pause_s(link) <= PROBE_S
     assert [models.claimable_agents() for models in fleet] == [[]] * 5
     assert await winner.probe() is None
@@ -571,7 +645,7 @@ async def test_only_the_probe_may_ask_a_held_model_beside_its_fallback(make: Mak
     await beat(models)
     await hold(models)
     assert names(models) == [SECOND]
-    assert [target.model for target in models.targets(AGENT, probe=FIRST)] == [FIRST, SECOND]
+    assert [target.name for target in models.targets(AGENT, probe=FIRST)] == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize("error", [ModelRefused, OutputInvalid, ContextTooLong])
@@ -584,6 +658,30 @@ async def test_an_answer_that_cannot_be_used_ends_a_hold_all_the_same(
     assert await link.run(LIST_HOLDS) == []
 
 
+async def test_a_probe_without_an_answer_gives_way_also_after_one_that_had_failed(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models = await probing(make, beat, link, connection)
+    await hold(models, probe=FIRST)
+    await lapse(link)
+    await beat(models)
+    assert await models.probe()
+    await models.return_probe(FIRST)
+    assert await pause_s(link) <= 0
+
+
+async def test_an_attempt_whose_probe_has_failed_ends_nobody_elses(
+    make: Make, beat: Beat, link: db.Link, connection: db.Connection
+) -> None:
+    models, other = await probing(make, beat, link, connection), make()
+    await hold(models, probe=FIRST)
+    await lapse(link)
+    await beat(other)
+    assert await other.probe()
+    await models.return_probe(FIRST)
+    assert await pause_s(link) > PROBE_S / 2
+
+
 async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) -> None:
     models = make()
     await hold(models)
@@ -592,7 +690,8 @@ async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) ->
 
 
 async def test_an_agent_whose_key_is_not_set_here_is_left_to_others(make: Make, beat: Beat, link: db.Link) -> None:
-    await configure(link, api_key_env="GATEWAY_KEY", fallback_models=[SECOND])
+    await configure(link)
+    await define(link, FIRST, api_base="http://gateway/v1", api_key_env="GATEWAY_KEY")
     here, elsewhere = make(), make(variable={"GATEWAY_KEY": "k"}.get)
     await beat(here, elsewhere)
     assert (here.claimable_agents(), elsewhere.claimable_agents()) == ([], [AGENT])
@@ -606,9 +705,9 @@ async def test_a_beat_that_began_before_a_hold_does_not_undo_it(make: Make) -> N
     models = make()
     began = time.monotonic()
     await hold(models)
-    assert not models.update([], [], [], as_of=began)
+    assert not models.update(Catalog(), [], [], as_of=began)
     assert models.claimable_agents() == []
-    assert models.update([], [], [], as_of=time.monotonic())
+    assert models.update(Catalog(), [], [], as_of=time.monotonic())
 
 
 async def test_agents_with_the_same_held_model_are_probed_together(

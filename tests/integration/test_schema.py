@@ -363,7 +363,8 @@ async def test_a_stranger_sees_and_does_nothing(connection: db.Connection) -> No
             f"INSERT INTO draft_requests (image_urls) VALUES ('{{{URL}}}')",
             f"SELECT cancel_draft_request('{request_id}')",
             "SELECT create_draft_request('{}')",
-            "SELECT * FROM model_configs",
+            "SELECT * FROM draft_agents",
+            "SELECT * FROM draft_models",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 async with connection.transaction():

@@ -61,6 +61,21 @@ def test_a_hold_that_ended_is_no_longer_shown(metrics: Metrics) -> None:
     assert value(metrics, "draftd_model_hold", model="b", code="model_misconfigured") == 1
 
 
+def test_a_scrape_never_misses_a_hold_that_is_there(metrics: Metrics) -> None:
+    seen: list[float | None] = []
+
+    def entering() -> Iterator[tuple[str, str]]:
+        yield "a", "model_unavailable"
+        # Another thread scrapes in the middle of the change.
+        seen.append(value(metrics, "draftd_model_hold", model="b", code="model_misconfigured"))
+        yield "b", "model_misconfigured"
+
+    metrics.holds([("b", "model_misconfigured")])
+    metrics.holds(entering())
+    assert seen == [1]
+    assert value(metrics, "draftd_model_hold", model="a", code="model_unavailable") == 1
+
+
 def test_a_gauge_says_the_present(metrics: Metrics) -> None:
     metrics.in_flight(3)
     metrics.in_flight(2)

@@ -58,9 +58,9 @@ def given_in(text: str) -> dict[str, Any]:
     return found
 
 
-def test_a_prompt_has_its_front_matter_and_defaults(write: Callable[..., Path]) -> None:
+def test_a_prompt_has_its_front_matter(write: Callable[..., Path]) -> None:
     prompt = load_prompts(write(FRONT + "params:\n  temperature: 0.5\n"))["helper"]
-    assert prompt.params == {"max_tokens": 4_096, "temperature": 0.5}
+    assert prompt.params == {"temperature": 0.5}
     assert prompt.text == "Be kind.\n\n{{schema}}"
     assert prompt.version.startswith("3+")
     assert len(prompt.version) == len("3+1f2e3d4c")

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import daemon, database, fleet, grants, models, prune, queue, requests
+from draftd.cli import agents, daemon, database, fleet, grants, models, prune, queue, requests
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
@@ -55,6 +55,7 @@ requests.register(app)
 queue.register(app)
 prune.register(app)
 fleet.register(app)
+agents.register(app)
 models.register(app)
 database.register(app)
 grants.register(app)

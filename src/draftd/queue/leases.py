@@ -44,12 +44,17 @@ class Leases:
         return len(self._held)
 
 
+# Parameters as text, and not all of a long one: a value that cannot be read must not take the other rows with it.
+_PARAMS = "jsonb_build_object('params', left(x.params::text, 10000))"
+AGENTS = f"(SELECT coalesce(jsonb_agg(to_jsonb(x) || {_PARAMS}), '[]') FROM draft_agents AS x)"
+MODELS = f"(SELECT coalesce(jsonb_agg(to_jsonb(x) || {_PARAMS}), '[]') FROM draft_models AS x)"
+
 # Locks first and in the order of id, like every write of several rows here: unordered renewals beside settlements made ten
 # deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
 # holds one row in a long transaction must not stop the renewals of all the others; the reaper passes over it too. Lost is
 # only what is no longer processing with this token. updated_at stays, and no index holds lease_until: a renewal is a
 # heap-only update.
-RENEW = """
+RENEW = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
 ), locked AS MATERIALIZED (
@@ -67,11 +72,12 @@ WITH held AS MATERIALIZED (
     VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s)
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
-SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
+SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
             SELECT FROM draft_requests AS r
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
-       (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM model_configs AS c) AS configs,
+       {AGENTS} AS agents,
+       {MODELS} AS models,
        (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object(
                     'until_s', extract(epoch FROM h.until) - extract(epoch FROM now()))), '[]')
           FROM draft_holds AS h) AS holds,

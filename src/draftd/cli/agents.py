@@ -1,0 +1,134 @@
+"""Commands about agents: which models answer them, by name. Running daemons follow within seconds."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
+from draftd.cli.models import Param, checked_name, parameters, permits, shown_params
+from draftd.errors import CommandError, UsageError
+
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. comment_generator.", show_default=False)]
+COLUMNS = {"agent": "agent", "model": "model", "fallback_models": "fallbacks", "params": "params"}
+
+agents = typer.Typer(
+    help="Show and change which models answer an agent. What a model's name means: `draftd models`.",
+    cls=Commands,
+    suggest_commands=False,
+    no_args_is_help=True,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(agents, name="agents")
+
+
+@agents.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the agents that have models of their own."""
+    rows = asyncio.run(_rows())
+    if as_json:
+        print_json({"agents": rows})
+        return
+    table = [
+        row | {"fallback_models": ", ".join(row["fallback_models"]), "params": shown_params(row["params"])}
+        for row in rows
+    ]
+    print_table(COLUMNS, table, empty="no agent has models of its own; DRAFTD_MODEL answers")
+
+
+@agents.command("set")
+def set_(
+    agent: Agent,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A name of `draftd models list`, or a litellm name, e.g. anthropic/claude-sonnet-4-5.",
+            show_default=False,
+        ),
+    ],
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Asked when those before it cannot answer. Repeatable."),
+    ] = None,
+    param: Param = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the models of an agent.
+
+    Replaces the agent's earlier choice: fallbacks and parameters that are not given are gone. Parameters apply to all of the
+    agent's models, over those of the model and of the prompt. Holds of these models end, so that they are tried at once.
+    """
+    if not agent.strip():
+        raise UsageError("the agent has no name")
+    row = {
+        "agent": agent,
+        "model": checked_name(name),
+        "fallback_models": [checked_name(one) for one in fallback or ()],
+        "params": parameters(param or ()),
+    }
+    if asyncio.run(_set(row)):
+        say(f"warning: no running daemon has a prompt for the agent {agent!r}")
+    if as_json:
+        print_json(row)
+    else:
+        say(f"{agent} is answered by {', '.join([name, *(fallback or ())])}; running daemons follow within seconds")
+
+
+@agents.command()
+def unset(agent: Agent) -> None:
+    """Give an agent back to DRAFTD_MODEL."""
+    if not asyncio.run(_unset(agent)):
+        raise CommandError(f"{agent} has no models of its own")
+    say(f"{agent} is answered by DRAFTD_MODEL again")
+
+
+async def _rows() -> list[dict[str, Any]]:
+    from draftd import db
+    from draftd.catalog import LIST_AGENTS
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return await (await connection.execute(LIST_AGENTS.encode())).fetchall()
+
+
+async def _set(row: dict[str, Any]) -> bool:
+    """Store the row; return whether no daemon has a prompt for its agent.
+
+    Raises:
+        UsageError: a name without a meaning of its own is not one of litellm's that a table may hold.
+    """
+    from psycopg.types.json import Jsonb
+
+    from draftd import db
+    from draftd.catalog import CHOSEN, DEFINED, SET_AGENT
+    from draftd.holds import FORGET
+    from draftd.queue import desk
+
+    loaded = settings()
+    allowed, names = permits(loaded), [row["model"], *row["fallback_models"]]
+    async with db.connected(loaded.require_database_url()) as connection:
+        defined = await (await connection.execute(DEFINED.encode(), {"names": names})).fetchall()
+        for name in set(names) - {one["name"] for one in defined}:
+            if why := allowed.refusal(model=name, api_base=None, api_key_env=None):
+                raise UsageError(f"{name}: {why}")
+        before = await (await connection.execute(CHOSEN.encode(), {"agent": row["agent"]})).fetchall()
+        await connection.execute(SET_AGENT.encode(), row | {"params": Jsonb(row["params"])})
+        # Whoever changes this expects it to be tried now, whatever was wrong before; and nobody probes what nobody uses.
+        names += [name for one in before for name in (one["model"], *one["fallback_models"])]
+        await connection.execute(FORGET.encode(), {"models": names})
+        return await desk.nobody_serves(connection, row["agent"])
+
+
+async def _unset(agent: str) -> bool:
+    from draftd import db
+    from draftd.catalog import UNSET_AGENT
+    from draftd.holds import FORGET
+
+    async with db.connected(settings().require_database_url()) as connection:
+        before = await (await connection.execute(UNSET_AGENT.encode(), {"agent": agent})).fetchall()
+        names = [name for one in before for name in (one["model"], *one["fallback_models"])]
+        await connection.execute(FORGET.encode(), {"models": names})
+        return bool(before)

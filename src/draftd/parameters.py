@@ -1,0 +1,91 @@
+"""The parameters of a model call that a prompt, an agent or a model may set: one list for all three.
+
+Everything else is refused, because litellm takes more than parameters through the same door: addresses, keys, headers, files to
+read, answers to make up. What is here can make an answer better, worse or dearer, and nothing else. ``stop`` is missing because
+an answer is JSON, which a text in the middle of it must not end.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The names of the limit of output tokens; a provider that knows both refuses a call with both."""
+MAX_NAME_CHARS = 64
+
+# Reasoning models spend output tokens before they write: fewer end many answers in the middle.
+_OutputTokens = Annotated[int, Field(ge=256, le=128_000)]
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+_Label = Annotated[str, Field(min_length=1, max_length=128)]
+_Forbidding = ConfigDict(extra="forbid", frozen=True)
+
+
+class Thinking(BaseModel):
+    """How much a model may think, in Anthropic's form."""
+
+    model_config = _Forbidding
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Field(ge=0, le=128_000)] | None = None
+
+
+class Params(BaseModel):
+    """What may be set of a model call."""
+
+    model_config = _Forbidding
+
+    max_tokens: _OutputTokens | None = None
+    max_completion_tokens: _OutputTokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=10_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: _Penalty | None = None
+    presence_penalty: _Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    thinking: Thinking | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    service_tier: _Word | None = None
+    num_ctx: Annotated[int, Field(ge=512, le=1_048_576)] | None = None
+    prompt_cache_key: _Label | None = None
+    user: _Label | None = None
+    chat_template_kwargs: Annotated[dict[_Word, bool | int | float | _Label], Field(max_length=8)] | None = None
+
+
+ALLOWED = tuple(Params.model_fields)
+
+
+def read(params: object) -> dict[str, Any]:
+    """Return the parameters as they are sent; null stands for one that is not, whatever another set says of it.
+
+    Args:
+        params: a JSON object of unknown origin.
+
+    Raises:
+        ValueError: it is none, or a parameter is not on the list or out of its range; the message names the parameter and holds
+            no value.
+    """
+    if not isinstance(params, Mapping):
+        raise ValueError("the parameters are not a JSON object")  # noqa: TRY004  # one kind of error for every fault
+    try:
+        return Params.model_validate(dict(params)).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"])[:MAX_NAME_CHARS]
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"the parameter {name!r} cannot be set; these can: {', '.join(ALLOWED)}") from None
+        raise ValueError(f"the parameter {name!r}: {first['msg']}") from None
+
+
+def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return several sets of parameters as one, the later above the earlier; the two names of the limit are one parameter."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        if not layer.keys().isdisjoint(LIMITS):
+            merged = {name: value for name, value in merged.items() if name not in LIMITS}
+        merged |= layer
+    return merged
