@@ -65,9 +65,11 @@ async def test_an_authority_of_the_system_is_trusted(certificate: Certificate, m
         assert bytes((await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)).data) == b"image"
 
 
-@pytest.mark.parametrize("host", ["files.example", "other.example", "127.0.0.1"])
+@pytest.mark.parametrize(
+    ("host", "why"), [("files.example", "self-signed"), ("other.example", "wrong host"), ("127.0.0.1", "wrong host")]
+)
 async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
-    host: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+    host: str, why: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = None if host == "files.example" else certificate
     fetcher = make_fetcher(trusted=trusted, monkeypatch=monkeypatch)
@@ -76,7 +78,7 @@ async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
         with pytest.raises(ImageFetchFailed) as caught:
             await fetcher.fetch(f"https://{host}:{port}/secret", time_s=10)
 
-    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: the connection failed (ConnectError)")
+    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: its certificate was refused ({why})")
     assert requests == []
 
 
