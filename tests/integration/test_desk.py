@@ -6,7 +6,8 @@ import pytest
 
 from draftd import db
 from draftd.queue import desk
-from fix_database import make_request
+from draftd.queue.retention import count_prunable
+from fix_database import claim_one, lose, make_request, reap_now, renew, shift
 
 
 class FailingAgain:
@@ -36,3 +37,31 @@ async def test_a_request_that_fails_again_between_two_batches_is_retried_once(
     assert sorted(row["id"] for row in changed) == sorted(failed)
     rows = await (await connection.execute("SELECT status, count(*) AS n FROM draft_requests GROUP BY 1")).fetchall()
     assert {row["status"]: row["n"] for row in rows} == {"failed": 2, "pending": 3}
+
+
+async def test_a_dry_run_locks_nothing_and_sees_what_is_locked(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    lost = await make_request(connection)
+    await lose(connection, await claim_one(link))
+    expired = await make_request(connection)
+    await shift(connection, expired, available_at=-100_000)
+    orphan = await make_request(connection, agent="nobodys")
+    await shift(connection, orphan, available_at=-100)
+    await renew(connection)
+    failed = await make_request(connection, status="failed")
+    await shift(connection, failed, finished_at=-100, created_at=-100)
+    # A server that refuses every write and every lock, like a standby.
+    only_reading = f"{database}{'&' if '?' in database else '?'}options=-cdefault_transaction_read_only%3Don"
+    reading_link = db.Link(url=only_reading, name="draftd test")
+    async with connection.transaction(), db.connected(only_reading) as reading:
+        await connection.execute("SELECT FROM draft_requests FOR UPDATE")
+        reaped = await reap_now(reading_link, dry_run=True)
+        cancellable = await desk.change(reading, desk.CANCELLABLE)
+        retriable = await desk.change(reading, desk.RETRIABLE)
+        prunable = await count_prunable(reading_link, older_than_s=10)
+    await reading_link.close()
+    assert {one.id for one in reaped} == {lost, expired, orphan}
+    assert {row["id"] for row in cancellable} == {lost, expired, orphan}
+    assert [row["id"] for row in retriable] == [failed]
+    assert prunable == 1
