@@ -65,3 +65,28 @@ async def test_a_dry_run_locks_nothing_and_sees_what_is_locked(
     assert {row["id"] for row in cancellable} == {lost, expired, orphan}
     assert [row["id"] for row in retriable] == [failed]
     assert prunable == 1
+
+
+@pytest.mark.parametrize(
+    ("lease_s", "silent_s", "is_alive"), [(10, 50, True), (10, 70, False), (300, 340, True), (300, 360, False)]
+)
+async def test_a_worker_is_judged_by_its_own_interval(
+    connection: db.Connection, lease_s: float, silent_s: float, *, is_alive: bool
+) -> None:
+    await renew(connection, lease_s=lease_s)
+    await connection.execute(
+        "UPDATE draft_workers SET heartbeat_at = heartbeat_at - make_interval(secs => %s)", [silent_s]
+    )
+    (worker,) = await desk.workers(connection)
+    assert (worker["alive"], worker["beat_s"]) == (is_alive, pytest.approx(lease_s / 3))
+    assert await desk.nobody_serves(connection, "comment_generator") is not is_alive
+
+
+async def test_a_worker_that_beats_once_a_day_is_not_forgotten_in_between(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await renew(connection, lease_s=300_000)
+    await renew(connection)
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = heartbeat_at - interval '25 h'")
+    await reap_now(link)
+    assert [worker["alive"] for worker in await desk.workers(connection)] == [True]

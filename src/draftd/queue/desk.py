@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.queue.leases import ALIVE
 from draftd.status import FINAL_STATUSES, STATUSES
 
 # Everything but the pictures: a row of 7 MB is no reading.
@@ -23,8 +24,6 @@ COLUMNS = """
     cost_usd, trace_id, created_at, claimed_at, finished_at, updated_at"""
 
 RATE_WINDOW_S = 300
-ALIVE_S = 60
-"""A worker beats every third of a lease; whose last beat is older than this is lost, whatever state it left behind."""
 
 COUNTS = f"""
 SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
@@ -43,17 +42,17 @@ BATCH = 1_000
 """Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
 
 WORKERS = f"""
-SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
+SELECT id, hostname, pid, version, state, in_flight, concurrency, beat_s, started_at,
        extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s,
-       heartbeat_at > now() - interval '{ALIVE_S} s' AS alive
-  FROM draft_workers WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
+       {ALIVE} AS alive
+  FROM draft_workers AS w WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
 """
 
 # Row security shows a stranger no worker at all, which says nothing about them.
 NOBODY_SERVES = f"""
 SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
-    SELECT FROM draft_workers
-     WHERE state = 'running' AND heartbeat_at > now() - interval '{ALIVE_S} s' AND %s = ANY (agents)) AS nobody
+    SELECT FROM draft_workers AS w
+     WHERE w.state = 'running' AND {ALIVE} AND %s = ANY (w.agents)) AS nobody
 """
 
 WITHOUT_PICTURES = """

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from draftd import db
 from draftd.queue.history import with_error
+from draftd.queue.leases import ALIVE
 
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
@@ -125,7 +126,7 @@ WITH {_lost(_BATCH)}, {_overdue(_BATCH)}, {_orphaned(_BATCH)}, reaped AS (
         AND r.id NOT IN (SELECT id FROM overdue)
     RETURNING r.id, r.status, NULL::uuid
 ), forgotten AS (
-    DELETE FROM draft_workers WHERE heartbeat_at < now() - interval '1 day'
+    DELETE FROM draft_workers AS w WHERE w.heartbeat_at < now() - interval '1 day' AND NOT {ALIVE}
 )
 SELECT 'worker_lost' AS code, *, now() AS at FROM reaped UNION ALL SELECT 'expired', *, now() FROM expired
 UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL, NULL, NULL, NULL, now()
