@@ -167,6 +167,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         claims=claims,
         runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
         settler=shared.settler,
+        scribe=shared.scribe,
         leases=shared.leases,
         metrics=shared.metrics,
         concurrency=plan.concurrency,

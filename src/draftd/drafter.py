@@ -52,7 +52,7 @@ DEFAULT_MAX_TOKENS = 4_096
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The names of the limit of output tokens; a provider that knows both refuses a call with both."""
 PUBLISH_S = 1.0
-"""How long the reading of an answer waits for its progress to be written."""
+"""How long an attempt waits for its progress, or the end of a hold, to be written."""
 
 Message = dict[str, Any]
 
@@ -138,6 +138,7 @@ class Drafter:
         self._tracing = tracing
         self._metrics = metrics
         self._model_timeout_s = model_timeout_s
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def draft(self, attempt: Attempt) -> Draft:
         """Carry out one attempt.
@@ -218,10 +219,18 @@ class Drafter:
             await self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at)
             raise
         except NothingToReplyTo:
-            await self._holds.succeeded(target.model)
+            await self._succeeded(target.model)
             raise
-        await self._holds.succeeded(target.model)
+        await self._succeeded(target.model)
         return draft
+
+    async def _succeeded(self, model: str) -> None:
+        # It ends a hold all the same; but a draft that is there and paid waits for no database.
+        task = asyncio.create_task(self._holds.succeeded(model), name="succeeded")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        if (await asyncio.wait({task}, timeout=PUBLISH_S))[0]:
+            task.result()
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         target = replace(target, params=_params(task.prompt, target))
@@ -319,10 +328,10 @@ class Drafter:
             spent, code = error.spent, error.code
             raise
         finally:
-            await self._record(attempt, target, call, spent, code or None, time.monotonic() - began)
+            self._record(attempt, target, call, spent, code or None, time.monotonic() - began)
         return completion
 
-    async def _record(
+    def _record(
         self, attempt: Attempt, target: Target, call: int, spent: Spent, code: str | None, elapsed_s: float
     ) -> None:
         usage = Usage(
@@ -339,7 +348,7 @@ class Drafter:
             elapsed_s=elapsed_s,
             trace_id=attempt.span.trace_id,
         )
-        await self._scribe.record(usage)
+        self._scribe.record(usage)
         self._metrics.model_called(
             model=target.model,
             input_tokens=spent.input_tokens,

@@ -314,11 +314,13 @@ async def test_tokens_are_summed_over_all_calls_of_all_attempts(
     await make_request(connection)
     scribe = Scribe(link=link)
     first = await claim_one(link)
-    await scribe.record(make_usage(first))
+    scribe.record(make_usage(first))
+    await scribe.recorded(first)
     await settler.settle(first, Retry(code="output_invalid", message="", delay_s=0))
     second = await claim_one(link)
-    await scribe.record(make_usage(second))
-    await scribe.record(make_usage(second, call=2))
+    scribe.record(make_usage(second))
+    scribe.record(make_usage(second, call=2))
+    await scribe.recorded(second)
     await settler.settle(second, Done(draft=make_draft()))
     row = await read_row(connection, first.id)
     assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (300, 30, None)
@@ -328,7 +330,9 @@ async def test_usage_is_written_although_the_result_is_refused(connection: db.Co
     await make_request(connection)
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
-    await Scribe(link=link).record(make_usage(claimed))
+    scribe = Scribe(link=link)
+    scribe.record(make_usage(claimed))
+    await scribe.recorded(claimed)
     assert await count_usage(connection, claimed.id) == 1
 
 
@@ -336,8 +340,9 @@ async def test_usage_that_is_written_twice_stands_once(connection: db.Connection
     await make_request(connection)
     claimed = await claim_one(link)
     scribe = Scribe(link=link)
-    await scribe.record(make_usage(claimed))
-    await scribe.record(make_usage(claimed))
+    scribe.record(make_usage(claimed))
+    scribe.record(make_usage(claimed))
+    await scribe.recorded(claimed)
     assert await count_usage(connection, claimed.id) == 1
 
 
