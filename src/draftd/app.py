@@ -24,6 +24,7 @@ from draftd.heartbeat import Beat, Heartbeat, Identity
 from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.gate import AllowList
+from draftd.keeping import Keeper
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
@@ -226,6 +227,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         reads=shared.links.read,
         budget=ByteBudget(INPUT_BUDGET_BYTES),
         loader=loader,
+        keeper=Keeper(link=shared.links.read),
         prompts=shared.plan.prompts,
         models=shared.models,
         holds=shared.holds,

@@ -7,8 +7,8 @@ with its answer; a step that would begin without time ends with its own error co
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from draftd.errors import (
     ImageGone,
     InvalidRequest,
     Kind,
+    LeaseLost,
     ModelError,
     ModelMisconfigured,
     ModelRefused,
@@ -29,10 +30,12 @@ from draftd.errors import (
     ModelUnavailable,
     NothingToReplyTo,
     OutputInvalid,
+    RequestError,
     Spent,
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Picture
+from draftd.keeping import Album, Keeper
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -70,6 +73,8 @@ class Attempt:
     targets: list[Target] = field(default_factory=list)
     """What may be asked, in order."""
     images: list[dict[str, Any]] | None = None
+    album: Album | None = None
+    """Its pictures, for as long as it runs and has fetched any."""
     calls: int = 0
     options_shown: int = 0
     asked_at: float = 0.0
@@ -102,6 +107,7 @@ class Drafter:
         reads: the connection that inputs are read on.
         budget: bounds the bytes of rows' pictures in this process.
         loader: fetches and prepares pictures.
+        keeper: has what an earlier attempt fetched, and keeps it for the next one.
         prompts: agent → prompt.
         models: which model answers.
         holds: where the models' successes and failures are noted.
@@ -118,6 +124,7 @@ class Drafter:
         reads: db.Link,
         budget: ByteBudget,
         loader: ImageLoader,
+        keeper: Keeper,
         prompts: Mapping[str, Prompt],
         models: Models,
         holds: Holds,
@@ -130,6 +137,7 @@ class Drafter:
         self._reads = reads
         self._budget = budget
         self._loader = loader
+        self._keeper = keeper
         self._prompts = prompts
         self._models = models
         self._holds = holds
@@ -166,7 +174,7 @@ class Drafter:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms:
+        async with AsyncExitStack() as rooms, _pictures_left(attempt):
             task = await self._task(attempt, prompt, rooms)
             return await self._ask(attempt, task)
 
@@ -181,6 +189,8 @@ class Drafter:
             messages = await asyncio.to_thread(
                 render, prompt, request=request, options=options, pictures=pictures, schema=schema
             )
+            if attempt.album is not None:
+                attempt.album.show(pictures, messages)
         return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages)
 
     async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack) -> list[Picture]:
@@ -190,7 +200,10 @@ class Drafter:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        pictures = await self._loader.load(request.image_urls, rooms=rooms, time_s=_time_for_images_s(attempt))
+        attempt.album = album = self._keeper.album(attempt.claim, request.image_urls)
+        pictures = await self._loader.load(
+            request.image_urls, album=album, rooms=rooms, time_s=_time_for_images_s(attempt)
+        )
         attempt.images = [picture.record() for picture in pictures]
         return pictures
 
@@ -367,6 +380,20 @@ class Drafter:
         with suppress(TimeoutError):
             async with asyncio.timeout(PUBLISH_S):
                 await self._scribe.publish(attempt.claim, partial)
+
+
+@asynccontextmanager
+async def _pictures_left(attempt: Attempt) -> AsyncIterator[None]:
+    """Leave the pictures of an attempt that ends without being final to the next one, while they still have their room."""
+    try:
+        yield
+    except BaseException as error:  # a cancellation, too: by a shutdown, say
+        is_final = isinstance(error, LeaseLost) or (isinstance(error, RequestError) and error.kind is Kind.FINAL)
+        if attempt.album is not None and not is_final:
+            await attempt.album.leave()
+        raise
+    finally:
+        attempt.album = None
 
 
 def _params(prompt: Prompt, target: Target) -> dict[str, Any]:

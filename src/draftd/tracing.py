@@ -52,7 +52,11 @@ class ShownPicture(dict[str, Any]):
     def __init__(self, data: bytes) -> None:
         url = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
         super().__init__(type="image_url", image_url={"url": url})
-        self.summary = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        self.summary: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+    def data(self) -> bytes:
+        """Return the JPEG; to be called in a thread, for the same reason."""
+        return base64.b64decode(self["image_url"]["url"].partition(",")[2])
 
 
 class RequestSpan:

@@ -33,6 +33,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
+from draftd.keeping import Album, Keeper
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Choice, Models
@@ -65,16 +66,17 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(self, urls: Sequence[str], *, album: Album, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
         rooms.callback(setattr, self, "holds", False)
-        return [
-            Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
-        ]
+        picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
+        for index in range(len(urls)):
+            album.add(index, picture)
+        return [picture] * len(urls)
 
 
 class CountingScribe(Scribe):
@@ -158,6 +160,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             reads=links[0],
             budget=budget,
             loader=cast("ImageLoader", loader),
+            keeper=Keeper(link=links[0]),
             prompts=load_prompts(packaged_directory()),
             models=models,
             holds=holds,
@@ -746,3 +749,33 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
 async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:
     await rig.scribe.recorded(claim)
     return await settler.settle(claim, outcome, trail)
+
+
+async def kept(link: db.Link) -> int:
+    """Return how many pictures stand in the table."""
+    (row,) = await link.run("SELECT count(*)::int AS n FROM draft_pictures")
+    return int(row["n"])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [({"status": 500}, 1), ({"garbage": True}, 1), ({"refusal": True}, 0), ({"nothing": True}, 0), ({}, 0)],
+    ids=["a hold", "a retry", "a failure", "nothing to reply to", "a draft"],
+)
+async def test_an_attempt_that_is_not_the_last_one_leaves_its_pictures(
+    rig: Rig, claimed: Claimed, link: db.Link, behaviour: dict[str, Any], expected: int
+) -> None:
+    rig.standin.script(default=[behaviour])
+    await rig.run(await claimed())
+    assert await kept(link) == expected
+
+
+async def test_a_shutdown_leaves_the_pictures(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await kept(link) == 1
+    assert not rig.loader.holds
