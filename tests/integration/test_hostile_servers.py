@@ -198,7 +198,7 @@ async def test_the_body_of_an_error_is_not_read(server: Server, fetcher: Fetcher
     hung_up = asyncio.Event()
     url = server.on("/secret", flood(b"HTTP/1.1 404 Not Found\r\n\r\n", b"x" * 65_536, hung_up))
 
-    assert (await failure(fetcher, url)).message == "127.0.0.1: answered 404"
+    assert (await failure(fetcher, url)).message.startswith("127.0.0.1: answered 404")
     await asyncio.wait_for(hung_up.wait(), 20)
 
 

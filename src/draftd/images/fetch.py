@@ -33,6 +33,9 @@ MAX_REDIRECTS = 3
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
+_OVER = frozenset({403, 404, 410})
+"""What stores answer when a signed address has run out, or what it led to is gone."""
+_HINT = "; an address must work until the request's expires_at, a data: URL needs none"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
@@ -256,7 +259,8 @@ def _check_status(status: int, host: str) -> None:
     if status == 200:  # noqa: PLR2004 - HTTP's own number
         return
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
-    raise ImageFetchFailed(f"{host}: answered {status}", kind=Kind.RETRY if passing else Kind.FINAL)
+    hint = _HINT if status in _OVER else ""
+    raise ImageFetchFailed(f"{host}: answered {status}{hint}", kind=Kind.RETRY if passing else Kind.FINAL)
 
 
 def _compression(response: httpcore.Response) -> str:
