@@ -79,7 +79,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
         return plan, await open_links(plan)
 
     (plan, links), llm, tracing = await asyncio.gather(
-        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
+        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(tracing_of, settings)
     )
     try:
         daemon = await build(plan, links, llm, tracing)
@@ -345,13 +345,15 @@ def default_choice(settings: Settings) -> Choice | None:
     return Choice(models=(settings.model, *settings.fallback_models), params={})
 
 
-def _tracing(settings: Settings) -> Tracing:
+def tracing_of(settings: Settings) -> Tracing:
+    """Return the tracing that the environment asks for."""
     return Tracing.load(
         public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
         secret_key=environment_value("LANGFUSE_SECRET_KEY"),
         host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),
         content=settings.trace_content,
         release=__version__,
+        sample_rate=environment_value("LANGFUSE_SAMPLE_RATE"),
     )
 
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import importlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,8 @@ from draftd.sanitize import redact, without_secrets
 log = structlog.get_logger(__name__)
 
 Content = Literal["off", "text", "full"]
+
+LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 ATTRIBUTE_CHARS = 200
 """Langfuse drops propagated values that are longer, or not ASCII (Langfuse, "Propagating attributes")."""
@@ -97,6 +100,7 @@ class Tracing:
         host: str | None,
         content: Content,
         release: str,
+        sample_rate: str | None = None,
     ) -> "Tracing":
         """Return tracing to Langfuse if there are keys for it; for use in a thread, as the import takes a second.
 
@@ -106,16 +110,31 @@ class Tracing:
             host: base URL; None means Langfuse's cloud.
             content: ``off`` sends figures, ``text`` also prompts and drafts, ``full`` also the prepared pictures.
             release: draftd's version, as Langfuse shows it.
+            sample_rate: the share of requests that is traced, from 0 to 1; None leaves it to OpenTelemetry's variables.
         """
         secret = secret_key.get_secret_value() if isinstance(secret_key, SecretStr) else secret_key
         if not public_key or not secret:
             return cls()
         _quieten()
         try:
-            return _Langfuse(public_key=public_key, secret_key=secret, host=host, content=content, release=release)
+            return _Langfuse(
+                public_key=public_key,
+                secret_key=secret,
+                host=host,
+                content=content,
+                release=release,
+                sample_rate=sample_rate,
+            )
         except Exception as error:  # noqa: BLE001 - a daemon that cannot trace still drafts
             log.warning("tracing off", error=type(error).__name__, detail=redact(str(error), 200))
-            return cls()
+            return _Broken(f"cannot be set up: {type(error).__name__}: {redact(str(error), 200)}")
+
+    def examine(self) -> tuple[bool, str]:
+        """Return whether traces would arrive, and why not; for use in a thread.
+
+        It is the exporter itself that asks, so certificates, proxies and addresses are those that traces meet.
+        """
+        return True, "off: no keys"
 
     @contextmanager
     def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
@@ -196,17 +215,41 @@ class _GenerationSpan(_Guarded, GenerationSpan):
         self._fail(getattr(error, "code", "") or type(error).__name__, str(error))
 
 
+class _Broken(Tracing):
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def examine(self) -> tuple[bool, str]:
+        return False, self._why
+
+
 class _Langfuse(Tracing):
-    def __init__(self, *, public_key: str, secret_key: str, host: str | None, content: Content, release: str) -> None:
+    def __init__(
+        self,
+        *,
+        public_key: str,
+        secret_key: str,
+        host: str | None,
+        content: Content,
+        release: str,
+        sample_rate: str | None,
+    ) -> None:
         self._sdk: Any = importlib.import_module("langfuse")
         otel: Any = importlib.import_module("opentelemetry.sdk.trace")
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
+        sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
         self._content = content
+        self._host = host or LANGFUSE_CLOUD
         # Of our own: no other library's spans come in, ours go nowhere else, and none of them waits at exit.
         self._provider = otel.TracerProvider(
             resource=resources.Resource({"service.name": "draftd", "service.version": release}),
             shutdown_on_exit=False,
+            # The SDK sets this up only for a provider of its own.
+            sampler=None if sample_rate is None else sampling.TraceIdRatioBased(float(sample_rate)),
         )
+        self._processors: list[Any] = []
+        add_processor = self._provider.add_span_processor
+        self._provider.add_span_processor = lambda one: (self._processors.append(one), add_processor(one))
         self._client = self._sdk.Langfuse(
             public_key=public_key,
             secret_key=secret_key,
@@ -264,6 +307,36 @@ class _Langfuse(Tracing):
             except BaseException as error:
                 span.fail(error)
                 raise
+
+    def examine(self) -> tuple[bool, str]:
+        """Send nothing, by the way that traces take."""
+        if (why := self._silence()) is not None:
+            return True, f"off: {why}"
+        requests: Any = importlib.import_module("requests")
+        try:
+            requests.Request("POST", self._host).prepare()
+        except ValueError:  # what is said there quotes the address
+            return False, "cannot be read; write https://host or http://host:port"
+        exporter = self._processors[0].span_exporter
+        # The SDK's own layer around it sends no empty batch.
+        exporter = getattr(exporter, "_exporter", exporter)
+        with _overheard() as said:
+            outcome = exporter.export([])
+        if outcome.name == "SUCCESS":
+            return True, "the keys are accepted"
+        return False, _reason(said[0] if said else "")
+
+    def _silence(self) -> str | None:
+        """Return why nothing is sent at all; None when something is."""
+        api: Any = importlib.import_module("opentelemetry.trace")
+        if isinstance(self._provider.get_tracer("draftd"), api.NoOpTracer):
+            return "OTEL_SDK_DISABLED"
+        if not self._processors:
+            return "LANGFUSE_TRACING_ENABLED"
+        # Of all trace ids the one that is sampled if any is.
+        if not self._provider.sampler.should_sample(None, 0, "draftd").decision.is_sampled():
+            return "the sampler takes nothing (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
+        return None
 
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""
@@ -344,6 +417,43 @@ def _clean(value: Any, *, pictures: bool = False) -> Any:
             return redact(str(value))
 
 
+_CERTIFICATE = re.compile(r"certificate verify failed: (?P<why>.*?)(?: \(_ssl|'\)|$)")
+_ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
+
+
+def _told(message: str) -> str:
+    """Return what the exporter said; of a refused certificate only that, which it hides behind its retries."""
+    refused = _CERTIFICATE.search(message)
+    return f"the certificate was refused: {refused['why']}" if refused else message
+
+
+def _reason(message: str) -> str:
+    """Return why a batch did not arrive, from what the exporter said first."""
+    if answered := _ANSWERED.search(message):
+        return f"answered {answered['status']}"
+    told = _told(message)
+    if told != message:
+        return f"{redact(told, 200)}; REQUESTS_CA_BUNDLE names authorities for it"
+    return f"cannot be reached: {redact(message, 300)}"
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Collect what the SDK says meanwhile, in place of the log."""
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger = logging.getLogger("opentelemetry")
+    before, logger.handlers = logger.handlers, [Ear(logging.WARNING)]
+    try:
+        yield said
+    finally:
+        logger.handlers = before
+
+
 class _Complaints(logging.Handler):
     """Where the loggers of the SDK end: at most one line in five minutes, which says how many it stands for."""
 
@@ -353,7 +463,7 @@ class _Complaints(logging.Handler):
         self._held_back = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.tell("langfuse complained", record.name, record.getMessage())
+        self.tell("langfuse complained", record.name, _told(record.getMessage()))
 
     def tell(self, event: str, source: str, detail: str) -> None:
         """Log it, unless something was logged a moment ago."""
