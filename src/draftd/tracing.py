@@ -249,7 +249,12 @@ class _Langfuse(Tracing):
         )
         self._processors: list[Any] = []
         add_processor = self._provider.add_span_processor
-        self._provider.add_span_processor = lambda one: (self._processors.append(one), add_processor(one))
+
+        def add(processor: Any) -> None:
+            self._processors.append(processor)
+            add_processor(processor)
+
+        self._provider.add_span_processor = add
         self._client = self._sdk.Langfuse(
             public_key=public_key,
             secret_key=secret_key,

@@ -193,7 +193,7 @@ async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     await make_request(connection, image_urls=urls)
     album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
     busy = asyncio.Event()
-    keep = keeping.keep_pictures
+    keep = pictures.keep_pictures
 
     async def watched(*args: Any) -> pictures.Kept:
         kept = await keep(*args)
