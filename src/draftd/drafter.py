@@ -7,8 +7,8 @@ with its answer; a step that would begin without time ends with its own error co
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from draftd.errors import (
     ImageGone,
     InvalidRequest,
     Kind,
-    LeaseLost,
     ModelError,
     ModelMisconfigured,
     ModelRefused,
@@ -30,7 +29,6 @@ from draftd.errors import (
     ModelUnavailable,
     NothingToReplyTo,
     OutputInvalid,
-    RequestError,
     Spent,
 )
 from draftd.holds import Holds
@@ -73,8 +71,6 @@ class Attempt:
     targets: list[Target] = field(default_factory=list)
     """What may be asked, in order."""
     images: list[dict[str, Any]] | None = None
-    album: Album | None = None
-    """Its pictures, for as long as it runs and has fetched any."""
     calls: int = 0
     options_shown: int = 0
     asked_at: float = 0.0
@@ -174,33 +170,32 @@ class Drafter:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd models set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms, _pictures_left(attempt):
-            task = await self._task(attempt, prompt, rooms)
+        async with AsyncExitStack() as rooms, self._keeper.album(attempt.claim) as album:
+            task = await self._task(attempt, prompt, rooms, album)
             return await self._ask(attempt, task)
 
-    async def _task(self, attempt: Attempt, prompt: Prompt, rooms: AsyncExitStack) -> _Task:
+    async def _task(self, attempt: Attempt, prompt: Prompt, rooms: AsyncExitStack, album: Album) -> _Task:
         async with self._budget.reserve(attempt.claim.image_bytes, time_s=_time_for_images_s(attempt)):
             request = await read_request(self._reads, attempt.claim)
             options = Options.read(request.options)
-            pictures = await self._load(attempt, request, rooms)
+            pictures = await self._load(attempt, request, rooms, album)
             terms = _terms(request, options, pictures)
             schema = answer.wire_schema(terms)
             # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
             messages = await asyncio.to_thread(
                 render, prompt, request=request, options=options, pictures=pictures, schema=schema
             )
-            if attempt.album is not None:
-                attempt.album.show(pictures, messages)
+            album.show(pictures, messages)
         return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages)
 
-    async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack) -> list[Picture]:
+    async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack, album: Album) -> list[Picture]:
         if request.parent is not None:
             return []
         if not request.image_urls:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        attempt.album = album = self._keeper.album(attempt.claim, request.image_urls)
+        album.begin(request.image_urls)
         pictures = await self._loader.load(
             request.image_urls, album=album, rooms=rooms, time_s=_time_for_images_s(attempt)
         )
@@ -380,20 +375,6 @@ class Drafter:
         with suppress(TimeoutError):
             async with asyncio.timeout(PUBLISH_S):
                 await self._scribe.publish(attempt.claim, partial)
-
-
-@asynccontextmanager
-async def _pictures_left(attempt: Attempt) -> AsyncIterator[None]:
-    """Leave the pictures of an attempt that ends without being final to the next one, while they still have their room."""
-    try:
-        yield
-    except BaseException as error:  # a cancellation, too: by a shutdown, say
-        is_final = isinstance(error, LeaseLost) or (isinstance(error, RequestError) and error.kind is Kind.FINAL)
-        if attempt.album is not None and not is_final:
-            await attempt.album.leave()
-        raise
-    finally:
-        attempt.album = None
 
 
 def _params(prompt: Prompt, target: Target) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import structlog
 
 from draftd import db
+from draftd.errors import Kind, LeaseLost, RequestError
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.request import Claim
@@ -58,9 +59,9 @@ class Keeper:
         self._link = link
         self._one_at_a_time = asyncio.Lock()
 
-    def album(self, claim: Claim, urls: Sequence[str]) -> "Album":
+    def album(self, claim: Claim) -> "Album":
         """Return the album of one attempt."""
-        return Album(keeper=self, claim=claim, urls=urls)
+        return Album(keeper=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
         """Return what earlier attempts have left; nothing when the server will not say."""
@@ -98,18 +99,32 @@ class Keeper:
 class Album:
     """The pictures of one attempt: what an earlier one left, and what this one has prepared so far.
 
+    A block of ``async with`` is the attempt; when it ends without being final, its pictures are left for the next one.
+
     Args:
         keeper: where they are kept between attempts.
         claim: whose attempt it is.
-        urls: its ``image_urls``.
     """
 
-    def __init__(self, *, keeper: Keeper, claim: Claim, urls: Sequence[str]) -> None:
+    def __init__(self, *, keeper: Keeper, claim: Claim) -> None:
         self._keeper = keeper
         self._claim = claim
-        self._urls = {index: url for index, url in enumerate(urls) if not is_data_url(url)}
+        self._urls: dict[int, str] = {}
         self._found: dict[int, int] = {}
         self._fresh: dict[int, _Leaf] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        # A cancellation is not final: by a shutdown, say.
+        is_final = isinstance(error, LeaseLost) or (isinstance(error, RequestError) and error.kind is Kind.FINAL)
+        if error is not None and not is_final:
+            await self.leave()
+
+    def begin(self, urls: Sequence[str]) -> None:
+        """Say what the pictures are fetched from: the ``image_urls`` of the request."""
+        self._urls = {index: url for index, url in enumerate(urls) if not is_data_url(url)}
 
     @property
     def most_bytes_found(self) -> int:

@@ -56,7 +56,8 @@ class Attempts:
         self._settler = Settler(link=link)
 
     async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[Album, list[Picture]]:
-        album = self._keeper.album(claim, urls)
+        album = self._keeper.album(claim)
+        album.begin(urls)
         async with AsyncExitStack() as rooms:
             return album, await self._loader.load(urls, album=album, rooms=rooms, time_s=20)
 
@@ -131,7 +132,8 @@ async def test_what_is_ready_is_kept_when_another_picture_fails(
     urls = [server.on("/a", response(make_png(40, 40)), GONE), server.on("/away", response(status="503 Away"))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    album = attempts._keeper.album(claim, urls)
+    album = attempts._keeper.album(claim)
+    album.begin(urls)
     ready = asyncio.Event()
     add = album.add
 
@@ -210,23 +212,35 @@ async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     assert await attempts.kept() == [1]
 
 
-@pytest.mark.parametrize("what", ["refused", "locked for long"])
-async def test_pictures_that_cannot_be_kept_hold_no_settlement_up(
-    server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch, what: str
+async def test_pictures_that_the_server_refuses_fail_no_settlement(
+    server: Server, attempts: Attempts, connection: db.Connection
 ) -> None:
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
-    if what == "refused":
-        await connection.execute("ALTER TABLE draft_pictures ADD CONSTRAINT none CHECK (false)")
-        await attempts.hold(urls)
-    else:
-        monkeypatch.setattr(keeping, "KEEP_S", 0.05)
-        album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE draft_pictures")
-            await asyncio.wait_for(album.leave(), 20)
+    await connection.execute("ALTER TABLE draft_pictures ADD CONSTRAINT none CHECK (false)")
+    await attempts.hold(urls)
     assert await attempts.kept() == []
-    assert await attempts.link.run("SELECT 1 AS n") == [{"n": 1}]
+
+
+async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
+    server: Server,
+    attempts: Attempts,
+    connection: db.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    database: str,
+) -> None:
+    monkeypatch.setattr(keeping, "KEEP_S", 0.05)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    claim = await claim_one(attempts.link)
+    album, _ = await attempts.fetch(claim, urls)
+    settling = db.Link(url=database, name="draftd settle")
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_pictures")
+        await asyncio.wait_for(album.leave(), 20)
+        assert await Settler(link=settling).settle(claim, HOLD) == "pending"
+    await settling.close()
+    assert await attempts.kept() == [], "what comes too late is refused by the fence"
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "deleted"])
@@ -298,7 +312,8 @@ async def test_a_first_attempt_asks_for_nothing(server: Server, loader: ImageLoa
         stack.push_async_callback(link.close)
         claim_link = db.Link(url=connection.info.dsn, name="draftd test")
         stack.push_async_callback(claim_link.close)
-        album = Keeper(link=link).album(await claim_one(claim_link), urls)
+        album = Keeper(link=link).album(await claim_one(claim_link))
+        album.begin(urls)
         assert album.most_bytes_found == 0
         async with AsyncExitStack() as rooms:
             assert len(await loader.load(urls, album=album, rooms=rooms, time_s=20)) == 1
