@@ -393,11 +393,6 @@ def _time_for_images_s(attempt: Attempt) -> float:
     return max(attempt.time_left_s() - SHORTEST_CALL_S, 0)
 
 
-def _was_truncated(request: Request) -> bool:
-    """Whether what the drafts to be refined were made from had been cut."""
-    return request.parent is not None and "image_truncated" in request.parent.result.get("warnings", ())
-
-
 def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:
     seen: tuple[str, ...] = options.voice_samples
     if request.parent is not None:
@@ -405,6 +400,8 @@ def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> a
     return answer.Terms(
         options=options,
         context=request.context,
-        truncated=any(picture.truncated for picture in pictures) or _was_truncated(request),
+        # Or what the drafts to be refined were made from had been cut.
+        truncated=any(picture.truncated for picture in pictures)
+        or (request.parent is not None and "image_truncated" in request.parent.result.get("warnings", ())),
         seen=seen,
     )

@@ -10,9 +10,7 @@ import base64
 import hashlib
 import importlib
 import logging
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
@@ -22,13 +20,12 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr
 
+from draftd.complaints import Complaints, examined
 from draftd.sanitize import redact, without_secrets
 
 log = structlog.get_logger(__name__)
 
 Content = Literal["off", "text", "full"]
-
-LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 ATTRIBUTE_CHARS = 200
 """Langfuse drops propagated values that are longer, or not ASCII (Langfuse, "Propagating attributes")."""
@@ -37,7 +34,6 @@ EXPORT_S = 5
 """The longest that one batch is tried, on the exporter's own thread, before it is dropped."""
 EXIT_S = 2.0
 """How long a process that ends without ``shutdown`` waits; the SDK's own hook waits for a minute and more."""
-COMPLAINT_INTERVAL_S = 300.0
 MAX_PENDING_PICTURES = 64
 """The SDK's queue of uploads holds 100,000 pictures; with Langfuse away that is all the memory there is."""
 
@@ -91,6 +87,8 @@ class GenerationSpan:
 class Tracing:
     """Traces that go nowhere: what an installation without Langfuse's keys has."""
 
+    _finding: tuple[bool, str] = True, "off: no keys"
+
     @classmethod
     def load(
         cls,
@@ -127,14 +125,16 @@ class Tracing:
             )
         except Exception as error:  # noqa: BLE001 - a daemon that cannot trace still drafts
             log.warning("tracing off", error=type(error).__name__, detail=redact(str(error), 200))
-            return _Broken(f"cannot be set up: {type(error).__name__}: {redact(str(error), 200)}")
+            off = cls()
+            off._finding = False, f"cannot be set up: {type(error).__name__}: {redact(str(error), 200)}"
+            return off
 
     def examine(self) -> tuple[bool, str]:
         """Return whether traces would arrive, and why not; for use in a thread.
 
         It is the exporter itself that asks, so certificates, proxies and addresses are those that traces meet.
         """
-        return True, "off: no keys"
+        return self._finding
 
     @contextmanager
     def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
@@ -215,14 +215,6 @@ class _GenerationSpan(_Guarded, GenerationSpan):
         self._fail(getattr(error, "code", "") or type(error).__name__, str(error))
 
 
-class _Broken(Tracing):
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def examine(self) -> tuple[bool, str]:
-        return False, self._why
-
-
 class _Langfuse(Tracing):
     def __init__(
         self,
@@ -239,7 +231,7 @@ class _Langfuse(Tracing):
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
         sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
         self._content = content
-        self._host = host or LANGFUSE_CLOUD
+        self._host = host
         # Of our own: no other library's spans come in, ours go nowhere else, and none of them waits at exit.
         self._provider = otel.TracerProvider(
             resource=resources.Resource({"service.name": "draftd", "service.version": release}),
@@ -314,34 +306,7 @@ class _Langfuse(Tracing):
                 raise
 
     def examine(self) -> tuple[bool, str]:
-        """Send nothing, by the way that traces take."""
-        if (why := self._silence()) is not None:
-            return True, f"off: {why}"
-        requests: Any = importlib.import_module("requests")
-        try:
-            requests.Request("POST", self._host).prepare()
-        except ValueError:  # what is said there quotes the address
-            return False, "cannot be read; write https://host or http://host:port"
-        exporter = self._processors[0].span_exporter
-        # The SDK's own layer around it sends no empty batch.
-        exporter = getattr(exporter, "_exporter", exporter)
-        with _overheard() as said:
-            outcome = exporter.export([])
-        if outcome.name == "SUCCESS":
-            return True, "the keys are accepted"
-        return False, _reason(said[0] if said else "")
-
-    def _silence(self) -> str | None:
-        """Return why nothing is sent at all; None when something is."""
-        api: Any = importlib.import_module("opentelemetry.trace")
-        if isinstance(self._provider.get_tracer("draftd"), api.NoOpTracer):
-            return "OTEL_SDK_DISABLED"
-        if not self._processors:
-            return "LANGFUSE_TRACING_ENABLED"
-        # Of all trace ids the one that is sampled if any is.
-        if not self._provider.sampler.should_sample(None, 0, "draftd").decision.is_sampled():
-            return "the sampler takes nothing (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
-        return None
+        return examined(self._provider, self._processors, self._host)
 
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""
@@ -422,66 +387,7 @@ def _clean(value: Any, *, pictures: bool = False) -> Any:
             return redact(str(value))
 
 
-_CERTIFICATE = re.compile(r"certificate verify failed: (?P<why>.*?)(?: \(_ssl|'\)|$)")
-_ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
-
-
-def _told(message: str) -> str:
-    """Return what the exporter said; of a refused certificate only that, which it hides behind its retries."""
-    refused = _CERTIFICATE.search(message)
-    return f"the certificate was refused: {refused['why']}" if refused else message
-
-
-def _reason(message: str) -> str:
-    """Return why a batch did not arrive, from what the exporter said first."""
-    if answered := _ANSWERED.search(message):
-        return f"answered {answered['status']}"
-    told = _told(message)
-    if told != message:
-        return f"{redact(told, 200)}; REQUESTS_CA_BUNDLE names authorities for it"
-    return f"cannot be reached: {redact(message, 300)}"
-
-
-@contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """Collect what the SDK says meanwhile, in place of the log."""
-    said: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    logger = logging.getLogger("opentelemetry")
-    before, logger.handlers = logger.handlers, [Ear(logging.WARNING)]
-    try:
-        yield said
-    finally:
-        logger.handlers = before
-
-
-class _Complaints(logging.Handler):
-    """Where the loggers of the SDK end: at most one line in five minutes, which says how many it stands for."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._next_at = 0.0
-        self._held_back = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.tell("langfuse complained", record.name, _told(record.getMessage()))
-
-    def tell(self, event: str, source: str, detail: str) -> None:
-        """Log it, unless something was logged a moment ago."""
-        now = time.monotonic()
-        if now < self._next_at:
-            self._held_back += 1
-            return
-        held_back, self._held_back = self._held_back, 0
-        self._next_at = now + COMPLAINT_INTERVAL_S
-        log.warning(event, source=source, detail=redact(detail, 200), held_back=held_back)
-
-
-_complaints = _Complaints()
+_complaints = Complaints()
 
 
 def _quieten() -> None:

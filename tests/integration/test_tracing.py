@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from draftd import tracing
+from draftd.complaints import Complaints
 from draftd.errors import ModelRateLimited
 from draftd.tracing import Content, ShownPicture, Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
@@ -269,7 +270,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
     monkeypatch.setattr(traces._client, "start_as_current_observation", broken)  # type: ignore[attr-defined] # as above
     monkeypatch.setattr(traces._sdk, "propagate_attributes", broken)  # type: ignore[attr-defined] # as above
     # Its own, since clients of other tests may complain at any time.
-    monkeypatch.setattr(tracing, "_complaints", tracing._Complaints())
+    monkeypatch.setattr(tracing, "_complaints", Complaints())
     with capture_logs() as logs:
         assert trace_one(traces)
     assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
