@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg.rows import DictRow
+from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import LeaseLost
@@ -343,6 +344,37 @@ async def test_usage_that_is_written_twice_stands_once(connection: db.Connection
     scribe.record(make_usage(claimed))
     scribe.record(make_usage(claimed))
     await scribe.recorded(claimed)
+    assert await count_usage(connection, claimed.id) == 1
+
+
+async def test_usage_that_was_handed_in_is_written_before_the_end(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    scribe = Scribe(link=link)
+    scribe.record(make_usage(claimed))
+    await scribe.settle_down()
+    assert await count_usage(connection, claimed.id) == 1
+
+
+@pytest.mark.parametrize("refusal", ["a figure", "a trigger"])
+async def test_usage_that_the_server_refuses_is_logged_with_its_figures_and_holds_nobody_up(
+    connection: db.Connection, link: db.Link, refusal: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    if refusal == "a trigger":
+        await connection.execute("""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'insufficient_privilege'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN (NEW.call = 1) EXECUTE FUNCTION refuse()
+        """)
+    scribe = Scribe(link=link)
+    with capture_logs() as logs:
+        scribe.record(make_usage(claimed, input_tokens=7 if refusal == "a trigger" else 2**40))
+        scribe.record(make_usage(claimed, call=2))
+        await scribe.recorded(claimed)
+    (line,) = [line for line in logs if line["event"] == "usage refused"]
+    assert (line["request_id"], line["output_tokens"]) == (claimed.id, 10)
     assert await count_usage(connection, claimed.id) == 1
 
 
