@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ class OtlpReceiver:
 
 
 @contextmanager
-def otlp_receiver(mood: Mood = "well") -> Iterator[OtlpReceiver]:
+def otlp_receiver(mood: Mood = "well", *, tls: ssl.SSLContext | None = None) -> Iterator[OtlpReceiver]:
     receiver = OtlpReceiver(mood=mood)
 
     class Handler(BaseHTTPRequestHandler):
@@ -112,7 +113,11 @@ def otlp_receiver(mood: Mood = "well") -> Iterator[OtlpReceiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.block_on_close = False
-    receiver.url = f"http://127.0.0.1:{server.server_port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    receiver.url = (
+        f"{'http' if tls is None else 'https'}://{'127.0.0.1' if tls is None else 'localhost'}:{server.server_port}"
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -129,7 +129,9 @@ class Load:
     async def _finish(self, claims: list[Claim]) -> None:
         partial = RESULT | {"options": []}
         await asyncio.gather(*(self._scribe.publish(one, partial) for one in claims))
-        await asyncio.gather(*(self._scribe.record(_usage(one)) for one in claims))
+        for one in claims:
+            self._scribe.record(_usage(one))
+        await asyncio.gather(*map(self._scribe.recorded, claims))
         await asyncio.gather(*(self._settler.settle(one, Done(draft=DRAFT)) for one in claims))
         for one in claims:
             self._leases.drop(one.id, one.lease_token)

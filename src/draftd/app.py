@@ -27,6 +27,7 @@ from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
+from draftd.keeping import Keeper
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
@@ -85,7 +86,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
         return plan, await open_links(plan)
 
     (plan, links), llm, tracing = await asyncio.gather(
-        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(_tracing, settings)
+        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(tracing_of, settings)
     )
     try:
         daemon = await build(plan, links, llm, tracing)
@@ -177,6 +178,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         claims=claims,
         runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
         settler=shared.settler,
+        scribe=shared.scribe,
         leases=shared.leases,
         metrics=shared.metrics,
         concurrency=plan.concurrency,
@@ -236,6 +238,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         reads=shared.links.read,
         budget=ByteBudget(INPUT_BUDGET_BYTES),
         loader=loader,
+        keeper=Keeper(link=shared.links.read),
         prompts=shared.plan.prompts,
         models=shared.models,
         holds=shared.holds,
@@ -359,13 +362,15 @@ def probe_s(settings: Settings) -> float:
     return min(settings.attempt_timeout_s, TOTAL_S + settings.model_timeout_s)
 
 
-def _tracing(settings: Settings) -> Tracing:
+def tracing_of(settings: Settings) -> Tracing:
+    """Return the tracing that the environment asks for."""
     return Tracing.load(
         public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
         secret_key=environment_value("LANGFUSE_SECRET_KEY"),
         host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),
         content=settings.trace_content,
         release=__version__,
+        sample_rate=environment_value("LANGFUSE_SAMPLE_RATE"),
     )
 
 

@@ -109,8 +109,8 @@ class Daemon:
     async def _leave(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIME_S):
-                await self.settler.settle_down()
                 await self.scribe.settle_down()
+                await self.settler.settle_down()
         self.heartbeat.set_state("stopped")
         await asyncio.to_thread(self.heartbeat.join, FLUSH_TIME_S)
         await asyncio.to_thread(self.tracing.shutdown, time_s=FLUSH_TIME_S)

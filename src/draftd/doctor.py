@@ -5,16 +5,13 @@ name: nothing less shows that the key is right, the model is there, and it sees.
 """
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-import httpcore
-
 from draftd import db, schema_version
-from draftd.app import default_choice, probe_s
+from draftd.app import default_choice, probe_s, tracing_of
 from draftd.catalog import READ, Catalog
 from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
 from draftd.holds import LIST_HOLDS, Holds
@@ -31,7 +28,6 @@ from draftd.wakeup import proves_session
 
 MODEL_TIME_S = 30.0
 LANGFUSE_TIME_S = 5.0
-LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 RED_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAT0lEQVR42u3PQQkAAAgEsEty/UMZxgi+hcEKLNO+FgEBAQEBAQEB"
@@ -73,7 +69,7 @@ async def examine() -> AsyncIterator[Finding]:
             yield finding
     async for finding in _models(settings, agents, database.catalog):
         yield finding
-    yield await asyncio.to_thread(_langfuse)
+    yield await asyncio.to_thread(_langfuse, settings)
 
 
 def _configuration(settings: Settings, warnings: list[str]) -> Finding:
@@ -203,34 +199,12 @@ async def _model(llm: Llm, target: Target) -> Finding:
     return Finding(check="model", ok=True, detail=detail)
 
 
-def _langfuse() -> Finding:
-    public, secret = environment_value("LANGFUSE_PUBLIC_KEY"), environment_value("LANGFUSE_SECRET_KEY")
-    if not public or not secret:
-        return Finding(check="langfuse", ok=True, detail="off: no keys")
-    variable = "LANGFUSE_BASE_URL" if environment_value("LANGFUSE_BASE_URL") else "LANGFUSE_HOST"
-    host = environment_value(variable) or LANGFUSE_CLOUD
-    credentials = base64.b64encode(f"{public}:{secret}".encode()).decode()
-    limits = {"connect": LANGFUSE_TIME_S, "read": LANGFUSE_TIME_S, "write": LANGFUSE_TIME_S, "pool": LANGFUSE_TIME_S}
+def _langfuse(settings: Settings) -> Finding:
+    tracing = tracing_of(settings)
     try:
-        response = httpcore.request(
-            "GET",
-            f"{host.rstrip('/')}/api/public/projects",
-            headers={"Authorization": f"Basic {credentials}"},
-            extensions={"timeout": limits},
-        )
-    except (ValueError, TypeError, OverflowError):
-        # Brackets, letters, ports: each is looked at in another place, and what is said there quotes the address.
-        return Finding(
-            check="langfuse", ok=False, detail=f"{variable} cannot be read; write https://host or http://host:port"
-        )
-    except (
-        httpcore.NetworkError,
-        httpcore.TimeoutException,
-        httpcore.ProtocolError,
-        httpcore.UnsupportedProtocol,
-    ) as error:
-        return Finding(
-            check="langfuse", ok=False, detail=f"cannot be reached: {redact(str(error) or type(error).__name__)}"
-        )
-    ok = response.status == 200  # noqa: PLR2004  # HTTP's own word for yes
-    return Finding(check="langfuse", ok=ok, detail="the keys are accepted" if ok else f"answered {response.status}")
+        ok, detail = tracing.examine()
+    finally:
+        tracing.shutdown(time_s=LANGFUSE_TIME_S)
+    if detail.startswith("cannot be read"):
+        detail = f"{'LANGFUSE_BASE_URL' if environment_value('LANGFUSE_BASE_URL') else 'LANGFUSE_HOST'} {detail}"
+    return Finding(check="langfuse", ok=ok, detail=detail)

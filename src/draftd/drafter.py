@@ -33,6 +33,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Picture
+from draftd.keeping import Album, Keeper
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -50,7 +51,7 @@ CALL_TRIES = 2
 """A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
 DEFAULT_MAX_TOKENS = 4_096
 PUBLISH_S = 1.0
-"""How long the reading of an answer waits for its progress to be written."""
+"""How long an attempt waits for its progress, or the end of a hold, to be written."""
 
 Message = dict[str, Any]
 
@@ -100,6 +101,7 @@ class Drafter:
         reads: the connection that inputs are read on.
         budget: bounds the bytes of rows' pictures in this process.
         loader: fetches and prepares pictures.
+        keeper: has what an earlier attempt fetched, and keeps it for the next one.
         prompts: agent → prompt.
         models: which model answers.
         holds: where the models' successes and failures are noted.
@@ -116,6 +118,7 @@ class Drafter:
         reads: db.Link,
         budget: ByteBudget,
         loader: ImageLoader,
+        keeper: Keeper,
         prompts: Mapping[str, Prompt],
         models: Models,
         holds: Holds,
@@ -128,6 +131,7 @@ class Drafter:
         self._reads = reads
         self._budget = budget
         self._loader = loader
+        self._keeper = keeper
         self._prompts = prompts
         self._models = models
         self._holds = holds
@@ -136,6 +140,7 @@ class Drafter:
         self._tracing = tracing
         self._metrics = metrics
         self._model_timeout_s = model_timeout_s
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def draft(self, attempt: Attempt) -> Draft:
         """Carry out one attempt.
@@ -163,31 +168,35 @@ class Drafter:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms:
-            task = await self._task(attempt, prompt, rooms)
+        async with AsyncExitStack() as rooms, self._keeper.album(attempt.claim) as album:
+            task = await self._task(attempt, prompt, rooms, album)
             return await self._ask(attempt, task)
 
-    async def _task(self, attempt: Attempt, prompt: Prompt, rooms: AsyncExitStack) -> _Task:
+    async def _task(self, attempt: Attempt, prompt: Prompt, rooms: AsyncExitStack, album: Album) -> _Task:
         async with self._budget.reserve(attempt.claim.image_bytes, time_s=_time_for_images_s(attempt)):
             request = await read_request(self._reads, attempt.claim)
             options = Options.read(request.options)
-            pictures = await self._load(attempt, request, rooms)
+            pictures = await self._load(attempt, request, rooms, album)
             terms = _terms(request, options, pictures)
             schema = answer.wire_schema(terms)
             # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
             messages = await asyncio.to_thread(
                 render, prompt, request=request, options=options, pictures=pictures, schema=schema
             )
+            album.show(pictures, messages)
         return _Task(prompt=prompt, terms=terms, schema=schema, messages=messages)
 
-    async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack) -> list[Picture]:
+    async def _load(self, attempt: Attempt, request: Request, rooms: AsyncExitStack, album: Album) -> list[Picture]:
         if request.parent is not None:
             return []
         if not request.image_urls:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        pictures = await self._loader.load(request.image_urls, rooms=rooms, time_s=_time_for_images_s(attempt))
+        album.begin(request.image_urls)
+        pictures = await self._loader.load(
+            request.image_urls, album=album, rooms=rooms, time_s=_time_for_images_s(attempt)
+        )
         attempt.images = [picture.record() for picture in pictures]
         return pictures
 
@@ -216,10 +225,18 @@ class Drafter:
             await self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at)
             raise
         except NothingToReplyTo:
-            await self._holds.succeeded(target.name)
+            await self._succeeded(target.name)
             raise
-        await self._holds.succeeded(target.name)
+        await self._succeeded(target.name)
         return draft
+
+    async def _succeeded(self, model: str) -> None:
+        # It ends a hold all the same; but a draft that is there and paid waits for no database.
+        task = asyncio.create_task(self._holds.succeeded(model), name="succeeded")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        if (await asyncio.wait({task}, timeout=PUBLISH_S))[0]:
+            task.result()
 
     async def _draft_with(self, attempt: Attempt, task: _Task, target: Target) -> Draft:
         params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, task.prompt.params, target.params)
@@ -318,10 +335,10 @@ class Drafter:
             spent, code = error.spent, error.code
             raise
         finally:
-            await self._record(attempt, target, call, spent, code or None, time.monotonic() - began)
+            self._record(attempt, target, call, spent, code or None, time.monotonic() - began)
         return completion
 
-    async def _record(
+    def _record(
         self, attempt: Attempt, target: Target, call: int, spent: Spent, code: str | None, elapsed_s: float
     ) -> None:
         usage = Usage(
@@ -338,7 +355,7 @@ class Drafter:
             elapsed_s=elapsed_s,
             trace_id=attempt.span.trace_id,
         )
-        await self._scribe.record(usage)
+        self._scribe.record(usage)
         self._metrics.model_called(
             model=target.name,
             input_tokens=spent.input_tokens,
@@ -367,11 +384,6 @@ def _time_for_images_s(attempt: Attempt) -> float:
     return max(attempt.time_left_s() - SHORTEST_CALL_S, 0)
 
 
-def _was_truncated(request: Request) -> bool:
-    """Whether what the drafts to be refined were made from had been cut."""
-    return request.parent is not None and "image_truncated" in request.parent.result.get("warnings", ())
-
-
 def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> answer.Terms:
     seen: tuple[str, ...] = options.voice_samples
     if request.parent is not None:
@@ -379,6 +391,8 @@ def _terms(request: Request, options: Options, pictures: Sequence[Picture]) -> a
     return answer.Terms(
         options=options,
         context=request.context,
-        truncated=any(picture.truncated for picture in pictures) or _was_truncated(request),
+        # Or what the drafts to be refined were made from had been cut.
+        truncated=any(picture.truncated for picture in pictures)
+        or (request.parent is not None and "image_truncated" in request.parent.result.get("warnings", ())),
         seen=seen,
     )

@@ -130,7 +130,7 @@ class ImageBlocked(RequestError):
 
 
 class ImageFetchFailed(RequestError):
-    """An image could not be fetched."""
+    """An image could not be fetched; a URL must work until the request's expires_at, a data: URL needs none."""
 
     code = "image_fetch_failed"
     default_kind = Kind.RETRY

@@ -36,6 +36,7 @@ WORKER_RIGHTS = {
     "draft_holds": "SELECT, INSERT, UPDATE, DELETE",
     "draft_throttles": "SELECT, INSERT, UPDATE, DELETE",
     "draft_usage": "SELECT, INSERT",
+    "draft_pictures": "SELECT, INSERT, UPDATE, DELETE",
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draftd_alembic_version": "SELECT",

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     SmallInteger,
@@ -133,6 +134,17 @@ draft_requests = Table(
     Index("draft_requests_created_at_idx", "created_at"),
 )
 
+draft_pictures = Table(
+    "draft_pictures",
+    metadata,
+    Column("request_id", Uuid, ForeignKey("draft_requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", SmallInteger, primary_key=True, comment="of the entry in image_urls, from 1"),
+    Column("url_sha256", LargeBinary, nullable=False, comment="of that entry as it was when it was fetched"),
+    Column("facts", JSONB, nullable=False, comment="what is known of the picture, and the sizes of its parts"),
+    Column("data", LargeBinary, nullable=False, comment="its parts as the model sees them, one after the other"),
+    _time("created_at", default=True),
+)
+
 draft_workers = Table(
     "draft_workers",
     metadata,
@@ -146,6 +158,7 @@ draft_workers = Table(
     Column("in_flight", Integer, nullable=False, server_default=text("0")),
     _time("started_at", default=True),
     _time("heartbeat_at", default=True),
+    Column("beat_s", REAL, nullable=False, server_default=text("4"), comment="seconds between two of its heartbeats"),
     CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
 )
 

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
@@ -21,6 +20,7 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr
 
+from draftd.complaints import Complaints, examined
 from draftd.sanitize import redact, without_secrets
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,6 @@ EXPORT_S = 5
 """The longest that one batch is tried, on the exporter's own thread, before it is dropped."""
 EXIT_S = 2.0
 """How long a process that ends without ``shutdown`` waits; the SDK's own hook waits for a minute and more."""
-COMPLAINT_INTERVAL_S = 300.0
 MAX_PENDING_PICTURES = 64
 """The SDK's queue of uploads holds 100,000 pictures; with Langfuse away that is all the memory there is."""
 
@@ -52,7 +51,11 @@ class ShownPicture(dict[str, Any]):
     def __init__(self, data: bytes) -> None:
         url = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
         super().__init__(type="image_url", image_url={"url": url})
-        self.summary = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        self.summary: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+    def data(self) -> bytes:
+        """Return the JPEG; to be called in a thread, for the same reason."""
+        return base64.b64decode(self["image_url"]["url"].partition(",")[2])
 
 
 class RequestSpan:
@@ -84,6 +87,8 @@ class GenerationSpan:
 class Tracing:
     """Traces that go nowhere: what an installation without Langfuse's keys has."""
 
+    _finding: tuple[bool, str] = True, "off: no keys"
+
     @classmethod
     def load(
         cls,
@@ -93,6 +98,7 @@ class Tracing:
         host: str | None,
         content: Content,
         release: str,
+        sample_rate: str | None = None,
     ) -> "Tracing":
         """Return tracing to Langfuse if there are keys for it; for use in a thread, as the import takes a second.
 
@@ -102,16 +108,33 @@ class Tracing:
             host: base URL; None means Langfuse's cloud.
             content: ``off`` sends figures, ``text`` also prompts and drafts, ``full`` also the prepared pictures.
             release: draftd's version, as Langfuse shows it.
+            sample_rate: the share of requests that is traced, from 0 to 1; None leaves it to OpenTelemetry's variables.
         """
         secret = secret_key.get_secret_value() if isinstance(secret_key, SecretStr) else secret_key
         if not public_key or not secret:
             return cls()
         _quieten()
         try:
-            return _Langfuse(public_key=public_key, secret_key=secret, host=host, content=content, release=release)
+            return _Langfuse(
+                public_key=public_key,
+                secret_key=secret,
+                host=host,
+                content=content,
+                release=release,
+                sample_rate=sample_rate,
+            )
         except Exception as error:  # noqa: BLE001 - a daemon that cannot trace still drafts
             log.warning("tracing off", error=type(error).__name__, detail=redact(str(error), 200))
-            return cls()
+            off = cls()
+            off._finding = False, f"cannot be set up: {type(error).__name__}: {redact(str(error), 200)}"
+            return off
+
+    def examine(self) -> tuple[bool, str]:
+        """Return whether traces would arrive, and why not; for use in a thread.
+
+        It is the exporter itself that asks, so certificates, proxies and addresses are those that traces meet.
+        """
+        return self._finding
 
     @contextmanager
     def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
@@ -193,16 +216,37 @@ class _GenerationSpan(_Guarded, GenerationSpan):
 
 
 class _Langfuse(Tracing):
-    def __init__(self, *, public_key: str, secret_key: str, host: str | None, content: Content, release: str) -> None:
+    def __init__(
+        self,
+        *,
+        public_key: str,
+        secret_key: str,
+        host: str | None,
+        content: Content,
+        release: str,
+        sample_rate: str | None,
+    ) -> None:
         self._sdk: Any = importlib.import_module("langfuse")
         otel: Any = importlib.import_module("opentelemetry.sdk.trace")
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
+        sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
         self._content = content
+        self._host = host
         # Of our own: no other library's spans come in, ours go nowhere else, and none of them waits at exit.
         self._provider = otel.TracerProvider(
             resource=resources.Resource({"service.name": "draftd", "service.version": release}),
             shutdown_on_exit=False,
+            # The SDK sets this up only for a provider of its own.
+            sampler=None if sample_rate is None else sampling.TraceIdRatioBased(float(sample_rate)),
         )
+        self._processors: list[Any] = []
+        add_processor = self._provider.add_span_processor
+
+        def add(processor: Any) -> None:
+            self._processors.append(processor)
+            add_processor(processor)
+
+        self._provider.add_span_processor = add
         self._client = self._sdk.Langfuse(
             public_key=public_key,
             secret_key=secret_key,
@@ -260,6 +304,9 @@ class _Langfuse(Tracing):
             except BaseException as error:
                 span.fail(error)
                 raise
+
+    def examine(self) -> tuple[bool, str]:
+        return examined(self._provider, self._processors, self._host)
 
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""
@@ -340,29 +387,7 @@ def _clean(value: Any, *, pictures: bool = False) -> Any:
             return redact(str(value))
 
 
-class _Complaints(logging.Handler):
-    """Where the loggers of the SDK end: at most one line in five minutes, which says how many it stands for."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._next_at = 0.0
-        self._held_back = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.tell("langfuse complained", record.name, record.getMessage())
-
-    def tell(self, event: str, source: str, detail: str) -> None:
-        """Log it, unless something was logged a moment ago."""
-        now = time.monotonic()
-        if now < self._next_at:
-            self._held_back += 1
-            return
-        held_back, self._held_back = self._held_back, 0
-        self._next_at = now + COMPLAINT_INTERVAL_S
-        log.warning(event, source=source, detail=redact(detail, 200), held_back=held_back)
-
-
-_complaints = _Complaints()
+_complaints = Complaints()
 
 
 def _quieten() -> None:

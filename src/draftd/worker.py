@@ -14,6 +14,7 @@ import structlog
 from draftd.errors import InternalError, LeaseLost
 from draftd.metrics import Metrics
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
 from draftd.queue.settlements import Settler, Trail
@@ -45,6 +46,7 @@ class Worker:
         claims: where claimed rows come from.
         runner: turns a claim into an outcome.
         settler: writes outcomes.
+        scribe: writes usage, which an outcome waits for.
         leases: what this process holds.
         metrics: what is counted.
         concurrency: the number of claim loops.
@@ -56,6 +58,7 @@ class Worker:
         claims: Claims,
         runner: Runner,
         settler: Settler,
+        scribe: Scribe,
         leases: Leases,
         metrics: Metrics,
         concurrency: int,
@@ -63,6 +66,7 @@ class Worker:
         self._claims = claims
         self._runner = runner
         self._settler = settler
+        self._scribe = scribe
         self._leases = leases
         self._metrics = metrics
         self._concurrency = concurrency
@@ -111,6 +115,7 @@ class Worker:
 
     async def _settle(self, running: _Running) -> None:
         claim = running.claim
+        await self._scribe.recorded(claim)
         try:
             outcome, trail = _result(running)
             status = await self._settler.settle(claim, outcome, trail)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,11 @@ def test_a_model_that_is_away_or_not_chosen(call: Call, database: str, stand_in:
 
 @pytest.mark.parametrize(
     "host",
-    ["http://hunter2:abc", "http://[::1", "http://ü.example", "http://127.0.0.1:99999", f"http://{'a' * 64}.example"],
+    ["http://hunter2:abc", "http://[::1", "http://127.0.0.1:99999", "langfuse.example", f"http://{'a' * 64}ü.example"],
 )
 def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, host: str) -> None:
-    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"}
+    # The SDK keeps one client per public key for the life of the process.
+    keys = {"LANGFUSE_PUBLIC_KEY": f"pk-{uuid.uuid4()}", "LANGFUSE_SECRET_KEY": "sk"}
     code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
     assert (code, bad["checks"]) == (1, ["configuration", "prompts", "model", "langfuse"])
     assert bad["langfuse"].startswith("LANGFUSE_HOST cannot be read")

@@ -68,6 +68,36 @@ def test_postgresql_is_shut_down_at_once_during_200_calls(frail_scene: Scene, se
 
 
 @pytest.mark.timeout(240)
+def test_postgresql_is_away_for_longer_than_an_attempt_may_take(frail_scene: Scene, server: Server) -> None:
+    """What was answered before is paid: the draft waits with its usage, and both are there afterwards."""
+    scene, count, attempt_s = frail_scene, 4, 14.0
+    # No picture: the time of an attempt, so short, is for the calls.
+    scene.settings = {"DRAFTD_ATTEMPT_TIMEOUT_S": f"{attempt_s:.0f}"}
+    scene.stand_in.script(default={"hang": True})
+    daemon = scene.start("worker", "--concurrency", str(count))
+    scene.enqueue(*(f"<{number}>" for number in range(count)))
+    scene.stand_in.wait_for_calls(count)
+    server.crash()
+    back_at = time.monotonic() + attempt_s + 1
+    answer_all(scene.stand_in, count)
+    daemon.wait_for('"draftd settle"', 60)
+    pause_until(back_at)
+    server.revive()
+    revived_at = time.time()
+    scene.reopen()
+    scene.wait_until_settled(60)
+    figures = verdict(scene, recovery_s=scene.last_end_after(revived_at), note=f"away for {attempt_s + 1:.0f} s")
+    assert figures.leases_lost == 0
+    assert (figures.completed, figures.calls) == (count, count)
+    sums = scene.client.query(
+        "SELECT r.attempt, r.input_tokens = sum(u.input_tokens) AND r.output_tokens = sum(u.output_tokens) AS is_right"
+        "  FROM draft_requests AS r JOIN draft_usage AS u ON u.request_id = r.id WHERE r.id = ANY (%s) GROUP BY r.id",
+        scene.request_ids,
+    )
+    assert sums == [{"attempt": 1, "is_right": True}] * count
+
+
+@pytest.mark.timeout(240)
 def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, server: Server) -> None:
     """The rows of the worker that lives stay its own; those of one that died meanwhile are taken."""
     scene = frail_scene

@@ -14,10 +14,11 @@ from uuid import UUID
 import pytest
 from tenacity import wait_none
 
-from draftd import db, drafter
+from draftd import db, drafter, runner
 from draftd.catalog import Catalog, Choice, Meaning
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import (
+    DatabaseUnavailable,
     Expired,
     ImageGone,
     InvalidRequest,
@@ -32,15 +33,16 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
+from draftd.keeping import Album, Keeper
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
-from draftd.outcome import Done, Fail, Hold, Retry
+from draftd.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.parameters import LIMITS
 from draftd.permits import Address, Permits
 from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue.attempts import Scribe
-from draftd.queue.settlements import Settler
+from draftd.queue.settlements import Settler, Trail
 from draftd.request import Claim, Draft, Request
 from draftd.result import Caution
 from draftd.runner import Runner
@@ -67,16 +69,17 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(self, urls: Sequence[str], *, album: Album, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
         rooms.callback(setattr, self, "holds", False)
-        return [
-            Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False) for _ in urls
-        ]
+        picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
+        for index in range(len(urls)):
+            album.add(index, picture)
+        return [picture] * len(urls)
 
 
 class CountingScribe(Scribe):
@@ -110,8 +113,18 @@ class Rig:
     def runner(self) -> Runner:
         return Runner(drafter=self.drafter, tracing=Tracing())
 
+    async def run(self, claim: Claim) -> tuple[Outcome, Trail]:
+        """Run an attempt and wait for its usage, as a claim loop does."""
+        ended = await self.runner.run(claim)
+        await self.scribe.recorded(claim)
+        return ended
+
     async def draft(self, claim: Claim, *, time_s: float = 60.0) -> Draft:
-        return await self.drafter.draft(Attempt(claim=claim, ends_at=time.monotonic() + time_s, span=RequestSpan()))
+        attempt = Attempt(claim=claim, ends_at=time.monotonic() + time_s, span=RequestSpan())
+        try:
+            return await self.drafter.draft(attempt)
+        finally:
+            await self.scribe.recorded(claim)
 
     def asked(self) -> list[str]:
         """Which models were asked, in order."""
@@ -157,6 +170,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             reads=links[0],
             budget=budget,
             loader=cast("ImageLoader", loader),
+            keeper=Keeper(link=links[0]),
             prompts=load_prompts(packaged_directory()),
             models=models,
             holds=holds,
@@ -349,7 +363,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:
     rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
-    outcome, _ = await rig.runner.run(await claimed())
+    outcome, _ = await rig.run(await claimed())
     assert isinstance(outcome, Hold)
     assert (outcome.code, outcome.model, outcome.delay_s) == ("model_rate_limited", FIRST, 40)
     assert await link.run("SELECT * FROM draft_holds") == []
@@ -358,7 +372,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
 
 async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script(default=[{"error": "insufficient_quota"}])
-    outcome, _ = await rig.runner.run(await claimed())
+    outcome, _ = await rig.run(await claimed())
     assert isinstance(outcome, Hold)
     assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_rate_limited"]
 
@@ -402,7 +416,7 @@ async def test_a_probe_that_ends_before_it_asks_gives_way_at_once(
     await link.run(
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
-    outcome, _ = await rig.runner.run(claim)
+    outcome, _ = await rig.run(claim)
     assert isinstance(outcome, Fail)
     assert outcome.code == code
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
@@ -413,7 +427,7 @@ async def test_a_failure_is_no_hold_when_another_succeeded_after_the_first_try(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:
     rig.standin.script([{"status": 503}, {"hang": True, "status": 503}])
-    drafting = asyncio.create_task(rig.runner.run(await claimed()))
+    drafting = asyncio.create_task(rig.run(await claimed()))
     await rig.standin.wait_for_calls(2)
     await rig.draft(await claimed())
     rig.standin.release()
@@ -424,7 +438,7 @@ async def test_a_failure_is_no_hold_when_another_succeeded_after_the_first_try(
 
 async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script([{"hang": True, "status": 503}])
-    drafting = asyncio.create_task(rig.runner.run(await claimed()))
+    drafting = asyncio.create_task(rig.run(await claimed()))
     await rig.standin.wait_for_calls(1)
     await rig.draft(await claimed())
     rig.standin.script(default=[{"status": 503}])
@@ -436,7 +450,7 @@ async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: 
 async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, claimed: Claimed) -> None:
     claim = replace(await claimed(), expires_in_s=0.05)
     rig.loader.look = lambda: time.sleep(0.1)
-    outcome, _ = await rig.runner.run(claim)
+    outcome, _ = await rig.run(claim)
     assert outcome == Fail(code="expired", message=first_line(Expired))
     assert rig.asked() == []
 
@@ -458,14 +472,14 @@ async def test_a_row_whose_repair_failed_does_not_come_back_at_once(
     rig: Rig, claimed: Claimed, behaviour: dict[str, Any]
 ) -> None:
     rig.standin.script([BAD], default=[behaviour])
-    outcome, _ = await rig.runner.run(await claimed())
+    outcome, _ = await rig.run(await claimed())
     assert isinstance(outcome, Hold)
     assert outcome.delay_s > 0 or outcome.model in rig.holds.codes()
 
 
 async def test_a_missing_key_asks_nobody_and_fetches_nothing(rig: Rig, claimed: Claimed) -> None:
     rig.choose(FIRST, api_key_env="ABSENT_KEY")
-    outcome, trail = await rig.runner.run(await claimed())
+    outcome, trail = await rig.run(await claimed())
     assert isinstance(outcome, Retry)
     assert (outcome.code, trail.images) == ("model_misconfigured", None)
     assert rig.asked() == []
@@ -476,14 +490,14 @@ async def test_a_refusal_is_not_the_last_word_while_a_fallback_is_on_hold(rig: R
     claim = await claimed()
     await hold(rig, SECOND, claim)
     rig.standin.script(default=[{"refusal": True}])
-    outcome, _ = await rig.runner.run(claim)
+    outcome, _ = await rig.run(claim)
     assert isinstance(outcome, Retry)
     assert outcome.code == "model_refused"
 
 
 async def test_what_a_refusal_cost_is_recorded(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script(default=[{"refusal": True}])
-    await rig.runner.run(await claimed())
+    await rig.run(await claimed())
     (row,) = await link.run("SELECT code, input_tokens FROM draft_usage")
     assert row["code"] == "model_refused"
     assert row["input_tokens"] > 0
@@ -495,7 +509,7 @@ async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
     rig.choose(FIRST, input_usd_per_mtok=Decimal(1_000), output_usd_per_mtok=Decimal(2_000))
     rig.standin.script([{"status": 500}, BAD])
     claim = await claimed()
-    outcome, trail = await rig.runner.run(claim)
+    outcome, trail = await rig.run(claim)
     assert isinstance(outcome, Done)
     recorded = await link.run("SELECT * FROM draft_usage ORDER BY call")
     assert [(row["call"], row["code"]) for row in recorded] == [(1, "model_unavailable"), (2, None), (3, None)]
@@ -542,7 +556,7 @@ async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
 
 
 async def test_the_time_to_the_first_option_counts_from_the_claim(rig: Rig, claimed: Claimed) -> None:
-    outcome, _ = await rig.runner.run(await claimed())
+    outcome, _ = await rig.run(await claimed())
     assert isinstance(outcome, Done)
     sample = rig.metrics.registry.get_sample_value
     assert sample("draftd_first_option_seconds_count") == 1
@@ -647,7 +661,7 @@ async def test_options_that_are_not_understood_cost_nothing(
 ) -> None:
     claim = await claimed()
     await overwrite(connection, claim.id, options=options)
-    outcome, _ = await rig.runner.run(claim)
+    outcome, _ = await rig.run(claim)
     assert isinstance(outcome, Fail)
     assert outcome.code == "invalid_request"
     assert next(iter(options)) in outcome.message
@@ -689,7 +703,7 @@ async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) ->
 
 async def test_a_refinement_of_what_had_been_cut_says_so_again(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     claim = await claimed()
-    outcome, trail = await rig.runner.run(claim)
+    outcome, trail = await rig.run(claim)
     assert isinstance(outcome, Done)
     cut = outcome.draft.result.model_copy(update={"warnings": [Caution.IMAGE_TRUNCATED]})
     await rig.settler.settle(claim, Done(draft=replace(outcome.draft, result=cut)), trail)
@@ -715,7 +729,7 @@ async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
 
 async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     claim = await claimed()
-    outcome, trail = await rig.runner.run(claim)
+    outcome, trail = await rig.run(claim)
     await rig.settler.settle(claim, outcome, trail)
     assert isinstance(outcome, Done)
     await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter, please')", [claim.id])
@@ -725,3 +739,78 @@ async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: d
     assert asked["images"] == []
     assert outcome.draft.result.options[0].text in asked["prompt"]
     assert "shorter, please" in asked["prompt"]
+
+
+class Away(db.Link):
+    """A link to a database that is away until it is told to be back."""
+
+    def __init__(self, *, url: str) -> None:
+        super().__init__(url=url, name="rig away")
+        self.is_away = False
+        self.refused = asyncio.Event()
+
+    async def run(self, statement: str, params: db.Params = None) -> list[dict[str, Any]]:
+        if self.is_away:
+            self.refused.set()
+            raise DatabaseUnavailable
+        return await super().run(statement, params)
+
+
+async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the_attempt(
+    rig: Rig, claimed: Claimed, connection: db.Connection, database: str
+) -> None:
+    away = Away(url=database)
+    rig.drafter._scribe = rig.scribe = CountingScribe(link=away)
+    settler = Settler(link=away)
+    claim = replace(await claimed(), attempt_s=runner.MARGIN_S + drafter.SHORTEST_CALL_S + 3)
+    await rig.holds.failed(ModelUnavailable(model=FIRST), claim=claim, began=time.monotonic())
+    rig.drafter._holds._link = away
+    away.is_away = True
+    outcome, trail = await rig.runner.run(claim)
+    assert isinstance(outcome, Done)
+    settling = asyncio.create_task(settle_as_a_loop_does(rig, settler, claim, outcome, trail))
+    await asyncio.wait_for(away.refused.wait(), 10)
+    away.is_away = False
+    assert await settling == "completed"
+    row = await read_row(connection, claim.id)
+    (used,) = await rig.links[0].run("SELECT input_tokens, output_tokens FROM draft_usage WHERE code IS NULL")
+    assert used == {name: row[name] for name in used}
+    assert row["input_tokens"] > 0
+    await asyncio.gather(*rig.drafter._beside)
+    assert rig.holds.codes() == {}
+    await away.close()
+
+
+async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:
+    await rig.scribe.recorded(claim)
+    return await settler.settle(claim, outcome, trail)
+
+
+async def kept(link: db.Link) -> int:
+    """Return how many pictures stand in the table."""
+    (row,) = await link.run("SELECT count(*)::int AS n FROM draft_pictures")
+    return int(row["n"])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [({"status": 500}, 1), ({"garbage": True}, 1), ({"refusal": True}, 0), ({"nothing": True}, 0), ({}, 0)],
+    ids=["a hold", "a retry", "a failure", "nothing to reply to", "a draft"],
+)
+async def test_an_attempt_that_is_not_the_last_one_leaves_its_pictures(
+    rig: Rig, claimed: Claimed, link: db.Link, behaviour: dict[str, Any], expected: int
+) -> None:
+    rig.standin.script(default=[behaviour])
+    await rig.run(await claimed())
+    assert await kept(link) == expected
+
+
+async def test_a_shutdown_leaves_the_pictures(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    rig.standin.script(default=[{"hang": True}])
+    task = asyncio.create_task(rig.draft(await claimed()))
+    await rig.standin.wait_for_calls(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await kept(link) == 1
+    assert not rig.loader.holds

@@ -2,30 +2,17 @@
 
 import asyncio
 import shutil
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from draftd.errors import ImageFetchFailed, Kind
 from draftd.images import Fetcher
 from fix_images import FakeDns, Handler, response
+from fix_tls import Certificate
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-
-
-class Certificate:
-    """A certificate that signs itself, and its key."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.file, self.key = folder / f"{name}.pem", folder / f"{name}.key"
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(self.key)]
-        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2"]
-        command = ["openssl", "req", "-x509", *key, *subject, "-out", str(self.file)]
-        subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +31,6 @@ def make_fetcher(*, trusted: Certificate | None, monkeypatch: pytest.MonkeyPatch
 @asynccontextmanager
 async def serving_tls(certificate: Certificate, handler: Handler) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Serve one answer to every request; yield the port and what came."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.file, certificate.key)
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +39,7 @@ async def serving_tls(certificate: Certificate, handler: Handler) -> AsyncIterat
             await handler(writer)
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as running:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificate.context) as running:
         yield running.sockets[0].getsockname()[1], requests
 
 
@@ -65,9 +50,11 @@ async def test_an_authority_of_the_system_is_trusted(certificate: Certificate, m
         assert bytes((await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)).data) == b"image"
 
 
-@pytest.mark.parametrize("host", ["files.example", "other.example", "127.0.0.1"])
+@pytest.mark.parametrize(
+    ("host", "why"), [("files.example", "self-signed"), ("other.example", "wrong host"), ("127.0.0.1", "wrong host")]
+)
 async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
-    host: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+    host: str, why: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = None if host == "files.example" else certificate
     fetcher = make_fetcher(trusted=trusted, monkeypatch=monkeypatch)
@@ -76,7 +63,7 @@ async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
         with pytest.raises(ImageFetchFailed) as caught:
             await fetcher.fetch(f"https://{host}:{port}/secret", time_s=10)
 
-    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: the connection failed (ConnectError)")
+    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: its certificate was refused ({why})")
     assert requests == []
 
 

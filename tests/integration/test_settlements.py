@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg.rows import DictRow
+from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import LeaseLost
@@ -306,11 +307,13 @@ async def test_tokens_are_summed_over_all_calls_of_all_attempts(
     await make_request(connection)
     scribe = Scribe(link=link)
     first = await claim_one(link)
-    await scribe.record(make_usage(first))
+    scribe.record(make_usage(first))
+    await scribe.recorded(first)
     await settler.settle(first, Retry(code="output_invalid", message="", delay_s=0))
     second = await claim_one(link)
-    await scribe.record(make_usage(second))
-    await scribe.record(make_usage(second, call=2))
+    scribe.record(make_usage(second))
+    scribe.record(make_usage(second, call=2))
+    await scribe.recorded(second)
     await settler.settle(second, Done(draft=make_draft()))
     row = await read_row(connection, first.id)
     assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (300, 30, None)
@@ -320,7 +323,9 @@ async def test_usage_is_written_although_the_result_is_refused(connection: db.Co
     await make_request(connection)
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
-    await Scribe(link=link).record(make_usage(claimed))
+    scribe = Scribe(link=link)
+    scribe.record(make_usage(claimed))
+    await scribe.recorded(claimed)
     assert await count_usage(connection, claimed.id) == 1
 
 
@@ -328,8 +333,40 @@ async def test_usage_that_is_written_twice_stands_once(connection: db.Connection
     await make_request(connection)
     claimed = await claim_one(link)
     scribe = Scribe(link=link)
-    await scribe.record(make_usage(claimed))
-    await scribe.record(make_usage(claimed))
+    scribe.record(make_usage(claimed))
+    scribe.record(make_usage(claimed))
+    await scribe.recorded(claimed)
+    assert await count_usage(connection, claimed.id) == 1
+
+
+async def test_usage_that_was_handed_in_is_written_before_the_end(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    scribe = Scribe(link=link)
+    scribe.record(make_usage(claimed))
+    await scribe.settle_down()
+    assert await count_usage(connection, claimed.id) == 1
+
+
+@pytest.mark.parametrize("refusal", ["a figure", "a trigger"])
+async def test_usage_that_the_server_refuses_is_logged_with_its_figures_and_holds_nobody_up(
+    connection: db.Connection, link: db.Link, refusal: str
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    if refusal == "a trigger":
+        await connection.execute("""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'insufficient_privilege'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN (NEW.call = 1) EXECUTE FUNCTION refuse()
+        """)
+    scribe = Scribe(link=link)
+    with capture_logs() as logs:
+        scribe.record(make_usage(claimed, input_tokens=7 if refusal == "a trigger" else 2**40))
+        scribe.record(make_usage(claimed, call=2))
+        await scribe.recorded(claimed)
+    (line,) = [line for line in logs if line["event"] == "usage refused"]
+    assert (line["request_id"], line["output_tokens"]) == (claimed.id, 10)
     assert await count_usage(connection, claimed.id) == 1
 
 

@@ -1,11 +1,13 @@
 import asyncio
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,9 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from draftd import tracing
+from draftd.complaints import Complaints
 from draftd.errors import ModelRateLimited
 from draftd.tracing import Content, ShownPicture, Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
+from fix_tls import Certificate
 
 PICTURE = b"\xff\xd8\xff" + b"picture" * 50
 SHOWN = ShownPicture(PICTURE)
@@ -59,9 +63,16 @@ def langfuse() -> Iterator[OtlpReceiver]:
         yield receiver
 
 
-def load(url: str, content: Content = "text") -> Tracing:
+def load(url: str, content: Content = "text", sample_rate: str | None = None) -> Tracing:
     # The SDK keeps one client per public key for the life of the process.
-    return Tracing.load(public_key=f"pk-{uuid4()}", secret_key="secret", host=url, content=content, release="1.2.3")
+    return Tracing.load(
+        public_key=f"pk-{uuid4()}",
+        secret_key="secret",
+        host=url,
+        content=content,
+        release="1.2.3",
+        sample_rate=sample_rate,
+    )
 
 
 def trace_one(traces: Tracing, request_id: UUID | None = None, **over: Any) -> str | None:
@@ -259,7 +270,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
     monkeypatch.setattr(traces._client, "start_as_current_observation", broken)  # type: ignore[attr-defined] # as above
     monkeypatch.setattr(traces._sdk, "propagate_attributes", broken)  # type: ignore[attr-defined] # as above
     # Its own, since clients of other tests may complain at any time.
-    monkeypatch.setattr(tracing, "_complaints", tracing._Complaints())
+    monkeypatch.setattr(tracing, "_complaints", Complaints())
     with capture_logs() as logs:
         assert trace_one(traces)
     assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
@@ -293,3 +304,94 @@ def test_a_process_that_ends_without_shutdown_does_not_hang() -> None:
             started = time.monotonic()
             assert child.wait(timeout=60) == 0
             assert time.monotonic() - started < 20
+
+
+def examined(url: str, sample_rate: str | None = None) -> tuple[bool, str]:
+    traces = load(url, sample_rate=sample_rate)
+    try:
+        return traces.examine()
+    finally:
+        traces.shutdown(time_s=5)
+
+
+def test_an_examination_sends_nothing_by_the_way_of_the_traces(langfuse: OtlpReceiver) -> None:
+    assert examined(langfuse.url) == (True, "the keys are accepted")
+    assert (langfuse.posts, langfuse.spans, langfuse.media) == (1, [], [])
+
+
+def test_an_examination_says_what_a_trace_would_meet(unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with otlp_receiver("refusing") as receiver:
+        assert examined(receiver.url) == (False, "answered 401")
+    ok, detail = examined(f"http://127.0.0.1:{unused_tcp_port}")
+    assert (ok, detail[:18]) == (False, "cannot be reached:")
+    with otlp_receiver() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_tcp_port}")
+        assert examined(receiver.url)[0] is False
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert examined(receiver.url)[0] is True
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_an_examination_trusts_whom_the_exporter_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = Certificate(tmp_path, "localhost")
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    with otlp_receiver(tls=certificate.context) as receiver:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+        assert examined(receiver.url) == (
+            False,
+            "the certificate was refused: self-signed certificate; REQUESTS_CA_BUNDLE names authorities for it",
+        )
+        assert receiver.posts == 0
+        for variable in ("REQUESTS_CA_BUNDLE", "OTEL_EXPORTER_OTLP_CERTIFICATE"):
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, str(certificate.file))
+                assert examined(receiver.url) == (True, "the keys are accepted"), variable
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_refused_certificate_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "EXPORT_S", 3)
+    with otlp_receiver(tls=Certificate(tmp_path, "localhost").context) as receiver:
+        traces = load(receiver.url)
+        monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
+        with capture_logs() as logs:
+            for _ in range(2):
+                trace_one(traces)
+                traces._provider.force_flush(10_000)  # type: ignore[attr-defined] # as above
+        traces.shutdown(time_s=5)
+    assert [line["detail"] for line in logs] == ["the certificate was refused: self-signed certificate"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SDK_DISABLED", "true"),
+        ("LANGFUSE_TRACING_ENABLED", "false"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("LANGFUSE_SAMPLE_RATE", "0"),
+    ],
+)
+def test_where_nothing_is_sent_nobody_is_asked(
+    langfuse: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    rate = value if variable == "LANGFUSE_SAMPLE_RATE" else None
+    ok, detail = examined(langfuse.url, rate)
+    assert ok
+    assert detail.startswith("off: ")
+    assert variable in detail
+    traces = load(langfuse.url, sample_rate=rate)
+    trace_one(traces)
+    traces.shutdown(time_s=5)
+    assert langfuse.posts == 0
+
+
+def test_a_small_share_is_sent(langfuse: OtlpReceiver) -> None:
+    assert examined(langfuse.url, "0.001") == (True, "the keys are accepted")
+
+
+def test_tracing_that_cannot_be_set_up_is_no_reason_not_to_draft(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url, sample_rate="often")
+    assert trace_one(traces) is None
+    assert traces.examine()[0] is False

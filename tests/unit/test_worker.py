@@ -11,6 +11,7 @@ import pytest
 from draftd.errors import LeaseLost
 from draftd.metrics import Metrics
 from draftd.outcome import Fail, Outcome, Release, Retry
+from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler, Trail
@@ -41,12 +42,16 @@ class Rig:
         self.queue: asyncio.Queue[Claim | None] = asyncio.Queue()
         self.settled: list[tuple[int, Outcome]] = []
         self.lost: set[int] = set()
+        self.waited_for: list[int] = []
+        self.usage_written = asyncio.Event()
+        self.usage_written.set()
         self.run = run
         self.leases = Leases()
         self.worker = Worker(
             claims=cast("Claims", self),
             runner=cast("Runner", self),
             settler=cast("Settler", self),
+            scribe=cast("Scribe", self),
             leases=self.leases,
             metrics=Metrics(),
             concurrency=2,
@@ -59,6 +64,10 @@ class Rig:
         else:
             self.leases.add(claim.id, claim.lease_token, agent=claim.agent)
         return claim
+
+    async def recorded(self, claim: Claim) -> None:
+        self.waited_for.append(claim.lease_token)
+        await self.usage_written.wait()
 
     async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail) -> str:
         if claim.lease_token in self.lost:
@@ -149,3 +158,19 @@ async def test_attempts_end_with_a_worker_that_is_cancelled() -> None:
         await working
     await until(lambda: gate.ended == [1])
     assert rig.worker.in_flight == 0
+
+
+async def test_an_outcome_waits_for_the_usage_that_it_sums_up() -> None:
+    rig = Rig(Gate())
+    rig.usage_written.clear()
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(make_claim())
+    rig.queue.put_nowait(None)
+    await until(lambda: rig.worker.in_flight == 1)
+    rig.worker.abort_all()
+    await until(lambda: rig.waited_for == [1])
+    assert not rig.settled
+    assert len(rig.leases.snapshot()) == 1, "it is renewed until it is settled"
+    rig.usage_written.set()
+    await working
+    assert rig.settled == [(1, Release())]

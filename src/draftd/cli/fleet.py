@@ -37,7 +37,7 @@ def status(
 ) -> None:
     """Show the queue's depth, the workers, holds and throttles.
 
-    A worker without a heartbeat for a minute counts as lost.
+    A worker that has missed three of its own heartbeats, and 50 seconds more, counts as lost.
     """
     asyncio.run(_status(watch=watch, as_json=as_json))
 

@@ -253,8 +253,8 @@ async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> tuple
     from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
-        statement = desk.CANCEL if verb == "cancel" else desk.RETRY
-        changed = await desk.change(connection, statement, **chosen, dry_run=dry_run)
+        statements = {"cancel": (desk.CANCEL, desk.CANCELLABLE), "retry": (desk.RETRY, desk.RETRIABLE)}
+        changed = await desk.change(connection, statements[verb][dry_run], **chosen)
         if changed:
             if verb == "retry":
                 await _warn_of_dropped_pictures(connection, [row["id"] for row in changed])

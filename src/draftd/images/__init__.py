@@ -5,7 +5,7 @@ which ``decoder`` scales and cuts them as ``layout`` says; ``loader`` does it al
 """
 
 from draftd.images.budget import ByteBudget, Reservation
-from draftd.images.fetch import Fetched, Fetcher
+from draftd.images.fetch import Fetched, Fetcher, is_data_url
 from draftd.images.loader import ImageLoader, Picture
 from draftd.images.prepare import Part, Prepared, Preparer
 
@@ -19,4 +19,5 @@ __all__ = [
     "Prepared",
     "Preparer",
     "Reservation",
+    "is_data_url",
 ]

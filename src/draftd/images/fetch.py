@@ -11,6 +11,7 @@ import asyncio
 import binascii
 import mmap
 import re
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import httpcore
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
 from draftd.images.gate import Gate, Resolve
+from draftd.images.magic import SNIFFED_BYTES, is_image
 from draftd.images.urls import ImageUrl, join_url
 
 # anyio would load it at the first connection, and hold the event loop for 20 to 60 ms.
@@ -31,13 +33,30 @@ MAX_REDIRECTS = 3
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
+_OVER = frozenset({403, 404, 410})
+"""What stores answer when a signed address has run out, or what it led to is gone."""
+_HINT = "; an address must work until the request's expires_at, a data: URL needs none"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
     "Accept-Encoding": "identity",
 }
+# Stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture; the first
+# bytes decide. These alone announce a body that nobody could read as it is.
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _MAX_DATA_HEADER_CHARS = 256
+# By OpenSSL's X509_V_ERR_ numbers.
+_REFUSALS = {
+    9: "not yet valid",
+    10: "expired",
+    18: "self-signed",
+    19: "self-signed",
+    20: "unknown issuer",
+    21: "unknown issuer",
+    62: "wrong host",
+    64: "wrong host",
+}
 # Decoding 24 MiB in one go holds the event loop for 180 ms; a multiple of 4, so that a piece stands for whole bytes.
 _BASE64_PIECE_CHARS = 1 << 19
 
@@ -132,8 +151,7 @@ class Fetcher:
             return await self._read(response, target.host, meter)
 
     async def _read(self, response: httpcore.Response, host: str, meter: Meter) -> memoryview:
-        if _header(response, b"content-encoding").lower() not in ("", "identity"):
-            raise ImageInvalid(f"{host}: the answer is compressed although it was asked not to be")
+        compression = _compression(response)
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
@@ -142,8 +160,13 @@ class Fetcher:
                 if body.tell() + len(piece) > self.max_bytes:
                     raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
                 body.write(piece)
+                if compression and body.tell() >= SNIFFED_BYTES:
+                    _check_plain(body, compression, host)
+                    compression = ""
                 if meter.count_body(len(piece)):
                     await asyncio.sleep(0)
+            if compression:
+                _check_plain(body, compression, host)
             return memoryview(body)[: body.tell()].toreadonly()
 
 
@@ -218,14 +241,38 @@ def _translated(host: str) -> Iterator[None]:
         # Its text quotes the server, and the server may quote the path.
         raise ImageFetchFailed(f"{host}: the answer is not HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
+        if (why := refused_certificate(error)) is not None:
+            # Tried again like any connection: another machine may trust it, and an operator can renew it meanwhile.
+            raise ImageFetchFailed(f"{host}: its certificate was refused ({why})") from error
         raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
+
+
+def refused_certificate(error: BaseException) -> str | None:
+    """Return why a server's certificate was refused; None when something else went wrong."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return None if cause is None else _REFUSALS.get(cause.verify_code, "not trusted")
 
 
 def _check_status(status: int, host: str) -> None:
     if status == 200:  # noqa: PLR2004 - HTTP's own number
         return
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
-    raise ImageFetchFailed(f"{host}: answered {status}", kind=Kind.RETRY if passing else Kind.FINAL)
+    hint = _HINT if status in _OVER else ""
+    raise ImageFetchFailed(f"{host}: answered {status}{hint}", kind=Kind.RETRY if passing else Kind.FINAL)
+
+
+def _compression(response: httpcore.Response) -> str:
+    """Return the compression that the answer announces; empty for none."""
+    announced = _header(response, b"content-encoding").lower().split(",")
+    return next((one.strip() for one in announced if one.strip() in _COMPRESSIONS), "")
+
+
+def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
+    """Refuse a body that is what its header says; some stores label plain pictures, too."""
+    if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
+        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although it was asked for as it is")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:

@@ -11,10 +11,10 @@ import asyncio
 import hashlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from tenacity import (
     AsyncRetrying,
@@ -69,6 +69,20 @@ class Picture:
         }
 
 
+class Album(Protocol):
+    """What an attempt knows of its pictures beside their URLs."""
+
+    @property
+    def most_bytes_found(self) -> int:
+        """How much ``find`` may return."""
+
+    async def find(self) -> Mapping[int, Picture]:
+        """Return pictures that are there already, by the index of their URL."""
+
+    def add(self, index: int, picture: Picture) -> None:
+        """Take in a picture as soon as it is ready, whatever becomes of the others."""
+
+
 class ImageLoader:
     """Fetches and prepares the images of a request.
 
@@ -86,11 +100,14 @@ class ImageLoader:
         # Full jitter: rows that failed together on one host do not come back together.
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
-    async def load(self, urls: Sequence[str], *, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(
+        self, urls: Sequence[str], *, album: Album | None = None, rooms: AsyncExitStack, time_s: float
+    ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
+            album: which of them need not be fetched, and where each goes as soon as it is ready.
             rooms: where what they become has its room, for as long as it is open.
             time_s: seconds left, for everything.
 
@@ -100,7 +117,12 @@ class ImageLoader:
         Raises:
             RequestError: the first image that failed; the others are given up.
         """
-        load = _Load(deadline_s=time.monotonic() + time_s, part_pixels=REQUEST_PIXELS // max(len(urls), 1), rooms=rooms)
+        load = _Load(
+            deadline_s=time.monotonic() + time_s,
+            part_pixels=REQUEST_PIXELS // max(len(urls), 1),
+            album=album,
+            rooms=rooms,
+        )
         try:
             loaded = await self._load_all(urls, load)
         except BaseException as error:
@@ -108,7 +130,8 @@ class ImageLoader:
             raise
         pictures = share_parts([picture for picture, _ in loaded])
         for picture, (_, room) in zip(pictures, loaded, strict=True):
-            room.shrink(_base64_bytes(picture.parts))
+            if room is not None:
+                room.shrink(_base64_bytes(picture.parts))
         return pictures
 
     async def aclose(self) -> None:
@@ -116,20 +139,37 @@ class ImageLoader:
         await self._fetcher.aclose()
         await self._preparer.aclose()
 
-    async def _load_all(self, urls: Sequence[str], load: "_Load") -> list[tuple[Picture, Reservation]]:
+    async def _load_all(self, urls: Sequence[str], load: "_Load") -> list[tuple[Picture, Reservation | None]]:
         slots = asyncio.Semaphore(CONCURRENCY)
+        found = await self._find(load)
 
-        async def load_one(url: str) -> tuple[Picture, Reservation]:
+        async def load_one(index: int, url: str) -> tuple[Picture, Reservation | None]:
+            if index in found:
+                return found[index], None
             async with slots:
-                return await self._load_one(url, load)
+                picture, room = await self._load_one(url, load)
+            if load.album is not None:
+                load.album.add(index, picture)
+            return picture, room
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(load_one(url)) for url in urls]
+                tasks = [group.create_task(load_one(index, url)) for index, url in enumerate(urls)]
         except ExceptionGroup as failures:
             first = failures.exceptions[0]
             raise first from first.__cause__
         return [task.result() for task in tasks]
+
+    async def _find(self, load: "_Load") -> Mapping[int, Picture]:
+        """Return the pictures that need not be fetched; they have their room like those that were."""
+        if load.album is None or not load.album.most_bytes_found:
+            return {}
+        most_bytes = load.album.most_bytes_found * 4 // 3
+        room = await load.rooms.enter_async_context(self._budget.reserve(most_bytes, time_s=load.left_s()))
+        found = await load.album.find()
+        room.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
+        load.holds_room = bool(found)
+        return found
 
     async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
         # A hostile URL takes milliseconds to be read, and eight of them must not be one turn of the event loop.
@@ -180,6 +220,7 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
+    album: Album | None
     rooms: AsyncExitStack
     holds_room: bool = False
 

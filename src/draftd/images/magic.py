@@ -48,6 +48,17 @@ def sniff(data: bytes) -> str:
     raise ImageInvalid("the bytes are not an image")
 
 
+def is_image(data: bytes) -> bool:
+    """Return whether ``sniff`` knows the kind, accepted or not."""
+    try:
+        sniff(data)
+    except ImageUnsupported:
+        return True
+    except ImageInvalid:
+        return False
+    return True
+
+
 def _looks_like_svg(data: bytes) -> bool:
     head = data.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head

@@ -1,9 +1,11 @@
 """What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
 
-Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. No
-transaction is open between these calls.
+Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. Usage is
+handed in and never awaited by an attempt, whose time it must not use up; who settles waits for it. No transaction is open
+between these calls.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -119,7 +121,10 @@ class Scribe:
         self._progress: GroupCommit[tuple[Held, str], bool] = GroupCommit(
             flush=self._flush_progress, size_bytes=lambda item: len(item[1])
         )
-        self._usage: GroupCommit[str, None] = GroupCommit(flush=self._flush_usage, size_bytes=len)
+        self._usage: GroupCommit[tuple[Usage, str], None] = GroupCommit(
+            flush=self._flush_usage, size_bytes=lambda item: len(item[1])
+        )
+        self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
         """Show the options that are ready so far.
@@ -131,19 +136,43 @@ class Scribe:
         if not await self._progress.submit(((claim.id, claim.lease_token), storable_json(row))):
             raise LeaseLost
 
-    async def record(self, usage: Usage) -> None:
-        """Enter one model call into ``draft_usage``; a repetition changes nothing."""
+    def record(self, usage: Usage) -> None:
+        """Hand in one model call for ``draft_usage``; it is written whatever becomes of the attempt, once the database is there.
+
+        A repetition changes nothing.
+        """
         row = asdict(usage) | {
             "request_id": str(usage.request_id),
             "cost_usd": None if usage.cost_usd is None else str(usage.cost_usd),
             "elapsed_s": round(usage.elapsed_s, 3),
         }
-        await self._usage.submit(storable_json(row))
+        held = (usage.request_id, usage.lease_token)
+        task = asyncio.create_task(self._usage.submit((usage, storable_json(row))), name="usage")
+        self._unwritten.setdefault(held, set()).add(task)
+        task.add_done_callback(lambda done: self._written(held, done))
+
+    async def recorded(self, claim: Claim) -> None:
+        """Wait until the usage of a claim that was handed in has been written: a settlement sums it up.
+
+        Whoever claims goes on only after this, so that there are no more calls unwritten than claims held, however long the
+        database is away.
+        """
+        while tasks := self._unwritten.get((claim.id, claim.lease_token)):
+            await asyncio.wait(tasks)
 
     async def settle_down(self) -> None:
         """Wait until everything handed in has been written."""
-        await self._usage.settle_down()
+        while self._unwritten:
+            await asyncio.wait(set().union(*self._unwritten.values()))
         await self._progress.settle_down()
+
+    def _written(self, held: Held, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("usage lost by a defect", request_id=held[0], error=type(error).__name__)
+        tasks = self._unwritten[held]
+        tasks.discard(task)
+        if not tasks:
+            del self._unwritten[held]
 
     async def _flush_progress(self, items: Sequence[tuple[Held, str]]) -> list[bool]:
         # Of one request the latest: who did not wait for the one before may have handed in another already.
@@ -156,11 +185,22 @@ class Scribe:
         lost = {(row["id"], row["lease_token"]) for row in rows}
         return [held not in lost for held, _ in items]
 
-    async def _flush_usage(self, items: Sequence[str]) -> list[None]:
+    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[None]:
         try:
-            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{','.join(items)}]"})
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{','.join(text for _, text in items)}]"})
+        except psycopg.Error as error:
             if len(items) > 1:
                 return [(await self._flush_usage([item]))[0] for item in items]
-            log.warning("usage refused", sqlstate=error.sqlstate)
+            log.error("usage refused", sqlstate=error.sqlstate, **_figures(items[0][0]))  # noqa: TRY400 - its text is the app's
         return [None] * len(items)
+
+
+def _figures(usage: Usage) -> dict[str, Any]:
+    """Return what the log keeps of a call that the table does not take: it was paid all the same."""
+    return {
+        "request_id": usage.request_id,
+        "model": usage.model,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": usage.cost_usd,
+    }

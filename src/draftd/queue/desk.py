@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.queue.leases import ALIVE
 from draftd.status import FINAL_STATUSES, STATUSES
 
 # Everything but the pictures: a row of 7 MB is no reading.
@@ -23,8 +24,6 @@ COLUMNS = """
     cost_usd, trace_id, created_at, claimed_at, finished_at, updated_at"""
 
 RATE_WINDOW_S = 300
-ALIVE_S = 60
-"""A worker beats every third of a lease; whose last beat is older than this is lost, whatever state it left behind."""
 
 COUNTS = f"""
 SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
@@ -43,17 +42,17 @@ BATCH = 1_000
 """Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
 
 WORKERS = f"""
-SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
+SELECT id, hostname, pid, version, state, in_flight, concurrency, beat_s, started_at,
        extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s,
-       heartbeat_at > now() - interval '{ALIVE_S} s' AS alive
-  FROM draft_workers WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
+       {ALIVE} AS alive
+  FROM draft_workers AS w WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
 """
 
 # Row security shows a stranger no worker at all, which says nothing about them.
 NOBODY_SERVES = f"""
 SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
-    SELECT FROM draft_workers
-     WHERE state = 'running' AND heartbeat_at > now() - interval '{ALIVE_S} s' AND %s = ANY (agents)) AS nobody
+    SELECT FROM draft_workers AS w
+     WHERE w.state = 'running' AND {ALIVE} AND %s = ANY (w.agents)) AS nobody
 """
 
 WITHOUT_PICTURES = """
@@ -62,32 +61,31 @@ SELECT count(*) AS n FROM draft_requests
 """
 
 
-def _change(which: str, counted_from: str, change: str) -> str:
-    """Return the statement that changes the requests that match, or with ``dry_run`` only names them."""
+def _named(which: str, counted_from: str) -> str:
+    """Return the statement that names the requests that match, for a dry run: it locks nothing."""
     return f"""
-WITH chosen AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r
+    SELECT r.id, r.status FROM draft_requests AS r
      WHERE r.status IN {which}
        AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
        AND (%(after)s::uuid IS NULL OR r.id > %(after)s)
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
-     ORDER BY r.id LIMIT %(batch)s FOR NO KEY UPDATE
-), changed AS (
-    UPDATE draft_requests AS r SET {change}
-      FROM chosen WHERE r.id = chosen.id AND NOT %(dry_run)s
-    RETURNING r.id, r.status
-)
-SELECT r.id, r.status FROM chosen JOIN draft_requests AS r ON r.id = chosen.id WHERE %(dry_run)s
-UNION ALL SELECT id, status FROM changed
+     ORDER BY r.id LIMIT %(batch)s"""
+
+
+def _changed(named: str, change: str) -> str:
+    return f"""
+WITH chosen AS MATERIALIZED ({named} FOR NO KEY UPDATE)
+UPDATE draft_requests AS r SET {change} FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.status
 """
 
 
-CANCEL = _change("('pending', 'processing')", "created_at", "status = 'cancelled'")
-RETRY = _change(
-    "('failed', 'cancelled')",
-    "finished_at",
+CANCELLABLE = _named("('pending', 'processing')", "created_at")
+CANCEL = _changed(CANCELLABLE, "status = 'cancelled'")
+RETRIABLE = _named("('failed', 'cancelled')", "finished_at")
+RETRY = _changed(
+    RETRIABLE,
     """
         status = 'pending', attempt = 0, given_back = 0, available_at = now(), error_code = NULL, error_message = NULL,
         expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
@@ -130,14 +128,13 @@ async def change(
     code: str | None = None,
     requester_id: str | None = None,
     since_s: float | None = None,
-    dry_run: bool = False,
 ) -> list[DictRow]:
-    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match.
+    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match, or name them (``CANCELLABLE``, ``RETRIABLE``).
 
     A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0.
 
     Returns:
-        ``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has.
+        ``id`` and ``status`` of each as it stands now.
     """
     params: dict[str, Any] = {
         "id": request_id,
@@ -145,14 +142,13 @@ async def change(
         "code": code,
         "requester_id": requester_id,
         "since_s": since_s,
-        "dry_run": dry_run,
-        "batch": None if dry_run else BATCH,
+        "batch": BATCH,
     }
     changed: list[DictRow] = []
     while True:
         batch = await (await connection.execute(statement.encode(), params)).fetchall()
         changed += batch
-        if dry_run or len(batch) < BATCH:
+        if len(batch) < BATCH:
             return changed
         # Upwards in the order of ids: a request that was retried may have failed again already, and is not chosen twice.
         params["after"] = max(row["id"] for row in batch)

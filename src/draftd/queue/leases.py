@@ -8,6 +8,11 @@ from collections.abc import Collection
 from uuid import UUID
 
 BEATS_PER_LEASE = 3
+ALIVE_MARGIN_S = 50
+"""Beside three of its own beats: for a beat in flight, a failover, and a heartbeat that has to connect again."""
+ALIVE = f"w.heartbeat_at > now() - make_interval(secs => {BEATS_PER_LEASE} * w.beat_s + {ALIVE_MARGIN_S})"
+"""Of a row ``w`` of ``draft_workers``: whether it still beats, by its own interval. Its state does not tell: a killed process
+leaves ``running`` behind."""
 
 Held = tuple[UUID, int]
 """A claim of a row: its id and its lease token. The same row can be held twice by one process, by an attempt that does not know
@@ -68,8 +73,9 @@ WITH held AS MATERIALIZED (
      WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
     RETURNING r.id
 ), beat AS (
-    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight)
-    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s)
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s)
+    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
+            %(lease_s)s::float8 / {BEATS_PER_LEASE})
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,

@@ -11,10 +11,13 @@ from uuid import UUID
 
 from draftd import db
 from draftd.queue.history import with_error
+from draftd.queue.leases import ALIVE
 
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
-_ALL = "ALL"
+_BATCH = f"LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED"
+_ALL = ""
+"""Of a dry run, which changes nothing and so locks nothing: it works on a server that only reads, and sees locked rows too."""
 UNKNOWN_S = 5
 """How long a request may wait for a daemon that knows its agent, in seconds."""
 
@@ -25,7 +28,7 @@ UNKNOWN_S = 5
 _CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)"
 
 
-def _lost(limit: int | str) -> str:
+def _lost(taken: str) -> str:
     return f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
@@ -37,7 +40,7 @@ judge AS MATERIALIZED (
      WHERE r.status = 'processing'
        AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
        AND j.may_judge
-     ORDER BY r.id LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
+     ORDER BY r.id {taken}
 )"""
 
 
@@ -50,17 +53,17 @@ SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
 """
 
 
-def _overdue(limit: int | str) -> str:
+def _overdue(taken: str) -> str:
     return f"""
 overdue_by_own_time AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
-     LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
+     {taken}
 ), overdue_by_default AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
        AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
-     LIMIT {limit} FOR NO KEY UPDATE OF r SKIP LOCKED
+     {taken}
 ), overdue AS (
     SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
 )"""
@@ -69,7 +72,7 @@ overdue_by_own_time AS MATERIALIZED (
 # Unknown means: no daemon of the last day has had a prompt for it, and the request has been due for a while. Asking only
 # oneself, or only who runs right now, would fail an agent's requests while its daemons are upgraded or restarted. The
 # recursion hops from agent to agent over the claim's index.
-def _orphaned(limit: int | str) -> str:
+def _orphaned(taken: str) -> str:
     return f"""
 served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
@@ -86,7 +89,7 @@ served AS MATERIALIZED (
     SELECT r.id FROM asked CROSS JOIN judge AS j CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = asked.agent AND r.available_at <= j.now - interval '{UNKNOWN_S} s'
-         LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED) AS r
+         {taken}) AS r
 )"""
 
 
@@ -97,7 +100,7 @@ _UNKNOWN_MESSAGE = "'no daemon has a prompt for the agent ' || quote_literal(lef
 # The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
 # waits longer and longer, and ends at the cap.
 REAP = f"""
-WITH {_lost(REAP_BATCH)}, {_overdue(REAP_BATCH)}, {_orphaned(REAP_BATCH)}, reaped AS (
+WITH {_lost(_BATCH)}, {_overdue(_BATCH)}, {_orphaned(_BATCH)}, reaped AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
         available_at = CASE WHEN r.errors @> '[{{"code": "worker_lost"}}]'
@@ -123,7 +126,7 @@ WITH {_lost(REAP_BATCH)}, {_overdue(REAP_BATCH)}, {_orphaned(REAP_BATCH)}, reape
         AND r.id NOT IN (SELECT id FROM overdue)
     RETURNING r.id, r.status, NULL::uuid
 ), forgotten AS (
-    DELETE FROM draft_workers WHERE heartbeat_at < now() - interval '1 day'
+    DELETE FROM draft_workers AS w WHERE w.heartbeat_at < now() - interval '1 day' AND NOT {ALIVE}
 )
 SELECT 'worker_lost' AS code, *, now() AS at FROM reaped UNION ALL SELECT 'expired', *, now() FROM expired
 UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL, NULL, NULL, NULL, now()

@@ -1,0 +1,115 @@
+"""What the SDK of Langfuse says when traces do not arrive: for the log seldom, for the doctor at once.
+
+Owns how much of it is told, and in which words; what is traced is ``tracing``'s.
+"""
+
+import importlib
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from draftd.sanitize import redact
+
+log = structlog.get_logger(__name__)
+
+LANGFUSE_CLOUD = "https://cloud.langfuse.com"
+COMPLAINT_INTERVAL_S = 300.0
+
+_CERTIFICATE = re.compile(r"certificate verify failed: (?P<why>.*?)(?: \(_ssl|'\)|$)")
+_ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
+
+
+def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
+    """Send nothing, by the way that traces take; return whether it arrived, and what was said.
+
+    Args:
+        provider: of OpenTelemetry's SDK.
+        processors: of Langfuse's SDK, as it has added them to the provider.
+        host: base URL of Langfuse; None means its cloud.
+    """
+    if (why := _silence(provider, processors)) is not None:
+        return True, f"off: {why}"
+    requests: Any = importlib.import_module("requests")
+    try:
+        requests.Request("POST", host or LANGFUSE_CLOUD).prepare()
+    except ValueError:  # what is said there quotes the address
+        return False, "cannot be read; write https://host or http://host:port"
+    exporter = processors[0].span_exporter
+    # The SDK's own layer around it sends no empty batch.
+    exporter = getattr(exporter, "_exporter", exporter)
+    with _overheard() as said:
+        outcome = exporter.export([])
+    return (True, "the keys are accepted") if outcome.name == "SUCCESS" else (False, _reason(said[0] if said else ""))
+
+
+def _silence(provider: Any, processors: Sequence[Any]) -> str | None:
+    """Return why nothing is sent at all; None when something is."""
+    api: Any = importlib.import_module("opentelemetry.trace")
+    if isinstance(provider.get_tracer("draftd"), api.NoOpTracer):
+        return "OTEL_SDK_DISABLED"
+    if not processors:
+        return "LANGFUSE_TRACING_ENABLED"
+    # Of all trace ids the one that is sampled if any is.
+    if not provider.sampler.should_sample(None, 0, "draftd").decision.is_sampled():
+        return "the sampler takes nothing (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
+    return None
+
+
+def _told(message: str) -> str:
+    """Return what the exporter said; of a refused certificate only that, which it hides behind its retries."""
+    refused = _CERTIFICATE.search(message)
+    return f"the certificate was refused: {refused['why']}" if refused else message
+
+
+def _reason(message: str) -> str:
+    """Return why a batch did not arrive, from what the exporter said first."""
+    if answered := _ANSWERED.search(message):
+        return f"answered {answered['status']}"
+    if (refused := _told(message)) != message:
+        return f"{redact(refused, 200)}; REQUESTS_CA_BUNDLE names authorities for it"
+    return f"cannot be reached: {redact(message, 300)}"
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Collect what the SDK says meanwhile, in place of the log."""
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger = logging.getLogger("opentelemetry")
+    before, logger.handlers = logger.handlers, [Ear(logging.WARNING)]
+    try:
+        yield said
+    finally:
+        logger.handlers = before
+
+
+class Complaints(logging.Handler):
+    """Where the loggers of the SDK end: at most one line in five minutes, which says how many it stands for."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._next_at = 0.0
+        self._held_back = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log what a logger of the SDK says."""
+        self.tell("langfuse complained", record.name, _told(record.getMessage()))
+
+    def tell(self, event: str, source: str, detail: str) -> None:
+        """Log it, unless something was logged a moment ago."""
+        now = time.monotonic()
+        if now < self._next_at:
+            self._held_back += 1
+            return
+        held_back, self._held_back = self._held_back, 0
+        self._next_at = now + COMPLAINT_INTERVAL_S
+        log.warning(event, source=source, detail=redact(detail, 200), held_back=held_back)

@@ -1,0 +1,330 @@
+"""Pictures between two attempts: what is left is found again, and what cannot be kept harms nobody."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from draftd import db, keeping
+from draftd.errors import ImageFetchFailed
+from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Preparer
+from draftd.keeping import Album, Keeper
+from draftd.outcome import Fail, Hold
+from draftd.prompts import load_prompts, packaged_directory, render
+from draftd.queue import pictures
+from draftd.queue.settlements import Settler
+from draftd.request import Claim, Options, Request
+from fix_database import claim_one, make_request
+from fix_images import Server, data_url, make_png, response
+
+BUDGET_BYTES = 100_000_000
+GONE = response(status="403 Forbidden")
+HOLD = Hold(code="model_unavailable", message="", model="m")
+
+
+@pytest.fixture
+def budget() -> ByteBudget:
+    return ByteBudget(BUDGET_BYTES)
+
+
+@pytest.fixture
+async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
+    running = ImageLoader(
+        fetcher=Fetcher(max_bytes=1_000_000, allow_private=["127.0.0.1"]),
+        preparer=Preparer(max_pixels=40_000_000),
+        budget=budget,
+        retry_wait_s=0.01,
+    )
+    yield running
+    await running.aclose()
+
+
+@pytest.fixture
+def keeper(link: db.Link) -> Keeper:
+    return Keeper(link=link)
+
+
+class Attempts:
+    """Attempts at the one request of a test, one after the other."""
+
+    def __init__(self, *, loader: ImageLoader, keeper: Keeper, link: db.Link) -> None:
+        self.link = link
+        self._loader = loader
+        self._keeper = keeper
+        self._settler = Settler(link=link)
+
+    async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[Album, list[Picture]]:
+        album = self._keeper.album(claim)
+        album.begin(urls)
+        async with AsyncExitStack() as rooms:
+            return album, await self._loader.load(urls, album=album, rooms=rooms, time_s=20)
+
+    async def hold(self, urls: Sequence[str]) -> list[Picture]:
+        """Carry out an attempt that ends in a hold."""
+        claim = await claim_one(self.link)
+        album, loaded = await self.fetch(claim, urls)
+        await album.leave()
+        await self._settler.settle(claim, HOLD)
+        return loaded
+
+    async def kept(self) -> list[int]:
+        return [row["position"] for row in await self.link.run("SELECT position FROM draft_pictures ORDER BY 1")]
+
+
+@pytest.fixture
+def attempts(loader: ImageLoader, keeper: Keeper, link: db.Link) -> Attempts:
+    return Attempts(loader=loader, keeper=keeper, link=link)
+
+
+async def test_the_next_attempt_fetches_nothing_and_shows_the_same(
+    server: Server, attempts: Attempts, connection: db.Connection, budget: ByteBudget
+) -> None:
+    tall = make_png(400, 4_000)
+    urls = [
+        server.on("/a", response(tall), GONE),
+        data_url(make_png(50, 50)),
+        server.on("/b", response(make_png(60, 60)), GONE),
+    ]
+    await make_request(connection, image_urls=urls)
+    first = await attempts.hold(urls)
+    assert await attempts.kept() == [1, 3]
+    assert await attempts.hold(urls) == first
+    assert await attempts.hold(urls) == first
+    assert len(first[0].parts) > 1
+    assert len(server.requests) == 2
+    assert budget.free_bytes == BUDGET_BYTES
+
+
+async def test_what_a_message_shows_is_kept_like_what_was_fetched(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [data_url(make_png(50, 50)), server.on("/a", response(make_png(400, 4_000)), GONE)]
+    await make_request(connection, image_urls=urls)
+    claim = await claim_one(attempts.link)
+    album, loaded = await attempts.fetch(claim, urls)
+    request = Request(image_urls=tuple(urls), context=None, options={}, parent=None)
+    prompt = load_prompts(packaged_directory())["comment_generator"]
+    messages = render(prompt, request=request, options=Options(), pictures=loaded, schema={})
+    album.show(loaded, messages)
+    await album.leave()
+    await Settler(link=attempts.link).settle(claim, HOLD)
+    assert await attempts.hold(urls) == loaded
+
+
+async def test_another_url_in_the_same_place_is_fetched(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    old, new = server.on("/a", response(make_png(40, 40))), server.on("/b", response(make_png(60, 60)))
+    await make_request(connection, image_urls=[old])
+    await attempts.hold([old])
+    (picture,) = await attempts.hold([new])
+    assert picture.width_px == 60
+    (again,) = await attempts.hold([new])
+    assert again == picture
+    assert len(server.requests) == 2, "the newest attempt's pictures have replaced those before"
+
+
+async def test_what_is_ready_is_kept_when_another_picture_fails(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [server.on("/a", response(make_png(40, 40)), GONE), server.on("/away", response(status="503 Away"))]
+    await make_request(connection, image_urls=urls)
+    claim = await claim_one(attempts.link)
+    album = attempts._keeper.album(claim)
+    album.begin(urls)
+    ready = asyncio.Event()
+    add = album.add
+
+    def added(index: int, picture: Picture) -> None:
+        add(index, picture)
+        ready.set()
+
+    album.add = added  # type: ignore[method-assign]  # to know when the first one is there
+    server.on("/away", after(ready))
+    with pytest.raises(ImageFetchFailed):
+        async with AsyncExitStack() as rooms:
+            await attempts._loader.load(urls, album=album, rooms=rooms, time_s=20)
+    await album.leave()
+    assert await attempts.kept() == [1]
+
+
+def after(ready: asyncio.Event) -> Any:
+    async def handle(writer: asyncio.StreamWriter) -> None:
+        await ready.wait()
+        await response(status="503 Away")(writer)
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("where", "limit"), [(keeping, "MOST_BYTES_OF_A_ROW"), (pictures, "MOST_BYTES_OF_ALL")], ids=["of a row", "of all"]
+)
+async def test_over_a_limit_nothing_is_kept_and_the_next_attempt_fetches(
+    server: Server,
+    attempts: Attempts,
+    connection: db.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    limit: str,
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    monkeypatch.setattr(where, limit, 0)
+    await attempts.hold(urls)
+    assert await attempts.kept() == []
+    await attempts.hold(urls)
+    assert len(server.requests) == 2
+
+
+async def test_who_lost_the_row_leaves_nothing(server: Server, attempts: Attempts, connection: db.Connection) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
+    await album.leave()
+    assert await attempts.kept() == []
+
+
+async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
+    server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "KEEP_S", 60)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    busy = asyncio.Event()
+    keep = pictures.keep_pictures
+
+    async def watched(*args: Any) -> pictures.Kept:
+        kept = await keep(*args)
+        if kept is pictures.Kept.BUSY:
+            busy.set()
+        return kept
+
+    monkeypatch.setattr(keeping, "keep_pictures", watched)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM draft_requests FOR UPDATE")
+        leaving = asyncio.create_task(album.leave())
+        await asyncio.wait_for(busy.wait(), 20)
+    await leaving
+    assert await attempts.kept() == [1]
+
+
+async def test_pictures_that_the_server_refuses_fail_no_settlement(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await connection.execute("ALTER TABLE draft_pictures ADD CONSTRAINT none CHECK (false)")
+    await attempts.hold(urls)
+    assert await attempts.kept() == []
+
+
+async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
+    server: Server,
+    attempts: Attempts,
+    connection: db.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    database: str,
+) -> None:
+    monkeypatch.setattr(keeping, "KEEP_S", 0.05)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    claim = await claim_one(attempts.link)
+    album, _ = await attempts.fetch(claim, urls)
+    settling = db.Link(url=database, name="draftd settle")
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_pictures")
+        await asyncio.wait_for(album.leave(), 20)
+        assert await Settler(link=settling).settle(claim, HOLD) == "pending"
+    await settling.close()
+    assert await attempts.kept() == [], "what comes too late is refused by the fence"
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "deleted"])
+async def test_the_end_of_a_request_takes_its_pictures_along(
+    server: Server, attempts: Attempts, connection: db.Connection, end: str
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    assert await attempts.kept() == [1]
+    match end:
+        case "completed":
+            await connection.execute("UPDATE draft_requests SET status = 'completed', result = '{}'")
+        case "failed":
+            await Settler(link=attempts.link).settle(claim, Fail(code="expired", message=""))
+        case "cancelled":
+            await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
+        case "deleted":
+            await connection.execute("DELETE FROM draft_requests")
+    assert await attempts.kept() == []
+
+
+async def test_a_request_that_ends_at_its_first_attempt_keeps_nothing_either(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    """The last attempt does not know that it was the last one."""
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls, max_attempts=1)
+    claim = await claim_one(attempts.link)
+    album, _ = await attempts.fetch(claim, urls)
+    await album.leave()
+    assert await attempts.kept() == [1]
+    await Settler(link=attempts.link).settle(claim, Fail(code="expired", message=""))
+    assert await attempts.kept() == []
+
+
+async def test_an_end_that_meets_pictures_on_their_way_waits_for_them_and_takes_them_along(
+    attempts: Attempts, connection: db.Connection, database: str
+) -> None:
+    await make_request(connection)
+    claim = await claim_one(attempts.link)
+    params = {"id": claim.id, "lease_token": claim.lease_token, "positions": [1], "url_sha256s": [b"u"]}
+    params |= {"facts": ["{}"], "data": [b"canary"], "least_bytes": 1, "most_bytes": 10}
+    async with db.connected(database) as client:
+        async with connection.transaction():
+            await connection.execute(pictures.KEEP.encode(), params)
+            cancelling = asyncio.create_task(client.execute("SELECT cancel_draft_request(id) FROM draft_requests"))
+            await waits(attempts.link)
+        await cancelling
+    assert await attempts.kept() == []
+
+
+async def waits(link: db.Link) -> None:
+    """Wait until a session of this database waits for a lock."""
+    waiting: list[Any] = []
+    while not waiting:
+        await asyncio.sleep(0.01)
+        waiting = await link.run(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+
+async def test_a_first_attempt_asks_for_nothing(server: Server, loader: ImageLoader, connection: db.Connection) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    async with AsyncExitStack() as stack:
+        link = db.Link(url="postgresql://127.0.0.1:1/nowhere", name="never opened")
+        stack.push_async_callback(link.close)
+        claim_link = db.Link(url=connection.info.dsn, name="draftd test")
+        stack.push_async_callback(claim_link.close)
+        album = Keeper(link=link).album(await claim_one(claim_link))
+        album.begin(urls)
+        assert album.most_bytes_found == 0
+        async with AsyncExitStack() as rooms:
+            assert len(await loader.load(urls, album=album, rooms=rooms, time_s=20)) == 1
+
+
+async def test_pictures_of_another_form_are_fetched_again(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    (picture,) = await attempts.hold(urls)
+    for facts in ("{}", '{"parts": [[1, 2, 3]]}', "[]", '{"parts": [["a", 1, 1]]}'):
+        await connection.execute("UPDATE draft_pictures SET facts = %s", [facts])
+        assert await attempts.hold(urls) == [picture]
