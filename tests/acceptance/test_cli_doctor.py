@@ -12,7 +12,7 @@ from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, draftd, environment
 
 AWAY = "postgresql://127.0.0.1:1/app"
-ALL = ["configuration", "prompts", "database", "schema", "holds", "listen", "model", "langfuse"]
+ALL = ["configuration", "prompts", "database", "schema", "write", "holds", "listen", "daemon", "model", "langfuse"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_all_is_well_and_each_check_is_a_line(database: str, stand_in: ThreadedS
 
 def test_a_missing_database_url_leaves_the_other_checks(call: Call, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment("", stand_in))
-    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
     assert list(bad) == ["configuration"]
     assert "DRAFTD_DATABASE_URL" in bad["configuration"]
 
@@ -72,7 +72,7 @@ def test_settings_that_cannot_be_read(call: Call, database: str, tmp_path: Path)
 
 def test_a_database_that_is_away(call: Call, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(AWAY, stand_in))
-    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "database", "model", "langfuse"])
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "database", "daemon", "model", "langfuse"])
     assert list(bad) == ["database"]
 
 
@@ -84,8 +84,30 @@ def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedSt
 
 def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(empty_database, stand_in))
-    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check != "holds"])
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"write", "holds"}])
     assert bad == {"schema": "behind; run `draftd migrate`"}
+
+
+@pytest.mark.parametrize(
+    ("refuse", "says"),
+    [
+        ("ALTER DATABASE {database} SET default_transaction_read_only = on", "only reads"),
+        ("CREATE RULE no AS ON INSERT TO draft_workers DO INSTEAD SELECT 1/0", "refused that: division by zero"),
+    ],
+)
+def test_a_database_that_takes_no_write(
+    call: Call, client: Client, database: str, stand_in: ThreadedStandIn, refuse: str, says: str
+) -> None:
+    client.query(refuse.format(database=client.connection.info.dbname))
+    code, bad = examined(call, environment(database, stand_in))
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"holds", "listen"}])
+    assert list(bad) == ["write"]
+    assert says in bad["write"]
+
+
+def test_the_trial_of_a_write_leaves_nothing(call: Call, client: Client, database: str) -> None:
+    assert "write" not in examined(call, environment(database))[1]
+    assert client.query("SELECT * FROM draft_workers") == []
 
 
 def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: ThreadedStandIn) -> None:
@@ -147,5 +169,5 @@ def test_a_model_that_is_away_or_not_chosen(call: Call, database: str, stand_in:
 def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, host: str) -> None:
     keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"}
     code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
-    assert (code, bad["checks"]) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert (code, bad["checks"]) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
     assert bad["langfuse"].startswith("LANGFUSE_HOST cannot be read")
