@@ -158,7 +158,7 @@ def test_a_rotated_password_is_taken_from_its_file_at_the_next_connection(
     url = database_url(guarded, name)
     assert draftd("migrate", env=environment(url)).returncode == 0
     client = Client(url)
-    role = Role(client, url, password="first")  # noqa: S106  # of a server that lives for seconds
+    role = Role(client, url, password="first")
     file = tmp_path / ("DRAFTD_DATABASE_URL" if place == "secrets" else ".env")
     prefix = "" if place == "secrets" else "DRAFTD_DATABASE_URL="
 
@@ -174,7 +174,7 @@ def test_a_rotated_password_is_taken_from_its_file_at_the_next_connection(
     daemon = fleet.start(env)
     assert client.wait_for(insert(client, stand_in), "completed")["attempt"] == 1
 
-    role.password = "second"  # noqa: S105  # likewise
+    role.password = "second"
     client.query(f"ALTER ROLE {role.name} PASSWORD 'second'")
     role.end()
     wait_until(lambda: "password authentication failed" in daemon.log, 60)
