@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from draftd import __version__, db, schema_version
+from draftd import __version__, db, dsn, schema_version
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
@@ -93,10 +93,10 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
         log.exception("a part of the daemon died")
         return EXIT_DIED
-    return EXIT_TRY_AGAIN if drain and await _rows_wait(url, daemon.models.held_agents()) else 0
+    return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
 
 
-async def _rows_wait(url: str, agents: list[str]) -> bool:
+async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
     async with db.connected(url) as connection:
         return bool(await (await connection.execute(WAITING.encode(), {"agents": agents})).fetchall())
 

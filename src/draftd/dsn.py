@@ -27,6 +27,7 @@ SHORTEST_TIMEOUT_S = 2
 _NO_TIMEOUT_S = 130
 """What psycopg makes of a ``connect_timeout`` of 0."""
 
+_CREDENTIALS = frozenset({"user", "password", "passfile", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"})
 _MALFORMED = (
     "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
     "percent-encoded (@ is %40)"
@@ -91,10 +92,10 @@ def address(url: Url) -> str:
     return f"{where}/{parts.get('dbname', '')}"
 
 
-def user(url: Url) -> str | None:
-    """Return the role that a URL names."""
-    found: str | None = _parsed(read(url)).get("user")
-    return found
+def is_same_place(one: str, other: str) -> bool:
+    """Return whether two URLs lead to the same tables: they differ in who connects, and in certificates, at most."""
+    places = [{name: value for name, value in _parsed(url).items() if name not in _CREDENTIALS} for url in (one, other)]
+    return places[0] == places[1]
 
 
 def _parsed(url: str) -> dict[str, Any]:

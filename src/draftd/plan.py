@@ -24,8 +24,8 @@ POLL_WITHOUT_LISTEN_S = 1.0
 class CurrentUrl:
     """A database's URL as the settings have it now: a password may be rotated in a file while a daemon runs.
 
-    Another user or password is taken over. Another address is not: half of a daemon's connections would lead to one database
-    and half to another. Safe to call from any thread.
+    Another user, password or certificate is taken over. Another address is not: half of a daemon's connections would lead to
+    one database and half to another. Safe to call from any thread.
 
     Args:
         loaded: the settings that the process was started with.
@@ -41,8 +41,8 @@ class CurrentUrl:
         """Read the settings again and return the URL; the last one as long as they cannot be read or name another address."""
         try:
             found = self._choose(load_settings()[0])
-            is_elsewhere = dsn.address(found) != dsn.address(self._url)
-            problem = "the address of the database has changed; restart the daemon to use it" if is_elsewhere else ""
+            is_same = dsn.is_same_place(found, self._url)
+            problem = "" if is_same else "the URL leads to another database; restart the daemon to use it"
         except ConfigurationError as error:
             problem = error.message
         if problem != self._refused:

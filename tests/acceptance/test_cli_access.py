@@ -37,8 +37,8 @@ def role(client: Client) -> Iterator[str]:
     client.query(f"DROP ROLE {name}")
 
 
-def as_role(url: str, name: str, **over: str) -> dict[str, str]:
-    return environment(url, PGOPTIONS=f"-c role={name}", DRAFTD_MODEL="openai/m", **over)
+def as_role(url: str, name: str) -> dict[str, str]:
+    return environment(url, PGOPTIONS=f"-c role={name}", DRAFTD_MODEL="openai/m")
 
 
 def told(call: Call, command: list[str], env: dict[str, str]) -> str:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from draftd import dsn, liveness
 from draftd.demo.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, draftd, environment
 
@@ -127,6 +129,28 @@ def test_the_reason_of_a_hold_does_not_steer_the_terminal(call: Call, client: Cl
     result = call("doctor", env=environment(database))
     assert result.returncode == 1
     assert "UTC: \ufffd[2J" in result.stdout
+
+
+async def _answers(facts: dict[str, Any], _name: str) -> dict[str, Any]:
+    return {"in_flight": 0, "database": facts}
+
+
+@pytest.mark.parametrize(
+    ("facts", "bad", "says"),
+    [
+        ({"ok": True, "detail": "every connection stands"}, [], "pid 7: every connection stands"),
+        ({"ok": False, "detail": "no connection for settle"}, ["daemon"], "pid 7: no connection for settle"),
+        ({"ok": False, "detail": "", "address": "h:1/d"}, [], "pid 7 uses another database, h:1/d"),
+    ],
+)
+def test_the_daemons_of_this_host_are_asked_what_they_use(
+    call: Call, database: str, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], bad: list[str], says: str
+) -> None:
+    monkeypatch.setattr(liveness, "daemons", lambda: ["7.abc"])
+    monkeypatch.setattr(liveness, "ask", partial(_answers, {"address": dsn.address(database)} | facts))
+    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)
+    assert [one["detail"] for one in findings if one["check"] == "daemon"] == [says]
+    assert [one["check"] for one in findings if one["check"] == "daemon" and not one["ok"]] == bad
 
 
 def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:

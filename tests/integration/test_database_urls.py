@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import psycopg
@@ -172,7 +173,7 @@ async def test_the_systems_authorities_are_found_where_distributions_keep_them(
     database: str, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: ssl.DefaultVerifyPaths(*[None] * 6))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
     monkeypatch.setattr(certificates, "SYSTEM_STORES", (str(tmp_path / "missing"), str(good)))
     async with behind_tls(database, good) as url:
         for settings in ({"sslrootcert": "system"}, {"sslrootcert": "system", "sslmode": "verify-full"}):

@@ -155,8 +155,8 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
 def doctor(as_json: Json = False) -> None:
     """Check everything that a daemon needs; exit 1 if one fails.
 
-    One line each: configuration, prompts, database, schema, LISTEN, Langfuse, and every model by a real call with a tiny
-    picture.
+    One line each: configuration, prompts, database, schema, a write that is taken back, holds, LISTEN, the daemons of this
+    host, Langfuse, and every model by a real call with a tiny picture.
     """
     from draftd.logs import configure_logging
 
