@@ -14,6 +14,7 @@ import psycopg
 from draftd import access, db
 from draftd.errors import ConfigurationError
 from draftd.refusals import refusal
+from draftd.sanitize import redact
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -98,6 +99,9 @@ def upgrade(url: str) -> None:
                 raise ConfigurationError(
                     f"this database user may not migrate: {denied.diag.message_primary}"
                 ) from error
+            case psycopg.ProgrammingError(sqlstate=str(code)) as other if code.startswith("42"):
+                said = redact(other.diag.message_primary or str(other))
+                raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
             case psycopg.Error() as refused:
                 raise refusal(url, refused) from error
         raise

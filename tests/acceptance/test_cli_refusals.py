@@ -110,6 +110,26 @@ def test_every_answer_of_the_server_is_one_line(
     assert result.returncode == (USAGE if is_refused_row else ANSWERS[sqlstate]), result.stderr
 
 
+@pytest.mark.parametrize("sqlstate", ANSWERS)
+def test_a_migration_that_is_refused_is_one_line(
+    call: Call, empty_database: str, refuse: Refuse, sqlstate: str
+) -> None:
+    refuse(errors.lookup(sqlstate)(f"the server says {sqlstate}"), "CREATE TABLE draft_requests")
+    result = call("migrate", env=environment(empty_database))
+    assert_one_line(result.stderr)
+    assert result.returncode == ANSWERS[sqlstate], result.stderr
+    assert sqlstate != "42P01" or "not what draftd_alembic_version says" in result.stderr
+
+
+def test_a_version_that_the_schema_is_not_is_one_line(call: Call, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE draftd_alembic_version SET version_num = '0001'")
+    result = call("migrate", env=environment(database))
+    assert_one_line(result.stderr)
+    assert result.returncode == CONFIGURATION
+    assert "already exists" in result.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_an_error_of_the_driver_is_one_line(call: Call, unharmed: str, refuse: Refuse, command: list[str]) -> None:
     refuse(psycopg.ProgrammingError("the query has 2 placeholders but 1 parameters were passed"), ALL)
