@@ -7,6 +7,7 @@ import psycopg
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
+from draftd import dsn
 from draftd.schema import metadata
 from draftd.schema_version import VERSION_TABLE
 from draftd.settings import load_settings
@@ -48,8 +49,7 @@ if context.is_offline_mode():
 else:
     url = context.config.attributes.get("url") or load_settings()[0].require_database_url()
     # psycopg reads the URL itself: SQLAlchemy's own parser knows fewer forms of it (several hosts, for one).
-    # The migrations are UTF-8, whatever PGCLIENTENCODING says.
-    connect = partial(psycopg.connect, url, client_encoding="UTF8")
+    connect = partial(psycopg.connect, **dsn.parameters(url, name="draftd migrate"))
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool)
     with engine.connect() as connection:
         migrate_online(connection)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from draftd import __version__, db, schema_version
+from draftd import __version__, db, dsn, schema_version
 from draftd.catalog import Choice
 from draftd.daemon import Daemon
 from draftd.drafter import Drafter
@@ -51,7 +51,6 @@ from draftd.signals import stopping
 from draftd.streams import exit_at_once
 from draftd.throttles import Throttles
 from draftd.tracing import Tracing
-from draftd.wakeup import Listener
 from draftd.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -102,10 +101,10 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
         log.exception("a part of the daemon died")
         return EXIT_DIED
-    return EXIT_TRY_AGAIN if drain and await _rows_wait(url, daemon.models.held_agents()) else 0
+    return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
 
 
-async def _rows_wait(url: str, agents: list[str]) -> bool:
+async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
     async with db.connected(url) as connection:
         return bool(await (await connection.execute(WAITING.encode(), {"agents": agents})).fetchall())
 
@@ -117,7 +116,7 @@ async def check_schema(url: str) -> None:
         ConfigurationError: the schema is behind, or not there.
         DatabaseUnavailable: it cannot be asked.
     """
-    async with db.connected(url) as connection:
+    async with db.connected(url, works=True) as connection:
         match await schema_version.state(connection):
             case SchemaState.BEHIND:
                 raise ConfigurationError(schema_version.BEHIND)
@@ -186,7 +185,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
     await _check_start(shared, heartbeat)
-    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight})
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.facts()})
     await liveness.listen()
     return Daemon(
         claims=claims,
@@ -282,18 +281,20 @@ def _claims(shared: _Shared) -> Claims:
         concurrency=shared.plan.concurrency,
         poll_interval_s=shared.plan.poll_interval_s,
         drain=shared.plan.drain,
+        ready=shared.links.keeper.is_complete,
     )
 
 
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
+        shared.links.keeper.look()
         worker.abort_lost(beat.lost)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
-        url=shared.plan.settings.require_database_url(),
+        url=shared.plan.url,
         session=shared.plan.session,
         identity=shared.identity,
         leases=shared.leases,
@@ -301,7 +302,8 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         on_beat=on_beat,
         on_death=died.set_exception,
     )
-    on_beat(await heartbeat.first_beat())
+    on_beat(await heartbeat.first_beat(shared.links.first_beat))
+    shared.links.keeper.heartbeat_trouble = lambda: heartbeat.trouble
     return heartbeat
 
 
@@ -327,14 +329,14 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
     )
-    keeper = HoldKeeper(link=shared.links.judge, names=shared.models.names)
-    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, keeper.run]
-    if shared.plan.listener_url:
-        tasks.append(Listener(url=shared.plan.listener_url, wakeup=shared.links.wakeup).run)
+    holds = HoldKeeper(link=shared.links.judge, names=shared.models.names)
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
+    if shared.links.listener is not None:
+        tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
     if settings.retention_days:
-        link = db.Link(url=settings.require_database_url(), name="draftd prune", session=shared.plan.session)
+        link = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
         tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S).run)
     return tasks
 

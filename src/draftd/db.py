@@ -1,6 +1,6 @@
 """Connections to PostgreSQL: how they are opened, timed, kept and repaired.
 
-Owns the address, the timeouts and the reconnecting ``Link``; owns no statement of any table. Invariants: every connection is
+Owns the timeouts and the reconnecting ``Link``; owns no statement of any table. Invariants: every connection is
 in autocommit (one statement is one transaction, and an idle daemon sends no BEGIN), every statement has a timeout, and a
 database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``OperationalError``, never as a hang.
 """
@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import os
+import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -19,16 +20,16 @@ from typing import Any, cast
 import psycopg
 import structlog
 from psycopg.abc import Buffer
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 
+from draftd import access, certificates, dsn
 from draftd.backoff import full_jitter_s
-from draftd.errors import ConfigurationError, DatabaseUnavailable
+from draftd.errors import DatabaseUnavailable
+from draftd.refusals import refusal, unavailable
 from draftd.sanitize import redact
 
-CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 15.0
 """The server's bound for one statement; the slowest of draftd's own takes under 0.1 s."""
 CLIENT_MARGIN_S = 5.0
@@ -39,11 +40,6 @@ CANCEL_S = 1.0
 Params = Mapping[str, Any] | Sequence[Any] | None
 Connection = psycopg.AsyncConnection[DictRow]
 log = structlog.get_logger(__name__)
-
-_MALFORMED = (
-    "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
-    "percent-encoded (@ is %40)"
-)
 
 MAX_DIGITS = 300
 MAX_DEPTH = 100
@@ -109,39 +105,6 @@ LOST = (
 that only reads, as a primary does after a switch-over."""
 
 
-def parameters(url: str, *, name: str) -> dict[str, Any]:
-    """Return the connection parameters for a URL.
-
-    Dead peers are noticed within about 30 s: keepalives for idle connections, ``tcp_user_timeout`` for those that wait for an
-    acknowledgement. What the URL sets itself wins, but for the encoding: any text must get through, whatever the server, the URL
-    or ``PGCLIENTENCODING`` say.
-
-    Raises:
-        ConfigurationError: libpq does not understand the URL; its own words would repeat a part of it, maybe the password.
-    """
-    own = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": name,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 20_000,
-    }
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise ConfigurationError(_MALFORMED) from None
-    if not all(port.isdecimal() or not port for port in str(parts.get("port", "")).split(",")):
-        raise ConfigurationError(_MALFORMED)
-    return own | parts | {"client_encoding": "UTF8"}
-
-
-def address(url: str) -> str:
-    """Return host, port and database of a URL, for messages: no user and no password."""
-    parts = conninfo_to_dict(url)
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
-
-
 # psycopg reads moments in no other style. Where a server was told another one, it is changed behind a pooler, too: poolers carry
 # this setting along with their client.
 STYLE_SETUP = "SET datestyle = 'ISO'"
@@ -160,76 +123,78 @@ HOT_SETUP = (
 )
 
 
-async def connect(url: str, *, name: str = "draftd", session: bool = True) -> Connection:
+async def connect(url: dsn.Url, *, name: str = "draftd", session: bool = True) -> Connection:
     """Open a connection in autocommit, with rows as dicts.
 
     Args:
-        url: the database.
+        url: the database, as it is now.
         name: shown in ``pg_stat_activity``.
         session: whether the connection is known to be a session of its own, so that statements may be prepared, and planned
             once. Where a pooler is found in between, nothing is prepared in any case.
 
     Raises:
         ConfigurationError: the URL cannot be read.
-        DatabaseUnavailable: the server refuses, or does not answer in time.
+        DatabaseUnavailable: the server refuses, shows a certificate that is refused, or does not answer in time.
     """
-    target = parameters(url, name=name)
+    url = dsn.read(url)
+    target = dsn.parameters(url, name=name)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S + CLIENT_MARGIN_S):
-            connection = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
-            set_json_loads(loads, connection)
-            connection.adapters.register_loader("timestamptz", MomentLoader)
-            if not (connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
-                await connection.execute(STYLE_SETUP)
-            setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
-            if session and setup.rowcount:
-                await connection.execute(HOT_SETUP)
-            else:
-                connection.prepare_threshold = None
-            return cast("Connection", connection)
+        async with asyncio.timeout(dsn.time_to_connect_s(target, margin_s=CLIENT_MARGIN_S)):
+            opened = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
+            connection = cast("Connection", opened)
+            try:
+                await _set_up(connection, session=session)
+            except BaseException:
+                await connection.close()
+                raise
+            return connection
     except (psycopg.Error, TimeoutError) as error:
-        raise unavailable(url, error) from error
+        refused = await asyncio.to_thread(certificates.why_refused, str(error), target)
+        raise unavailable(url, error, refused and f"its certificate is refused: {refused}") from error
 
 
-def unavailable(url: str, error: BaseException) -> DatabaseUnavailable:
-    """Say that a database cannot be reached, in one line without credentials."""
-    return DatabaseUnavailable(
-        f"cannot use the database at {address(url)}: {redact(str(error) or 'no answer in time')}"
-    )
+async def _set_up(connection: Connection, *, session: bool) -> None:
+    set_json_loads(loads, connection)
+    connection.adapters.register_loader("timestamptz", MomentLoader)
+    if not (connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+        await connection.execute(STYLE_SETUP)
+    setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
+    if session and setup.rowcount:
+        await connection.execute(HOT_SETUP)
+    else:
+        connection.prepare_threshold = None
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Connection]:
+async def connected(url: dsn.Url, *, migrated: bool = True, works: bool = False) -> AsyncIterator[Connection]:
     """Open a connection for the time of one command, and translate what goes wrong on it.
 
+    Args:
+        url: the database.
+        migrated: whether draftd's tables must be there; where they are, this role must see them in any case.
+        works: whether it must be able to change every row, as a daemon does.
+
     Raises:
-        DatabaseUnavailable: there is no connection, or it was lost.
-        ConfigurationError: draftd's tables are not there, or this user may not use them.
+        CommandError: see ``refusals``.
+        ConfigurationError: draftd's tables are missing, or hidden from this role.
     """
     with translated(url):
         connection = await connect(url, session=False)
         try:
+            row = await (await connection.execute(access.LOOK.encode())).fetchone()
+            access.judge(row or {}, where=dsn.address(url), migrated=migrated, works=works)
             yield connection
         finally:
             await connection.close()
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Turn psycopg's errors that an operator can cause into draftd's; see ``connected``."""
+def translated(url: dsn.Url) -> Iterator[None]:
+    """Turn what the database refuses into an error that ends a command; see ``refusals``."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, TimeoutError) as error:
-        raise unavailable(url, error) from error
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
-        raise ConfigurationError(f"{address(url)} has not the schema of this draftd; run `draftd migrate`") from error
-    except psycopg.errors.ForeignKeyViolation as error:
-        raise ConfigurationError(f"a table of yours keeps draftd from that: {error.diag.message_primary}") from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise ConfigurationError(
-            f"this database user may not do that: {error.diag.message_primary}; connect as the role that ran `draftd migrate`, "
-            "or as a member of it"
-        ) from error
+    except (psycopg.Error, TimeoutError) as error:
+        raise refusal(url, error) from error
 
 
 @asynccontextmanager
@@ -268,6 +233,12 @@ async def _hang_up(connection: Connection) -> None:
             own.shutdown(socket.SHUT_RDWR)
 
 
+def _is_hung_up(socket_number: int) -> bool:
+    look = select.poll()
+    look.register(socket_number, select.POLLRDHUP)
+    return bool(look.poll(0))
+
+
 class Link:
     """A connection that one actor uses, opened when first needed and again after it was lost.
 
@@ -281,7 +252,7 @@ class Link:
         time_s: the longest a statement may take, seen from here; default: a little longer than the server allows.
     """
 
-    def __init__(self, *, url: str, name: str, session: bool = True, time_s: float | None = None) -> None:
+    def __init__(self, *, url: dsn.Url, name: str, session: bool = True, time_s: float | None = None) -> None:
         self._url = url
         self._name = name
         self._time_s = time_s
@@ -362,6 +333,23 @@ class Link:
         if connection is not None:
             await connection.close()
 
+    @property
+    def stands(self) -> bool:
+        """Whether the connection is open, as far as can be told from here: an idle one shows that the server hung up."""
+        connection = self._connection
+        return connection is not None and not connection.closed and not _is_hung_up(connection.fileno())
+
     async def close(self) -> None:
         """Close the connection; a later ``run`` would open it again."""
         await self._drop()
+
+
+async def check_access(link: Link, url: dsn.Url) -> None:
+    """Refuse to go on where draftd's tables are missing or hidden from this role.
+
+    Raises:
+        LOST: see ``Link.run``.
+        ConfigurationError: says which role can help.
+    """
+    (row,) = await link.run(access.LOOK)
+    access.judge(row, where=dsn.address(url), works=True)

@@ -5,12 +5,14 @@ name: nothing less shows that the key is right, the model is there, and it sees.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from draftd import db, schema_version
+from draftd import access, db, dsn, liveness, schema_version
 from draftd.app import default_choice, probe_s, tracing_of
 from draftd.catalog import READ, Catalog
 from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
@@ -33,6 +35,10 @@ RED_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAT0lEQVR42u3PQQkAAAgEsEty/UMZxgi+hcEKLNO+FgEBAQEBAQEB"
     "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQGBywLPLIEA68ZURwAAAABJRU5ErkJggg=="
 )
+_TRIAL = """
+INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
+VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
+"""
 _COLOURS = ["red", "yellow", "green", "blue", "white", "black"]
 _QUESTION = f'What colour is the picture: {", ".join(_COLOURS)}? Answer with JSON: {{"colour": "…"}}'
 _SCHEMA = {
@@ -67,6 +73,7 @@ async def examine() -> AsyncIterator[Finding]:
     if settings.database_url is not None:
         async for finding in database.examine(settings):
             yield finding
+    yield await _daemons(settings)
     async for finding in _models(settings, agents, database.catalog):
         yield finding
     yield await asyncio.to_thread(_langfuse, settings)
@@ -90,22 +97,43 @@ class _Database:
 
     async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
         """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
-        check = "database"
+        check, url = "database", settings.require_database_url()
         try:
-            async with db.connected(settings.require_database_url()) as connection:
+            async with db.connected(url, migrated=False) as connection:
                 yield Finding(check=check, ok=True, detail=await _server(connection))
                 check = "schema"
-                finding = _schema(await schema_version.state(connection))
+                finding = await _schema(connection)
                 if finding.ok:
                     (row,) = await (await connection.execute(READ.encode())).fetchall()
                     self.catalog = Catalog.read(row["agents"], row["models"])
                 yield finding
                 if finding.ok:
+                    check = "write"
+                    yield await _write(connection, url)
+                    check = "holds"
                     yield _holds(await (await connection.execute(LIST_HOLDS.encode())).fetchall())
             check = "listen"
             yield await _listen(settings)
         except CommandError as error:
             yield Finding(check=check, ok=False, detail=error.message)
+
+
+async def _daemons(settings: Settings) -> Finding:
+    """Ask the daemons of this host: what they use may be older than what the settings say now."""
+    own, ok, lines = None, True, []
+    with suppress(ConfigurationError):  # already a finding
+        own = dsn.address(settings.require_database_url())
+    for name in liveness.daemons():
+        pid, answer = name.partition(".")[0], await liveness.ask(name)
+        database = (answer or {}).get("database")
+        if database is None:
+            continue
+        if own in {None, database["address"]}:
+            ok = ok and database["ok"]
+            lines.append(f"pid {pid}: {database['detail']}")
+        else:
+            lines.append(f"pid {pid} uses another database, {database['address']}")
+    return Finding(check="daemon", ok=ok, detail="; ".join(lines) or "none runs on this host")
 
 
 def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
@@ -122,9 +150,27 @@ async def _server(connection: db.Connection) -> str:
     return f"PostgreSQL {row['version']}" if row else "PostgreSQL"
 
 
-def _schema(state: SchemaState) -> Finding:
-    hints = {SchemaState.BEHIND: "; run `draftd migrate`", SchemaState.AHEAD: "; this draftd is the older one"}
+async def _schema(connection: db.Connection) -> Finding:
+    state, elsewhere = await schema_version.state(connection), await schema_version.elsewhere(connection)
+    hints = {
+        SchemaState.BEHIND: f"; {elsewhere or 'run `draftd migrate`'}",
+        SchemaState.AHEAD: "; this draftd is the older one",
+    }
     return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
+
+
+async def _write(connection: db.Connection, url: str) -> Finding:
+    """Write a row as a daemon does, and take it back.
+
+    Raises:
+        CommandError: the database refuses it.
+    """
+    with db.translated(url):
+        row = await (await connection.execute(access.LOOK.encode())).fetchone()
+        access.judge(row or {}, where=dsn.address(url), works=True)
+        async with connection.transaction(force_rollback=True):
+            await connection.execute(_TRIAL.encode(), [uuid.uuid4()])
+    return Finding(check="write", ok=True, detail="a row can be written")
 
 
 def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:

@@ -4,6 +4,7 @@
     ├── CommandError                 ends a command: one line and an exit code
     │   ├── UsageError               2
     │   ├── DatabaseUnavailable      69
+    │   ├── TryAgain                 75
     │   └── ConfigurationError       78
     ├── LeaseLost                    the row is no longer ours: the attempt is thrown away
     └── RequestError                 ends an attempt, with a code of the contract
@@ -67,7 +68,7 @@ def first_line(cls: type) -> str:
 
 
 EXIT_TRY_AGAIN = 75
-"""The exit code of a command that did what it could: rows wait on a hold, or a request still goes on. No error."""
+"""The exit code of a command that did what it could: rows wait on a hold, a request still goes on, or a lock was held."""
 
 
 class CommandError(DraftdError):
@@ -86,6 +87,12 @@ class DatabaseUnavailable(CommandError):
     """The database cannot be reached."""
 
     exit_code = 69
+
+
+class TryAgain(CommandError):
+    """Somebody else was in the way; nothing was changed."""
+
+    exit_code = EXIT_TRY_AGAIN
 
 
 class ConfigurationError(CommandError):

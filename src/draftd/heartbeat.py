@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from draftd import db
+from draftd import db, dsn
 from draftd.backoff import full_jitter_s
 from draftd.catalog import Catalog
 from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
@@ -73,7 +73,7 @@ class Heartbeat:
     def __init__(
         self,
         *,
-        url: str,
+        url: dsn.Url,
         session: bool,
         identity: Identity,
         leases: Leases,
@@ -94,15 +94,20 @@ class Heartbeat:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._now = asyncio.Event()
         self._thread: threading.Thread | None = None
+        self.trouble: str | None = "no beat yet"
+        """Why the last beat of the thread did not reach the database; None when it did."""
 
-    async def first_beat(self) -> Beat:
+    async def first_beat(self, link: db.Link | None = None) -> Beat:
         """Beat once on the daemon's loop, before there is anything to renew: the worker's row, and the configuration.
+
+        Args:
+            link: what to beat on, closed afterwards; a connection of its own if None.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached.
             ConfigurationError: this database user may not beat.
         """
-        link = self._link()
+        link = link or self._link()
         try:
             with db.translated(self._url):
                 return await self._beat(link)
@@ -173,8 +178,10 @@ class Heartbeat:
         try:
             beat = await self._beat(link)
         except db.LOST as error:
-            log.warning("heartbeat missed", error=redact(str(error) or type(error).__name__))
+            self.trouble = redact(str(error) or type(error).__name__)
+            log.warning("heartbeat missed", error=self.trouble)
             return False
+        self.trouble = None
         self._tell(self._on_beat, beat)
         return True
 

@@ -3,18 +3,58 @@
 Owns who listens where, and which statements share a connection; the connections themselves are ``db``'s and ``wakeup``'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from draftd import db
+import structlog
+
+from draftd import db, dsn
+from draftd.errors import ConfigurationError
+from draftd.keeper import Keeper
 from draftd.prompts import Prompt
-from draftd.settings import Settings
-from draftd.wakeup import ListeningLink, WakeUp, proves_session
+from draftd.settings import Settings, load_settings
+from draftd.wakeup import Listener, ListeningLink, WakeUp, proves_session
+
+log = structlog.get_logger(__name__)
 
 POLL_WITHOUT_LISTEN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentUrl:
+    """A database's URL as the settings have it now: a password may be rotated in a file while a daemon runs.
+
+    Another user, password or certificate is taken over. Another address is not: half of a daemon's connections would lead to
+    one database and half to another. Safe to call from any thread.
+
+    Args:
+        loaded: the settings that the process was started with.
+        choose: which of their URLs; it may raise ``ConfigurationError``.
+    """
+
+    def __init__(self, loaded: Settings, choose: Callable[[Settings], str]) -> None:
+        self._choose = choose
+        self._url = choose(loaded)
+        self._refused = ""
+
+    def __call__(self) -> str:
+        """Read the settings again and return the URL; the last one as long as they cannot be read or name another address."""
+        try:
+            found = self._choose(load_settings()[0])
+            is_same = dsn.is_same_place(found, self._url)
+            problem = "" if is_same else "the URL leads to another database; restart the daemon to use it"
+        except ConfigurationError as error:
+            problem = error.message
+        if problem != self._refused:
+            self._refused = problem
+            if problem:
+                log.warning("settings not taken over", reason=problem)
+        if not problem:
+            self._url = found
+        return self._url
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What kind of daemon to build."""
 
@@ -30,10 +70,15 @@ class Plan:
         """Whether connections to the database itself are sessions; an own address for LISTEN says that they are not."""
         return self.listens and self.settings.listen_database_url is None
 
-    @property
-    def listener_url(self) -> str | None:
+    @cached_property
+    def url(self) -> dsn.Url:
+        """The database."""
+        return CurrentUrl(self.settings, Settings.require_database_url)
+
+    @cached_property
+    def listener_url(self) -> dsn.Url | None:
         """Where a listener of its own is needed; None where the claims' connection listens, or nobody does."""
-        return self.settings.listen_url if self.listens and not self.session else None
+        return CurrentUrl(self.settings, lambda found: found.listen_url) if self.listens and not self.session else None
 
     @property
     def poll_interval_s(self) -> float:
@@ -56,31 +101,63 @@ class Links:
     read: db.Link
     """Inputs with their pictures, of up to 24 MiB each, so that nobody else stands behind them."""
 
+    first_beat: db.Link
+    """Goes before the heartbeat's own, which is another thread's."""
+    listener: Listener | None
+    """Where LISTEN has an address of its own."""
+    keeper: Keeper
+    """Keeps all of them open."""
+
     async def close(self) -> None:
         """Close them."""
-        for link in (self.claim, self.settle, self.judge, self.read):
+        if self.listener is not None:
+            await self.listener.aclose()
+        for link in (self.claim, self.settle, self.judge, self.read, self.first_beat):
             await link.close()
 
 
 async def open_links(plan: Plan) -> Links:
-    """Return the links, the reaper's open already: it must have been up for one lease before the reaper may judge.
+    """Open every connection that a daemon needs: what is claimed must have a way to its end.
+
+    The reaper's must have been up for one lease before the reaper may judge.
 
     Raises:
-        DatabaseUnavailable: the database cannot be reached.
+        DatabaseUnavailable: one cannot be had; the message says how many can.
         ConfigurationError: this database user may not use it.
     """
-    url, wakeup = plan.settings.require_database_url(), WakeUp()
-    links = Links(
-        claim=ListeningLink(url=url, name="draftd claim", wakeup=wakeup)
+    url, wakeup = plan.url, WakeUp()
+    claim = (
+        ListeningLink(url=url, name="draftd claim", wakeup=wakeup)
         if plan.session
-        else db.Link(url=url, name="draftd claim", session=False),
-        wakeup=wakeup,
-        settle=db.Link(url=url, name="draftd settle", session=plan.session),
-        judge=db.Link(url=url, name="draftd judge", session=plan.session),
-        read=db.Link(url=url, name="draftd read", session=plan.session),
+        else db.Link(url=url, name="draftd claim", session=False)
     )
-    with db.translated(url):
-        await links.judge.run("SELECT")
+    judge, settle, read, first_beat = (
+        db.Link(url=url, name=f"draftd {name}", session=plan.session)
+        for name in ("judge", "settle", "read", "heartbeat")
+    )
+    listener = Listener(url=plan.listener_url, wakeup=wakeup) if plan.listener_url else None
+    keeper = Keeper(
+        url=url,
+        links={"judge": judge, "claim": claim, "settle": settle, "read": read},
+        listener=listener,
+        wakeup=wakeup,
+    )
+    links = Links(
+        claim=claim,
+        wakeup=wakeup,
+        settle=settle,
+        judge=judge,
+        read=read,
+        first_beat=first_beat,
+        listener=listener,
+        keeper=keeper,
+    )
+    try:
+        with db.translated(url):
+            await keeper.open(first_beat)
+    except BaseException:
+        await links.close()
+        raise
     return links
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from draftd import db
+from draftd import access, db
 from draftd.errors import ConfigurationError
+from draftd.refusals import refusal
+from draftd.sanitize import redact
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -73,27 +75,38 @@ async def state(connection: db.Connection) -> SchemaState:
     return SchemaState.BEHIND if found is None or found in known else SchemaState.AHEAD
 
 
+async def elsewhere(connection: db.Connection) -> str | None:
+    """Return where else in this database draftd's tables are, when the search path does not lead to any."""
+    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    return access.elsewhere(row or {})
+
+
 def upgrade(url: str) -> None:
     """Bring the database to the newest revision.
 
     Raises:
-        ConfigurationError: this user may not do it.
-        DatabaseUnavailable: the database was lost, or somebody held a lock for too long; nothing was changed.
+        CommandError: see ``refusals``; nothing was changed.
     """
     from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
+    from alembic.util.exc import CommandError as AlembicError  # noqa: PLC0415  # likewise
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # likewise
 
     try:
         command.upgrade(_config(url), "head")
     except DBAPIError as error:
         match error.orig:
-            case psycopg.errors.InsufficientPrivilege() as refusal:
+            case psycopg.errors.InsufficientPrivilege() as denied:
                 raise ConfigurationError(
-                    f"this database user may not migrate: {refusal.diag.message_primary}"
+                    f"this database user may not migrate: {denied.diag.message_primary}"
                 ) from error
-            case psycopg.OperationalError() as lost:
-                raise db.unavailable(url, lost) from error
+            case psycopg.ProgrammingError(sqlstate=str(code)) as other if code.startswith("42"):
+                said = redact(other.diag.message_primary or str(other))
+                raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
+            case psycopg.Error() as refused:
+                raise refusal(url, refused) from error
         raise
+    except AlembicError as error:
+        raise ConfigurationError(f"{VERSION_TABLE} names no revision of draftd: {error}") from error
 
 
 def upgrade_sql() -> str:

@@ -215,10 +215,24 @@ def check_names(names: Iterable[str]) -> list[str]:
 
 
 def _dotenv() -> dict[str, str | None]:
+    """Read ``.env``; a directory of that name is no such file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or looked for: the working directory may be closed to this user.
+    """
     try:
+        with suppress(FileNotFoundError):
+            os.stat(".env")  # noqa: PTH116  # python-dotenv takes a file that it may not look at for none
         return dotenv_values(".env")
     except (UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f".env cannot be read: {type(error).__name__}") from None
+        raise ConfigurationError(f".env cannot be read in {_here()}: {type(error).__name__}") from None
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "a working directory that is gone"
 
 
 def _unread_lines() -> list[str]:
@@ -278,6 +292,9 @@ def export_foreign_variables() -> None:
     """Put the providers' and Langfuse's variables from ``.env`` and the secrets files into the environment.
 
     Their libraries look nowhere else. What the environment has already stays.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or holds what no variable can.
     """
     found = {name: value for name, value in _dotenv().items() if value}
     for path in reversed(_secrets_files()):
@@ -287,4 +304,10 @@ def export_foreign_variables() -> None:
                 found.setdefault(path.name, path.read_text().strip())
     for name, value in found.items():
         if not name.upper().startswith(PREFIX):
-            os.environ.setdefault(name, value)
+            try:
+                os.environ.setdefault(name, value)
+            except ValueError:
+                shown = name if _FOREIGN.fullmatch(name) else "a name in .env"
+                raise ConfigurationError(
+                    f"{shown} cannot be an environment variable with this name and value"
+                ) from None

@@ -15,9 +15,10 @@ import structlog
 from psycopg import sql
 from psycopg.rows import DictRow
 
-from draftd import db
+from draftd import db, dsn
 from draftd.backoff import full_jitter_s
 from draftd.errors import DatabaseUnavailable
+from draftd.refusals import refusal
 from draftd.sanitize import redact
 
 CHANNEL: LiteralString = "draft_requests"
@@ -67,7 +68,7 @@ class ListeningLink(db.Link):
         wakeup: what to ring.
     """
 
-    def __init__(self, *, url: str, name: str, wakeup: WakeUp) -> None:
+    def __init__(self, *, url: dsn.Url, name: str, wakeup: WakeUp) -> None:
         super().__init__(url=url, name=name)
         self._wakeup = wakeup
         self._socket: int | None = None
@@ -76,7 +77,7 @@ class ListeningLink(db.Link):
     async def _connect(self) -> db.Connection:
         connection = await super()._connect()
         try:
-            async with asyncio.timeout(db.CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(dsn.CONNECT_TIMEOUT_S):
                 await listen(connection, CHANNEL)
         except BaseException:
             await connection.close()
@@ -135,17 +136,32 @@ class Listener:
         wakeup: what to ring.
     """
 
-    def __init__(self, *, url: str, wakeup: WakeUp) -> None:
+    def __init__(self, *, url: dsn.Url, wakeup: WakeUp) -> None:
         self._url = url
         self._wakeup = wakeup
         self._probe_channel = f"draftd_probe_{uuid.uuid4().hex}"
         self._failures = 0
+        self._opened: db.Connection | None = None
+
+    async def open(self) -> None:
+        """Listen from now on, for ``run`` to hear.
+
+        Raises:
+            DatabaseUnavailable: the server refuses.
+        """
+        self._opened = await self._connect()
+
+    async def aclose(self) -> None:
+        """Close what was opened and never heard."""
+        connection, self._opened = self._opened, None
+        if connection is not None:
+            await connection.close()
 
     async def run(self) -> None:
         """Listen until cancelled, through any number of lost connections."""
         while True:
             try:
-                connection = await self._connect()
+                connection, self._opened = self._opened or await self._connect(), None
                 try:
                     await self._listen(connection)
                 finally:
@@ -158,8 +174,12 @@ class Listener:
 
     async def _connect(self) -> db.Connection:
         connection = await db.connect(self._url, name="draftd listen")
-        await listen(connection, CHANNEL)
-        await listen(connection, self._probe_channel)
+        try:
+            await listen(connection, CHANNEL)
+            await listen(connection, self._probe_channel)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def _listen(self, connection: db.Connection) -> None:
@@ -194,7 +214,7 @@ async def listen(connection: db.Connection, channel: str) -> None:
     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
 
-async def proves_session(url: str) -> bool:
+async def proves_session(url: dsn.Url) -> bool:
     """Return whether a connection to this URL is a session of its own, by a notification that it hears within 2 s.
 
     The notification comes from a second connection while the first is idle: behind a transaction-mode pooler an idle client
@@ -218,7 +238,7 @@ async def proves_session(url: str) -> bool:
         if not heard:
             await _unlisten(hearing, channel, on=listening)
     except psycopg.Error as error:
-        raise db.unavailable(url, error) from error
+        raise refusal(url, error) from error
     else:
         return heard
     finally:

@@ -4,16 +4,18 @@ import asyncio
 import json
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from draftd import dsn, liveness
 from fix_daemon import Call, Client, draftd, environment
 from standin.threaded import ThreadedStandIn
 
 AWAY = "postgresql://127.0.0.1:1/app"
-ALL = ["configuration", "prompts", "database", "schema", "holds", "listen", "model", "langfuse"]
+ALL = ["configuration", "prompts", "database", "schema", "write", "holds", "listen", "daemon", "model", "langfuse"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_all_is_well_and_each_check_is_a_line(database: str, stand_in: ThreadedS
 
 def test_a_missing_database_url_leaves_the_other_checks(call: Call, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment("", stand_in))
-    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
     assert list(bad) == ["configuration"]
     assert "DRAFTD_DATABASE_URL" in bad["configuration"]
 
@@ -73,7 +75,7 @@ def test_settings_that_cannot_be_read(call: Call, database: str, tmp_path: Path)
 
 def test_a_database_that_is_away(call: Call, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(AWAY, stand_in))
-    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "database", "model", "langfuse"])
+    assert (code, bad.pop("checks")) == (1, ["configuration", "prompts", "database", "daemon", "model", "langfuse"])
     assert list(bad) == ["database"]
 
 
@@ -85,8 +87,30 @@ def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedSt
 
 def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(empty_database, stand_in))
-    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check != "holds"])
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"write", "holds"}])
     assert bad == {"schema": "behind; run `draftd migrate`"}
+
+
+@pytest.mark.parametrize(
+    ("refuse", "says"),
+    [
+        ("ALTER DATABASE {database} SET default_transaction_read_only = on", "only reads"),
+        ("CREATE RULE no AS ON INSERT TO draft_workers DO INSTEAD SELECT 1/0", "refused that: division by zero"),
+    ],
+)
+def test_a_database_that_takes_no_write(
+    call: Call, client: Client, database: str, stand_in: ThreadedStandIn, refuse: str, says: str
+) -> None:
+    client.query(refuse.format(database=client.connection.info.dbname))
+    code, bad = examined(call, environment(database, stand_in))
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"holds", "listen"}])
+    assert list(bad) == ["write"]
+    assert says in bad["write"]
+
+
+def test_the_trial_of_a_write_leaves_nothing(call: Call, client: Client, database: str) -> None:
+    assert "write" not in examined(call, environment(database))[1]
+    assert client.query("SELECT * FROM draft_workers") == []
 
 
 def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: ThreadedStandIn) -> None:
@@ -106,6 +130,28 @@ def test_the_reason_of_a_hold_does_not_steer_the_terminal(call: Call, client: Cl
     result = call("doctor", env=environment(database))
     assert result.returncode == 1
     assert "UTC: \ufffd[2J" in result.stdout
+
+
+async def _answers(facts: dict[str, Any], _name: str) -> dict[str, Any]:
+    return {"in_flight": 0, "database": facts}
+
+
+@pytest.mark.parametrize(
+    ("facts", "bad", "says"),
+    [
+        ({"ok": True, "detail": "every connection stands"}, [], "pid 7: every connection stands"),
+        ({"ok": False, "detail": "no connection for settle"}, ["daemon"], "pid 7: no connection for settle"),
+        ({"ok": False, "detail": "", "address": "h:1/d"}, [], "pid 7 uses another database, h:1/d"),
+    ],
+)
+def test_the_daemons_of_this_host_are_asked_what_they_use(
+    call: Call, database: str, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], bad: list[str], says: str
+) -> None:
+    monkeypatch.setattr(liveness, "daemons", lambda: ["7.abc"])
+    monkeypatch.setattr(liveness, "ask", partial(_answers, {"address": dsn.address(database)} | facts))
+    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)
+    assert [one["detail"] for one in findings if one["check"] == "daemon"] == [says]
+    assert [one["check"] for one in findings if one["check"] == "daemon" and not one["ok"]] == bad
 
 
 def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
@@ -175,5 +221,5 @@ def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, hos
     # The SDK keeps one client per public key for the life of the process.
     keys = {"LANGFUSE_PUBLIC_KEY": f"pk-{uuid.uuid4()}", "LANGFUSE_SECRET_KEY": "sk"}
     code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
-    assert (code, bad["checks"]) == (1, ["configuration", "prompts", "model", "langfuse"])
+    assert (code, bad["checks"]) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
     assert bad["langfuse"].startswith("LANGFUSE_HOST cannot be read")

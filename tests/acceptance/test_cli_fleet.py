@@ -10,15 +10,21 @@ import uuid
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
 from draftd import db, liveness
 from fix_daemon import Call, Client, Running, environment, wait_until
+from fix_database import database_url
 
 NEGATIVE = 1
 MOST_ROUNDS = 5
 AWAY = "postgresql://127.0.0.1:1/app"
 WORKER = {"id", "hostname", "pid", "state", "in_flight", "concurrency", "heartbeat_age_s"}
+
+END_DAEMONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name ~ '^draftd '"
+)
 
 
 def lost_request(client: Client, *, max_attempts: int = 5, since_s: int = 300) -> str:
@@ -126,10 +132,33 @@ def test_a_daemon_is_healthy_whatever_its_database_and_models_do(call: Call, run
     running.client.query("DELETE FROM draft_holds")
 
 
-def test_ready_asks_for_the_database_and_its_schema(call: Call, running: Running, empty_database: str) -> None:
-    assert health(call, running, "--ready") == (0, True)
-    for url in (AWAY, "", empty_database):
-        assert health(call, running, "--ready", DRAFTD_DATABASE_URL=url) == (NEGATIVE, False)
+def ready(call: Call, running: Running) -> str:
+    """Return what ``health --ready`` prints for a person."""
+    return call("health", "--ready", "--pid", str(running.daemon.pid), env=running.env).stdout
+
+
+def test_ready_is_judged_by_the_connections_of_the_daemon(call: Call, running: Running) -> None:
+    for url in (running.url, AWAY, "", "postgresql://h/d?schema=x"):
+        assert health(call, running, "--ready", DRAFTD_DATABASE_URL=url) == (0, True)
+    name = running.client.connection.info.dbname
+    with psycopg.connect(database_url(running.url, "postgres"), autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        admin.execute(END_DAEMONS, [name])
+        try:
+            said = r"pid \d+: nothing is claimed: no connection to .* is not currently accepting"
+            wait_until(lambda: re.search(said, ready(call, running)) is not None, 60)
+            assert health(call, running, "--ready") == (NEGATIVE, False)
+            assert health(call, running) == (0, True)
+        finally:
+            admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    wait_until(lambda: health(call, running, "--ready") == (0, True), 60)
+
+
+def test_ready_says_when_the_command_means_another_database(call: Call, running: Running) -> None:
+    env = running.env | {"DRAFTD_DATABASE_URL": AWAY}
+    result = call("health", "--ready", "--pid", str(running.daemon.pid), env=env)
+    assert result.returncode == 0
+    assert result.stdout.endswith("and this command's settings name 127.0.0.1:1/app\n")
 
 
 def test_a_stopped_daemon_is_stuck(call: Call, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

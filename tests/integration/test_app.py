@@ -93,7 +93,7 @@ async def test_a_daemon_can_be_asked_when_it_says_that_it_has_started(
 
     monkeypatch.setattr(Daemon, "run", ask_itself)
     assert await app.serve(make_settings(monkeypatch, database), concurrency=1, drain=False) == 0
-    assert answers == [{"in_flight": 0}]
+    assert [answer["in_flight"] for answer in answers] == [0]
 
 
 async def test_a_daemon_without_a_model_is_no_worker(

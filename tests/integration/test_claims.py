@@ -163,6 +163,7 @@ class Pump:
         self.link = CountingLink(url=database, name="pump")
         self.leases, self.wakeup = Leases(), WakeUp()
         self.settler = Settler(link=self.link)
+        self.is_ready = True
         self.claims = Claims(
             link=self.link,
             terms=make_terms(),
@@ -173,10 +174,43 @@ class Pump:
             concurrency=8,
             poll_interval_s=poll_interval_s,
             drain=drain,
+            ready=lambda: self.is_ready,
         )
 
     async def release(self, claimed: Claim) -> None:
         await self.settler.settle(claimed, Release())
+
+
+@pytest.mark.parametrize("how", [{}, {"drain": True}])
+async def test_nothing_is_claimed_until_everything_is_ready(
+    database: str, connection: db.Connection, how: dict[str, bool]
+) -> None:
+    request_id = await make_request(connection)
+    pump = Pump(database, drain=how.get("drain", False))
+    pump.is_ready = False
+    waiting, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
+    pump.wakeup.ring()
+    await asyncio.wait([waiting, running], timeout=0.1)
+    assert pump.link.count == 0
+    pump.is_ready = True
+    pump.wakeup.ring()
+    claimed = await waiting
+    assert claimed is not None
+    assert claimed.id == request_id
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def test_a_stop_does_not_wait_for_what_is_missing(database: str) -> None:
+    pump = Pump(database)
+    pump.is_ready = False
+    waiting, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
+    await asyncio.sleep(0)
+    pump.claims.stop()
+    async with asyncio.timeout(5):
+        assert await waiting is None
+        await running
 
 
 async def test_many_idle_loops_cost_one_statement(database: str) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from chaos.proxy import Proxy
-from draftd import db
+from draftd import db, dsn
 from draftd.errors import ConfigurationError, DatabaseUnavailable
 
 NOWHERE = "postgresql://user:secret@127.0.0.1:1/nowhere"
@@ -130,10 +130,11 @@ async def test_a_missing_schema_is_a_matter_of_configuration(empty_database: str
         ("postgresql://u:p@h:5/d", "h:5/d"),
         ("postgresql://u:p@h/d", "h:5432/d"),
         ("postgresql:///d?host=/run/pg&user=u&password=p", "/run/pg:5432/d"),
+        ("postgresql://u:p@h1,h2:6432/d", "h1:5432,h2:6432/d"),
     ],
 )
 def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
-    assert db.address(url) == shown
+    assert dsn.address(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ async def test_functions_of_the_owner_do_not_follow_the_callers_search_path(conn
 
 
 async def test_the_tables_live_in_the_first_schema_of_the_search_path(empty_database: str) -> None:
-    async with db.connected(empty_database) as connection:
+    async with db.connected(empty_database, migrated=False) as connection:
         await connection.execute("CREATE SCHEMA drafts")
     url = f"{empty_database}{'&' if '?' in empty_database else '?'}options=-csearch_path%3Ddrafts"
     schema_version.upgrade(url)

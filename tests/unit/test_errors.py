@@ -89,4 +89,5 @@ def test_a_model_error_carries_its_facts() -> None:
 
 def test_commands_end_with_the_exit_codes_of_the_contract() -> None:
     found = {cls.__name__: cls.exit_code for cls in of_the_module() if issubclass(cls, CommandError)}
-    assert found == {"CommandError": 1, "UsageError": 2, "DatabaseUnavailable": 69, "ConfigurationError": 78}
+    codes = {"CommandError": 1, "UsageError": 2, "DatabaseUnavailable": 69, "TryAgain": 75, "ConfigurationError": 78}
+    assert found == codes

@@ -180,6 +180,41 @@ def test_a_line_that_cannot_be_read_is_one_warning_and_not_shown(bare: Path, cap
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize("reading", [read, export_foreign_variables])
+def test_a_directory_that_this_user_may_not_enter_is_named(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, reading: Callable[[], object]
+) -> None:
+    def closed(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "stat", closed)
+    with pytest.raises(ConfigurationError, match=rf"^\.env cannot be read in {bare}: PermissionError$"):
+        reading()
+
+
+def test_a_working_directory_that_is_gone_has_no_file(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTD_MODEL", "x/y")
+    bare.rmdir()
+    assert read().model == "x/y"
+
+
+def test_a_directory_named_like_the_file_is_none(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / ".env").mkdir()
+    monkeypatch.setenv("DRAFTD_MODEL", "x/y")
+    export_foreign_variables()
+    assert load_settings() == (read(), [])
+
+
+@pytest.mark.parametrize(
+    ("line", "named"), [('OPENAI_API_KEY="s3cr3t\0"', "OPENAI_API_KEY"), ("'a=s3cr3t'=b", "a name in .env")]
+)
+def test_what_no_variable_can_hold_is_named_and_not_shown(bare: Path, line: str, named: str) -> None:
+    (bare / ".env").write_text(f"{line}\n")
+    with pytest.raises(ConfigurationError, match=f"^{named} cannot be an environment variable") as caught:
+        export_foreign_variables()
+    assert "s3cr3t" not in repr(caught.value)
+
+
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAFTD_FALLBACK_MODELS", "openai/a, anthropic/b,,")
     monkeypatch.setenv("DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS", " nas:8080 ,10.2.0.0/16")

@@ -4,12 +4,16 @@ import asyncio
 import os
 import pwd
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, settings
-from draftd.errors import CommandError, UsageError
+from draftd.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +52,9 @@ def run(
 
 
 def health(
-    ready: Annotated[bool, typer.Option("--ready", help="Ask for the database and its schema too.")] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask too whether it has every connection to its database that it needs.")
+    ] = False,
     pid: Annotated[
         int | None,
         typer.Option(metavar="PID", min=1, help="Ask this one of several daemons alone.", show_default=False),
@@ -57,8 +63,8 @@ def health(
 ) -> None:
     """Exit 1 only if this host's daemon is gone or stuck.
 
-    Asks the daemons of the user that runs it, not those of other users or containers, without the database. A model on hold
-    does not count.
+    Asks the daemons of the user that runs it, not those of other users or containers, without the database. They answer for
+    the connections that they use. A model on hold does not count.
     """
     problem, detail = asyncio.run(_health(ready=ready, pid=pid))
     if as_json:
@@ -81,10 +87,12 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
         return _no_daemon(pid, liveness.neighbours()), ""
     if stuck := [name.partition(".")[0] for name, answer in answers.items() if answer is None]:
         return f"the daemon does not answer (pid {', '.join(stuck)})", ""
-    if ready and (problem := await _database_problem()):
-        return problem, ""
     in_flight = sum(answer["in_flight"] for answer in answers.values() if answer)
-    return None, f"{len(answers)} daemon{'s' if len(answers) > 1 else ''}, {in_flight} in flight"
+    detail = f"{len(answers)} daemon{'s' if len(answers) > 1 else ''}, {in_flight} in flight"
+    if not ready:
+        return None, detail
+    problems, notes = _databases({name: answer or {} for name, answer in answers.items()})
+    return "; ".join([*problems, *notes]) if problems else None, "; ".join([detail, *notes])
 
 
 def _no_daemon(pid: int | None, neighbours: set[int]) -> str:
@@ -102,15 +110,27 @@ def _user(uid: int) -> str:
         return f"user {uid}"
 
 
-async def _database_problem() -> str | None:
-    from draftd import db, schema_version
+def _databases(answers: "Mapping[str, Mapping[str, Any]]") -> tuple[list[str], list[str]]:
+    """Return what keeps daemons from their databases, and which of them use another database than this command would."""
+    own = _own_address()
+    problems, notes = [], []
+    for name, answer in answers.items():
+        if (database := answer.get("database")) is None:
+            continue
+        pid = name.partition(".")[0]
+        if not database["ok"]:
+            problems.append(f"pid {pid}: {database['detail']}")
+        if own not in {None, database["address"]}:
+            notes.append(f"pid {pid} uses {database['address']}, and this command's settings name {own}")
+    return problems, notes
 
-    try:
-        async with db.connected(settings().require_database_url()) as connection:
-            if await schema_version.state(connection) is schema_version.SchemaState.BEHIND:
-                return schema_version.BEHIND
-    except CommandError as error:
-        return error.message
+
+def _own_address() -> str | None:
+    """Return the database of this command's settings; None without any, which is no fault of the daemon."""
+    from draftd import dsn
+
+    with suppress(ConfigurationError):
+        return dsn.address(settings().require_database_url())
     return None
 
 

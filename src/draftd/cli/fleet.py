@@ -132,6 +132,7 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
     taken: list[Reaped] = []
     try:
         with db.translated(url):
+            await db.check_access(link, url)
             if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
                 say(f"waiting {wait_s:.0f} s: whoever lives must have had the time to renew")
                 await asyncio.sleep(wait_s)
@@ -154,8 +155,8 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
 def doctor(as_json: Json = False) -> None:
     """Check everything that a daemon needs; exit 1 if one fails.
 
-    One line each: configuration, prompts, database, schema, LISTEN, Langfuse, and every model by a real call with a tiny
-    picture.
+    One line each: configuration, prompts, database, schema, a write that is taken back, holds, LISTEN, the daemons of this
+    host, Langfuse, and every model by a real call with a tiny picture.
     """
     from draftd.logs import configure_logging
 

