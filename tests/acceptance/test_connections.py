@@ -11,6 +11,7 @@ import pytest
 
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import LINKEDIN_POST
+from draftd.grants import backend
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
 from fix_database import database_url, server_parts
 from standin.threaded import ThreadedStandIn
@@ -20,18 +21,12 @@ NEEDED = 5
 
 
 class Role:
-    """The role that owns draftd's tables, with a limit or a password of its own."""
+    """A worker's role, with a limit or a password of its own."""
 
     def __init__(self, client: Client, url: str, *, password: str = "") -> None:
         self.name, self._client, self._url, self.password = f"worker_{uuid.uuid4().hex[:8]}", client, url, password
         client.query(f"CREATE ROLE {self.name} LOGIN PASSWORD '{password}'")
-        client.query(f"ALTER DATABASE {client.connection.info.dbname} OWNER TO {self.name}")
-        client.query(f"GRANT ALL ON SCHEMA public TO {self.name}")
-        for (table,) in client.connection.cursor(row_factory=psycopg.rows.tuple_row).execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-        ):
-            client.query(f"ALTER TABLE {table} OWNER TO {self.name}")
-        client.query(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {self.name}")
+        client.query(backend(schema="public", client=None, worker=self.name, trusted=False))
 
     @property
     def url(self) -> str:
@@ -64,7 +59,7 @@ class Role:
 
 @pytest.fixture
 def role(client: Client, database: str) -> Iterator[Role]:
-    """A role that owns the tables, without a password."""
+    """A worker's role, without a password."""
     made = Role(client, database)
     yield made
     made.drop()

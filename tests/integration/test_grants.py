@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -181,13 +181,21 @@ async def test_a_policy_for_everybody_opens_nothing_either(connection: db.Connec
         assert await update(stranger, request_id, status="cancelled") == 1
 
 
+@asynccontextmanager
+async def opened_by(roles: Roles, role: str) -> AsyncIterator[db.Connection]:
+    """Connect as a role that may not use the tables by itself."""
+    connection = await db.connect(roles.url(role), session=False)
+    yield connection
+    await connection.close()
+
+
 async def test_a_functions_owner_counts_and_not_its_caller(connection: db.Connection, roles: Roles) -> None:
     request_id = await make_request(connection)
     roles.owner(
         "CREATE FUNCTION hurry(uuid) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public "
         "AS 'UPDATE draft_requests SET priority = 1 WHERE id = $1'"
     )
-    async with db.connected(roles.url(roles.make())) as caller:
+    async with opened_by(roles, roles.make()) as caller:
         await caller.execute("SELECT hurry(%s)", [request_id])
     assert (await read_row(connection, request_id))["priority"] == 1
 
@@ -202,7 +210,7 @@ async def test_a_member_of_a_worker_is_one_while_it_has_its_rights(
     worker = roles.worker()
     member = roles.make(options="INHERIT" if inherits else "NOINHERIT")
     roles.owner(sql.SQL("GRANT {} TO {}").format(sql.Identifier(worker), sql.Identifier(member)))
-    async with db.connected(roles.url(member)) as opened:
+    async with opened_by(roles, member) as opened:
         if not inherits:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await update(opened, request_id, priority=1)
