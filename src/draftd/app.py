@@ -33,9 +33,11 @@ from draftd.plan import Links, Plan, listen_works, open_links
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.pruner import DAY_S, Pruner
 from draftd.queue.attempts import Scribe
-from draftd.queue.claims import Claims, ClaimTerms
+from draftd.queue.claiming import Claimer, ClaimTerms
+from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Settler
+from draftd.queue.refusals import Aside
+from draftd.queue.settlements import Refused, Settler
 from draftd.reaper import Reaper
 from draftd.request import Claim
 from draftd.runner import Runner
@@ -143,6 +145,7 @@ class _Shared:
     identity: Identity
     links: Links
     leases: Leases
+    aside: Aside
     holds: Holds
     models: Models
     settler: Settler
@@ -199,12 +202,13 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.judge)
-    holds = Holds(link=links.judge, throttles=throttles)
+    holds, aside = Holds(link=links.judge, throttles=throttles), Aside()
     return _Shared(
         plan=plan,
         identity=identity,
         links=links,
         leases=Leases(),
+        aside=aside,
         holds=holds,
         models=Models(
             holds=holds,
@@ -213,8 +217,8 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             default=default_choice(plan.settings),
             variable=environment_value,
         ),
-        settler=Settler(link=links.settle),
-        scribe=Scribe(link=links.settle),
+        settler=Settler(link=links.settle, aside=aside),
+        scribe=Scribe(link=links.settle, aside=aside),
         metrics=Metrics(),
         tracing=tracing,
     )
@@ -248,19 +252,20 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        # Cancelled by its client meanwhile: there is nothing left to give back.
-        with suppress(LeaseLost):
-            await shared.settler.settle(claim, Release())
+        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused is the reaper's.
+        with suppress(LeaseLost, Refused):
+            await shared.settler.settle(claim, Release(), waits_out=False)
         shared.leases.drop(claim.id, claim.lease_token)
 
+    terms = ClaimTerms(
+        worker_id=shared.identity.worker_id,
+        lease_s=settings.lease_s,
+        attempt_s=settings.attempt_timeout_s,
+        default_expiry_s=settings.default_expiry_s,
+    )
     return Claims(
         link=shared.links.claim,
-        terms=ClaimTerms(
-            worker_id=shared.identity.worker_id,
-            lease_s=settings.lease_s,
-            attempt_s=settings.attempt_timeout_s,
-            default_expiry_s=settings.default_expiry_s,
-        ),
+        claimer=Claimer(link=shared.links.claim, terms=terms, aside=shared.aside),
         menu=shared.models,
         leases=shared.leases,
         wakeup=shared.links.wakeup,
@@ -274,6 +279,7 @@ def _claims(shared: _Shared) -> Claims:
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
         worker.abort_lost(beat.lost)
+        worker.abort_refused(beat.refused)
         if shared.models.update(beat.configs, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
@@ -283,6 +289,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         session=shared.plan.session,
         identity=shared.identity,
         leases=shared.leases,
+        aside=shared.aside,
         lease_s=shared.plan.settings.lease_s,
         on_beat=on_beat,
         on_death=died.set_exception,
@@ -312,6 +319,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
+        aside=shared.aside,
     )
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run]
     if shared.plan.listener_url:
@@ -320,7 +328,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
     if settings.retention_days:
         link = db.Link(url=settings.require_database_url(), name="draftd prune", session=shared.plan.session)
-        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S).run)
+        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S, aside=shared.aside).run)
     return tasks
 
 
@@ -332,6 +340,7 @@ def _identity(plan: Plan) -> Identity:
         version=__version__,
         agents=tuple(sorted(plan.prompts)),
         concurrency=plan.concurrency,
+        attempt_s=plan.settings.attempt_timeout_s,
     )
 
 

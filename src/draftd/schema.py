@@ -146,6 +146,7 @@ draft_workers = Table(
     Column("in_flight", Integer, nullable=False, server_default=text("0")),
     _time("started_at", default=True),
     _time("heartbeat_at", default=True),
+    Column("attempt_s", REAL, comment="the longest attempt, in seconds"),
     CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
 )
 

@@ -33,6 +33,6 @@ async def test_a_request_that_fails_again_between_two_batches_is_retried_once(
     failed = [await make_request(connection, status="failed", error_code="image_gone") for _ in range(5)]
     beside = cast("db.Connection", FailingAgain(connection))
     changed = await desk.change(beside, desk.RETRY, code="image_gone")
-    assert sorted(row["id"] for row in changed) == sorted(failed)
+    assert sorted(row["id"] for row in changed.rows) == sorted(failed)
     rows = await (await connection.execute("SELECT status, count(*) AS n FROM draft_requests GROUP BY 1")).fetchall()
     assert {row["status"]: row["n"] for row in rows} == {"failed": 2, "pending": 3}

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import (
+    ConnectionLost,
     ContextTooLong,
     Kind,
     ModelError,
@@ -112,6 +113,7 @@ def beat(link: db.Link) -> Beat:
             "state": "running",
             "agents": [AGENT],
             "concurrency": 1,
+            "attempt_s": 120.0,
             "in_flight": 0,
         }
         began = time.monotonic()
@@ -486,7 +488,7 @@ async def test_a_rate_limit_halves_once_however_often_it_is_said(
         rows = await run(statement, params)
         if not lost:
             lost.append(statement)
-            raise TimeoutError
+            raise ConnectionLost
         return rows
 
     monkeypatch.setattr(models.link, "run", lose_the_answer)

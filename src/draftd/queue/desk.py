@@ -3,16 +3,20 @@
 Every function takes an open connection and raises psycopg's errors as they are; the commands translate them once.
 """
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.queue.refusals import apart
 from draftd.status import FINAL_STATUSES, STATUSES
 
 # Everything but the pictures: a row of 7 MB is no reading.
@@ -70,6 +74,7 @@ WITH chosen AS MATERIALIZED (
      WHERE r.status IN {which}
        AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
        AND (%(after)s::uuid IS NULL OR r.id > %(after)s)
+       AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
@@ -122,6 +127,16 @@ async def newest(
     return await cursor.fetchall()
 
 
+@dataclass(slots=True, kw_only=True)
+class Changed:
+    """What a bulk change did."""
+
+    rows: list[DictRow] = field(default_factory=list)
+    """``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has."""
+    refused: dict[UUID, psycopg.Error] = field(default_factory=dict)
+    """What the server refused to change, and why."""
+
+
 async def change(
     connection: db.Connection,
     statement: str,
@@ -131,31 +146,59 @@ async def change(
     requester_id: str | None = None,
     since_s: float | None = None,
     dry_run: bool = False,
-) -> list[DictRow]:
+) -> Changed:
     """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match.
 
-    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0.
+    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0. A request that the server
+    refuses to change keeps no other from being changed.
 
-    Returns:
-        ``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has.
+    Raises:
+        psycopg.Error: the server refused to change any of them.
     """
     params: dict[str, Any] = {
         "id": request_id,
         "after": None,
+        "only": None,
         "code": code,
         "requester_id": requester_id,
         "since_s": since_s,
         "dry_run": dry_run,
         "batch": None if dry_run else BATCH,
     }
-    changed: list[DictRow] = []
+    changed = Changed()
     while True:
-        batch = await (await connection.execute(statement.encode(), params)).fetchall()
-        changed += batch
-        if dry_run or len(batch) < BATCH:
+        seen = await _change_batch(connection, statement, params, changed)
+        if dry_run or len(seen) < BATCH:
             return changed
         # Upwards in the order of ids: a request that was retried may have failed again already, and is not chosen twice.
-        params["after"] = max(row["id"] for row in batch)
+        params["after"] = max(seen)
+
+
+async def _change_batch(
+    connection: db.Connection, statement: str, params: dict[str, Any], changed: Changed
+) -> list[UUID]:
+    """Change the next batch; return the ids that it is made of."""
+
+    async def carry_out(**over: Any) -> list[DictRow]:
+        return await (await connection.execute(statement.encode(), params | over)).fetchall()
+
+    began = time.monotonic()
+    try:
+        rows = await carry_out()
+    except psycopg.Error as error:
+        if connection.closed or params["dry_run"]:
+            raise
+        refusal = error
+    else:
+        changed.rows += rows
+        return [row["id"] for row in rows]
+    ids = [row["id"] for row in await carry_out(dry_run=True)]
+    parts = await apart(ids, lambda some: carry_out(only=list(some)), refusal=refusal, began=began)
+    changed.rows += [row for _, rows in parts.answered for row in rows]
+    changed.refused |= dict([*parts.refused, *parts.untried])
+    if not changed.rows:
+        raise refusal
+    return ids
 
 
 async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:

@@ -63,8 +63,9 @@ WITH held AS MATERIALIZED (
      WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
     RETURNING r.id
 ), beat AS (
-    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight)
-    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s)
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, attempt_s)
+    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
+            %(attempt_s)s)
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
