@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db, request, schema_version
 from draftd.demo.embedded import EmbeddedPostgres
-from draftd.queue.claims import ClaimTerms, claim
+from draftd.queue.claiming import ClaimTerms, claim
 from draftd.queue.leases import RENEW
 from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
@@ -175,6 +175,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
+        "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over
 

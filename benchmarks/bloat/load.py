@@ -18,7 +18,7 @@ from draftd import db
 from draftd.heartbeat import Heartbeat, Identity
 from draftd.outcome import Done
 from draftd.queue.attempts import Scribe, Usage
-from draftd.queue.claims import ClaimTerms, claim
+from draftd.queue.claiming import ClaimTerms, claim
 from draftd.queue.leases import Leases
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
@@ -79,7 +79,13 @@ class Load:
             url=url,
             session=True,
             identity=Identity(
-                worker_id=self._terms.worker_id, hostname="bench", pid=1, version="0", agents=(AGENT,), concurrency=1000
+                worker_id=self._terms.worker_id,
+                hostname="bench",
+                pid=1,
+                version="0",
+                agents=(AGENT,),
+                concurrency=1000,
+                attempt_s=120,
             ),
             leases=self._leases,
             lease_s=LEASE_S,

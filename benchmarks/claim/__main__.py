@@ -24,7 +24,7 @@ from benchmarks.queue.machine import load, machine, postgresql
 from benchmarks.queue.server import durable_server
 from draftd import schema_version
 from draftd.db import HOT_SETUP
-from draftd.queue.claims import CLAIM_ONE
+from draftd.queue.claiming import CLAIM_ONE
 
 AGENT, HELD = "comment_generator", "held"
 SIZES = (1, 16, 50)

@@ -38,9 +38,11 @@ from draftd.plan import Links, Plan, listen_works, open_links
 from draftd.prompts import load_prompts, packaged_directory
 from draftd.pruner import DAY_S, Pruner
 from draftd.queue.attempts import Scribe
-from draftd.queue.claims import Claims, ClaimTerms
+from draftd.queue.claiming import Claimer, ClaimTerms
+from draftd.queue.claims import Claims
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Settler
+from draftd.queue.settlements import Refused, Settler
 from draftd.reaper import Reaper
 from draftd.request import Claim
 from draftd.runner import Runner
@@ -153,6 +155,7 @@ class _Shared:
     identity: Identity
     links: Links
     leases: Leases
+    aside: Aside
     holds: Holds
     models: Models
     settler: Settler
@@ -210,12 +213,13 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.judge)
-    holds = Holds(link=links.judge, throttles=throttles, probe_s=probe_s(plan.settings))
+    holds, aside = Holds(link=links.judge, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
     return _Shared(
         plan=plan,
         identity=identity,
         links=links,
         leases=Leases(),
+        aside=aside,
         holds=holds,
         models=Models(
             holds=holds,
@@ -225,8 +229,8 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             permits=Permits.of(plan.settings, environment_value),
             variable=environment_value,
         ),
-        settler=Settler(link=links.settle),
-        scribe=Scribe(link=links.settle),
+        settler=Settler(link=links.settle, aside=aside),
+        scribe=Scribe(link=links.settle, aside=aside),
         metrics=Metrics(),
         tracing=tracing,
     )
@@ -261,19 +265,20 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        # Cancelled by its client meanwhile: there is nothing left to give back.
-        with suppress(LeaseLost):
-            await shared.settler.settle(claim, Release())
+        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused is the reaper's.
+        with suppress(LeaseLost, Refused):
+            await shared.settler.settle(claim, Release(), waits_out=False)
         shared.leases.drop(claim.id, claim.lease_token)
 
+    terms = ClaimTerms(
+        worker_id=shared.identity.worker_id,
+        lease_s=settings.lease_s,
+        attempt_s=settings.attempt_timeout_s,
+        default_expiry_s=settings.default_expiry_s,
+    )
     return Claims(
         link=shared.links.claim,
-        terms=ClaimTerms(
-            worker_id=shared.identity.worker_id,
-            lease_s=settings.lease_s,
-            attempt_s=settings.attempt_timeout_s,
-            default_expiry_s=settings.default_expiry_s,
-        ),
+        claimer=Claimer(link=shared.links.claim, terms=terms, aside=shared.aside),
         menu=shared.models,
         leases=shared.leases,
         wakeup=shared.links.wakeup,
@@ -289,6 +294,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
     def on_beat(beat: Beat) -> None:
         shared.links.keeper.look()
         worker.abort_lost(beat.lost)
+        worker.abort_refused(beat.refused)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()
         shared.metrics.holds(shared.holds.codes().items())
@@ -298,6 +304,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         session=shared.plan.session,
         identity=shared.identity,
         leases=shared.leases,
+        aside=shared.aside,
         lease_s=shared.plan.settings.lease_s,
         on_beat=on_beat,
         on_death=died.set_exception,
@@ -328,6 +335,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
+        aside=shared.aside,
     )
     holds = HoldKeeper(link=shared.links.judge, names=shared.models.names)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
@@ -337,7 +345,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
     if settings.retention_days:
         link = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
-        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S).run)
+        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S, aside=shared.aside).run)
     return tasks
 
 
@@ -349,6 +357,7 @@ def _identity(plan: Plan) -> Identity:
         version=__version__,
         agents=tuple(sorted(plan.prompts)),
         concurrency=plan.concurrency,
+        attempt_s=plan.settings.attempt_timeout_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 Owns the timeouts and the reconnecting ``Link``; owns no statement of any table. Invariants: every connection is
 in autocommit (one statement is one transaction, and an idle daemon sends no BEGIN), every statement has a timeout, and a
-database that is away surfaces as ``DatabaseUnavailable`` or as psycopg's ``OperationalError``, never as a hang.
+database that is away surfaces as ``DatabaseUnavailable`` or ``ConnectionLost``, never as a hang.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import structlog
@@ -24,11 +24,12 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 
-from draftd import access, certificates, dsn
+from draftd import access, certificates, dsn, read_committed
 from draftd.backoff import full_jitter_s
-from draftd.errors import DatabaseUnavailable
+from draftd.errors import ConnectionLost, DatabaseUnavailable
 from draftd.refusals import refusal, unavailable
 from draftd.sanitize import redact
+from draftd.sqlstate import is_loss, is_passing
 
 STATEMENT_TIMEOUT_S = 15.0
 """The server's bound for one statement; the slowest of draftd's own takes under 0.1 s."""
@@ -37,8 +38,12 @@ CLIENT_MARGIN_S = 5.0
 CANCEL_S = 1.0
 """How long the server may take to be told that a statement is given up."""
 
+REFUSED_CAP_S = 1.5
+"""The longest pause before what a server refused is tried again, in seconds: it is well, and others wait behind this."""
+
 Params = Mapping[str, Any] | Sequence[Any] | None
-Connection = psycopg.AsyncConnection[DictRow]
+Row = dict[str, Any]
+Connection = read_committed.Connection
 log = structlog.get_logger(__name__)
 
 MAX_DIGITS = 300
@@ -94,15 +99,9 @@ class MomentLoader(TimestamptzLoader):
             return FIRST_MOMENT if is_early else LAST_MOMENT
 
 
-LOST = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
-    TimeoutError,
-    DatabaseUnavailable,
-)
-"""What a statement raises when its connection is gone, cannot be opened, is so slow that it counts as gone, or leads to a server
-that only reads, as a primary does after a switch-over."""
+LOST = (ConnectionLost, DatabaseUnavailable)
+"""What ``Link.run`` raises when the connection is gone, cannot be opened, is so slow that it counts as gone, or leads to a server
+that only reads. A ``psycopg.Error`` that comes out of it is a refusal by a server that is well."""
 
 
 # psycopg reads moments in no other style. Where a server was told another one, it is changed behind a pooler, too: poolers carry
@@ -113,7 +112,8 @@ STYLE_SETUP = "SET datestyle = 'ISO'"
 SESSION_SETUP = f"""
 SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT_S:.0f}s', false),
        set_config('lock_timeout', '10s', false),
-       set_config('jit', 'off', false)
+       set_config('jit', 'off', false),
+       set_config('default_transaction_isolation', 'read committed', false)
  WHERE pg_backend_pid() = %s
 """
 # For the daemon's few statements, which run again and again. To plan a claim takes twice as long as to carry it out, so their
@@ -140,8 +140,8 @@ async def connect(url: dsn.Url, *, name: str = "draftd", session: bool = True) -
     target = dsn.parameters(url, name=name)
     try:
         async with asyncio.timeout(dsn.time_to_connect_s(target, margin_s=CLIENT_MARGIN_S)):
-            opened = await psycopg.AsyncConnection.connect(**target, autocommit=True, row_factory=dict_row)
-            connection = cast("Connection", opened)
+            rows: Any = dict_row
+            connection = await Connection.connect(**target, autocommit=True, row_factory=rows)
             try:
                 await _set_up(connection, session=session)
             except BaseException:
@@ -163,6 +163,8 @@ async def _set_up(connection: Connection, *, session: bool) -> None:
         await connection.execute(HOT_SETUP)
     else:
         connection.prepare_threshold = None
+    if not setup.rowcount:
+        await connection.adopt_default()
 
 
 @asynccontextmanager
@@ -193,7 +195,7 @@ def translated(url: dsn.Url) -> Iterator[None]:
     """Turn what the database refuses into an error that ends a command; see ``refusals``."""
     try:
         yield
-    except (psycopg.Error, TimeoutError) as error:
+    except (psycopg.Error, ConnectionLost, TimeoutError) as error:
         raise refusal(url, error) from error
 
 
@@ -243,7 +245,7 @@ class Link:
     """A connection that one actor uses, opened when first needed and again after it was lost.
 
     Statements of one link run one after the other. ``run`` raises one of ``LOST`` when the connection broke under the
-    statement: only the caller knows whether the statement may be repeated. A link belongs to one event loop.
+    statement: only the caller knows whether it may be repeated. A link belongs to one event loop.
 
     Args:
         url: the database.
@@ -268,50 +270,77 @@ class Link:
             LOST: the connection broke, or nothing came back in time; the statement may or may not have taken effect.
             psycopg.Error: the server refused the statement; the connection is well.
         """
+        return await self._run(statement, params, keep=True)
+
+    async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
+        """Execute one statement as ``run`` does, and take it back: only whether it is refused counts.
+
+        Raises:
+            LOST: as in ``run``.
+            psycopg.Error: as in ``run``.
+        """
+        return await self._run(statement, params, keep=False)
+
+    async def _run(self, statement: str, params: Params, *, keep: bool) -> list[DictRow]:
         async with self._lock:
-            connection = await self._open()
             try:
-                rows = await self._execute(connection, statement, params)
-            except (psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, TimeoutError):
-                await self._drop()
-                raise
-            except psycopg.Error as error:
-                # The server's own timeouts are operational errors of a connection that is well; a pooler may end one with an
-                # error of any class.
-                if not (connection.closed or connection.broken):
+                connection = await self._open()
+            except (psycopg.Error, TimeoutError) as error:
+                raise ConnectionLost(redact(str(error) or "no answer in time")) from error
+            try:
+                rows = await self._execute(connection, statement, params, keep=keep)
+            except (psycopg.Error, TimeoutError) as error:
+                # A pooler may end a connection with an error of any class.
+                is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
+                if not is_lost:
                     raise
                 await self._drop()
-                if isinstance(error, LOST):
-                    raise
-                raise psycopg.OperationalError(str(error)) from error
+                raise ConnectionLost(redact(str(error) or type(error).__name__)) from error
             self._failures = 0
             return rows
 
-    async def run_until_done(self, statement: str, params: Params | Callable[[], Params] = None) -> list[DictRow]:
+    async def run_until_done(
+        self, statement: str, params: Params | Callable[[], Params] = None, *, waits_out: bool = True
+    ) -> list[DictRow]:
         """Execute a statement that may be repeated, through any number of lost connections.
 
-        Only for statements whose second execution changes nothing more. Ends with the caller's cancellation.
+        Only for statements whose second execution changes nothing more.
 
         Args:
             statement: what to execute.
             params: its parameters, or what returns them: asked before each try, for those that count from now.
+            waits_out: whether to repeat it, too, when the server refused it and may accept it a moment later.
         """
         while True:
             try:
                 return await self.run(statement, params() if callable(params) else params)
-            except LOST as error:
+            except (*LOST, psycopg.Error) as error:
+                if isinstance(error, psycopg.Error) and not (waits_out and is_passing(error)):
+                    raise
                 await self.pause(error)
 
-    async def pause(self, error: BaseException) -> None:
-        """Wait before the next try to reach the database: jittered, growing, at most 5 s."""
+    async def pause(self, error: Exception) -> None:
+        """Wait before the next try: jittered and growing, at most 5 s for a lost database and 1.5 s for one that refuses."""
         self._failures += 1
-        delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0)
-        log.warning("database lost", link=self._name, error=redact(str(error)), retry_in_s=round(delay_s, 2))
+        is_lost = isinstance(error, LOST)
+        delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0 if is_lost else REFUSED_CAP_S)
+        log.warning(
+            "database lost" if is_lost else "statement refused",
+            link=self._name,
+            sqlstate=getattr(error, "sqlstate", None),
+            error=redact(str(error)),
+            retry_in_s=round(delay_s, 2),
+        )
         await asyncio.sleep(delay_s)
 
-    async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
+    async def _execute(self, connection: Connection, statement: str, params: Params, *, keep: bool) -> list[DictRow]:
         async with _bounded(connection, self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-            cursor = await self._cursor(connection).execute(statement, params)
+            cursor = self._cursor(connection)
+            if keep:
+                await connection.as_one(lambda: cursor.execute(statement, params))
+            else:
+                async with connection.transaction(force_rollback=True):
+                    await cursor.execute(statement, params)
             return await cursor.fetchall() if cursor.description else []
 
     def _cursor(self, connection: Connection) -> psycopg.AsyncCursor[DictRow]:

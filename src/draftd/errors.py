@@ -6,6 +6,7 @@
     │   ├── DatabaseUnavailable      69
     │   ├── TryAgain                 75
     │   └── ConfigurationError       78
+    ├── ConnectionLost               the statement may or may not have taken effect
     ├── LeaseLost                    the row is no longer ours: the attempt is thrown away
     └── RequestError                 ends an attempt, with a code of the contract
         ├── InvalidRequest           final
@@ -99,6 +100,10 @@ class ConfigurationError(CommandError):
     """A setting is missing or wrong."""
 
     exit_code = 78
+
+
+class ConnectionLost(DraftdError):
+    """The connection to the database was lost."""
 
 
 class LeaseLost(DraftdError):

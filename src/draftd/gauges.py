@@ -2,6 +2,8 @@
 
 import asyncio
 
+import psycopg
+
 from draftd import db
 from draftd.metrics import Metrics
 
@@ -32,6 +34,6 @@ class Gauges:
             try:
                 rows = await self._link.run(OLDEST_PENDING)
                 self._metrics.oldest_pending(rows[0]["age_s"])
-            except db.LOST as error:
+            except (*db.LOST, psycopg.Error) as error:
                 await self._link.pause(error)
             await asyncio.sleep(INTERVAL_S)

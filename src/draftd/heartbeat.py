@@ -3,25 +3,30 @@
 The daemon's event loop may be busy with a slow callback and must not look dead for it, so the beat does not depend on it. The
 mirror case, a live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing
 would only keep others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals,
-this worker's row, and back come the models' configuration and holds.
+this worker's row, and back come the models' configuration and holds. Leases that the server refuses to renew keep no other from
+being renewed.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import structlog
+from psycopg.rows import DictRow
 
 from draftd import db, dsn
 from draftd.backoff import full_jitter_s
 from draftd.catalog import Catalog
+from draftd.queue.isolation import Aside, Refusals, apart
 from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
 from draftd.sanitize import redact
+from draftd.sqlstate import is_misfit
 from draftd.streams import exit_at_once
 
 log = structlog.get_logger(__name__)
@@ -42,6 +47,8 @@ class Identity:
     version: str
     agents: tuple[str, ...]
     concurrency: int
+    attempt_s: float
+    """The longest attempt, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,8 @@ class Beat:
     lost: set[Held]
     """What was held at the beat and is not any more."""
     catalog: Catalog
+    refused: set[Held]
+    """What is held and cannot be renewed, by its own fault."""
     holds: list[dict[str, Any]]
     throttles: list[dict[str, Any]]
 
@@ -65,6 +74,7 @@ class Heartbeat:
         session: whether connections there are sessions of their own.
         identity: who beats.
         leases: what is held.
+        aside: where rows are set aside.
         lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
         on_beat: called on the daemon's event loop with what came back.
         on_death: called on the daemon's event loop when the thread ended by a defect.
@@ -77,6 +87,7 @@ class Heartbeat:
         session: bool,
         identity: Identity,
         leases: Leases,
+        aside: Aside | None = None,
         lease_s: float,
         on_beat: Callable[[Beat], None],
         on_death: Callable[[BaseException], None],
@@ -85,6 +96,7 @@ class Heartbeat:
         self._session = session
         self._identity = identity
         self._leases = leases
+        self._refusals = Refusals(verb="renew", aside=aside or Aside())
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
@@ -177,7 +189,9 @@ class Heartbeat:
     async def _try_beat(self, link: db.Link) -> bool:
         try:
             beat = await self._beat(link)
-        except db.LOST as error:
+        except (*db.LOST, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and is_misfit(error):
+                raise
             self.trouble = redact(str(error) or type(error).__name__)
             log.warning("heartbeat missed", error=self.trouble)
             return False
@@ -186,12 +200,48 @@ class Heartbeat:
         return True
 
     async def _beat(self, link: db.Link) -> Beat:
-        began, held, me = time.monotonic(), list(self._leases.snapshot()), self._identity
+        began, held = time.monotonic(), list(self._leases.snapshot())
+        refused: set[Held] = set()
+        try:
+            rows = [await self._renew(link, held, in_flight=len(held))]
+            if rows[0]["renewed"]:
+                self._refusals.accepted()
+        except psycopg.Error as error:
+            if is_misfit(error) or not held:
+                raise
+            rows, refused = await self._renew_apart(link, held, error, began)
+        lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
+        last = rows[-1]
+        return Beat(
+            began=began,
+            lost=lost,
+            refused=refused,
+            catalog=Catalog.read(last["agents"], last["models"]),
+            holds=last["holds"],
+            throttles=last["throttles"],
+        )
+
+    async def _renew_apart(
+        self, link: db.Link, held: list[Held], error: psycopg.Error, began: float
+    ) -> tuple[list[DictRow], set[Held]]:
+        """Renew what can be renewed, and beat in any case; return the answers, and what is refused by its own fault."""
+        parts = await apart(held, lambda some: self._renew(link, some, in_flight=len(held)), refusal=error, began=began)
+        rows = [row for _, row in parts.answered]
+        passed = any(row["renewed"] for row in rows)
+        if passed:
+            self._refusals.accepted()
+        own = {one for one, refusal in parts.refused if await self._refusals.is_own(link, one, refusal, passed=passed)}
+        for one, refusal in parts.refused:
+            log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
+        return [*rows, await self._renew(link, [], in_flight=len(held))], own
+
+    async def _renew(self, link: db.Link, some: Sequence[Held], *, in_flight: int) -> DictRow:
+        me = self._identity
         (row,) = await link.run(
             RENEW,
             {
-                "ids": [request_id for request_id, _ in held],
-                "tokens": [token for _, token in held],
+                "ids": [request_id for request_id, _ in some],
+                "tokens": [token for _, token in some],
                 "lease_s": self._lease_s,
                 "worker_id": me.worker_id,
                 "hostname": me.hostname,
@@ -200,12 +250,11 @@ class Heartbeat:
                 "state": self._state,
                 "agents": list(me.agents),
                 "concurrency": me.concurrency,
-                "in_flight": len(held),
+                "attempt_s": me.attempt_s,
+                "in_flight": in_flight,
             },
         )
-        lost = {(UUID(request_id), token) for request_id, token in row["lost"]}
-        catalog = Catalog.read(row["agents"], row["models"])
-        return Beat(began=began, lost=lost, catalog=catalog, holds=row["holds"], throttles=row["throttles"])
+        return row
 
     def _link(self) -> db.Link:
         # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also

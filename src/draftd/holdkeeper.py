@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 
+import psycopg
 import structlog
 
 from draftd import db
@@ -34,7 +35,7 @@ class HoldKeeper:
         while True:
             try:
                 await self.keep(time.monotonic())
-            except db.LOST as error:
+            except (*db.LOST, psycopg.Error) as error:
                 self._up_since = None
                 await self._link.pause(error)
             await asyncio.sleep(KEEP_INTERVAL_S)

@@ -7,12 +7,14 @@ Invariant: what this process has just done itself is not undone by a beat that b
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import structlog
+from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
@@ -169,7 +171,7 @@ class Holds:
         if model in self._settled:
             return
         self._settled.add(model)
-        with suppress(*db.LOST):
+        with suppress(*db.LOST), _refusals_logged(model):
             await self._link.run(RETURN_PROBE, {"model": model})
             if model in self._holds:
                 self._set(model, _Hold(self._holds[model].code, time.monotonic()))
@@ -178,9 +180,10 @@ class Holds:
         """Note that a model answered; end its hold."""
         self._settled.add(model)
         if model in self._holds:
-            await self._link.run_until_done(END_HOLD, {"model": model})
-            self._set(model, None)
-            log.info("hold ended", model=model)
+            with _refusals_logged(model):
+                await self._link.run_until_done(END_HOLD, {"model": model})
+                self._set(model, None)
+                log.info("hold ended", model=model)
 
     async def failed(self, error: ModelError, *, claim: Claim, began: float) -> None:
         """Note that a request failed at a model, and hold the model if the error is of that kind.
@@ -229,7 +232,9 @@ class Holds:
             "longest_s": longest_pause_s(claim.given_back),
             "later_s": LATER_PAUSE_S,
         }
-        rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
+        rows: list[DictRow] = []
+        with _refusals_logged(model):
+            rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
         if not rows:
             return False
         if claim.probe == model:
@@ -245,6 +250,15 @@ class Holds:
             self._holds.pop(model, None)
         else:
             self._holds[model] = hold
+
+
+@contextmanager
+def _refusals_logged(model: str) -> Iterator[None]:
+    """Go on where the server refuses a change of a hold: it must cost no request what came of its attempt."""
+    try:
+        yield
+    except psycopg.Error as error:
+        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
 
 
 def longest_pause_s(given_back: int) -> float:

@@ -16,7 +16,7 @@ import structlog
 
 from draftd import db, dsn
 from draftd.backoff import full_jitter_s
-from draftd.errors import CommandError, DatabaseUnavailable
+from draftd.errors import CommandError, ConnectionLost, DatabaseUnavailable
 from draftd.sanitize import redact
 from draftd.wakeup import Listener, WakeUp
 
@@ -127,7 +127,7 @@ class Keeper:
     async def _mend(self) -> bool:
         """Open what is missing; return whether that went well."""
         for outcome in await asyncio.gather(*map(_reopen, self._links.values()), return_exceptions=True):
-            if isinstance(outcome, psycopg.Error | TimeoutError | CommandError):
+            if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
                 self._tell(outcome)
                 return False
             if isinstance(outcome, BaseException):

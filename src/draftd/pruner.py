@@ -7,6 +7,7 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.queue.isolation import Aside
 from draftd.queue.retention import prune
 from draftd.sanitize import redact
 
@@ -21,12 +22,16 @@ class Pruner:
     Args:
         link: a connection of its own, open during a pass only: a batch must not stand before anybody's reads.
         retention_s: how long a final request is kept, in seconds.
+        aside: where the names of refused rows are remembered.
         interval_s: seconds between two passes.
     """
 
-    def __init__(self, *, link: db.Link, retention_s: float, interval_s: float = DAY_S) -> None:
+    def __init__(
+        self, *, link: db.Link, retention_s: float, aside: Aside | None = None, interval_s: float = DAY_S
+    ) -> None:
         self._link = link
         self._retention_s = retention_s
+        self._aside = aside or Aside()
         self._interval_s = interval_s
 
     async def run(self) -> None:
@@ -47,13 +52,11 @@ class Pruner:
         pruned, is_done = 0, False
         while not is_done:
             try:
-                async with aclosing(prune(self._link, older_than_s=self._retention_s)) as batches:
+                async with aclosing(prune(self._link, older_than_s=self._retention_s, aside=self._aside)) as batches:
                     async for count in batches:
                         pruned += count
                 is_done = True
             except db.LOST as error:
-                if isinstance(error, psycopg.errors.QueryCanceled):
-                    raise
                 await self._link.pause(error)
         if pruned:
             log.info("pruned", rows=pruned)

@@ -7,6 +7,7 @@ import structlog
 
 from draftd import db
 from draftd.metrics import Metrics
+from draftd.queue.isolation import Aside, Refusals
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.queue.reaping import Watch, reap
 from draftd.sanitize import redact
@@ -24,13 +25,22 @@ class Reaper:
         interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
             the leases must be longer than the gap that the watch allows for, or the living would be judged after it.
         metrics: where what it ends is counted.
+        aside: where rows are set aside that can neither be taken back nor ended.
     """
 
     def __init__(
-        self, *, link: db.Link, lease_s: float, default_expiry_s: float, interval_s: float, metrics: Metrics
+        self,
+        *,
+        link: db.Link,
+        lease_s: float,
+        default_expiry_s: float,
+        interval_s: float,
+        metrics: Metrics,
+        aside: Aside | None = None,
     ) -> None:
         self._link = link
         self._metrics = metrics
+        self._refusals = Refusals(verb="reap", aside=aside or Aside())
         self._lease_s = lease_s
         self._default_expiry_s = default_expiry_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
@@ -44,13 +54,17 @@ class Reaper:
             except db.LOST as error:
                 await self._link.pause(error)
             except psycopg.Error as error:
-                # By an app's own trigger, say. Ending for it would not help, and every daemon would.
+                # What is refused for one row is the row's matter; this may be the server's, and every daemon would end for it.
                 log.error("reaping refused", sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
             await asyncio.sleep(self._interval_s)
 
     async def _once(self) -> None:
         reaped = await reap(
-            self._link, lease_s=self._lease_s, default_expiry_s=self._default_expiry_s, watch=self._watch
+            self._link,
+            lease_s=self._lease_s,
+            default_expiry_s=self._default_expiry_s,
+            watch=self._watch,
+            refusals=self._refusals,
         )
         for one in reaped:
             if one.status == "failed":

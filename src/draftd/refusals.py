@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors
 
 from draftd import dsn
-from draftd.errors import CommandError, ConfigurationError, DatabaseUnavailable, TryAgain
+from draftd.errors import CommandError, ConfigurationError, ConnectionLost, DatabaseUnavailable, TryAgain
 from draftd.sanitize import redact
 
 _UNAVAILABLE = "cannot use the database at {where}: {said}"
@@ -63,13 +63,15 @@ def unavailable(url: dsn.Url, error: BaseException, reason: str | None = None) -
     return DatabaseUnavailable(_UNAVAILABLE.format(where=dsn.address(url), said=said))
 
 
-def refusal(url: dsn.Url, error: psycopg.Error | TimeoutError) -> CommandError:
+def refusal(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
     """Return what to tell about an error of the database.
 
     Args:
         url: the database.
         error: what was raised.
     """
+    if isinstance(error, ConnectionLost) and isinstance(error.__cause__, psycopg.Error):
+        error = error.__cause__
     if not isinstance(error, psycopg.Error):
         return unavailable(url, error)
     said = redact(error.diag.message_primary or str(error)) or type(error).__name__

@@ -159,6 +159,7 @@ draft_workers = Table(
     _time("started_at", default=True),
     _time("heartbeat_at", default=True),
     Column("beat_s", REAL, nullable=False, server_default=text("4"), comment="seconds between two of its heartbeats"),
+    Column("attempt_s", REAL, comment="the longest attempt, in seconds"),
     CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
 )
 

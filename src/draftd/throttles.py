@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import structlog
 
 from draftd import db
+from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -104,9 +106,14 @@ class Throttles:
             request_id: the request that was refused.
             began: when its call began, a moment of ``time.monotonic``.
         """
-        rows = await self._link.run_until_done(
-            HALVE, lambda: {"model": model, "request_id": request_id, "elapsed_s": time.monotonic() - began}
-        )
+        try:
+            rows = await self._link.run_until_done(
+                HALVE, lambda: {"model": model, "request_id": request_id, "elapsed_s": time.monotonic() - began}
+            )
+        except psycopg.Error as error:
+            # It must cost no request what came of its attempt.
+            log.error("throttle refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
+            return RateLimit(bursts=0, another_succeeded=False)
         row = rows[0]
         if row["share"] is not None:
             self._shares[model] = (row["share"], time.monotonic())

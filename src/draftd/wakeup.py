@@ -86,11 +86,13 @@ class ListeningLink(db.Link):
         self._wakeup.ring()
         return connection
 
-    async def _execute(self, connection: db.Connection, statement: str, params: db.Params) -> list[DictRow]:
+    async def _execute(
+        self, connection: db.Connection, statement: str, params: db.Params, *, keep: bool
+    ) -> list[DictRow]:
         # The event loop has one reader per socket; during a statement it is psycopg's.
         self._stop_hearing()
         try:
-            return await super()._execute(connection, statement, params)
+            return await super()._execute(connection, statement, params, keep=keep)
         finally:
             if not connection.closed:
                 self._ring_for_notices(connection)

@@ -17,7 +17,7 @@ from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
-from draftd.queue.settlements import Settler, Trail
+from draftd.queue.settlements import Refused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner, outcome_of
 
@@ -28,6 +28,7 @@ class Abort(Enum):
     """Why a running attempt is ended from outside."""
 
     LEASE_LOST = "lease_lost"
+    REFUSED = "refused"
     SHUTDOWN = "shutdown"
 
 
@@ -71,6 +72,8 @@ class Worker:
         self._metrics = metrics
         self._concurrency = concurrency
         self._running: dict[Held, _Running] = {}
+        self._loops: asyncio.TaskGroup | None = None
+        self._waiting = 0
 
     @property
     def in_flight(self) -> int:
@@ -80,6 +83,7 @@ class Worker:
     async def run(self) -> None:
         """Run the claim loops until the claims stop and everything in flight is settled."""
         async with asyncio.TaskGroup() as loops:
+            self._loops = loops
             for number in range(self._concurrency):
                 loops.create_task(self._loop(), name=f"claim-loop-{number}")
 
@@ -87,6 +91,11 @@ class Worker:
         """Abort the attempts whose rows are no longer held."""
         for held in lost & self._running.keys():
             self._abort(self._running[held], Abort.LEASE_LOST)
+
+    def abort_refused(self, refused: set[Held]) -> None:
+        """End the attempts whose rows the server refuses to renew."""
+        for held in refused & self._running.keys():
+            self._abort(self._running[held], Abort.REFUSED)
 
     def abort_all(self) -> None:
         """Abort every attempt; each gives its row back with its attempt unspent."""
@@ -103,27 +112,48 @@ class Worker:
         held = (claim.id, claim.lease_token)
         self._running[held] = running
         self._metrics.in_flight(len(self._running))
+        is_over = True
         try:
             await _ended(task)
-            await self._settle(running)
+            is_over = await self._settle(running, waits_out=self._waiting >= self._concurrency)
         finally:
             # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
             task.cancel()
-            del self._running[held]
-            self._leases.drop(*held)
-            self._metrics.in_flight(len(self._running))
+            if is_over:
+                self._forget(running)
+        if not is_over and self._loops is not None:
+            # The outcome is kept, and tried again beside the loop: other rows must go on, if only to tell whose fault it is.
+            self._waiting += 1
+            self._loops.create_task(self._settle_later(running), name=f"settlement-{claim.id}")
 
-    async def _settle(self, running: _Running) -> None:
+    async def _settle_later(self, running: _Running) -> None:
+        try:
+            await self._settle(running, waits_out=True)
+        finally:
+            self._waiting -= 1
+            self._forget(running)
+
+    def _forget(self, running: _Running) -> None:
+        held = (running.claim.id, running.claim.lease_token)
+        del self._running[held]
+        self._leases.drop(*held)
+        self._metrics.in_flight(len(self._running))
+
+    async def _settle(self, running: _Running, *, waits_out: bool) -> bool:
+        """Settle what came of an attempt; return whether that is over, which without ``waits_out`` it may not be."""
         claim = running.claim
         await self._scribe.recorded(claim)
         try:
             outcome, trail = _result(running)
-            status = await self._settler.settle(claim, outcome, trail)
+            status = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
         except LeaseLost:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
-            return
+            return True
+        except Refused:
+            return False
         self._report(running, outcome, status)
+        return True
 
     def _abort(self, running: _Running, reason: Abort) -> None:
         # A finished task is being settled: its outcome counts, and the fence judges it.
@@ -169,6 +199,8 @@ def _result(running: _Running) -> tuple[Outcome, Trail]:
     match running.abort:
         case Abort.LEASE_LOST:
             raise LeaseLost
+        case Abort.REFUSED:
+            return Fail(code=InternalError.code, message="the database refused to renew this request"), Trail()
         case Abort.SHUTDOWN:
             return Release(), Trail()
         case None:

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from draftd import db, wakeup
 from draftd.demo.samples import LINKEDIN_POST
+from draftd.errors import ConnectionLost
 from draftd.wakeup import proves_session
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
 from fix_pooler import POOL_SIZE, PgBouncer, Unavailable, pgbouncer, program
@@ -145,7 +146,7 @@ async def test_a_statement_behind_the_pooler_is_bounded_from_here_and_ends_on_th
     pooler: PgBouncer, database: str, client: Client
 ) -> None:
     link = db.Link(url=pooler.url(database), name="bounded", session=False, time_s=0.3)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(ConnectionLost):
         await link.run("SELECT pg_sleep(600)")
     wait_until(
         lambda: (
@@ -168,5 +169,21 @@ async def test_no_command_prepares_or_sets_anything(pooler: PgBouncer, database:
     link = db.Link(url=pooled, name="taken for a session", session=True)
     for _ in range(20):
         await link.run("SELECT %s::int", [1])
+    await link.close()
+    assert_nothing_is_left(client, pooled)
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+async def test_statements_behind_the_pooler_are_read_committed_and_leave_nothing(
+    pooler: PgBouncer, database: str, client: Client, level: str
+) -> None:
+    name = client.query("SELECT current_database() AS name")[0]["name"]
+    client.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'")
+    pooled, asked = pooler.url(database), "SELECT current_setting('transaction_isolation') AS level"
+    link = db.Link(url=pooled, name="pooled", session=False)
+    async with db.connected(pooled) as connection:
+        for _ in range(5):
+            assert await link.run(asked) == [{"level": "read committed"}]
+            assert await (await connection.execute(asked)).fetchall() == [{"level": "read committed"}]
     await link.close()
     assert_nothing_is_left(client, pooled)

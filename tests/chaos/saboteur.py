@@ -58,9 +58,9 @@ def deafen(_value: float) -> None:
         except LeaseLost:
             tell("progress refused", request_id=str(claim.id))
 
-    async def settle_loudly(settler: Settler, claim: Any, outcome: Any, trail: Any = None) -> str:
+    async def settle_loudly(settler: Settler, claim: Any, outcome: Any, trail: Any = None, **rest: Any) -> str:
         try:
-            return await settle(settler, claim, outcome, trail)
+            return await settle(settler, claim, outcome, trail, **rest)
         except LeaseLost:
             tell("outcome refused", request_id=str(claim.id), outcome=type(outcome).__name__)
             raise

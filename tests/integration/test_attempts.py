@@ -37,3 +37,11 @@ async def test_a_refinement_brings_its_parent(connection: db.Connection, link: d
     assert request.context == "shorter"
     assert request.parent is not None
     assert request.parent.result == {"summary": "s"}
+
+
+async def test_an_entry_that_is_null_is_read_as_one_that_leads_nowhere(
+    connection: db.Connection, link: db.Link
+) -> None:
+    request_id = await make_request(connection)
+    await connection.execute("UPDATE draft_requests SET image_urls = '{NULL}' WHERE id = %s", [request_id])
+    assert (await read_request(link, await claim_one(link))).image_urls == ("",)

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from draftd import db
-from draftd.queue.claims import CLAIM, CLAIM_ONE
+from draftd.queue.claiming import CLAIM, CLAIM_ONE
 from fix_database import claim_all, make_request
 
 N = 16

@@ -14,9 +14,12 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
+from draftd.errors import ConnectionLost
 from draftd.outcome import Release
 from draftd.queue import claims as claims_module
-from draftd.queue.claims import CLAIM_PROBE, Claims, Portion, Probe, claim, release_strays
+from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
+from draftd.queue.claims import Claims, Portion, Probe
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
@@ -166,7 +169,7 @@ class Pump:
         self.is_ready = True
         self.claims = Claims(
             link=self.link,
-            terms=make_terms(),
+            claimer=Claimer(link=self.link, terms=make_terms(), aside=Aside()),
             menu=menu or Menu(),
             leases=self.leases,
             wakeup=self.wakeup,
@@ -418,7 +421,7 @@ async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str
         nonlocal calls
         calls += 1
         if calls == 2:
-            raise TimeoutError
+            raise ConnectionLost
         return await original(statement, params)
 
     pump.link.run = lose_the_second  # type: ignore[method-assign]  # a loss at the worst moment

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from chaos.proxy import Proxy
 from draftd import db, dsn
-from draftd.errors import ConfigurationError, DatabaseUnavailable
+from draftd.errors import ConfigurationError, ConnectionLost, DatabaseUnavailable
+from draftd.outcome import Fail
+from draftd.queue.settlements import Settler
+from fix_database import claim_all, make_request
 
 NOWHERE = "postgresql://user:secret@127.0.0.1:1/nowhere"
 END_IT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
@@ -26,7 +30,7 @@ async def test_a_database_that_is_away_is_named_without_credentials() -> None:
 async def test_a_lost_connection_is_opened_again(link: db.Link, connection: db.Connection) -> None:
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
     await connection.execute(END_IT)
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(ConnectionLost):
         await link.run("SELECT 1 AS one")
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
 
@@ -52,7 +56,7 @@ async def test_every_statement_has_a_time_limit(link: db.Link) -> None:
 async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db, "STATEMENT_TIMEOUT_S", 0.05)
     monkeypatch.setattr(db, "CLIENT_MARGIN_S", 0.05)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(ConnectionLost):
         await link.run("SELECT pg_sleep(10)")
     monkeypatch.undo()
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]
@@ -65,7 +69,7 @@ async def test_a_server_that_is_gone_without_a_word_is_given_up_at_once(database
         await link.run("SELECT 1")
         proxy.swallow()
         began = time.monotonic()
-        with pytest.raises(TimeoutError, match="no answer within"):
+        with pytest.raises(ConnectionLost, match="no answer within"):
             await link.run("SELECT 1")
         assert time.monotonic() - began < 8
         assert await link.run("SELECT 1 AS one") == [{"one": 1}]
@@ -74,7 +78,7 @@ async def test_a_server_that_is_gone_without_a_word_is_given_up_at_once(database
 
 async def test_a_statement_that_was_given_up_ends_on_the_server(database: str, link: db.Link) -> None:
     hasty = db.Link(url=database, name="hasty", time_s=0.1)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(ConnectionLost):
         await hasty.run("SELECT pg_sleep(600)")
     async with asyncio.timeout(10):
         while await link.run("SELECT FROM pg_stat_activity WHERE application_name = 'hasty'"):  # noqa: ASYNC110 - as it says
@@ -169,3 +173,83 @@ async def test_a_moment_that_python_does_not_have_is_read_as_the_nearest_one(
 ) -> None:
     await link.run("SELECT set_config('timezone', %s, false)", [zone])
     assert await link.run("SELECT %s::timestamptz AS moment", [stored]) == [{"moment": read}]
+
+
+LEVELS = ["serializable", "repeatable read"]
+LEVEL = "SELECT current_setting('transaction_isolation') AS level"
+
+
+async def set_default(connection: db.Connection, level: str) -> None:
+    (row,) = await (await connection.execute("SELECT current_database() AS name")).fetchall()
+    await connection.execute(f"ALTER DATABASE \"{row['name']}\" SET default_transaction_isolation = '{level}'".encode())
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_every_statement_is_read_committed_whatever_the_default_is(
+    database: str, connection: db.Connection, level: str
+) -> None:
+    await set_default(connection, level)
+    link = db.Link(url=database, name="after the change")
+    assert await link.run(LEVEL) == [{"level": "read committed"}]
+    assert await link.try_out(LEVEL) == [{"level": "read committed"}]
+    await link.close()
+    async with db.connected(database) as opened:
+        assert await (await opened.execute(LEVEL)).fetchall() == [{"level": "read committed"}]
+        async with opened.transaction():
+            assert await (await opened.execute(LEVEL)).fetchall() == [{"level": "read committed"}]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_requests_are_claimed_and_settled_beside_each_other_on_such_a_database(
+    database: str, connection: db.Connection, level: str
+) -> None:
+    await set_default(connection, level)
+    for _ in range(60):
+        await make_request(connection)
+    links = [db.Link(url=database, name=f"worker {number}") for number in range(3)]
+
+    async def work(link: db.Link) -> int:
+        settler, count = Settler(link=link), 0
+        while claimed := await claim_all(link, limit=5):
+            outcome = Fail(code="x", message="x")
+            await asyncio.gather(*(settler.settle(one, outcome) for one in claimed))
+            count += len(claimed)
+        return count
+
+    with capture_logs() as logs:
+        assert sum(await asyncio.gather(*map(work, links))) == 60
+    assert [line["event"] for line in logs] == []
+    for link in links:
+        await link.close()
+
+
+async def test_a_statement_that_conflicts_is_carried_out_again(database: str, connection: db.Connection) -> None:
+    await connection.execute("CREATE TABLE counted AS SELECT 0 AS n")
+    await connection.execute("CREATE SEQUENCE tries")
+    await connection.execute("""
+        CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') < 3 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '40001'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER conflict BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION conflict()""")
+    async with db.connected(database) as opened:
+        cursor = await opened.execute("UPDATE counted SET n = n + 1 RETURNING n")
+        assert await cursor.fetchall() == [{"n": 1}]
+
+
+@pytest.mark.parametrize("sqlstate", ["55P03", "57014", "53100", "08006"])
+async def test_what_a_server_that_is_well_refuses_is_no_lost_connection(link: db.Link, sqlstate: str) -> None:
+    (before,) = await link.run("SELECT pg_backend_pid() AS pid")
+    with pytest.raises(psycopg.Error) as caught:
+        await link.run(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$")
+    assert caught.value.sqlstate == sqlstate
+    assert await link.run("SELECT pg_backend_pid() AS pid") == [before]
+
+
+async def test_what_is_tried_out_leaves_nothing_behind(link: db.Link, connection: db.Connection) -> None:
+    await link.try_out("CREATE TABLE written ()")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await connection.execute("SELECT FROM written")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await link.try_out("SELECT 1 / 0")
+    assert await link.run("SELECT 1 AS one") == [{"one": 1}]

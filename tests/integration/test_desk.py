@@ -34,7 +34,7 @@ async def test_a_request_that_fails_again_between_two_batches_is_retried_once(
     failed = [await make_request(connection, status="failed", error_code="image_gone") for _ in range(5)]
     beside = cast("db.Connection", FailingAgain(connection))
     changed = await desk.change(beside, desk.RETRY, code="image_gone")
-    assert sorted(row["id"] for row in changed) == sorted(failed)
+    assert sorted(row["id"] for row in changed.rows) == sorted(failed)
     rows = await (await connection.execute("SELECT status, count(*) AS n FROM draft_requests GROUP BY 1")).fetchall()
     assert {row["status"]: row["n"] for row in rows} == {"failed": 2, "pending": 3}
 
@@ -57,13 +57,13 @@ async def test_a_dry_run_locks_nothing_and_sees_what_is_locked(
     async with connection.transaction(), db.connected(only_reading) as reading:
         await connection.execute("SELECT FROM draft_requests FOR UPDATE")
         reaped = await reap_now(reading_link, dry_run=True)
-        cancellable = await desk.change(reading, desk.CANCELLABLE)
-        retriable = await desk.change(reading, desk.RETRIABLE)
+        cancellable = await desk.change(reading, desk.CANCEL, dry_run=True)
+        retriable = await desk.change(reading, desk.RETRY, dry_run=True)
         prunable = await count_prunable(reading_link, older_than_s=10)
     await reading_link.close()
     assert {one.id for one in reaped} == {lost, expired, orphan}
-    assert {row["id"] for row in cancellable} == {lost, expired, orphan}
-    assert [row["id"] for row in retriable] == [failed]
+    assert {row["id"] for row in cancellable.rows} == {lost, expired, orphan}
+    assert [row["id"] for row in retriable.rows] == [failed]
     assert prunable == 1
 
 

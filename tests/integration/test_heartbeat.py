@@ -28,7 +28,13 @@ Make = Callable[..., Heartbeat]
 
 def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
     identity = Identity(
-        worker_id=uuid.uuid4(), hostname="h", pid=os.getpid(), version="0", agents=("a",), concurrency=1
+        worker_id=uuid.uuid4(),
+        hostname="h",
+        pid=os.getpid(),
+        version="0",
+        agents=("a",),
+        concurrency=1,
+        attempt_s=120.0,
     )
     defaults: dict[str, Any] = {
         "url": database,

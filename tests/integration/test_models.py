@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
 from draftd.errors import (
+    ConnectionLost,
     ContextTooLong,
     Kind,
     ModelError,
@@ -117,6 +118,7 @@ def beat(link: db.Link) -> Beat:
             "state": "running",
             "agents": [AGENT],
             "concurrency": 1,
+            "attempt_s": 120.0,
             "in_flight": 0,
         }
         began = time.monotonic()
@@ -560,7 +562,7 @@ async def test_a_rate_limit_halves_once_however_often_it_is_said(
         rows = await run(statement, params)
         if not lost:
             lost.append(statement)
-            raise TimeoutError
+            raise ConnectionLost
         return rows
 
     monkeypatch.setattr(models.link, "run", lose_the_answer)

@@ -142,7 +142,14 @@ async def test_the_plan_follows_the_index_on_created_at(connection: db.Connectio
         [50_000],
     )
     await connection.execute("ANALYZE draft_requests")
-    params = {"older_than_s": KEPT_S, "after": None, "batch": 20, "now": None}
+    params: dict[str, Any] = {
+        "older_than_s": KEPT_S,
+        "after": None,
+        "batch": 20,
+        "now": None,
+        "aside": [],
+        "only": None,
+    }
     async with connection.transaction(force_rollback=True):
         cursor = await connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + PRUNE.encode(), params)
         plan = json.dumps(await cursor.fetchall(), default=str)

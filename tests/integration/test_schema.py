@@ -398,7 +398,7 @@ async def test_the_tables_live_in_the_first_schema_of_the_search_path(empty_data
 
 @pytest.mark.parametrize("pending", [100, 20_000])
 async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int) -> None:
-    from draftd.queue.claims import CLAIM_ONE  # noqa: PLC0415  # only this test reads the statement
+    from draftd.queue.claiming import CLAIM_ONE  # noqa: PLC0415  # only this test reads the statement
 
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
@@ -421,3 +421,10 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
     plan = json.dumps(await cursor.fetchall(), default=str)
     assert "draft_requests_claim_idx" in plan
     assert "Seq Scan" not in plan
+
+
+async def test_a_row_at_the_last_turn_keeps_nobody_from_inserting(connection: db.Connection) -> None:
+    row_id = await make_request(connection)
+    await connection.execute("UPDATE draft_requests SET turn = 9223372036854775807 WHERE id = %s", [row_id])
+    for requester in ("", "other", "other"):
+        await make_request(connection, requester_id=requester)

@@ -411,7 +411,7 @@ async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
 async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
     beat = {"worker_id": claims[0].id, "hostname": "h", "pid": 1, "version": "0", "state": "running", "agents": []}
     held = {"ids": [one.id for one in claims], "tokens": [one.lease_token for one in claims], "lease_s": 10.0}
-    await link.run(RENEW, beat | held | {"concurrency": 1, "in_flight": 1})
+    await link.run(RENEW, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0})
 
 
 async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(

@@ -25,7 +25,7 @@ from draftd import db
 from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.platforms import Platform
-from draftd.queue import attempts, claims, desk, leases, reaping, settlements
+from draftd.queue import attempts, claiming, desk, leases, reaping, settlements
 from draftd.request import Claim, Draft
 from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import URL
@@ -117,8 +117,8 @@ def outcome(kind: Kind, mark: str) -> Outcome:
             return Release()
 
 
-def terms(worker_id: UUID) -> claims.ClaimTerms:
-    return claims.ClaimTerms(
+def terms(worker_id: UUID) -> claiming.ClaimTerms:
+    return claiming.ClaimTerms(
         worker_id=worker_id,
         lease_s=queue_model.LEASE_S,
         attempt_s=queue_model.ATTEMPT_S,
@@ -179,9 +179,11 @@ class Bench:
 
     async def _settle(self, grip: Grip, kind: Kind) -> str | None:
         try:
-            return await self.settler.settle(grip.claim, outcome(kind, grip.mark))
+            return await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)
         except LeaseLost:
             return None
+        except settlements.Refused as refused:
+            raise AssertionError("a settlement was refused: a fence is missing") from refused
 
     def clear(self) -> None:
         self.examples += 1
@@ -274,21 +276,21 @@ class QueueMachine(RuleBasedStateMachine):
 
     def claim(self, worker_id: UUID, limit: int, *, compares: bool) -> None:
         """Claim by the statement for several agents, or by the one for a single agent."""
-        self._deliver(self._claim(worker_id, claims.CLAIM if compares else claims.CLAIM_ONE, limit))
+        self._deliver(self._claim(worker_id, claiming.CLAIM if compares else claiming.CLAIM_ONE, limit))
 
     def claim_a_probe(self, worker_id: UUID) -> None:
-        self._deliver(self._claim(worker_id, claims.CLAIM_PROBE, 1))
+        self._deliver(self._claim(worker_id, claiming.CLAIM_PROBE, 1))
 
     def claim_and_lose_the_answer(self, worker_id: UUID, *, releases: bool) -> None:
         """Claim on a connection that breaks; the worker gives back what it never heard of, or dies before."""
-        self._claim(worker_id, claims.CLAIM_ONE, 3)
+        self._claim(worker_id, claiming.CLAIM_ONE, 3)
         if releases:
             self.release_strays(worker_id)
 
     def _claim(self, worker_id: UUID, statement: LiteralString, limit: int) -> list[Grip]:
         due = self.model.due()
         claimed = self.bench.run(
-            claims.claim(self.bench.link, terms=terms(worker_id), agents=[SERVED], limit=limit, statement=statement)
+            claiming.claim(self.bench.link, terms=terms(worker_id), agents=[SERVED], limit=limit, statement=statement)
         )
         assert {one.id for one in claimed} <= due
         assert len({one.id for one in claimed}) == len(claimed) == min(limit, len(due))
@@ -305,7 +307,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def release_strays(self, worker_id: UUID) -> None:
         held = self.held[worker_id]
-        released = self.bench.run(claims.release_strays(self.bench.link, worker_id=worker_id, held=sorted(held)))
+        released = self.bench.run(claiming.release_strays(self.bench.link, worker_id=worker_id, held=sorted(held)))
         assert sorted(released) == sorted(self.model.release_strays(worker_id, held))
 
     def renew(self, worker_id: UUID, *, notices: bool) -> None:
@@ -332,6 +334,7 @@ class QueueMachine(RuleBasedStateMachine):
             state="running",
             agents=[SERVED],
             concurrency=1,
+            attempt_s=queue_model.ATTEMPT_S,
             in_flight=len(keys),
         )
         return row
@@ -407,8 +410,8 @@ class QueueMachine(RuleBasedStateMachine):
             return True
         return False
 
-    def _at_the_desk(self, statement: str, request_id: UUID) -> list[tuple[UUID, str]]:
-        rows = self.bench.run(desk.change(self.bench.connection, statement, request_id=request_id))
+    def _at_the_desk(self, wanted: desk.Change, request_id: UUID) -> list[tuple[UUID, str]]:
+        rows = self.bench.run(desk.change(self.bench.connection, wanted, request_id=request_id)).rows
         return [(row["id"], row["status"]) for row in rows]
 
     def pass_time(self, steps: int, older_than_s: int | None) -> None:

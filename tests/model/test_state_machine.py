@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from draftd.queue import attempts, claims, desk, leases, reaping, settlements
+from draftd.queue import attempts, claiming, desk, leases, reaping, settlements
 from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
@@ -71,20 +71,20 @@ PENDING = "r.status = 'pending'"
 UNFINISHED = "r.status IN ('pending', 'processing')"
 
 CUTS: dict[str, list[Cut]] = {
-    "claim: only pending": [Cut(claims, "CLAIM", PENDING, "true")],
-    "claim for one agent: only pending": [Cut(claims, "CLAIM_ONE", PENDING, "true")],
+    "claim: only pending": [Cut(claiming, "CLAIM", PENDING, "true")],
+    "claim for one agent: only pending": [Cut(claiming, "CLAIM_ONE", PENDING, "true")],
     "claim for one agent: a new token": [
-        Cut(claims, "CLAIM_ONE", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")
+        Cut(claiming, "CLAIM_ONE", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")
     ],
-    "claim a probe: only pending": [Cut(claims, "CLAIM_PROBE", PENDING, "true")],
-    "claim: a new token": [Cut(claims, "CLAIM", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")],
-    "release_strays: only processing": [Cut(claims, "RELEASE_STRAYS", PROCESSING, "true")],
-    "release_strays: only its own": [Cut(claims, "RELEASE_STRAYS", "r.worker_id = %(worker_id)s", "true")],
+    "claim a probe: only pending": [Cut(claiming, "CLAIM_PROBE", PENDING, "true")],
+    "claim: a new token": [Cut(claiming, "CLAIM", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")],
+    "release_strays: only processing": [Cut(claiming, "RELEASE_STRAYS", PROCESSING, "true")],
+    "release_strays: only its own": [Cut(claiming, "RELEASE_STRAYS", "r.worker_id = %(worker_id)s", "true")],
     "release_strays: not what is held": [
-        Cut(claims, "RELEASE_STRAYS", "h.id = r.id AND h.lease_token = r.lease_token", "false")
+        Cut(claiming, "RELEASE_STRAYS", "h.id = r.id AND h.lease_token = r.lease_token", "false")
     ],
     "release_strays: held with this token": [
-        Cut(claims, "RELEASE_STRAYS", " AND h.lease_token = r.lease_token"),
+        Cut(claiming, "RELEASE_STRAYS", " AND h.lease_token = r.lease_token"),
     ],
     "renew: only processing": [Cut(leases, "RENEW", PROCESSING, "true")],
     "renew: this token": [Cut(leases, "RENEW", " AND r.lease_token = h.lease_token")],
@@ -110,7 +110,7 @@ CUTS: dict[str, list[Cut]] = {
         Cut(
             reaping,
             "REAP",
-            "least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)",
+            "coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= j.now - make_interval(secs => %(older_than_s)s)",
             "true",
         )
     ],
@@ -134,7 +134,13 @@ CUTS: dict[str, list[Cut]] = {
 
 def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
     if one.where is not None:
-        monkeypatch.setattr(one.where, one.name, one.apply(getattr(one.where, one.name)))
+        statement = getattr(one.where, one.name)
+        without = (
+            desk.Change(one.apply(statement.named), one.apply(statement.applied))
+            if isinstance(statement, desk.Change)
+            else one.apply(statement)
+        )
+        monkeypatch.setattr(one.where, one.name, without)
         return
     (row,) = bench.sql("SELECT pg_get_functiondef(%(name)s::regproc) AS body", name=one.name)
     bench.sql(one.apply(row["body"]))

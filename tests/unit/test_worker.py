@@ -14,7 +14,7 @@ from draftd.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Settler, Trail
+from draftd.queue.settlements import Refused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner
 from draftd.worker import Worker
@@ -45,6 +45,8 @@ class Rig:
         self.waited_for: list[int] = []
         self.usage_written = asyncio.Event()
         self.usage_written.set()
+        self.accepts = asyncio.Event()
+        self.accepts.set()
         self.run = run
         self.leases = Leases()
         self.worker = Worker(
@@ -69,9 +71,12 @@ class Rig:
         self.waited_for.append(claim.lease_token)
         await self.usage_written.wait()
 
-    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail) -> str:
+    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, waits_out: bool) -> str:
         if claim.lease_token in self.lost:
             raise LeaseLost
+        if not waits_out and not self.accepts.is_set():
+            raise Refused
+        await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
         return "failed"
 
@@ -174,3 +179,54 @@ async def test_an_outcome_waits_for_the_usage_that_it_sums_up() -> None:
     rig.usage_written.set()
     await working
     assert rig.settled == [(1, Release())]
+
+
+async def finished(_claim: Claim) -> tuple[Outcome, Trail]:
+    return FINISHED
+
+
+async def test_an_outcome_that_is_refused_for_now_keeps_its_lease_and_frees_its_loop() -> None:
+    rig = Rig(finished)
+    rig.accepts.clear()
+    working = asyncio.create_task(rig.worker.run())
+    for token in (1, 2, 3):
+        rig.queue.put_nowait(make_claim(lease_token=token))
+    await until(lambda: rig.worker.in_flight == 3)
+    assert len(rig.leases) == 3
+    assert rig.settled == []
+    rig.accepts.set()
+    rig.queue.put_nowait(None)
+    await working
+    assert sorted(token for token, _ in rig.settled) == [1, 2, 3]
+    assert (rig.worker.in_flight, len(rig.leases)) == (0, 0)
+
+
+async def test_no_more_outcomes_wait_than_twice_the_loops() -> None:
+    rig = Rig(finished)
+    rig.accepts.clear()
+    working = asyncio.create_task(rig.worker.run())
+    for token in range(10):
+        rig.queue.put_nowait(make_claim(lease_token=token))
+    await until(lambda: rig.worker.in_flight == 4)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert rig.worker.in_flight == 4
+    rig.accepts.set()
+    rig.queue.put_nowait(None)
+    await working
+    assert len(rig.settled) == 10
+
+
+async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> None:
+    gate = Gate()
+    rig = Rig(gate)
+    claim = make_claim()
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(claim)
+    await until(lambda: gate.begun == [1])
+    rig.worker.abort_refused({(claim.id, claim.lease_token)})
+    rig.queue.put_nowait(None)
+    await working
+    ((_, outcome),) = rig.settled
+    assert isinstance(outcome, Fail)
+    assert outcome.code == "internal_error"

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from draftd.errors import UsageError, request_errors
 
 if TYPE_CHECKING:
+    from draftd.queue.isolation import Refused
     from draftd.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -230,3 +231,36 @@ def error_code(text: str) -> str:
     if text not in known:
         raise UsageError(f"{text!r} is no error code; there are {', '.join(known)}")
     return text
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object as it was read from a row, or an empty one for what is none: its owner may write anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def json_objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a JSON array as it was read from a row."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+class RefusedRows:
+    """The rows that the database refused to change for a command, which goes on without them."""
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def tell(self, row: "Refused") -> None:
+        """Name a row."""
+        self._left += not row.ended
+        say(
+            f"the database refused to {row.verb} {row.id} (SQLSTATE {row.sqlstate}){'; it has failed' if row.ended else ''}"
+        )
+
+    def end(self) -> None:
+        """End the command with exit code 1 if a row was left as it was.
+
+        Raises:
+            typer.Exit: one was.
+        """
+        if self._left:
+            raise typer.Exit(EXIT_NEGATIVE)

@@ -11,6 +11,7 @@ from draftd.cli.console import (
     EXIT_NEGATIVE,
     LONGEST_S,
     Json,
+    RefusedRows,
     age,
     colour_wanted,
     fitted,
@@ -111,25 +112,29 @@ def reap_stale(
 
     Also fails what has expired and what no daemon has a prompt for. Safe beside any number of daemons; made for cron.
     """
-    reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run))
+    refused = RefusedRows()
+    reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run, refused=refused))
     requeued = sum(one.status == "pending" for one in reaped)
     counts = {"requeued": requeued, "failed": len(reaped) - requeued}
     if as_json:
         print_json(counts | {"dry_run": dry_run})
-        return
-    for one in reaped:
-        print(f"{one.id}\t{one.code}\t{one.status}")
-    say(f"{'would be ' if dry_run else ''}requeued: {requeued}, failed: {counts['failed']}")
+    else:
+        for one in reaped:
+            print(f"{one.id}\t{one.code}\t{one.status}")
+        say(f"{'would be ' if dry_run else ''}requeued: {requeued}, failed: {counts['failed']}")
+    refused.end()
 
 
-async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
+async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> list[Any]:
     from draftd import db
+    from draftd.queue.isolation import Aside, Refusals
     from draftd.queue.reaping import REAP_BATCH, Reaped, judge_in_s, reap
 
     loaded = settings()
     url = loaded.require_database_url()
     link = db.Link(url=url, name="draftd reap-stale", session=False)
     taken: list[Reaped] = []
+    refusals = Refusals(verb="reap", aside=Aside(tell=refused.tell))
     try:
         with db.translated(url):
             await db.check_access(link, url)
@@ -144,6 +149,7 @@ async def _reap(*, older_than_s: float, dry_run: bool) -> list[Any]:
                     default_expiry_s=0,
                     older_than_s=older_than_s,
                     dry_run=dry_run,
+                    refusals=refusals,
                 )
                 taken += batch
                 if dry_run or len(batch) < REAP_BATCH:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from draftd.cli.console import Json, age, duration_s, print_json, say, settings
+from draftd.cli.console import Json, RefusedRows, age, duration_s, print_json, say, settings
 from draftd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,12 +42,16 @@ def prune(
     """
     loaded = settings()
     older_than_s = _older_than_s(older_than, loaded)
-    count = asyncio.run(_prune(loaded.require_database_url(), older_than_s=older_than_s, dry_run=dry_run))
+    refused = RefusedRows()
+    count = asyncio.run(
+        _prune(loaded.require_database_url(), older_than_s=older_than_s, dry_run=dry_run, refused=refused)
+    )
     if as_json:
         print_json({"pruned": count, "dry_run": dry_run})
-        return
-    requests = f"{count} request{'' if count == 1 else 's'} that ended more than {age(older_than_s)} ago"
-    say(f"{requests} would be deleted" if dry_run else f"{requests} deleted")
+    else:
+        requests = f"{count} request{'' if count == 1 else 's'} that ended more than {age(older_than_s)} ago"
+        say(f"{requests} would be deleted" if dry_run else f"{requests} deleted")
+    refused.end()
 
 
 def _older_than_s(given: str | None, loaded: "Settings") -> float:
@@ -65,7 +69,7 @@ def _older_than_s(given: str | None, loaded: "Settings") -> float:
     return loaded.retention_days * DAY_S
 
 
-async def _prune(url: str, *, older_than_s: float, dry_run: bool) -> int:
+async def _prune(url: str, *, older_than_s: float, dry_run: bool, refused: RefusedRows) -> int:
     from draftd import db
     from draftd.queue.retention import count_prunable
 
@@ -75,17 +79,18 @@ async def _prune(url: str, *, older_than_s: float, dry_run: bool) -> int:
             await db.check_access(link, url)
             if dry_run:
                 return await count_prunable(link, older_than_s=older_than_s)
-            return await _delete(link, older_than_s)
+            return await _delete(link, older_than_s, refused)
     finally:
         await link.close()
 
 
-async def _delete(link: "db.Link", older_than_s: float) -> int:
+async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) -> int:
     """Prune, and show on a terminal how far it is."""
+    from draftd.queue.isolation import Aside
     from draftd.queue.retention import prune as batches_of
 
     pruned, said_at = 0, time.monotonic()
-    async with aclosing(batches_of(link, older_than_s=older_than_s)) as batches:
+    async with aclosing(batches_of(link, older_than_s=older_than_s, aside=Aside(tell=refused.tell))) as batches:
         async for count in batches:
             pruned += count
             if sys.stderr.isatty() and time.monotonic() - said_at >= PROGRESS_INTERVAL_S:

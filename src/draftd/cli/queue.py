@@ -11,10 +11,13 @@ import typer
 
 from draftd.cli.console import (
     Json,
+    RefusedRows,
     age,
     duration_s,
     error_code,
     fitted,
+    json_object,
+    json_objects,
     print_json,
     print_table,
     request_id,
@@ -26,6 +29,7 @@ from draftd.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from draftd import db
+    from draftd.queue import desk
 
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
 OneId = Annotated[str | None, typer.Argument(metavar="ID", help="One request.", show_default=False)]
@@ -84,12 +88,11 @@ def _print_request(row: dict[str, Any]) -> None:
     for name in facts:
         if row[name] not in (None, "", {}):
             _print_fact(name, row[name])
-    for error in row["errors"]:
+    for error in json_objects(row["errors"]):
         model = f" [{error['model']}]" if error.get("model") else ""
-        _print_fact(
-            f"  attempt {error['attempt']}", f"{_moment(error['at'])} {error['code']}: {error['message']}{model}"
-        )
-    result = row["result"] or row["partial_result"]
+        told = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
+        _print_fact(f"  attempt {error.get('attempt')}", told)
+    result = json_object(row["result"]) or json_object(row["partial_result"])
     if result:
         _print_result(result)
 
@@ -102,9 +105,9 @@ def _print_result(result: dict[str, Any]) -> None:
         if result.get(name):
             _print_fact(name, result[name])
     for name in ("warnings", "missing"):
-        if result.get(name):
-            _print_fact(name, ", ".join(result[name]))
-    for option in result.get("options", ()):
+        if isinstance(listed := result.get(name), list) and listed:
+            _print_fact(name, ", ".join(map(str, listed)))
+    for option in json_objects(result.get("options")):
         print(option_text(option))
 
 
@@ -119,7 +122,7 @@ def _print_fact(name: str, value: Any) -> None:
     print(fitted(f"{name:<15} {text}", indent=" " * 16))
 
 
-def _moment(text: str) -> str:
+def _moment(text: Any) -> str:
     """Return a moment in ISO's form as a person reads it: UTC, whole seconds; what is no moment as it is."""
     try:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -219,18 +222,24 @@ def _choice(verb: str, which: str | None, code: str | None, since: str | None, r
 
 
 def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    from draftd.queue.isolation import Refused
+
     changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
     which = chosen["request_id"]
-    if which is not None and not changed:
+    if which is not None and not changed.rows:
         _refuse(verb, which, standing, as_json=as_json)
     if as_json:
-        print_json(changed if which is None else changed[0])
-        return
-    for row in changed:
-        print(row["id"])
-    count = f"{len(changed)} request{'' if len(changed) == 1 else 's'}"
-    outcome = {"cancel": "cancelled", "retry": "pending again"}[verb]
-    say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
+        print_json(changed.rows if which is None else changed.rows[0])
+    else:
+        for row in changed.rows:
+            print(row["id"])
+        count = f"{len(changed.rows)} request{'' if len(changed.rows) == 1 else 's'}"
+        outcome = {"cancel": "cancelled", "retry": "pending again"}[verb]
+        say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
+    refused = RefusedRows()
+    for request, error in changed.refused.items():
+        refused.tell(Refused(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
+    refused.end()
 
 
 def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> NoReturn:
@@ -247,20 +256,20 @@ def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> N
     raise CommandError(f"request {which} is {standing}; `draftd {verb}` is for {possible} ones")
 
 
-async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the changed rows, and for one request that was not changed the status that it has."""
+async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tuple[desk.Changed, str | None]":
+    """Return what was changed, and for one request that was not changed the status that it has."""
     from draftd import db
     from draftd.queue import desk
 
     async with db.connected(settings().require_database_url()) as connection:
-        statements = {"cancel": (desk.CANCEL, desk.CANCELLABLE), "retry": (desk.RETRY, desk.RETRIABLE)}
-        changed = await desk.change(connection, statements[verb][dry_run], **chosen)
-        if changed:
+        wanted = desk.CANCEL if verb == "cancel" else desk.RETRY
+        changed = await desk.change(connection, wanted, **chosen, dry_run=dry_run)
+        if changed.rows:
             if verb == "retry":
-                await _warn_of_dropped_pictures(connection, [row["id"] for row in changed])
+                await _warn_of_dropped_pictures(connection, [row["id"] for row in changed.rows])
             return changed, None
         row = await desk.show(connection, chosen["request_id"]) if chosen["request_id"] else None
-        return [], row["status"] if row else None
+        return changed, row["status"] if row else None
 
 
 async def _warn_of_dropped_pictures(connection: "db.Connection", ids: list[UUID]) -> None:

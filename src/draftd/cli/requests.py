@@ -10,7 +10,18 @@ from uuid import UUID
 
 import typer
 
-from draftd.cli.console import EXIT_NEGATIVE, Json, duration_s, fitted, print_json, request_id, say, settings
+from draftd.cli.console import (
+    EXIT_NEGATIVE,
+    Json,
+    duration_s,
+    fitted,
+    json_object,
+    json_objects,
+    print_json,
+    request_id,
+    say,
+    settings,
+)
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
 
 if TYPE_CHECKING:
@@ -207,10 +218,12 @@ class DraftPrinter:
         """Look at the row again and print what is new."""
         if self._quiet:
             return
-        source = row["result"] or (row["partial_result"] if row["status"] == "processing" else None) or {}
-        for option in source.get("options", ()):
-            if self._shown.get(option["length"]) != option["text"]:
-                self._shown[option["length"]] = option["text"]
+        progress = row["partial_result"] if row["status"] == "processing" else None
+        source = json_object(row["result"]) or json_object(progress)
+        for option in json_objects(source.get("options")):
+            length, text = str(option.get("length")), str(option.get("text"))
+            if self._shown.get(length) != text:
+                self._shown[length] = text
                 print(option_text(option, self._label), flush=True)
         self._progress(row)
 
@@ -225,8 +238,9 @@ class DraftPrinter:
 
 def option_text(option: dict[str, Any], label: str = "") -> str:
     """Return one draft for a person to read."""
-    head = f"{label}, {option['length']}" if label else option["length"]
-    lines = [f"\n— {head} ({option['angle']})", option["text"]]
+    length = str(option.get("length"))
+    head = f"{label}, {length}" if label else length
+    lines = [f"\n— {head} ({option.get('angle')})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
     return fitted("\n".join(lines))

@@ -2,14 +2,17 @@
 
     group_commit   many callers, one statement in flight
     claims         pending → processing, for all claim loops of a process at once
+    claiming       the statements of a claim
     settlements    processing → completed, failed or pending, fenced
     leases         who holds what, and the heartbeat's renewals
     reaping        what the reaper takes back from the dead, and ends when nobody will draft it
     attempts       what a running attempt reads and writes: its input, its progress, its usage
     desk           what people do: enqueue, show, list, cancel, retry, counts
     retention      deletes old final rows
+    isolation      what the server refuses for one row: done without it, judged, ended or set aside; for all of the above
     history        how an error is added to a row's list of errors, for all of the above
 
-Invariant: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,
-by the reaper on an expired lease or deadline, or by a client's cancel.
+Invariants: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,
+by the reaper on an expired or impossible lease and deadline, or by a client's cancel. A row that the server refuses to change
+harms only itself, and nothing is thrown away for a refusal that may be the server's.
 """

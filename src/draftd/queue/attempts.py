@@ -1,8 +1,8 @@
 """What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
 
 Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. Usage is
-handed in and never awaited by an attempt, whose time it must not use up; who settles waits for it. No transaction is open
-between these calls.
+handed in and never awaited by an attempt, whose time it must not use up; who settles waits for it. What the server refuses of
+one row keeps no neighbour's from being written. No transaction is open between these calls.
 """
 
 import asyncio
@@ -17,20 +17,24 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.backoff import full_jitter_s
 from draftd.errors import LeaseLost
 from draftd.queue.group_commit import GroupCommit
+from draftd.queue.isolation import Aside, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable_json
+from draftd.sqlstate import is_passing
 
 log = structlog.get_logger(__name__)
 
 # A row for each picture: an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50 ms.
 # Put into order here, as a sort of the server's would carry the pictures through its temporary files. All else comes once, with
 # the first. A data: URL with a letter outside of ASCII is none, and in Python one such letter makes all of it four times as
-# large.
+# large. An entry may be null: its owner may have written anything.
 READ_REQUEST = """
-SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:' ELSE i.url END AS url,
+SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
+            ELSE coalesce(i.url, '') END AS url,
        coalesce(i.place, 1) AS place, i.place IS NOT NULL AS has_picture,
        f.context, f.options, p.result AS parent_result, p.reading AS parent_reading
   FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
@@ -79,8 +83,10 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     rows.sort(key=itemgetter("place"))
     first = rows[0]
     parent = None
-    if first["parent_result"] is not None:
-        parent = Parent(result=first["parent_result"], reading=first["parent_reading"] or [])
+    # Of another kind it holds no drafts, whoever wrote that.
+    if isinstance(first["parent_result"], dict):
+        reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
+        parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
         context=first["context"],
@@ -114,14 +120,16 @@ class Scribe:
 
     Args:
         link: the settlements' connection: usage must be there before the settlement that sums it up.
+        aside: where the names of refused rows are remembered.
     """
 
-    def __init__(self, *, link: db.Link) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
+        self._aside = aside or Aside()
         self._progress: GroupCommit[tuple[Held, str], bool] = GroupCommit(
             flush=self._flush_progress, size_bytes=lambda item: len(item[1])
         )
-        self._usage: GroupCommit[tuple[Usage, str], None] = GroupCommit(
+        self._usage: GroupCommit[tuple[Usage, str], bool] = GroupCommit(
             flush=self._flush_usage, size_bytes=lambda item: len(item[1])
         )
         self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
@@ -147,9 +155,15 @@ class Scribe:
             "elapsed_s": round(usage.elapsed_s, 3),
         }
         held = (usage.request_id, usage.lease_token)
-        task = asyncio.create_task(self._usage.submit((usage, storable_json(row))), name="usage")
+        task = asyncio.create_task(self._write_usage(usage, storable_json(row)), name="usage")
         self._unwritten.setdefault(held, set()).add(task)
         task.add_done_callback(lambda done: self._written(held, done))
+
+    async def _write_usage(self, usage: Usage, text: str) -> None:
+        refusals = 0
+        while not await self._usage.submit((usage, text)):
+            refusals += 1
+            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
 
     async def recorded(self, claim: Claim) -> None:
         """Wait until the usage of a claim that was handed in has been written: a settlement sums it up.
@@ -178,21 +192,39 @@ class Scribe:
         # Of one request the latest: who did not wait for the one before may have handed in another already.
         latest = dict(items)
         try:
-            rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(latest.values())}]"})
+            parts = await apart(list(latest.items()), self._publish)
         except db.LOST:
             # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
             return [True] * len(items)
-        lost = {(row["id"], row["lease_token"]) for row in rows}
+        # For the same reason no row is ended for what is refused here.
+        for (row_id, _), error in [(item[0], error) for item, error in parts.refused]:
+            self._aside.name(row_id, error, verb="publish", ended=False)
+        lost = {held for _, answer in parts.answered for held in answer}
         return [held not in lost for held, _ in items]
 
-    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[None]:
-        try:
-            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{','.join(text for _, text in items)}]"})
-        except psycopg.Error as error:
-            if len(items) > 1:
-                return [(await self._flush_usage([item]))[0] for item in items]
-            log.error("usage refused", sqlstate=error.sqlstate, **_figures(items[0][0]))  # noqa: TRY400 - its text is the app's
-        return [None] * len(items)
+    async def _publish(self, some: Sequence[tuple[Held, str]]) -> list[Held]:
+        rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in some)}]"})
+        return [(row["id"], row["lease_token"]) for row in rows]
+
+    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[bool]:
+        """Return of each item whether it is done with: written, or refused for good."""
+
+        async def record(some: Sequence[int]) -> None:
+            rows = ",".join(items[one][1] for one in some)
+            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{rows}]"}, waits_out=False)
+
+        parts = await apart(range(len(items)), record)
+        kept = {one for one, _ in parts.untried}
+        for one, error in parts.refused:
+            if _is_refused_for_good(error, passed=bool(parts.answered)):
+                log.error("usage refused", sqlstate=error.sqlstate, **_figures(items[one][0]))
+            else:
+                kept.add(one)
+        return [one not in kept for one in range(len(items))]
+
+
+def _is_refused_for_good(error: psycopg.Error, *, passed: bool) -> bool:
+    return isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (passed and not is_passing(error))
 
 
 def _figures(usage: Usage) -> dict[str, Any]:

@@ -3,126 +3,43 @@
 ``Claims.next`` is what a claim loop awaits; ``Claims.run`` is the one pump that claims for whoever waits. An idle process runs
 one claim per poll interval, whatever the number of its loops. Invariants: the wake-up is cleared before the claim, never after
 it; a claimed row is in ``Leases`` before anybody sees it; a row claimed for a caller that is gone, or lost with its
-connection on the way here, goes back to pending with its attempt.
+connection on the way here, goes back to pending with its attempt; what the server refuses keeps nobody from claiming the rest.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, LiteralString, Protocol
-from uuid import UUID
+from typing import Protocol, TypeVar
 
+import psycopg
 import structlog
-from psycopg.rows import DictRow
 
 from draftd import db
+from draftd.backoff import full_jitter_s
+from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
-from draftd.queue.leases import Held, Leases
+from draftd.queue.leases import Leases
 from draftd.request import Claim
+from draftd.sanitize import redact
+from draftd.sqlstate import is_misfit
 from draftd.wakeup import WakeUp
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 DRAIN_INTERVAL_S = 0.25
 """A drain looks often whether what is in flight has been settled: somebody waits for its end."""
 LOCKED_TIME_S = 10.0
 """How long a drain waits for a due row that another session has locked."""
 
-_TAKE = """
-UPDATE draft_requests AS r SET
-    status = 'processing',
-    attempt = r.attempt + 1,
-    lease_token = r.lease_token + 1,
-    lease_until = now() + make_interval(secs => %(lease_s)s),
-    deadline_at = now() + make_interval(secs => %(attempt_s)s),
-    expires_at = CASE WHEN %(default_expiry_s)s > 0
-                      THEN coalesce(r.expires_at, r.available_at + make_interval(secs => %(default_expiry_s)s))
-                      ELSE r.expires_at END,
-    worker_id = %(worker_id)s,
-    partial_result = NULL,
-    claimed_at = now(),
-    updated_at = now()
-  FROM due WHERE r.id = due.id
-RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn,
-    -- As a number: that is read in a tenth of the time.
-    extract(epoch FROM r.available_at)::float8 AS available_at,
-    pg_column_size(r.image_urls) AS image_bytes,
-    -- Each by itself: an operator may have written infinity, from which no moment can be taken away before PostgreSQL 17.
-    extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0))))::float8
-        - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
-"""
-
-# The front of one agent's line, in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan. No
-# image_urls: 16 rows of 7 MB cost 650 ms and 200 MB.
-_FRONT = """
-        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = {agent} AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED"""
-
-# MATERIALIZED, because the planner may run a plain subquery again and claim more than LIMIT. Each agent's line counts its own
-# turns, so agents are compared by the distance from the front of their lines.
-CLAIM = f"""
-WITH due AS MATERIALIZED (
-    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL ({_FRONT.format(agent="a.agent")}) AS x
-     ORDER BY x.priority DESC, x.turn - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
-     LIMIT %(n)s
-)
-{_TAKE}"""
-# Most fleets have one agent, and a lone request waits for this statement: without a comparison it takes a tenth less.
-CLAIM_ONE = f"""
-WITH due AS MATERIALIZED ({_FRONT.format(agent="%(agent)s")}
-)
-{_TAKE}"""
-
-PROBE_CANDIDATES = 100
-# Of the first rows in line the one that has failed least often: a row that is itself the reason must not be every probe.
-CLAIM_PROBE = f"""
-WITH candidate AS MATERIALIZED (
-    SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
-        SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT {PROBE_CANDIDATES}) AS x
-), due AS MATERIALIZED (
-    SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
-        SELECT r.id FROM draft_requests AS r
-         WHERE r.id = c.id AND r.status = 'pending' FOR NO KEY UPDATE SKIP LOCKED) AS x
-     LIMIT %(n)s
-)
-{_TAKE}"""
-
-# What a claim whose connection was lost may have taken: mine, and not held here.
-RELEASE_STRAYS = """
-WITH stray AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r
-     WHERE r.status = 'processing' AND r.worker_id = %(worker_id)s
-       AND NOT EXISTS (SELECT FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)
-                        WHERE h.id = r.id AND h.lease_token = r.lease_token)
-     ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE draft_requests AS r SET status = 'pending', attempt = r.attempt - 1
-  FROM stray WHERE r.id = stray.id AND r.status = 'processing' AND r.worker_id = %(worker_id)s
-RETURNING r.id
-"""
-
 # No lock: what the claims' SKIP LOCKED passes over is seen.
 DUE = """
 SELECT id FROM draft_requests
  WHERE status = 'pending' AND agent = ANY (%(agents)s) AND available_at <= now() LIMIT 1
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimTerms:
-    """Who claims, and for how long."""
-
-    worker_id: UUID
-    lease_s: float
-    attempt_s: float
-    default_expiry_s: float
-    """0 = a request without ``expires_at`` never expires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,70 +80,12 @@ class Menu(Protocol):
         ...
 
 
-async def claim(
-    link: db.Link,
-    *,
-    terms: ClaimTerms,
-    agents: list[str],
-    limit: int,
-    statement: LiteralString | None = None,
-    now: datetime | None = None,
-) -> list[Claim]:
-    """Claim up to ``limit`` due rows of these agents, highest priority first, then by turn.
-
-    Args:
-        link: the connection to claim on.
-        terms: who claims, and for how long.
-        agents: whose requests, one or more.
-        limit: how many rows, 1 or more.
-        statement: ``CLAIM_PROBE`` for a probe; the claim for as many agents as there are if None.
-        now: the database's time if None; tests move it.
-
-    Raises:
-        db.LOST: the connection broke; the server may have claimed all the same (see ``release_strays``).
-    """
-    params: dict[str, Any] = {
-        "agents": agents,
-        "agent": agents[0],
-        "n": limit,
-        "lease_s": terms.lease_s,
-        "attempt_s": terms.attempt_s,
-        "default_expiry_s": terms.default_expiry_s,
-        "worker_id": terms.worker_id,
-        "now": now,
-    }
-    rows = await link.run(statement or (CLAIM_ONE if len(agents) == 1 else CLAIM), params)
-    rows.sort(key=lambda row: (-row["priority"], row["turn"], row["available_at"], row["id"]))
-    return [_claim(row, terms) for row in rows]
-
-
-def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
-    return Claim(
-        id=row["id"],
-        agent=row["agent"],
-        requester_id=row["requester_id"],
-        attempt=row["attempt"],
-        lease_token=row["lease_token"],
-        expires_in_s=row["expires_in_s"],
-        given_back=row["given_back"],
-        attempt_s=terms.attempt_s,
-        image_bytes=row["image_bytes"] or 0,
-    )
-
-
-async def release_strays(link: db.Link, *, worker_id: UUID, held: Iterable[Held]) -> list[UUID]:
-    """Give back, attempt and all, what is claimed in this process's name but not held here."""
-    pairs = list(held)
-    params = {"worker_id": worker_id, "ids": [one for one, _ in pairs], "tokens": [token for _, token in pairs]}
-    return [row["id"] for row in await link.run_until_done(RELEASE_STRAYS, params)]
-
-
 class Claims:
     """The pump between the table and the claim loops of one process.
 
     Args:
         link: the claim's own connection.
-        terms: who claims, and for how long.
+        claimer: claims on it.
         menu: what may be claimed.
         leases: where every claimed row is entered.
         wakeup: what ends a wait before the poll interval does.
@@ -241,7 +100,7 @@ class Claims:
         self,
         *,
         link: db.Link,
-        terms: ClaimTerms,
+        claimer: Claimer,
         menu: Menu,
         leases: Leases,
         wakeup: WakeUp,
@@ -253,7 +112,7 @@ class Claims:
     ) -> None:
         self._link = link
         self._ready = ready
-        self._terms = terms
+        self._claimer = claimer
         self._menu = menu
         self._leases = leases
         self._wakeup = wakeup
@@ -267,6 +126,8 @@ class Claims:
         self._orphans: list[Claim] = []
         self._stopped = False
         self._locked_since: float | None = None
+        self._refusal: psycopg.Error | None = None
+        self._refusals = 0
 
     async def next(self) -> Claim | None:
         """Wait for a claimed row; None when this process claims no more."""
@@ -311,7 +172,7 @@ class Claims:
             if self._drain and not self._leases and await self._is_drained():
                 self.stop()
                 break
-            await self._wakeup.wait(self._poll_interval_s)
+            await self._wakeup.wait(min(self._poll_interval_s, self._claimer.retry_in_s()))
         await self._release_orphans()
 
     async def _is_drained(self) -> bool:
@@ -322,7 +183,7 @@ class Claims:
         agents = [agent for portion in self._menu.portions() for agent in portion.agents]
         try:
             due = bool(await self._link.run(DUE, {"agents": agents}))
-        except db.LOST as error:
+        except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)
             return False
@@ -337,38 +198,65 @@ class Claims:
     async def _serve(self) -> bool:
         """Claim once; return whether there may be more to claim right now."""
         wanted = min(len(self._waiting), MAX_ITEMS)
+        self._refusal = None
         try:
             claimed = await self._claim(wanted)
         except db.LOST as error:
             self._locked_since = None
             await self._link.pause(error)
-            strays = await release_strays(self._link, worker_id=self._terms.worker_id, held=self._leases.snapshot())
+            strays = await self._unless_refused(self._claimer.release_strays(self._leases.snapshot()), [])
             if strays:
                 log.info("released what a lost connection had claimed", rows=len(strays))
             return True
         await self._release_orphans()
-        return claimed >= wanted
+        if claimed:
+            self._refusals = 0
+        if self._refusal is not None and not claimed:
+            await self._pause(self._refusal)
+        return claimed >= wanted or self._refusal is not None
+
+    async def _pause(self, refusal: psycopg.Error) -> None:
+        self._refusals += 1
+        delay_s = full_jitter_s(self._refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S)
+        # Of many in a row some are enough: a lone row that is refused would fill the log.
+        if self._refusals.bit_count() == 1:
+            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refusals)
+        await asyncio.sleep(delay_s)
+
+    async def _unless_refused(self, doing: Awaitable[Answer], otherwise: Answer) -> Answer:
+        """Return what a statement of a claim brings; what the server refuses of it must not keep the others from going on."""
+        try:
+            return await doing
+        except psycopg.Error as error:
+            if is_misfit(error):
+                raise
+            self._refusal = error
+            return otherwise
 
     async def _claim(self, wanted: int) -> int:
-        claimed: list[Claim] = []
-        if probe := await self._menu.take_probe(self._link):
-            rows = await claim(self._link, terms=self._terms, agents=probe.agents, limit=1, statement=CLAIM_PROBE)
-            claimed = [replace(one, probe=probe.model) for one in rows]
-            self._deliver(claimed)
-            if not rows:
-                await self._menu.return_probe(probe.model)
+        claimed = await self._claim_probe()
         portions = self._menu.portions()
         if not portions:
-            await self._menu.look_again(self._link)
+            await self._unless_refused(self._menu.look_again(self._link), None)
             portions = self._menu.portions()
         self._throttled = any(portion.share < 1 for portion in portions)
         for portion in portions:
-            room = min(wanted - len(claimed), self._room(portion))
+            room = min(wanted - claimed, self._room(portion))
             if room > 0:
-                more = await claim(self._link, terms=self._terms, agents=portion.agents, limit=room)
+                more = await self._unless_refused(self._claimer.claim(portion.agents, room), [])
                 self._deliver(more)
-                claimed += more
-        return len(claimed)
+                claimed += len(more)
+        return claimed
+
+    async def _claim_probe(self) -> int:
+        probe = await self._unless_refused(self._menu.take_probe(self._link), None)
+        if probe is None:
+            return 0
+        rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
+        self._deliver([replace(one, probe=probe.model) for one in rows])
+        if not rows:
+            await self._menu.return_probe(probe.model)
+        return len(rows)
 
     def _room(self, portion: Portion) -> int:
         if portion.share >= 1:

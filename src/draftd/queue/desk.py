@@ -3,16 +3,20 @@
 Every function takes an open connection and raises psycopg's errors as they are; the commands translate them once.
 """
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.queue.isolation import apart
 from draftd.queue.leases import ALIVE
 from draftd.status import FINAL_STATUSES, STATUSES
 
@@ -68,24 +72,32 @@ def _named(which: str, counted_from: str) -> str:
      WHERE r.status IN {which}
        AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
        AND (%(after)s::uuid IS NULL OR r.id > %(after)s)
+       AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
        AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
        AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
        AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
      ORDER BY r.id LIMIT %(batch)s"""
 
 
-def _changed(named: str, change: str) -> str:
-    return f"""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A bulk change: how the requests that match are named, which locks nothing, and how they are changed."""
+
+    named: str
+    applied: str
+
+
+def _change(named: str, change: str) -> Change:
+    applied = f"""
 WITH chosen AS MATERIALIZED ({named} FOR NO KEY UPDATE)
 UPDATE draft_requests AS r SET {change} FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.status
 """
+    return Change(named, applied)
 
 
-CANCELLABLE = _named("('pending', 'processing')", "created_at")
-CANCEL = _changed(CANCELLABLE, "status = 'cancelled'")
-RETRIABLE = _named("('failed', 'cancelled')", "finished_at")
-RETRY = _changed(
-    RETRIABLE,
+CANCEL = _change(_named("('pending', 'processing')", "created_at"), "status = 'cancelled'")
+RETRY = _change(
+    _named("('failed', 'cancelled')", "finished_at"),
     """
         status = 'pending', attempt = 0, given_back = 0, available_at = now(), error_code = NULL, error_message = NULL,
         expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
@@ -120,38 +132,77 @@ async def newest(
     return await cursor.fetchall()
 
 
+@dataclass(slots=True, kw_only=True)
+class Changed:
+    """What a bulk change did."""
+
+    rows: list[DictRow] = field(default_factory=list)
+    """``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has."""
+    refused: dict[UUID, psycopg.Error] = field(default_factory=dict)
+    """What the server refused to change, and why."""
+
+
 async def change(
     connection: db.Connection,
-    statement: str,
+    wanted: Change,
     *,
     request_id: UUID | None = None,
     code: str | None = None,
     requester_id: str | None = None,
     since_s: float | None = None,
-) -> list[DictRow]:
-    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match, or name them (``CANCELLABLE``, ``RETRIABLE``).
+    dry_run: bool = False,
+) -> Changed:
+    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; a dry run only names them.
 
-    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0.
+    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0. A request that the server
+    refuses to change keeps no other from being changed.
 
-    Returns:
-        ``id`` and ``status`` of each as it stands now.
+    Raises:
+        psycopg.Error: the server refused to change any of them.
     """
     params: dict[str, Any] = {
         "id": request_id,
         "after": None,
+        "only": None,
         "code": code,
         "requester_id": requester_id,
         "since_s": since_s,
         "batch": BATCH,
     }
-    changed: list[DictRow] = []
+    changed = Changed()
     while True:
-        batch = await (await connection.execute(statement.encode(), params)).fetchall()
-        changed += batch
-        if len(batch) < BATCH:
+        seen = await _change_batch(connection, wanted, params, changed, dry_run=dry_run)
+        if len(seen) < BATCH:
             return changed
         # Upwards in the order of ids: a request that was retried may have failed again already, and is not chosen twice.
-        params["after"] = max(row["id"] for row in batch)
+        params["after"] = max(seen)
+
+
+async def _change_batch(
+    connection: db.Connection, wanted: Change, params: dict[str, Any], changed: Changed, *, dry_run: bool
+) -> list[UUID]:
+    """Change the next batch; return the ids that it is made of."""
+
+    async def run(statement: str, only: Sequence[UUID] | None = None) -> list[DictRow]:
+        return await (await connection.execute(statement.encode(), params | {"only": only})).fetchall()
+
+    began = time.monotonic()
+    try:
+        rows = await run(wanted.named if dry_run else wanted.applied)
+    except psycopg.Error as error:
+        if connection.closed or dry_run:
+            raise
+        refusal = error
+    else:
+        changed.rows += rows
+        return [row["id"] for row in rows]
+    ids = [row["id"] for row in await run(wanted.named)]
+    parts = await apart(ids, lambda some: run(wanted.applied, list(some)), refusal=refusal, began=began)
+    changed.rows += [row for _, rows in parts.answered for row in rows]
+    changed.refused |= dict([*parts.refused, *parts.untried])
+    if not changed.rows:
+        raise refusal
+    return ids
 
 
 async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:

@@ -73,9 +73,10 @@ WITH held AS MATERIALIZED (
      WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
     RETURNING r.id
 ), beat AS (
-    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s)
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s,
+                                    attempt_s)
     VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
-            %(lease_s)s::float8 / {BEATS_PER_LEASE})
+            %(lease_s)s::float8 / {BEATS_PER_LEASE}, %(attempt_s)s)
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,

@@ -1,23 +1,36 @@
 """Reaping: how the rows of the dead are taken back, and how the rows end that nobody will draft.
 
 Owns ``REAP``, the one statement of the daemons' reaper and of ``draftd reap-stale``. Invariants: nobody is judged who could not
-renew, and a row that somebody else has locked is passed over.
+renew, a row that somebody else has locked is passed over, and so is one that the server refuses to take back.
 """
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
+from psycopg.rows import DictRow
+
 from draftd import db
+from draftd.errors import InternalError
 from draftd.queue.history import with_error
-from draftd.queue.leases import ALIVE
+from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
+from draftd.queue.leases import ALIVE, Held
+from draftd.sqlstate import is_misfit
 
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
-_BATCH = f"LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED"
+_TAKEN = f"LIMIT {REAP_BATCH} FOR NO KEY UPDATE OF r SKIP LOCKED"
+_LOOKED_AT = f"LIMIT {REAP_BATCH}"
 _ALL = ""
 """Of a dry run, which changes nothing and so locks nothing: it works on a server that only reads, and sees locked rows too."""
+LONGEST_ATTEMPT_S = 86_400
+"""The longest that an attempt may be set to take, for workers that do not say."""
+SLACK_S = 5.0
+"""The reaper's time may be a little behind that of a claim."""
 UNKNOWN_S = 5
 """How long a request may wait for a daemon that knows its agent, in seconds."""
 
@@ -26,6 +39,24 @@ UNKNOWN_S = 5
 # sessions may be those that nobody is at the other end of any more.
 # A server that stood still keeps its sessions: see Watch.
 _CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)"
+
+
+# A claim's deadline lies one attempt ahead, and its lease no further. Where both lie beyond the longest attempt of any worker, or
+# nowhere, nobody set them who works on the row, and nobody would ever take it back.
+_ENDS = "coalesce(least(r.lease_until, r.deadline_at), 'infinity')"
+_LONGEST = f"""(SELECT coalesce(max(coalesce(w.attempt_s, {LONGEST_ATTEMPT_S})), {LONGEST_ATTEMPT_S}) + {SLACK_S}
+          FROM draft_workers AS w)"""
+
+
+def _is_lost(now: str, row: str = "r") -> str:
+    """Return the condition for a row that nobody holds any more."""
+    ends = _ENDS.replace("r.", f"{row}.")
+    return f"""({ends} <= {now} - make_interval(secs => %(older_than_s)s)
+            OR {ends} > {now} + make_interval(secs => {_LONGEST}))"""
+
+
+# What is set aside is passed over; those that are only to be looked at are named when a pass was refused.
+_WHICH = "r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))"
 
 
 def _lost(taken: str) -> str:
@@ -37,9 +68,8 @@ judge AS MATERIALIZED (
            AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_judge
 ), lost AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
-     WHERE r.status = 'processing'
-       AND least(r.lease_until, r.deadline_at) <= j.now - make_interval(secs => %(older_than_s)s)
-       AND j.may_judge
+     WHERE r.status = 'processing' AND {_is_lost("j.now")}
+       AND j.may_judge AND {_WHICH}
      ORDER BY r.id {taken}
 )"""
 
@@ -48,8 +78,7 @@ judge AS MATERIALIZED (
 JUDGE_IN = f"""
 SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
  WHERE EXISTS (SELECT FROM draft_requests AS r
-                WHERE r.status = 'processing'
-                  AND least(r.lease_until, r.deadline_at) <= now() - make_interval(secs => %(older_than_s)s))
+                WHERE r.status = 'processing' AND {_is_lost("now()")})
 """
 
 
@@ -58,11 +87,13 @@ def _overdue(taken: str) -> str:
 overdue_by_own_time AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
+       AND {_WHICH}
      {taken}
 ), overdue_by_default AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
        AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
+       AND {_WHICH}
      {taken}
 ), overdue AS (
     SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
@@ -89,22 +120,26 @@ served AS MATERIALIZED (
     SELECT r.id FROM asked CROSS JOIN judge AS j CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = asked.agent AND r.available_at <= j.now - interval '{UNKNOWN_S} s'
+           AND {_WHICH}
          {taken}) AS r
 )"""
 
 
-_LOST_MESSAGE = """CASE WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
+_LOST_MESSAGE = f"""CASE WHEN {_ENDS} > now() THEN 'neither its lease nor its deadline was one that a worker sets'
+         WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
          ELSE 'the worker died or lost its lease' END"""
 _UNKNOWN_MESSAGE = "'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100))"
 
+
 # The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
 # waits longer and longer, and ends at the cap.
-REAP = f"""
-WITH {_lost(_BATCH)}, {_overdue(_BATCH)}, {_orphaned(_BATCH)}, reaped AS (
+def _reap(forgotten: str = "") -> str:
+    return f"""
+WITH {_lost(_TAKEN)}, {_overdue(_TAKEN)}, {_orphaned(_TAKEN)}, reaped AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
         available_at = CASE WHEN r.errors @> '[{{"code": "worker_lost"}}]'
-                            THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ least(r.attempt, 10)))
+                            THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
                             ELSE r.available_at END,
         error_code = 'worker_lost',
         error_message = {_LOST_MESSAGE},
@@ -125,12 +160,25 @@ WITH {_lost(_BATCH)}, {_overdue(_BATCH)}, {_orphaned(_BATCH)}, reaped AS (
       FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
         AND r.id NOT IN (SELECT id FROM overdue)
     RETURNING r.id, r.status, NULL::uuid
-), forgotten AS (
-    DELETE FROM draft_workers AS w WHERE w.heartbeat_at < now() - interval '1 day' AND NOT {ALIVE}
-)
+){forgotten}
 SELECT 'worker_lost' AS code, *, now() AS at FROM reaped UNION ALL SELECT 'expired', *, now() FROM expired
 UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL, NULL, NULL, NULL, now()
 """
+
+
+REAP = _reap(f""", forgotten AS (
+    DELETE FROM draft_workers AS w WHERE w.heartbeat_at < now() - interval '1 day' AND NOT {ALIVE}
+)""")
+REAP_THESE = _reap()
+# What a refused pass may have been refused for: nothing is written.
+CANDIDATES = f"""
+WITH {_lost(_LOOKED_AT)}, {_overdue(_LOOKED_AT)}, {_orphaned(_LOOKED_AT)}
+SELECT r.id, r.lease_token, now() AS at
+  FROM (SELECT id FROM lost UNION SELECT id FROM overdue UNION SELECT id FROM orphaned) AS c CROSS JOIN LATERAL (
+        SELECT x.id, x.lease_token FROM draft_requests AS x WHERE x.id = c.id) AS r
+UNION ALL SELECT NULL, NULL, now()
+"""
+END_REAPED = END.format(still=f" AND (x.status = 'pending' OR {_is_lost('now()', 'x')})")
 
 REAP_DRY = f"""
 WITH {_lost(_ALL)}, {_overdue(_ALL)}, {_orphaned(_ALL)}
@@ -190,6 +238,7 @@ async def reap(
     older_than_s: float = 0.0,
     dry_run: bool = False,
     watch: Watch | None = None,
+    refusals: Refusals | None = None,
     now: datetime | None = None,
 ) -> list[Reaped]:
     """Take back what the dead held, and end what nobody will draft: one statement, at most 500 rows of each kind.
@@ -201,8 +250,14 @@ async def reap(
         older_than_s: how long ago lease or deadline must have passed.
         dry_run: only say what would be taken, all of it at once.
         watch: over the passes of a judge that comes again and again.
+        refusals: of the passes before.
         now: another time than the database's, for tests.
+
+    Raises:
+        db.LOST: the connection broke.
+        psycopg.Error: the server refused, and it may be its own fault: nothing was taken.
     """
+    refusals = refusals or Refusals(verb="reap", aside=Aside())
     params: dict[str, Any] = {
         "lease_s": lease_s,
         "default_expiry_s": default_expiry_s,
@@ -211,12 +266,50 @@ async def reap(
         "gap_s": watch.gap_s if watch else 0.0,
         "steady_since": watch and watch.steady_since,
         "now": now,
+        "aside": refusals.aside.ids(),
+        "only": None,
     }
-    rows = await link.run(REAP_DRY if dry_run else REAP, params)
+    began = time.monotonic()
+    try:
+        rows = await link.run(REAP_DRY if dry_run else REAP, params)
+    except psycopg.Error as error:
+        if is_misfit(error) or dry_run:
+            raise
+        return await _reap_apart(link, params, watch, refusals, error, began)
     if watch and rows:
         watch.passed(rows[-1]["at"])
+    if reaped := _reaped(rows):
+        refusals.accepted()
+    return reaped
+
+
+def _reaped(rows: Sequence[DictRow]) -> list[Reaped]:
     return [
         Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"])
         for row in rows
         if row["code"]
     ]
+
+
+async def _reap_apart(
+    link: db.Link, params: db.Row, watch: Watch | None, refusals: Refusals, error: psycopg.Error, began: float
+) -> list[Reaped]:
+    """Take back by id what the server lets be taken back, and set the rest aside."""
+
+    async def reap_these(some: Sequence[Held]) -> list[DictRow]:
+        return await link.run(REAP_THESE, params | {"only": [row_id for row_id, _ in some]})
+
+    *found, last = await link.run(CANDIDATES, params)
+    parts = await apart([(row["id"], row["lease_token"]) for row in found], reap_these, began=began)
+    if watch:
+        watch.passed(last["at"])
+    reaped = _reaped([row for _, rows in parts.answered for row in rows])
+    verdicts = await refusals.judge(link, parts.refused, passed=bool(reaped), end=END_REAPED, params=params)
+    undecided = [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
+    for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
+        refusals.aside.put_briefly(row_id)
+    ended = [row_id for (row_id, _), verdict in verdicts.items() if verdict is Verdict.ENDED]
+    reaped += [Reaped(id=row_id, code=InternalError.code, status="failed", worker_id=None) for row_id in ended]
+    if not reaped and Verdict.ASIDE not in verdicts.values():
+        raise error
+    return reaped

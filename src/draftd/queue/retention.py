@@ -4,16 +4,21 @@ Owns the one statement that deletes requests. Invariants: only a final row goes,
 a row that a pending or running refinement still reads stays until that has ended (one inserted in the very moment of the
 delete finds its parent gone). A row's feedback goes with it;
 ``draft_usage`` stays, because it is the record of the money. An interrupted pass has deleted whole batches, and the next one goes
-on: it may be repeated at any time, beside any number of others.
+on: it may be repeated at any time, beside any number of others. What the server refuses to delete stays, and keeps nothing else.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
+
+import psycopg
 
 from draftd import db
+from draftd.queue.isolation import Aside, apart
+from draftd.sqlstate import is_misfit
 
 BATCH = 500
 """Rows in one statement: about 15 ms on a warm server, far below the statement's time limit."""
@@ -22,6 +27,9 @@ PAUSE_S = 0.05
 REST = 3
 """A pause lasts so many times as long as the batch before it, and at least ``PAUSE_S``: the claims and settlements beside the
 pass keep most of the server's time, however slow the batches are."""
+
+MOST_REFUSED = 100
+"""A pass that is refused so many rows ends: it would cost the server more than it frees."""
 
 _FINAL = "('completed', 'failed', 'cancelled')"
 # Two branches, because each has its partial index; one condition on both statuses would read the whole table.
@@ -36,17 +44,20 @@ _OLD = f"""r.status IN {_FINAL}
        AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
        AND r.id NOT IN (SELECT parent_id FROM refined)"""
 
-PRUNE = f"""
+_BATCH = f"""
 WITH {_REFINED}, old AS MATERIALIZED (
     SELECT r.id, r.created_at FROM draft_requests AS r
      WHERE {_OLD} AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
+       AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
      ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED
-), pruned AS (
+)"""
+PRUNE = f"""{_BATCH}, pruned AS (
     DELETE FROM draft_requests AS r USING old WHERE r.id = old.id AND r.status IN {_FINAL} RETURNING r.id
 )
 SELECT (SELECT count(*) FROM old)::int AS seen, (SELECT max(created_at) FROM old) AS reached,
        (SELECT count(*) FROM pruned)::int AS pruned
 """
+CANDIDATES = f"{_BATCH} SELECT id, created_at FROM old ORDER BY created_at"
 
 COUNT = f"""
 WITH {_REFINED}, old AS MATERIALIZED (
@@ -59,12 +70,15 @@ SELECT created_at AS reached, id AS reached_id, (SELECT count(*) FROM old)::int 
 """
 
 
-async def prune(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> AsyncGenerator[int, None]:
+async def prune(
+    link: db.Link, *, older_than_s: float, aside: Aside | None = None, now: datetime | None = None
+) -> AsyncGenerator[int, None]:
     """Delete the final requests that ended at least so long ago, the oldest first.
 
     Args:
         link: where; nothing that is in a hurry should wait for this link.
         older_than_s: how long ago a request must have ended, in seconds.
+        aside: where rows are set aside that the server refuses to delete.
         now: another time than the database's, for tests.
 
     Yields:
@@ -72,20 +86,57 @@ async def prune(link: db.Link, *, older_than_s: float, now: datetime | None = No
 
     Raises:
         db.LOST: the connection broke. What was yielded is deleted, the batch under way perhaps.
+        psycopg.Error: the server refused to delete ``MOST_REFUSED`` rows, or any at all.
     """
     # What a batch passed over is not looked at again. Of one moment's rows only the deleted are behind it, hence >=.
     after: datetime | None = None
+    refused: dict[UUID, psycopg.Error] = {}
+    aside, pruned = aside or Aside(), 0
     while True:
-        params = {"older_than_s": older_than_s, "after": after, "batch": BATCH, "now": now}
+        params = {"older_than_s": older_than_s, "after": after, "batch": BATCH, "now": now, "only": None}
         began = time.monotonic()
-        (row,) = await link.run(PRUNE, params)
+        row = await _prune_batch(link, params | {"aside": [*refused, *aside.ids()]}, refused)
         took_s = time.monotonic() - began
+        pruned += row["pruned"]
         yield row["pruned"]
+        for row_id, error in refused.items():
+            aside.name(row_id, error, verb="prune", ended=False)
+        if len(refused) >= MOST_REFUSED or (refused and not pruned):
+            raise next(iter(refused.values()))
         # A whole batch of one moment that does not go: this user may see the rows and not delete them.
         if row["seen"] < BATCH or (not row["pruned"] and row["reached"] == after):
             return
         after = row["reached"]
         await asyncio.sleep(max(PAUSE_S, REST * took_s))
+
+
+async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycopg.Error]) -> db.Row:
+    """Delete one batch, and enter what is refused of it; return how many it saw and deleted, and how far it reached."""
+    began = time.monotonic()
+    try:
+        (row,) = await link.run(PRUNE, params)
+    except psycopg.Error as error:
+        if is_misfit(error):
+            raise
+        refusal = error
+    else:
+        return row
+    found = await link.run(CANDIDATES, params)
+
+    async def delete(some: Sequence[UUID]) -> int:
+        (row,) = await link.run(PRUNE, params | {"only": list(some)})
+        count: int = row["pruned"]
+        return count
+
+    parts = await apart([one["id"] for one in found], delete, refusal=refusal, began=began)
+    refused |= dict(parts.refused)
+    if parts.untried and not parts.answered:
+        raise refusal
+    return {
+        "seen": len(found),
+        "reached": found[-1]["created_at"] if found else None,
+        "pruned": sum(count for _, count in parts.answered),
+    }
 
 
 async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:

@@ -2,29 +2,31 @@
 
 Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``;
 what it stores passed ``storable``; it is repeated when the connection was lost, and a repetition is recognised (the row stands
-where this settlement wanted it, with this token), not taken for a lost lease; one row that the server refuses ends as
-``internal_error`` by itself, and its neighbours in the same statement are not touched by that.
+where this settlement wanted it, with this token), not taken for a lost lease; what is refused harms no neighbour (``refusals``),
+and an outcome is kept for as long as the server may accept it yet.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from draftd import db
-from draftd.errors import InternalError, LeaseLost
+from draftd.backoff import full_jitter_s
+from draftd.errors import LeaseLost
 from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.history import with_error
+from draftd.queue.isolation import Aside, Parts, Refusals, Verdict, apart
+from draftd.queue.leases import Held
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
-
-log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
@@ -37,6 +39,12 @@ class Unsettled(Enum):
     """It is not held by this claim any more."""
     BUSY = "busy"
     """Somebody else has it locked."""
+    REFUSED = "refused"
+    """The server refuses it, and may not for long."""
+
+
+class Refused(Exception):
+    """A settlement is refused for the time being: to be tried again."""
 
 
 # A row that somebody else has locked is passed over and settled a moment later, by itself: a client that holds one row in a
@@ -158,63 +166,96 @@ class Settler:
 
     Args:
         link: a connection that nothing slow runs on.
+        aside: where rows are set aside that can neither be settled nor ended.
     """
 
-    def __init__(self, *, link: db.Link) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
+        shared = aside or Aside()
+        # One for each kind of end: that the server accepts failures says nothing about drafts.
+        self._refusals: defaultdict[str, Refusals] = defaultdict(lambda: Refusals(verb="settle", aside=shared))
         self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
-    async def settle(self, claim: Claim, outcome: Outcome, trail: Trail | None = None) -> str:
+    async def settle(
+        self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
+    ) -> str:
         """Write what came of an attempt.
+
+        Args:
+            claim: whose attempt it was.
+            outcome: what came of it.
+            trail: what it leaves on its row besides.
+            waits_out: whether to try until the server accepts it, or the row is not held any more.
 
         Returns:
             The row's status now; ``failed`` for a ``Retry`` at the cap of attempts.
 
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written.
+            Refused: without ``waits_out``: the server refuses it now, and may accept it later.
         """
         row = settlement(claim, outcome, trail or Trail())
-        text = row.as_json()
-        while True:
-            answer = await self._group.submit((row, text))
-            if answer is not Unsettled.BUSY:
-                break
-            await asyncio.sleep(BUSY_INTERVAL_S)
-        if answer is Unsettled.LOST:
-            raise LeaseLost
-        return str(answer)
+        text, refusals = row.as_json(), 0
+        while isinstance(answer := await self._group.submit((row, text)), Unsettled):
+            if answer is Unsettled.LOST:
+                raise LeaseLost
+            if answer is Unsettled.BUSY:
+                await asyncio.sleep(BUSY_INTERVAL_S)
+                continue
+            if not waits_out:
+                raise Refused
+            refusals += 1
+            # Each by itself: what is tried again together is refused together.
+            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+        return answer
 
     async def settle_down(self) -> None:
         """Wait until every settlement handed in has been written."""
         await self._group.settle_down()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
-        try:
-            return await self._write(items)
-        except psycopg.Error as error:  # a lost connection does not come here: the statement is repeated
-            if len(items) > 1:
-                return [(await self._flush([item]))[0] for item in items]
-            return [await self._write_refused(items[0][0], error)]
+        parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))
+        answers: dict[int, str | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
+        for some, written in parts.answered:
+            answers |= zip(some, written, strict=True)
+        if parts.refused or self._refusals:
+            answers |= await self._judge(items, parts)
+        return [answers[one] for one in range(len(items))]
 
-    async def _write_refused(self, row: Settlement, error: psycopg.Error) -> str | Unsettled:
-        """End a row whose outcome the server will not store; one that it will not end either is left to the reaper."""
-        log.error("settlement refused", request_id=row.id, sqlstate=error.sqlstate)
-        message = f"the outcome cannot be stored (SQLSTATE {error.sqlstate})"
-        plain = Settlement(
-            id=row.id, lease_token=row.lease_token, status="failed", code=InternalError.code, message=message
-        )
-        try:
-            return (await self._write([(plain, plain.as_json())]))[0]
-        except psycopg.Error as again:
-            log.error("row left to the reaper", request_id=row.id, sqlstate=again.sqlstate)  # noqa: TRY400 - its text is the app's
-            return Unsettled.LOST
+    async def _judge(
+        self, items: Sequence[tuple[Settlement, str]], parts: Parts[int, list[str | Unsettled]]
+    ) -> dict[int, str | Unsettled]:
+        """Decide about what was refused alone."""
+        answered = [pair for some, written in parts.answered for pair in zip(some, written, strict=True)]
+        passed = {items[one][0].status for one, answer in answered if isinstance(answer, str)}
+        for status in passed & self._refusals.keys():
+            self._refusals[status].accepted()
+        by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
+        for one, error in parts.refused:
+            row = items[one][0]
+            by_status[row.status][row.id, row.lease_token] = one, error
+        answers: dict[int, str | Unsettled] = {}
+        for status, rows in by_status.items():
+            refused = [(held, error) for held, (_, error) in rows.items()]
+            with suppress(*db.LOST):
+                verdicts = await self._refusals[status].judge(self._link, refused, passed=status in passed)
+                answers |= {rows[held][0]: _ANSWERS[verdict] for held, verdict in verdicts.items()}
+        return answers
 
     async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
-        rows = await self._link.run_until_done(SETTLE, {"rows": f"[{','.join(text for _, text in items)}]"})
+        params = {"rows": f"[{','.join(text for _, text in items)}]"}
+        rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
+
+
+_ANSWERS: dict[Verdict, str | Unsettled] = {
+    Verdict.ENDED: "failed",
+    Verdict.ASIDE: Unsettled.LOST,
+    Verdict.UNDECIDED: Unsettled.REFUSED,
+}
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> str | Unsettled:

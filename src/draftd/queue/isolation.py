@@ -1,0 +1,313 @@
+"""Refusals: a row that the server refuses to change harms only itself.
+
+Owns what happens when a statement over rows is refused by a server that is well: ``apart`` carries it out in halves, so that all
+rows get through but those that are refused alone; ``Refusals`` judges whose fault that is, ends the row plainly if it is the
+row's own, and sets it aside in memory if not even that is accepted. Invariants: nothing is thrown away for a refusal that may be
+the server's; in the normal case nothing here runs. What the statements are is their owners' matter.
+"""
+
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from draftd import db
+from draftd.errors import InternalError
+from draftd.queue.leases import Held
+from draftd.sqlstate import is_exhausted, is_misfit, is_of_the_data, is_passing
+
+log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Key = TypeVar("Key")
+
+PATIENCE_S = 1.0
+"""Statements that take longer to be refused are not carried out in ever smaller parts: the neighbours wait meanwhile."""
+MAX_REMEMBERED = 1_000
+FIRST_ASIDE_S = 2.0
+LONGEST_ASIDE_S = 300.0
+UNDECIDED_S = 1.5
+"""How long a row is left alone whose refusal may be the server's."""
+NAMED_AFTER = 3
+"""So many refusals in, a row is named although nobody knows yet whose fault they are."""
+
+# As few columns as possible, and no lock that anybody is waited for.
+END = """
+UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s
+ WHERE r.id = (SELECT x.id FROM draft_requests AS x
+                WHERE x.id = %(id)s AND x.lease_token = %(lease_token)s AND x.status IN ('pending', 'processing'){still}
+                  FOR NO KEY UPDATE SKIP LOCKED)
+   AND r.status IN ('pending', 'processing')
+RETURNING r.id
+"""
+END_HELD = END.format(still="")
+END_ANOTHER = """
+UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s
+ WHERE r.id = coalesce(
+        (SELECT x.id FROM draft_requests AS x WHERE x.status = 'pending' AND x.id <> ALL (%(suspects)s::uuid[])
+          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
+        (SELECT x.id FROM draft_requests AS x WHERE x.status = 'processing' AND x.id <> ALL (%(suspects)s::uuid[])
+          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING r.id
+"""
+
+
+@dataclass(slots=True)
+class Parts(Generic[Item, Answer]):
+    """What became of a statement that was carried out in parts."""
+
+    answered: list[tuple[Sequence[Item], Answer]] = field(default_factory=list)
+    """Parts that the server carried out, each with what it answered."""
+    refused: list[tuple[Item, psycopg.Error]] = field(default_factory=list)
+    """What it refused alone."""
+    untried: list[tuple[Item, psycopg.Error]] = field(default_factory=list)
+    """What was not carried out alone, because refusals take too long."""
+
+
+async def apart(
+    items: Sequence[Item],
+    carry_out: Callable[[Sequence[Item]], Awaitable[Answer]],
+    *,
+    refusal: psycopg.Error | None = None,
+    began: float | None = None,
+) -> Parts[Item, Answer]:
+    """Carry a statement out over all items, or over as many as the server accepts.
+
+    Args:
+        items: what the statement is about.
+        carry_out: carries it out over some of them; a refusal changes nothing.
+        refusal: why the server has just refused all of them together, if it has been asked.
+        began: when it was asked, a moment of ``time.monotonic``.
+
+    Raises:
+        db.LOST: the connection broke.
+        psycopg.Error: the schema is not the one that the statement was written for.
+    """
+    parts: Parts[Item, Answer] = Parts()
+    ends_at = (time.monotonic() if began is None else began) + PATIENCE_S
+    todo: list[tuple[Sequence[Item], psycopg.Error | None]] = [(list(items), refusal)] if items else []
+    while todo:
+        some, error = todo.pop()
+        if error is None:
+            try:
+                parts.answered.append((some, await carry_out(some)))
+                continue
+            except psycopg.Error as refused:
+                error = refused
+        if is_misfit(error):
+            raise error
+        if len(some) == 1:
+            parts.refused.append((some[0], error))
+        elif time.monotonic() > ends_at:
+            parts.untried += [(one, error) for one in some]
+        else:
+            half = len(some) // 2
+            todo += [(some[half:], None), (some[:half], None)]
+    return parts
+
+
+class Remembered(Generic[Key]):
+    """How often each of the last ``MAX_REMEMBERED`` keys was noted."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, int] = {}
+
+    def note(self, key: Key) -> int:
+        """Note a key; return how often it has been noted by now."""
+        count = self._counts.pop(key, 0) + 1
+        self._counts[key] = count
+        if len(self._counts) > MAX_REMEMBERED:
+            del self._counts[next(iter(self._counts))]
+        return count
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A row that the server refused to change, as it is told of once."""
+
+    id: UUID
+    verb: str
+    """What was to be done to it."""
+    sqlstate: str | None
+    ended: bool
+    """Whether it has failed as ``internal_error``."""
+
+
+def log_refused(row: Refused) -> None:
+    """Name a row in the log; without the refusal's text, which is the app's and may hold what the row holds."""
+    log.error("row refused", request_id=row.id, to=row.verb, sqlstate=row.sqlstate, ended=row.ended)
+
+
+class Aside:
+    """The rows that nobody here touches for a while; shared by the actors of a process, the heartbeat's thread included.
+
+    Args:
+        tell: who is told of each refused row once.
+        clock: what tells the time, in seconds.
+    """
+
+    def __init__(
+        self, *, tell: Callable[[Refused], None] = log_refused, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._until: dict[UUID, float] = {}
+        self._times: Remembered[UUID] = Remembered()
+        self._named: Remembered[UUID] = Remembered()
+
+    def put(self, row_id: UUID) -> None:
+        """Leave a row alone that can neither be changed nor ended: each time for twice as long, 5 minutes at most."""
+        times = self._times.note(row_id)
+        longest_s = min(LONGEST_ASIDE_S, FIRST_ASIDE_S * 2.0 ** min(times - 1, 20))
+        self._put(row_id, random.uniform(longest_s / 2, longest_s))  # noqa: S311  # jitter, no secret
+
+    def put_briefly(self, row_id: UUID) -> None:
+        """Leave a row alone for a moment, so that others get their turn: its refusal may be the server's."""
+        self._put(row_id, random.uniform(UNDECIDED_S / 2, UNDECIDED_S))  # noqa: S311  # jitter, no secret
+
+    def _put(self, row_id: UUID, for_s: float) -> None:
+        now = self._clock()
+        self._until = {one: until for one, until in self._until.items() if until > now and one != row_id}
+        if len(self._until) >= MAX_REMEMBERED:
+            self._until.pop(min(self._until, key=self._until.__getitem__))
+        self._until[row_id] = now + for_s
+
+    def ids(self) -> list[UUID]:
+        """Return what is to be left alone right now."""
+        if not self._until:
+            return []
+        now = self._clock()
+        return [one for one, until in self._until.copy().items() if until > now]
+
+    def next_in_s(self) -> float:
+        """Return when the next of them may be touched again, in seconds from now."""
+        now = self._clock()
+        return min((until - now for until in self._until.copy().values() if until > now), default=math.inf)
+
+    def knows(self, row_id: UUID) -> bool:
+        """Return whether a row was set aside before because it could not be ended."""
+        return row_id in self._times
+
+    def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
+        """Tell of a row, once."""
+        if self._named.note(row_id) == 1:
+            self._tell(Refused(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
+
+
+class Verdict(Enum):
+    """What became of a row whose change was refused."""
+
+    ENDED = "ended"
+    """It was the row's own fault; it has failed as ``internal_error``."""
+    ASIDE = "aside"
+    """It was the row's own fault; it cannot be ended either, and is left alone for a while."""
+    UNDECIDED = "undecided"
+    """It may be the server's fault: to be tried again."""
+
+
+class Refusals:
+    """Judges the refusals of one kind of statement.
+
+    Args:
+        verb: what the statement does, for the log.
+        aside: where rows are set aside.
+    """
+
+    def __init__(self, *, verb: str, aside: Aside) -> None:
+        self.aside = aside
+        self._verb = verb
+        self._tries: Remembered[UUID] = Remembered()
+        self._suspects: set[UUID] = set()
+
+    async def judge(
+        self,
+        link: db.Link,
+        refused: Sequence[tuple[Held, psycopg.Error]],
+        *,
+        passed: bool,
+        end: str = END_HELD,
+        params: db.Row | None = None,
+    ) -> dict[Held, Verdict]:
+        """Decide about rows that were refused alone, and end those whose own fault it is.
+
+        Args:
+            link: where they were refused.
+            refused: the rows, as they are held or were found, and why.
+            passed: whether the same change of another row was accepted meanwhile.
+            end: the statement that ends a row plainly.
+            params: what it needs besides the row.
+        """
+        if passed:
+            self.accepted()
+        self._suspect(held[0] for held, _ in refused)
+        verdicts: dict[Held, Verdict] = {}
+        for held, error in refused:
+            if await self.is_own(link, held, error, passed=passed):
+                verdicts[held] = await self._end(link, held, error, end, params or {})
+            else:
+                verdicts[held] = Verdict.UNDECIDED
+        return verdicts
+
+    def accepted(self) -> None:
+        """Note that the server accepts this change of a row."""
+        self._suspects.clear()
+
+    def _suspect(self, row_ids: Iterable[UUID]) -> None:
+        # Two are as good as many: all that counts is whether there is another one.
+        self._suspects = set([*self._suspects, *row_ids][-MAX_REMEMBERED:])
+
+    async def is_own(self, link: db.Link, held: Held, error: psycopg.Error, *, passed: bool) -> bool:
+        """Return whether a refusal is the row's own fault: neither its plain ending nor another row meets it too."""
+        tries = self._tries.note(held[0])
+        if tries == NAMED_AFTER:
+            self.aside.name(held[0], error, verb=self._verb, ended=False)
+        if is_exhausted(error):
+            return False
+        if is_of_the_data(error) or self.aside.knows(held[0]):
+            return True
+        if is_passing(error) and tries == 1:
+            return False
+        if passed:
+            return True
+        if len(self._suspects) > 1:
+            return False
+        return await self._accepts(link, END_HELD, held, error) or await self._accepts(link, END_ANOTHER, held, error)
+
+    async def _accepts(self, link: db.Link, statement: str, held: Held, error: psycopg.Error) -> bool:
+        try:
+            return bool(await link.try_out(statement, self._ending(held, error)))
+        except psycopg.Error:
+            return False
+
+    async def _end(self, link: db.Link, held: Held, error: psycopg.Error, end: str, params: db.Row) -> Verdict:
+        self._suspects.discard(held[0])
+        try:
+            ended = await link.run(end, self._ending(held, error) | params)
+        except psycopg.Error:
+            self.aside.put(held[0])
+            self.aside.name(held[0], error, verb=self._verb, ended=False)
+            return Verdict.ASIDE
+        if not ended:
+            return Verdict.UNDECIDED
+        self.aside.name(held[0], error, verb=self._verb, ended=True)
+        return Verdict.ENDED
+
+    def _ending(self, held: Held, error: psycopg.Error) -> db.Row:
+        return {
+            "id": held[0],
+            "lease_token": held[1],
+            "code": InternalError.code,
+            "message": f"the database refused to {self._verb} this request (SQLSTATE {error.sqlstate})",
+            "suspects": [held[0], *self._suspects, *self.aside.ids()],
+        }

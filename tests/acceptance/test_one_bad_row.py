@@ -1,0 +1,119 @@
+"""A row harms only itself: real daemons beside triggers that refuse, values nobody expects, serializable transactions."""
+
+import time
+
+import pytest
+
+from draftd.demo.samples import LINKEDIN_POST
+from fix_daemon import Client, Daemon, Fleet, draftd, environment, wait_until
+from fix_extremes import BOUNDS, PENDING, PROCESSING, cases, make_extreme
+from fix_refusals import ALWAYS, CLAIM, COMPLETION, RENEWAL, refusing
+from standin.threaded import ThreadedStandIn
+
+BLOCKED = "http://10.0.0.1/picture.png"
+"""A picture that nobody fetches: most columns are read before it, or after it all."""
+READ_WITH_THE_PICTURE = {"context", "options", "metadata", "parent_id", "image_urls"}
+PROMISED_S = 5.0
+REAP_S = 2.0
+ATTEMPT_S = 10.0
+
+
+def sample_url(stand_in: ThreadedStandIn) -> str:
+    return f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png"
+
+
+def assert_neighbour_completes(client: Client, stand_in: ThreadedStandIn) -> None:
+    row = client.wait_for(client.insert(sample_url(stand_in), requester_id="other"), "completed", "failed")
+    assert row["status"] == "completed", row["errors"]
+    assert (row["finished_at"] - row["created_at"]).total_seconds() <= PROMISED_S
+
+
+def assert_is_well(daemon: Daemon) -> None:
+    assert daemon.process.poll() is None, daemon.log
+    assert not [word for word in ("Traceback", "died", "database lost") if word in daemon.log], daemon.log
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("when", [CLAIM, RENEWAL, COMPLETION, ALWAYS])
+def test_a_trigger_that_refuses_one_row_ends_no_daemon_also_after_a_restart(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, when: str
+) -> None:
+    env = environment(database, stand_in, DRAFTD_LEASE_S="1", DRAFTD_CONCURRENCY="1")
+    if when == RENEWAL:
+        stand_in.script(default={"latency_s": 3})
+    bad = client.insert(sample_url(stand_in), max_attempts=1)
+    client.query(refusing([bad], when=when))
+    for _ in range(2):
+        daemon = fleet.start(env)
+        if when == ALWAYS:
+            daemon.wait_for('"row refused"')
+        else:
+            row = client.wait_for(bad, "failed")
+            assert row["error_code"] == "internal_error"
+        stand_in.script(default={})
+        assert_neighbour_completes(client, stand_in)
+        assert_is_well(daemon)
+        assert daemon.log.count('"row refused"') <= 1
+        assert daemon.stop() == 0
+
+
+@pytest.mark.timeout(600)
+def test_no_value_of_any_column_harms_another_row(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    env = environment(
+        database, stand_in, DRAFTD_LEASE_S="3", DRAFTD_REAP_INTERVAL_S="1", DRAFTD_ATTEMPT_TIMEOUT_S=str(int(ATTEMPT_S))
+    )
+    daemon = fleet.start(env)
+    assert_neighbour_completes(client, stand_in)
+    made = 0
+    for number, (column, value) in enumerate(cases(client.connection)):
+        url = sample_url(stand_in) if column in READ_WITH_THE_PICTURE else BLOCKED
+        made += make_extreme(client.connection, url, PENDING, (column, value))
+        made += make_extreme(client.connection, url, PROCESSING, (column, value))
+        if number % 25 == 0:
+            assert_neighbour_completes(client, stand_in)
+    made += sum(
+        make_extreme(client.connection, BLOCKED, PROCESSING, *[(column, value) for column in BOUNDS])
+        for value in ("NULL", "'infinity'", "'9999-12-31'", "now() + interval '1 h'")
+    )
+    assert made > 200
+    set_at = time.monotonic()
+    assert_neighbour_completes(client, stand_in)
+    wait_until(
+        lambda: (
+            not client.query("SELECT id FROM draft_requests WHERE status = 'processing' AND requester_id = 'extreme'")
+        ),
+        100,
+        what=lambda: client.query("SELECT * FROM draft_requests WHERE status = 'processing'"),
+    )
+    assert time.monotonic() - set_at <= ATTEMPT_S + REAP_S + PROMISED_S
+    assert_neighbour_completes(client, stand_in)
+    assert_is_well(daemon)
+    for command in (["list", "--limit", "1000"], ["list", "--json", "--limit", "1000"], ["status"], ["reap-stale"]):
+        done = draftd(*command, env=env)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(400)
+def test_three_daemons_on_a_serializable_database_draft_without_a_false_alarm(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    name = client.query("SELECT current_database() AS name")[0]["name"]
+    client.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    daemons = [fleet.start(environment(database, stand_in), wait=False) for _ in range(3)]
+    for daemon in daemons:
+        daemon.wait_for('"started"')
+    client.query(
+        "INSERT INTO draft_requests (image_urls, requester_id) "
+        "SELECT ARRAY[%s], (n %% 7)::text FROM generate_series(1, 300) AS n",
+        sample_url(stand_in),
+    )
+    wait_until(
+        lambda: not client.query("SELECT id FROM draft_requests WHERE status IN ('pending', 'processing') LIMIT 1"), 300
+    )
+    counts = client.query("SELECT status, attempt, count(*) AS n FROM draft_requests GROUP BY 1, 2")
+    assert counts == [{"status": "completed", "attempt": 1, "n": 300}]
+    for daemon in daemons:
+        assert_is_well(daemon)
+        assert not [word for word in ("refused", "heartbeat missed") if word in daemon.log], daemon.log

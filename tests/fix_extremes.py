@@ -1,0 +1,72 @@
+"""Every column of ``draft_requests`` at its extremes, as its owner may set it: taken from the catalog, new columns included."""
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+
+COLUMNS = """
+SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type FROM pg_attribute AS a
+ WHERE a.attrelid = 'draft_requests'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+VALUES: dict[str, list[str]] = {
+    "smallint": ["-32768", "32767"],
+    "integer": ["-2147483648", "2147483647"],
+    "bigint": ["-9223372036854775808", "9223372036854775807"],
+    "numeric": ["-999999.999999", "999999.999999", "'NaN'"],
+    "real": ["'-infinity'", "'infinity'", "'NaN'"],
+    "boolean": ["true", "false"],
+    "uuid": ["'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
+    "timestamp with time zone": [
+        "'-infinity'", "'infinity'", "'0001-01-01 00:00:00+00'", "'9999-12-31 23:59:59+00'", "'4713-01-01 BC'", "'294276-12-31'",
+    ],
+    "text": ["''", "repeat('x', 1000000)", "E'\\u202e\\x01\\x1b[31m'"],
+    "jsonb": [
+        "'null'", "'[]'", "'{}'", "'\"text\"'", "'1'", "'true'", "'[null]'", "'[1, \"a\", [], {}]'", "'{\"a\": null}'",
+        "'1e1000'",
+        "(repeat('[', 500) || repeat(']', 500))::jsonb",
+    ],
+    "text[]": ["'{}'", "'{NULL}'", "'{{a,b},{c,d}}'", "array_fill('https://x.example/y'::text, ARRAY[1000])"],
+}  # fmt: skip
+"""By type, the values as SQL; null is added."""
+BOUNDS = ("lease_until", "deadline_at")
+
+
+def cases(connection: psycopg.Connection[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield each column with each of its extreme values, as SQL."""
+    for column in connection.execute(COLUMNS).fetchall():
+        for value in ["NULL", *VALUES[column["type"]]]:
+            yield column["name"], value
+
+
+PENDING: LiteralString = "available_at = now()"
+PROCESSING: LiteralString = """available_at = now(), status = 'processing', attempt = 1, lease_token = 1,
+    lease_until = now() + interval '4 s', deadline_at = now() + interval '6 s', worker_id = gen_random_uuid()"""
+
+
+def make_extreme(
+    connection: psycopg.Connection[dict[str, str]], url: str, state: str, *settings: tuple[str, str]
+) -> bool:
+    """Insert a request and set some of its columns, beside what its state asks for; return whether the schema allows that.
+
+    Args:
+        connection: the owner's, in autocommit.
+        url: the request's picture.
+        state: ``PENDING`` or ``PROCESSING``.
+        settings: the columns and their values, as SQL.
+    """
+    named = {column for column, _ in settings}
+    kept = [part for part in state.split(", ") if part.split(" = ")[0].strip() not in named]
+    sets = ", ".join([*kept, *(f"{column} = {value}" for column, value in settings)])
+    try:
+        with connection.transaction():
+            row = connection.execute(
+                "INSERT INTO draft_requests (image_urls, requester_id, available_at, max_attempts)"
+                " VALUES (ARRAY[%s], 'extreme', now() + interval '1 h', 2) RETURNING id",
+                [url],
+            ).fetchone()
+            assert row is not None
+            connection.execute(f"UPDATE draft_requests SET {sets} WHERE id = %s".encode(), [row["id"]])
+    except psycopg.Error:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""Triggers that refuse, as an app's own may."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from draftd import db
+
+SQLSTATES = ["P0001", "23514", "40001", "57014", "53100", "55P03", "08006"]
+"""What an app's trigger may say, whatever it means."""
+ALWAYS = "true"
+CLAIM = "OLD.status = 'pending' AND NEW.status = 'processing'"
+RENEWAL = "OLD.status = 'processing' AND NEW.status = 'processing' AND NEW.lease_until <> OLD.lease_until"
+PROGRESS = "OLD.status = 'processing' AND NEW.status = 'processing' AND NEW.partial_result IS NOT NULL"
+COMPLETION = "NEW.status = 'completed'"
+RETURN = "OLD.status = 'processing' AND NEW.status = 'pending'"
+EXPIRY = "NEW.status = 'failed' AND NEW.error_code <> 'internal_error'"
+
+
+def refusing(ids: Sequence[UUID | str] | None = None, *, when: str = ALWAYS, sqlstate: str = "P0001") -> str:
+    """Return the SQL of a trigger that refuses some updates of these rows, or of all."""
+    listed = ", ".join(f"'{one}'" for one in ids or ())
+    which = "true" if ids is None else f"OLD.id IN ({listed})"
+    return f"""
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$;
+CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW WHEN ({which} AND {when})
+    EXECUTE FUNCTION refuse()"""
+
+
+async def refuse(
+    connection: db.Connection, ids: Sequence[UUID | str] | None = None, *, when: str = ALWAYS, sqlstate: str = "P0001"
+) -> None:
+    """Let the database refuse some updates of these rows, or of all."""
+    await connection.execute(refusing(ids, when=when, sqlstate=sqlstate).encode())
+
+
+async def accept(connection: db.Connection) -> None:
+    """Let the database refuse nothing any more."""
+    await connection.execute("DROP TRIGGER refuse ON draft_requests")

@@ -1,0 +1,434 @@
+"""What the server refuses for one row is done without that row, by every statement over rows."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from structlog.testing import capture_logs
+
+from draftd import db
+from draftd.heartbeat import Beat, Heartbeat
+from draftd.outcome import Done, Release
+from draftd.queue import desk
+from draftd.queue.attempts import Scribe
+from draftd.queue.claiming import CLAIM_PROBE, Claimer
+from draftd.queue.isolation import Aside, Refusals
+from draftd.queue.leases import Leases
+from draftd.queue.reaping import UNKNOWN_S
+from draftd.queue.retention import prune
+from draftd.queue.settlements import Settler
+from draftd.request import Claim
+from fix_database import claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
+from fix_refusals import (
+    ALWAYS,
+    CLAIM,
+    COMPLETION,
+    EXPIRY,
+    PROGRESS,
+    RENEWAL,
+    RETURN,
+    SQLSTATES,
+    accept,
+    refuse,
+)
+from integration.test_heartbeat import make_heartbeat
+from integration.test_settlements import count_usage, make_draft, make_usage
+
+AGENT = "comment_generator"
+DONE = Done(draft=make_draft())
+
+
+async def make_many(connection: db.Connection, count: int, **over: Any) -> list[UUID]:
+    return [await make_request(connection, **over) for _ in range(count)]
+
+
+async def standing(connection: db.Connection, row_id: UUID) -> tuple[str, str | None]:
+    row = await read_row(connection, row_id)
+    return row["status"], row["error_code"]
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, time_s: float = 20) -> None:
+    async with asyncio.timeout(time_s):
+        while not await condition():  # noqa: ASYNC110  # the table is all that tells
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def claimer(link: db.Link) -> Claimer:
+    return Claimer(link=link, terms=make_terms(), aside=Aside())
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+async def test_a_claim_goes_on_without_the_row_that_is_refused(
+    connection: db.Connection, claimer: Claimer, sqlstate: str
+) -> None:
+    ids = await make_many(connection, 5)
+    await refuse(connection, ids[2:3], when=CLAIM, sqlstate=sqlstate)
+    assert {one.id for one in await claimer.claim([AGENT], 50)} == {*ids} - {ids[2]}
+
+    async def has_ended() -> bool:
+        try:
+            await claimer.claim([AGENT], 50)
+        except psycopg.Error as error:
+            assert error.sqlstate == sqlstate  # noqa: PT017  # only where it may be the server's
+        return await standing(connection, ids[2]) == ("failed", "internal_error")
+
+    await until(has_ended)
+
+
+@pytest.mark.parametrize("statement", [None, CLAIM_PROBE])
+@pytest.mark.parametrize("agents", [[AGENT], [AGENT, "another"]])
+async def test_every_form_of_the_claim_passes_over_what_is_set_aside(
+    connection: db.Connection, claimer: Claimer, agents: list[str], statement: str | None
+) -> None:
+    bad, good = await make_many(connection, 2)
+    await refuse(connection, [bad])
+    assert [one.id for one in await claimer.claim(agents, 1, statement)] == [good]
+    assert (await read_row(connection, bad))["status"] == "pending"
+    await accept(connection)
+    assert await claimer.claim(agents, 1, statement) == [], "left alone for a while"
+
+
+@pytest.mark.parametrize("extreme", [{"attempt": 32_767}, {"lease_token": 2**63 - 1}])
+async def test_a_row_whose_next_attempt_cannot_be_counted_ends(
+    connection: db.Connection, claimer: Claimer, extreme: dict[str, int]
+) -> None:
+    bad, worse, good = await make_many(connection, 3)
+    for one in (bad, worse):
+        ((column, value),) = extreme.items()
+        await connection.execute(f"UPDATE draft_requests SET {column} = %s WHERE id = %s".encode(), [value, one])
+    assert [one.id for one in await claimer.claim([AGENT], 50)] == [good]
+    assert await standing(connection, bad) == await standing(connection, worse) == ("failed", "internal_error")
+
+
+async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claimer: Claimer) -> None:
+    (bad,) = await make_many(connection, 1)
+    await refuse(connection, [bad], when=CLAIM)
+    assert await claimer.claim([AGENT], 50) == []
+    assert await standing(connection, bad) == ("failed", "internal_error")
+
+
+async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    urgent = await make_many(connection, 30, priority=9)
+    (other,) = await make_many(connection, 1, requester_id="other")
+    await refuse(connection, urgent)
+    assert [one.id for one in await claimer.claim([AGENT], 1)] == [other]
+
+
+async def test_a_server_that_refuses_every_claim_ends_no_request(connection: db.Connection, claimer: Claimer) -> None:
+    ids = await make_many(connection, 5)
+    await refuse(connection, when=CLAIM)
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.RaiseException):
+            await claimer.claim([AGENT], 50)
+        await asyncio.sleep(claimer.retry_in_s())
+    assert {(await standing(connection, one))[0] for one in ids} == {"pending"}
+    await accept(connection)
+    claimed: set[UUID] = set()
+
+    async def all_are_claimed() -> bool:
+        claimed.update(one.id for one in await claimer.claim([AGENT], 50))
+        return claimed == {*ids}
+
+    await until(all_are_claimed)
+
+
+async def test_a_stray_that_is_refused_keeps_no_other_from_being_released(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    ids = await make_many(connection, 3)
+    await claimer.claim([AGENT], 50)
+    await refuse(connection, ids[:1], when=RETURN)
+    assert {*await claimer.release_strays([])} == {*ids[1:]}
+    assert await standing(connection, ids[0]) == ("failed", "internal_error")
+
+
+async def one_beat(heartbeat: Heartbeat, link: db.Link) -> Beat:
+    return await heartbeat._beat(link)
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+async def test_a_lease_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
+    database: str, connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    await make_many(connection, 5)
+    claimed, leases = await claim_all(link), Leases()
+    for one in claimed:
+        leases.add(one.id, one.lease_token, agent=one.agent)
+    before = {one.id: (await read_row(connection, one.id))["lease_until"] for one in claimed}
+    await refuse(connection, [claimed[2].id], when=RENEWAL, sqlstate=sqlstate)
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    beats = [await one_beat(heartbeat, link) for _ in range(2)]
+    assert beats[-1].refused == {(claimed[2].id, claimed[2].lease_token)}
+    assert beats[-1].lost == set()
+    renewed = {one.id for one in claimed if (await read_row(connection, one.id))["lease_until"] > before[one.id]}
+    assert renewed == {*before} - {claimed[2].id}
+
+
+async def test_a_server_that_refuses_every_renewal_ends_no_attempt(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 3)
+    leases = Leases()
+    for one in await claim_all(link):
+        leases.add(one.id, one.lease_token, agent=one.agent)
+    await refuse(connection, sqlstate="55P03")
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    assert [(await one_beat(heartbeat, link)).refused for _ in range(3)] == [set()] * 3
+
+
+async def settle_all(settler: Settler, claimed: list[Claim]) -> list[str | BaseException]:
+    return await asyncio.gather(*(settler.settle(one, DONE) for one in claimed), return_exceptions=True)
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+async def test_a_draft_that_is_refused_harms_no_neighbours(
+    connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    await make_many(connection, 5)
+    claimed = await claim_all(link)
+    await refuse(connection, [claimed[2].id], when=COMPLETION, sqlstate=sqlstate)
+    settled = await settle_all(Settler(link=link), claimed)
+    assert settled == ["completed", "completed", "failed", "completed", "completed"]
+    assert await standing(connection, claimed[2].id) == ("failed", "internal_error")
+
+
+@pytest.mark.parametrize(("when", "sqlstate"), [(COMPLETION, "P0001"), (ALWAYS, "55P03"), (ALWAYS, "53100")])
+async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
+    connection: db.Connection, link: db.Link, when: str, sqlstate: str
+) -> None:
+    await make_many(connection, 5)
+    claimed = await claim_all(link)
+    await refuse(connection, when=when, sqlstate=sqlstate)
+    settling = asyncio.create_task(settle_all(Settler(link=link), claimed))
+    await asyncio.wait([settling], timeout=3)
+    assert not settling.done()
+    await accept(connection)
+    assert await settling == ["completed"] * 5
+
+
+async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    """A lock on the whole table: the server says so itself, and no other row gets through."""
+    await make_many(connection, 2)
+    claimed = (await claim_all(link))[:1]
+    await link.run("SET lock_timeout = '50ms'")
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE draft_requests")
+        settling = asyncio.create_task(settle_all(Settler(link=link), claimed))
+        await asyncio.wait([settling], timeout=3)
+        assert not settling.done()
+    assert await settling == ["completed"]
+
+
+async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
+    connection: db.Connection, link: db.Link
+) -> None:
+    """That the server accepts the end of a request says nothing about drafts."""
+    await make_many(connection, 3)
+    claimed = await claim_all(link)
+    await refuse(connection, when=COMPLETION)
+    settler = Settler(link=link)
+    settling = [asyncio.create_task(settler.settle(one, DONE)) for one in claimed[:2]]
+    assert await settler.settle(claimed[2], Release()) == "pending"
+    await asyncio.wait(settling, timeout=1)
+    assert not any(one.done() for one in settling)
+    await accept(connection)
+    assert await asyncio.gather(*settling) == ["completed"] * 2
+
+
+async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.Connection, link: db.Link) -> None:
+    await make_many(connection, 3)
+    claimed = await claim_all(link)
+    await refuse(connection, [claimed[1].id], when=PROGRESS)
+    scribe = Scribe(link=link)
+    with capture_logs() as logs:
+        for _ in range(2):
+            await asyncio.gather(*(scribe.publish(one, {"options": [1]}) for one in claimed))
+    shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
+    assert shown == [{"options": [1]}, None, {"options": [1]}]
+    assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [claimed[1].id]
+    assert await Settler(link=link).settle(claimed[1], DONE) == "completed", "a courtesy costs no draft"
+
+
+async def refuse_usage(connection: db.Connection, which: str) -> None:
+    await connection.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '55P03'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN ({which}) EXECUTE FUNCTION refuse()""".encode()
+    )
+
+
+async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_written_later(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 3)
+    claimed, scribe = await claim_all(link), Scribe(link=link)
+    await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
+    for one in claimed:
+        scribe.record(make_usage(one))
+    await asyncio.gather(scribe.recorded(claimed[0]), scribe.recorded(claimed[2]))
+    assert [await count_usage(connection, one.id) for one in claimed] == [1, 0, 1]
+    await connection.execute("DROP TRIGGER refuse ON draft_usage")
+    await scribe.recorded(claimed[1])
+    assert await count_usage(connection, claimed[1].id) == 1
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+async def test_the_reaper_goes_on_without_the_row_that_is_refused(
+    connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    await make_many(connection, 3)
+    claimed = await claim_all(link)
+    for one in claimed:
+        await lose(connection, one)
+    ids = [one.id for one in claimed]
+    await refuse(connection, ids[:1], when=RETURN, sqlstate=sqlstate)
+    refusals = Refusals(verb="reap", aside=Aside())
+    reaped = {one.id: one.status for one in await reap_now(link, refusals=refusals)}
+    assert [reaped.get(one) for one in ids[1:]] == ["pending", "pending"]
+
+    async def has_ended() -> bool:
+        await reap_now(link, refusals=refusals)
+        return await standing(connection, ids[0]) == ("failed", "internal_error")
+
+    await until(has_ended)
+
+
+async def test_what_has_expired_and_what_nobody_knows_goes_on_without_the_rows_that_are_refused(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await renew(connection)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    expired = await make_many(connection, 2, expires_at=past)
+    unknown = await make_many(connection, 2, agent="nobody")
+    for one in unknown:
+        await shift(connection, one, available_at=-UNKNOWN_S - 1)
+    await refuse(connection, [expired[0], unknown[0]], when=EXPIRY)
+    await reap_now(link)
+    codes = [(await standing(connection, one)) for one in (*expired, *unknown)]
+    assert codes == [
+        ("failed", "internal_error"),
+        ("failed", "expired"),
+        ("failed", "internal_error"),
+        ("failed", "invalid_request"),
+    ]
+
+
+async def test_a_row_that_came_to_life_is_not_ended_by_the_reaper(connection: db.Connection, link: db.Link) -> None:
+    """Between the refusal and the ending its worker renewed it."""
+    await make_many(connection, 2)
+    first, second = await claim_all(link)
+    for one in (first, second):
+        await lose(connection, one)
+    await refuse(connection, [first.id], when=RETURN)
+
+    class Renewing(db.Link):
+        async def run(self, statement: str, params: db.Params = None) -> list[DictRow]:
+            if "internal_error" in str(params):
+                await renew(connection, first)
+            return await super().run(statement, params)
+
+    own = Renewing(url=connection.info.dsn, name="renewing")
+    own._connection = await link._open()
+    await reap_now(own)
+    assert await standing(connection, first.id) == ("processing", None)
+    assert (await standing(connection, second.id))[0] == "pending"
+
+
+@pytest.mark.parametrize("bounds", ["NULL, NULL", "'infinity', 'infinity'", "'infinity', NULL", "'9999-01-01', NULL"])
+async def test_a_row_that_is_held_for_ever_is_taken_back(connection: db.Connection, link: db.Link, bounds: str) -> None:
+    await make_many(connection, 2)
+    forever, held = await claim_all(link)
+    await renew(connection, held)
+    await connection.execute(
+        f"UPDATE draft_requests SET (lease_until, deadline_at) = ({bounds}) WHERE id = %s".encode(), [forever.id]
+    )
+    assert [(one.id, one.code) for one in await reap_now(link)] == [(forever.id, "worker_lost")]
+    assert "neither its lease nor its deadline" in (await read_row(connection, forever.id))["error_message"]
+
+
+@pytest.mark.parametrize("bounds", ["now() + interval '9 s', NULL", "NULL, now() + interval '119 s'"])
+async def test_one_sane_end_is_enough(connection: db.Connection, link: db.Link, bounds: str) -> None:
+    (row_id,) = await make_many(connection, 1)
+    await renew(connection, *await claim_all(link))
+    await connection.execute(f"UPDATE draft_requests SET (lease_until, deadline_at) = ({bounds})".encode())
+    assert await reap_now(link) == []
+    assert (await read_row(connection, row_id))["status"] == "processing"
+
+
+async def test_the_longest_attempt_of_any_worker_is_sane(connection: db.Connection, link: db.Link) -> None:
+    await make_many(connection, 1)
+    await claim_all(link, make_terms(lease_s=600.0, attempt_s=600.0))
+    await renew(connection, worker_id=uuid.uuid4(), attempt_s=600.0)
+    await renew(connection, worker_id=uuid.uuid4(), attempt_s=10.0)
+    assert await reap_now(link) == []
+
+
+async def make_old(connection: db.Connection, count: int) -> list[UUID]:
+    ids = await make_many(connection, count, status="failed")
+    await connection.execute(
+        "UPDATE draft_requests SET created_at = now() - interval '2 d', finished_at = now() - interval '2 d'"
+    )
+    return ids
+
+
+async def test_a_pass_goes_on_without_what_may_not_be_deleted(connection: db.Connection, link: db.Link) -> None:
+    ids = await make_old(connection, 5)
+    await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
+    await connection.execute("INSERT INTO tickets VALUES (%s)", [ids[2]])
+    with capture_logs() as logs:
+        assert sum([count async for count in prune(link, older_than_s=60)]) == 4
+    assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [ids[2]]
+    assert (await read_row(connection, ids[2]))["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "after"), [(desk.CANCEL, "pending", "cancelled"), (desk.RETRY, "failed", "pending")]
+)
+async def test_a_bulk_change_goes_on_without_the_row_that_is_refused(
+    connection: db.Connection, wanted: desk.Change, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "BATCH", 4)
+    ids = await make_many(connection, 10, status=before)
+    await refuse(connection, ids[3:4])
+    changed = await desk.change(connection, wanted, requester_id="")
+    assert {row["id"] for row in changed.rows} == {*ids} - {ids[3]}
+    assert [*changed.refused] == [ids[3]]
+    assert (await standing(connection, ids[0]))[0] == after
+    assert (await standing(connection, ids[3]))[0] == before
+
+
+async def test_a_statement_that_may_be_repeated_waits_for_a_lock_on_everything(database: str, link: db.Link) -> None:
+    await link.run("SET lock_timeout = '20ms'")
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE draft_holds")
+        with capture_logs() as logs:
+            waiting = asyncio.create_task(link.run_until_done("UPDATE draft_holds SET reason = ''"))
+
+            async def was_refused() -> bool:
+                return any(line["event"] == "statement refused" for line in logs)
+
+            await until(was_refused)
+        assert not waiting.done()
+    assert await waiting == []
+    assert "database lost" not in [line["event"] for line in logs]
+
+
+async def test_turns_that_lie_as_far_apart_as_can_be_keep_nobody_from_claiming(
+    connection: db.Connection, link: db.Link
+) -> None:
+    first, last = await make_many(connection, 2)
+    for one, turn in ((first, -(2**63)), (last, 2**63 - 1)):
+        await connection.execute("UPDATE draft_requests SET turn = %s WHERE id = %s", [turn, one])
+    assert {one.id for one in await claim_all(link, agents=[AGENT, "another"])} == {first, last}

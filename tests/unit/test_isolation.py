@@ -1,0 +1,225 @@
+"""Whose fault a refusal is, and what is done without the row that it belongs to."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from draftd import db
+from draftd.queue import isolation
+from draftd.queue.isolation import MAX_REMEMBERED, Aside, Refusals, Verdict, apart
+from draftd.queue.leases import Held
+from draftd.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
+
+
+def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() line 1 at RAISE") -> psycopg.Error:
+    """Return an error as the server sends it: with a context, a trigger raised it."""
+
+    class Raised(psycopg.errors.lookup(sqlstate) if sqlstate != "P0001" else psycopg.errors.RaiseException):  # type: ignore[misc]  # a class made for its SQLSTATE
+        diag = SimpleNamespace(context=context)
+
+    return cast("psycopg.Error", Raised("refused"))
+
+
+def refusing(*bad: int, error: psycopg.Error | None = None) -> Callable[[Sequence[int]], Any]:
+    """Return a statement that is refused for any of these, and counts how often it is sent."""
+
+    async def carry_out(some: Sequence[int]) -> list[int]:
+        carry_out.count += 1  # type: ignore[attr-defined]  # a counter on the statement itself
+        if set(bad) & set(some):
+            raise error or refusal("P0001")
+        return list(some)
+
+    carry_out.count = 0  # type: ignore[attr-defined]  # as above
+    return carry_out
+
+
+async def test_what_nobody_refuses_is_carried_out_at_once() -> None:
+    statement = refusing()
+    parts = await apart(range(50), statement)
+    assert (parts.answered, statement.count) == ([(list(range(50)), list(range(50)))], 1)  # type: ignore[attr-defined]  # as above
+
+
+@pytest.mark.parametrize("bad", [(0,), (49,), (17, 18), tuple(range(0, 50, 7)), tuple(range(50))])
+async def test_all_are_carried_out_but_those_that_are_refused_alone(bad: tuple[int, ...]) -> None:
+    parts = await apart(range(50), refusing(*bad))
+    assert sorted(one for one, _ in parts.refused) == list(bad)
+    assert sorted(one for some, _ in parts.answered for one in some) == sorted(set(range(50)) - set(bad))
+
+
+async def test_one_of_fifty_costs_a_dozen_statements() -> None:
+    statement = refusing(31)
+    await apart(range(50), statement)
+    assert statement.count <= 13  # type: ignore[attr-defined]  # as above
+
+
+async def test_what_is_refused_slowly_is_not_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock on everything: each statement takes ten seconds to be refused, and all wait for it."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    async def carry_out(_some: Sequence[int]) -> None:
+        clock.now += 10.0
+        raise refusal("55P03", context=None)
+
+    parts = await apart(range(50), carry_out)
+    assert (clock.now, len(parts.untried), parts.refused) == (10.0, 50, [])
+
+
+async def test_a_schema_that_does_not_fit_is_no_rows_fault() -> None:
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await apart(range(50), refusing(3, error=refusal("42P01", context=None)))
+
+
+class Server:
+    """A link to a server that refuses to end some rows."""
+
+    def __init__(self, *, ends: bool = True, ends_another: bool | None = None) -> None:
+        self.ends = ends
+        self.ends_another = ends_another
+        self.ended: list[UUID] = []
+
+    async def try_out(self, statement: str, _params: db.Row) -> list[Any]:
+        if statement == isolation.END_ANOTHER:
+            return self._answer(accepts=bool(self.ends_another), is_there=self.ends_another is not None)
+        return self._answer(accepts=self.ends)
+
+    async def run(self, _statement: str, params: db.Row) -> list[Any]:
+        answer = self._answer(accepts=self.ends)
+        self.ended.append(params["id"])
+        return answer
+
+    def _answer(self, *, accepts: bool, is_there: bool = True) -> list[Any]:
+        if is_there and not accepts:
+            raise refusal("P0001")
+        return [{}] if is_there else []
+
+
+ROW, OTHER = (UUID(int=1), 1), (UUID(int=2), 1)
+SERVERS_OWN = ["53100", "53200", "58030"]
+
+
+async def judged(
+    judge: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
+) -> list[Verdict]:
+    verdicts = await judge.judge(
+        cast("db.Link", server), [(row, refusal(sqlstate, **over)) for row in rows], passed=passed
+    )
+    return [verdicts[row] for row in rows]
+
+
+@pytest.fixture
+def judge() -> Refusals:
+    return Refusals(verb="claim", aside=Aside())
+
+
+async def test_what_another_row_does_not_meet_is_the_rows_own(judge: Refusals) -> None:
+    server = Server()
+    assert await judged(judge, server, ROW, passed=True) == [Verdict.ENDED]
+    assert server.ended == [ROW[0]]
+
+
+async def test_what_another_row_meets_too_is_the_servers(judge: Refusals) -> None:
+    server = Server()
+    assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
+    assert await judged(judge, server, ROW) == [Verdict.UNDECIDED], "nothing has got through since"
+    judge.accepted()
+    assert await judged(judge, server, ROW) == [Verdict.ENDED]
+
+
+async def test_what_the_plain_ending_does_not_meet_is_the_rows_own(judge: Refusals) -> None:
+    assert await judged(judge, Server(), ROW) == [Verdict.ENDED]
+
+
+@pytest.mark.parametrize("ends_another", [False, None])
+async def test_what_the_plain_ending_and_every_other_row_meet_is_the_servers(
+    judge: Refusals, *, ends_another: bool | None
+) -> None:
+    assert await judged(judge, Server(ends=False, ends_another=ends_another), ROW) == [Verdict.UNDECIDED]
+
+
+async def test_what_only_this_row_meets_whatever_is_done_to_it_is_set_aside(judge: Refusals) -> None:
+    assert await judged(judge, Server(ends=False, ends_another=True), ROW) == [Verdict.ASIDE]
+    assert judge.aside.ids() == [ROW[0]]
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "55P03", "57014", "58030", "40001"])
+async def test_what_passes_is_tried_once_more_before_a_row_is_blamed(judge: Refusals, sqlstate: str) -> None:
+    server = Server()
+    assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True) == [Verdict.UNDECIDED]
+    assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True) == [Verdict.ENDED]
+
+
+@pytest.mark.parametrize("sqlstate", SERVERS_OWN)
+async def test_a_server_that_has_run_out_of_something_blames_no_row(judge: Refusals, sqlstate: str) -> None:
+    server = Server()
+    for _ in range(5):
+        assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True, context=None) == [Verdict.UNDECIDED]
+    assert server.ended == []
+
+
+async def test_values_out_of_range_are_the_rows_own_whoever_else_has_them(judge: Refusals) -> None:
+    verdicts = await judged(judge, Server(), ROW, OTHER, sqlstate="22003", context=None)
+    assert verdicts == [Verdict.ENDED] * 2
+
+
+async def test_a_row_is_named_once(judge: Refusals) -> None:
+    server = Server(ends=False, ends_another=True)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await judged(judge, server, ROW, passed=True)
+    (line,) = logs
+    assert (line["event"], line["request_id"], line["to"], line["sqlstate"], line["ended"]) == (
+        "row refused", ROW[0], "claim", "P0001", False,
+    )  # fmt: skip
+
+
+def test_a_row_is_left_alone_for_longer_each_time() -> None:
+    clock = SimpleNamespace(now=0.0)
+    aside = Aside(clock=lambda: clock.now)
+    waits = []
+    for _ in range(12):
+        aside.put(ROW[0])
+        assert aside.ids() == [ROW[0]]
+        waits.append(aside.next_in_s())
+        clock.now += waits[-1]
+        assert aside.ids() == []
+    assert waits[0] <= isolation.FIRST_ASIDE_S
+    assert all(wait <= isolation.LONGEST_ASIDE_S for wait in waits)
+    assert waits[-1] >= isolation.LONGEST_ASIDE_S / 2
+
+
+def test_what_may_be_the_servers_is_left_alone_for_a_moment_only() -> None:
+    aside = Aside()
+    for _ in range(20):
+        aside.put_briefly(ROW[0])
+        assert aside.next_in_s() <= isolation.UNDECIDED_S
+    assert not aside.knows(ROW[0])
+
+
+def test_the_memory_is_bounded() -> None:
+    aside = Aside()
+    for number in range(3 * MAX_REMEMBERED):
+        aside.put(UUID(int=number))
+    assert len(aside.ids()) <= MAX_REMEMBERED
+
+
+@pytest.mark.parametrize("sqlstate", ["08006", "57P01", "57P02", "57P03", "25006"])
+def test_what_a_trigger_raises_is_no_lost_connection(sqlstate: str) -> None:
+    assert is_loss(refusal(sqlstate, context=None))
+    assert not is_loss(refusal(sqlstate))
+
+
+@pytest.mark.parametrize("sqlstate", ["55P03", "57014", "53100", "53200", "54001", "40001", "58030"])
+def test_an_operational_error_of_a_server_that_is_well_is_no_lost_connection(sqlstate: str) -> None:
+    assert not is_loss(refusal(sqlstate, context=None))
+
+
+def test_the_classes_do_not_overlap() -> None:
+    assert is_passing(refusal("53100"))
+    assert not is_exhausted(refusal("53100")), "raised by a trigger"
+    assert not is_misfit(refusal("42703")), "a trigger that names a column that is not there"
