@@ -97,6 +97,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
     # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
     gc.freeze()
+    await daemon.start()
     log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
     try:
         await daemon.run(stop)

@@ -29,6 +29,8 @@ TICK_S = 1.0
 RELEASE_TIME_S = 10.0
 """How long aborted attempts may take to give their rows back; after that their leases run out by themselves."""
 FLUSH_TIME_S = 5.0
+FIRST_BEAT_S = 5.0
+"""How long a start waits for the heartbeat's own connection; without it nothing is claimed."""
 
 
 @dataclass(kw_only=True)
@@ -53,6 +55,11 @@ class Daemon:
     """What is closed at the very end, in this order."""
     heartbeat_died: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    async def start(self) -> None:
+        """Begin to beat, and wait until that is heard: every connection stands then, unless the database has just gone."""
+        heard = self.heartbeat.start(asyncio.get_running_loop())
+        await asyncio.wait([heard, self.heartbeat_died], timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until the claims stop by themselves (``--drain``); then shut down.
 
@@ -62,7 +69,6 @@ class Daemon:
         Raises:
             ExceptionGroup: a part died.
         """
-        self.heartbeat.start(asyncio.get_running_loop())
         try:
             if not stop.is_set():
                 self.supervisor.ready()

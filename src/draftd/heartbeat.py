@@ -106,6 +106,7 @@ class Heartbeat:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._now = asyncio.Event()
         self._thread: threading.Thread | None = None
+        self._heard: asyncio.Future[None] | None = None
         self.trouble: str | None = "no beat yet"
         """Why the last beat of the thread did not reach the database; None when it did."""
 
@@ -135,12 +136,14 @@ class Heartbeat:
         self._state = "stopped"
         await self.first_beat()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to beat."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
+        """Begin to beat; return what is done when the first beat has been heard on the daemon's event loop."""
         self._loop = loop
+        self._heard = loop.create_future()
         self.tick()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
+        return self._heard
 
     def tick(self) -> None:
         """Show that the event loop lives; to be called from it every second."""
@@ -196,7 +199,7 @@ class Heartbeat:
             log.warning("heartbeat missed", error=self.trouble)
             return False
         self.trouble = None
-        self._tell(self._on_beat, beat)
+        self._tell(self._hear, beat)
         return True
 
     async def _beat(self, link: db.Link) -> Beat:
@@ -261,6 +264,11 @@ class Heartbeat:
         # when nothing has come back from this one.
         time_s = max(1.0, self._lease_s / 2 - db.CANCEL_S)
         return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
+
+    def _hear(self, beat: Beat) -> None:
+        self._on_beat(beat)
+        if self._heard is not None and not self._heard.done():
+            self._heard.set_result(None)
 
     def _tell(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():
