@@ -128,7 +128,7 @@ def _adapted(value: Any) -> Any:
 
 
 def _is_text_array(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and bool(value) and all(one is None or isinstance(one, str) for one in value)
 
 
 async def read_row(connection: db.Connection, request_id: UUID) -> dict[str, Any]:

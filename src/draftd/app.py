@@ -97,10 +97,12 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
     # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
     gc.freeze()
-    await daemon.start()
-    log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
+
+    def started() -> None:
+        log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
+
     try:
-        await daemon.run(stop)
+        await daemon.run(stop, started=started)
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
         log.exception("a part of the daemon died")
         return EXIT_DIED

@@ -55,13 +55,10 @@ class Daemon:
     """What is closed at the very end, in this order."""
     heartbeat_died: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    async def start(self) -> None:
-        """Begin to beat, and wait until that is heard: every connection stands then, unless the database has just gone."""
-        heard = self.heartbeat.start(asyncio.get_running_loop())
-        await asyncio.wait([heard, self.heartbeat_died], timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, *, started: Callable[[], None]) -> None:
         """Work until ``stop`` is set, or until the claims stop by themselves (``--drain``); then shut down.
+
+        ``started`` is called once the heartbeat has been heard: every connection stands then, unless the database has just gone.
 
         When ``stop`` is set already (a signal came while the parts were loaded), nothing is claimed and nobody is told that
         work can begin.
@@ -69,7 +66,10 @@ class Daemon:
         Raises:
             ExceptionGroup: a part died.
         """
+        heard = self.heartbeat.start(asyncio.get_running_loop())
         try:
+            await asyncio.wait([heard, self.heartbeat_died], timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            started()
             if not stop.is_set():
                 self.supervisor.ready()
                 await self._work(stop)

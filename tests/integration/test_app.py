@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ async def test_a_daemon_can_be_asked_when_it_says_that_it_has_started(
 ) -> None:
     answers: list[Any] = []
 
-    async def ask_itself(daemon: Daemon, _stop: asyncio.Event) -> None:
+    async def ask_itself(daemon: Daemon, _stop: asyncio.Event, *, started: Callable[[], None]) -> None:
+        started()
         own = [name for name in liveness.daemons() if name.partition(".")[0] == str(os.getpid())]
         answers.extend([await liveness.ask(name) for name in own])
         for close in daemon.closers:

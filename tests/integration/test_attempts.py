@@ -2,7 +2,7 @@
 
 from draftd import db
 from draftd.queue.attempts import READ_REQUEST, read_request
-from fix_database import claim_one, make_request
+from fix_database import claim_one, make_request, overwrite
 
 HTTP, DATA = "https://a.example/😀.png", "data:image/png;base64,AAAA"
 
@@ -43,5 +43,5 @@ async def test_an_entry_that_is_null_is_read_as_one_that_leads_nowhere(
     connection: db.Connection, link: db.Link
 ) -> None:
     request_id = await make_request(connection)
-    await connection.execute("UPDATE draft_requests SET image_urls = '{NULL}' WHERE id = %s", [request_id])
+    await overwrite(connection, request_id, image_urls=[None])
     assert (await read_request(link, await claim_one(link))).image_urls == ("",)

@@ -308,10 +308,10 @@ async def test_the_reaper_goes_on_without_the_row_that_is_refused(
 async def test_what_has_expired_and_what_nobody_knows_goes_on_without_the_rows_that_are_refused(
     connection: db.Connection, link: db.Link
 ) -> None:
-    await renew(connection)
     past = datetime.now(UTC) - timedelta(seconds=1)
     expired = await make_many(connection, 2, expires_at=past)
     unknown = await make_many(connection, 2, agent="nobody")
+    await renew(connection)
     for one in unknown:
         await shift(connection, one, available_at=-UNKNOWN_S - 1)
     await refuse(connection, [expired[0], unknown[0]], when=EXPIRY)
