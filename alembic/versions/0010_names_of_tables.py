@@ -10,9 +10,24 @@ depends_on = None
 RENAMED = {"model_holds": "draft_holds", "model_throttles": "draft_throttles"}
 
 
+# PostgreSQL 18 names NOT NULL constraints too, after the table.
+RENAME_CONSTRAINTS = """
+DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN SELECT conname FROM pg_constraint
+                  WHERE conrelid = '{new}'::regclass AND starts_with(conname, '{old}_') LOOP
+        EXECUTE format('ALTER TABLE {new} RENAME CONSTRAINT %I TO %I', found.conname,
+                       '{new}' || substr(found.conname, length('{old}') + 1));
+    END LOOP;
+END $$;
+"""
+
+
 def rename(old: str, new: str) -> None:
     op.execute(f"ALTER TABLE {old} RENAME TO {new}")
-    op.execute(f"ALTER TABLE {new} RENAME CONSTRAINT {old}_pkey TO {new}_pkey")
+    op.execute(RENAME_CONSTRAINTS.format(old=old, new=new))
 
 
 def upgrade() -> None:

@@ -63,7 +63,7 @@ def _missing(row: Mapping[str, Any]) -> str:
         return found
     if row["lost"]:
         return f"no schema of the search_path ({row['search_path']}) exists, or this role, {row['me']}, may not use it"
-    return "the database has not draftd's tables; run `draftd migrate`"
+    return "the database has no draftd tables; run `draftd migrate`"
 
 
 def _elsewhere(row: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -68,13 +69,20 @@ class Daemon:
         """
         heard = self.heartbeat.start(asyncio.get_running_loop())
         try:
-            await asyncio.wait([heard, self.heartbeat_died], timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-            started()
+            await self._until_heard(heard, stop)
             if not stop.is_set():
-                self.supervisor.ready()
+                if not self.heartbeat_died.done():
+                    started()
+                    self.supervisor.ready()
                 await self._work(stop)
         finally:
             await self._leave()
+
+    async def _until_heard(self, heard: "asyncio.Future[None]", stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        first: list[asyncio.Future[Any]] = [heard, self.heartbeat_died, stopping]
+        await asyncio.wait(first, timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:

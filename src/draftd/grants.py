@@ -141,7 +141,7 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command but migrate and models set, which are the owner's."
+    yield "-- The worker runs draftd run and every command but the owner's: migrate, and set and unset of agents and models."
     yield from role.begin()
     yield "-- What makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()

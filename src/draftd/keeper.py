@@ -113,7 +113,7 @@ class Keeper:
         while True:
             try:
                 await opening()
-            except DatabaseUnavailable as error:
+            except db.LOST as error:
                 if had == 0:
                     raise
                 if time.monotonic() > ends_at:

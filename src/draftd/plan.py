@@ -41,6 +41,7 @@ class CurrentUrl:
         """Read the settings again and return the URL; the last one as long as they cannot be read or name another address."""
         try:
             found = self._choose(load_settings()[0])
+            dsn.parameters(found, name="")  # one that cannot be used is not taken over
             is_same = dsn.is_same_place(found, self._url)
             problem = "" if is_same else "the URL leads to another database; restart the daemon to use it"
         except ConfigurationError as error:

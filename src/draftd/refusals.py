@@ -16,13 +16,13 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     (
         (errors.LockNotAvailable,),
         TryAgain,
-        "somebody holds a lock on what is needed in the database at {where}: {said}; try again",
+        "another session holds a lock that is needed in the database at {where}: {said}; try again",
     ),
-    ((errors.QueryCanceled,), TryAgain, "the database at {where} gave a statement up: {said}; try again"),
+    ((errors.QueryCanceled,), TryAgain, "the database at {where} canceled a statement: {said}; try again"),
     (
         (errors.SerializationFailure, errors.DeadlockDetected),
         TryAgain,
-        "somebody else changed the same rows in the database at {where}: {said}; try again",
+        "another session changed the same rows in the database at {where}: {said}; try again",
     ),
     (
         (errors.ReadOnlySqlTransaction,),
@@ -33,18 +33,18 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     (
         (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn),
         ConfigurationError,
-        "{where} has not the schema of this draftd; run `draftd migrate`",
+        "{where} does not have this draftd's schema; run `draftd migrate`",
     ),
     (
         (errors.InvalidSchemaName,),
         ConfigurationError,
         "{where}: the search_path of this role names no schema that it can use: {said}",
     ),
-    ((errors.ForeignKeyViolation,), ConfigurationError, "a table of yours keeps draftd from that: {said}"),
+    ((errors.ForeignKeyViolation,), ConfigurationError, "a foreign key of one of your tables blocks this: {said}"),
     (
         (errors.InsufficientPrivilege,),
         ConfigurationError,
-        "this database user may not do that: {said}; connect as the role that ran `draftd migrate`, or as a member of it",
+        "this role may not do that: {said}; see `draftd grants` for what a role needs; only the owner of the tables migrates",
     ),
     ((psycopg.Error,), CommandError, "the database at {where} refused that: {said} (SQLSTATE {sqlstate})"),
 )

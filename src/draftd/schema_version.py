@@ -26,7 +26,7 @@ VERSION_TABLE = "draftd_alembic_version"
 
 
 BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
-"""Why a daemon does not start and is not ready."""
+"""Why a daemon does not start."""
 
 
 class SchemaState(StrEnum):

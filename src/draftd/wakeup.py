@@ -149,9 +149,10 @@ class Listener:
         """Listen from now on, for ``run`` to hear.
 
         Raises:
-            DatabaseUnavailable: the server refuses.
+            CommandError: the server refuses.
         """
-        self._opened = await self._connect()
+        with db.translated(self._url):
+            self._opened = await self._connect()
 
     async def aclose(self) -> None:
         """Close what was opened and never heard."""

@@ -158,7 +158,7 @@ def test_a_lock_that_somebody_holds_is_told_as_one(
         other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE".encode())
         result = call(*(["migrate"] if name.startswith("draftd") else ["list"]), env=environment(database))
     assert result.returncode == AGAIN
-    assert "somebody holds a lock" in result.stderr
+    assert "another session holds a lock" in result.stderr
     assert_one_line(result.stderr)
 
 

@@ -153,7 +153,7 @@ def test_where_no_daemon_ever_was_nobody_to_answer_is_mentioned(call: Call, data
         (["--parent", "garbage"], "not the id"),
         (["a.png", "--language", "klingon language"], "--language"),
         (["a.png", "--tone", ""], "--tone"),
-        (["a.png", "--expires-in", "garbage"], "no duration"),
+        (["a.png", "--expires-in", "garbage"], "not a valid duration"),
         (["a.png", "--expires-in", "99999999d"], "hundred years"),
         (["a.png", "--priority", "99999"], "--priority"),
         (["a.png", "--timeout", "3"], "--wait"),

@@ -44,7 +44,8 @@ def test_so_has_every_error_of_the_driver(error: psycopg.Error | TimeoutError, c
 def test_a_lock_is_not_told_as_an_unavailable_database() -> None:
     said = refusal(URL, errors.LockNotAvailable("canceling statement due to lock timeout")).message
     assert said == (
-        "somebody holds a lock on what is needed in the database at h:5432/d: canceling statement due to lock timeout; try again"
+        "another session holds a lock that is needed in the database at h:5432/d: "
+        "canceling statement due to lock timeout; try again"
     )
 
 

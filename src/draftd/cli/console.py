@@ -202,7 +202,7 @@ def duration_s(text: str) -> float:
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", text.strip().lower())
     if match is None:
-        raise UsageError(f"{text!r} is no duration; write 90s, 15m, 2h or 7d")
+        raise UsageError(f"{text!r} is not a valid duration; write 90s, 15m, 2h or 7d")
     seconds = float(match[1]) * _UNITS_S[match[2]]
     if seconds > LONGEST_S:
         raise UsageError(f"{text!r} is longer than a hundred years")
@@ -229,7 +229,7 @@ def error_code(text: str) -> str:
     """
     known = [error.code for error in request_errors()]
     if text not in known:
-        raise UsageError(f"{text!r} is no error code; there are {', '.join(known)}")
+        raise UsageError(f"{text!r} is not an error code; known codes: {', '.join(known)}")
     return text
 
 

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(
-    check: Annotated[bool, typer.Option("--check", help="Only say; exit 1 if the schema is behind.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Report only; exit 1 if the schema is behind.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead of executing them.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -105,7 +105,7 @@ def reap_stale(
     older_than: Annotated[
         float, typer.Option(metavar="S", min=0, max=LONGEST_S, help="Seconds since lease or deadline ran out.")
     ] = 120,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take back what dead workers held, in one pass.

@@ -56,7 +56,7 @@ def list_(as_json: Json = False) -> None:
         print_json({"models": rows})
         return
     table = [row | {"params": shown_params(row["params"])} for row in rows]
-    print_table(COLUMNS, table, empty="no name has a meaning of its own; all are litellm's")
+    print_table(COLUMNS, table, empty="no models defined; names are litellm's own")
 
 
 @models.command("set")

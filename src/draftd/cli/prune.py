@@ -28,11 +28,11 @@ def prune(
         str | None,
         typer.Option(
             metavar="AGE",
-            help="All that ended so long ago, e.g. 30d; default: DRAFTD_RETENTION_DAYS, if set.",
+            help="Delete requests finished longer ago than this, e.g. 30d; default: DRAFTD_RETENTION_DAYS, if set.",
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how many would be deleted; delete nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete old completed, failed and cancelled requests.

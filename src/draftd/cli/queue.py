@@ -37,7 +37,7 @@ Code = Annotated[str | None, typer.Option(metavar="CODE", help="All with this er
 Requester = Annotated[
     str | None, typer.Option(metavar="WHO", help="All of this requester ('': those without one).", show_default=False)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")]
 COLUMNS = {
     "id": "id",
     "status": "status",
@@ -140,7 +140,7 @@ def list_(
         ),
     ] = None,
     requester: Requester = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Maximum number of rows.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List requests, newest first."""

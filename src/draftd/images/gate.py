@@ -49,7 +49,7 @@ class AllowList:
         for entry in entries:
             host, port = _split_entry(entry.strip())
             if port is not None and not 0 < port <= MAX_PORT:
-                raise ConfigurationError(f"DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS: {entry!r} has a port that there is not")
+                raise ConfigurationError(f"DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS: {entry!r} has an invalid port")
             network = _network(host)
             if network is not None:
                 networks.append((network, port))
