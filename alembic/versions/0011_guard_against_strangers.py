@@ -53,6 +53,13 @@ BEGIN
         EXECUTE format('REVOKE ALL ON TYPE draft_worker FROM %s', stranger);
         EXECUTE format('REVOKE ALL ON FUNCTION draft_requests_guard() FROM %s', stranger);
     END LOOP;
+    -- Somebody's default privileges for types must not make workers.
+    FOR stranger IN
+        SELECT DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(g.grantee)) END
+          FROM pg_type AS t, aclexplode(t.typacl) AS g WHERE t.oid = 'draft_worker'::regtype AND g.grantee <> t.typowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TYPE draft_worker FROM %s', stranger);
+    END LOOP;
 END $$;
 """
 

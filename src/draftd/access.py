@@ -4,7 +4,7 @@ To a role without rights an empty queue, a hidden one and none at all look the s
 may read, tells them apart. Owns that look and its words; what a role is granted is ``draftd grants``' affair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from draftd.errors import ConfigurationError
@@ -22,6 +22,14 @@ _TABLES = """
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relname = 'draft_requests' AND c.relkind = 'r'"""
 
+# Tables that look empty: a right to read them, and no policy that shows a row. Without the right the server says so itself.
+_HIDDEN = f"""
+    SELECT other.relname::text FROM pg_class AS other CROSS JOIN LATERAL (SELECT other.oid, other.relname) AS t
+     WHERE other.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('draft_requests'))
+       AND other.relkind = 'r' AND other.relname ~ '^draftd?_'
+       AND has_any_column_privilege(t.oid, 'SELECT') AND NOT {_POLICY.format(kind="r")}
+     ORDER BY other.relname"""
+
 LOOK = f"""
 WITH tables AS ({_TABLES})
 SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, current_setting('search_path') AS search_path,
@@ -30,25 +38,34 @@ SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, curren
        seen.*
   FROM (SELECT) AS one LEFT JOIN LATERAL (
     SELECT quote_ident(pg_get_userbyid(t.relowner)) AS owner,
-           has_any_column_privilege(t.oid, 'SELECT') AS may_read, {_POLICY.format(kind="r")} AS sees,
-           has_any_column_privilege(t.oid, 'UPDATE') AS may_change, {_POLICY.format(kind="w")} AS changes
+           has_any_column_privilege(t.oid, 'SELECT') AS may_read,
+           has_any_column_privilege(t.oid, 'UPDATE') AS may_change, {_POLICY.format(kind="w")} AS changes,
+           ARRAY({_HIDDEN}) AS hidden
       FROM pg_class AS t WHERE t.oid = to_regclass('draft_requests')) AS seen ON true
 """
 
 
-def judge(row: Mapping[str, Any], *, where: str, migrated: bool = True, works: bool = False) -> None:
+def judge(
+    row: Mapping[str, Any],
+    *,
+    where: str,
+    migrated: bool = True,
+    works: bool = False,
+    reads: Collection[str] = ("draft_requests",),
+) -> None:
     """Refuse to go on where draftd's tables are missing or hidden.
 
     Args:
         row: what ``LOOK`` returned.
         where: the database, for the message.
         migrated: whether the tables must be there.
-        works: whether rows are to be changed too, as a daemon does.
+        works: whether rows are to be changed too, as a daemon does; it reads every table.
+        reads: the tables that are read otherwise.
 
     Raises:
         ConfigurationError: says which of the cases it is, and which role can help.
     """
-    problem = _missing(row) if row["owner"] is None else _hidden(row, works=works)
+    problem = _missing(row) if row["owner"] is None else _hidden(row, works=works, reads=reads)
     if problem and (migrated or row["owner"] is not None):
         raise ConfigurationError(f"{where}: {problem}")
 
@@ -82,11 +99,14 @@ def _elsewhere(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _hidden(row: Mapping[str, Any], *, works: bool) -> str | None:
+def _hidden(row: Mapping[str, Any], *, works: bool, reads: Collection[str]) -> str | None:
     me, owner = row["me"], row["owner"]
     help_ = f"connect as {owner}, who owns the tables, or as a member of it, or see `draftd grants`"
     if not row["may_read"] or (works and not row["may_change"]):
         return f"permission denied: this role, {me}, may not use draft_requests; {help_}"
-    if not row["sees"] or (works and not row["changes"]):
-        return f"row security hides every row of draft_requests from this role, {me}; {help_}"
-    return None
+    hidden = [table for table in row["hidden"] if works or table in reads]
+    if works and not row["changes"]:
+        hidden = ["draft_requests"]
+    if "draft_requests" in hidden:
+        hidden = ["draft_requests"]
+    return f"row security hides every row of {', '.join(hidden)} from this role, {me}; {help_}" if hidden else None

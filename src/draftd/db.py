@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -168,13 +168,16 @@ async def _set_up(connection: Connection, *, session: bool) -> None:
 
 
 @asynccontextmanager
-async def connected(url: dsn.Url, *, migrated: bool = True, works: bool = False) -> AsyncIterator[Connection]:
+async def connected(
+    url: dsn.Url, *, migrated: bool = True, works: bool = False, reads: Collection[str] = ("draft_requests",)
+) -> AsyncIterator[Connection]:
     """Open a connection for the time of one command, and translate what goes wrong on it.
 
     Args:
         url: the database.
         migrated: whether draftd's tables must be there; where they are, this role must see them in any case.
         works: whether it must be able to change every row, as a daemon does.
+        reads: the tables that the command reads, none of which may be hidden.
 
     Raises:
         CommandError: see ``refusals``.
@@ -184,7 +187,7 @@ async def connected(url: dsn.Url, *, migrated: bool = True, works: bool = False)
         connection = await connect(url, session=False)
         try:
             row = await (await connection.execute(access.LOOK.encode())).fetchone()
-            access.judge(row or {}, where=dsn.address(url), migrated=migrated, works=works)
+            access.judge(row or {}, where=dsn.address(url), migrated=migrated, works=works, reads=reads)
             yield connection
         finally:
             await connection.close()

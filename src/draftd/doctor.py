@@ -99,7 +99,7 @@ class _Database:
         """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
         check, url = "database", settings.require_database_url()
         try:
-            async with db.connected(url, migrated=False) as connection:
+            async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
                 yield Finding(check=check, ok=True, detail=await _server(connection))
                 check = "schema"
                 finding = await _schema(connection)

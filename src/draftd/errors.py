@@ -268,7 +268,7 @@ class WorkerLost(RequestError):
 
 
 class InternalError(RequestError):
-    """A defect of draftd."""
+    """A defect of draftd, or a row that the database refuses."""
 
     code = "internal_error"
     default_kind = Kind.RETRY

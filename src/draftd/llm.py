@@ -13,6 +13,7 @@ One ``Llm`` per process, on one event loop: litellm keeps connections per loop a
 """
 
 import asyncio
+import functools
 import importlib
 import logging
 import os
@@ -120,6 +121,7 @@ class Llm:
             raise ConfigurationError("no temporary directory can be written; set TMPDIR (/dev/shm will do)") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
+        _follow_no_redirects(importlib.import_module("httpx"))
         litellm.suppress_debug_info = True
         litellm.drop_params = False
         litellm.num_retries = None
@@ -313,6 +315,23 @@ class Llm:
         if entry is None and (bare := registry.get(name)) is not None and bare.get("litellm_provider") == provider:
             entry = bare
         return entry or {}
+
+
+def _follow_no_redirects(httpx: Any) -> None:
+    """Let no client of a model go where a server sends it: the prompt, the pictures and often the key would go along.
+
+    litellm and the providers' libraries follow redirects by default, each in its own way; all of them send through this method.
+    """
+    send = httpx.AsyncClient.send
+    if getattr(send, "follows_no_redirects", False):
+        return
+
+    @functools.wraps(send)
+    async def send_here(client: Any, request: Any, **how: Any) -> Any:
+        return await send(client, request, **how | {"follow_redirects": False})
+
+    send_here.follows_no_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
+    httpx.AsyncClient.send = send_here
 
 
 def _request(

@@ -159,6 +159,10 @@ def translate(error: Exception, *, model: str) -> ModelError:
         return ModelMisconfigured(f"{model}: the server's certificate is refused: {why}", model=model)
     if what := _unsendable(error):
         return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
+    if status := _redirected(error):
+        return ModelMisconfigured(
+            f"{model}: {status}: the server redirects elsewhere, which is not followed", model=model
+        )
     said, status = _said(error), _status(error)
     kind = _class_of(error, said, status)
     excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
@@ -245,6 +249,14 @@ def _distrusted(error: BaseException) -> str | None:
     # aiohttp's own error is one by name only and has no words of OpenSSL's.
     reasons = (str(getattr(one, "verify_message", "")) for one in refused)
     return next((redact(why, EXCERPT_CHARS) for why in reasons if why), "it cannot be verified") if refused else None
+
+
+def _redirected(error: BaseException) -> int | None:
+    """Return the status of a redirect, which litellm calls a broken connection or a 500; None when it was none."""
+    statuses = (
+        getattr(getattr(one, "response", None), "status_code", None) for one in islice(_behind(error), MAX_CAUSES)
+    )
+    return next((status for status in statuses if isinstance(status, int) and 300 <= status < 400), None)  # noqa: PLR2004 - HTTP's
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:

@@ -25,6 +25,8 @@ VERSION_TABLE = "draftd_alembic_version"
 """Not Alembic's default name: the app that shares the schema may well use Alembic too."""
 
 
+TABLES = ("draft_requests", VERSION_TABLE)
+"""What a look at the version reads."""
 BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
 """Why a daemon does not start."""
 

@@ -89,7 +89,7 @@ def test_tables_in_a_schema_that_is_closed_to_this_role(call: Call, database: st
 @each_command
 def test_no_tables_at_all(call: Call, empty_database: str, command: list[str]) -> None:
     said = told(call, command, environment(empty_database, DRAFTD_MODEL="openai/m"))
-    assert said.endswith(": the database has not draftd's tables; run `draftd migrate`\n")
+    assert said.endswith(": the database has no draftd tables; run `draftd migrate`\n")
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ["migrate"]], ids=lambda one: one[0])
@@ -131,3 +131,22 @@ def test_a_policy_of_a_role_that_this_one_is_in_counts(call: Call, database: str
     assert call("list", env=as_role(database, role)).returncode == 0
     client.query(f"DROP OWNED BY group_{role}")
     client.query(f"DROP ROLE group_{role}")
+
+
+@pytest.mark.parametrize(
+    ("command", "table"),
+    [
+        (["agents", "list"], "draft_agents"),
+        (["models", "list"], "draft_agents, draft_models"),
+        (["models", "unset", "m"], "draft_agents, draft_models"),
+        (["status"], "draft_holds, draft_throttles, draft_workers"),
+        (["migrate", "--check"], "draftd_alembic_version"),
+        (["run"], "draft_agents"),
+    ],
+    ids=lambda one: "-".join(one) if isinstance(one, list) else "",
+)
+def test_a_table_beside_the_requests_that_is_hidden_is_no_empty_one(
+    call: Call, database: str, client: Client, role: str, command: list[str], table: str
+) -> None:
+    client.query(f"CREATE POLICY everything ON draft_requests TO {role} USING (true) WITH CHECK (true)")
+    assert f"row security hides every row of {table}" in told(call, command, as_role(database, role))

@@ -14,6 +14,7 @@ from fix_roles import Roles
 from standin.threaded import ThreadedStandIn
 
 USAGE = 2
+CONFIGURATION = 78
 AWAY = "postgresql://127.0.0.1:1/away"
 
 
@@ -105,11 +106,21 @@ def test_every_command_but_the_owners_works_as_worker(
     run("models", "list")
     run("migrate", "--check")
     run("doctor")
-    fleet.start(worker_env)
-    run("health", "--ready")
+    daemon = fleet.start(worker_env)
+    run("health", "--ready", "--pid", str(daemon.pid))
     refused = call("models", "set", "comment_generator", "openai/x", env=worker_env)
     assert refused.returncode != 0
     assert client.query("SELECT 1 FROM draft_agents") == []
+
+
+def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, roles: Roles) -> None:
+    client.query(
+        "UPDATE draft_requests SET status = 'cancelled' WHERE id = %s", client.insert("https://a.example/b.png")
+    )
+    refused = call("prune", "--older-than", "0s", env=environment(roles.url(roles.client())))
+    assert (refused.returncode, refused.stdout) == (CONFIGURATION, "")
+    assert "permission denied" in refused.stderr
+    assert client.query("SELECT count(*) AS n FROM draft_requests") == [{"n": 1}]
 
 
 @pytest.mark.parametrize(

@@ -448,3 +448,35 @@ def test_what_an_earlier_event_loop_left_behind_does_not_hinder_the_close() -> N
     asyncio.run(loaded.aclose())
     assert not loaded._litellm.in_memory_llm_clients_cache.cache_dict, "closed clients would be handed out again"
     worker._running_tasks.clear()
+
+
+@STREAMED
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama_chat", "mistral", "gemini", "hosted_vllm"])
+async def test_a_redirect_is_not_followed_by_any_providers_client(llm: Llm, provider: str, *, streamed: bool) -> None:
+    elsewhere: list[bytes] = []
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        elsewhere.append(await reader.read(1_000))
+        writer.close()
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:%d/x\r\n" % port_of(thief)
+            + b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        await writer.drain()
+        writer.close()
+
+    thief = await asyncio.start_server(receive, "127.0.0.1", 0)
+    async with thief, await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{port_of(server)}"
+        target = Target(name="mine", model=f"{provider}/m", api_base=base, api_key="made-up")
+        with pytest.raises(ModelMisconfigured, match="redirect"):
+            await ask(llm, target, streamed=streamed)
+    assert elsewhere == []
+
+
+def port_of(server: asyncio.Server) -> int:
+    port: int = server.sockets[0].getsockname()[1]
+    return port

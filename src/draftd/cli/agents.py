@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
-from draftd.cli.models import Param, checked_name, parameters, permits, shown_params
+from draftd.cli.models import TABLES, Param, checked_name, parameters, permits, shown_params
 from draftd.errors import CommandError, UsageError
 
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. comment_generator.", show_default=False)]
@@ -90,7 +90,7 @@ async def _rows() -> list[dict[str, Any]]:
     from draftd import db
     from draftd.catalog import LIST_AGENTS
 
-    async with db.connected(settings().require_database_url()) as connection:
+    async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         return await (await connection.execute(LIST_AGENTS.encode())).fetchall()
 
 
@@ -109,7 +109,7 @@ async def _set(row: dict[str, Any]) -> bool:
 
     loaded = settings()
     allowed, names = permits(loaded), [row["model"], *row["fallback_models"]]
-    async with db.connected(loaded.require_database_url()) as connection:
+    async with db.connected(loaded.require_database_url(), reads=TABLES) as connection:
         defined = await (await connection.execute(DEFINED.encode(), {"names": names})).fetchall()
         for name in set(names) - {one["name"] for one in defined}:
             if why := allowed.refusal(model=name, api_base=None, api_key_env=None):
@@ -127,7 +127,7 @@ async def _unset(agent: str) -> bool:
     from draftd.catalog import UNSET_AGENT
     from draftd.holds import FORGET
 
-    async with db.connected(settings().require_database_url()) as connection:
+    async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         before = await (await connection.execute(UNSET_AGENT.encode(), {"agent": agent})).fetchall()
         names = [name for one in before for name in (one["model"], *one["fallback_models"])]
         await connection.execute(FORGET.encode(), {"models": names})

@@ -52,7 +52,7 @@ def migrate(
 async def _state(url: str) -> "SchemaState":
     from draftd import db, schema_version
 
-    async with db.connected(url, migrated=False) as connection:
+    async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
         if found := await schema_version.elsewhere(connection):
             say(f"note: {found}")
         return await schema_version.state(connection)

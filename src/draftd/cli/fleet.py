@@ -46,7 +46,8 @@ def status(
 async def _status(*, watch: bool, as_json: bool) -> None:
     from draftd import db
 
-    async with db.connected(settings().require_database_url()) as connection:
+    reads = ("draft_requests", "draft_workers", "draft_holds", "draft_throttles")
+    async with db.connected(settings().require_database_url(), reads=reads) as connection:
         while True:
             facts = await read_status(connection)
             if watch and sys.stdout.isatty():

@@ -31,6 +31,8 @@ COLUMNS = {
     "input_usd_per_mtok": "USD/M in",
     "output_usd_per_mtok": "USD/M out",
 }
+TABLES = ("draft_agents", "draft_models")
+"""What these commands read."""
 MAX_PRICE_USD = 10_000
 """Per million tokens: some ten times what the dearest model costs, and a call of 99 million tokens still fits ``draft_usage``."""
 MAX_NAME_CHARS = 200
@@ -195,7 +197,7 @@ async def _rows() -> list[dict[str, Any]]:
     from draftd import db
     from draftd.catalog import LIST_MODELS
 
-    async with db.connected(settings().require_database_url()) as connection:
+    async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         return await (await connection.execute(LIST_MODELS.encode())).fetchall()
 
 
@@ -206,7 +208,7 @@ async def _set(loaded: "Settings", row: dict[str, Any]) -> None:
     from draftd.catalog import SET_MODEL
     from draftd.holds import FORGET
 
-    async with db.connected(loaded.require_database_url()) as connection:
+    async with db.connected(loaded.require_database_url(), reads=TABLES) as connection:
         await connection.execute(SET_MODEL.encode(), row | {"params": Jsonb(row["params"])})
         # Whoever changes this expects it to be tried now, whatever was wrong before.
         await connection.execute(FORGET.encode(), {"models": [row["name"]]})
@@ -218,7 +220,7 @@ async def _unset(name: str) -> tuple[bool, list[str]]:
     from draftd.catalog import UNSET_MODEL, USERS
     from draftd.holds import FORGET
 
-    async with db.connected(settings().require_database_url()) as connection:
+    async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         deleted = await (await connection.execute(UNSET_MODEL.encode(), {"name": name})).fetchall()
         users = await (await connection.execute(USERS.encode(), {"name": name})).fetchall()
         await connection.execute(FORGET.encode(), {"models": [name]})

@@ -130,7 +130,8 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
 
     parts = await apart([one["id"] for one in found], delete, refusal=refusal, began=began)
     refused |= dict(parts.refused)
-    if parts.untried and not parts.answered:
+    # With nothing to blame it was the statement as a whole: this role may not delete, say.
+    if not found or (parts.untried and not parts.answered):
         raise refusal
     return {
         "seen": len(found),
