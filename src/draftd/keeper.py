@@ -114,7 +114,7 @@ class Keeper:
             try:
                 await opening()
             except db.LOST as error:
-                if had == 0:
+                if had == 0 or _is_answer(error):
                     raise
                 if time.monotonic() > ends_at:
                     raise DatabaseUnavailable(
@@ -148,6 +148,12 @@ class Keeper:
         await self._asked.wait()
         timer.cancel()
         self._asked.clear()
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Return whether the server refused what was asked of a connection that it had given."""
+    cause = error.__cause__
+    return isinstance(error, ConnectionLost) and isinstance(cause, psycopg.Error) and cause.sqlstate is not None
 
 
 async def _reopen(link: db.Link) -> None:

@@ -33,9 +33,14 @@ COMMANDS = [
     ["reap-stale", "--dry-run"],
     ["migrate"],
     ["migrate", "--check"],
+    ["agents", "list"],
+    ["agents", "set", "comment_generator", "openai/m"],
+    ["agents", "unset", "comment_generator"],
     ["models", "list"],
+    ["models", "set", "m", "--model", "openai/m"],
+    ["models", "unset", "m"],
 ]
-ALL, DAEMON = "draft|model_configs", "draft_"
+ALL, DAEMON = "draft", "draft_"
 REFUSED, USAGE, UNAVAILABLE, AGAIN, CONFIGURATION = 1, 2, 69, 75, 78
 ANSWERS = {
     "53100": UNAVAILABLE,  # disk full
