@@ -17,7 +17,7 @@ from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
-from draftd.queue.settlements import Refused, Settler, Trail
+from draftd.queue.settlements import SettlementRefused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner, outcome_of
 
@@ -150,7 +150,7 @@ class Worker:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
             return True
-        except Refused:
+        except SettlementRefused:
             return False
         self._report(running, outcome, status)
         return True

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -107,6 +108,59 @@ async def test_a_row_whose_next_attempt_cannot_be_counted_ends(
     assert await standing(connection, bad) == await standing(connection, worse) == ("failed", "internal_error")
 
 
+CASTS = (
+    "ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (status <> 'processing' OR ('x' || agent)::int > 0) NOT VALID"
+)
+
+
+@pytest.mark.parametrize("room", [1, 50])
+async def test_values_that_every_row_is_refused_for_end_no_request(
+    connection: db.Connection, claimer: Claimer, room: int
+) -> None:
+    ids = await make_many(connection, 3)
+    await connection.execute(CASTS.encode())
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            await claimer.claim([AGENT], room)
+        await asyncio.sleep(claimer.retry_in_s())
+    assert {await standing(connection, one) for one in ids} == {("pending", None)}
+
+
+async def test_many_rows_whose_attempt_cannot_be_counted_end_beside_one_that_can(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    bad = await make_many(connection, 60, priority=9)
+    await connection.execute("UPDATE draft_requests SET attempt = 32767")
+    (good,) = await make_many(connection, 1)
+    claimed: list[UUID] = []
+
+    async def all_have_ended() -> bool:
+        with suppress(psycopg.errors.NumericValueOutOfRange):
+            claimed.extend(one.id for one in await claimer.claim([AGENT], 4))
+        return {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+
+    await until(all_have_ended)
+    assert claimed == [good]
+
+
+async def test_two_rows_that_are_refused_on_a_quiet_queue_end_once_another_has_got_through(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    bad = await make_many(connection, 2)
+    await refuse(connection, bad, when=CLAIM)
+    with pytest.raises(psycopg.errors.RaiseException):
+        await claimer.claim([AGENT], 50)
+    assert {await standing(connection, one) for one in bad} == {("pending", None)}
+    await make_many(connection, 1)
+    assert len(await claimer.claim([AGENT], 50)) == 1, "while those two are left alone"
+
+    async def both_have_ended() -> bool:
+        assert await claimer.claim([AGENT], 50) == []
+        return {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+
+    await until(both_have_ended)
+
+
 async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claimer: Claimer) -> None:
     (bad,) = await make_many(connection, 1)
     await refuse(connection, [bad], when=CLAIM)
@@ -123,12 +177,15 @@ async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
     assert [one.id for one in await claimer.claim([AGENT], 1)] == [other]
 
 
-async def test_a_server_that_refuses_every_claim_ends_no_request(connection: db.Connection, claimer: Claimer) -> None:
+@pytest.mark.parametrize("room", [1, 50])
+async def test_a_server_that_refuses_every_claim_ends_no_request(
+    connection: db.Connection, claimer: Claimer, room: int
+) -> None:
     ids = await make_many(connection, 5)
     await refuse(connection, when=CLAIM)
     for _ in range(3):
         with pytest.raises(psycopg.errors.RaiseException):
-            await claimer.claim([AGENT], 50)
+            await claimer.claim([AGENT], room)
         await asyncio.sleep(claimer.retry_in_s())
     assert {(await standing(connection, one))[0] for one in ids} == {"pending"}
     await accept(connection)
@@ -173,14 +230,15 @@ async def test_a_lease_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
     assert renewed == {*before} - {claimed[2].id}
 
 
+@pytest.mark.parametrize(("when", "sqlstate"), [(ALWAYS, "55P03"), (RENEWAL, "P0001")])
 async def test_a_server_that_refuses_every_renewal_ends_no_attempt(
-    database: str, connection: db.Connection, link: db.Link
+    database: str, connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
     await make_many(connection, 3)
     leases = Leases()
     for one in await claim_all(link):
         leases.add(one.id, one.lease_token, agent=one.agent)
-    await refuse(connection, sqlstate="55P03")
+    await refuse(connection, when=when, sqlstate=sqlstate)
     heartbeat = make_heartbeat(database, leases, lease_s=10.0)
     assert [(await one_beat(heartbeat, link)).refused for _ in range(3)] == [set()] * 3
 

@@ -14,7 +14,7 @@ from draftd.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Refused, Settler, Trail
+from draftd.queue.settlements import SettlementRefused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner
 from draftd.worker import Worker
@@ -75,7 +75,7 @@ class Rig:
         if claim.lease_token in self.lost:
             raise LeaseLost
         if not waits_out and not self.accepts.is_set():
-            raise Refused
+            raise SettlementRefused
         await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
         return "failed"
