@@ -142,7 +142,8 @@ class Worker:
     async def _settle(self, running: _Running, *, waits_out: bool) -> bool:
         """Settle what came of an attempt; return whether that is over, which without ``waits_out`` it may not be."""
         claim = running.claim
-        await self._scribe.recorded(claim)
+        if not await self._scribe.recorded(claim, waits_out=waits_out):
+            return False
         try:
             outcome, trail = _result(running)
             status = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)

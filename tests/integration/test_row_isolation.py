@@ -1,6 +1,7 @@
 """What the server refuses for one row is done without that row, by every statement over rows."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -318,11 +319,11 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     assert await Settler(link=link).settle(claimed[1], DONE) == "completed", "a courtesy costs no draft"
 
 
-async def refuse_usage(connection: db.Connection, which: str) -> None:
+async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str = "55P03") -> None:
     await connection.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '55P03'; END $$;
+        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN ({which}) EXECUTE FUNCTION refuse()""".encode()
     )
 
@@ -334,12 +335,31 @@ async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_wri
     claimed, scribe = await claim_all(link), Scribe(link=link)
     await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
     for one in claimed:
-        scribe.record(make_usage(one))
+        scribe.record(make_usage(one), until=time.monotonic() + 60)
     await asyncio.gather(scribe.recorded(claimed[0]), scribe.recorded(claimed[2]))
+    assert not await scribe.recorded(claimed[1], waits_out=False)
     assert [await count_usage(connection, one.id) for one in claimed] == [1, 0, 1]
     await connection.execute("DROP TRIGGER refuse ON draft_usage")
     await scribe.recorded(claimed[1])
     assert await count_usage(connection, claimed[1].id) == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "42501", "55P03", "53100"])
+async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
+    connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    await make_many(connection, 1)
+    claimed, scribe = (await claim_all(link))[0], Scribe(link=link)
+    await refuse_usage(connection, "true", sqlstate=sqlstate)
+    with capture_logs() as logs:
+        scribe.record(make_usage(claimed))
+        async with asyncio.timeout(20):
+            assert await scribe.recorded(claimed)
+    (line,) = logs
+    assert (line["event"], line["request_id"], line["sqlstate"]) == ("usage refused", claimed.id, sqlstate)
+    assert (line["input_tokens"], line["output_tokens"]) == (100, 10)
+    assert not scribe._unwritten
+    assert not scribe._refused
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
