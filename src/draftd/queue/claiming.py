@@ -232,6 +232,8 @@ class Claimer:
         self._aside = aside
         self._claims = Refusals(verb="claim", aside=aside)
         self._releases = Refusals(verb="release", aside=aside)
+        self.passed_over: list[UUID] = []
+        """What the last claim left out."""
 
     async def claim(self, agents: list[str], limit: int, statement: str | None = None) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
@@ -241,6 +243,7 @@ class Claimer:
             psycopg.Error: the server refused, and it may be its own fault: nothing was claimed.
         """
         began, aside = time.monotonic(), self._aside.ids()
+        self.passed_over = aside
         try:
             claimed = await claim(
                 self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, aside=aside
