@@ -67,13 +67,12 @@ def test_usage_that_is_refused_costs_no_draft_and_delays_no_neighbour(
         $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN (NEW.requester_id = 'refused')
             EXECUTE FUNCTION refuse()""")
-    daemon = fleet.start(
-        environment(database, stand_in, DRAFTD_CONCURRENCY="1", DRAFTD_ATTEMPT_TIMEOUT_S=str(int(ATTEMPT_S)))
-    )
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_CONCURRENCY="1"))
     refused = client.insert(sample_url(stand_in), requester_id="refused")
     assert_neighbour_completes(client, stand_in)
     row = client.wait_for(refused, "completed", "failed")
     assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
+    assert (row["finished_at"] - row["claimed_at"]).total_seconds() <= PROMISED_S
     assert daemon.log.count('"usage refused"') == 1
     assert_is_well(daemon)
     assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 1}]

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.heartbeat import Beat, Heartbeat
 from draftd.outcome import Done, Release
-from draftd.queue import desk
+from draftd.queue import attempts, desk
 from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import Aside, Refusals
@@ -329,19 +329,39 @@ async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str =
 
 
 async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_written_later(
-    connection: db.Connection, link: db.Link
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
     claimed, scribe = await claim_all(link), Scribe(link=link)
     await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
     for one in claimed:
-        scribe.record(make_usage(one), until=time.monotonic() + 60)
+        scribe.record(make_usage(one))
     await asyncio.gather(scribe.recorded(claimed[0]), scribe.recorded(claimed[2]))
     assert not await scribe.recorded(claimed[1], waits_out=False)
     assert [await count_usage(connection, one.id) for one in claimed] == [1, 0, 1]
     await connection.execute("DROP TRIGGER refuse ON draft_usage")
     await scribe.recorded(claimed[1])
     assert await count_usage(connection, claimed[1].id) == 1
+
+
+async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 2)
+    (late, early), scribe = await claim_all(link), Scribe(link=link)
+    await link.run("SET lock_timeout = '10ms'")
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE draft_usage IN SHARE MODE")
+        with capture_logs() as logs:
+            scribe.record(make_usage(late), until=time.monotonic() + 600)
+            scribe.record(make_usage(early), until=time.monotonic())
+            async with asyncio.timeout(20):
+                assert await scribe.recorded(early)
+        assert [line["request_id"] for line in logs if line["event"] == "usage refused"] == [early.id]
+        assert not await scribe.recorded(late, waits_out=False)
+    assert await scribe.recorded(late)
+    assert [await count_usage(connection, one.id) for one in (late, early)] == [1, 0]
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "42501", "55P03", "53100"])
@@ -352,7 +372,7 @@ async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
     claimed, scribe = (await claim_all(link))[0], Scribe(link=link)
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
-        scribe.record(make_usage(claimed))
+        scribe.record(make_usage(claimed), until=time.monotonic() + 600)
         async with asyncio.timeout(20):
             assert await scribe.recorded(claimed)
     (line,) = logs

@@ -27,7 +27,7 @@ from draftd.queue.isolation import Aside, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable_json
-from draftd.sqlstate import is_passing
+from draftd.sqlstate import is_passing, is_raised_within
 
 log = structlog.get_logger(__name__)
 
@@ -167,8 +167,8 @@ class Scribe:
 
         Args:
             usage: the call.
-            until: how long to try if the server refuses it for what may pass, a moment of ``time.monotonic``; a few tries are
-                made in any case.
+            until: how long to try if the server itself is short of something or locked, a moment of ``time.monotonic``; a few
+                tries are made in any case.
         """
         row = asdict(usage) | {
             "request_id": str(usage.request_id),
@@ -273,8 +273,9 @@ def _worth(error: psycopg.Error, *, passed: bool) -> float:
     """Return how many tries a line is worth that the server refuses alone."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1
+    # A trigger may say whatever its author chose, and of one requester only: it must not keep the loops from the others.
     if is_passing(error):
-        return math.inf
+        return USAGE_TRIES if is_raised_within(error) else math.inf
     return 1 if passed else USAGE_TRIES
 
 
