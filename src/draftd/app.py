@@ -42,7 +42,7 @@ from draftd.queue.claiming import Claimer, ClaimTerms
 from draftd.queue.claims import Claims
 from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Refused, Settler
+from draftd.queue.settlements import SettlementRefused, Settler
 from draftd.reaper import Reaper
 from draftd.request import Claim
 from draftd.runner import Runner
@@ -269,7 +269,7 @@ def _claims(shared: _Shared) -> Claims:
 
     async def release(claim: Claim) -> None:
         # Cancelled by its client meanwhile: there is nothing left to give back. What is refused is the reaper's.
-        with suppress(LeaseLost, Refused):
+        with suppress(LeaseLost, SettlementRefused):
             await shared.settler.settle(claim, Release(), waits_out=False)
         shared.leases.drop(claim.id, claim.lease_token)
 

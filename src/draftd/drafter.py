@@ -355,7 +355,7 @@ class Drafter:
             elapsed_s=elapsed_s,
             trace_id=attempt.span.trace_id,
         )
-        self._scribe.record(usage)
+        self._scribe.record(usage, until=attempt.ends_at)
         self._metrics.model_called(
             model=target.name,
             input_tokens=spent.input_tokens,

@@ -208,7 +208,7 @@ class Heartbeat:
         try:
             rows = [await self._renew(link, held, in_flight=len(held))]
             if rows[0]["renewed"]:
-                self._refusals.accepted()
+                self._refusals.accepted([row_id for row_id, _ in held])
         except psycopg.Error as error:
             if is_misfit(error) or not held:
                 raise
@@ -230,10 +230,8 @@ class Heartbeat:
         """Renew what can be renewed, and beat in any case; return the answers, and what is refused by its own fault."""
         parts = await apart(held, lambda some: self._renew(link, some, in_flight=len(held)), refusal=error, began=began)
         rows = [row for _, row in parts.answered]
-        passed = any(row["renewed"] for row in rows)
-        if passed:
-            self._refusals.accepted()
-        own = {one for one, refusal in parts.refused if await self._refusals.is_own(link, one, refusal, passed=passed)}
+        passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
+        own = await self._refusals.own(link, parts.refused, passed=passed)
         for one, refusal in parts.refused:
             log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
         return [*rows, await self._renew(link, [], in_flight=len(held))], own

@@ -45,6 +45,7 @@ class Reaper:
         self._default_expiry_s = default_expiry_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
         self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
+        self._refused = 0
 
     async def run(self) -> None:
         """Reap until cancelled, through any number of lost connections."""
@@ -55,10 +56,17 @@ class Reaper:
                 await self._link.pause(error)
             except psycopg.Error as error:
                 # What is refused for one row is the row's matter; this may be the server's, and every daemon would end for it.
-                log.error("reaping refused", sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
+                self._tell(error)
             await asyncio.sleep(self._interval_s)
 
+    def _tell(self, refusal: psycopg.Error) -> None:
+        self._refused += 1
+        # Of many in a row some are enough: a lone row that is refused would fill the log.
+        if self._refused.bit_count() == 1:
+            log.error("reaping refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
+
     async def _once(self) -> None:
+        passed_over = self._refusals.aside.ids()
         reaped = await reap(
             self._link,
             lease_s=self._lease_s,
@@ -66,6 +74,9 @@ class Reaper:
             watch=self._watch,
             refusals=self._refusals,
         )
+        # A pass that left out what was refused says nothing.
+        if reaped or not passed_over:
+            self._refused = 0
         for one in reaped:
             if one.status == "failed":
                 self._metrics.request_reaped(code=one.code)

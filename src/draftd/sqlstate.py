@@ -11,8 +11,6 @@ _LOST = ("08", "57P01", "57P02", "57P03", "25006")
 _PASSING = ("53", "55P03", "57014", "58", "40")
 """Resources, a lock or the time that ran out, the system's own errors, transactions that conflicted."""
 _RESOURCES = ("53", "58")
-_DATA = ("22", "54")
-"""Values out of range, and what is too large for an index or a row."""
 _MISFIT = ("3F000", "42P01", "42703", "42883", "42601")
 """No such schema, table, column, function; a syntax that this server has not."""
 
@@ -44,8 +42,3 @@ def is_exhausted(error: psycopg.Error) -> bool:
 def is_misfit(error: psycopg.Error) -> bool:
     """Return whether the schema is not the one that the statement was written for: no row and no time changes that."""
     return _is_one_of(error, _MISFIT) and not is_raised_within(error)
-
-
-def is_of_the_data(error: psycopg.Error) -> bool:
-    """Return whether the server says that what stands in the row, or was to stand there, is at fault."""
-    return _is_one_of(error, _DATA) and not is_raised_within(error)

@@ -17,7 +17,7 @@ from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
-from draftd.queue.settlements import Refused, Settler, Trail
+from draftd.queue.settlements import SettlementRefused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner, outcome_of
 
@@ -142,7 +142,8 @@ class Worker:
     async def _settle(self, running: _Running, *, waits_out: bool) -> bool:
         """Settle what came of an attempt; return whether that is over, which without ``waits_out`` it may not be."""
         claim = running.claim
-        await self._scribe.recorded(claim)
+        if not await self._scribe.recorded(claim, waits_out=waits_out):
+            return False
         try:
             outcome, trail = _result(running)
             status = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
@@ -150,7 +151,7 @@ class Worker:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
             return True
-        except Refused:
+        except SettlementRefused:
             return False
         self._report(running, outcome, status)
         return True

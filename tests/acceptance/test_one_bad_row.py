@@ -57,6 +57,27 @@ def test_a_trigger_that_refuses_one_row_ends_no_daemon_also_after_a_restart(
         assert daemon.stop() == 0
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])
+def test_usage_that_is_refused_costs_no_draft_and_delays_no_neighbour(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, sqlstate: str
+) -> None:
+    client.query(f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN (NEW.requester_id = 'refused')
+            EXECUTE FUNCTION refuse()""")
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_CONCURRENCY="1"))
+    refused = client.insert(sample_url(stand_in), requester_id="refused")
+    assert_neighbour_completes(client, stand_in)
+    row = client.wait_for(refused, "completed", "failed")
+    assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
+    assert (row["finished_at"] - row["claimed_at"]).total_seconds() <= PROMISED_S
+    assert daemon.log.count('"usage refused"') == 1
+    assert_is_well(daemon)
+    assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 1}]
+
+
 @pytest.mark.timeout(600)
 def test_no_value_of_any_column_harms_another_row(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet

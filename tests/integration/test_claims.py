@@ -25,6 +25,7 @@ from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from draftd.wakeup import WakeUp
 from fix_database import claim_all, claim_one, make_request, make_terms, overwrite, read_row
+from fix_refusals import CLAIM, refuse
 
 
 async def test_a_claim_counts_the_attempt_and_raises_the_token(connection: db.Connection, link: db.Link) -> None:
@@ -345,6 +346,24 @@ async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
                 await pump.claims.run()
     assert await loop is None
     assert len([line for line in logs if line["event"] == "left rows behind that another session has locked"]) == 1
+    await pump.link.close()
+
+
+async def test_a_drain_leaves_rows_behind_that_the_server_refuses_and_says_so(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await make_request(connection) for _ in range(2)]
+    await refuse(connection, when=CLAIM)
+    monkeypatch.setattr(claims_module, "LOCKED_TIME_S", 0.5)
+    pump = Pump(database, drain=True)
+    loop = asyncio.create_task(pump.claims.next())
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            await pump.claims.run()
+    assert await loop is None
+    (line,) = [line for line in logs if line["event"].startswith("left rows behind")]
+    assert line["event"] == "left rows behind that the database refuses to change"
+    assert (line["rows"], {*line["request_ids"]}) == (2, {str(one) for one in ids})
     await pump.link.close()
 
 

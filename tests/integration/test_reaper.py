@@ -2,6 +2,8 @@
 
 import asyncio
 
+import psycopg
+import pytest
 import structlog
 
 from draftd import db
@@ -9,6 +11,7 @@ from draftd.metrics import Metrics
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.reaper import Reaper
 from fix_database import claim_one, make_request, read_row
+from fix_refusals import accept, refuse
 
 LEASE_S = 0.01
 
@@ -35,6 +38,33 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_take_back_is_told_and_ends
                 await asyncio.sleep(0.01)
         running.cancel()
     assert [line["request_id"] for line in logs if line["event"] == "reaped"] == [claimed.id]
+
+
+async def test_a_refusal_that_lasts_is_told_more_and_more_rarely(connection: db.Connection, link: db.Link) -> None:
+    await make_request(connection)
+    await claim_one(link)
+    await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
+    await refuse(connection)
+    reaper = Reaper(link=link, lease_s=1e-6, default_expiry_s=0, interval_s=0.01, metrics=Metrics())
+    reaper._watch.gap_s = 60.0
+
+    async def once() -> None:
+        reaper._refusals.aside._until.clear()  # as if the row's time were over
+        with pytest.raises(psycopg.errors.RaiseException) as raised:
+            await reaper._once()
+        reaper._tell(raised.value)
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(9):
+            await once()
+        await reaper._once()
+        await once()
+    told = [line["times"] for line in logs if line["event"] == "reaping refused"]
+    assert told == [1, 2, 4, 8], "a pass that leaves the row out changes nothing"
+    await accept(connection)
+    reaper._refusals.aside._until.clear()
+    await reaper._once()
+    assert reaper._refused == 0
 
 
 async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(

@@ -1,8 +1,10 @@
 """What the server refuses for one row is done without that row, by every statement over rows."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +17,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.heartbeat import Beat, Heartbeat
 from draftd.outcome import Done, Release
-from draftd.queue import desk
+from draftd.queue import attempts, desk
 from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import Aside, Refusals
@@ -107,6 +109,59 @@ async def test_a_row_whose_next_attempt_cannot_be_counted_ends(
     assert await standing(connection, bad) == await standing(connection, worse) == ("failed", "internal_error")
 
 
+CASTS = (
+    "ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (status <> 'processing' OR ('x' || agent)::int > 0) NOT VALID"
+)
+
+
+@pytest.mark.parametrize("room", [1, 50])
+async def test_values_that_every_row_is_refused_for_end_no_request(
+    connection: db.Connection, claimer: Claimer, room: int
+) -> None:
+    ids = await make_many(connection, 3)
+    await connection.execute(CASTS.encode())
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            await claimer.claim([AGENT], room)
+        await asyncio.sleep(claimer.retry_in_s())
+    assert {await standing(connection, one) for one in ids} == {("pending", None)}
+
+
+async def test_many_rows_whose_attempt_cannot_be_counted_end_beside_one_that_can(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    bad = await make_many(connection, 60, priority=9)
+    await connection.execute("UPDATE draft_requests SET attempt = 32767")
+    (good,) = await make_many(connection, 1)
+    claimed: list[UUID] = []
+
+    async def all_have_ended() -> bool:
+        with suppress(psycopg.errors.NumericValueOutOfRange):
+            claimed.extend(one.id for one in await claimer.claim([AGENT], 4))
+        return {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+
+    await until(all_have_ended)
+    assert claimed == [good]
+
+
+async def test_two_rows_that_are_refused_on_a_quiet_queue_end_once_another_has_got_through(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    bad = await make_many(connection, 2)
+    await refuse(connection, bad, when=CLAIM)
+    with pytest.raises(psycopg.errors.RaiseException):
+        await claimer.claim([AGENT], 50)
+    assert {await standing(connection, one) for one in bad} == {("pending", None)}
+    await make_many(connection, 1)
+    assert len(await claimer.claim([AGENT], 50)) == 1, "while those two are left alone"
+
+    async def both_have_ended() -> bool:
+        assert await claimer.claim([AGENT], 50) == []
+        return {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+
+    await until(both_have_ended)
+
+
 async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claimer: Claimer) -> None:
     (bad,) = await make_many(connection, 1)
     await refuse(connection, [bad], when=CLAIM)
@@ -123,12 +178,15 @@ async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
     assert [one.id for one in await claimer.claim([AGENT], 1)] == [other]
 
 
-async def test_a_server_that_refuses_every_claim_ends_no_request(connection: db.Connection, claimer: Claimer) -> None:
+@pytest.mark.parametrize("room", [1, 50])
+async def test_a_server_that_refuses_every_claim_ends_no_request(
+    connection: db.Connection, claimer: Claimer, room: int
+) -> None:
     ids = await make_many(connection, 5)
     await refuse(connection, when=CLAIM)
     for _ in range(3):
         with pytest.raises(psycopg.errors.RaiseException):
-            await claimer.claim([AGENT], 50)
+            await claimer.claim([AGENT], room)
         await asyncio.sleep(claimer.retry_in_s())
     assert {(await standing(connection, one))[0] for one in ids} == {"pending"}
     await accept(connection)
@@ -173,14 +231,15 @@ async def test_a_lease_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
     assert renewed == {*before} - {claimed[2].id}
 
 
+@pytest.mark.parametrize(("when", "sqlstate"), [(ALWAYS, "55P03"), (RENEWAL, "P0001")])
 async def test_a_server_that_refuses_every_renewal_ends_no_attempt(
-    database: str, connection: db.Connection, link: db.Link
+    database: str, connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
     await make_many(connection, 3)
     leases = Leases()
     for one in await claim_all(link):
         leases.add(one.id, one.lease_token, agent=one.agent)
-    await refuse(connection, sqlstate="55P03")
+    await refuse(connection, when=when, sqlstate=sqlstate)
     heartbeat = make_heartbeat(database, leases, lease_s=10.0)
     assert [(await one_beat(heartbeat, link)).refused for _ in range(3)] == [set()] * 3
 
@@ -260,28 +319,67 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     assert await Settler(link=link).settle(claimed[1], DONE) == "completed", "a courtesy costs no draft"
 
 
-async def refuse_usage(connection: db.Connection, which: str) -> None:
+async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str = "55P03") -> None:
     await connection.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '55P03'; END $$;
+        $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN ({which}) EXECUTE FUNCTION refuse()""".encode()
     )
 
 
 async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_written_later(
-    connection: db.Connection, link: db.Link
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
     claimed, scribe = await claim_all(link), Scribe(link=link)
     await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
     for one in claimed:
         scribe.record(make_usage(one))
     await asyncio.gather(scribe.recorded(claimed[0]), scribe.recorded(claimed[2]))
+    assert not await scribe.recorded(claimed[1], waits_out=False)
     assert [await count_usage(connection, one.id) for one in claimed] == [1, 0, 1]
     await connection.execute("DROP TRIGGER refuse ON draft_usage")
     await scribe.recorded(claimed[1])
     assert await count_usage(connection, claimed[1].id) == 1
+
+
+async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 2)
+    (late, early), scribe = await claim_all(link), Scribe(link=link)
+    await link.run("SET lock_timeout = '10ms'")
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE draft_usage IN SHARE MODE")
+        with capture_logs() as logs:
+            scribe.record(make_usage(late), until=time.monotonic() + 600)
+            scribe.record(make_usage(early), until=time.monotonic())
+            async with asyncio.timeout(20):
+                assert await scribe.recorded(early)
+        assert [line["request_id"] for line in logs if line["event"] == "usage refused"] == [early.id]
+        assert not await scribe.recorded(late, waits_out=False)
+    assert await scribe.recorded(late)
+    assert [await count_usage(connection, one.id) for one in (late, early)] == [1, 0]
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "42501", "55P03", "53100"])
+async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
+    connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    await make_many(connection, 1)
+    claimed, scribe = (await claim_all(link))[0], Scribe(link=link)
+    await refuse_usage(connection, "true", sqlstate=sqlstate)
+    with capture_logs() as logs:
+        scribe.record(make_usage(claimed), until=time.monotonic() + 600)
+        async with asyncio.timeout(20):
+            assert await scribe.recorded(claimed)
+    (line,) = logs
+    assert (line["event"], line["request_id"], line["sqlstate"]) == ("usage refused", claimed.id, sqlstate)
+    assert (line["input_tokens"], line["output_tokens"]) == (100, 10)
+    assert not scribe._unwritten
+    assert not scribe._refused
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)

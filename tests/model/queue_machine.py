@@ -182,7 +182,7 @@ class Bench:
             return await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)
         except LeaseLost:
             return None
-        except settlements.Refused as refused:
+        except settlements.SettlementRefused as refused:
             raise AssertionError("a settlement was refused: a fence is missing") from refused
 
     def clear(self) -> None:

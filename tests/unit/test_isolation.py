@@ -100,6 +100,7 @@ class Server:
 
 
 ROW, OTHER = (UUID(int=1), 1), (UUID(int=2), 1)
+ANOTHER = UUID(int=3)
 SERVERS_OWN = ["53100", "53200", "58030"]
 
 
@@ -107,7 +108,7 @@ async def judged(
     judge: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
 ) -> list[Verdict]:
     verdicts = await judge.judge(
-        cast("db.Link", server), [(row, refusal(sqlstate, **over)) for row in rows], passed=passed
+        cast("db.Link", server), [(row, refusal(sqlstate, **over)) for row in rows], passed=[ANOTHER] if passed else []
     )
     return [verdicts[row] for row in rows]
 
@@ -127,7 +128,7 @@ async def test_what_another_row_meets_too_is_the_servers(judge: Refusals) -> Non
     server = Server()
     assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
     assert await judged(judge, server, ROW) == [Verdict.UNDECIDED], "nothing has got through since"
-    judge.accepted()
+    judge.accepted([ANOTHER])
     assert await judged(judge, server, ROW) == [Verdict.ENDED]
 
 
@@ -162,9 +163,39 @@ async def test_a_server_that_has_run_out_of_something_blames_no_row(judge: Refus
     assert server.ended == []
 
 
-async def test_values_out_of_range_are_the_rows_own_whoever_else_has_them(judge: Refusals) -> None:
-    verdicts = await judged(judge, Server(), ROW, OTHER, sqlstate="22003", context=None)
+@pytest.mark.parametrize("sqlstate", ["22003", "22P02", "54000"])
+async def test_values_that_the_server_refuses_are_judged_like_any_other_refusal(judge: Refusals, sqlstate: str) -> None:
+    server = Server()
+    assert await judged(judge, server, ROW, OTHER, sqlstate=sqlstate, context=None) == [Verdict.UNDECIDED] * 2
+    assert server.ended == []
+    verdicts = await judged(judge, server, ROW, OTHER, sqlstate=sqlstate, context=None, passed=True)
     assert verdicts == [Verdict.ENDED] * 2
+
+
+async def test_rows_that_another_row_gets_past_end_at_their_next_refusal_each_by_itself(judge: Refusals) -> None:
+    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.UNDECIDED] * 2
+    judge.accepted([ANOTHER])
+    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.ENDED] * 2
+
+
+async def test_rows_that_another_row_got_past_are_kept_while_the_server_refuses_everything(judge: Refusals) -> None:
+    await judged(judge, Server(), ROW, OTHER)
+    judge.accepted([ANOTHER])
+    server = Server(ends=False, ends_another=False)
+    assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
+
+
+async def test_a_row_that_gets_through_after_all_is_held_against_nothing_later(judge: Refusals) -> None:
+    await judged(judge, Server(), ROW, OTHER)
+    judge.accepted([ANOTHER])
+    judge.accepted([ROW[0], OTHER[0]])
+    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.UNDECIDED] * 2
+
+
+async def test_a_server_that_refuses_rows_one_after_the_other_ends_the_first_of_them_only(judge: Refusals) -> None:
+    assert await judged(judge, Server(), ROW) == [Verdict.ENDED]
+    for number in range(10, 13):
+        assert await judged(judge, Server(), (UUID(int=number), 1)) == [Verdict.UNDECIDED]
 
 
 async def test_a_row_is_named_once(judge: Refusals) -> None:

@@ -14,7 +14,7 @@ from draftd.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.settlements import Refused, Settler, Trail
+from draftd.queue.settlements import SettlementRefused, Settler, Trail
 from draftd.request import Claim
 from draftd.runner import Runner
 from draftd.worker import Worker
@@ -45,6 +45,7 @@ class Rig:
         self.waited_for: list[int] = []
         self.usage_written = asyncio.Event()
         self.usage_written.set()
+        self.usage_refused = asyncio.Event()
         self.accepts = asyncio.Event()
         self.accepts.set()
         self.run = run
@@ -67,15 +68,18 @@ class Rig:
             self.leases.add(claim.id, claim.lease_token, agent=claim.agent)
         return claim
 
-    async def recorded(self, claim: Claim) -> None:
+    async def recorded(self, claim: Claim, *, waits_out: bool) -> bool:
         self.waited_for.append(claim.lease_token)
+        if self.usage_refused.is_set() and not waits_out:
+            return False
         await self.usage_written.wait()
+        return True
 
     async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, waits_out: bool) -> str:
         if claim.lease_token in self.lost:
             raise LeaseLost
         if not waits_out and not self.accepts.is_set():
-            raise Refused
+            raise SettlementRefused
         await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
         return "failed"
@@ -199,6 +203,24 @@ async def test_an_outcome_that_is_refused_for_now_keeps_its_lease_and_frees_its_
     await working
     assert sorted(token for token, _ in rig.settled) == [1, 2, 3]
     assert (rig.worker.in_flight, len(rig.leases)) == (0, 0)
+
+
+async def test_an_outcome_whose_usage_is_refused_for_now_frees_its_loop() -> None:
+    rig = Rig(finished)
+    rig.usage_refused.set()
+    rig.usage_written.clear()
+    working = asyncio.create_task(rig.worker.run())
+    for token in (1, 2):
+        rig.queue.put_nowait(make_claim(lease_token=token))
+    await until(lambda: rig.waited_for == [1, 2, 1, 2])
+    rig.usage_refused.clear()
+    rig.queue.put_nowait(make_claim(lease_token=3))
+    await until(lambda: rig.waited_for[4:] == [3])
+    assert rig.settled == []
+    rig.usage_written.set()
+    rig.queue.put_nowait(None)
+    await working
+    assert sorted(token for token, _ in rig.settled) == [1, 2, 3]
 
 
 async def test_no_more_outcomes_wait_than_twice_the_loops() -> None:

@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from draftd.errors import UsageError, request_errors
 
 if TYPE_CHECKING:
-    from draftd.queue.isolation import Refused
+    from draftd.queue.isolation import RefusedRow
     from draftd.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -249,7 +249,7 @@ class RefusedRows:
     def __init__(self) -> None:
         self._left = 0
 
-    def tell(self, row: "Refused") -> None:
+    def tell(self, row: "RefusedRow") -> None:
         """Name a row."""
         self._left += not row.ended
         say(

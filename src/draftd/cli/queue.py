@@ -222,7 +222,7 @@ def _choice(verb: str, which: str | None, code: str | None, since: str | None, r
 
 
 def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
-    from draftd.queue.isolation import Refused
+    from draftd.queue.isolation import RefusedRow
 
     changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
     which = chosen["request_id"]
@@ -238,7 +238,7 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
         say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
     refused = RefusedRows()
     for request, error in changed.refused.items():
-        refused.tell(Refused(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
+        refused.tell(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
     refused.end()
 
 

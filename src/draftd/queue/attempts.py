@@ -1,12 +1,15 @@
 """What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
 
 Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. Usage is
-handed in and never awaited by an attempt, whose time it must not use up; who settles waits for it. What the server refuses of
-one row keeps no neighbour's from being written. No transaction is open between these calls.
+handed in and never awaited by an attempt, whose time it must not use up; whoever settles waits for it. What the server refuses
+of one row keeps no neighbour's from being written, and is given up in the end: it goes to the log with its figures, because
+a draft must not be lost for its bookkeeping. No transaction is open between these calls.
 """
 
 import asyncio
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -24,9 +27,12 @@ from draftd.queue.isolation import Aside, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable_json
-from draftd.sqlstate import is_passing
+from draftd.sqlstate import is_passing, is_raised_within
 
 log = structlog.get_logger(__name__)
+
+USAGE_TRIES = 3
+"""How often a line of usage is tried that the server refuses by itself, though no other one has passed: within a second."""
 
 # A row for each picture: an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50 ms.
 # Put into order here, as a sort of the server's would carry the pictures through its temporary files. All else comes once, with
@@ -115,6 +121,15 @@ class Usage:
     trace_id: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """Why a line of usage is not written."""
+
+    error: psycopg.Error
+    worth: float
+    """How many tries in all; infinite if it is for time to tell."""
+
+
 class Scribe:
     """Writes progress and usage, many at once.
 
@@ -129,10 +144,11 @@ class Scribe:
         self._progress: GroupCommit[tuple[Held, str], bool] = GroupCommit(
             flush=self._flush_progress, size_bytes=lambda item: len(item[1])
         )
-        self._usage: GroupCommit[tuple[Usage, str], bool] = GroupCommit(
+        self._usage: GroupCommit[tuple[Usage, str], _Refusal | None] = GroupCommit(
             flush=self._flush_usage, size_bytes=lambda item: len(item[1])
         )
         self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
+        self._refused: dict[Held, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
         """Show the options that are ready so far.
@@ -144,49 +160,82 @@ class Scribe:
         if not await self._progress.submit(((claim.id, claim.lease_token), storable_json(row))):
             raise LeaseLost
 
-    def record(self, usage: Usage) -> None:
+    def record(self, usage: Usage, *, until: float = -math.inf) -> None:
         """Hand in one model call for ``draft_usage``; it is written whatever becomes of the attempt, once the database is there.
 
         A repetition changes nothing.
+
+        Args:
+            usage: the call.
+            until: how long to try if the server itself is short of something or locked, a moment of ``time.monotonic``; a few
+                tries are made in any case.
         """
         row = asdict(usage) | {
             "request_id": str(usage.request_id),
             "cost_usd": None if usage.cost_usd is None else str(usage.cost_usd),
             "elapsed_s": round(usage.elapsed_s, 3),
         }
-        held = (usage.request_id, usage.lease_token)
-        task = asyncio.create_task(self._write_usage(usage, storable_json(row)), name="usage")
-        self._unwritten.setdefault(held, set()).add(task)
-        task.add_done_callback(lambda done: self._written(held, done))
+        item = (usage, storable_json(row))
+        self._keep(self._unwritten, usage, self._write_usage(item, until))
 
-    async def _write_usage(self, usage: Usage, text: str) -> None:
-        refusals = 0
-        while not await self._usage.submit((usage, text)):
-            refusals += 1
-            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+    async def _write_usage(self, item: tuple[Usage, str], until: float) -> None:
+        refusal = await self._usage.submit(item)
+        if refusal is not None:
+            # A task of its own: whoever will not wait out a refusal can tell.
+            self._keep(self._refused, item[0], self._write_refused(item, until, refusal))
 
-    async def recorded(self, claim: Claim) -> None:
-        """Wait until the usage of a claim that was handed in has been written: a settlement sums it up.
+    async def _write_refused(self, item: tuple[Usage, str], until: float, refusal: _Refusal | None) -> None:
+        tries = 1
+        while refusal is not None:
+            if tries >= refusal.worth or (tries >= USAGE_TRIES and time.monotonic() >= until):
+                log.error("usage refused", sqlstate=refusal.error.sqlstate, tries=tries, **_figures(item[0]))
+                return
+            await asyncio.sleep(full_jitter_s(tries, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            refusal = await self._usage.submit(item)
+            tries += 1
+
+    async def recorded(self, claim: Claim, *, waits_out: bool = True) -> bool:
+        """Wait until the usage of a claim that was handed in has been written, or given up: a settlement sums it up.
 
         Whoever claims goes on only after this, so that there are no more calls unwritten than claims held, however long the
         database is away.
+
+        Args:
+            claim: whose usage.
+            waits_out: whether to wait, too, while the server is there and refuses it.
+
+        Returns:
+            Whether it is all done with; always with ``waits_out``.
         """
-        while tasks := self._unwritten.get((claim.id, claim.lease_token)):
+        held = (claim.id, claim.lease_token)
+        while tasks := self._unwritten.get(held):
             await asyncio.wait(tasks)
+        while tasks := self._refused.get(held):
+            if not waits_out:
+                return False
+            await asyncio.wait(tasks)
+        return True
 
     async def settle_down(self) -> None:
-        """Wait until everything handed in has been written."""
-        while self._unwritten:
-            await asyncio.wait(set().union(*self._unwritten.values()))
+        """Wait until everything handed in has been written, or given up."""
+        while tasks := set().union(*self._unwritten.values(), *self._refused.values()):
+            await asyncio.wait(tasks)
         await self._progress.settle_down()
 
-    def _written(self, held: Held, task: "asyncio.Task[None]") -> None:
+    def _keep(
+        self, kept: dict[Held, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
+    ) -> None:
+        held = (usage.request_id, usage.lease_token)
+        task = asyncio.create_task(writing, name="usage")
+        kept.setdefault(held, set()).add(task)
+        task.add_done_callback(lambda done: self._written(kept, held, done))
+
+    def _written(self, kept: dict[Held, set["asyncio.Task[None]"]], held: Held, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("usage lost by a defect", request_id=held[0], error=type(error).__name__)
-        tasks = self._unwritten[held]
-        tasks.discard(task)
-        if not tasks:
-            del self._unwritten[held]
+        kept[held].discard(task)
+        if not kept[held]:
+            del kept[held]
 
     async def _flush_progress(self, items: Sequence[tuple[Held, str]]) -> list[bool]:
         # Of one request the latest: who did not wait for the one before may have handed in another already.
@@ -206,25 +255,28 @@ class Scribe:
         rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in some)}]"})
         return [(row["id"], row["lease_token"]) for row in rows]
 
-    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[bool]:
-        """Return of each item whether it is done with: written, or refused for good."""
+    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[_Refusal | None]:
+        """Return why each item is not written; None of those that are."""
 
         async def record(some: Sequence[int]) -> None:
             rows = ",".join(items[one][1] for one in some)
             await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{rows}]"}, waits_out=False)
 
         parts = await apart(range(len(items)), record)
-        kept = {one for one, _ in parts.untried}
+        refusals = {one: _Refusal(error=error, worth=math.inf) for one, error in parts.untried}
         for one, error in parts.refused:
-            if _is_refused_for_good(error, passed=bool(parts.answered)):
-                log.error("usage refused", sqlstate=error.sqlstate, **_figures(items[one][0]))
-            else:
-                kept.add(one)
-        return [one not in kept for one in range(len(items))]
+            refusals[one] = _Refusal(error=error, worth=_worth(error, passed=bool(parts.answered)))
+        return [refusals.get(one) for one in range(len(items))]
 
 
-def _is_refused_for_good(error: psycopg.Error, *, passed: bool) -> bool:
-    return isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (passed and not is_passing(error))
+def _worth(error: psycopg.Error, *, passed: bool) -> float:
+    """Return how many tries a line is worth that the server refuses alone."""
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return 1
+    # A trigger may say whatever its author chose, and of one requester only: it must not keep the loops from the others.
+    if is_passing(error):
+        return USAGE_TRIES if is_raised_within(error) else math.inf
+    return 1 if passed else USAGE_TRIES
 
 
 def _figures(usage: Usage) -> dict[str, Any]:

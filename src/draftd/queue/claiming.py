@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow
 
 from draftd import db
-from draftd.queue.isolation import PATIENCE_S, Aside, Parts, Refusals, Verdict, apart
+from draftd.queue.isolation import PATIENCE_S, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim
 from draftd.sqlstate import is_misfit
@@ -233,6 +232,8 @@ class Claimer:
         self._aside = aside
         self._claims = Refusals(verb="claim", aside=aside)
         self._releases = Refusals(verb="release", aside=aside)
+        self.passed_over: list[UUID] = []
+        """What the last claim left out."""
 
     async def claim(self, agents: list[str], limit: int, statement: str | None = None) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
@@ -242,6 +243,7 @@ class Claimer:
             psycopg.Error: the server refused, and it may be its own fault: nothing was claimed.
         """
         began, aside = time.monotonic(), self._aside.ids()
+        self.passed_over = aside
         try:
             claimed = await claim(
                 self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, aside=aside
@@ -251,39 +253,38 @@ class Claimer:
                 raise
             return await self._claim_apart(agents, limit, error, began)
         if claimed:
-            self._claims.accepted()
+            self._claims.accepted([one.id for one in claimed])
         return claimed
 
     async def _claim_apart(self, agents: list[str], limit: int, refusal: psycopg.Error, began: float) -> list[Claim]:
         """Claim by id, looking past what is refused: rows in front must not keep those behind them."""
-        params = _params(self._terms, agents, limit, None)
-        undecided: list[UUID] = []
+        # Judged once another row has been looked at: whether it gets through says whose fault the refusals are.
+        params, refused = _params(self._terms, agents, limit, None), list[tuple[Held, psycopg.Error]]()
+        looked_at: list[UUID] = []
         while True:
-            aside = [*self._aside.ids(), *undecided]
-            found = await self._link.run(CANDIDATES, params | {"aside": aside})
+            found = await self._link.run(CANDIDATES, params | {"aside": [*self._aside.ids(), *looked_at]})
             parts = await apart([(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began)
             rows = [row for _, answer in parts.answered for row in answer]
-            undecided += await self._judge(parts, passed=bool(rows))
-            if rows:
-                return _claims(rows, self._terms)
-            if not parts.refused and not undecided:
-                return []
-            if len(found) < limit and not undecided:
-                return []
-            if len(found) < limit or parts.untried or time.monotonic() - began > PATIENCE_S:
-                raise refusal
+            refused += parts.refused
+            looked_at += [row["id"] for row in found]
+            is_late = bool(parts.untried) or time.monotonic() - began > PATIENCE_S
+            if rows or len(found) < limit or is_late:
+                break
+        undecided = await self._judge(refused, passed=[row["id"] for row in rows])
+        for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
+            self._aside.put_briefly(row_id)
+        if not rows and (undecided or is_late):
+            raise refusal
+        return _claims(rows, self._terms)
 
     async def _claim_these(self, some: Sequence[Held]) -> list[DictRow]:
         params = _params(self._terms, [""], len(some), None)
         return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
 
-    async def _judge(self, parts: Parts[Held, Any], *, passed: bool) -> list[UUID]:
-        verdicts = await self._claims.judge(self._link, parts.refused, passed=passed)
-        undecided = [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
-        undecided += [held for held, _ in parts.untried]
-        for row_id, _ in undecided:
-            self._aside.put_briefly(row_id)
-        return [row_id for row_id, _ in undecided]
+    async def _judge(self, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: list[UUID]) -> list[Held]:
+        """Judge what was refused alone; return what nothing could be decided about."""
+        verdicts = await self._claims.judge(self._link, refused, passed=passed)
+        return [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
 
     def retry_in_s(self) -> float:
         """Return in how many seconds something that was passed over may be claimed after all."""
@@ -309,7 +310,7 @@ class Claimer:
         parts = await apart([(row["id"], row["lease_token"]) for row in strays], release)
         released = [one for _, answer in parts.answered for one in answer]
         with suppress(*db.LOST):
-            await self._releases.judge(self._link, parts.refused, passed=bool(released))
+            await self._releases.judge(self._link, parts.refused, passed=released)
         return released
 
 

@@ -33,13 +33,15 @@ Answer = TypeVar("Answer")
 DRAIN_INTERVAL_S = 0.25
 """A drain looks often whether what is in flight has been settled: somebody waits for its end."""
 LOCKED_TIME_S = 10.0
-"""How long a drain waits for a due row that another session has locked."""
+"""How long a drain waits for a due row that another session has locked, or that the server refuses to let it claim."""
 
-# No lock: what the claims' SKIP LOCKED passes over is seen.
-DUE = """
-SELECT id FROM draft_requests
- WHERE status = 'pending' AND agent = ANY (%(agents)s) AND available_at <= now() LIMIT 1
+# No lock: what the claims' SKIP LOCKED passes over is seen. What the claim left out, being refused, is told apart.
+_DUE = "FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) AND available_at <= now()"
+DUE = f"""
+SELECT EXISTS (SELECT {_DUE} AND id <> ALL (%(aside)s::uuid[])) AS is_due,
+       ARRAY (SELECT id::text {_DUE} AND id = ANY (%(aside)s::uuid[])) AS refused
 """
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,22 +180,28 @@ class Claims:
     async def _is_drained(self) -> bool:
         """Return whether nothing is due, seen by a look that no lock hides anything from.
 
-        The reaper, say, may just hold a row that the claim passed over. Who keeps one for long does not keep the drain.
+        The reaper, say, may just hold a row that the claim passed over. Who keeps one for long does not keep the drain, and
+        neither does a row that is refused.
         """
         agents = [agent for portion in self._menu.portions() for agent in portion.agents]
         try:
-            due = bool(await self._link.run(DUE, {"agents": agents}))
+            (left,) = await self._link.run(DUE, {"agents": agents, "aside": self._claimer.passed_over})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)
             return False
-        now = time.monotonic()
-        if due and self._locked_since is None:
-            self._locked_since = now
-        if due and self._locked_since is not None and now - self._locked_since >= LOCKED_TIME_S:
-            log.warning("left rows behind that another session has locked", agents=agents, waited_s=LOCKED_TIME_S)
+        if not left["is_due"] and not left["refused"]:
             return True
-        return not due
+        now = time.monotonic()
+        if self._locked_since is None:
+            self._locked_since = now
+        if now - self._locked_since < LOCKED_TIME_S:
+            return False
+        if left["is_due"]:
+            log.warning("left rows behind that another session has locked", agents=agents, waited_s=LOCKED_TIME_S)
+        if left["refused"]:
+            _log_refused(left["refused"])
+        return True
 
     async def _serve(self) -> bool:
         """Claim once; return whether there may be more to claim right now."""
@@ -284,3 +292,7 @@ class Claims:
     async def _release_orphans(self) -> None:
         while self._orphans:
             await self._release(self._orphans.pop())
+
+
+def _log_refused(ids: list[str]) -> None:
+    log.warning("left rows behind that the database refuses to change", rows=len(ids), request_ids=ids[:MAX_NAMED])

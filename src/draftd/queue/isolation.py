@@ -1,15 +1,15 @@
-"""Refusals: a row that the server refuses to change harms only itself.
+"""Isolation: a row that the server refuses to change harms only itself.
 
 Owns what happens when a statement over rows is refused by a server that is well: ``apart`` carries it out in halves, so that all
 rows get through but those that are refused alone; ``Refusals`` judges whose fault that is, ends the row plainly if it is the
 row's own, and sets it aside in memory if not even that is accepted. Invariants: nothing is thrown away for a refusal that may be
-the server's; in the normal case nothing here runs. What the statements are is their owners' matter.
+the server's, whatever its SQLSTATE; in the normal case nothing here runs. What the statements are is their owners' matter.
 """
 
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -21,7 +21,7 @@ import structlog
 from draftd import db
 from draftd.errors import InternalError
 from draftd.queue.leases import Held
-from draftd.sqlstate import is_exhausted, is_misfit, is_of_the_data, is_passing
+from draftd.sqlstate import is_exhausted, is_misfit, is_passing
 
 log = structlog.get_logger(__name__)
 
@@ -128,12 +128,19 @@ class Remembered(Generic[Key]):
             del self._counts[next(iter(self._counts))]
         return count
 
+    def forget(self, key: Key) -> None:
+        """Forget that a key was ever noted."""
+        self._counts.pop(key, None)
+
     def __contains__(self, key: object) -> bool:
         return key in self._counts
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._counts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class RefusedRow:
     """A row that the server refused to change, as it is told of once."""
 
     id: UUID
@@ -144,7 +151,7 @@ class Refused:
     """Whether it has failed as ``internal_error``."""
 
 
-def log_refused(row: Refused) -> None:
+def log_refused(row: RefusedRow) -> None:
     """Name a row in the log; without the refusal's text, which is the app's and may hold what the row holds."""
     log.error("row refused", request_id=row.id, to=row.verb, sqlstate=row.sqlstate, ended=row.ended)
 
@@ -158,7 +165,7 @@ class Aside:
     """
 
     def __init__(
-        self, *, tell: Callable[[Refused], None] = log_refused, clock: Callable[[], float] = time.monotonic
+        self, *, tell: Callable[[RefusedRow], None] = log_refused, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tell = tell
         self._clock = clock
@@ -202,7 +209,7 @@ class Aside:
     def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
         """Tell of a row, once."""
         if self._named.note(row_id) == 1:
-            self._tell(Refused(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
+            self._tell(RefusedRow(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
 
 
 class Verdict(Enum):
@@ -219,6 +226,9 @@ class Verdict(Enum):
 class Refusals:
     """Judges the refusals of one kind of statement.
 
+    A refused row is a suspect until this change of another row is accepted. While there are two, the server may refuse every row.
+    A suspect that another row was accepted after is outlived: from then on only its own refusals are held against it.
+
     Args:
         verb: what the statement does, for the log.
         aside: where rows are set aside.
@@ -228,14 +238,15 @@ class Refusals:
         self.aside = aside
         self._verb = verb
         self._tries: Remembered[UUID] = Remembered()
-        self._suspects: set[UUID] = set()
+        self._suspects: Remembered[UUID] = Remembered()
+        self._outlived: Remembered[UUID] = Remembered()
 
     async def judge(
         self,
         link: db.Link,
         refused: Sequence[tuple[Held, psycopg.Error]],
         *,
-        passed: bool,
+        passed: Collection[UUID],
         end: str = END_HELD,
         params: db.Row | None = None,
     ) -> dict[Held, Verdict]:
@@ -244,43 +255,56 @@ class Refusals:
         Args:
             link: where they were refused.
             refused: the rows, as they are held or were found, and why.
-            passed: whether the same change of another row was accepted meanwhile.
+            passed: the rows of which the same change was accepted meanwhile.
             end: the statement that ends a row plainly.
             params: what it needs besides the row.
         """
-        if passed:
-            self.accepted()
-        self._suspect(held[0] for held, _ in refused)
-        verdicts: dict[Held, Verdict] = {}
-        for held, error in refused:
-            if await self.is_own(link, held, error, passed=passed):
-                verdicts[held] = await self._end(link, held, error, end, params or {})
-            else:
-                verdicts[held] = Verdict.UNDECIDED
-        return verdicts
+        own = await self.own(link, refused, passed=passed)
+        return {
+            held: await self._end(link, held, error, end, params or {}) if held in own else Verdict.UNDECIDED
+            for held, error in refused
+        }
 
-    def accepted(self) -> None:
-        """Note that the server accepts this change of a row."""
-        self._suspects.clear()
+    async def own(
+        self, link: db.Link, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: Collection[UUID]
+    ) -> set[Held]:
+        """Return the rows whose own fault their refusal is: neither their plain ending nor another row meets it too.
 
-    def _suspect(self, row_ids: Iterable[UUID]) -> None:
-        # Two are as good as many: all that counts is whether there is another one.
-        self._suspects = set([*self._suspects, *row_ids][-MAX_REMEMBERED:])
+        Args:
+            link: where they were refused.
+            refused: the rows, as they are held or were found, and why.
+            passed: the rows of which the same change was accepted meanwhile.
+        """
+        for (row_id, _), _ in refused:
+            if row_id not in self._outlived:
+                self._suspects.note(row_id)
+        self.accepted(passed)
+        return {held for held, error in refused if await self._is_own(link, held, error, passed=bool(passed))}
 
-    async def is_own(self, link: db.Link, held: Held, error: psycopg.Error, *, passed: bool) -> bool:
-        """Return whether a refusal is the row's own fault: neither its plain ending nor another row meets it too."""
+    def accepted(self, row_ids: Collection[UUID]) -> None:
+        """Note that the server accepted this change of some rows."""
+        if not row_ids:
+            return
+        for row_id in self._suspects:
+            self._outlived.note(row_id)
+        self._suspects = Remembered()
+        for row_id in row_ids:
+            self._outlived.forget(row_id)
+            self._tries.forget(row_id)
+
+    async def _is_own(self, link: db.Link, held: Held, error: psycopg.Error, *, passed: bool) -> bool:
         tries = self._tries.note(held[0])
         if tries == NAMED_AFTER:
             self.aside.name(held[0], error, verb=self._verb, ended=False)
         if is_exhausted(error):
             return False
-        if is_of_the_data(error) or self.aside.knows(held[0]):
+        if self.aside.knows(held[0]):
             return True
         if is_passing(error) and tries == 1:
             return False
         if passed:
             return True
-        if len(self._suspects) > 1:
+        if held[0] not in self._outlived and any(one != held[0] for one in self._suspects):
             return False
         return await self._accepts(link, END_HELD, held, error) or await self._accepts(link, END_ANOTHER, held, error)
 
@@ -291,7 +315,6 @@ class Refusals:
             return False
 
     async def _end(self, link: db.Link, held: Held, error: psycopg.Error, end: str, params: db.Row) -> Verdict:
-        self._suspects.discard(held[0])
         try:
             ended = await link.run(end, self._ending(held, error) | params)
         except psycopg.Error:
@@ -309,5 +332,5 @@ class Refusals:
             "lease_token": held[1],
             "code": InternalError.code,
             "message": f"the database refused to {self._verb} this request (SQLSTATE {error.sqlstate})",
-            "suspects": [held[0], *self._suspects, *self.aside.ids()],
+            "suspects": [held[0], *self._suspects, *self._outlived, *self.aside.ids()],
         }

@@ -279,7 +279,7 @@ async def reap(
     if watch and rows:
         watch.passed(rows[-1]["at"])
     if reaped := _reaped(rows):
-        refusals.accepted()
+        refusals.accepted([one.id for one in reaped])
     return reaped
 
 
@@ -304,7 +304,9 @@ async def _reap_apart(
     if watch:
         watch.passed(last["at"])
     reaped = _reaped([row for _, rows in parts.answered for row in rows])
-    verdicts = await refusals.judge(link, parts.refused, passed=bool(reaped), end=END_REAPED, params=params)
+    verdicts = await refusals.judge(
+        link, parts.refused, passed=[one.id for one in reaped], end=END_REAPED, params=params
+    )
     undecided = [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
     for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
         refusals.aside.put_briefly(row_id)

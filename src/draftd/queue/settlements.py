@@ -2,7 +2,7 @@
 
 Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``;
 what it stores passed ``storable``; it is repeated when the connection was lost, and a repetition is recognised (the row stands
-where this settlement wanted it, with this token), not taken for a lost lease; what is refused harms no neighbour (``refusals``),
+where this settlement wanted it, with this token), not taken for a lost lease; what is refused harms no neighbour (``isolation``),
 and an outcome is kept for as long as the server may accept it yet.
 """
 
@@ -43,7 +43,7 @@ class Unsettled(Enum):
     """The server refuses it, and may not for long."""
 
 
-class Refused(Exception):
+class SettlementRefused(Exception):
     """A settlement is refused for the time being: to be tried again."""
 
 
@@ -194,7 +194,7 @@ class Settler:
 
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written.
-            Refused: without ``waits_out``: the server refuses it now, and may accept it later.
+            SettlementRefused: without ``waits_out``: the server refuses it now, and may accept it later.
         """
         row = settlement(claim, outcome, trail or Trail())
         text, refusals = row.as_json(), 0
@@ -205,7 +205,7 @@ class Settler:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
             if not waits_out:
-                raise Refused
+                raise SettlementRefused
             refusals += 1
             # Each by itself: what is tried again together is refused together.
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
@@ -229,9 +229,12 @@ class Settler:
     ) -> dict[int, str | Unsettled]:
         """Decide about what was refused alone."""
         answered = [pair for some, written in parts.answered for pair in zip(some, written, strict=True)]
-        passed = {items[one][0].status for one, answer in answered if isinstance(answer, str)}
-        for status in passed & self._refusals.keys():
-            self._refusals[status].accepted()
+        passed: defaultdict[str, set[UUID]] = defaultdict(set)
+        for one, answer in answered:
+            if isinstance(answer, str):
+                passed[items[one][0].status].add(items[one][0].id)
+        for status in passed.keys() & self._refusals.keys():
+            self._refusals[status].accepted(passed[status])
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in parts.refused:
             row = items[one][0]
@@ -240,7 +243,7 @@ class Settler:
         for status, rows in by_status.items():
             refused = [(held, error) for held, (_, error) in rows.items()]
             with suppress(*db.LOST):
-                verdicts = await self._refusals[status].judge(self._link, refused, passed=status in passed)
+                verdicts = await self._refusals[status].judge(self._link, refused, passed=passed[status])
                 answers |= {rows[held][0]: _ANSWERS[verdict] for held, verdict in verdicts.items()}
         return answers
 
