@@ -33,7 +33,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Picture
-from draftd.keeping import Album, Keeper
+from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -101,7 +101,7 @@ class Drafter:
         reads: the connection that inputs are read on.
         budget: bounds the bytes of rows' pictures in this process.
         loader: fetches and prepares pictures.
-        keeper: has what an earlier attempt fetched, and keeps it for the next one.
+        pictures: have what an earlier attempt fetched, and keeps it for the next one.
         prompts: agent → prompt.
         models: which model answers.
         holds: where the models' successes and failures are noted.
@@ -118,7 +118,7 @@ class Drafter:
         reads: db.Link,
         budget: ByteBudget,
         loader: ImageLoader,
-        keeper: Keeper,
+        pictures: PictureStore,
         prompts: Mapping[str, Prompt],
         models: Models,
         holds: Holds,
@@ -131,7 +131,7 @@ class Drafter:
         self._reads = reads
         self._budget = budget
         self._loader = loader
-        self._keeper = keeper
+        self._pictures = pictures
         self._prompts = prompts
         self._models = models
         self._holds = holds
@@ -168,7 +168,7 @@ class Drafter:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms, self._keeper.album(attempt.claim) as album:
+        async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
             task = await self._task(attempt, prompt, rooms, album)
             return await self._ask(attempt, task)
 

@@ -33,7 +33,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
-from draftd.keeping import Album, Keeper
+from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -170,7 +170,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             reads=links[0],
             budget=budget,
             loader=cast("ImageLoader", loader),
-            keeper=Keeper(link=links[0]),
+            pictures=PictureStore(link=links[0]),
             prompts=load_prompts(packaged_directory()),
             models=models,
             holds=holds,

@@ -9,6 +9,7 @@ import typer
 
 from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
+from draftd.providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ COLUMNS = {
 }
 MAX_PRICE_USD = 10_000
 """Per million tokens: some ten times what the dearest model costs, and a call of 99 million tokens still fits ``draft_usage``."""
-MAX_NAME_CHARS = 200
 
 models = typer.Typer(
     help="Show and change what a model's name means. Which models answer an agent: `draftd agents`.",

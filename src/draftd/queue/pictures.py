@@ -1,8 +1,8 @@
 """Prepared pictures between two attempts: left by one that gives its row back, found by the next, on whatever machine.
 
-Owns the statements on ``draft_pictures``; what stands in ``facts`` and ``data`` is ``keeping``'s. Invariants: pictures are left
-by the holder of the claim only, under the lock of its row, so that the end of a request, which deletes them, cannot overtake
-them; over ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
+Owns the statements on ``draft_pictures``; what stands in ``facts`` and ``data`` is ``kept_pictures``'s. Invariants: pictures are
+left by the holder of the claim only, under the lock of its row, so that the end of a request, which deletes them, cannot
+overtake them; over ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
 """
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class _Leaf:
         return StoredPicture(position=index + 1, url_sha256=_digest(self.url), facts=self.facts, data=data)
 
 
-class Keeper:
+class PictureStore:
     """Leaves pictures, and finds them again.
 
     Args:
@@ -61,7 +61,7 @@ class Keeper:
 
     def album(self, claim: Claim) -> "Album":
         """Return the album of one attempt."""
-        return Album(keeper=self, claim=claim)
+        return Album(store=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
         """Return what earlier attempts have left; nothing when the server will not say."""
@@ -102,12 +102,12 @@ class Album:
     A block of ``async with`` is the attempt; when it ends without being final, its pictures are left for the next one.
 
     Args:
-        keeper: where they are kept between attempts.
+        store: where they are kept between attempts.
         claim: whose attempt it is.
     """
 
-    def __init__(self, *, keeper: Keeper, claim: Claim) -> None:
-        self._keeper = keeper
+    def __init__(self, *, store: PictureStore, claim: Claim) -> None:
+        self._store = store
         self._claim = claim
         self._urls: dict[int, str] = {}
         self._found: dict[int, int] = {}
@@ -134,7 +134,7 @@ class Album:
     async def find(self) -> dict[int, Picture]:
         """Return the pictures that an earlier attempt left of the same URLs, by their index."""
         found: dict[int, Picture] = {}
-        for row in await self._keeper.find(self._claim):
+        for row in await self._store.find(self._claim):
             url = self._urls.get(row.position - 1)
             if url is not None and row.url_sha256 == _digest(url) and (picture := _picture(row)) is not None:
                 found[row.position - 1] = picture
@@ -155,7 +155,7 @@ class Album:
         """Leave for the next attempt what this one has fetched."""
         size_bytes = sum(self._found.values()) + sum(leaf.size_bytes for leaf in self._fresh.values())
         if self._fresh and size_bytes <= MOST_BYTES_OF_A_ROW:
-            await self._keeper.keep(self._claim, self._fresh)
+            await self._store.keep(self._claim, self._fresh)
 
     def _add(self, index: int, picture: Picture, parts: Sequence[bytes | ShownPicture]) -> None:
         if index in self._urls and index not in self._found:
