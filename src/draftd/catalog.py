@@ -163,11 +163,14 @@ class Catalog:
         )
 
 
+def fallback_names(row: Mapping[str, Any]) -> list[str]:
+    """Return the fallbacks of a row of ``draft_agents``; its owner may write nulls and arrays of arrays."""
+    names: Sequence[Any] = row["fallback_models"]
+    return [name for name in names if isinstance(name, str)]
+
+
 def _choice(row: Mapping[str, Any]) -> Choice:
-    fallbacks: Sequence[Any] = row["fallback_models"]
-    return Choice(
-        models=(row["model"], *(name for name in fallbacks if isinstance(name, str))), params=_params(row["params"])
-    )
+    return Choice(models=(row["model"], *fallback_names(row)), params=_params(row["params"]))
 
 
 def _meaning(row: Mapping[str, Any]) -> Meaning:

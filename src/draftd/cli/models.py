@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
+from draftd.cli.console import Commands, Json, json_object, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
 from draftd.providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
@@ -186,9 +186,9 @@ def parameter(text: str) -> tuple[str, Any]:
     return name, read
 
 
-def shown_params(params: Mapping[str, Any]) -> str:
-    """Return parameters as they are given."""
-    return " ".join(f"{name}={json.dumps(value)}" for name, value in params.items())
+def shown_params(params: object) -> str:
+    """Return parameters as they are given; nothing for what is no JSON object."""
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in json_object(params).items())
 
 
 async def _rows() -> list[dict[str, Any]]:
