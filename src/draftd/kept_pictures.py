@@ -8,6 +8,7 @@ no attempt waits for longer than ``KEEP_S``; ``data:`` entries are not kept, as 
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,13 +22,16 @@ from draftd.errors import Kind, LeaseLost, RequestError
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.request import Claim
+from draftd.sanitize import redact
 from draftd.tracing import ShownPicture
 
 log = structlog.get_logger(__name__)
 
 KEEP_S = 1.5
-"""How long the end of an attempt may wait for its pictures to be written; less than the runner's net leaves it."""
+"""How long an attempt may wait for pictures to be read, and at its end to be written; less than the runner's net leaves it."""
 BUSY_INTERVAL_S = 0.1
+REST_S = 10.0
+"""How long no kept pictures are looked for after the table could not be read: it may stay locked for minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +62,28 @@ class PictureStore:
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
         self._one_at_a_time = asyncio.Lock()
+        self._one_reads = asyncio.Lock()
+        self._rests_until = 0.0
+        """On the monotonic clock, in seconds."""
 
     def album(self, claim: Claim) -> "Album":
         """Return the album of one attempt."""
         return Album(store=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
-        """Return what earlier attempts have left; nothing when the server will not say."""
-        try:
-            return await find_pictures(self._link, claim)
-        except psycopg.Error as error:
-            log.warning("kept pictures cannot be read", request_id=claim.id, sqlstate=error.sqlstate)
-            return []
+        """Return what earlier attempts have left; nothing when the server does not say at once.
+
+        One attempt at a time, and none for ``REST_S`` after a failure: inputs are read on the same connection.
+        """
+        async with self._one_reads:
+            if time.monotonic() < self._rests_until:
+                return []
+            try:
+                return await find_pictures(self._link, claim, time_s=KEEP_S)
+            except (*db.LOST, psycopg.Error) as error:
+                self._rests_until = time.monotonic() + REST_S
+                log.warning("kept pictures cannot be read", request_id=claim.id, error=redact(str(error)))
+                return []
 
     async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
         """Leave pictures, by their index; given up after ``KEEP_S``."""
@@ -180,8 +194,8 @@ def _facts(picture: Picture) -> dict[str, Any]:
 
 def _picture(row: StoredPicture) -> Picture | None:
     """Return a picture as it was kept; None when it is not of this version's form."""
-    facts = dict(row.facts)
     try:
+        facts = dict(row.facts)
         sizes = facts.pop("parts")
         ends = list(accumulate(length for length, _, _ in sizes))
         if not ends or ends[-1] != len(row.data):

@@ -17,6 +17,7 @@ from draftd.queue import pictures
 from draftd.queue.settlements import Settler
 from draftd.request import Claim, Options, Request
 from fix_database import claim_one, make_request
+from fix_extremes import VALUES
 from fix_images import Server, data_url, make_png, response
 
 BUDGET_BYTES = 100_000_000
@@ -224,6 +225,66 @@ async def test_pictures_that_the_server_refuses_fail_no_settlement(
     assert await attempts.kept() == []
 
 
+async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_no_input(
+    server: Server,
+    attempts: Attempts,
+    connection: db.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.3)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    loaded = await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    looks = 0
+    find = pictures.find_pictures
+
+    async def counted(*args: Any, **over: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await find(*args, **over)
+
+    monkeypatch.setattr(kept_pictures, "find_pictures", counted)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_pictures")
+        fetching = [asyncio.create_task(attempts.fetch(claim, urls)) for _ in range(4)]
+        # The server would give the lock up after 10 s, and the link the server a little later.
+        done = await asyncio.wait_for(asyncio.gather(*fetching), 9)
+        assert [pictures for _, pictures in done] == [loaded] * 4
+        assert looks == 1, "others do not stand behind it one after the other"
+        assert await attempts.link.run("SELECT 1 AS n") == [{"n": 1}]
+    assert len(server.requests) == 5
+
+
+async def test_pictures_are_looked_for_again_after_a_rest(
+    server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_pictures, "REST_S", 0.0)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    await connection.execute("ALTER TABLE draft_pictures RENAME TO elsewhere")
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+    await connection.execute("ALTER TABLE elsewhere RENAME TO draft_pictures")
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+
+
+async def test_a_connection_that_breaks_while_pictures_are_read_costs_a_fetch_only(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    (own,) = await attempts.link.run("SELECT pg_backend_pid() AS pid")
+    await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [own["pid"]])
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+
+
 async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     server: Server,
     attempts: Attempts,
@@ -327,6 +388,8 @@ async def test_pictures_of_another_form_are_fetched_again(
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     (picture,) = await attempts.hold(urls)
-    for facts in ("{}", '{"parts": [[1, 2, 3]]}', "[]", '{"parts": [["a", 1, 1]]}'):
-        await connection.execute("UPDATE draft_pictures SET facts = %s", [facts])
+    for facts in VALUES["jsonb"] + [
+        f"'{text}'" for text in ("[1]", '{"parts": [[1, 2, 3]]}', '{"parts": [["a", 1, 1]]}')
+    ]:
+        await connection.execute(f"UPDATE draft_pictures SET facts = {facts}".encode())
         assert await attempts.hold(urls) == [picture]
