@@ -238,12 +238,14 @@ class Holds:
             "later_s": LATER_PAUSE_S,
         }
         rows: list[DictRow] = []
+        if claim.probe == model:
+            # Before the wait: the attempt may end meanwhile, and must not let another probe at once.
+            self._settled.add(model)
         with _refusals_logged(model):
             rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
         if not rows:
+            self._settled.discard(model)
             return False
-        if claim.probe == model:
-            self._settled.add(model)
         until_s = rows[0]["until_s"]
         self._set(model, _Hold(error.code, time.monotonic() + until_s))
         log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)
