@@ -31,7 +31,7 @@ from draftd.errors import (
     OutputInvalid,
     first_line,
 )
-from draftd.holds import Holds
+from draftd.holds import RETURN_PROBE, Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, Target
@@ -748,8 +748,10 @@ class Away(db.Link):
         super().__init__(url=url, name="rig away")
         self.is_away = False
         self.refused = asyncio.Event()
+        self.asked: list[str] = []
 
     async def run(self, statement: str, params: db.Params = None) -> list[dict[str, Any]]:
+        self.asked.append(statement)
         if self.is_away:
             self.refused.set()
             raise DatabaseUnavailable
@@ -796,6 +798,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     outcome, _ = await rig.runner.run(claim)
     assert isinstance(outcome, Hold)
     assert outcome.delay_s > 0
+    assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
     await asyncio.gather(*rig.drafter._beside)
     expected = "draft_throttles" if status == 429 and not probe else "draft_holds"

@@ -3,7 +3,7 @@
 import time
 import uuid
 from dataclasses import replace
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import pytest
 
@@ -23,7 +23,7 @@ from fix_database import beat, claim_all, make_request, overwrite, reap_now, shi
 from fix_extremes import SHARED, add_extreme, cases
 
 MODEL = "openai/m"
-JUDGING = {
+JUDGING: dict[str, Any] = {
     "lease_s": 0.001, "default_expiry_s": 0.0, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
     "now": None, "aside": [], "only": None,
 }  # fmt: skip
@@ -39,7 +39,7 @@ async def daemons_work(link: db.Link, connection: db.Connection) -> None:
         agents=["comment_generator"],
         default=Choice(models=(MODEL,)),
         permits=Permits(bases=[], variables=[]),
-        variable={}.get,
+        variable=lambda _name: None,
     )
     (row,) = await link.run(RENEW, beat())
     models.update(Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"], as_of=time.monotonic())
