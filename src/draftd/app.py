@@ -22,12 +22,12 @@ from draftd.drafter import Drafter
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
 from draftd.gauges import Gauges
 from draftd.heartbeat import Beat, Heartbeat, Identity
-from draftd.holdkeeper import HoldKeeper
+from draftd.hold_cleaner import HoldCleaner
 from draftd.holds import Holds
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
-from draftd.keeping import Keeper
+from draftd.kept_pictures import PictureStore
 from draftd.liveness import Liveness
 from draftd.llm import Llm
 from draftd.metrics import Metrics
@@ -244,7 +244,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         reads=shared.links.read,
         budget=ByteBudget(INPUT_BUDGET_BYTES),
         loader=loader,
-        keeper=Keeper(link=shared.links.read),
+        pictures=PictureStore(link=shared.links.read),
         prompts=shared.plan.prompts,
         models=shared.models,
         holds=shared.holds,
@@ -340,7 +340,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         metrics=shared.metrics,
         aside=shared.aside,
     )
-    holds = HoldKeeper(link=shared.links.judge, names=shared.models.names)
+    holds = HoldCleaner(link=shared.links.judge, names=shared.models.names)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
     if shared.links.listener is not None:
         tasks.append(shared.links.listener.run)

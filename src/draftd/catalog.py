@@ -68,7 +68,7 @@ class Meaning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class NotAskedHere:
     """A model that is not asked."""
 
     name: str
@@ -88,7 +88,7 @@ class Line:
     models: tuple[str, ...] = ()
     """The names of all, refused ones too."""
     targets: tuple[Target, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[NotAskedHere, ...] = ()
 
 
 class Catalog:
@@ -135,12 +135,12 @@ class Catalog:
         return Line(
             models=choice.models,
             targets=tuple(one for one in found if isinstance(one, Target)),
-            refused=tuple(one for one in found if isinstance(one, Refused)),
+            refused=tuple(one for one in found if isinstance(one, NotAskedHere)),
         )
 
     def _resolve(
         self, name: str, choice: Choice, permits: Permits, variable: Callable[[str], str | None]
-    ) -> Target | Refused:
+    ) -> Target | NotAskedHere:
         meaning = self.meaning(name)
         why = permits.refusal(model=meaning.model, api_base=meaning.api_base, api_key_env=meaning.api_key_env)
         key = variable(meaning.api_key_env) if meaning.api_key_env and not why else None
@@ -151,7 +151,7 @@ class Catalog:
         except ValueError as error:
             why = why or str(error)
         if why:
-            return Refused(name=name, reason=why)
+            return NotAskedHere(name=name, reason=why)
         return Target(
             name=name,
             model=meaning.model,
@@ -163,11 +163,14 @@ class Catalog:
         )
 
 
+def fallback_names(row: Mapping[str, Any]) -> list[str]:
+    """Return the fallbacks of a row of ``draft_agents``; its owner may write nulls and arrays of arrays."""
+    names: Sequence[Any] = row["fallback_models"]
+    return [name for name in names if isinstance(name, str)]
+
+
 def _choice(row: Mapping[str, Any]) -> Choice:
-    fallbacks: Sequence[Any] = row["fallback_models"]
-    return Choice(
-        models=(row["model"], *(name for name in fallbacks if isinstance(name, str))), params=_params(row["params"])
-    )
+    return Choice(models=(row["model"], *fallback_names(row)), params=_params(row["params"]))
 
 
 def _meaning(row: Mapping[str, Any]) -> Meaning:

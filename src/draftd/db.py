@@ -275,6 +275,15 @@ class Link:
         """
         return await self._run(statement, params, keep=True)
 
+    async def run_within(self, statement: str, params: Params, *, time_s: float) -> list[DictRow]:
+        """Execute one statement as ``run`` does, giving it up after ``time_s`` seconds: others may be waiting for this link.
+
+        Raises:
+            LOST: as in ``run``.
+            psycopg.Error: as in ``run``.
+        """
+        return await self._run(statement, params, keep=True, time_s=time_s)
+
     async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
         """Execute one statement as ``run`` does, and take it back: only whether it is refused counts.
 
@@ -284,14 +293,15 @@ class Link:
         """
         return await self._run(statement, params, keep=False)
 
-    async def _run(self, statement: str, params: Params, *, keep: bool) -> list[DictRow]:
+    async def _run(self, statement: str, params: Params, *, keep: bool, time_s: float | None = None) -> list[DictRow]:
         async with self._lock:
             try:
                 connection = await self._open()
             except (psycopg.Error, TimeoutError) as error:
                 raise ConnectionLost(redact(str(error) or "no answer in time")) from error
             try:
-                rows = await self._execute(connection, statement, params, keep=keep)
+                async with _bounded(connection, time_s or self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
+                    rows = await self._execute(connection, statement, params, keep=keep)
             except (psycopg.Error, TimeoutError) as error:
                 # A pooler may end a connection with an error of any class.
                 is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
@@ -337,14 +347,13 @@ class Link:
         await asyncio.sleep(delay_s)
 
     async def _execute(self, connection: Connection, statement: str, params: Params, *, keep: bool) -> list[DictRow]:
-        async with _bounded(connection, self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-            cursor = self._cursor(connection)
-            if keep:
-                await connection.as_one(lambda: cursor.execute(statement, params))
-            else:
-                async with connection.transaction(force_rollback=True):
-                    await cursor.execute(statement, params)
-            return await cursor.fetchall() if cursor.description else []
+        cursor = self._cursor(connection)
+        if keep:
+            await connection.as_one(lambda: cursor.execute(statement, params))
+        else:
+            async with connection.transaction(force_rollback=True):
+                await cursor.execute(statement, params)
+        return await cursor.fetchall() if cursor.description else []
 
     def _cursor(self, connection: Connection) -> psycopg.AsyncCursor[DictRow]:
         return connection.cursor()

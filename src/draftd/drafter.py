@@ -7,7 +7,7 @@ with its answer; a step that would begin without time ends with its own error co
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,7 +33,7 @@ from draftd.errors import (
 )
 from draftd.holds import Holds
 from draftd.images import ByteBudget, ImageLoader, Picture
-from draftd.keeping import Album, Keeper
+from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -51,7 +51,7 @@ CALL_TRIES = 2
 """A provider's single hiccup is cheaper to repeat here than to give the row back and prepare its pictures again."""
 DEFAULT_MAX_TOKENS = 4_096
 PUBLISH_S = 1.0
-"""How long an attempt waits for its progress, or the end of a hold, to be written."""
+"""How long an attempt waits for its progress, or a change of a hold, to be written."""
 
 Message = dict[str, Any]
 
@@ -101,7 +101,7 @@ class Drafter:
         reads: the connection that inputs are read on.
         budget: bounds the bytes of rows' pictures in this process.
         loader: fetches and prepares pictures.
-        keeper: has what an earlier attempt fetched, and keeps it for the next one.
+        pictures: have what an earlier attempt fetched, and keeps it for the next one.
         prompts: agent → prompt.
         models: which model answers.
         holds: where the models' successes and failures are noted.
@@ -118,7 +118,7 @@ class Drafter:
         reads: db.Link,
         budget: ByteBudget,
         loader: ImageLoader,
-        keeper: Keeper,
+        pictures: PictureStore,
         prompts: Mapping[str, Prompt],
         models: Models,
         holds: Holds,
@@ -131,7 +131,7 @@ class Drafter:
         self._reads = reads
         self._budget = budget
         self._loader = loader
-        self._keeper = keeper
+        self._pictures = pictures
         self._prompts = prompts
         self._models = models
         self._holds = holds
@@ -157,7 +157,7 @@ class Drafter:
     async def decline(self, attempt: Attempt) -> None:
         """Let another request probe, if this one was to and has brought no answer about the model."""
         if attempt.claim.probe is not None:
-            await self._holds.return_probe(attempt.claim.probe)
+            await self._carry_out(self._holds.return_probe(attempt.claim.probe))
 
     async def _draft(self, attempt: Attempt) -> Draft:
         prompt = self._prompts.get(attempt.claim.agent)
@@ -168,7 +168,7 @@ class Drafter:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms, self._keeper.album(attempt.claim) as album:
+        async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
             task = await self._task(attempt, prompt, rooms, album)
             return await self._ask(attempt, task)
 
@@ -222,17 +222,19 @@ class Drafter:
         try:
             draft = await self._draft_with(attempt, task, target)
         except ModelError as error:
-            await self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at)
+            # Not written in time, it stays an error that gives the attempt back.
+            await self._carry_out(self._holds.failed(error, claim=attempt.claim, began=attempt.asked_at))
             raise
         except NothingToReplyTo:
-            await self._succeeded(target.name)
+            await self._carry_out(self._holds.succeeded(target.name))
             raise
-        await self._succeeded(target.name)
+        await self._carry_out(self._holds.succeeded(target.name))
         return draft
 
-    async def _succeeded(self, model: str) -> None:
-        # It ends a hold all the same; but a draft that is there and paid waits for no database.
-        task = asyncio.create_task(self._holds.succeeded(model), name="succeeded")
+    async def _carry_out(self, change: Coroutine[Any, Any, None]) -> None:
+        """Wait ``PUBLISH_S`` for a change of a hold, which goes on beside the attempt if it takes longer."""
+        # What came of an attempt, a draft that is paid or an error, waits for no database.
+        task = asyncio.create_task(change, name="hold")
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
         if (await asyncio.wait({task}, timeout=PUBLISH_S))[0]:

@@ -6,12 +6,13 @@ import psycopg
 
 from draftd import db
 from draftd.metrics import Metrics
+from draftd.queue.moments import since_s
 
 INTERVAL_S = 15.0
 """A scrape interval's usual length."""
 
-OLDEST_PENDING = """
-SELECT extract(epoch FROM now() - min(available_at))::float8 AS age_s
+OLDEST_PENDING = f"""
+SELECT {since_s("min(available_at)")} AS age_s
   FROM draft_requests WHERE status = 'pending' AND available_at <= now()
 """
 

@@ -19,6 +19,8 @@ from psycopg.rows import DictRow
 from draftd import db
 from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
 from draftd.errors import ContextTooLong, Kind, ModelError, ModelRateLimited, ModelRefused, OutputInvalid
+from draftd.queue.leases import LAPSED, UNTIL_S
+from draftd.queue.moments import LATEST, since_s
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_text
 from draftd.throttles import ANOTHER_SUCCEEDED, Throttles
@@ -45,6 +47,8 @@ THROTTLE_GONE_S = 3_600.0
 BURSTS_UNTIL_HOLD = 3
 """So many bursts of rate limits without a success between them are no matter of concurrency any more."""
 
+MOST_FAILURES = 1_000_000
+
 # No row comes back when another request has succeeded meanwhile: the model works, this request does not.
 HOLD = f"""
 INSERT INTO draft_holds AS h (model, code, until, reason)
@@ -53,21 +57,21 @@ SELECT %(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, 
 ON CONFLICT (model) DO UPDATE SET
     -- Many requests fail of one outage: only the failure that comes after the pause counts as another, and it counts once,
     -- also when this statement is repeated after a lost connection.
-    failures = h.failures + (h.probing AND %(is_probe)s)::int,
+    failures = least(h.failures, {MOST_FAILURES}) + (h.probing AND %(is_probe)s)::int,
     until = CASE WHEN h.probing AND %(is_probe)s
                  THEN now() + make_interval(secs => greatest(
                       %(retry_after_s)s,
-                      least(%(first_s)s * 2 ^ least(h.failures, 10),
-                            greatest(%(longest_s)s, least(%(later_s)s, extract(epoch FROM now() - h.since) / 60)))))
+                      least(%(first_s)s * 2 ^ greatest(0, least(h.failures, 10)),
+                            greatest(%(longest_s)s, least(%(later_s)s, {since_s("h.since")} / 60)))))
                  ELSE greatest(h.until, now() + make_interval(secs => %(retry_after_s)s)) END,
     probing = h.probing AND NOT %(is_probe)s,
     code = excluded.code, reason = excluded.reason
-RETURNING (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s
+RETURNING {UNTIL_S} AS until_s
 """
 
-TAKE_PROBE = """
-UPDATE draft_holds SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
- WHERE model = %(model)s AND until <= now()
+TAKE_PROBE = f"""
+UPDATE draft_holds AS h SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
+ WHERE model = %(model)s AND {LAPSED}
    AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
          LIMIT 1) AS x)
@@ -85,18 +89,19 @@ WITH throttles AS (DELETE FROM draft_throttles WHERE model = ANY (%(models)s)),
      ended AS (DELETE FROM draft_holds WHERE model = ANY (%(models)s) RETURNING model)
 SELECT pg_notify('{CHANNEL}', '') FROM ended
 """
-LOOK = """
-SELECT model, code, (extract(epoch FROM until) - extract(epoch FROM now()))::float8 AS until_s FROM draft_holds
-"""
+LOOK = f"SELECT h.model, h.code, {UNTIL_S} AS until_s FROM draft_holds AS h"
 # The daemons mark the holds of models that they use. Deleted is what none has marked for ``UNUSED_S``, and a throttle that
 # limits nothing any more.
 MARK_USED = f"""
 UPDATE draft_holds SET used_at = now()
- WHERE model = ANY (%(models)s) AND used_at < now() - make_interval(secs => {KEEP_INTERVAL_S / 2})
+ WHERE model = ANY (%(models)s)
+   AND used_at NOT BETWEEN now() - make_interval(secs => {KEEP_INTERVAL_S / 2}) AND {LATEST}
 """
 FORGET_UNUSED = f"""
-WITH throttles AS (DELETE FROM draft_throttles WHERE changed_at < now() - make_interval(secs => {THROTTLE_GONE_S}))
-DELETE FROM draft_holds WHERE used_at < now() - make_interval(secs => {UNUSED_S}) RETURNING model
+WITH throttles AS (
+    DELETE FROM draft_throttles WHERE changed_at NOT BETWEEN now() - make_interval(secs => {THROTTLE_GONE_S}) AND {LATEST}
+)
+DELETE FROM draft_holds WHERE used_at NOT BETWEEN now() - make_interval(secs => {UNUSED_S}) AND {LATEST} RETURNING model
 """
 LIST_HOLDS = "SELECT model, code, since, until, reason FROM draft_holds ORDER BY since"
 
@@ -233,12 +238,14 @@ class Holds:
             "later_s": LATER_PAUSE_S,
         }
         rows: list[DictRow] = []
+        if claim.probe == model:
+            # Before the wait: the attempt may end meanwhile, and must not let another probe at once.
+            self._settled.add(model)
         with _refusals_logged(model):
             rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
         if not rows:
+            self._settled.discard(model)
             return False
-        if claim.probe == model:
-            self._settled.add(model)
         until_s = rows[0]["until_s"]
         self._set(model, _Hold(error.code, time.monotonic() + until_s))
         log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)

@@ -15,21 +15,23 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.queue.leases import LEAST_SHARE, SHARE
+from draftd.queue.moments import LATEST, since_s
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 RECOVERY_S = 30.0
 """Providers count per minute: two doublings in that time find the right share again without a new burst at each."""
-LEAST_SHARE = 1 / 64
+MOST_BURSTS = 1_000_000
 
 _SHARE_NOW = f"""
-least(1, t.share * 2 ^ least(20, floor(extract(epoch FROM now() - t.changed_at)::float8 / {RECOVERY_S})))"""
+least(1, {SHARE} * 2 ^ greatest(0, least(20, floor({since_s("t.changed_at")} / {RECOVERY_S}))))"""
 
-ANOTHER_SUCCEEDED = """
+ANOTHER_SUCCEEDED = f"""
 EXISTS (SELECT FROM draft_usage AS u
          WHERE u.model = %(model)s AND u.code IS NULL AND u.request_id <> %(request_id)s
-           AND u.created_at >= now() - make_interval(secs => %(elapsed_s)s))"""
+           AND u.created_at BETWEEN now() - make_interval(secs => %(elapsed_s)s) AND {LATEST})"""
 """Whether a request beside ``request_id`` was answered in the last ``elapsed_s`` seconds."""
 
 # A call that began before the share was last changed belongs to the burst that changed it.
@@ -41,10 +43,10 @@ WITH halved AS (
         since = CASE WHEN {_SHARE_NOW} < 1 THEN t.since ELSE now() END,
         bursts = CASE WHEN {_SHARE_NOW} < 1 AND NOT EXISTS (
                            SELECT FROM draft_usage AS u
-                            WHERE u.model = t.model AND u.code IS NULL AND u.created_at >= t.changed_at)
-                      THEN t.bursts + 1 ELSE 1 END,
+                            WHERE u.model = t.model AND u.code IS NULL AND u.created_at BETWEEN t.changed_at AND {LATEST})
+                      THEN least(t.bursts, {MOST_BURSTS}) + 1 ELSE 1 END,
         changed_at = now()
-      WHERE t.changed_at <= now() - make_interval(secs => %(elapsed_s)s)
+      WHERE t.changed_at NOT BETWEEN now() - make_interval(secs => %(elapsed_s)s) AND {LATEST}
     RETURNING t.share, t.bursts
 )
 SELECT share::float8, bursts, {ANOTHER_SUCCEEDED} AS another_succeeded FROM halved
@@ -95,7 +97,7 @@ class Throttles:
         if model not in self._shares:
             return 1.0
         share, changed_at = self._shares[model]
-        doublings = min(20, int((time.monotonic() - changed_at) / RECOVERY_S))
+        doublings = max(0, min(20, int((time.monotonic() - changed_at) / RECOVERY_S)))
         return float(min(1.0, share * 2**doublings))
 
     async def rate_limited(self, model: str, *, request_id: UUID, began: float) -> RateLimit:

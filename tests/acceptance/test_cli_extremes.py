@@ -1,14 +1,14 @@
 """What the commands that read print of rows whose columns hold anything."""
 
 import json
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from draftd.cli.queue import _print_request
 from draftd.queue.desk import COLUMNS
 from fix_daemon import Call, Client, environment
-from fix_extremes import PENDING, VALUES, cases, make_extreme
+from fix_extremes import PENDING, SHARED, VALUES, add_extreme, cases, make_extreme
 from standin.threaded import ThreadedStandIn
 
 URL = "https://images.example/shot.png"
@@ -61,3 +61,31 @@ def test_a_final_row_of_any_kind_can_be_waited_for(
         done = call("enqueue", URL, "--idempotency-key", f"k{number}", "--wait", "--timeout", "20", env=env)
         assert "Traceback" not in done.stderr
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("table", SHARED)
+def test_whatever_stands_in_a_table_of_the_fleet_can_be_listed(
+    table: LiteralString, database: str, client: Client, call: Call
+) -> None:
+    made = sum(add_extreme(client.connection, table, *case) for case in cases(client.connection, table))
+    assert made > 10
+    env = environment(database)
+    for command in (["status"], ["models", "list"], ["agents", "list"]):
+        for form in ([], ["--json"]):
+            done = call(*command, *form, env=env)
+            assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+            if form:
+                json.loads(done.stdout, parse_constant=pytest.fail)
+    done = call("doctor", env=env)
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_agent_with_any_fallbacks_is_changed_like_another(database: str, client: Client, call: Call) -> None:
+    env = environment(database)
+    for value in ("'{NULL}'", "'{{a,b},{c,d}}'", "'{a,NULL}'"):
+        for change in (["set", "comment_generator", "openai/m"], ["unset", "comment_generator"]):
+            client.query("DELETE FROM draft_agents")
+            assert add_extreme(client.connection, "draft_agents", "fallback_models", value, agent="'comment_generator'")
+            done = call("agents", *change, env=env)
+            assert done.returncode == 0, done.stderr

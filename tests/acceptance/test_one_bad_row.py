@@ -6,7 +6,16 @@ import pytest
 
 from draftd.demo.samples import LINKEDIN_POST
 from fix_daemon import Client, Daemon, Fleet, draftd, environment, wait_until
-from fix_extremes import BOUNDS, PENDING, PROCESSING, cases, make_extreme
+from fix_extremes import (
+    BOUNDS,
+    PENDING,
+    PROCESSING,
+    SHARED,
+    add_extreme,
+    add_extreme_picture,
+    cases,
+    make_extreme,
+)
 from fix_refusals import ALWAYS, CLAIM, COMPLETION, RENEWAL, refusing
 from standin.threaded import ThreadedStandIn
 
@@ -114,6 +123,35 @@ def test_no_value_of_any_column_harms_another_row(
     for command in (["list", "--limit", "1000"], ["list", "--json", "--limit", "1000"], ["status"], ["reap-stale"]):
         done = draftd(*command, env=env)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_no_value_in_the_tables_that_daemons_share_harms_a_request(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    env = environment(database, stand_in, DRAFTD_LEASE_S="2", DRAFTD_REAP_INTERVAL_S="1")
+    daemon = fleet.start(env)
+    assert_neighbour_completes(client, stand_in)
+    url = sample_url(stand_in)
+    for table in SHARED:
+        made = sum(add_extreme(client.connection, table, *case) for case in cases(client.connection, table))
+        assert made > 10
+        assert_neighbour_completes(client, stand_in)
+    assert sum(
+        add_extreme_picture(client.connection, url, *case) for case in cases(client.connection, "draft_pictures")
+    )
+    beats = "SELECT heartbeat_at FROM draft_workers WHERE hostname <> 'h' AND state = 'running'"
+    before = client.query(beats)
+    wait_until(lambda: client.query(beats) != before, 20)
+    make_extreme(client.connection, BLOCKED, PROCESSING)
+    wait_until(lambda: not client.query("SELECT id FROM draft_requests WHERE status IN ('pending', 'processing')"), 60)
+    ended = client.query(
+        "SELECT status, attempt, count(*) AS n FROM draft_requests WHERE requester_id = 'pictured' GROUP BY 1, 2"
+    )
+    assert [(row["status"], row["attempt"]) for row in ended] == [("completed", 2)]
+    assert_neighbour_completes(client, stand_in)
+    assert_is_well(daemon)
+    assert "refused" not in daemon.log
 
 
 @pytest.mark.timeout(400)

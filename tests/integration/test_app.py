@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from draftd import app, db, holdkeeper, liveness
+from draftd import app, db, hold_cleaner, liveness
 from draftd.daemon import Daemon
 from draftd.errors import ConfigurationError
-from draftd.holdkeeper import HoldKeeper
+from draftd.hold_cleaner import HoldCleaner
 from draftd.llm import Llm
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
@@ -125,8 +125,8 @@ async def test_the_metrics_are_served_on_the_host_that_is_set(database: str, mon
 async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
     database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holdkeeper, "KEEP_INTERVAL_S", 0.05)
-    monkeypatch.setattr(holdkeeper, "UNUSED_S", 0.0)
+    monkeypatch.setattr(hold_cleaner, "KEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(hold_cleaner, "UNUSED_S", 0.0)
     await connection.execute(
         "INSERT INTO draft_holds (model, code, until, used_at) "
         "SELECT m, 'model_unavailable', now() + interval '1 h', now() - interval '1 h' "
@@ -137,14 +137,14 @@ async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
         rows = await (await connection.execute("SELECT model FROM draft_holds ORDER BY model")).fetchall()
         return [row["model"] for row in rows]
 
-    keep, gone = HoldKeeper.keep, asyncio.Event()
+    keep, gone = HoldCleaner.keep, asyncio.Event()
 
-    async def watched(keeper: HoldKeeper, now: float) -> None:
-        await keep(keeper, now)
+    async def watched(cleaner: HoldCleaner, now: float) -> None:
+        await keep(cleaner, now)
         if "typo" not in await held():
             gone.set()
 
-    monkeypatch.setattr(HoldKeeper, "keep", watched)
+    monkeypatch.setattr(HoldCleaner, "keep", watched)
     serving = asyncio.create_task(app.serve(make_settings(monkeypatch, database), concurrency=1, drain=False))
     await asyncio.wait_for(gone.wait(), 60)
     assert await held() == ["openai/m"]

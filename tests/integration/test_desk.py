@@ -85,8 +85,8 @@ async def test_a_worker_is_judged_by_its_own_interval(
 async def test_a_worker_that_beats_once_a_day_is_not_forgotten_in_between(
     connection: db.Connection, link: db.Link
 ) -> None:
-    await renew(connection, lease_s=300_000)
+    await renew(connection, lease_s=86_400)
     await renew(connection)
-    await connection.execute("UPDATE draft_workers SET heartbeat_at = heartbeat_at - interval '25 h'")
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = heartbeat_at - interval '86420 s'")
     await reap_now(link)
     assert [worker["alive"] for worker in await desk.workers(connection)] == [True]

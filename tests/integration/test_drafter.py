@@ -31,9 +31,9 @@ from draftd.errors import (
     OutputInvalid,
     first_line,
 )
-from draftd.holds import Holds
+from draftd.holds import RETURN_PROBE, Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
-from draftd.keeping import Album, Keeper
+from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
@@ -170,7 +170,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             reads=links[0],
             budget=budget,
             loader=cast("ImageLoader", loader),
-            keeper=Keeper(link=links[0]),
+            pictures=PictureStore(link=links[0]),
             prompts=load_prompts(packaged_directory()),
             models=models,
             holds=holds,
@@ -748,8 +748,10 @@ class Away(db.Link):
         super().__init__(url=url, name="rig away")
         self.is_away = False
         self.refused = asyncio.Event()
+        self.asked: list[str] = []
 
     async def run(self, statement: str, params: db.Params = None) -> list[dict[str, Any]]:
+        self.asked.append(statement)
         if self.is_away:
             self.refused.set()
             raise DatabaseUnavailable
@@ -779,6 +781,53 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     await asyncio.gather(*rig.drafter._beside)
     assert rig.holds.codes() == {}
     await away.close()
+
+
+@pytest.mark.parametrize("probe", [None, FIRST], ids=["any attempt", "a probe"])
+@pytest.mark.parametrize("status", [503, 429])
+async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_away_together(
+    rig: Rig, claimed: Claimed, database: str, status: int, probe: str | None
+) -> None:
+    rig.standin.script(default=[{"status": status}])
+    claim = replace(await claimed(), attempt_s=runner.MARGIN_S + drafter.SHORTEST_CALL_S + 3, probe=probe)
+    if probe:
+        await rig.links[0].run("INSERT INTO draft_holds (model, code, probing) VALUES (%s, 'x', true)", [FIRST])
+    away = Away(url=database)
+    rig.holds._link = rig.holds._throttles._link = away
+    away.is_away = True
+    outcome, _ = await rig.runner.run(claim)
+    assert isinstance(outcome, Hold)
+    assert outcome.delay_s > 0
+    assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
+    away.is_away = False
+    await asyncio.gather(*rig.drafter._beside)
+    expected = "draft_throttles" if status == 429 and not probe else "draft_holds"
+    (row,) = await rig.links[0].run(f"SELECT * FROM {expected}")
+    assert row["model"] == FIRST
+    if probe:
+        assert (row["failures"], row["until"] > row["since"]) == (2, True), "the probe has doubled the pause"
+    await away.close()
+
+
+async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
+    rig: Rig, claimed: Claimed, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafter, "PUBLISH_S", 0.05)
+    back = asyncio.Event()
+
+    class Silent(Away):
+        async def run(self, statement: str, params: db.Params = None) -> list[dict[str, Any]]:
+            await back.wait()
+            return await super().run(statement, params)
+
+    silent = Silent(url=database)
+    rig.holds._link = silent
+    claim = replace(await claimed(agent="comment_generator"), agent="nobodys", probe=FIRST)
+    outcome, _ = await asyncio.wait_for(rig.runner.run(claim), 20)
+    assert isinstance(outcome, Fail)
+    back.set()
+    await asyncio.gather(*rig.drafter._beside)
+    await silent.close()
 
 
 async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:

@@ -28,13 +28,14 @@ def register(app: typer.Typer) -> None:
 @agents.command("list")
 def list_(as_json: Json = False) -> None:
     """List the agents that have models of their own."""
+    from draftd.catalog import fallback_names
+
     rows = asyncio.run(_rows())
     if as_json:
         print_json({"agents": rows})
         return
     table = [
-        row | {"fallback_models": ", ".join(row["fallback_models"]), "params": shown_params(row["params"])}
-        for row in rows
+        row | {"fallback_models": ", ".join(fallback_names(row)), "params": shown_params(row["params"])} for row in rows
     ]
     print_table(COLUMNS, table, empty="no agent has models of its own; DRAFTD_MODEL answers")
 
@@ -103,7 +104,7 @@ async def _set(row: dict[str, Any]) -> bool:
     from psycopg.types.json import Jsonb
 
     from draftd import db
-    from draftd.catalog import CHOSEN, DEFINED, SET_AGENT
+    from draftd.catalog import CHOSEN, DEFINED, SET_AGENT, fallback_names
     from draftd.holds import FORGET
     from draftd.queue import desk
 
@@ -117,18 +118,18 @@ async def _set(row: dict[str, Any]) -> bool:
         before = await (await connection.execute(CHOSEN.encode(), {"agent": row["agent"]})).fetchall()
         await connection.execute(SET_AGENT.encode(), row | {"params": Jsonb(row["params"])})
         # Whoever changes this expects it to be tried now, whatever was wrong before; and nobody probes what nobody uses.
-        names += [name for one in before for name in (one["model"], *one["fallback_models"])]
+        names += [name for one in before for name in (one["model"], *fallback_names(one))]
         await connection.execute(FORGET.encode(), {"models": names})
         return await desk.nobody_serves(connection, row["agent"])
 
 
 async def _unset(agent: str) -> bool:
     from draftd import db
-    from draftd.catalog import UNSET_AGENT
+    from draftd.catalog import UNSET_AGENT, fallback_names
     from draftd.holds import FORGET
 
     async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         before = await (await connection.execute(UNSET_AGENT.encode(), {"agent": agent})).fetchall()
-        names = [name for one in before for name in (one["model"], *one["fallback_models"])]
+        names = [name for one in before for name in (one["model"], *fallback_names(one))]
         await connection.execute(FORGET.encode(), {"models": names})
         return bool(before)

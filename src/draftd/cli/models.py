@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
+from draftd.cli.console import Commands, Json, json_object, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
+from draftd.providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ TABLES = ("draft_agents", "draft_models")
 """What these commands read."""
 MAX_PRICE_USD = 10_000
 """Per million tokens: some ten times what the dearest model costs, and a call of 99 million tokens still fits ``draft_usage``."""
-MAX_NAME_CHARS = 200
 
 models = typer.Typer(
     help="Show and change what a model's name means. Which models answer an agent: `draftd agents`.",
@@ -188,9 +188,9 @@ def parameter(text: str) -> tuple[str, Any]:
     return name, read
 
 
-def shown_params(params: Mapping[str, Any]) -> str:
-    """Return parameters as they are given."""
-    return " ".join(f"{name}={json.dumps(value)}" for name, value in params.items())
+def shown_params(params: object) -> str:
+    """Return parameters as they are given; nothing for what is no JSON object."""
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in json_object(params).items())
 
 
 async def _rows() -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ class Picture:
         }
 
 
-class Album(Protocol):
+class EarlierPictures(Protocol):
     """What an attempt knows of its pictures beside their URLs."""
 
     @property
@@ -101,7 +101,7 @@ class ImageLoader:
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
-        self, urls: Sequence[str], *, album: Album | None = None, rooms: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, album: EarlierPictures | None = None, rooms: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
@@ -220,7 +220,7 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
-    album: Album | None
+    album: EarlierPictures | None
     rooms: AsyncExitStack
     holds_room: bool = False
 

@@ -17,7 +17,8 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.queue.isolation import apart
-from draftd.queue.leases import ALIVE
+from draftd.queue.leases import ALIVE, LONGEST_BEAT_S
+from draftd.queue.moments import seconds, since_s
 from draftd.status import FINAL_STATUSES, STATUSES
 
 # Everything but the pictures: a row of 7 MB is no reading.
@@ -33,12 +34,11 @@ COUNTS = f"""
 SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
        coalesce(jsonb_object_agg(status, ended_lately) FILTER (WHERE status = ANY (%(final)s)), '{{}}') AS ended,
        coalesce(sum(inserted_lately), 0)::int AS inserted,
-       max(oldest_pending_s) AS oldest_pending_s
+       {since_s("min(oldest_pending)")} AS oldest_pending_s
   FROM (SELECT status, count(*) AS n,
                count(*) FILTER (WHERE finished_at > now() - interval '{RATE_WINDOW_S} s') AS ended_lately,
                count(*) FILTER (WHERE created_at > now() - interval '{RATE_WINDOW_S} s') AS inserted_lately,
-               extract(epoch FROM now() - min(available_at)
-                       FILTER (WHERE status = 'pending' AND available_at <= now()))::float8 AS oldest_pending_s
+               min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now()) AS oldest_pending
           FROM draft_requests GROUP BY status) AS by_status
 """
 
@@ -46,8 +46,9 @@ BATCH = 1_000
 """Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
 
 WORKERS = f"""
-SELECT id, hostname, pid, version, state, in_flight, concurrency, beat_s, started_at,
-       extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s,
+SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
+       {seconds("beat_s", most=LONGEST_BEAT_S)} AS beat_s,
+       {since_s("heartbeat_at")} AS heartbeat_age_s,
        {ALIVE} AS alive
   FROM draft_workers AS w WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
 """

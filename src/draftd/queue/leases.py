@@ -7,12 +7,19 @@
 from collections.abc import Collection
 from uuid import UUID
 
+from draftd.queue.moments import LATEST, seconds, since_s
+
 BEATS_PER_LEASE = 3
 ALIVE_MARGIN_S = 50
 """Beside three of its own beats: for a beat in flight, a failover, and a heartbeat that has to connect again."""
-ALIVE = f"w.heartbeat_at > now() - make_interval(secs => {BEATS_PER_LEASE} * w.beat_s + {ALIVE_MARGIN_S})"
+LONGEST_BEAT_S = 28_800
+"""A third of the longest lease that can be set."""
+_BEATS_S = f"{BEATS_PER_LEASE} * {seconds('w.beat_s', most=LONGEST_BEAT_S)} + {ALIVE_MARGIN_S}"
+ALIVE = f"w.heartbeat_at BETWEEN now() - make_interval(secs => {_BEATS_S}) AND {LATEST}"
 """Of a row ``w`` of ``draft_workers``: whether it still beats, by its own interval. Its state does not tell: a killed process
 leaves ``running`` behind."""
+FORGOTTEN = f"w.heartbeat_at NOT BETWEEN now() - interval '1 day' AND {LATEST} AND NOT {ALIVE}"
+"""Of such a row: whether it is deleted."""
 
 Held = tuple[UUID, int]
 """A claim of a row: its id and its lease token. The same row can be held twice by one process, by an attempt that does not know
@@ -54,6 +61,14 @@ _PARAMS = "jsonb_build_object('params', left(x.params::text, 10000))"
 AGENTS = f"(SELECT coalesce(jsonb_agg(to_jsonb(x) || {_PARAMS}), '[]') FROM draft_agents AS x)"
 MODELS = f"(SELECT coalesce(jsonb_agg(to_jsonb(x) || {_PARAMS}), '[]') FROM draft_models AS x)"
 
+LEAST_SHARE = 1 / 64
+SHARE = f"greatest({LEAST_SHARE}, least(1, t.share))"
+"""Of a row ``t`` of ``draft_throttles``: its share as of ``changed_at``."""
+LONGEST_PAUSE_S = 86_400
+LAPSED = f"(h.until <= now() OR h.until > now() + make_interval(secs => {LONGEST_PAUSE_S}))"
+"""Of a row ``h`` of ``draft_holds``: whether its pause is over. One that is longer than daemons set it does not count."""
+UNTIL_S = f"CASE WHEN {LAPSED} THEN 0 ELSE -{since_s('h.until')} END"
+
 # Locks first and in the order of id, like every write of several rows here: unordered renewals beside settlements made ten
 # deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
 # holds one row in a long transaction must not stop the renewals of all the others; the reaper passes over it too. Lost is
@@ -85,9 +100,9 @@ SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        {AGENTS} AS agents,
        {MODELS} AS models,
-       (SELECT coalesce(jsonb_agg(to_jsonb(h) || jsonb_build_object(
-                    'until_s', extract(epoch FROM h.until) - extract(epoch FROM now()))), '[]')
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('model', h.model, 'code', h.code, 'until_s', {UNTIL_S})), '[]')
           FROM draft_holds AS h) AS holds,
-       (SELECT coalesce(jsonb_agg(to_jsonb(t) || jsonb_build_object('age_s', extract(epoch FROM now() - t.changed_at))), '[]')
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'model', t.model, 'share', {SHARE}, 'age_s', {since_s("t.changed_at")})), '[]')
           FROM draft_throttles AS t) AS throttles
 """

@@ -1,8 +1,8 @@
 """Prepared pictures between two attempts: left by one that gives its row back, found by the next, on whatever machine.
 
-Owns the statements on ``draft_pictures``; what stands in ``facts`` and ``data`` is ``keeping``'s. Invariants: pictures are left
-by the holder of the claim only, under the lock of its row, so that the end of a request, which deletes them, cannot overtake
-them; over ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
+Owns the statements on ``draft_pictures``; what stands in ``facts`` and ``data`` is ``kept_pictures``'s. Invariants: pictures are
+left by the holder of the claim only, under the lock of its row, so that the end of a request, which deletes them, cannot
+overtake them; over ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,8 @@ class StoredPicture:
     position: int
     """Of its entry in ``image_urls``, from 1."""
     url_sha256: bytes
-    facts: dict[str, Any]
+    facts: Any
+    """A JSON object, unless somebody else wrote the row."""
     data: bytes
 
 
@@ -95,11 +96,12 @@ async def keep_pictures(link: db.Link, claim: Claim, pictures: Sequence[StoredPi
     return Kept.BUSY if row["is_held"] else Kept.NOT
 
 
-async def find_pictures(link: db.Link, claim: Claim) -> list[StoredPicture]:
-    """Return what an earlier attempt has left, ``MOST_BYTES_OF_A_ROW`` at most.
+async def find_pictures(link: db.Link, claim: Claim, *, time_s: float) -> list[StoredPicture]:
+    """Return what an earlier attempt has left, ``MOST_BYTES_OF_A_ROW`` at most; given up after ``time_s`` seconds.
 
     Raises:
+        db.LOST: the connection broke, or nothing came back in time.
         psycopg.Error: the server refused to say.
     """
     params = {"id": claim.id, "most_bytes": MOST_BYTES_OF_A_ROW}
-    return [StoredPicture(**row) for row in await link.run_until_done(FIND, params)]
+    return [StoredPicture(**row) for row in await link.run_within(FIND, params, time_s=time_s)]

@@ -18,7 +18,8 @@ from draftd import db
 from draftd.errors import InternalError
 from draftd.queue.history import with_error
 from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
-from draftd.queue.leases import ALIVE, Held
+from draftd.queue.leases import FORGOTTEN, Held
+from draftd.queue.moments import seconds
 from draftd.sqlstate import is_misfit
 
 REAP_BATCH = 500
@@ -44,7 +45,7 @@ _CONNECTED_FOR = "(SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_b
 # A claim's deadline lies one attempt ahead, and its lease no further. Where both lie beyond the longest attempt of any worker, or
 # nowhere, nobody set them who works on the row, and nobody would ever take it back.
 _ENDS = "coalesce(least(r.lease_until, r.deadline_at), 'infinity')"
-_LONGEST = f"""(SELECT coalesce(max(coalesce(w.attempt_s, {LONGEST_ATTEMPT_S})), {LONGEST_ATTEMPT_S}) + {SLACK_S}
+_LONGEST = f"""(SELECT coalesce(max({seconds("w.attempt_s", most=LONGEST_ATTEMPT_S)}), {LONGEST_ATTEMPT_S}) + {SLACK_S}
           FROM draft_workers AS w)"""
 
 
@@ -107,6 +108,7 @@ def _orphaned(taken: str) -> str:
     return f"""
 served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
+     WHERE agent IS NOT NULL
 ), asked AS MATERIALIZED (
     WITH RECURSIVE hop(agent) AS (
         (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
@@ -167,7 +169,7 @@ UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL,
 
 
 REAP = _reap(f""", forgotten AS (
-    DELETE FROM draft_workers AS w WHERE w.heartbeat_at < now() - interval '1 day' AND NOT {ALIVE}
+    DELETE FROM draft_workers AS w WHERE {FORGOTTEN}
 )""")
 REAP_THESE = _reap()
 # What a refused pass may have been refused for: nothing is written.

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from draftd import db, keeping
+from draftd import db, kept_pictures
 from draftd.errors import ImageFetchFailed
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Preparer
-from draftd.keeping import Album, Keeper
+from draftd.kept_pictures import Album, PictureStore
 from draftd.outcome import Fail, Hold
 from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue import pictures
 from draftd.queue.settlements import Settler
 from draftd.request import Claim, Options, Request
 from fix_database import claim_one, make_request
+from fix_extremes import VALUES
 from fix_images import Server, data_url, make_png, response
 
 BUDGET_BYTES = 100_000_000
@@ -42,21 +43,21 @@ async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
 
 
 @pytest.fixture
-def keeper(link: db.Link) -> Keeper:
-    return Keeper(link=link)
+def store(link: db.Link) -> PictureStore:
+    return PictureStore(link=link)
 
 
 class Attempts:
     """Attempts at the one request of a test, one after the other."""
 
-    def __init__(self, *, loader: ImageLoader, keeper: Keeper, link: db.Link) -> None:
+    def __init__(self, *, loader: ImageLoader, store: PictureStore, link: db.Link) -> None:
         self.link = link
         self._loader = loader
-        self._keeper = keeper
+        self._store = store
         self._settler = Settler(link=link)
 
     async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[Album, list[Picture]]:
-        album = self._keeper.album(claim)
+        album = self._store.album(claim)
         album.begin(urls)
         async with AsyncExitStack() as rooms:
             return album, await self._loader.load(urls, album=album, rooms=rooms, time_s=20)
@@ -74,8 +75,8 @@ class Attempts:
 
 
 @pytest.fixture
-def attempts(loader: ImageLoader, keeper: Keeper, link: db.Link) -> Attempts:
-    return Attempts(loader=loader, keeper=keeper, link=link)
+def attempts(loader: ImageLoader, store: PictureStore, link: db.Link) -> Attempts:
+    return Attempts(loader=loader, store=store, link=link)
 
 
 async def test_the_next_attempt_fetches_nothing_and_shows_the_same(
@@ -132,7 +133,7 @@ async def test_what_is_ready_is_kept_when_another_picture_fails(
     urls = [server.on("/a", response(make_png(40, 40)), GONE), server.on("/away", response(status="503 Away"))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    album = attempts._keeper.album(claim)
+    album = attempts._store.album(claim)
     album.begin(urls)
     ready = asyncio.Event()
     add = album.add
@@ -159,7 +160,9 @@ def after(ready: asyncio.Event) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("where", "limit"), [(keeping, "MOST_BYTES_OF_A_ROW"), (pictures, "MOST_BYTES_OF_ALL")], ids=["of a row", "of all"]
+    ("where", "limit"),
+    [(kept_pictures, "MOST_BYTES_OF_A_ROW"), (pictures, "MOST_BYTES_OF_ALL")],
+    ids=["of a row", "of all"],
 )
 async def test_over_a_limit_nothing_is_kept_and_the_next_attempt_fetches(
     server: Server,
@@ -190,7 +193,7 @@ async def test_who_lost_the_row_leaves_nothing(server: Server, attempts: Attempt
 async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "KEEP_S", 60)
+    monkeypatch.setattr(kept_pictures, "KEEP_S", 60)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
@@ -203,7 +206,7 @@ async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
             busy.set()
         return kept
 
-    monkeypatch.setattr(keeping, "keep_pictures", watched)
+    monkeypatch.setattr(kept_pictures, "keep_pictures", watched)
     async with connection.transaction():
         await connection.execute("SELECT FROM draft_requests FOR UPDATE")
         leaving = asyncio.create_task(album.leave())
@@ -222,6 +225,66 @@ async def test_pictures_that_the_server_refuses_fail_no_settlement(
     assert await attempts.kept() == []
 
 
+async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_no_input(
+    server: Server,
+    attempts: Attempts,
+    connection: db.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.3)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    loaded = await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    looks = 0
+    find = pictures.find_pictures
+
+    async def counted(*args: Any, **over: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await find(*args, **over)
+
+    monkeypatch.setattr(kept_pictures, "find_pictures", counted)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_pictures")
+        fetching = [asyncio.create_task(attempts.fetch(claim, urls)) for _ in range(4)]
+        # The server would give the lock up after 10 s, and the link the server a little later.
+        done = await asyncio.wait_for(asyncio.gather(*fetching), 9)
+        assert [pictures for _, pictures in done] == [loaded] * 4
+        assert looks == 1, "others do not stand behind it one after the other"
+        assert await attempts.link.run("SELECT 1 AS n") == [{"n": 1}]
+    assert len(server.requests) == 5
+
+
+async def test_pictures_are_looked_for_again_after_a_rest(
+    server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_pictures, "REST_S", 0.0)
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    await connection.execute("ALTER TABLE draft_pictures RENAME TO elsewhere")
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+    await connection.execute("ALTER TABLE elsewhere RENAME TO draft_pictures")
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+
+
+async def test_a_connection_that_breaks_while_pictures_are_read_costs_a_fetch_only(
+    server: Server, attempts: Attempts, connection: db.Connection
+) -> None:
+    urls = [server.on("/a", response(make_png()))]
+    await make_request(connection, image_urls=urls)
+    await attempts.hold(urls)
+    claim = await claim_one(attempts.link)
+    (own,) = await attempts.link.run("SELECT pg_backend_pid() AS pid")
+    await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [own["pid"]])
+    await attempts.fetch(claim, urls)
+    assert len(server.requests) == 2
+
+
 async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     server: Server,
     attempts: Attempts,
@@ -229,7 +292,7 @@ async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     monkeypatch: pytest.MonkeyPatch,
     database: str,
 ) -> None:
-    monkeypatch.setattr(keeping, "KEEP_S", 0.05)
+    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
@@ -312,7 +375,7 @@ async def test_a_first_attempt_asks_for_nothing(server: Server, loader: ImageLoa
         stack.push_async_callback(link.close)
         claim_link = db.Link(url=connection.info.dsn, name="draftd test")
         stack.push_async_callback(claim_link.close)
-        album = Keeper(link=link).album(await claim_one(claim_link))
+        album = PictureStore(link=link).album(await claim_one(claim_link))
         album.begin(urls)
         assert album.most_bytes_found == 0
         async with AsyncExitStack() as rooms:
@@ -325,6 +388,8 @@ async def test_pictures_of_another_form_are_fetched_again(
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     (picture,) = await attempts.hold(urls)
-    for facts in ("{}", '{"parts": [[1, 2, 3]]}', "[]", '{"parts": [["a", 1, 1]]}'):
-        await connection.execute("UPDATE draft_pictures SET facts = %s", [facts])
+    for facts in VALUES["jsonb"] + [
+        f"'{text}'" for text in ("[1]", '{"parts": [[1, 2, 3]]}', '{"parts": [["a", 1, 1]]}')
+    ]:
+        await connection.execute(f"UPDATE draft_pictures SET facts = {facts}".encode())
         assert await attempts.hold(urls) == [picture]

@@ -8,6 +8,7 @@ no attempt waits for longer than ``KEEP_S``; ``data:`` entries are not kept, as 
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,13 +22,16 @@ from draftd.errors import Kind, LeaseLost, RequestError
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.request import Claim
+from draftd.sanitize import redact
 from draftd.tracing import ShownPicture
 
 log = structlog.get_logger(__name__)
 
 KEEP_S = 1.5
-"""How long the end of an attempt may wait for its pictures to be written; less than the runner's net leaves it."""
+"""How long an attempt may wait for pictures to be read, and at its end to be written; less than the runner's net leaves it."""
 BUSY_INTERVAL_S = 0.1
+REST_S = 10.0
+"""How long no kept pictures are looked for after the table could not be read: it may stay locked for minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class _Leaf:
         return StoredPicture(position=index + 1, url_sha256=_digest(self.url), facts=self.facts, data=data)
 
 
-class Keeper:
+class PictureStore:
     """Leaves pictures, and finds them again.
 
     Args:
@@ -58,18 +62,28 @@ class Keeper:
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
         self._one_at_a_time = asyncio.Lock()
+        self._one_reads = asyncio.Lock()
+        self._rests_until = 0.0
+        """On the monotonic clock, in seconds."""
 
     def album(self, claim: Claim) -> "Album":
         """Return the album of one attempt."""
-        return Album(keeper=self, claim=claim)
+        return Album(store=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
-        """Return what earlier attempts have left; nothing when the server will not say."""
-        try:
-            return await find_pictures(self._link, claim)
-        except psycopg.Error as error:
-            log.warning("kept pictures cannot be read", request_id=claim.id, sqlstate=error.sqlstate)
-            return []
+        """Return what earlier attempts have left; nothing when the server does not say at once.
+
+        One attempt at a time, and none for ``REST_S`` after a failure: inputs are read on the same connection.
+        """
+        async with self._one_reads:
+            if time.monotonic() < self._rests_until:
+                return []
+            try:
+                return await find_pictures(self._link, claim, time_s=KEEP_S)
+            except (*db.LOST, psycopg.Error) as error:
+                self._rests_until = time.monotonic() + REST_S
+                log.warning("kept pictures cannot be read", request_id=claim.id, error=redact(str(error)))
+                return []
 
     async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
         """Leave pictures, by their index; given up after ``KEEP_S``."""
@@ -102,12 +116,12 @@ class Album:
     A block of ``async with`` is the attempt; when it ends without being final, its pictures are left for the next one.
 
     Args:
-        keeper: where they are kept between attempts.
+        store: where they are kept between attempts.
         claim: whose attempt it is.
     """
 
-    def __init__(self, *, keeper: Keeper, claim: Claim) -> None:
-        self._keeper = keeper
+    def __init__(self, *, store: PictureStore, claim: Claim) -> None:
+        self._store = store
         self._claim = claim
         self._urls: dict[int, str] = {}
         self._found: dict[int, int] = {}
@@ -134,7 +148,7 @@ class Album:
     async def find(self) -> dict[int, Picture]:
         """Return the pictures that an earlier attempt left of the same URLs, by their index."""
         found: dict[int, Picture] = {}
-        for row in await self._keeper.find(self._claim):
+        for row in await self._store.find(self._claim):
             url = self._urls.get(row.position - 1)
             if url is not None and row.url_sha256 == _digest(url) and (picture := _picture(row)) is not None:
                 found[row.position - 1] = picture
@@ -155,7 +169,7 @@ class Album:
         """Leave for the next attempt what this one has fetched."""
         size_bytes = sum(self._found.values()) + sum(leaf.size_bytes for leaf in self._fresh.values())
         if self._fresh and size_bytes <= MOST_BYTES_OF_A_ROW:
-            await self._keeper.keep(self._claim, self._fresh)
+            await self._store.keep(self._claim, self._fresh)
 
     def _add(self, index: int, picture: Picture, parts: Sequence[bytes | ShownPicture]) -> None:
         if index in self._urls and index not in self._found:
@@ -180,8 +194,8 @@ def _facts(picture: Picture) -> dict[str, Any]:
 
 def _picture(row: StoredPicture) -> Picture | None:
     """Return a picture as it was kept; None when it is not of this version's form."""
-    facts = dict(row.facts)
     try:
+        facts = dict(row.facts)
         sizes = facts.pop("parts")
         ends = list(accumulate(length for length, _, _ in sizes))
         if not ends or ends[-1] != len(row.data):

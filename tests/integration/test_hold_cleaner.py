@@ -3,7 +3,7 @@
 import pytest
 
 from draftd import db
-from draftd.holdkeeper import HoldKeeper
+from draftd.hold_cleaner import HoldCleaner
 from draftd.holds import THROTTLE_GONE_S, UNUSED_S
 
 
@@ -22,9 +22,9 @@ async def models_on_hold(link: db.Link) -> list[str]:
 
 @pytest.mark.usefixtures("held")
 async def test_a_hold_that_no_daemon_uses_goes_away_by_itself(link: db.Link) -> None:
-    mine, other = (HoldKeeper(link=link, names=names) for names in (lambda: {"a"}, lambda: {"b"}))
-    for keeper in (mine, other):
-        await keeper.keep(0.0)
+    mine, other = (HoldCleaner(link=link, names=names) for names in (lambda: {"a"}, lambda: {"b"}))
+    for cleaner in (mine, other):
+        await cleaner.keep(0.0)
     assert await models_on_hold(link) == ["a", "b", "typo"]
     await mine.keep(UNUSED_S)
     assert await models_on_hold(link) == ["a", "b"]
@@ -32,17 +32,17 @@ async def test_a_hold_that_no_daemon_uses_goes_away_by_itself(link: db.Link) -> 
 
 @pytest.mark.usefixtures("held")
 async def test_nobody_judges_before_the_others_have_had_the_time_to_mark(link: db.Link) -> None:
-    keeper = HoldKeeper(link=link, names=set)
-    await keeper.keep(1_000.0)
-    await keeper.keep(1_000.0 + UNUSED_S - 1)
+    cleaner = HoldCleaner(link=link, names=set)
+    await cleaner.keep(1_000.0)
+    await cleaner.keep(1_000.0 + UNUSED_S - 1)
     assert await models_on_hold(link) == ["a", "b", "typo"]
 
 
 async def test_a_hold_that_was_just_placed_is_not_unused(link: db.Link) -> None:
     await link.run("INSERT INTO draft_holds (model, code) VALUES ('new', 'model_unavailable')")
-    keeper = HoldKeeper(link=link, names=set)
-    await keeper.keep(0.0)
-    await keeper.keep(UNUSED_S)
+    cleaner = HoldCleaner(link=link, names=set)
+    await cleaner.keep(0.0)
+    await cleaner.keep(UNUSED_S)
     assert await models_on_hold(link) == ["new"]
 
 
@@ -51,7 +51,7 @@ async def test_a_throttle_that_limits_nothing_any_more_goes_too(link: db.Link) -
         "INSERT INTO draft_throttles (model, changed_at) VALUES ('old', now() - make_interval(secs => %s)), ('new', now())",
         [THROTTLE_GONE_S + 1],
     )
-    keeper = HoldKeeper(link=link, names=set)
-    await keeper.keep(0.0)
-    await keeper.keep(UNUSED_S)
+    cleaner = HoldCleaner(link=link, names=set)
+    await cleaner.keep(0.0)
+    await cleaner.keep(UNUSED_S)
     assert [row["model"] for row in await link.run("SELECT model FROM draft_throttles")] == ["new"]

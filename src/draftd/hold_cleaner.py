@@ -1,4 +1,4 @@
-"""The keeper of holds: lets go of those of models that no daemon uses any more, after a typo in ``DRAFTD_MODEL``, say.
+"""The cleaner of holds: deletes those of models that no daemon uses any more, after a typo in ``DRAFTD_MODEL``, say.
 
 Every daemon marks the holds of its own models and deletes what nobody has marked. Invariant: nobody judges others before the own
 connection has been up for as long as a hold may go unmarked; after an outage all have had the time to mark.
@@ -17,7 +17,7 @@ from draftd.holds import FORGET_UNUSED, KEEP_INTERVAL_S, MARK_USED, UNUSED_S
 log = structlog.get_logger(__name__)
 
 
-class HoldKeeper:
+class HoldCleaner:
     """Marks and deletes.
 
     Args:
