@@ -340,7 +340,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         metrics=shared.metrics,
         aside=shared.aside,
     )
-    holds = HoldCleaner(link=shared.links.judge, names=shared.models.names)
+    holds = HoldCleaner(link=shared.links.judge, names=shared.models.names, needed=shared.models.are_limited)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
     if shared.links.listener is not None:
         tasks.append(shared.links.listener.run)

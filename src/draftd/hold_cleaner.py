@@ -23,18 +23,24 @@ class HoldCleaner:
     Args:
         link: where to do it.
         names: returns the names of the models that this process uses.
+        needed: returns whether there is a hold or a throttle at all, as the last heartbeat read it: without one an idle
+            daemon sends nothing for this.
     """
 
-    def __init__(self, *, link: db.Link, names: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, *, link: db.Link, names: Callable[[], Collection[str]], needed: Callable[[], bool] = lambda: True
+    ) -> None:
         self._link = link
         self._names = names
+        self._needed = needed
         self._up_since: float | None = None
 
     async def run(self) -> None:
         """Keep the holds every ``KEEP_INTERVAL_S`` until cancelled."""
         while True:
             try:
-                await self.keep(time.monotonic())
+                if self._needed():
+                    await self.keep(time.monotonic())
             except (*db.LOST, psycopg.Error) as error:
                 self._up_since = None
                 await self._link.pause(error)

@@ -120,6 +120,10 @@ class Models:
         claimable = self.claimable_agents()
         return [agent for agent in self._served() if agent not in claimable]
 
+    def are_limited(self) -> bool:
+        """Return whether anything is on hold or throttled, whoever uses it."""
+        return bool(self._holds.codes()) or self._throttles.are_any()
+
     async def take_probe(self, link: db.Link) -> Probe | None:
         """Return one model whose hold has lapsed, with its agents, if this process won its probe."""
         for model in self._holds.lapsed():

@@ -92,6 +92,10 @@ class Throttles:
         own = {model: share for model, share in self._shares.items() if self._changed_at.get(model, 0.0) > as_of}
         self._shares = read | own
 
+    def are_any(self) -> bool:
+        """Return whether the last beat read of any, lapsed ones included."""
+        return bool(self._shares)
+
     def share(self, model: str) -> float:
         """Return the share of its concurrency that this daemon may use for a model, above 0 and at most 1."""
         if model not in self._shares:
