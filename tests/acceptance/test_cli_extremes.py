@@ -17,12 +17,14 @@ URL = "https://images.example/shot.png"
 @pytest.fixture
 def extremes(client: Client) -> int:
     """Rows with each column at each of its extremes, and final ones with every kind of result."""
-    made = sum(make_extreme(client.connection, URL, PENDING, case) for case in cases(client.connection))
+    made = sum(
+        make_extreme(client.connection, URL, PENDING, **{column: value}) for column, value in cases(client.connection)
+    )
     for value in VALUES["jsonb"]:
         end = [("status", "'completed'"), ("result", value), ("reading", value), ("errors", value)]
-        made += make_extreme(client.connection, URL, PENDING, *end)
+        made += make_extreme(client.connection, URL, PENDING, **dict(end))
         inner = f"jsonb_build_object('options', {value}::jsonb, 'warnings', {value}::jsonb)"
-        made += make_extreme(client.connection, URL, PENDING, ("status", "'completed'"), ("result", inner))
+        made += make_extreme(client.connection, URL, PENDING, status="'completed'", result=inner)
     return made
 
 
