@@ -16,14 +16,13 @@ from uuid import uuid4
 from benchmarks.queue.payload import RESULT
 from draftd import db
 from draftd.heartbeat import Heartbeat, Identity
-from draftd.outcome import Done
+from draftd.outcome import Done, Draft
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.claiming import ClaimTerms, claim
 from draftd.queue.leases import Leases
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
-from draftd.request import Claim, Draft
-from draftd.result import Result
+from draftd.request import Claim
 
 AGENT = "comment_generator"
 BATCH = 50
@@ -34,7 +33,7 @@ INSERT = """
 INSERT INTO draft_requests (requester_id, image_urls)
 SELECT 'requester ' || n %% 20, ARRAY['https://images.example/shot.png'] FROM generate_series(1, %s) AS n
 """
-DRAFT = Draft(result=Result.model_validate(RESULT), reading=[], model="benchmark", prompt_version="1")
+DRAFT = Draft(result=RESULT, reading=[], model="benchmark", prompt_version="1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,10 +37,11 @@ from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, OnText, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
+from draftd.outcome import Draft
 from draftd.partial import PartialReader
 from draftd.prompts import Prompt, render
 from draftd.queue.attempts import Scribe, Usage, read_request
-from draftd.request import Claim, Draft, Options, Request
+from draftd.request import Claim, Options, Request
 from draftd.tracing import RequestSpan, Tracing
 
 log = structlog.get_logger(__name__)
@@ -249,7 +250,7 @@ class Drafter:
         except answer.Unacceptable as refusal:
             accepted = await self._repair(attempt, task, target, completion, refusal.problems)
         return Draft(
-            result=accepted.result,
+            result=accepted.result.as_json(),
             reading=accepted.reading,
             model=target.name,
             prompt_version=task.prompt.version,

@@ -8,8 +8,18 @@ Hold      back to pending, the attempt given back: its model is held, or has too
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from draftd.request import Draft
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A finished draft and where it came from."""
+
+    result: dict[str, Any]
+    """As it is stored: a ``Result`` in JSON."""
+    reading: list[str]
+    model: str
+    prompt_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The request as the daemon sees it: a claim, what the client asked for, and what came of it.
+"""The request as the daemon sees it: a claim, and what the client asked for.
 
 Owns the types, and the list of what a client may set. A ``Claim`` never carries pictures (16 rows of 7 MB cost 650 ms and
 200 MB): a request reads its own when it starts.
@@ -12,7 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 from draftd.errors import InvalidRequest
-from draftd.result import Result
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
@@ -159,13 +158,3 @@ class Parent:
     result: dict[str, Any]
     reading: list[str]
     """The messages that mattered, verbatim; no image is read again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A finished draft and where it came from."""
-
-    result: Result
-    reading: list[str]
-    model: str
-    prompt_version: str

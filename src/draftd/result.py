@@ -5,7 +5,7 @@ is ``answer``'s matter.
 """
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,3 +105,7 @@ class Result(_Strict):
     missing: Annotated[list[str], Field(max_length=3)]
     confidence: Confidence
     warnings: list[Caution]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that is stored; what is absent has no key."""
+        return self.model_dump(mode="json", exclude_none=True)

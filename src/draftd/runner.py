@@ -100,6 +100,6 @@ def _held_delay_s(error: ModelError, claim: Claim) -> float:
 
 def _trace(span: RequestSpan, outcome: Outcome) -> None:
     if isinstance(outcome, Done):
-        span.set_output(outcome.draft.result.model_dump(mode="json", exclude_none=True))
+        span.set_output(outcome.draft.result)
     elif isinstance(outcome, Fail | Retry | Hold):
         span.set_error(outcome.code, outcome.message)

@@ -166,7 +166,7 @@ class Worker:
         claim, elapsed_s = running.claim, time.monotonic() - running.began
         facts = {"code": outcome.code} if isinstance(outcome, Fail | Retry | Hold) else {}
         if isinstance(outcome, Done):
-            facts = {"platform": outcome.draft.result.platform.value, "model": outcome.draft.model}
+            facts = {"platform": outcome.draft.result["platform"], "model": outcome.draft.model}
         if status in {"completed", "failed"}:
             self._metrics.request_finished(status=status, code=facts.get("code"), elapsed_s=elapsed_s)
         log.info(

@@ -37,14 +37,13 @@ from draftd.kept_pictures import Album, PictureStore
 from draftd.llm import Completion, Llm, Target
 from draftd.metrics import Metrics
 from draftd.models import Models
-from draftd.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Retry
 from draftd.parameters import LIMITS
 from draftd.permits import Address, Permits
 from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue.attempts import Scribe
 from draftd.queue.settlements import Settler, Trail
-from draftd.request import Claim, Draft, Request
-from draftd.result import Caution
+from draftd.request import Claim, Request
 from draftd.runner import Runner
 from draftd.throttles import Throttles
 from draftd.tracing import RequestSpan, Tracing
@@ -222,7 +221,7 @@ async def test_a_draft_says_where_it_came_from(rig: Rig, claimed: Claimed) -> No
     draft = await rig.drafter.draft(attempt)
     assert draft.model == FIRST
     assert "+" in draft.prompt_version
-    assert [option.length for option in draft.result.options] == ["short", "medium", "detailed"]
+    assert [option["length"] for option in draft.result["options"]] == ["short", "medium", "detailed"]
     assert attempt.images == [{"host": "h", "sha256": "a" * 64, "width": 64, "height": 48, "parts": 1}]
     assert rig.asked() == ["first"]
 
@@ -273,7 +272,7 @@ async def test_a_bad_answer_is_repaired_by_saying_what_was_wrong(rig: Rig, claim
     assert "`short` has a placeholder" in repair["prompt"]
     assert repair["max_tokens"] == first["max_tokens"]
     assert repair["images"] == first["images"]
-    assert "[Name]" not in draft.result.options[0].text
+    assert "[Name]" not in draft.result["options"][0]["text"]
 
 
 async def test_there_is_no_second_repair(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -545,7 +544,7 @@ async def test_each_option_is_published_once_and_as_the_result_holds_it(
     assert counts == [1, 2, 3]
     row = await read_row(connection, claim.id)
     assert row["partial_result"] == rig.scribe.published[-1]
-    assert row["partial_result"]["options"] == draft.result.model_dump(mode="json", exclude_none=True)["options"]
+    assert row["partial_result"]["options"] == draft.result["options"]
 
 
 async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
@@ -705,11 +704,11 @@ async def test_a_refinement_of_what_had_been_cut_says_so_again(rig: Rig, claimed
     claim = await claimed()
     outcome, trail = await rig.run(claim)
     assert isinstance(outcome, Done)
-    cut = outcome.draft.result.model_copy(update={"warnings": [Caution.IMAGE_TRUNCATED]})
+    cut = outcome.draft.result | {"warnings": ["image_truncated"]}
     await rig.settler.settle(claim, Done(draft=replace(outcome.draft, result=cut)), trail)
     await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter, please')", [claim.id])
     draft = await rig.draft(await claim_one(link))
-    assert "image_truncated" in draft.result.warnings
+    assert "image_truncated" in draft.result["warnings"]
 
 
 async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
@@ -737,7 +736,7 @@ async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: d
     assert len(rig.loader.loaded) == 1
     asked = rig.standin.log[-1]
     assert asked["images"] == []
-    assert outcome.draft.result.options[0].text in asked["prompt"]
+    assert outcome.draft.result["options"][0]["text"] in asked["prompt"]
     assert "shorter, please" in asked["prompt"]
 
 

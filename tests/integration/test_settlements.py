@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import LeaseLost
-from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.platforms import Platform
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
-from draftd.request import Claim, Draft
+from draftd.request import Claim
 from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import claim_all, claim_one, make_request, read_row
 
@@ -38,7 +38,7 @@ def make_draft(**over: Any) -> Draft:
         confidence=Confidence.HIGH,
         warnings=[],
     )
-    defaults: dict[str, Any] = {"result": result, "reading": ["When?"], "model": "m", "prompt_version": "1"}
+    defaults: dict[str, Any] = {"result": result.as_json(), "reading": ["When?"], "model": "m", "prompt_version": "1"}
     return Draft(**defaults | over)
 
 

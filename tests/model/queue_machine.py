@@ -23,10 +23,10 @@ from hypothesis.stateful import (
 
 from draftd import db
 from draftd.errors import LeaseLost
-from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.platforms import Platform
 from draftd.queue import attempts, claiming, desk, leases, reaping, settlements
-from draftd.request import Claim, Draft
+from draftd.request import Claim
 from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import URL
 from model import queue_model
@@ -106,7 +106,7 @@ def outcome(kind: Kind, mark: str) -> Outcome:
     match kind:
         case "done":
             result = RESULT.model_copy(update={"summary": mark})
-            return Done(draft=Draft(result=result, reading=[], model="m", prompt_version="1"))
+            return Done(draft=Draft(result=result.as_json(), reading=[], model="m", prompt_version="1"))
         case "retry":
             return Retry(code=code, message=mark, delay_s=queue_model.RETRY_DELAY_S, model="m")
         case "fail":

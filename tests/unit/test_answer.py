@@ -104,7 +104,7 @@ def test_a_good_answer_meets_the_schema_and_becomes_a_result() -> None:
     jsonschema.validate(make_answer(), wire_schema(make_terms()))
     accepted = accept()
     assert accepted.reading == ["Mia: do we ship on Friday?"]
-    assert accepted.result.model_dump(mode="json", exclude_none=True) == {
+    assert accepted.result.as_json() == {
         "schema_version": 1,
         "platform": "slack",
         "platform_name": "Slack",

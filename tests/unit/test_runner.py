@@ -16,9 +16,9 @@ from draftd import runner
 from draftd.drafter import Attempt, Drafter
 from draftd.errors import Expired, LeaseLost, ModelRefused, NothingToReplyTo, first_line
 from draftd.logs import configure_logging
-from draftd.outcome import Done, Fail, Outcome, Retry
+from draftd.outcome import Done, Draft, Fail, Outcome, Retry
 from draftd.queue.settlements import Trail
-from draftd.request import Claim, Draft
+from draftd.request import Claim
 from draftd.result import Result
 from draftd.runner import MARGIN_S, NET_S, Runner
 from draftd.tracing import RequestSpan, Tracing
@@ -40,7 +40,12 @@ RESULT = Result.model_validate(
         "warnings": [],
     }
 )
-DRAFT = Draft(result=RESULT, reading=["Shall we?"], model="openai/m", prompt_version="1+a")
+DRAFT = Draft(
+    result=RESULT.as_json(),
+    reading=["Shall we?"],
+    model="openai/m",
+    prompt_version="1+a",
+)
 
 
 class Spy(Tracing, RequestSpan):

@@ -21,7 +21,7 @@ from draftd import app, schema_version
 from draftd.drafter import Attempt
 from draftd.llm import Llm
 from draftd.logs import configure_logging
-from draftd.request import Draft
+from draftd.outcome import Draft
 from draftd.result import Result
 from draftd.settings import Settings
 
@@ -43,7 +43,12 @@ class InstantDrafter:
     async def draft(self, attempt: Attempt) -> Draft:
         """Return the benchmark's result."""
         await self._job.handle(attempt.claim.id)
-        return Draft(result=self._result, reading=[], model="benchmark", prompt_version="1")
+        return Draft(
+            result=self._result.as_json(),
+            reading=[],
+            model="benchmark",
+            prompt_version="1",
+        )
 
 
 class NoModels:

@@ -145,7 +145,7 @@ def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
     match outcome:
         case Done(draft=draft):
             written = {
-                "result": draft.result.model_dump(mode="json", exclude_none=True),
+                "result": draft.result,
                 "reading": draft.reading,
                 "model": draft.model,
                 "prompt_version": draft.prompt_version,
