@@ -7,9 +7,9 @@ import psycopg
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
-from draftd import dsn
-from draftd.schema import metadata
-from draftd.schema_version import VERSION_TABLE
+from draftd.db import dsn
+from draftd.db.schema import metadata
+from draftd.db.schema_version import VERSION_TABLE
 from draftd.settings import load_settings
 
 # Any fixed number: it only has to be the same in every migrator of this project.

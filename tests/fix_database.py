@@ -12,7 +12,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
-from draftd import db, request, schema_version
+from draftd import db, request
+from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claiming import ClaimTerms, claim
 from draftd.queue.leases import RENEW

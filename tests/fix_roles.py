@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from draftd.grants import backend
+from draftd.db.grants import backend
 
 EVERYTHING = """
 GRANT USAGE ON SCHEMA public TO {role};

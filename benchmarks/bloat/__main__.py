@@ -11,7 +11,7 @@ from benchmarks.bloat.load import BATCH, Course, Load, Pace
 from benchmarks.bloat.look import Look, watch
 from benchmarks.bloat.report import QUARTERS, report
 from benchmarks.queue.server import durable_server
-from draftd import schema_version
+from draftd.db import schema_version
 from draftd.logs import configure_logging
 
 DATABASE = "draftd_bench_bloat"

@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from benchmarks.queue.payload import RESULT
 from draftd import db
-from draftd.heartbeat import Heartbeat, Identity
-from draftd.outcome import Done, Draft
+from draftd.daemon.heartbeat import Heartbeat, Identity
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.claiming import ClaimTerms, claim
 from draftd.queue.leases import Leases
+from draftd.queue.outcome import Done, Draft
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
 from draftd.request import Claim

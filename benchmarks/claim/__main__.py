@@ -22,8 +22,8 @@ import psycopg
 
 from benchmarks.queue.machine import load, machine, postgresql
 from benchmarks.queue.server import durable_server
-from draftd import schema_version
-from draftd.db import HOT_SETUP
+from draftd.db import schema_version
+from draftd.db.connection import HOT_SETUP
 from draftd.queue.claiming import CLAIM_ONE
 
 AGENT, HELD = "comment_generator", "held"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmarks.images.costs import Longest, children, forget_peak, helpers_cpu_s, longest_callback, peak_bytes, stay_on
 from benchmarks.images.process import PATIENCE_S, Order
-from draftd.app import IMAGE_BUDGET_BYTES
+from draftd.daemon.composition import IMAGE_BUDGET_BYTES
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
-from draftd.prompts import Prompt, render
+from draftd.reply.prompts import Prompt, render
 from draftd.request import Options, Request
 
 MAX_BYTES = 20 * 1024 * 1024

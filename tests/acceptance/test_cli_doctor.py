@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from draftd import dsn, liveness
+from draftd.daemon import liveness
+from draftd.db import dsn
 from fix_daemon import Call, Client, draftd, environment
 from standin.threaded import ThreadedStandIn
 

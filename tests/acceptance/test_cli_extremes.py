@@ -5,8 +5,8 @@ from typing import Any, LiteralString
 
 import pytest
 
-from draftd.cli.queue import _print_request
-from draftd.queue.desk import COLUMNS
+from draftd.cli.requests import _print_request
+from draftd.queue.admin import COLUMNS
 from fix_daemon import Call, Client, environment
 from fix_extremes import PENDING, SHARED, VALUES, add_extreme, cases, make_extreme
 from standin.threaded import ThreadedStandIn

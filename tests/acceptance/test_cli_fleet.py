@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from draftd import db, liveness
+from draftd import db
+from draftd.daemon import liveness
 from fix_daemon import Call, Client, Running, environment, wait_until
 from fix_database import database_url
 
@@ -112,7 +113,7 @@ def test_reap_stale_needs_one_connection(call: Call, database: str, monkeypatch:
         opened.append(url)
         return await connect(url, **how)
 
-    monkeypatch.setattr(db, "connect", counting)
+    monkeypatch.setattr(db.connection, "connect", counting)
     assert call("reap-stale", env=environment(database)).returncode == 0
     assert opened == [database]
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 
 from draftd import db
-from draftd.llm import Llm
+from draftd.providers.llm import Llm
 from fix_daemon import Call, environment
 from fix_database import cloned
 
@@ -158,7 +158,7 @@ def test_the_doctor_finds_it(
 def test_a_lock_that_somebody_holds_is_told_as_one(
     call: Call, database: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "SESSION_SETUP", db.SESSION_SETUP.replace("'10s'", "'50ms'"))
+    monkeypatch.setattr(db.connection, "SESSION_SETUP", db.connection.SESSION_SETUP.replace("'10s'", "'50ms'"))
     with psycopg.connect(database) as other:
         other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE".encode())
         result = call(*(["migrate"] if name.startswith("draftd") else ["list"]), env=environment(database))

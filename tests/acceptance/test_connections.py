@@ -9,9 +9,9 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from draftd.db.grants import backend
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import LINKEDIN_POST
-from draftd.grants import backend
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
 from fix_database import database_url, server_parts
 from standin.threaded import ThreadedStandIn

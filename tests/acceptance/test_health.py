@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from draftd import liveness
+from draftd.daemon import liveness
 from fix_daemon import Call, environment
 
 NOBODY = 65_534

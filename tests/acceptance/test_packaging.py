@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 
-from draftd import liveness
+from draftd.daemon import liveness
 from fix_daemon import Client, environment
 from standin.threaded import ThreadedStandIn
 

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from draftd import db, wakeup
+from draftd import db
 from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import ConnectionLost
-from draftd.wakeup import proves_session
+from draftd.queue import wakeup
+from draftd.queue.wakeup import proves_session
 from fix_daemon import Client, Fleet, draftd, environment, wait_until
 from fix_pooler import POOL_SIZE, PgBouncer, Unavailable, pgbouncer, program
 from standin.threaded import ThreadedStandIn

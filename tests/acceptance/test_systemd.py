@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from draftd.systemd import program, reaper_units, service_unit
+from draftd.cli.systemd_unit import program, reaper_units, service_unit
 from fix_daemon import START_TIME_S, Client, Fleet, draftd, environment
 from standin.behaviour import Behaviour
 from standin.threaded import ThreadedStandIn

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
-from draftd.result import Result
+from draftd.reply.result import Result
 from fix_daemon import DIRECTLY, Client, Fleet, draftd, environment, free_port, wait_until
 from fix_otlp import otlp_receiver
 from standin.threaded import ThreadedStandIn

@@ -15,7 +15,7 @@ import pytest
 from chaos.nursery import Nursery
 from chaos.scene import Crew, Form, Scene, staged
 from chaos.server import Server
-from draftd import schema_version
+from draftd.db import schema_version
 from fix_database import database_url
 from standin.threaded import ThreadedStandIn
 

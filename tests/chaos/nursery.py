@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from chaos.saboteur import run
-from draftd.llm import Llm
+from draftd.providers.llm import Llm
 
 TESTS = Path(__file__).parents[1]
 

@@ -41,10 +41,10 @@ def replace(owner: Any, name: str, by: Any) -> None:
 
 def deafen(_value: float) -> None:
     """Take away every way but the fence to learn that a lease is lost."""
+    from draftd.daemon.worker import Worker
     from draftd.errors import LeaseLost
     from draftd.queue.attempts import Scribe
     from draftd.queue.settlements import Settler
-    from draftd.worker import Worker
 
     publish, settle = Scribe.publish, Settler.settle
 
@@ -72,9 +72,9 @@ def deafen(_value: float) -> None:
 
 def block(seconds: float, *, spin: bool = False) -> None:
     """Block the event loop at SIGUSR1."""
-    from draftd import app
+    from draftd.daemon import composition
 
-    stop_on_signals = app._stop_on_signals
+    stop_on_signals = composition._stop_on_signals
 
     def suffer() -> None:
         tell("blocked", seconds=seconds)
@@ -88,7 +88,7 @@ def block(seconds: float, *, spin: bool = False) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, suffer)
         return stop_on_signals()
 
-    replace(app, "_stop_on_signals", stop_and_suffer)
+    replace(composition, "_stop_on_signals", stop_and_suffer)
 
 
 def spin(seconds: float) -> None:
@@ -120,7 +120,7 @@ def shift_clock(seconds: float) -> None:
 
 def poison(_value: float) -> None:
     """Die in the model call of a request with the mark."""
-    from draftd.llm import Llm
+    from draftd.providers.llm import Llm
 
     complete = Llm.complete
 
@@ -151,7 +151,7 @@ def let_unstorable_pass(_value: float) -> None:
 
 def probe_often(seconds: float) -> None:
     """Let the listener probe its connection more often than every 15 s."""
-    from draftd import wakeup
+    from draftd.queue import wakeup
 
     replace(wakeup, "PROBE_INTERVAL_S", seconds)
     replace(wakeup, "PROBE_TIMEOUT_S", seconds)

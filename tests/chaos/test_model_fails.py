@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.scene import Scene, pause_until
-from draftd.holds import YOUNG_PAUSE_S
+from draftd.providers.holds import YOUNG_PAUSE_S
 from fix_daemon import wait_until
 
 pytestmark = pytest.mark.chaos

@@ -15,15 +15,15 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import ConnectionLost
-from draftd.outcome import Release
 from draftd.queue import claims as claims_module
 from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
-from draftd.queue.claims import Claims, Portion, Probe
+from draftd.queue.claims import ClaimGroup, Claims, Probe
 from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
+from draftd.queue.outcome import Release
 from draftd.queue.settlements import Settler
+from draftd.queue.wakeup import WakeUp
 from draftd.request import Claim
-from draftd.wakeup import WakeUp
 from fix_database import claim_all, claim_one, make_request, make_terms, overwrite, read_row
 from fix_refusals import CLAIM, refuse
 
@@ -145,8 +145,8 @@ class Menu:
         self.share = 1.0
         self.returned: list[str] = []
 
-    def portions(self) -> list[Portion]:
-        return [Portion(agents=["comment_generator"], share=self.share)]
+    def claim_groups(self) -> list[ClaimGroup]:
+        return [ClaimGroup(agents=["comment_generator"], share=self.share)]
 
     async def look_again(self, _link: db.Link) -> None:
         return

@@ -15,7 +15,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from draftd import certificates, db, dsn
+from draftd import db
+from draftd.db import certificates, dsn
 from draftd.errors import ConfigurationError, DatabaseUnavailable
 from fix_database import server_parts
 
@@ -44,10 +45,10 @@ async def test_silent_hosts_leave_time_for_the_next(
     database: str, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit counts for each host: the silent ones take more than a single host would have in all."""
-    monkeypatch.setattr(db, "CLIENT_MARGIN_S", 0.5)
+    monkeypatch.setattr(db.connection, "CLIENT_MARGIN_S", 0.5)
     url = hosts(database, silent, connect_timeout="2")
     target = dsn.parameters(url, name="draftd test")
-    assert dsn.time_to_connect_s(target, margin_s=db.CLIENT_MARGIN_S) == 7.5
+    assert dsn.time_to_connect_s(target, margin_s=db.connection.CLIENT_MARGIN_S) == 7.5
     connection = await db.connect(url)
     assert connection.info.host == server_parts(database)["host"]
     await connection.close()
@@ -72,7 +73,7 @@ async def test_silent_hosts_alone_are_given_up(silent: int) -> None:
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable, match=f"127.0.0.1:{silent},127.0.0.1:{silent}/d"):
         await db.connect(f"postgresql://127.0.0.1:{silent},127.0.0.1:{silent}/d?connect_timeout=2")
-    assert time.monotonic() - began < 2 * (2 + db.CLIENT_MARGIN_S)
+    assert time.monotonic() - began < 2 * (2 + db.connection.CLIENT_MARGIN_S)
 
 
 async def test_the_wanted_kind_of_server_is_still_asked_for(database: str, silent: int) -> None:

@@ -14,9 +14,9 @@ from uuid import UUID
 import pytest
 from tenacity import wait_none
 
-from draftd import db, drafter, runner
-from draftd.catalog import Catalog, Choice, Meaning
-from draftd.drafter import Attempt, Drafter
+from draftd import db
+from draftd.daemon import runner
+from draftd.daemon.runner import Runner
 from draftd.errors import (
     DatabaseUnavailable,
     Expired,
@@ -31,22 +31,24 @@ from draftd.errors import (
     OutputInvalid,
     first_line,
 )
-from draftd.holds import RETURN_PROBE, Holds
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
-from draftd.kept_pictures import Album, PictureStore
-from draftd.llm import Completion, Llm, Target
-from draftd.metrics import Metrics
-from draftd.models import Models
-from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Retry
-from draftd.parameters import LIMITS
-from draftd.permits import Address, Permits
-from draftd.prompts import load_prompts, packaged_directory, render
+from draftd.providers.catalog import Catalog, Choice, Meaning
+from draftd.providers.holds import RETURN_PROBE, Holds
+from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.models import Models
+from draftd.providers.parameters import LIMITS
+from draftd.providers.permits import Address, Permits
+from draftd.providers.throttles import Throttles
 from draftd.queue.attempts import Scribe
+from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
+from draftd.reply import drafter
+from draftd.reply.drafter import Attempt, Drafter
+from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.prompts import load_prompts, packaged_directory, render
 from draftd.request import Claim, Request
-from draftd.runner import Runner
-from draftd.throttles import Throttles
-from draftd.tracing import RequestSpan, Tracing
+from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import RequestSpan, Tracing
 from fix_database import claim_one, make_request, overwrite, read_row
 from fix_images import encoded, make_picture
 from standin.server import StandIn
@@ -192,7 +194,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     made.choose(FIRST)
     yield made
     await standin.stop()
-    await scribe.settle_down()
+    await scribe.flush()
     for link in links:
         await link.close()
 
@@ -640,7 +642,7 @@ async def test_pictures_become_base64_beside_the_event_loop(
         threads.append(threading.current_thread())
         return render(*args, **kwargs)
 
-    monkeypatch.setattr("draftd.drafter.render", watched)
+    monkeypatch.setattr("draftd.reply.drafter.render", watched)
     await rig.draft(await claimed())
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()

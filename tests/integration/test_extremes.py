@@ -8,16 +8,16 @@ from typing import Any, LiteralString
 import pytest
 
 from draftd import db
-from draftd.catalog import Catalog, Choice
 from draftd.cli.fleet import read_status
+from draftd.daemon.gauges import OLDEST_PENDING
 from draftd.errors import ModelUnavailable
-from draftd.gauges import OLDEST_PENDING
-from draftd.holds import FORGET_UNUSED, MARK_USED, Holds
-from draftd.models import Models
-from draftd.permits import Permits
+from draftd.providers.catalog import Catalog, Choice
+from draftd.providers.holds import FORGET_UNUSED, MARK_USED, Holds
+from draftd.providers.models import Models
+from draftd.providers.permits import Permits
+from draftd.providers.throttles import Throttles
 from draftd.queue.leases import RENEW
 from draftd.queue.reaping import CANDIDATES
-from draftd.throttles import Throttles
 from fix_daemon import Client
 from fix_database import beat, claim_all, make_request, overwrite, reap_now, shift
 from fix_extremes import SHARED, add_extreme, cases
@@ -43,7 +43,7 @@ async def daemons_work(link: db.Link, connection: db.Connection) -> None:
     )
     (row,) = await link.run(RENEW, beat())
     models.update(Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"], as_of=time.monotonic())
-    assert all(0 < portion.share <= 1 for portion in models.portions())
+    assert all(0 < portion.share <= 1 for portion in models.claim_groups())
     await models.take_probe(link)
     await holds.look(link)
     await link.run(CANDIDATES, JUDGING)

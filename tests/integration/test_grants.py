@@ -10,9 +10,10 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from draftd import db, grants, schema_version
+from draftd import db
+from draftd.db import grants, schema_version
+from draftd.db.schema import metadata
 from draftd.errors import UsageError
-from draftd.schema import metadata
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, read_row
 from fix_roles import Roles
 

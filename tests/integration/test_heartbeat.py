@@ -14,8 +14,8 @@ import pytest
 from psycopg.rows import scalar_row
 
 from draftd import db
-from draftd.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
-from draftd.permits import Permits
+from draftd.daemon.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
+from draftd.providers.permits import Permits
 from draftd.queue.leases import Leases
 from draftd.request import Claim
 from fix_daemon import wait_until

@@ -3,8 +3,8 @@
 import pytest
 
 from draftd import db
-from draftd.hold_cleaner import HoldCleaner
-from draftd.holds import THROTTLE_GONE_S, UNUSED_S
+from draftd.daemon.hold_cleaner import HoldCleaner
+from draftd.providers.holds import THROTTLE_GONE_S, UNUSED_S
 
 
 @pytest.fixture

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from draftd import db, kept_pictures
+from draftd import db
 from draftd.errors import ImageFetchFailed
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Preparer
-from draftd.kept_pictures import Album, PictureStore
-from draftd.outcome import Fail, Hold
-from draftd.prompts import load_prompts, packaged_directory, render
 from draftd.queue import pictures
+from draftd.queue.outcome import Fail, Hold
 from draftd.queue.settlements import Settler
+from draftd.reply import kept_pictures
+from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.prompts import load_prompts, packaged_directory, render
 from draftd.request import Claim, Options, Request
 from fix_database import claim_one, make_request
 from fix_extremes import VALUES

@@ -29,8 +29,8 @@ from draftd.errors import (
     OutputInvalid,
     Spent,
 )
-from draftd.llm import Completion, Llm, Target
-from draftd.llm_errors import QUOTA_EXHAUSTED
+from draftd.providers.errors import QUOTA_EXHAUSTED
+from draftd.providers.llm import Completion, Llm, Target
 from standin.behaviour import Behaviour
 from standin.server import StandIn
 
@@ -399,7 +399,7 @@ async def test_what_cannot_be_sent_is_the_operators_mistake(
 async def test_an_answer_without_an_end_is_given_up(
     llm: Llm, standin: StandIn, monkeypatch: pytest.MonkeyPatch, *, streamed: bool
 ) -> None:
-    monkeypatch.setattr("draftd.llm_answer.MAX_CHARS", 1_000)
+    monkeypatch.setattr("draftd.providers.response.MAX_CHARS", 1_000)
     seen = ""
 
     async def watch(text: str) -> None:
@@ -421,7 +421,7 @@ async def test_a_key_shows_neither_in_the_target_nor_in_an_error(llm: Llm, stand
 
 
 def test_the_module_alone_does_not_import_litellm() -> None:
-    code = "import sys, draftd.llm; sys.exit('litellm' in sys.modules)"
+    code = "import sys, draftd.providers.llm; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,8 +10,9 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from draftd import db, schema_version
-from draftd.catalog import Catalog, Choice, Meaning
+from draftd import db
+from draftd.db import schema_version
+from draftd.providers.catalog import Catalog, Choice, Meaning
 from draftd.queue.leases import AGENTS, MODELS
 
 SHARED = {"api_base": "http://gateway", "api_key_env": "GATEWAY_KEY", "price_in": 1, "price_out": 2}

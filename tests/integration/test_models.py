@@ -14,7 +14,6 @@ from psycopg.types.json import Jsonb
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
 from draftd.errors import (
     ConnectionLost,
     ContextTooLong,
@@ -27,7 +26,8 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.holds import (
+from draftd.providers.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
+from draftd.providers.holds import (
     BURSTS_UNTIL_HOLD,
     FIRST_PAUSE_S,
     LATER_PAUSE_S,
@@ -38,13 +38,13 @@ from draftd.holds import (
     Holds,
     longest_pause_s,
 )
-from draftd.models import Models
-from draftd.permits import Address, Permits
-from draftd.queue.claims import Portion, Probe
+from draftd.providers.models import Models
+from draftd.providers.permits import Address, Permits
+from draftd.providers.throttles import LIST_THROTTLES, RECOVERY_S, Throttles
+from draftd.queue.claims import ClaimGroup, Probe
 from draftd.queue.leases import RENEW
+from draftd.queue.wakeup import CHANNEL, listen
 from draftd.request import Claim
-from draftd.throttles import LIST_THROTTLES, RECOVERY_S, Throttles
-from draftd.wakeup import CHANNEL, listen
 from fix_database import make_request
 
 AGENT = "comment_generator"
@@ -373,10 +373,10 @@ async def test_a_rate_limit_halves_the_concurrency_of_the_fleet_before_it_holds(
     await beat(mine, other)
     errors = await rate_limit(mine, link, BURSTS_UNTIL_HOLD - 1)
     assert [(error.kind, error.is_held) for error in errors] == [(Kind.HOLD, False)] * 2
-    assert mine.portions() == [Portion(agents=[AGENT], share=0.25)]
-    assert other.portions() == [Portion(agents=[AGENT])]
+    assert mine.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.25)]
+    assert other.claim_groups() == [ClaimGroup(agents=[AGENT])]
     await beat(other)
-    assert other.portions() == [Portion(agents=[AGENT], share=0.25)]
+    assert other.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.25)]
     (last,) = await rate_limit(mine, link)
     assert last.is_held
     assert mine.holds() == {FIRST: "model_rate_limited"}
@@ -412,7 +412,7 @@ async def test_the_share_doubles_by_itself(
     assert [row["share"] for row in await link.run(LIST_THROTTLES)] == ([share] if share else [])
     other = make()
     await beat(other)
-    assert [portion.share for portion in other.portions()] == [share or 1.0]
+    assert [portion.share for portion in other.claim_groups()] == [share or 1.0]
 
 
 async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> None:
@@ -427,7 +427,7 @@ async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.L
     await configure(link, agent="another", model=SECOND)
     models.choose(Catalog(choices={"another": Choice(models=(SECOND,))}))
     await rate_limit(models, link)
-    assert models.portions() == [Portion(agents=[AGENT], share=0.5), Portion(agents=["another"])], (
+    assert models.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.5), ClaimGroup(agents=["another"])], (
         "the small room first"
     )
 

@@ -3,10 +3,10 @@
 import time
 
 from draftd import db
-from draftd.outcome import Release, Retry
 from draftd.queue.attempts import Scribe, read_request
 from draftd.queue.claiming import release_strays
 from draftd.queue.leases import RENEW
+from draftd.queue.outcome import Release, Retry
 from draftd.queue.reaping import reap
 from draftd.queue.settlements import Settler
 from draftd.request import Claim

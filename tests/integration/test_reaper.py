@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from draftd import db
-from draftd.metrics import Metrics
+from draftd.daemon.reaper import Reaper
 from draftd.queue.leases import BEATS_PER_LEASE
-from draftd.reaper import Reaper
+from draftd.telemetry.metrics import Metrics
 from fix_database import claim_one, make_request, read_row
 from fix_refusals import accept, refuse
 

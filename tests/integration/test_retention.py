@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.pruner import Pruner
+from draftd.daemon.pruner import Pruner
 from draftd.queue import retention
 from draftd.queue.retention import PRUNE, count_prunable, prune
 from fix_database import claim_one, make_request

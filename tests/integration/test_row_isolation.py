@@ -15,13 +15,13 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.heartbeat import Beat, Heartbeat
-from draftd.outcome import Done, Release
-from draftd.queue import attempts, desk
+from draftd.daemon.heartbeat import Beat, Heartbeat
+from draftd.queue import admin, attempts
 from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import Aside, Refusals
 from draftd.queue.leases import Leases
+from draftd.queue.outcome import Done, Release
 from draftd.queue.reaping import UNKNOWN_S
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
@@ -492,15 +492,15 @@ async def test_a_pass_goes_on_without_what_may_not_be_deleted(connection: db.Con
 
 
 @pytest.mark.parametrize(
-    ("wanted", "before", "after"), [(desk.CANCEL, "pending", "cancelled"), (desk.RETRY, "failed", "pending")]
+    ("wanted", "before", "after"), [(admin.CANCEL, "pending", "cancelled"), (admin.RETRY, "failed", "pending")]
 )
 async def test_a_bulk_change_goes_on_without_the_row_that_is_refused(
-    connection: db.Connection, wanted: desk.Change, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+    connection: db.Connection, wanted: admin.Change, before: str, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "BATCH", 4)
+    monkeypatch.setattr(admin, "BATCH", 4)
     ids = await make_many(connection, 10, status=before)
     await refuse(connection, ids[3:4])
-    changed = await desk.change(connection, wanted, requester_id="")
+    changed = await admin.change(connection, wanted, requester_id="")
     assert {row["id"] for row in changed.rows} == {*ids} - {ids[3]}
     assert [*changed.refused] == [ids[3]]
     assert (await standing(connection, ids[0]))[0] == after

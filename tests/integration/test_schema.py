@@ -10,9 +10,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from draftd import db, schema_version
+from draftd import db
+from draftd.db import schema_version
+from draftd.db.schema import metadata
 from draftd.request import Options
-from draftd.schema import metadata
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
 
 DATA_URL = "data:image/png;base64,aGVsbG8="

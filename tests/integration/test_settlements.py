@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import LeaseLost
-from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
-from draftd.platforms import Platform
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
+from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
+from draftd.reply.platforms import Platform
+from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
-from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import claim_all, claim_one, make_request, read_row
 
 
@@ -344,7 +344,7 @@ async def test_usage_that_was_handed_in_is_written_before_the_end(connection: db
     claimed = await claim_one(link)
     scribe = Scribe(link=link)
     scribe.record(make_usage(claimed))
-    await scribe.settle_down()
+    await scribe.flush()
     assert await count_usage(connection, claimed.id) == 1
 
 

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from draftd import tracing
-from draftd.complaints import Complaints
 from draftd.errors import ModelRateLimited
-from draftd.tracing import Content, ShownPicture, Tracing
+from draftd.telemetry import tracing
+from draftd.telemetry.complaints import Complaints
+from draftd.telemetry.tracing import Content, ShownPicture, Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
 from fix_tls import Certificate
 
@@ -279,7 +279,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
 
 def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
     code = (
-        "import sys, uuid; from draftd.tracing import Tracing\n"
+        "import sys, uuid; from draftd.telemetry.tracing import Tracing\n"
         "traces = Tracing.load(public_key=None, secret_key=None, host=None, content='text', release='1')\n"
         "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1) as span:\n"
         "    assert span.trace_id is None\n"
@@ -291,7 +291,7 @@ def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
 
 def test_a_process_that_ends_without_shutdown_does_not_hang() -> None:
     code = (
-        "import sys, uuid; from draftd.tracing import Tracing\n"
+        "import sys, uuid; from draftd.telemetry.tracing import Tracing\n"
         "traces = Tracing.load(public_key='pk', secret_key='sk', host=sys.argv[1], content='text', release='1')\n"
         "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1): pass\n"
         "print('traced', flush=True)"

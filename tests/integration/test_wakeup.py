@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from draftd import db, wakeup
-from draftd.wakeup import Listener, ListeningLink, WakeUp, proves_session
+from draftd import db
+from draftd.queue import wakeup
+from draftd.queue.wakeup import Listener, ListeningLink, WakeUp, proves_session
 from fix_database import make_request
 
 

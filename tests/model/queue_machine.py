@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 
 from draftd import db
 from draftd.errors import LeaseLost
-from draftd.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
-from draftd.platforms import Platform
-from draftd.queue import attempts, claiming, desk, leases, reaping, settlements
+from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
+from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
+from draftd.reply.platforms import Platform
+from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
-from draftd.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from fix_database import URL
 from model import queue_model
 from model.queue_model import SERVED, SLACK_S, STEP_S, UNSERVED, Key, Kind, QueueModel, Row
@@ -384,7 +384,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def cancel_at_the_desk(self, number: int) -> None:
         request_id = self._request_id(number)
-        changed = self._at_the_desk(desk.CANCEL, request_id)
+        changed = self._at_the_desk(admin.CANCEL, request_id)
         assert changed == [(request_id, "cancelled")] * self.model.cancel(request_id)
 
     def cancel_by_update(self, number: int) -> None:
@@ -396,7 +396,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def retry(self, number: int) -> None:
         request_id = self._request_id(number)
-        changed = self._at_the_desk(desk.RETRY, request_id)
+        changed = self._at_the_desk(admin.RETRY, request_id)
         assert changed == [(request_id, "pending")] * self.model.retry(request_id)
         row = self.model.rows[request_id]
         if changed and row.agent == UNSERVED:
@@ -410,8 +410,8 @@ class QueueMachine(RuleBasedStateMachine):
             return True
         return False
 
-    def _at_the_desk(self, wanted: desk.Change, request_id: UUID) -> list[tuple[UUID, str]]:
-        rows = self.bench.run(desk.change(self.bench.connection, wanted, request_id=request_id)).rows
+    def _at_the_desk(self, wanted: admin.Change, request_id: UUID) -> list[tuple[UUID, str]]:
+        rows = self.bench.run(admin.change(self.bench.connection, wanted, request_id=request_id)).rows
         return [(row["id"], row["status"]) for row in rows]
 
     def pass_time(self, steps: int, older_than_s: int | None) -> None:

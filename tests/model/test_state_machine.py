@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from draftd.queue import attempts, claiming, desk, leases, reaping, settlements
+from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
 from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
@@ -127,8 +127,8 @@ CUTS: dict[str, list[Cut]] = {
     "cancel by update: only unfinished": [
         Cut(None, "draft_requests_finish", "OLD.status NOT IN ('pending', 'processing')", "false")
     ],
-    "cancel at the desk: only unfinished": [Cut(desk, "CANCEL", UNFINISHED, "true")],
-    "retry: only failed or cancelled": [Cut(desk, "RETRY", "r.status IN ('failed', 'cancelled')", "true")],
+    "cancel at the desk: only unfinished": [Cut(admin, "CANCEL", UNFINISHED, "true")],
+    "retry: only failed or cancelled": [Cut(admin, "RETRY", "r.status IN ('failed', 'cancelled')", "true")],
 }
 
 
@@ -136,8 +136,8 @@ def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
     if one.where is not None:
         statement = getattr(one.where, one.name)
         without = (
-            desk.Change(one.apply(statement.named), one.apply(statement.applied))
-            if isinstance(statement, desk.Change)
+            admin.Change(one.apply(statement.named), one.apply(statement.applied))
+            if isinstance(statement, admin.Change)
             else one.apply(statement)
         )
         monkeypatch.setattr(one.where, one.name, without)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftd import links, placeholders
-from draftd.answer import Accepted, Terms, Unacceptable, last_object, read, repair_request, same, wire_schema
 from draftd.errors import NothingToReplyTo
-from draftd.platforms import Platform
+from draftd.reply import links, placeholders
+from draftd.reply.answer import Accepted, Terms, Unacceptable, last_object, read, repair_request, same, wire_schema
+from draftd.reply.platforms import Platform
+from draftd.reply.result import Confidence, ContentType, ReplyNeeded, ResultWarning
 from draftd.request import Options
-from draftd.result import Caution, Confidence, ContentType, ReplyNeeded
 
 SHORT = "Yes, Friday works."
 MEDIUM = "Friday is fine with us. Could you send me the list of open tickets first?"
@@ -433,7 +433,7 @@ def test_a_link_that_nobody_showed_is_taken_out_and_told(text: str, mended: str)
     detailed = f"{DETAILED}\n\n{text}"
     result = accept(detailed=detailed).result
     assert result.options[2].text == f"{DETAILED}\n\n{mended}"
-    assert result.warnings == [Caution.UNSEEN_LINK_REMOVED]
+    assert result.warnings == [ResultWarning.UNSEEN_LINK_REMOVED]
 
 
 @pytest.mark.parametrize(
@@ -535,7 +535,7 @@ def test_the_links_of_each_reply_are_looked_for_once(monkeypatch: pytest.MonkeyP
         return [MADE_UP]
 
     monkeypatch.setattr(links, "unseen", unseen)
-    assert accept(detailed=f"{DETAILED} {MADE_UP}").result.warnings == [Caution.UNSEEN_LINK_REMOVED]
+    assert accept(detailed=f"{DETAILED} {MADE_UP}").result.warnings == [ResultWarning.UNSEEN_LINK_REMOVED]
     assert len(looked_in) == 3
 
 
@@ -598,11 +598,15 @@ def test_warnings_that_are_known_locally_are_added_once_and_in_order() -> None:
     result = accept(
         make_terms(truncated=True), reply_needed="no", warnings=["ambiguous_target", "no_reply_expected"]
     ).result
-    assert result.warnings == [Caution.IMAGE_TRUNCATED, Caution.NO_REPLY_EXPECTED, Caution.AMBIGUOUS_TARGET]
+    assert result.warnings == [
+        ResultWarning.IMAGE_TRUNCATED,
+        ResultWarning.NO_REPLY_EXPECTED,
+        ResultWarning.AMBIGUOUS_TARGET,
+    ]
 
 
 def test_no_reply_needed_is_warned_of_even_when_the_model_did_not() -> None:
-    assert accept(reply_needed="no").result.warnings == [Caution.NO_REPLY_EXPECTED]
+    assert accept(reply_needed="no").result.warnings == [ResultWarning.NO_REPLY_EXPECTED]
 
 
 def test_the_model_cannot_claim_what_only_draftd_knows() -> None:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from draftd.cli import console, queue
-from draftd.cli.requests import DraftPrinter
+from draftd.cli import console, requests
+from draftd.cli.enqueue import DraftPrinter
 from draftd.errors import UsageError, request_errors
 from draftd.status import STATUSES
 
@@ -123,13 +123,13 @@ def test_a_narrow_terminal_is_given_fewer_columns(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_list_of_requests_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    longest = dict.fromkeys(queue.COLUMNS, "x" * 20) | {
+    longest = dict.fromkeys(requests.COLUMNS, "x" * 20) | {
         "id": ID,
         "status": max(STATUSES, key=len),
         "age": "100 min",
         "error_code": max((error.code for error in request_errors()), key=len),
     }
-    shown = on_terminal(monkeypatch, [longest], queue.COLUMNS, queue.SPARE, NO_COLOR="1")
+    shown = on_terminal(monkeypatch, [longest], requests.COLUMNS, requests.SPARE, NO_COLOR="1")
     assert max(map(len, shown.splitlines())) <= 80
     assert str(ID) in shown
 

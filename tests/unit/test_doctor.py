@@ -1,6 +1,6 @@
 from datetime import datetime, timedelta, timezone
 
-from draftd.doctor import _holds
+from draftd.cli.doctor import _holds
 
 
 def test_the_time_of_a_hold_is_told_in_utc_and_its_model_once() -> None:

@@ -80,7 +80,7 @@ async def test_settling_down_waits_for_what_was_handed_in() -> None:
     group = GroupCommit(flush=statement)
     caller = asyncio.create_task(group.submit(1))
     await statement.begun.wait()
-    waiting = asyncio.create_task(group.settle_down())
+    waiting = asyncio.create_task(group.flush())
     await asyncio.sleep(0)
     assert not waiting.done()
     statement.go.set()

@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from draftd import db
+from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
 from draftd.queue import isolation
 from draftd.queue.isolation import MAX_REMEMBERED, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
-from draftd.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
 
 
 def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() line 1 at RAISE") -> psycopg.Error:

@@ -171,7 +171,7 @@ def test_a_daemon_on_a_terminal_has_coloured_lines_unless_they_are_unwanted(
         draftds().info("started")
         return 0
 
-    monkeypatch.setattr("draftd.app.serve", serve)
+    monkeypatch.setattr("draftd.daemon.composition.serve", serve)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     shown = call("run", env=environment("") | variables).stderr
     assert "started" in shown

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from draftd.errors import ConfigurationError
-from draftd.metrics import BUCKETS_S, Metrics
+from draftd.telemetry.metrics import BUCKETS_S, Metrics
 from fix_daemon import DIRECTLY
 
 

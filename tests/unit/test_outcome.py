@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from draftd.daemon.runner import outcome_of
 from draftd.errors import (
     ImageFetchFailed,
     InternalError,
@@ -16,10 +17,9 @@ from draftd.errors import (
     RequestError,
     request_errors,
 )
-from draftd.outcome import Fail, Hold, Outcome, Release, Retry
+from draftd.queue.outcome import Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import Trail, settlement
 from draftd.request import Claim
-from draftd.runner import outcome_of
 
 KINDS = {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: Hold}
 CLAIM = Claim(
@@ -60,7 +60,7 @@ def test_a_row_does_not_wait_beside_the_hold_of_its_model() -> None:
 
 
 def test_a_row_that_came_back_before_steps_aside_after_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("draftd.runner.full_jitter_s", lambda given_back, *, cap_s: min(given_back, cap_s))
+    monkeypatch.setattr("draftd.daemon.runner.full_jitter_s", lambda given_back, *, cap_s: min(given_back, cap_s))
     error = ModelUnavailable("503", model="openai/m")
     error.is_held = True
     outcome = outcome_of(error, replace(CLAIM, given_back=3))
@@ -87,7 +87,7 @@ def test_the_delay_of_a_retry_grows_with_the_attempts(monkeypatch: pytest.Monkey
         asked.append(attempt)
         return float(attempt)
 
-    monkeypatch.setattr("draftd.runner.retry_delay_s", delay_s)
+    monkeypatch.setattr("draftd.daemon.runner.retry_delay_s", delay_s)
     outcome = outcome_of(InternalError(), replace(CLAIM, attempt=4))
     assert isinstance(outcome, Retry)
     assert (asked, outcome.delay_s) == ([4], 4.0)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from draftd.metrics import Metrics
-from draftd.platforms import Platform
+from draftd.reply.platforms import Platform
+from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import CLIENT_COLUMNS, Options
-from draftd.result import Caution, Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.status import STATUSES
+from draftd.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def unnamed(page: str, words: Iterable[str]) -> set[str]:
     return set(words) - set(named)
 
 
-@pytest.mark.parametrize("values", [Platform, ContentType, Length, ReplyNeeded, Confidence, Caution])
+@pytest.mark.parametrize("values", [Platform, ContentType, Length, ReplyNeeded, Confidence, ResultWarning])
 def test_every_value_of_a_result_is_named(values: Iterable[str]) -> None:
     assert unnamed("docs/requests.md", values) == set()
 

@@ -1,6 +1,6 @@
 import pytest
 
-from draftd.parameters import ALLOWED, overlay, read
+from draftd.providers.parameters import ALLOWED, overlay, read
 
 
 def test_what_is_on_the_list_is_taken_as_it_is() -> None:

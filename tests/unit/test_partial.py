@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from draftd import links
-from draftd.answer import Terms, Unacceptable, read
-from draftd.partial import PartialReader
+from draftd.reply import links
+from draftd.reply.answer import Terms, Unacceptable, read
+from draftd.reply.partial import PartialReader
 from draftd.request import Options
 
 ANSWER: dict[str, Any] = {
@@ -166,7 +166,7 @@ def test_a_text_is_not_parsed_again_when_no_string_was_closed(monkeypatch: pytes
         parsed += 1
         return original(*args, **kwargs)
 
-    monkeypatch.setattr("draftd.partial.from_json", counting)
+    monkeypatch.setattr("draftd.reply.partial.from_json", counting)
     text = json.dumps(ANSWER | {"detailed": "word " * 3_000})
     assert len(text) > 15_000
     assert lengths(stream(text, step=20))[-1] == ["short", "medium", "detailed"]
@@ -176,7 +176,7 @@ def test_a_text_is_not_parsed_again_when_no_string_was_closed(monkeypatch: pytes
 
 def test_of_a_text_that_is_too_long_nothing_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     text = json.dumps(ANSWER)
-    monkeypatch.setattr("draftd.partial.MAX_CHARS", text.index('"detailed"'))
+    monkeypatch.setattr("draftd.reply.partial.MAX_CHARS", text.index('"detailed"'))
     assert lengths(stream(text)) == [["short"], ["short", "medium"]]
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from draftd.errors import ConfigurationError
-from draftd.permits import Address, Permits
-from draftd.providers import PROVIDERS, is_litellm_name
+from draftd.providers.known import PROVIDERS, is_litellm_name
+from draftd.providers.permits import Address, Permits
 from draftd.settings import Settings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from draftd.plan import CurrentUrl
+from draftd.daemon.plan import CurrentUrl
 from draftd.settings import Settings, load_settings
 
 URL = "postgresql://app:first@db:5432/app?options=-csearch_path%3Ddrafts"

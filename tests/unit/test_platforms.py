@@ -1,8 +1,8 @@
 import pytest
 
-from draftd import platforms
-from draftd.platforms import Platform
-from draftd.x_length import weighted_length
+from draftd.reply import platforms
+from draftd.reply.platforms import Platform
+from draftd.reply.x_length import weighted_length
 
 
 @pytest.mark.parametrize(

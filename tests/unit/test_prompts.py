@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from draftd.answer import Terms, wire_schema
 from draftd.errors import ConfigurationError
 from draftd.images import Part, Picture
-from draftd.prompts import Prompt, load_prompts, packaged_directory, render
+from draftd.reply.answer import Terms, wire_schema
+from draftd.reply.model_answer import MODEL_WARNINGS
+from draftd.reply.prompts import Prompt, load_prompts, packaged_directory, render
+from draftd.reply.result import Confidence
 from draftd.request import Options, Parent, Request
-from draftd.result import Confidence
-from draftd.tracing import ShownPicture
-from draftd.wire import MODEL_WARNINGS
+from draftd.telemetry.tracing import ShownPicture
 
 FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"short": {"type": "string"}}}

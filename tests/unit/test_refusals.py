@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from draftd.refusals import refusal
+from draftd.db.refusals import refusal
 
 URL = "postgresql://someone:hunter2@h/d"
 REFUSED, UNAVAILABLE, AGAIN, CONFIGURATION = 1, 69, 75, 78

@@ -12,16 +12,16 @@ from uuid import UUID
 import pytest
 import structlog
 
-from draftd import runner
-from draftd.drafter import Attempt, Drafter
+from draftd.daemon import runner
+from draftd.daemon.runner import MARGIN_S, NET_S, Runner
 from draftd.errors import Expired, LeaseLost, ModelRefused, NothingToReplyTo, first_line
 from draftd.logs import configure_logging
-from draftd.outcome import Done, Draft, Fail, Outcome, Retry
+from draftd.queue.outcome import Done, Draft, Fail, Outcome, Retry
 from draftd.queue.settlements import Trail
+from draftd.reply.drafter import Attempt, Drafter
+from draftd.reply.result import Result
 from draftd.request import Claim
-from draftd.result import Result
-from draftd.runner import MARGIN_S, NET_S, Runner
-from draftd.tracing import RequestSpan, Tracing
+from draftd.telemetry.tracing import RequestSpan, Tracing
 
 KEY = "sk-proj-q7Zt9xVb3Lm5Kd8Rw2Ny"
 RESULT = Result.model_validate(

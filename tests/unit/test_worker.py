@@ -8,16 +8,16 @@ from uuid import UUID
 
 import pytest
 
+from draftd.daemon.runner import Runner
+from draftd.daemon.worker import Worker
 from draftd.errors import LeaseLost
-from draftd.metrics import Metrics
-from draftd.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
+from draftd.queue.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.settlements import SettlementRefused, Settler, Trail
 from draftd.request import Claim
-from draftd.runner import Runner
-from draftd.worker import Worker
+from draftd.telemetry.metrics import Metrics
 
 FINISHED = (Fail(code="expired", message=""), Trail())
 Run = Callable[[Claim], Awaitable[tuple[Outcome, Trail]]]

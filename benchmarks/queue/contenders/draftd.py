@@ -17,12 +17,13 @@ from pydantic import SecretStr
 
 from benchmarks.queue.contender import Client, Job
 from benchmarks.queue.payload import RESULT
-from draftd import app, schema_version
-from draftd.drafter import Attempt
-from draftd.llm import Llm
+from draftd.daemon import composition
+from draftd.db import schema_version
 from draftd.logs import configure_logging
-from draftd.outcome import Draft
-from draftd.result import Result
+from draftd.providers.llm import Llm
+from draftd.queue.outcome import Draft
+from draftd.reply.drafter import Attempt
+from draftd.reply.result import Result
 from draftd.settings import Settings
 
 INSERT = "INSERT INTO draft_requests (id, image_urls) SELECT id, ARRAY[%s] FROM unnest(%s::uuid[]) AS id"
@@ -115,10 +116,10 @@ class Draftd(DraftTable):
         configure_logging(level="info", style="auto")
         settings = Settings(database_url=SecretStr(job.url), model="benchmark")
         with ExitStack() as patches:
-            patches.enter_context(patch.object(app, "_drafter", lambda *_: InstantDrafter(job=job)))
+            patches.enter_context(patch.object(composition, "_drafter", lambda *_: InstantDrafter(job=job)))
             if not job.whole:
                 patches.enter_context(patch.object(Llm, "load", NoModels))
-            sys.exit(asyncio.run(app.serve(settings, concurrency=job.concurrency, drain=False)))
+            sys.exit(asyncio.run(composition.serve(settings, concurrency=job.concurrency, drain=False)))
 
 
 CONTENDER = Draftd()

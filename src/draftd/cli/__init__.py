@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, fleet, grants, models, prune, queue, requests
+from draftd.cli import agents, daemon, database, enqueue, fleet, grants, models, prune, requests
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
@@ -51,8 +51,8 @@ def options(
 
 
 daemon.register(app)
+enqueue.register(app)
 requests.register(app)
-queue.register(app)
 prune.register(app)
 fleet.register(app)
 agents.register(app)

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 @agents.command("list")
 def list_(as_json: Json = False) -> None:
     """List the agents that have models of their own."""
-    from draftd.catalog import fallback_names
+    from draftd.providers.catalog import fallback_names
 
     rows = asyncio.run(_rows())
     if as_json:
@@ -89,7 +89,7 @@ def unset(agent: Agent) -> None:
 
 async def _rows() -> list[dict[str, Any]]:
     from draftd import db
-    from draftd.catalog import LIST_AGENTS
+    from draftd.providers.catalog import LIST_AGENTS
 
     async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         return await (await connection.execute(LIST_AGENTS.encode())).fetchall()
@@ -104,9 +104,9 @@ async def _set(row: dict[str, Any]) -> bool:
     from psycopg.types.json import Jsonb
 
     from draftd import db
-    from draftd.catalog import CHOSEN, DEFINED, SET_AGENT, fallback_names
-    from draftd.holds import FORGET
-    from draftd.queue import desk
+    from draftd.providers.catalog import CHOSEN, DEFINED, SET_AGENT, fallback_names
+    from draftd.providers.holds import FORGET
+    from draftd.queue import admin
 
     loaded = settings()
     allowed, names = permits(loaded), [row["model"], *row["fallback_models"]]
@@ -120,13 +120,13 @@ async def _set(row: dict[str, Any]) -> bool:
         # Whoever changes this expects it to be tried now, whatever was wrong before; and nobody probes what nobody uses.
         names += [name for one in before for name in (one["model"], *fallback_names(one))]
         await connection.execute(FORGET.encode(), {"models": names})
-        return await desk.nobody_serves(connection, row["agent"])
+        return await admin.nobody_serves(connection, row["agent"])
 
 
 async def _unset(agent: str) -> bool:
     from draftd import db
-    from draftd.catalog import UNSET_AGENT, fallback_names
-    from draftd.holds import FORGET
+    from draftd.providers.catalog import UNSET_AGENT, fallback_names
+    from draftd.providers.holds import FORGET
 
     async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         before = await (await connection.execute(UNSET_AGENT.encode(), {"agent": agent})).fetchall()

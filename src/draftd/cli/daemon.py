@@ -41,7 +41,7 @@ def run(
     from draftd.streams import free_from_readers
 
     free_from_readers()
-    from draftd.app import serve
+    from draftd.daemon.composition import serve
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables
 
@@ -76,7 +76,7 @@ def health(
 
 async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     """Return what is wrong, if anything is, and a line for when nothing is."""
-    from draftd import liveness
+    from draftd.daemon import liveness
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
     answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
@@ -127,7 +127,7 @@ def _databases(answers: "Mapping[str, Mapping[str, Any]]") -> tuple[list[str], l
 
 def _own_address() -> str | None:
     """Return the database of this command's settings; None without any, which is no fault of the daemon."""
-    from draftd import dsn
+    from draftd.db import dsn
 
     with suppress(ConfigurationError):
         return dsn.address(settings().require_database_url())
@@ -140,7 +140,7 @@ def systemd_unit(
     environment_file: Annotated[str, typer.Option(metavar="PATH", help="Where the settings are.")] = "/etc/draftd.env",
 ) -> None:
     """Print a hardened systemd service."""
-    from draftd.systemd import program, reaper_units, service_unit
+    from draftd.cli.systemd_unit import program, reaper_units, service_unit
 
     if not environment_file.startswith("/"):
         raise UsageError("--environment-file takes an absolute path: systemd reads no other")
@@ -160,6 +160,6 @@ def demo(
 
     With an embedded PostgreSQL, a daemon and three sample screenshots; without a provider's key a stand-in answers.
     """
-    from draftd.cli.tour import tour
+    from draftd.cli.demo import tour
 
     raise typer.Exit(tour(model=model))

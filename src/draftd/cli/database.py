@@ -9,7 +9,7 @@ from draftd.cli.console import EXIT_NEGATIVE, Json, print_json, say, settings
 from draftd.errors import UsageError
 
 if TYPE_CHECKING:
-    from draftd.schema_version import SchemaState
+    from draftd.db.schema_version import SchemaState
 
 _HINTS = {"behind": "; run `draftd migrate`", "ahead": ": a newer draftd migrated it"}
 
@@ -30,8 +30,8 @@ def migrate(
     """
     if sql and (check or as_json):
         raise UsageError("--sql stands alone: it prints every statement for an empty database, and connects to none")
-    from draftd import schema_version
-    from draftd.schema_version import SchemaState as State
+    from draftd.db import schema_version
+    from draftd.db.schema_version import SchemaState as State
 
     if sql:
         print(schema_version.upgrade_sql(), end="")
@@ -50,7 +50,8 @@ def migrate(
 
 
 async def _state(url: str) -> "SchemaState":
-    from draftd import db, schema_version
+    from draftd import db
+    from draftd.db import schema_version
 
     async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
         if found := await schema_version.elsewhere(connection):

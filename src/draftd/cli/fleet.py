@@ -61,14 +61,14 @@ async def _status(*, watch: bool, as_json: bool) -> None:
 
 async def read_status(connection: Any) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
-    from draftd.holds import LIST_HOLDS
-    from draftd.queue import desk
-    from draftd.throttles import LIST_THROTTLES
+    from draftd.providers.holds import LIST_HOLDS
+    from draftd.providers.throttles import LIST_THROTTLES
+    from draftd.queue import admin
 
-    workers = await desk.workers(connection)
+    workers = await admin.workers(connection)
     held = await (await connection.execute(LIST_HOLDS)).fetchall()
     throttled = await (await connection.execute(LIST_THROTTLES)).fetchall()
-    return {**await desk.counts(connection), "workers": workers, "holds": held, "throttles": throttled}
+    return {**await admin.counts(connection), "workers": workers, "holds": held, "throttles": throttled}
 
 
 def _print_status(facts: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 async def _examine(*, quiet: bool) -> list[Any]:
-    from draftd.doctor import examine
+    from draftd.cli.doctor import examine
 
     findings = []
     async for finding in examine():

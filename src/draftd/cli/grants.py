@@ -27,7 +27,7 @@ def grants(
 
     It connects to nothing: read it, then apply it as the owner of the tables (draftd grants … | psql). The roles must exist.
     """
-    from draftd.grants import backend
+    from draftd.db.grants import backend
 
     if preset not in PRESETS:
         raise UsageError(f"{preset!r} is no preset; there is {', '.join(PRESETS)}")

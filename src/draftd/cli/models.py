@@ -9,11 +9,11 @@ import typer
 
 from draftd.cli.console import Commands, Json, json_object, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
-from draftd.providers import MAX_NAME_CHARS
+from draftd.providers.known import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 
 if TYPE_CHECKING:
-    from draftd.permits import Permits
+    from draftd.providers.permits import Permits
     from draftd.settings import Settings
 
 Name = Annotated[
@@ -133,7 +133,7 @@ def permits(loaded: "Settings") -> "Permits":
     Raises:
         ConfigurationError: ``DRAFTD_MODEL_API_BASES`` cannot be read.
     """
-    from draftd.permits import Permits
+    from draftd.providers.permits import Permits
     from draftd.settings import environment_value, export_foreign_variables
 
     export_foreign_variables()
@@ -157,7 +157,7 @@ def parameters(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: one cannot be read, or may not be set; the message does not hold the value.
     """
-    from draftd.parameters import read
+    from draftd.providers.parameters import read
 
     try:
         return read(dict(parameter(text) for text in texts))
@@ -195,7 +195,7 @@ def shown_params(params: object) -> str:
 
 async def _rows() -> list[dict[str, Any]]:
     from draftd import db
-    from draftd.catalog import LIST_MODELS
+    from draftd.providers.catalog import LIST_MODELS
 
     async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         return await (await connection.execute(LIST_MODELS.encode())).fetchall()
@@ -205,8 +205,8 @@ async def _set(loaded: "Settings", row: dict[str, Any]) -> None:
     from psycopg.types.json import Jsonb
 
     from draftd import db
-    from draftd.catalog import SET_MODEL
-    from draftd.holds import FORGET
+    from draftd.providers.catalog import SET_MODEL
+    from draftd.providers.holds import FORGET
 
     async with db.connected(loaded.require_database_url(), reads=TABLES) as connection:
         await connection.execute(SET_MODEL.encode(), row | {"params": Jsonb(row["params"])})
@@ -217,8 +217,8 @@ async def _set(loaded: "Settings", row: dict[str, Any]) -> None:
 async def _unset(name: str) -> tuple[bool, list[str]]:
     """Delete the row; return whether there was one, and the agents that still use the name."""
     from draftd import db
-    from draftd.catalog import UNSET_MODEL, USERS
-    from draftd.holds import FORGET
+    from draftd.providers.catalog import UNSET_MODEL, USERS
+    from draftd.providers.holds import FORGET
 
     async with db.connected(settings().require_database_url(), reads=TABLES) as connection:
         deleted = await (await connection.execute(UNSET_MODEL.encode(), {"name": name})).fetchall()

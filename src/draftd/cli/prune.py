@@ -60,7 +60,7 @@ def _older_than_s(given: str | None, loaded: "Settings") -> float:
     Raises:
         UsageError: nothing says it. What deletes has no default of its own.
     """
-    from draftd.pruner import DAY_S
+    from draftd.daemon.pruner import DAY_S
 
     if given is not None:
         return duration_s(given)

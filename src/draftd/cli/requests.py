@@ -1,246 +1,279 @@
-"""The command that inserts a request by hand and, if wished, follows it: enqueue."""
+"""Commands on requests that are there: show, list, cancel, retry."""
 
 import asyncio
-import base64
-import re
+import json
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
 
 from draftd.cli.console import (
-    EXIT_NEGATIVE,
     Json,
+    RefusedRows,
+    age,
     duration_s,
+    error_code,
     fitted,
     json_object,
     json_objects,
     print_json,
+    print_table,
     request_id,
     say,
     settings,
 )
-from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
+from draftd.cli.enqueue import option_text
+from draftd.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from draftd import db
+    from draftd.queue import admin
 
-FOLLOW_INTERVAL_S = 0.25
-MAX_ROW_BYTES = 24 * 1024 * 1024
-MAX_FILE_BYTES = MAX_ROW_BYTES // 4 * 3
-_SCHEME = re.compile("([a-z][a-z0-9+.-]*)://|data:", re.IGNORECASE)
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
+OneId = Annotated[str | None, typer.Argument(metavar="ID", help="One request.", show_default=False)]
+Code = Annotated[str | None, typer.Option(metavar="CODE", help="All with this error code.", show_default=False)]
+Requester = Annotated[
+    str | None, typer.Option(metavar="WHO", help="All of this requester ('': those without one).", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")]
+COLUMNS = {
+    "id": "id",
+    "status": "status",
+    "agent": "agent",
+    "requester_id": "requester",
+    "priority": "prio",
+    "attempt": "tries",
+    "age": "age",
+    "error_code": "error",
+}
+SPARE = ("priority", "agent", "attempt", "requester_id")
+"""Without these a line of the list has at most 77 columns."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(enqueue)
+    """Add the commands."""
+    app.command()(show)
+    app.command("list")(list_)
+    app.command()(cancel)
+    app.command()(retry)
 
 
-def enqueue(
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
-    ] = None,
-    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or to be known.")] = None,
-    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example: warm, brief, formal.")] = None,
-    language: Annotated[
-        str | None, typer.Option(metavar="TAG", help="en, pt-BR, … (BCP 47); default: the conversation's own.")
-    ] = None,
-    agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
-    requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-32_768, max=32_767, help="Higher comes first.")] = 0,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
-    ] = None,
-    expires_in: Annotated[
-        str | None,
-        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."),
-    ] = None,
-    parent: Annotated[
-        str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it and print the drafts as they arrive.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="S", min=0.1, help="With --wait: seconds to wait; then exit 75.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Insert a request by hand and print its id.
-
-    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when it still goes on after --timeout.
-    """
-    if not images and parent is None:
-        raise UsageError("name at least one screenshot, or --parent ID to refine earlier drafts")
-    if images and parent is not None:
-        raise UsageError(
-            "a refinement (--parent) takes no screenshots: it works with what was read from the first ones"
-        )
-    if timeout is not None and not wait:
-        raise UsageError("--timeout goes with --wait")
-    request: dict[str, Any] = {
-        "context": context,
-        "options": _options(tone=tone, language=language),
-        "agent": agent,
-        "requester_id": requester,
-        "priority": priority or None,  # null is the default; a client that is not trusted may not even name it
-        "idempotency_key": idempotency_key,
-        "parent_id": None if parent is None else str(request_id(parent)),
-        "image_urls": _image_urls(images or []),
-    }
-    expires_s = None if expires_in is None else duration_s(expires_in)
-    raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout, as_json=as_json)))
+def show(which: RequestId, as_json: Json = False) -> None:
+    """Print one request with its history."""
+    row = asyncio.run(_row(request_id(which)))
+    if row is None:
+        raise CommandError(f"there is no request {which}")
+    if as_json:
+        print_json(row)
+        return
+    _print_request(row)
 
 
-def _options(**given: str | None) -> dict[str, str]:
-    """Return the options that were given, checked as the daemon would check them.
-
-    Raises:
-        UsageError: the daemon would refuse one.
-    """
-    from draftd.request import Options
-
-    options = {name: value for name, value in given.items() if value is not None}
-    try:
-        Options.read(options)
-    except InvalidRequest as error:
-        hint = " (en and pt-BR are such tags)" if "language:" in error.message else ""
-        raise UsageError(f"--{error.message.removeprefix('options: ')}{hint}") from error
-    return options
-
-
-def _image_urls(images: list[str]) -> list[str]:
-    urls = [image_url(image) for image in images]
-    if sum(map(len, urls)) > MAX_ROW_BYTES:
-        raise UsageError("the screenshots hold more than 24 MiB in base64; send fewer, or their URLs")
-    return urls
-
-
-def image_url(image: str) -> str:
-    """Return a URL as it is, and a file as a data: URL.
-
-    Raises:
-        UsageError: the file cannot be read, is empty or too large, or the URL is of another kind.
-    """
-    if scheme := _SCHEME.match(image):
-        if (scheme[1] or "").lower() not in {"", "http", "https"}:
-            raise UsageError(f"{scheme[1]}:// cannot be fetched; give a file, or an http(s) URL")
-        return image
-    try:
-        with Path(image).open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {image!r}: {getattr(error, 'strerror', None) or error}") from None
-    if not data:
-        raise UsageError(f"{image!r} is empty")
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(
-            f"{image!r} is larger than the {MAX_FILE_BYTES // 1024**2} MiB that a row can hold; give its URL"
-        )
-    # The type in the URL is a courtesy: magic bytes decide what a picture is.
-    suffix = Path(image).suffix.lstrip(".").lower()
-    kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-async def _enqueue(
-    request: dict[str, Any], expires_s: float | None, *, wait: bool, timeout_s: float | None, as_json: bool
-) -> int:
+async def _row(which: UUID) -> dict[str, Any] | None:
     from draftd import db
-    from draftd.queue import desk
+    from draftd.queue import admin
 
     async with db.connected(settings().require_database_url()) as connection:
-        if expires_s is not None:
-            request["expires_at"] = (await desk.time_in(connection, expires_s)).isoformat()
-        made = await _insert(connection, request)
-        if not made["created"]:
-            say(f"this idempotency key was used before: the request is {made['status']}")
-        elif await desk.nobody_serves(connection, request["agent"]):
-            say(
-                f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request waits for one"
-            )
-        if not wait:
-            print_json({"id": made["id"]}) if as_json else print(made["id"])
-            return 0
-        say(made["id"])
-        return await _follow(connection, UUID(made["id"]), timeout_s=timeout_s, as_json=as_json)
+        return await admin.show(connection, which)
 
 
-async def _insert(connection: "db.Connection", request: dict[str, Any]) -> dict[str, Any]:
-    """Insert the request.
+def _print_request(row: dict[str, Any]) -> None:
+    facts = (
+        "id", "status", "agent", "requester_id", "parent_id", "context", "options", "priority", "attempt", "max_attempts",
+        "model", "prompt_version", "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at",
+        "claimed_at", "lease_until", "deadline_at", "finished_at", "worker_id", "trace_id", "error_code", "error_message",
+    )  # fmt: skip
+    for name in facts:
+        if row[name] not in (None, "", {}):
+            _print_fact(name, row[name])
+    for error in json_objects(row["errors"]):
+        model = f" [{error['model']}]" if error.get("model") else ""
+        told = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
+        _print_fact(f"  attempt {error.get('attempt')}", told)
+    result = json_object(row["result"]) or json_object(row["partial_result"])
+    if result:
+        _print_result(result)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """Print a result, or what is there of it so far."""
+    _print_fact("platform", f"{result.get('platform_name', '')} ({result.get('content_type', '')})")
+    _print_fact("summary", result.get("summary", ""))
+    for name in ("reply_needed", "confidence"):
+        if result.get(name):
+            _print_fact(name, result[name])
+    for name in ("warnings", "missing"):
+        if isinstance(listed := result.get(name), list) and listed:
+            _print_fact(name, ", ".join(map(str, listed)))
+    for option in json_objects(result.get("options")):
+        print(option_text(option))
+
+
+def _print_fact(name: str, value: Any) -> None:
+    match value:
+        case dict():
+            text = json.dumps(value, ensure_ascii=False)
+        case datetime():
+            text = _moment(value.isoformat())
+        case _:
+            text = str(value)
+    print(fitted(f"{name:<15} {text}", indent=" " * 16))
+
+
+def _moment(text: Any) -> str:
+    """Return a moment in ISO's form as a person reads it: UTC, whole seconds; what is no moment as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (TypeError, ValueError, OverflowError):
+        return str(text)
+
+
+def list_(
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS",
+            help="pending, processing, completed, failed or cancelled; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    requester: Requester = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Maximum number of rows.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List requests, newest first."""
+    from draftd.status import STATUSES
+
+    for one in status or ():
+        if one not in STATUSES:
+            raise UsageError(f"{one!r} is no status; choose from {', '.join(STATUSES)}")
+    rows = asyncio.run(_newest(status or [], requester, limit))
+    if as_json:
+        print_json(rows)
+        return
+    now = time.time()
+    table = [
+        row | {"age": age(now - row["created_at"].timestamp()), "attempt": f"{row['attempt']}/{row['max_attempts']}"}
+        for row in rows
+    ]
+    print_table(COLUMNS, table, empty="no requests", spare=SPARE)
+
+
+async def _newest(statuses: list[str], requester_id: str | None, limit: int) -> list[dict[str, Any]]:
+    from draftd import db
+    from draftd.queue import admin
+
+    async with db.connected(settings().require_database_url()) as connection:
+        return await admin.newest(connection, statuses=statuses, requester_id=requester_id, limit=limit)
+
+
+def cancel(
+    which: OneId = None,
+    code: Code = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE", help="All inserted in this time, e.g. 2h.", show_default=False)
+    ] = None,
+    requester: Requester = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel pending and running requests: one, or many."""
+    chosen = _choice("cancel", which, code, since, requester)
+    _change("cancel", chosen, dry_run=dry_run, as_json=as_json)
+
+
+def retry(
+    which: OneId = None,
+    code: Code = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE", help="All that ended in this time, e.g. 2h.", show_default=False)
+    ] = None,
+    requester: Requester = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Start failed and cancelled requests anew: one, or many.
+
+    The count of attempts begins at 0 again.
+    """
+    chosen = _choice("retry", which, code, since, requester)
+    _change("retry", chosen, dry_run=dry_run, as_json=as_json)
+
+
+def _choice(verb: str, which: str | None, code: str | None, since: str | None, requester: str | None) -> dict[str, Any]:
+    """Return what ``admin.change`` should look for.
 
     Raises:
-        UsageError: the database refused it.
+        UsageError: nothing is chosen, or an ID together with a filter.
     """
-    import psycopg
-
-    from draftd.queue import desk
-
-    try:
-        return await desk.enqueue(connection, request)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
-        message = error.diag.message_primary or "the request was refused"
-        raise UsageError(message.removeprefix("draft_requests: ")) from error
-
-
-async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float | None, as_json: bool) -> int:
-    """Print options as they become ready, until the request is final."""
-    from draftd.queue import desk
-
-    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-    printer = DraftPrinter(quiet=as_json)
-    while (row := await desk.show(connection, which)) is not None:
-        printer.update(row)
-        if desk.is_final(row["status"]):
-            if as_json:
-                print_json(row)
-            return 0 if row["status"] == "completed" else EXIT_NEGATIVE
-        if ends_at is not None and time.monotonic() >= ends_at:
-            if as_json:
-                print_json(row)
-            say(f"still {row['status']} after {timeout_s:g} s; it goes on: draftd show {which}")
-            return EXIT_TRY_AGAIN
-        await asyncio.sleep(FOLLOW_INTERVAL_S)
-    raise CommandError(f"request {which} is gone")
+    filters = [one for one in (code, since, requester) if one is not None]
+    if which is None and not filters:
+        raise UsageError(f"say what to {verb}: an ID, or all by --code, --since or --requester")
+    if which is not None and filters:
+        raise UsageError("an ID stands alone; --code, --since and --requester choose among all")
+    return {
+        "request_id": None if which is None else request_id(which),
+        "code": None if code is None else error_code(code),
+        "requester_id": requester,
+        "since_s": None if since is None else duration_s(since),
+    }
 
 
-class DraftPrinter:
-    """Prints a request's drafts while they arrive, each once; what changed until the end is printed again."""
+def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    from draftd.queue.isolation import RefusedRow
 
-    def __init__(self, *, quiet: bool = False, label: str = "") -> None:
-        self._quiet = quiet
-        self._label = label
-        self._shown: dict[str, str] = {}
-        self._note = ""
-
-    def update(self, row: dict[str, Any]) -> None:
-        """Look at the row again and print what is new."""
-        if self._quiet:
-            return
-        progress = row["partial_result"] if row["status"] == "processing" else None
-        source = json_object(row["result"]) or json_object(progress)
-        for option in json_objects(source.get("options")):
-            length, text = str(option.get("length")), str(option.get("text"))
-            if self._shown.get(length) != text:
-                self._shown[length] = text
-                print(option_text(option, self._label), flush=True)
-        self._progress(row)
-
-    def _progress(self, row: dict[str, Any]) -> None:
-        note = row["status"]
-        if row["error_code"] and row["status"] != "completed":
-            note += f": {row['error_code']}: {row['error_message']}"
-        if note != self._note:
-            self._note = note
-            say(f"{self._label}: {note}" if self._label else note)
+    changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
+    which = chosen["request_id"]
+    if which is not None and not changed.rows:
+        _refuse(verb, which, standing, as_json=as_json)
+    if as_json:
+        print_json(changed.rows if which is None else changed.rows[0])
+    else:
+        for row in changed.rows:
+            print(row["id"])
+        count = f"{len(changed.rows)} request{'' if len(changed.rows) == 1 else 's'}"
+        outcome = {"cancel": "cancelled", "retry": "pending again"}[verb]
+        say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
+    refused = RefusedRows()
+    for request, error in changed.refused.items():
+        refused.tell(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
+    refused.end()
 
 
-def option_text(option: dict[str, Any], label: str = "") -> str:
-    """Return one draft for a person to read."""
-    length = str(option.get("length"))
-    head = f"{label}, {length}" if label else length
-    lines = [f"\n— {head} ({option.get('angle')})", str(option.get("text"))]
-    if option.get("translation"):
-        lines.append(f"  = {option['translation']}")
-    return fitted("\n".join(lines))
+def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> NoReturn:
+    """Say why one request was not changed.
+
+    Raises:
+        CommandError: always.
+    """
+    if standing is None:
+        raise CommandError(f"there is no request {which}")
+    if as_json:
+        print_json({"id": which, "status": standing})
+    possible = {"cancel": "pending and processing", "retry": "failed and cancelled"}[verb]
+    raise CommandError(f"request {which} is {standing}; `draftd {verb}` is for {possible} ones")
+
+
+async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tuple[admin.Changed, str | None]":
+    """Return what was changed, and for one request that was not changed the status that it has."""
+    from draftd import db
+    from draftd.queue import admin
+
+    async with db.connected(settings().require_database_url()) as connection:
+        wanted = admin.CANCEL if verb == "cancel" else admin.RETRY
+        changed = await admin.change(connection, wanted, **chosen, dry_run=dry_run)
+        if changed.rows:
+            if verb == "retry":
+                await _warn_of_dropped_pictures(connection, [row["id"] for row in changed.rows])
+            return changed, None
+        row = await admin.show(connection, chosen["request_id"]) if chosen["request_id"] else None
+        return changed, row["status"] if row else None
+
+
+async def _warn_of_dropped_pictures(connection: "db.Connection", ids: list[UUID]) -> None:
+    from draftd.queue import admin
+
+    if count := await admin.without_pictures(connection, ids):
+        say(f"warning: the pictures of {count} of them were dropped when they ended: these fail as image_gone")

@@ -1,6 +1,6 @@
 """The images of a request: fetched by draftd alone, decoded in a helper process, cut into parts for the model.
 
-``fetch`` (behind ``gate``) gets the bytes; ``magic`` says what they are; ``prepare`` has a ``helper`` process decode them, in
+``fetch`` (behind ``gate``) gets the bytes; ``formats`` says what they are; ``prepare`` has a ``helper`` process decode them, in
 which ``decoder`` scales and cuts them as ``layout`` says; ``loader`` does it all for a request within ``budget``.
 """
 

@@ -20,8 +20,8 @@ import httpcore
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
+from draftd.images.formats import SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
-from draftd.images.magic import SNIFFED_BYTES, is_image
 from draftd.images.urls import ImageUrl, join_url
 
 # anyio would load it at the first connection, and hold the event loop for 20 to 60 ms.

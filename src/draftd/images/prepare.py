@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported
+from draftd.images.formats import SNIFFED_BYTES, sniff
 from draftd.images.helper import Helper, HelperDied, HelperLied, Reply
 from draftd.images.layout import PICTURE_PIXELS
-from draftd.images.magic import SNIFFED_BYTES, sniff
 
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2

@@ -7,9 +7,13 @@
     leases         who holds what, and the heartbeat's renewals
     reaping        what the reaper takes back from the dead, and ends when nobody will draft it
     attempts       what a running attempt reads and writes: its input, its progress, its usage
-    desk           what people do: enqueue, show, list, cancel, retry, counts
+    admin          what people do: enqueue, show, list, cancel, retry, counts
     retention      deletes old final rows
     isolation      what the server refuses for one row: done without it, judged, ended or set aside; for all of the above
+    outcome        what came of an attempt, as values
+    pictures       prepared pictures kept for the next attempt
+    moments        times from rows, within the range of a timestamptz
+    wakeup         the bell that wakes the claim loops, and the listener that rings it
     history        how an error is added to a row's list of errors, for all of the above
 
 Invariants: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,

@@ -21,13 +21,13 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
+from draftd.db.sqlstate import is_passing, is_raised_within
 from draftd.errors import LeaseLost
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.isolation import Aside, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable_json
-from draftd.sqlstate import is_passing, is_raised_within
 
 log = structlog.get_logger(__name__)
 
@@ -216,11 +216,11 @@ class Scribe:
             await asyncio.wait(tasks)
         return True
 
-    async def settle_down(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything handed in has been written, or given up."""
         while tasks := set().union(*self._unwritten.values(), *self._refused.values()):
             await asyncio.wait(tasks)
-        await self._progress.settle_down()
+        await self._progress.flush()
 
     def _keep(
         self, kept: dict[Held, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]

@@ -16,10 +16,10 @@ import psycopg
 from psycopg.rows import DictRow
 
 from draftd import db
+from draftd.db.sqlstate import is_misfit
 from draftd.queue.isolation import PATIENCE_S, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
 from draftd.request import Claim
-from draftd.sqlstate import is_misfit
 
 _TAKE = """
 UPDATE draft_requests AS r SET

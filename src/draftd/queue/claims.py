@@ -18,13 +18,13 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
+from draftd.db.sqlstate import is_misfit
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
 from draftd.queue.leases import Leases
+from draftd.queue.wakeup import WakeUp
 from draftd.request import Claim
 from draftd.sanitize import redact
-from draftd.sqlstate import is_misfit
-from draftd.wakeup import WakeUp
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Portion:
+class ClaimGroup:
     """Agents that may be claimed for together."""
 
     agents: list[str]
@@ -65,7 +65,7 @@ class Portion:
 class Menu(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
-    def portions(self) -> list[Portion]:
+    def claim_groups(self) -> list[ClaimGroup]:
         """Return the agents that may be claimed for, grouped by the share of the loops that they may take up."""
         ...
 
@@ -183,7 +183,7 @@ class Claims:
         The reaper, say, may just hold a row that the claim passed over. Who keeps one for long does not keep the drain, and
         neither does a row that is refused.
         """
-        agents = [agent for portion in self._menu.portions() for agent in portion.agents]
+        agents = [agent for portion in self._menu.claim_groups() for agent in portion.agents]
         try:
             (left,) = await self._link.run(DUE, {"agents": agents, "aside": self._claimer.passed_over})
         except (*db.LOST, psycopg.Error) as error:
@@ -243,12 +243,12 @@ class Claims:
 
     async def _claim(self, wanted: int) -> int:
         claimed = await self._claim_probe()
-        portions = self._menu.portions()
-        if not portions:
+        claim_groups = self._menu.claim_groups()
+        if not claim_groups:
             await self._unless_refused(self._menu.look_again(self._link), None)
-            portions = self._menu.portions()
-        self._throttled = any(portion.share < 1 for portion in portions)
-        for portion in portions:
+            claim_groups = self._menu.claim_groups()
+        self._throttled = any(portion.share < 1 for portion in claim_groups)
+        for portion in claim_groups:
             room = min(wanted - claimed, self._room(portion))
             if room > 0:
                 more = await self._unless_refused(self._claimer.claim(portion.agents, room), [])
@@ -266,7 +266,7 @@ class Claims:
             await self._menu.return_probe(probe.model)
         return len(rows)
 
-    def _room(self, portion: Portion) -> int:
+    def _room(self, portion: ClaimGroup) -> int:
         if portion.share >= 1:
             return MAX_ITEMS
         return max(1, int(portion.share * self._concurrency)) - self._leases.count(portion.agents)

@@ -47,7 +47,7 @@ class GroupCommit(Generic[Item, Answer]):
             self._flushing = asyncio.create_task(self._run(), name="group-commit")
         return await future
 
-    async def settle_down(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything handed in so far has been carried out."""
         while self._flushing is not None:
             await asyncio.wait([self._flushing])

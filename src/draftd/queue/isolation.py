@@ -19,9 +19,9 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import is_exhausted, is_misfit, is_passing
 from draftd.errors import InternalError
 from draftd.queue.leases import Held
-from draftd.sqlstate import is_exhausted, is_misfit, is_passing
 
 log = structlog.get_logger(__name__)
 

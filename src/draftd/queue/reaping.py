@@ -15,12 +15,12 @@ import psycopg
 from psycopg.rows import DictRow
 
 from draftd import db
+from draftd.db.sqlstate import is_misfit
 from draftd.errors import InternalError
 from draftd.queue.history import with_error
 from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import FORGOTTEN, Held
 from draftd.queue.moments import seconds
-from draftd.sqlstate import is_misfit
 
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""

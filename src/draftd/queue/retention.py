@@ -17,8 +17,8 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
+from draftd.db.sqlstate import is_misfit
 from draftd.queue.isolation import Aside, apart
-from draftd.sqlstate import is_misfit
 
 BATCH = 500
 """Rows in one statement: about 15 ms on a warm server, far below the statement's time limit."""

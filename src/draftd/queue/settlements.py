@@ -20,11 +20,11 @@ import psycopg
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.errors import LeaseLost
-from draftd.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.history import with_error
 from draftd.queue.isolation import Aside, Parts, Refusals, Verdict, apart
 from draftd.queue.leases import Held
+from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
 
@@ -211,9 +211,9 @@ class Settler:
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
         return answer
 
-    async def settle_down(self) -> None:
+    async def flush(self) -> None:
         """Wait until every settlement handed in has been written."""
-        await self._group.settle_down()
+        await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
         parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))

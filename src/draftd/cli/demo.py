@@ -1,0 +1,163 @@
+"""The demo: from nothing to printed drafts, with the real parts: PostgreSQL, the daemon, the queue, a model server.
+
+Owns the processes that it starts and leaves none behind, also on Ctrl-C and SIGTERM. Without a provider's key the model server
+is the stand-in, and the demo says so: what it prints was then written by no model. Invariant: of what a developer has set for
+draftd itself nothing reaches the demo's daemon; a provider's key does, also one from ``.env``.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+from draftd import db
+from draftd.cli.console import colour_wanted, say
+from draftd.cli.enqueue import DraftPrinter, image_url
+from draftd.db import schema_version
+from draftd.demo import answerer
+from draftd.demo.embedded import EmbeddedPostgres
+from draftd.demo.samples import SAMPLES, Sample
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
+from draftd.logs import configure_logging
+from draftd.queue import admin
+from draftd.settings import PREFIX, export_foreign_variables
+
+REAL_MODELS = {
+    "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
+    "OPENAI_API_KEY": "openai/gpt-5-mini",
+    "GEMINI_API_KEY": "gemini/gemini-2.5-flash",
+    "MISTRAL_API_KEY": "mistral/mistral-medium-latest",
+}
+"""The first of these keys that is set chooses the model, unless one is named."""
+STOP_TIME_S = 20.0
+LOOK_INTERVAL_S = 0.1
+TIME_S = 180.0
+
+STAND_IN_NOTICE = """\
+No provider's key is set, so a stand-in answers: a small program with scripted replies. No model looks at the screenshots.
+For real drafts: ANTHROPIC_API_KEY=… make demo, or MODEL=… with the key that it needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    name: str
+    variables: Mapping[str, str]
+
+
+def tour(*, model: str | None) -> int:
+    """Run the demo and return its exit code: 0 when every sample was drafted."""
+    configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
+    _raise_on_sigterm()
+    export_foreign_variables()
+    began = time.monotonic()
+    with _model(model) as chosen, EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory() as directory:
+        say(f"[{_since(began)}] PostgreSQL runs (embedded, temporary)")
+        schema_version.upgrade(postgres.url)
+        say(f"[{_since(began)}] the schema is there; starting `draftd run` with {chosen.name}")
+        log = Path(directory, "draftd.log")
+        with _daemon(_environment(os.environ, chosen, postgres.url), log) as daemon:
+            completed = asyncio.run(_draft_samples(postgres.url, daemon, began))
+            if daemon.poll() is not None:
+                raise CommandError(f"the daemon ended with {daemon.returncode}:\n{log.read_text()}")
+    say(f"\n[{_since(began)}] {3 * completed} drafts; everything that the demo started has been stopped")
+    if chosen.variables:
+        say("A stand-in wrote these drafts, not a model.")
+    return 0 if completed == len(SAMPLES) else 1
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:4.1f} s"
+
+
+def _raise_on_sigterm() -> None:
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+
+
+@contextmanager
+def _model(named: str | None) -> Iterator[_Model]:
+    """Yield the model to draft with: the named one, the one whose key is set, or the stand-in."""
+    by_key = next((model for key, model in REAL_MODELS.items() if os.environ.get(key)), None)
+    if real := named or by_key:
+        yield _Model(name=real, variables={})
+        return
+    say(STAND_IN_NOTICE)
+    with answerer.running() as url:
+        yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "stand-in"})
+
+
+def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:
+    """Return the daemon's variables: the inherited ones without a developer's settings of draftd, and the demo's own."""
+    variables = {name: value for name, value in inherited.items() if not name.upper().startswith(PREFIX)}
+    if model.variables:
+        # The stand-in listens on this machine, where no proxy leads. All of them are left aside: for one of SOCKS a library would
+        # be missing even if nothing went there.
+        variables |= {"NO_PROXY": "*", "no_proxy": "*"}
+    return {**variables, **model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
+
+
+@contextmanager
+def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run ``draftd run`` beside this process, until the context ends; in the log's directory, where there is no ``.env``."""
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "draftd", "run"], env=environment, cwd=log.parent, stdout=sink, stderr=sink
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIME_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: float) -> int:
+    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived.
+
+    Raises:
+        ConfigurationError: the model cannot be used as it is configured.
+        CommandError: the time is over.
+    """
+    async with db.connected(url) as connection:
+        printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
+        say(f"[{_since(began)}] {len(printers)} screenshots are in the queue; drafts appear as they are written")
+        final: dict[UUID, str] = {}
+        while len(final) < len(printers) and daemon.poll() is None:
+            if time.monotonic() - began > TIME_S:
+                raise CommandError(f"no answer within {TIME_S:.0f} s")
+            for which in printers.keys() - final.keys():
+                row = await admin.show(connection, which)
+                assert row is not None  # noqa: S101  # nobody deletes here
+                if row["error_code"] == ModelMisconfigured.code:
+                    # A daemon would try again until an operator has mended it; here nobody will.
+                    raise ConfigurationError(row["error_message"])
+                printers[which].update(row)
+                if admin.is_final(row["status"]):
+                    final[which] = row["status"]
+            await asyncio.sleep(LOOK_INTERVAL_S)
+    return sum(status == "completed" for status in final.values())
+
+
+async def _insert(connection: db.Connection, sample: Sample) -> UUID:
+    request: dict[str, Any] = {
+        "image_urls": [image_url(str(sample.path))],
+        "context": sample.context,
+        "requester_id": "demo",
+    }
+    made = await admin.enqueue(connection, request)
+    return UUID(made["id"])

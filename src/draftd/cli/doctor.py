@@ -1,0 +1,258 @@
+"""The doctor: everything a daemon needs, tried once, one finding each.
+
+The model check is a real call with a real picture of a few pixels (some hundred tokens per model), whose colour the model has to
+name: nothing less shows that the key is right, the model is there, and it sees.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from draftd import db
+from draftd.daemon import liveness
+from draftd.daemon.composition import default_choice, probe_s, tracing_of
+from draftd.db import access, dsn, schema_version
+from draftd.db.schema_version import SchemaState
+from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
+from draftd.images.gate import AllowList
+from draftd.providers.catalog import READ, Catalog
+from draftd.providers.holds import LIST_HOLDS, Holds
+from draftd.providers.llm import Llm, Target
+from draftd.providers.models import Models
+from draftd.providers.permits import Permits
+from draftd.providers.throttles import Throttles
+from draftd.queue.wakeup import proves_session
+from draftd.reply.prompts import load_prompts, packaged_directory
+from draftd.sanitize import redact
+from draftd.settings import Settings, environment_value, export_foreign_variables, load_settings
+
+MODEL_TIME_S = 30.0
+LANGFUSE_TIME_S = 5.0
+
+RED_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAT0lEQVR42u3PQQkAAAgEsEty/UMZxgi+hcEKLNO+FgEBAQEBAQEB"
+    "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQGBywLPLIEA68ZURwAAAABJRU5ErkJggg=="
+)
+_TRIAL = """
+INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
+VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
+"""
+_COLOURS = ["red", "yellow", "green", "blue", "white", "black"]
+_QUESTION = f'What colour is the picture: {", ".join(_COLOURS)}? Answer with JSON: {{"colour": "…"}}'
+_SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"type": "string", "enum": _COLOURS}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+async def examine() -> AsyncIterator[Finding]:
+    """Check everything, in the order in which one thing needs the other; yield a finding as soon as it is known."""
+    try:
+        settings, warnings = load_settings()
+        export_foreign_variables()
+    except ConfigurationError as error:
+        yield Finding(check="configuration", ok=False, detail=error.message)
+        return
+    yield _configuration(settings, warnings)
+    finding, agents = _prompts(settings)
+    yield finding
+    database = _Database()
+    if settings.database_url is not None:
+        async for finding in database.examine(settings):
+            yield finding
+    yield await _daemons(settings)
+    async for finding in _models(settings, agents, database.catalog):
+        yield finding
+    yield await asyncio.to_thread(_langfuse, settings)
+
+
+def _configuration(settings: Settings, warnings: list[str]) -> Finding:
+    try:
+        settings.require_database_url()
+        AllowList.parse(settings.allow_private_image_hosts)
+        Permits.of(settings, environment_value)
+    except ConfigurationError as error:
+        return Finding(check="configuration", ok=False, detail=error.message)
+    return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")
+
+
+class _Database:
+    """The checks of the database, and the models that it names."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog()
+
+    async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
+        """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
+        check, url = "database", settings.require_database_url()
+        try:
+            async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
+                yield Finding(check=check, ok=True, detail=await _server(connection))
+                check = "schema"
+                finding = await _schema(connection)
+                if finding.ok:
+                    (row,) = await (await connection.execute(READ.encode())).fetchall()
+                    self.catalog = Catalog.read(row["agents"], row["models"])
+                yield finding
+                if finding.ok:
+                    check = "write"
+                    yield await _write(connection, url)
+                    check = "holds"
+                    yield _holds(await (await connection.execute(LIST_HOLDS.encode())).fetchall())
+            check = "listen"
+            yield await _listen(settings)
+        except CommandError as error:
+            yield Finding(check=check, ok=False, detail=error.message)
+
+
+async def _daemons(settings: Settings) -> Finding:
+    """Ask the daemons of this host: what they use may be older than what the settings say now."""
+    own, ok, lines = None, True, []
+    with suppress(ConfigurationError):  # already a finding
+        own = dsn.address(settings.require_database_url())
+    for name in liveness.daemons():
+        pid, answer = name.partition(".")[0], await liveness.ask(name)
+        database = (answer or {}).get("database")
+        if database is None:
+            continue
+        if own in {None, database["address"]}:
+            ok = ok and database["ok"]
+            lines.append(f"pid {pid}: {database['detail']}")
+        else:
+            lines.append(f"pid {pid} uses another database, {database['address']}")
+    return Finding(check="daemon", ok=ok, detail="; ".join(lines) or "none runs on this host")
+
+
+def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
+    try:
+        prompts = load_prompts(settings.prompts_dir or packaged_directory())
+    except ConfigurationError as error:
+        return Finding(check="prompts", ok=False, detail=error.message), []
+    detail = ", ".join(f"{agent} {prompt.version}" for agent, prompt in sorted(prompts.items()))
+    return Finding(check="prompts", ok=bool(prompts), detail=detail or "there is none"), sorted(prompts)
+
+
+async def _server(connection: db.Connection) -> str:
+    row = await (await connection.execute("SELECT current_setting('server_version') AS version")).fetchone()
+    return f"PostgreSQL {row['version']}" if row else "PostgreSQL"
+
+
+async def _schema(connection: db.Connection) -> Finding:
+    state, elsewhere = await schema_version.state(connection), await schema_version.elsewhere(connection)
+    hints = {
+        SchemaState.BEHIND: f"; {elsewhere or 'run `draftd migrate`'}",
+        SchemaState.AHEAD: "; this draftd is the older one",
+    }
+    return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
+
+
+async def _write(connection: db.Connection, url: str) -> Finding:
+    """Write a row as a daemon does, and take it back.
+
+    Raises:
+        CommandError: the database refuses it.
+    """
+    with db.translated(url):
+        row = await (await connection.execute(access.LOOK.encode())).fetchone()
+        access.judge(row or {}, where=dsn.address(url), works=True)
+        async with connection.transaction(force_rollback=True):
+            await connection.execute(_TRIAL.encode(), [uuid.uuid4()])
+    return Finding(check="write", ok=True, detail="a row can be written")
+
+
+def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:
+    held = [
+        f"{row['model']}: {row['code']} since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M} UTC: "
+        + row["reason"].removeprefix(f"{row['model']}: ")
+        for row in rows
+    ]
+    return Finding(check="holds", ok=not held, detail="; ".join(held) or "no model is on hold")
+
+
+async def _listen(settings: Settings) -> Finding:
+    if settings.listen == "off":
+        return Finding(check="listen", ok=True, detail="off: polling every second")
+    heard = await proves_session(settings.listen_url)
+    detail = (
+        "a notification arrives"
+        if heard
+        else "no notification arrives (a transaction-mode pooler?): polling every second"
+    )
+    return Finding(check="listen", ok=True, detail=detail)
+
+
+async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> AsyncIterator[Finding]:
+    try:
+        permits = Permits.of(settings, environment_value)
+    except ConfigurationError:
+        return  # a finding of its own
+    # Nothing is put on hold here: the link is never opened.
+    link = db.Link(url="", name="draftd doctor")
+    throttles = Throttles(link=link)
+    models = Models(
+        holds=Holds(link=link, throttles=throttles, probe_s=probe_s(settings)),
+        throttles=throttles,
+        agents=agents,
+        default=default_choice(settings),
+        permits=permits,
+        variable=environment_value,
+    )
+    models.choose(catalog)
+    llm = await asyncio.to_thread(Llm.load)
+    seen: set[str] = set()
+    for agent in agents:
+        line = models.line(agent)
+        if not line.models:
+            detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
+            yield Finding(check="model", ok=False, detail=detail)
+        for refused in line.refused:
+            if refused.name not in seen:
+                detail = f"{refused.name}: {ModelMisconfigured.code}: {refused.reason}"
+                yield Finding(check="model", ok=False, detail=redact(detail))
+        for target in line.targets:
+            if target.name not in seen:
+                yield await _model(llm, target)
+        seen.update(line.models)
+    await llm.aclose()
+
+
+async def _model(llm: Llm, target: Target) -> Finding:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{RED_PNG}"}}
+    messages = [{"role": "user", "content": [picture, {"type": "text", "text": _QUESTION}]}]
+    try:
+        completion = await llm.complete(target, messages, schema=_SCHEMA, time_s=MODEL_TIME_S)
+    except ModelError as error:
+        reason = error.message.removeprefix(f"{target.name}: ")
+        return Finding(check="model", ok=False, detail=f"{target.name}: {error.code}: {reason}")
+    asked = target.name if target.name == target.model else f"{target.name} ({target.model})"
+    detail = f"{asked} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
+    if "red" not in completion.text.lower():
+        # Some servers drop a picture that their model cannot see, and let it guess.
+        return Finding(check="model", ok=False, detail=f"{detail}, but does not see that a red picture is red")
+    return Finding(check="model", ok=True, detail=detail)
+
+
+def _langfuse(settings: Settings) -> Finding:
+    tracing = tracing_of(settings)
+    try:
+        ok, detail = tracing.examine()
+    finally:
+        tracing.shutdown(time_s=LANGFUSE_TIME_S)
+    if detail.startswith("cannot be read"):
+        detail = f"{'LANGFUSE_BASE_URL' if environment_value('LANGFUSE_BASE_URL') else 'LANGFUSE_HOST'} {detail}"
+    return Finding(check="langfuse", ok=ok, detail=detail)

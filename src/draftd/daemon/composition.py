@@ -1,0 +1,397 @@
+"""The composition root: settings in, a running daemon out, an exit code back.
+
+Owns which parts there are and how they are wired; nothing here does any of the daemon's work.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from draftd import __version__, db
+from draftd.daemon.gauges import Gauges
+from draftd.daemon.heartbeat import Beat, Heartbeat, Identity
+from draftd.daemon.hold_cleaner import HoldCleaner
+from draftd.daemon.lifecycle import Daemon
+from draftd.daemon.liveness import Liveness
+from draftd.daemon.plan import Links, Plan, listen_works, open_links
+from draftd.daemon.pruner import DAY_S, Pruner
+from draftd.daemon.reaper import Reaper
+from draftd.daemon.runner import Runner
+from draftd.daemon.systemd import SystemdNotifier
+from draftd.daemon.worker import Worker
+from draftd.db import dsn, schema_version
+from draftd.db.schema_version import SchemaState
+from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
+from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
+from draftd.images.fetch import TOTAL_S
+from draftd.images.gate import AllowList
+from draftd.providers.catalog import Choice
+from draftd.providers.holds import Holds
+from draftd.providers.llm import Llm
+from draftd.providers.models import WAITING, Models
+from draftd.providers.permits import Permits
+from draftd.providers.throttles import Throttles
+from draftd.queue.attempts import Scribe
+from draftd.queue.claiming import Claimer, ClaimTerms
+from draftd.queue.claims import Claims
+from draftd.queue.isolation import Aside
+from draftd.queue.leases import Leases
+from draftd.queue.outcome import Release
+from draftd.queue.settlements import SettlementRefused, Settler
+from draftd.reply.drafter import Drafter
+from draftd.reply.kept_pictures import PictureStore
+from draftd.reply.prompts import load_prompts, packaged_directory
+from draftd.request import Claim
+from draftd.settings import Settings, environment_value
+from draftd.signals import stopping
+from draftd.streams import exit_at_once
+from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+INPUT_BUDGET_BYTES = 64 * 1024 * 1024
+IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
+"""Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
+the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
+EXIT_DIED = 1
+
+
+async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
+    """Run the daemon until a signal, or with ``drain`` until nothing is claimable.
+
+    Returns:
+        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a part of the daemon died.
+
+    Raises:
+        CommandError: it cannot start.
+    """
+    stop = _stop_on_signals()
+    url = settings.require_database_url()
+    # What is wrong with it is said at once, and not after litellm's import.
+    AllowList.parse(settings.allow_private_image_hosts)
+    Permits.of(settings, environment_value)
+    prompts = load_prompts(settings.prompts_dir or packaged_directory())
+    await check_schema(url)
+
+    async def connected() -> tuple[Plan, Links]:
+        listens = await listen_works(settings)
+        plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=listens)
+        return plan, await open_links(plan)
+
+    (plan, links), llm, tracing = await asyncio.gather(
+        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(tracing_of, settings)
+    )
+    try:
+        daemon = await build(plan, links, llm, tracing)
+    except CommandError:
+        await links.close()
+        raise
+    # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
+    # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
+    gc.freeze()
+
+    def started() -> None:
+        log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
+
+    try:
+        await daemon.run(stop, started=started)
+    except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
+        log.exception("a part of the daemon died")
+        return EXIT_DIED
+    return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
+
+
+async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
+    async with db.connected(url) as connection:
+        return bool(await (await connection.execute(WAITING.encode(), {"agents": agents})).fetchall())
+
+
+async def check_schema(url: str) -> None:
+    """Refuse a schema behind this program's; warn of one ahead.
+
+    Raises:
+        ConfigurationError: the schema is behind, or not there.
+        DatabaseUnavailable: it cannot be asked.
+    """
+    async with db.connected(url, works=True) as connection:
+        match await schema_version.state(connection):
+            case SchemaState.BEHIND:
+                raise ConfigurationError(schema_version.BEHIND)
+            case SchemaState.AHEAD:
+                log.warning("the database's schema is newer than this draftd")
+            case SchemaState.CURRENT:
+                pass
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return an event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process at once."""
+    stop = asyncio.Event()
+
+    def received(number: signal.Signals) -> None:
+        if not stop.is_set():
+            log.info("draining", signal=number.name)
+            stop.set()
+        elif number is not signal.SIGHUP:  # when a terminal closes, its shell and the kernel both send one
+            try:
+                log.warning("ended at once", signal=number.name)
+            finally:
+                exit_at_once(128 + number)
+
+    for number in stopping():
+        asyncio.get_running_loop().add_signal_handler(number, received, number)
+    return stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What more than one part works with."""
+
+    plan: Plan
+    identity: Identity
+    links: Links
+    leases: Leases
+    aside: Aside
+    holds: Holds
+    models: Models
+    settler: Settler
+    scribe: Scribe
+    metrics: Metrics
+    tracing: Tracing
+
+
+async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
+    """Wire the parts together, and beat once: from here on the fleet knows this worker, unless it may not start.
+
+    Whoever hears afterwards that it has started can ask it at once whether it lives.
+
+    Raises:
+        ConfigurationError: no agent has a model, or the metrics' port is taken.
+        DatabaseUnavailable: the first beat failed.
+    """
+    shared = _shared(plan, links, tracing)
+    loader = _image_loader(plan.settings)
+    claims = _claims(shared)
+    worker = Worker(
+        claims=claims,
+        runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
+        settler=shared.settler,
+        scribe=shared.scribe,
+        leases=shared.leases,
+        metrics=shared.metrics,
+        concurrency=plan.concurrency,
+    )
+    died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    heartbeat = await _heartbeat(shared, worker, died)
+    await _check_start(shared, heartbeat)
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.facts()})
+    await liveness.listen()
+    return Daemon(
+        claims=claims,
+        worker=worker,
+        heartbeat=heartbeat,
+        settler=shared.settler,
+        scribe=shared.scribe,
+        models=shared.models,
+        holds=shared.holds,
+        llm=llm,
+        tracing=tracing,
+        metrics=shared.metrics,
+        supervisor=SystemdNotifier(
+            address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
+        ),
+        grace_s=plan.settings.shutdown_grace_s,
+        side_tasks=_side_tasks(shared),
+        closers=[loader.aclose, links.close, liveness.aclose],
+        heartbeat_died=died,
+    )
+
+
+def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
+    identity, throttles = _identity(plan), Throttles(link=links.judge)
+    holds, aside = Holds(link=links.judge, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
+    return _Shared(
+        plan=plan,
+        identity=identity,
+        links=links,
+        leases=Leases(),
+        aside=aside,
+        holds=holds,
+        models=Models(
+            holds=holds,
+            throttles=throttles,
+            agents=identity.agents,
+            default=default_choice(plan.settings),
+            permits=Permits.of(plan.settings, environment_value),
+            variable=environment_value,
+        ),
+        settler=Settler(link=links.settle, aside=aside),
+        scribe=Scribe(link=links.settle, aside=aside),
+        metrics=Metrics(),
+        tracing=tracing,
+    )
+
+
+def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
+    return Drafter(
+        reads=shared.links.read,
+        budget=ByteBudget(INPUT_BUDGET_BYTES),
+        loader=loader,
+        pictures=PictureStore(link=shared.links.read),
+        prompts=shared.plan.prompts,
+        models=shared.models,
+        holds=shared.holds,
+        llm=llm,
+        scribe=shared.scribe,
+        tracing=shared.tracing,
+        metrics=shared.metrics,
+        model_timeout_s=shared.plan.settings.model_timeout_s,
+    )
+
+
+def _image_loader(settings: Settings) -> ImageLoader:
+    return ImageLoader(
+        fetcher=Fetcher(max_bytes=settings.image_max_bytes, allow_private=settings.allow_private_image_hosts),
+        preparer=Preparer(max_pixels=settings.image_max_pixels, long_edge_px=settings.image_long_edge_px),
+        budget=ByteBudget(IMAGE_BUDGET_BYTES),
+    )
+
+
+def _claims(shared: _Shared) -> Claims:
+    settings = shared.plan.settings
+
+    async def release(claim: Claim) -> None:
+        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused is the reaper's.
+        with suppress(LeaseLost, SettlementRefused):
+            await shared.settler.settle(claim, Release(), waits_out=False)
+        shared.leases.drop(claim.id, claim.lease_token)
+
+    terms = ClaimTerms(
+        worker_id=shared.identity.worker_id,
+        lease_s=settings.lease_s,
+        attempt_s=settings.attempt_timeout_s,
+        default_expiry_s=settings.default_expiry_s,
+    )
+    return Claims(
+        link=shared.links.claim,
+        claimer=Claimer(link=shared.links.claim, terms=terms, aside=shared.aside),
+        menu=shared.models,
+        leases=shared.leases,
+        wakeup=shared.links.wakeup,
+        release=release,
+        concurrency=shared.plan.concurrency,
+        poll_interval_s=shared.plan.poll_interval_s,
+        drain=shared.plan.drain,
+        ready=shared.links.keeper.is_complete,
+    )
+
+
+async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
+    def on_beat(beat: Beat) -> None:
+        shared.links.keeper.look()
+        worker.abort_lost(beat.lost)
+        worker.abort_refused(beat.refused)
+        if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
+            shared.links.wakeup.ring()
+        shared.metrics.holds(shared.holds.codes().items())
+
+    heartbeat = Heartbeat(
+        url=shared.plan.url,
+        session=shared.plan.session,
+        identity=shared.identity,
+        leases=shared.leases,
+        aside=shared.aside,
+        lease_s=shared.plan.settings.lease_s,
+        on_beat=on_beat,
+        on_death=died.set_exception,
+    )
+    on_beat(await heartbeat.first_beat(shared.links.first_beat))
+    shared.links.keeper.heartbeat_trouble = lambda: heartbeat.trouble
+    return heartbeat
+
+
+async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
+    """Check what only the first beat told; a daemon that may not start leaves no worker behind that seems to run."""
+    try:
+        _check_models(shared.models, shared.identity.agents)
+        if shared.plan.settings.metrics_port is not None:
+            shared.metrics.serve(shared.plan.settings.metrics_host, shared.plan.settings.metrics_port)
+    except ConfigurationError:
+        # The reason is told even if the database is gone by now.
+        with suppress(CommandError):
+            await heartbeat.resign()
+        raise
+
+
+def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
+    settings = shared.plan.settings
+    reaper = Reaper(
+        link=shared.links.judge,
+        lease_s=settings.lease_s,
+        default_expiry_s=settings.default_expiry_s,
+        interval_s=settings.reap_interval_s,
+        metrics=shared.metrics,
+        aside=shared.aside,
+    )
+    holds = HoldCleaner(link=shared.links.judge, names=shared.models.names, needed=shared.models.are_limited)
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
+    if shared.links.listener is not None:
+        tasks.append(shared.links.listener.run)
+    if settings.metrics_port is not None:
+        tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
+    if settings.retention_days:
+        link = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
+        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S, aside=shared.aside).run)
+    return tasks
+
+
+def _identity(plan: Plan) -> Identity:
+    return Identity(
+        worker_id=uuid.uuid4(),
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        agents=tuple(sorted(plan.prompts)),
+        concurrency=plan.concurrency,
+        attempt_s=plan.settings.attempt_timeout_s,
+    )
+
+
+def default_choice(settings: Settings) -> Choice | None:
+    """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
+    if settings.model is None:
+        return None
+    return Choice(models=(settings.model, *settings.fallback_models))
+
+
+def probe_s(settings: Settings) -> float:
+    """Return how long a probe may take: its pictures and one call, within one attempt; in seconds."""
+    return min(settings.attempt_timeout_s, TOTAL_S + settings.model_timeout_s)
+
+
+def tracing_of(settings: Settings) -> Tracing:
+    """Return the tracing that the environment asks for."""
+    return Tracing.load(
+        public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
+        secret_key=environment_value("LANGFUSE_SECRET_KEY"),
+        host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),
+        content=settings.trace_content,
+        release=__version__,
+        sample_rate=environment_value("LANGFUSE_SAMPLE_RATE"),
+    )
+
+
+def _check_models(models: Models, agents: tuple[str, ...]) -> None:
+    without = models.agents_without_model()
+    if len(without) == len(agents):
+        raise ConfigurationError("no model is configured: set DRAFTD_MODEL, or use `draftd agents set AGENT NAME`")
+    for agent in without:
+        log.warning("agent has no model", agent=agent)

@@ -1,0 +1,282 @@
+"""The heartbeat: renews every lease of this process, from a thread, an event loop and a connection of its own.
+
+The daemon's event loop may be busy with a slow callback and must not look dead for it, so the beat does not depend on it. The
+mirror case, a live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing
+would only keep others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals,
+this worker's row, and back come the models' configuration and holds. Leases that the server refuses to renew keep no other from
+being renewed.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg.rows import DictRow
+
+from draftd import db
+from draftd.backoff import full_jitter_s
+from draftd.db import dsn
+from draftd.db.sqlstate import is_misfit
+from draftd.providers.catalog import Catalog
+from draftd.queue.isolation import Aside, Refusals, apart
+from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
+from draftd.sanitize import redact
+from draftd.streams import exit_at_once
+
+log = structlog.get_logger(__name__)
+
+LOOP_DEAD_S = 60.0
+EXIT_LOOP_DEAD = 1
+LAST_WORD_TRIES = 3
+"""The connection may have been lost unnoticed since the beat before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this process is; a fresh id per start."""
+
+    worker_id: UUID
+    hostname: str
+    pid: int
+    version: str
+    agents: tuple[str, ...]
+    concurrency: int
+    attempt_s: float
+    """The longest attempt, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What came back from one beat."""
+
+    began: float
+    """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
+    lost: set[Held]
+    """What was held at the beat and is not any more."""
+    catalog: Catalog
+    refused: set[Held]
+    """What is held and cannot be renewed, by its own fault."""
+    holds: list[dict[str, Any]]
+    throttles: list[dict[str, Any]]
+
+
+class Heartbeat:
+    """Beats.
+
+    Args:
+        url: the database.
+        session: whether connections there are sessions of their own.
+        identity: who beats.
+        leases: what is held.
+        aside: where rows are set aside.
+        lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
+        on_beat: called on the daemon's event loop with what came back.
+        on_death: called on the daemon's event loop when the thread ended by a defect.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: dsn.Url,
+        session: bool,
+        identity: Identity,
+        leases: Leases,
+        aside: Aside | None = None,
+        lease_s: float,
+        on_beat: Callable[[Beat], None],
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self._url = url
+        self._session = session
+        self._identity = identity
+        self._leases = leases
+        self._refusals = Refusals(verb="renew", aside=aside or Aside())
+        self._lease_s = lease_s
+        self._on_beat = on_beat
+        self._on_death = on_death
+        self._state = "running"
+        self._last_tick = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._now = asyncio.Event()
+        self._thread: threading.Thread | None = None
+        self._heard: asyncio.Future[None] | None = None
+        self.trouble: str | None = "no beat yet"
+        """Why the last beat of the thread did not reach the database; None when it did."""
+
+    async def first_beat(self, link: db.Link | None = None) -> Beat:
+        """Beat once on the daemon's loop, before there is anything to renew: the worker's row, and the configuration.
+
+        Args:
+            link: what to beat on, closed afterwards; a connection of its own if None.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached.
+            ConfigurationError: this database user may not beat.
+        """
+        link = link or self._link()
+        try:
+            with db.translated(self._url):
+                return await self._beat(link)
+        finally:
+            await link.close()
+
+    async def resign(self) -> None:
+        """Beat once as ``stopped``, in place of ``start``: this worker will do no work after all.
+
+        Raises:
+            CommandError: as in ``first_beat``.
+        """
+        self._state = "stopped"
+        await self.first_beat()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
+        """Begin to beat; return what is done when the first beat has been heard on the daemon's event loop."""
+        self._loop = loop
+        self._heard = loop.create_future()
+        self.tick()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+        return self._heard
+
+    def tick(self) -> None:
+        """Show that the event loop lives; to be called from it every second."""
+        self._last_tick = time.monotonic()
+
+    def set_state(self, state: str) -> None:
+        """Beat at once with this state: ``draining`` or ``stopped``; after ``stopped`` the thread ends."""
+        self._state = state
+        if self._own_loop is not None:
+            with suppress(RuntimeError):  # closed: the thread has ended
+                self._own_loop.call_soon_threadsafe(self._now.set)
+
+    def join(self, at_most_s: float) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join(at_most_s)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._beat_until_stopped())
+        except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
+            self._tell(self._on_death, error)
+
+    async def _beat_until_stopped(self) -> None:
+        self._own_loop = asyncio.get_running_loop()
+        link, failures = self._link(), 0
+        try:
+            while True:
+                state = self._state
+                failures = 0 if await self._try_beat(link) else failures + 1
+                if state == "stopped" and not 0 < failures < LAST_WORD_TRIES:
+                    break
+                interval_s = self._lease_s / BEATS_PER_LEASE
+                # While the database is away, look more often than a renewal is due.
+                await self._pause(min(interval_s, full_jitter_s(failures, base_s=0.2)) if failures else interval_s)
+                self._die_with_the_loop()
+        finally:
+            await link.close()
+
+    async def _pause(self, at_most_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._now.wait()
+        self._now.clear()
+
+    async def _try_beat(self, link: db.Link) -> bool:
+        try:
+            beat = await self._beat(link)
+        except (*db.LOST, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and is_misfit(error):
+                raise
+            self.trouble = redact(str(error) or type(error).__name__)
+            log.warning("heartbeat missed", error=self.trouble)
+            return False
+        self.trouble = None
+        self._tell(self._hear, beat)
+        return True
+
+    async def _beat(self, link: db.Link) -> Beat:
+        began, held = time.monotonic(), list(self._leases.snapshot())
+        refused: set[Held] = set()
+        try:
+            rows = [await self._renew(link, held, in_flight=len(held))]
+            if rows[0]["renewed"]:
+                self._refusals.accepted([row_id for row_id, _ in held])
+        except psycopg.Error as error:
+            if is_misfit(error) or not held:
+                raise
+            rows, refused = await self._renew_apart(link, held, error, began)
+        lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
+        last = rows[-1]
+        return Beat(
+            began=began,
+            lost=lost,
+            refused=refused,
+            catalog=Catalog.read(last["agents"], last["models"]),
+            holds=last["holds"],
+            throttles=last["throttles"],
+        )
+
+    async def _renew_apart(
+        self, link: db.Link, held: list[Held], error: psycopg.Error, began: float
+    ) -> tuple[list[DictRow], set[Held]]:
+        """Renew what can be renewed, and beat in any case; return the answers, and what is refused by its own fault."""
+        parts = await apart(held, lambda some: self._renew(link, some, in_flight=len(held)), refusal=error, began=began)
+        rows = [row for _, row in parts.answered]
+        passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
+        own = await self._refusals.own(link, parts.refused, passed=passed)
+        for one, refusal in parts.refused:
+            log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
+        return [*rows, await self._renew(link, [], in_flight=len(held))], own
+
+    async def _renew(self, link: db.Link, some: Sequence[Held], *, in_flight: int) -> DictRow:
+        me = self._identity
+        (row,) = await link.run(
+            RENEW,
+            {
+                "ids": [request_id for request_id, _ in some],
+                "tokens": [token for _, token in some],
+                "lease_s": self._lease_s,
+                "worker_id": me.worker_id,
+                "hostname": me.hostname,
+                "pid": me.pid,
+                "version": me.version,
+                "state": self._state,
+                "agents": list(me.agents),
+                "concurrency": me.concurrency,
+                "attempt_s": me.attempt_s,
+                "in_flight": in_flight,
+            },
+        )
+        return row
+
+    def _link(self) -> db.Link:
+        # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also
+        # when nothing has come back from this one.
+        time_s = max(1.0, self._lease_s / 2 - db.CANCEL_S)
+        return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
+
+    def _hear(self, beat: Beat) -> None:
+        self._on_beat(beat)
+        if self._heard is not None and not self._heard.done():
+            self._heard.set_result(None)
+
+    def _tell(self, callback: Callable[[Any], None], value: object) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, value)
+
+    def _die_with_the_loop(self) -> None:
+        silent_s = time.monotonic() - self._last_tick
+        if silent_s > LOOP_DEAD_S:
+            try:
+                log.critical("the event loop is dead", silent_s=round(silent_s))
+            finally:
+                exit_at_once(EXIT_LOOP_DEAD)

@@ -1,0 +1,60 @@
+"""The cleaner of holds: deletes those of models that no daemon uses any more, after a typo in ``DRAFTD_MODEL``, say.
+
+Every daemon marks the holds of its own models and deletes what nobody has marked. Invariant: nobody judges others before the own
+connection has been up for as long as a hold may go unmarked; after an outage all have had the time to mark.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+import psycopg
+import structlog
+
+from draftd import db
+from draftd.providers.holds import FORGET_UNUSED, KEEP_INTERVAL_S, MARK_USED, UNUSED_S
+
+log = structlog.get_logger(__name__)
+
+
+class HoldCleaner:
+    """Marks and deletes.
+
+    Args:
+        link: where to do it.
+        names: returns the names of the models that this process uses.
+        needed: returns whether there is a hold or a throttle at all, as the last heartbeat read it: without one an idle
+            daemon sends nothing for this.
+    """
+
+    def __init__(
+        self, *, link: db.Link, names: Callable[[], Collection[str]], needed: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._link = link
+        self._names = names
+        self._needed = needed
+        self._up_since: float | None = None
+
+    async def run(self) -> None:
+        """Keep the holds every ``KEEP_INTERVAL_S`` until cancelled."""
+        while True:
+            try:
+                if self._needed():
+                    await self.keep(time.monotonic())
+            except (*db.LOST, psycopg.Error) as error:
+                self._up_since = None
+                await self._link.pause(error)
+            await asyncio.sleep(KEEP_INTERVAL_S)
+
+    async def keep(self, now: float) -> None:
+        """Mark the holds of this process's models; delete unmarked ones, if that has worked for ``UNUSED_S`` seconds.
+
+        Args:
+            now: a moment of the monotonic clock, in seconds.
+        """
+        await self._link.run(MARK_USED, {"models": list(self._names())})
+        if self._up_since is None:
+            self._up_since = now
+        if now - self._up_since >= UNUSED_S:
+            for row in await self._link.run(FORGET_UNUSED):
+                log.info("hold forgotten: no daemon uses its model", model=row["model"])

@@ -1,0 +1,158 @@
+"""The daemon's life: side tasks, the sign of life, and the shutdown.
+
+Owns when the parts run and stop; ``composition`` makes them, and each does its own work. Invariant: a side task that dies stops the
+daemon with an error. A daemon that is half dead must not look alive.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from draftd.daemon.heartbeat import Heartbeat
+from draftd.daemon.systemd import SystemdNotifier
+from draftd.daemon.worker import Worker
+from draftd.providers.holds import Holds
+from draftd.providers.llm import Llm
+from draftd.providers.models import Models
+from draftd.queue.attempts import Scribe
+from draftd.queue.claims import Claims
+from draftd.queue.settlements import Settler
+from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+RELEASE_TIME_S = 10.0
+"""How long aborted attempts may take to give their rows back; after that their leases run out by themselves."""
+FLUSH_TIME_S = 5.0
+FIRST_BEAT_S = 5.0
+"""How long a start waits for the heartbeat's own connection; without it nothing is claimed."""
+
+
+@dataclass(kw_only=True)
+class Daemon:
+    """The parts of a running daemon."""
+
+    claims: Claims
+    worker: Worker
+    heartbeat: Heartbeat
+    settler: Settler
+    scribe: Scribe
+    models: Models
+    holds: Holds
+    llm: Llm
+    tracing: Tracing
+    metrics: Metrics
+    supervisor: SystemdNotifier
+    grace_s: float
+    side_tasks: list[Callable[[], Awaitable[None]]]
+    """What runs beside the worker for as long as the daemon lives."""
+    closers: list[Callable[[], Awaitable[None]]]
+    """What is closed at the very end, in this order."""
+    heartbeat_died: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def run(self, stop: asyncio.Event, *, started: Callable[[], None]) -> None:
+        """Work until ``stop`` is set, or until the claims stop by themselves (``--drain``); then shut down.
+
+        ``started`` is called once the heartbeat has been heard: every connection stands then, unless the database has just gone.
+
+        When ``stop`` is set already (a signal came while the parts were loaded), nothing is claimed and nobody is told that
+        work can begin.
+
+        Raises:
+            ExceptionGroup: a part died.
+        """
+        heard = self.heartbeat.start(asyncio.get_running_loop())
+        try:
+            await self._until_heard(heard, stop)
+            if not stop.is_set():
+                if not self.heartbeat_died.done():
+                    started()
+                    self.supervisor.ready()
+                await self._work(stop)
+        finally:
+            await self._leave()
+
+    async def _until_heard(self, heard: "asyncio.Future[None]", stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        first: list[asyncio.Future[Any]] = [heard, self.heartbeat_died, stopping]
+        await asyncio.wait(first, timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(_forever(task)) for task in self.side_tasks]
+            beside.append(group.create_task(self._sign_of_life()))
+            beside.append(group.create_task(_wait(self.heartbeat_died)))
+            claiming = group.create_task(self.claims.run())
+            working = group.create_task(self.worker.run())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await self._drain(working, claiming)
+            for task in beside:
+                task.cancel()
+
+    # The shutdown. First nothing new is claimed: the loops that wait for work end, and the fleet and the supervisor are
+    # told. Then the attempts in flight have their grace. What is still running after it is cancelled, and each attempt
+    # gives its row back with its attempt unspent, so that another daemon goes on at once. Settlements and usage that are
+    # on their way are written. Last of all the heartbeat says that this worker has stopped: until then it renews, so that
+    # nobody takes a row that is just being settled. Traces are flushed for a bounded time. A second signal ends the
+    # process at once; what it held is reaped when the leases run out.
+    async def _drain(self, working: "asyncio.Task[None]", claiming: "asyncio.Task[None]") -> None:
+        self.supervisor.stopping()
+        self.supervisor.status("draining")
+        self.claims.stop()
+        self.heartbeat.set_state("draining")
+        if self.worker.in_flight:
+            log.info("waiting for attempts in flight", in_flight=self.worker.in_flight, grace_s=self.grace_s)
+        await asyncio.wait([working], timeout=self.grace_s)
+        self.worker.abort_all()
+        await asyncio.wait([working, claiming], timeout=RELEASE_TIME_S)
+        for task in (working, claiming):
+            if not task.done():
+                task.cancel()
+        if self.worker.in_flight:
+            log.error("left rows behind; their leases run out by themselves", in_flight=self.worker.in_flight)
+
+    async def _leave(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_TIME_S):
+                await self.scribe.flush()
+                await self.settler.flush()
+        self.heartbeat.set_state("stopped")
+        await asyncio.to_thread(self.heartbeat.join, FLUSH_TIME_S)
+        await asyncio.to_thread(self.tracing.shutdown, time_s=FLUSH_TIME_S)
+        await asyncio.to_thread(self.metrics.close)
+        await self.llm.aclose()
+        for close in self.closers:
+            await close()
+        log.info("stopped")
+
+    async def _sign_of_life(self) -> None:
+        """Show the heartbeat and the supervisor that the event loop turns."""
+        interval_s = min(TICK_S, (self.supervisor.watchdog_s or TICK_S * 2) / 2)
+        shown = ""
+        while True:
+            self.heartbeat.tick()
+            self.supervisor.alive()
+            held = "".join(f"; {model} on hold: {code}" for model, code in self.holds.codes().items())
+            status = f"{self.worker.in_flight} in flight{held}"
+            if status != shown:
+                self.supervisor.status(status)
+                shown = status
+            await asyncio.sleep(interval_s)
+
+
+async def _forever(task: Callable[[], Awaitable[None]]) -> None:
+    await task()
+    raise RuntimeError(f"a side task ended by itself: {task}")
+
+
+async def _wait(future: "asyncio.Future[None]") -> None:
+    await future

@@ -1,0 +1,168 @@
+"""What kind of daemon to build, and the connections to the database that follow from it.
+
+Owns who listens where, and which statements share a connection; the connections themselves are ``db``'s and ``wakeup``'s.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import structlog
+
+from draftd import db
+from draftd.daemon.connections import ConnectionKeeper
+from draftd.db import dsn
+from draftd.errors import ConfigurationError
+from draftd.queue.wakeup import Listener, ListeningLink, WakeUp, proves_session
+from draftd.reply.prompts import Prompt
+from draftd.settings import Settings, load_settings
+
+log = structlog.get_logger(__name__)
+
+POLL_WITHOUT_LISTEN_S = 1.0
+
+
+class CurrentUrl:
+    """A database's URL as the settings have it now: a password may be rotated in a file while a daemon runs.
+
+    Another user, password or certificate is taken over. Another address is not: half of a daemon's connections would lead to
+    one database and half to another. Safe to call from any thread.
+
+    Args:
+        loaded: the settings that the process was started with.
+        choose: which of their URLs; it may raise ``ConfigurationError``.
+    """
+
+    def __init__(self, loaded: Settings, choose: Callable[[Settings], str]) -> None:
+        self._choose = choose
+        self._url = choose(loaded)
+        self._refused = ""
+
+    def __call__(self) -> str:
+        """Read the settings again and return the URL; the last one as long as they cannot be read or name another address."""
+        try:
+            found = self._choose(load_settings()[0])
+            dsn.parameters(found, name="")  # one that cannot be used is not taken over
+            is_same = dsn.is_same_place(found, self._url)
+            problem = "" if is_same else "the URL leads to another database; restart the daemon to use it"
+        except ConfigurationError as error:
+            problem = error.message
+        if problem != self._refused:
+            self._refused = problem
+            if problem:
+                log.warning("settings not taken over", reason=problem)
+        if not problem:
+            self._url = found
+        return self._url
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What kind of daemon to build."""
+
+    settings: Settings
+    prompts: Mapping[str, Prompt]
+    concurrency: int
+    drain: bool
+    listens: bool
+    """Whether LISTEN works at ``listen_url``."""
+
+    @property
+    def session(self) -> bool:
+        """Whether connections to the database itself are sessions; an own address for LISTEN says that they are not."""
+        return self.listens and self.settings.listen_database_url is None
+
+    @cached_property
+    def url(self) -> dsn.Url:
+        """The database."""
+        return CurrentUrl(self.settings, Settings.require_database_url)
+
+    @cached_property
+    def listener_url(self) -> dsn.Url | None:
+        """Where a listener of its own is needed; None where the claims' connection listens, or nobody does."""
+        return CurrentUrl(self.settings, lambda found: found.listen_url) if self.listens and not self.session else None
+
+    @property
+    def poll_interval_s(self) -> float:
+        """How long an idle claim waits."""
+        configured_s = self.settings.poll_interval_s
+        return configured_s if self.listens else min(configured_s, POLL_WITHOUT_LISTEN_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The connections that statements of the event loop run on; the heartbeat has its own."""
+
+    claim: db.Link
+    wakeup: WakeUp
+    """Rung by ``claim`` where it listens."""
+    settle: db.Link
+    """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
+    judge: db.Link
+    """The reaper, holds, figures."""
+    read: db.Link
+    """Inputs with their pictures, of up to 24 MiB each, so that nobody else stands behind them."""
+
+    first_beat: db.Link
+    """Goes before the heartbeat's own, which is another thread's."""
+    listener: Listener | None
+    """Where LISTEN has an address of its own."""
+    keeper: ConnectionKeeper
+    """Keeps all of them open."""
+
+    async def close(self) -> None:
+        """Close them."""
+        if self.listener is not None:
+            await self.listener.aclose()
+        for link in (self.claim, self.settle, self.judge, self.read, self.first_beat):
+            await link.close()
+
+
+async def open_links(plan: Plan) -> Links:
+    """Open every connection that a daemon needs: what is claimed must have a way to its end.
+
+    The reaper's must have been up for one lease before the reaper may judge.
+
+    Raises:
+        DatabaseUnavailable: one cannot be had; the message says how many can.
+        ConfigurationError: this database user may not use it.
+    """
+    url, wakeup = plan.url, WakeUp()
+    claim = (
+        ListeningLink(url=url, name="draftd claim", wakeup=wakeup)
+        if plan.session
+        else db.Link(url=url, name="draftd claim", session=False)
+    )
+    judge, settle, read, first_beat = (
+        db.Link(url=url, name=f"draftd {name}", session=plan.session)
+        for name in ("judge", "settle", "read", "heartbeat")
+    )
+    listener = Listener(url=plan.listener_url, wakeup=wakeup) if plan.listener_url else None
+    keeper = ConnectionKeeper(
+        url=url,
+        links={"judge": judge, "claim": claim, "settle": settle, "read": read},
+        listener=listener,
+        wakeup=wakeup,
+    )
+    links = Links(
+        claim=claim,
+        wakeup=wakeup,
+        settle=settle,
+        judge=judge,
+        read=read,
+        first_beat=first_beat,
+        listener=listener,
+        keeper=keeper,
+    )
+    try:
+        with db.translated(url):
+            await keeper.open(first_beat)
+    except BaseException:
+        await links.close()
+        raise
+    return links
+
+
+async def listen_works(settings: Settings) -> bool:
+    """Return whether LISTEN is wanted, and a notification to itself has proved that it works."""
+    return settings.listen == "auto" and await proves_session(settings.listen_url)

@@ -1,0 +1,130 @@
+"""Which version the database's schema has, and which one this draftd wants.
+
+Owns the way to Alembic: where the migrations are, and the commands on them. Alembic itself (0.2 s to import) is loaded by the
+functions that migrate; ``current`` is one query.
+"""
+
+from enum import StrEnum
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from draftd import db
+from draftd.db import access
+from draftd.db.refusals import refusal
+from draftd.errors import ConfigurationError
+from draftd.sanitize import redact
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+ENCODING = "UTF8"
+"""Of the database: replies hold emoji and any script, and in SQL_ASCII not even a text is one."""
+VERSION_TABLE = "draftd_alembic_version"
+"""Not Alembic's default name: the app that shares the schema may well use Alembic too."""
+
+
+TABLES = ("draft_requests", VERSION_TABLE)
+"""What a look at the version reads."""
+BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
+"""Why a daemon does not start."""
+
+
+class SchemaState(StrEnum):
+    """How the database's schema stands to this program's."""
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+
+
+def migrations_directory() -> Path:
+    """Return where the migrations are: inside the wheel, else in the checkout."""
+    packaged = Path(__file__).parents[1] / "_data" / "alembic"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "alembic"
+
+
+def revisions() -> list[str]:
+    """Return the known revisions, oldest first; files are named ``NNNN_slug.py`` and the last is the head."""
+    return sorted(path.name.partition("_")[0] for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
+
+
+async def current(connection: db.Connection) -> str | None:
+    """Return the database's revision, or None where draftd was never installed."""
+    try:
+        cursor = await connection.execute(f"SELECT version_num FROM {VERSION_TABLE}")
+    except psycopg.errors.UndefinedTable:
+        return None
+    row = await cursor.fetchone()
+    return row["version_num"] if row else None
+
+
+async def state(connection: db.Connection) -> SchemaState:
+    """Compare the database's revision with the newest one that this program knows.
+
+    Raises:
+        ConfigurationError: the database cannot hold every text.
+    """
+    encoding = connection.info.parameter_status("server_encoding") or ENCODING
+    if encoding != ENCODING:
+        raise ConfigurationError(
+            f"the database has the encoding {encoding}, which cannot hold every reply; draftd needs one with {ENCODING}"
+        )
+    known, found = revisions(), await current(connection)
+    if found == known[-1]:
+        return SchemaState.CURRENT
+    return SchemaState.BEHIND if found is None or found in known else SchemaState.AHEAD
+
+
+async def elsewhere(connection: db.Connection) -> str | None:
+    """Return where else in this database draftd's tables are, when the search path does not lead to any."""
+    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    return access.elsewhere(row or {})
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision.
+
+    Raises:
+        CommandError: see ``refusals``; nothing was changed.
+    """
+    from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
+    from alembic.util.exc import CommandError as AlembicError  # noqa: PLC0415  # likewise
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # likewise
+
+    try:
+        command.upgrade(_config(url), "head")
+    except DBAPIError as error:
+        match error.orig:
+            case psycopg.errors.InsufficientPrivilege() as denied:
+                raise ConfigurationError(
+                    f"this database user may not migrate: {denied.diag.message_primary}"
+                ) from error
+            case psycopg.ProgrammingError(sqlstate=str(code)) as other if code.startswith("42"):
+                said = redact(other.diag.message_primary or str(other))
+                raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
+            case psycopg.Error() as refused:
+                raise refusal(url, refused) from error
+        raise
+    except AlembicError as error:
+        raise ConfigurationError(f"{VERSION_TABLE} names no revision of draftd: {error}") from error
+
+
+def upgrade_sql() -> str:
+    """Return the statements of all migrations, for a database that draftd itself may not change."""
+    from alembic import command  # noqa: PLC0415  # as above
+
+    config = _config(None)
+    printed = config.output_buffer = StringIO()
+    command.upgrade(config, "head", sql=True)
+    return printed.getvalue()
+
+
+def _config(url: str | None) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415  # as above
+
+    config = Config(attributes={"url": url})
+    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    return config

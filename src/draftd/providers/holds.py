@@ -1,0 +1,273 @@
+"""Holds: which models nobody may be asked for now, shared by the fleet through ``draft_holds``.
+
+A hold keeps every daemon from claiming for a model until a probe succeeded. A probe is one request of one daemon, chosen by an
+update of the hold's row that only one can win; a failing one doubles the pause. What other daemons do is learnt from the
+heartbeat, at most a third of a lease later. A rate limit is first answered by halving the fleet's concurrency (``throttles``).
+Invariant: what this process has just done itself is not undone by a beat that began before it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.rows import DictRow
+
+from draftd import db
+from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
+from draftd.errors import ContextTooLong, Kind, ModelError, ModelRateLimited, ModelRefused, OutputInvalid
+from draftd.providers.throttles import ANOTHER_SUCCEEDED, Throttles
+from draftd.queue.leases import LAPSED, UNTIL_S
+from draftd.queue.moments import LATEST, since_s
+from draftd.queue.wakeup import CHANNEL
+from draftd.request import Claim
+from draftd.sanitize import redact, storable_text
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 5.0
+YOUNG_PAUSE_S = 10.0
+"""Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
+LATER_PAUSE_S = 60.0
+"""The cap grows with the hold's age, a sixtieth of it, to this: nobody minds the last minute of an hour."""
+SCARCE_PAUSE_S = 300.0
+"""The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
+probes a minute would use its attempts up in a short outage."""
+MAX_GIVEN_BACK = 10
+"""A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
+KEEP_INTERVAL_S = 15.0
+"""How often a daemon marks the holds of the models that it uses."""
+UNUSED_S = 60.0
+"""A hold that no daemon has marked for this long is nobody's: four marks are missing."""
+THROTTLE_GONE_S = 3_600.0
+"""By then a share has long doubled back to all of it."""
+BURSTS_UNTIL_HOLD = 3
+"""So many bursts of rate limits without a success between them are no matter of concurrency any more."""
+
+MOST_FAILURES = 1_000_000
+
+# No row comes back when another request has succeeded meanwhile: the model works, this request does not.
+HOLD = f"""
+INSERT INTO draft_holds AS h (model, code, until, reason)
+SELECT %(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, %(retry_after_s)s)), %(reason)s
+ WHERE NOT {ANOTHER_SUCCEEDED}
+ON CONFLICT (model) DO UPDATE SET
+    -- Many requests fail of one outage: only the failure that comes after the pause counts as another, and it counts once,
+    -- also when this statement is repeated after a lost connection.
+    failures = least(h.failures, {MOST_FAILURES}) + (h.probing AND %(is_probe)s)::int,
+    until = CASE WHEN h.probing AND %(is_probe)s
+                 THEN now() + make_interval(secs => greatest(
+                      %(retry_after_s)s,
+                      least(%(first_s)s * 2 ^ greatest(0, least(h.failures, 10)),
+                            greatest(%(longest_s)s, least(%(later_s)s, {since_s("h.since")} / 60)))))
+                 ELSE greatest(h.until, now() + make_interval(secs => %(retry_after_s)s)) END,
+    probing = h.probing AND NOT %(is_probe)s,
+    code = excluded.code, reason = excluded.reason
+RETURNING {UNTIL_S} AS until_s
+"""
+
+TAKE_PROBE = f"""
+UPDATE draft_holds AS h SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
+ WHERE model = %(model)s AND {LAPSED}
+   AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+        SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
+         LIMIT 1) AS x)
+RETURNING model
+"""
+
+RETURN_PROBE = "UPDATE draft_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
+# Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
+END_HOLD = f"""
+WITH ended AS (DELETE FROM draft_holds WHERE model = %(model)s RETURNING model)
+SELECT pg_notify('{CHANNEL}', '') FROM ended
+"""
+FORGET = f"""
+WITH throttles AS (DELETE FROM draft_throttles WHERE model = ANY (%(models)s)),
+     ended AS (DELETE FROM draft_holds WHERE model = ANY (%(models)s) RETURNING model)
+SELECT pg_notify('{CHANNEL}', '') FROM ended
+"""
+LOOK = f"SELECT h.model, h.code, {UNTIL_S} AS until_s FROM draft_holds AS h"
+# The daemons mark the holds of models that they use. Deleted is what none has marked for ``UNUSED_S``, and a throttle that
+# limits nothing any more.
+MARK_USED = f"""
+UPDATE draft_holds SET used_at = now()
+ WHERE model = ANY (%(models)s)
+   AND used_at NOT BETWEEN now() - make_interval(secs => {KEEP_INTERVAL_S / 2}) AND {LATEST}
+"""
+FORGET_UNUSED = f"""
+WITH throttles AS (
+    DELETE FROM draft_throttles WHERE changed_at NOT BETWEEN now() - make_interval(secs => {THROTTLE_GONE_S}) AND {LATEST}
+)
+DELETE FROM draft_holds WHERE used_at NOT BETWEEN now() - make_interval(secs => {UNUSED_S}) AND {LATEST} RETURNING model
+"""
+LIST_HOLDS = "SELECT model, code, since, until, reason FROM draft_holds ORDER BY since"
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    code: str
+    until: float
+    """On the monotonic clock of this process, in seconds."""
+
+
+class Holds:
+    """What is on hold, as this process knows it.
+
+    Args:
+        link: for placing and ending holds.
+        throttles: what answers a rate limit first.
+        probe_s: how long a probe keeps the others away unless it says earlier how it went, in seconds.
+    """
+
+    def __init__(self, *, link: db.Link, throttles: Throttles, probe_s: float) -> None:
+        self._link = link
+        self._throttles = throttles
+        self._probe_s = probe_s
+        self._settled: set[str] = set()
+        """The models about which the latest probe of this process, if any, has said how they are."""
+        self._holds: dict[str, _Hold] = {}
+        self._changed_at: dict[str, float] = {}
+
+    def update(self, rows: Sequence[Mapping[str, Any]], *, as_of: float) -> None:
+        """Take in what a beat read.
+
+        Args:
+            rows: of ``draft_holds``, with ``until_s`` from then on.
+            as_of: when the beat began, a moment of ``time.monotonic``; what changed here later stays as it is.
+        """
+        own = {model for model, changed_at in self._changed_at.items() if changed_at > as_of}
+        read = {row["model"]: _Hold(row["code"], as_of + float(row["until_s"])) for row in rows}
+        kept = {model: hold for model, hold in self._holds.items() if model in own}
+        self._holds = {model: hold for model, hold in read.items() if model not in own} | kept
+
+    async def look(self, link: db.Link) -> None:
+        """Read what is on hold, without waiting for the next beat."""
+        began = time.monotonic()
+        self.update(await link.run(LOOK), as_of=began)
+
+    def __contains__(self, model: object) -> bool:
+        return model in self._holds
+
+    def codes(self) -> dict[str, str]:
+        """Return model → code of what is on hold."""
+        return {model: hold.code for model, hold in self._holds.items()}
+
+    def lapsed(self) -> list[str]:
+        """Return the models whose pause is over: one request may probe each."""
+        now = time.monotonic()
+        return [model for model, hold in self._holds.items() if hold.until <= now]
+
+    async def take_probe(self, link: db.Link, model: str, agents: Sequence[str]) -> bool:
+        """Return whether this process may probe the model now, with a due request of one of these agents."""
+        code = self._holds[model].code  # before the wait, in which the hold may end
+        params = {"model": model, "agents": list(agents), "probe_s": self._probe_s}
+        if not await link.run(TAKE_PROBE, params):
+            return False
+        self._set(model, _Hold(code, time.monotonic() + self._probe_s))
+        self._settled.discard(model)
+        log.info("probing a held model", model=model, code=code)
+        return True
+
+    async def return_probe(self, model: str) -> None:
+        """Let another request probe a model at once: this one has ended without an answer about it; else do nothing."""
+        if model in self._settled:
+            return
+        self._settled.add(model)
+        with suppress(*db.LOST), _refusals_logged(model):
+            await self._link.run(RETURN_PROBE, {"model": model})
+            if model in self._holds:
+                self._set(model, _Hold(self._holds[model].code, time.monotonic()))
+
+    async def succeeded(self, model: str) -> None:
+        """Note that a model answered; end its hold."""
+        self._settled.add(model)
+        if model in self._holds:
+            with _refusals_logged(model):
+                await self._link.run_until_done(END_HOLD, {"model": model})
+                self._set(model, None)
+                log.info("hold ended", model=model)
+
+    async def failed(self, error: ModelError, *, claim: Claim, began: float) -> None:
+        """Note that a request failed at a model, and hold the model if the error is of that kind.
+
+        An error of a hold's kind says nothing about the model when another request succeeded meanwhile, and little when this
+        one has been given back ``MAX_GIVEN_BACK`` times: it becomes a retry of this row alone. An answer that cannot be used
+        is an answer all the same: it ends a hold.
+
+        Args:
+            error: why; its kind may be lowered to a retry, and it is told whether it brought a hold.
+            claim: whose request it was.
+            began: when the failing call began, a moment of ``time.monotonic``; of one that was repeated at once, when it had
+                failed first.
+        """
+        if error.model is None:
+            return
+        if error.kind is not Kind.HOLD:
+            if isinstance(error, ModelRefused | OutputInvalid | ContextTooLong):
+                await self.succeeded(error.model)
+            return
+        if await self._is_own_fault(error, error.model, claim, began):
+            error.kind = Kind.RETRY
+
+    async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, began: float) -> bool:
+        """Answer an error of a hold's kind; return whether it is a matter of this row alone."""
+        if isinstance(error, ModelRateLimited) and not error.is_quota and claim.probe != model:
+            limit = await self._throttles.rate_limited(model, request_id=claim.id, began=began)
+            if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
+                return limit.another_succeeded or claim.given_back >= MAX_GIVEN_BACK
+        is_spent = claim.given_back >= MAX_GIVEN_BACK
+        if is_spent and claim.probe != model:
+            return True
+        # Also a probe that will be retried has failed: without its pause the next one would follow at once.
+        error.is_held = await self._place(model, error, claim, began) and not is_spent
+        return not error.is_held
+
+    async def _place(self, model: str, error: ModelError, claim: Claim, began: float) -> bool:
+        params = {
+            "model": model,
+            "code": error.code,
+            "reason": storable_text(redact(error.message), 300),
+            "request_id": claim.id,
+            "is_probe": claim.probe == model,
+            "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
+            "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
+            "longest_s": longest_pause_s(claim.given_back),
+            "later_s": LATER_PAUSE_S,
+        }
+        rows: list[DictRow] = []
+        if claim.probe == model:
+            # Before the wait: the attempt may end meanwhile, and must not let another probe at once.
+            self._settled.add(model)
+        with _refusals_logged(model):
+            rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
+        if not rows:
+            self._settled.discard(model)
+            return False
+        until_s = rows[0]["until_s"]
+        self._set(model, _Hold(error.code, time.monotonic() + until_s))
+        log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)
+        return True
+
+    def _set(self, model: str, hold: _Hold | None) -> None:
+        self._changed_at[model] = time.monotonic()
+        if hold is None:
+            self._holds.pop(model, None)
+        else:
+            self._holds[model] = hold
+
+
+@contextmanager
+def _refusals_logged(model: str) -> Iterator[None]:
+    """Go on where the server refuses a change of a hold: it must cost no request what came of its attempt."""
+    try:
+        yield
+    except psycopg.Error as error:
+        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
+
+
+def longest_pause_s(given_back: int) -> float:
+    """Return the cap of the pause after a probe, in seconds, by how often the probing row was given back before it."""
+    return max(YOUNG_PAUSE_S, min(SCARCE_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(given_back - 2, 10)))

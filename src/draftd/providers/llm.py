@@ -1,0 +1,364 @@
+"""The door to the models: one call of litellm, made bounded, countable and honest.
+
+Owns how a model is called (streaming, the ladder of answer formats, prices, the time limit) and is the only importer of
+litellm. How an answer is read is ``response``'s matter, what an error means ``errors``'s; which model is called,
+with which prompt, and what becomes of the text is ``drafter``'s.
+
+Invariants: a call sends one HTTP request, or one more per rung when a provider refuses the answer's format, and never a
+hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
+connection, so that nobody pays for an answer that nobody reads. Only ``errors.ModelError`` comes out of it, and what
+``on_text`` raises.
+
+One ``Llm`` per process, on one event loop: litellm keeps connections per loop and leaks those of a loop that ended.
+"""
+
+import asyncio
+import functools
+import importlib
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
+from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, is_parameter_refused, translate
+from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, is_endless, media_type, read, tokens
+from draftd.sanitize import redact
+
+log = structlog.get_logger(__name__)
+
+OnText = Callable[[str], Awaitable[None]]
+
+MODES = ("json_schema", "json_object", "prompt")
+"""The ladder, from the strictest way to ask for JSON to none at all; the schema's text is in the prompt anyway."""
+CLOSE_S = 2.0
+READ_S = 600
+"""litellm's own limit, in seconds per read and therefore no limit at all. One value for all calls: it is part of the
+key under which a client is kept, and with the time that is left of an attempt every call would open new connections."""
+_REFUSALS = frozenset({"content_filter", "refusal", "safety"})
+_PAGES = frozenset({"text/html", "text/plain"})
+"""What a proxy answers in with a 200 when the provider behind it is away."""
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
+_MILLION = Decimal(1_000_000)
+
+_ENVIRONMENT: Mapping[str, str] = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import fetches the price list
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # else the first call fetches that list
+    "LITELLM_MODE": "PRODUCTION",  # else a .env nearby is read into the environment
+    "LITELLM_LOG": "ERROR",
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # pictures are fetched by draftd alone
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A model as the operator configured it."""
+
+    name: str
+    """What operators call it: holds, throttles, usage and errors go by it."""
+    model: str
+    """litellm's name, e.g. ``anthropic/…``, ``ollama_chat/…``."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    input_usd_per_mtok: Decimal | None = None
+    """USD per 1,000,000 input tokens; together with the other price it goes before litellm's registry."""
+    output_usd_per_mtok: Decimal | None = None
+    """USD per 1,000,000 output tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model answered, and what that took."""
+
+    text: str
+    model: str
+    """The target's name."""
+    finish_reason: str
+    """``stop``, ``length`` (the text may then be empty: all tokens went into reasoning), or the provider's own word."""
+    spent: Spent
+    """Its cost is None when a price or the number of tokens is not known."""
+    mode: str
+    """The rung of ``MODES`` that was answered."""
+    first_token_s: float | None
+    """From the start of the call to the first text, in seconds; None when the answer was not streamed."""
+    elapsed_s: float
+
+
+_Key = tuple[str, str, str | None]
+"""Name and meaning: a name that comes to mean another model is learnt anew."""
+
+
+class Llm:
+    """The models, through litellm."""
+
+    def __init__(self, *, litellm: Any) -> None:
+        self._litellm = litellm
+        self._openai = litellm.exceptions.openai
+        self._rungs: dict[_Key, int] = {}
+        self._dropping: set[_Key] = set()
+        self._bare: set[_Key] = set()
+        self._unstreamed: set[_Key] = set()
+
+    @classmethod
+    def load(cls) -> "Llm":
+        """Import litellm, which takes about two seconds of CPU, and set it up; made to be called in a thread.
+
+        Raises:
+            ConfigurationError: litellm needs a temporary directory to be imported, and there is none that can be written.
+        """
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            raise ConfigurationError("no temporary directory can be written; set TMPDIR (/dev/shm will do)") from error
+        os.environ.update(_ENVIRONMENT)
+        litellm: Any = importlib.import_module("litellm")
+        _follow_no_redirects(importlib.import_module("httpx"))
+        litellm.suppress_debug_info = True
+        litellm.drop_params = False
+        litellm.num_retries = None
+        litellm.callbacks = []
+        litellm.redact_messages_in_exceptions = True
+        # Without these it keeps every chunk and counts the tokens of the pictures, for callbacks that do not exist.
+        litellm.disable_streaming_logging = True
+        litellm.disable_token_counter = True
+        for name in _LOGGERS:
+            # What they have to say comes as an exception too; their log lines quote prompts and bodies.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            # The first of each builds its pydantic schema, with a warning about litellm's own types that helps nobody.
+            warnings.simplefilter("ignore", UserWarning)
+            litellm.types.utils.Delta()
+            litellm.types.utils.Message()
+        return cls(litellm=litellm)
+
+    async def complete(
+        self,
+        target: Target,
+        messages: list[dict[str, Any]],
+        *,
+        schema: Mapping[str, Any],
+        time_s: float,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        """Ask a model once and return its answer.
+
+        Args:
+            target: which model, where, and with which parameters.
+            messages: in OpenAI's form.
+            schema: JSON schema of the answer; asked for as strictly as the model takes it.
+            time_s: for all of it, ``on_text`` included; above 0.
+            on_text: called with the whole text so far whenever it has grown; makes the call a streamed one.
+
+        Raises:
+            ModelError: no usable text came, see ``llm_errors.translate``; ``ModelTimeout`` when ``time_s`` is over,
+                ``OutputInvalid`` when the answer is empty, ``ModelRefused`` when it is a refusal.
+        """
+        limit = asyncio.timeout(time_s)
+        try:
+            async with limit:
+                return await self._complete(target, messages, schema, on_text)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
+
+    def has_known_price(self, target: Target) -> bool:
+        """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
+        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
+            return True
+        entry = self._entry(target.model)
+        return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
+
+    async def aclose(self) -> None:
+        """Close the connections and end litellm's own task, within ``CLOSE_S`` seconds."""
+        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                # Tasks that an earlier event loop left behind cannot be waited for, and need not be.
+                with suppress(RuntimeError):
+                    await worker.stop()
+                await self._litellm.close_litellm_async_clients()
+        except TimeoutError:
+            log.warning("model connections left open")
+        # A closed client stays in this cache and would be handed out again.
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+
+    async def _complete(
+        self, target: Target, messages: list[dict[str, Any]], schema: Mapping[str, Any], on_text: OnText | None
+    ) -> Completion:
+        key = (target.name, target.model, target.api_base)
+        started = time.monotonic()
+        while True:
+            mode = MODES[self._rungs.get(key, 0)]
+            streamed = on_text is not None and key not in self._unstreamed
+            params = {} if key in self._bare else target.params
+            request = _request(
+                replace(target, params=params),
+                messages,
+                schema,
+                mode,
+                streamed=streamed,
+                drop_params=key in self._dropping,
+            )
+            try:
+                answer = await self._ask(request, started, on_text)
+            except self._openai.OpenAIError as error:
+                if not self._gives_way(error, key, mode):
+                    raise translate(error, model=target.name) from error
+                continue
+            if answer.media_type == "application/json":
+                # What the server said in one piece is lost. Asking again here would be a second paid call that nobody
+                # records, so it is the next call (the repair or the retry) that asks without a stream.
+                self._unstreamed.add(key)
+            return self._completion(target, answer, mode, time.monotonic() - started)
+
+    def _gives_way(self, error: Exception, key: _Key, mode: str) -> bool:
+        """Return whether the same call may go on in a humbler form, and remember that form for this model."""
+        rung = MODES.index(mode) + 1
+        if is_format_refused(error) and rung < len(MODES):
+            self._rungs[key] = max(rung, self._rungs.get(key, 0))
+            log.info("answer format refused", model=key[0], mode=mode, next_mode=MODES[rung])
+            return True
+        # Raised by litellm itself, before anything is sent.
+        if isinstance(error, self._litellm.UnsupportedParamsError):
+            return self._simplify(self._dropping, key, error)
+        # Under a name that litellm does not know, only the provider can say so.
+        return is_parameter_refused(error) and self._simplify(self._bare, key, error)
+
+    def _simplify(self, simplified: set[_Key], key: _Key, error: Exception) -> bool:
+        if key in simplified:
+            return False
+        simplified.add(key)
+        log.warning("unsupported parameters dropped", model=key[0], detail=redact(str(error), 200))
+        return True
+
+    async def _ask(self, request: dict[str, Any], started: float, on_text: OnText | None) -> Answer:
+        response = await self._litellm.acompletion(**request)
+        if not hasattr(response, "__anext__"):
+            return read(response)
+        answer = Answer()
+        if isinstance(response.completion_stream, self._openai.AsyncStream):
+            response.completion_stream = Overheard(stream=response.completion_stream, answer=answer)
+        try:
+            async for chunk in response:
+                if grow(answer, chunk) and on_text is not None and not is_endless(answer):
+                    if answer.first_token_s is None:
+                        answer.first_token_s = time.monotonic() - started
+                    await on_text(answer.text)
+                if is_endless(answer):
+                    break
+        finally:
+            await response.aclose()
+        if not answer.text and not answer.refusal:
+            answer.media_type = media_type(response)
+        return answer
+
+    def _completion(self, target: Target, answer: Answer, mode: str, elapsed_s: float) -> Completion:
+        counted = tokens(answer.usage)
+        spent = Spent(
+            input_tokens=counted and counted[0],
+            output_tokens=counted and counted[1],
+            cost_usd=self._cost_usd(target, answer.usage, counted),
+        )
+        if answer.refusal or answer.finish_reason in _REFUSALS:
+            why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
+            raise ModelRefused(f"{target.name}: refused: {why}", model=target.name, spent=spent)
+        if answer.media_type in _PAGES:
+            raise ModelUnavailable(f"{target.name}: {answer.media_type} instead of an answer", model=target.name)
+        if is_endless(answer):
+            raise OutputInvalid(
+                f"{target.name}: the answer is over {MAX_CHARS} characters", model=target.name, spent=spent
+            )
+        if not answer.text.strip() and answer.finish_reason != "length":
+            raise OutputInvalid(f"{target.name}: the answer is empty", model=target.name, spent=spent)
+        return Completion(
+            text=answer.text,
+            model=target.name,
+            finish_reason=answer.finish_reason,
+            spent=spent,
+            mode=mode,
+            first_token_s=answer.first_token_s,
+            elapsed_s=elapsed_s,
+        )
+
+    def _cost_usd(self, target: Target, usage: Any, counted: tuple[int, int] | None) -> Decimal | None:
+        if counted is None:
+            return None
+        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
+            return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
+        if not self.has_known_price(target):
+            return None
+        try:
+            cost_usd = sum(self._litellm.cost_per_token(model=target.model, usage_object=usage))
+        except Exception as error:  # noqa: BLE001 - litellm raises bare Exceptions here; an answer is worth more than its price
+            log.warning("price not computed", model=target.name, error=type(error).__name__)
+            return None
+        return Decimal(f"{cost_usd:.9f}") if cost_usd else None
+
+    def _entry(self, model: str) -> Mapping[str, Any]:
+        """Return litellm's registry entry of a model, or an empty one.
+
+        Read from the table itself: the functions around it ask the local Ollama server over HTTP, blocking the loop.
+        """
+        provider, _, name = model.partition("/")
+        registry: Mapping[str, Mapping[str, Any]] = self._litellm.model_cost
+        entry = registry.get(model)
+        if entry is None and (bare := registry.get(name)) is not None and bare.get("litellm_provider") == provider:
+            entry = bare
+        return entry or {}
+
+
+def _follow_no_redirects(httpx: Any) -> None:
+    """Let no client of a model go where a server sends it: the prompt, the pictures and often the key would go along.
+
+    litellm and the providers' libraries follow redirects by default, each in its own way; all of them send through this method.
+    """
+    send = httpx.AsyncClient.send
+    if getattr(send, "follows_no_redirects", False):
+        return
+
+    @functools.wraps(send)
+    async def send_here(client: Any, request: Any, **how: Any) -> Any:
+        return await send(client, request, **how | {"follow_redirects": False})
+
+    send_here.follows_no_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
+    httpx.AsyncClient.send = send_here
+
+
+def _request(
+    target: Target,
+    messages: list[dict[str, Any]],
+    schema: Mapping[str, Any],
+    mode: str,
+    *,
+    streamed: bool,
+    drop_params: bool,
+) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        **target.params,
+        "model": target.model,
+        "messages": messages,
+        "api_base": target.api_base,
+        "api_key": target.api_key,
+        "timeout": READ_S,
+        "num_retries": 0,
+        "max_retries": 0,
+        "drop_params": drop_params,
+    }
+    if streamed:
+        request |= {"stream": True, "stream_options": {"include_usage": True}}
+    if mode == "json_schema":
+        wire = {"name": "draft", "strict": True, "schema": dict(schema)}
+        request["response_format"] = {"type": "json_schema", "json_schema": wire}
+    elif mode == "json_object":
+        request["response_format"] = {"type": "json_object"}
+    return {name: value for name, value in request.items() if value is not None}

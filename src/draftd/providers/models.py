@@ -1,0 +1,182 @@
+"""Which model answers which agent: the operator's choice, followed without a restart, and what of it can be asked now.
+
+``draft_agents`` and ``draft_models`` ride on the heartbeat's statement and cost no query of their own. A model that may not be
+asked here, or whose key is not set on this machine, is skipped; an agent with no other is not claimed here. Another machine may
+allow it, so one machine's gap is no reason to hold the model for all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from draftd import db
+from draftd.errors import Kind, ModelMisconfigured
+from draftd.providers.catalog import Catalog, Choice, Line
+from draftd.providers.holds import Holds
+from draftd.providers.llm import Target
+from draftd.providers.permits import Permits
+from draftd.providers.throttles import Throttles
+from draftd.queue.claims import ClaimGroup, Probe
+
+log = structlog.get_logger(__name__)
+
+WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) LIMIT 1"
+
+
+class Models:
+    """Chooses models.
+
+    Args:
+        holds: what is on hold.
+        throttles: what may be used in part only.
+        agents: the agents with a prompt here.
+        default: the models of an agent without a row of its own; None when ``DRAFTD_MODEL`` is not set.
+        permits: where a key or a picture may go.
+        variable: looks up a key by the name of its environment variable.
+    """
+
+    def __init__(
+        self,
+        *,
+        holds: Holds,
+        throttles: Throttles,
+        agents: Sequence[str],
+        default: Choice | None,
+        permits: Permits,
+        variable: Callable[[str], str | None],
+    ) -> None:
+        self._holds = holds
+        self._throttles = throttles
+        self._agents = tuple(agents)
+        self._default = default
+        self._permits = permits
+        self._variable = variable
+        self._is_known = False
+        self._lines = self._resolve(Catalog())
+
+    def update(
+        self,
+        catalog: Catalog,
+        holds: Sequence[Mapping[str, Any]],
+        throttles: Sequence[Mapping[str, Any]],
+        *,
+        as_of: float,
+    ) -> bool:
+        """Take in what a beat read that began at ``as_of``; return whether more may be claimable now than before."""
+        before = set(self.claimable_agents())
+        self.choose(catalog)
+        self._holds.update(holds, as_of=as_of)
+        self._throttles.update(throttles, as_of=as_of)
+        return bool(set(self.claimable_agents()) - before)
+
+    def choose(self, catalog: Catalog) -> None:
+        """Set the agents' models, and say what changed and what may not be asked."""
+        before, self._lines = self._lines, self._resolve(catalog)
+        was_known, self._is_known = self._is_known, True
+        for agent, line in self._lines.items():
+            if was_known and line == before[agent]:
+                continue
+            if was_known:
+                log.info("model changed", agent=agent, models=", ".join(line.models))
+            for one in line.refused:
+                log.error(
+                    "model not asked here", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason
+                )
+
+    def names(self) -> set[str]:
+        """Return the names of the models that this process asks."""
+        return {target.name for line in self._lines.values() for target in line.targets}
+
+    def line(self, agent: str) -> Line:
+        """Return the models of an agent: what can be asked, on hold or not, and what may not."""
+        return self._lines.get(agent) or Line()
+
+    def agents_without_model(self) -> list[str]:
+        """Return the agents without a model: no row of ``draft_agents`` and no ``DRAFTD_MODEL``."""
+        return [agent for agent in self._agents if not self.line(agent).models]
+
+    def claimable_agents(self) -> list[str]:
+        """Return the agents with at least one model that may be asked here and is not on hold."""
+        return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
+
+    def claim_groups(self) -> list[ClaimGroup]:
+        """Return the claimable agents: a portion for each throttled model, and those with all of the concurrency together.
+
+        The throttled first, because their room is small and the others would leave none of it.
+        """
+        by_model: dict[str | None, list[str]] = {}
+        for agent in self.claimable_agents():
+            model = next(model for model in self._models_of(agent) if model not in self._holds)
+            by_model.setdefault(model if self._throttles.share(model) < 1 else None, []).append(agent)
+        free = by_model.pop(None, [])
+        throttled = [
+            ClaimGroup(agents=agents, share=self._throttles.share(str(model))) for model, agents in by_model.items()
+        ]
+        return [*throttled, ClaimGroup(agents=free)] if free else throttled
+
+    def held_agents(self) -> list[str]:
+        """Return the agents that could be answered here if their models were not on hold."""
+        claimable = self.claimable_agents()
+        return [agent for agent in self._served() if agent not in claimable]
+
+    def are_limited(self) -> bool:
+        """Return whether anything is on hold or throttled, whoever uses it."""
+        return bool(self._holds.codes()) or self._throttles.are_any()
+
+    async def take_probe(self, link: db.Link) -> Probe | None:
+        """Return one model whose hold has lapsed, with its agents, if this process won its probe."""
+        for model in self._holds.lapsed():
+            agents = [agent for agent in self._served() if model in self._models_of(agent)]
+            if agents and await self._holds.take_probe(link, model, agents):
+                return Probe(model=model, agents=agents)
+        return None
+
+    async def return_probe(self, model: str) -> None:
+        """Give up the right to probe a model."""
+        await self._holds.return_probe(model)
+
+    async def look_again(self, link: db.Link) -> None:
+        """Find out whether holds that keep agents from being claimed have ended elsewhere."""
+        if self.held_agents():
+            await self._holds.look(link)
+
+    def configured(self, agent: str) -> list[Target]:
+        """Return the models of an agent that may be asked here, in order, on hold or not; none when nobody chose one.
+
+        Raises:
+            ModelMisconfigured: none of those that were chosen may be asked here; a retry, maybe on a machine that may.
+        """
+        line = self.line(agent)
+        if line.refused and not line.targets:
+            first = line.refused[0]
+            raise ModelMisconfigured(first.message, model=first.name, kind=Kind.RETRY)
+        return list(line.targets)
+
+    def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
+        """Return what to call for this agent, in order: the model that is probed, then those that are not on hold.
+
+        Raises:
+            ModelMisconfigured: see ``configured``.
+        """
+        targets = self.configured(agent)
+        usable = [target for target in targets if target.name not in self._holds or target.name == probe]
+        # A hold that began after the claim leaves none: the first one is asked then, and says why not.
+        return sorted(usable, key=lambda target: target.name != probe) or targets[:1]
+
+    def left_out(self, agent: str) -> bool:
+        """Return whether a model of this agent is on hold: a refusal by the others is not the last word then."""
+        return any(model in self._holds for model in self._models_of(agent))
+
+    def _served(self) -> list[str]:
+        return [agent for agent in self._agents if self.line(agent).targets]
+
+    def _models_of(self, agent: str) -> list[str]:
+        return [target.name for target in self.line(agent).targets]
+
+    def _resolve(self, catalog: Catalog) -> dict[str, Line]:
+        def line(agent: str) -> Line:
+            choice = catalog.choice(agent) or self._default
+            return catalog.line(choice, permits=self._permits, variable=self._variable)
+
+        return {agent: line(agent) for agent in self._agents}

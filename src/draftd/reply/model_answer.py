@@ -1,0 +1,208 @@
+"""The flat object that a model is asked for, and the lenient reading of it.
+
+Flat, because that is the only shape that survives every provider: all keys required, no reference, no alternative, no
+bounds. The order is the order of writing: what was seen comes first and briefly, because it makes the replies better;
+then the replies, so that the first can be shown long before the last is written; then the rest. ``ModelAnswer`` never refuses:
+an unknown platform becomes ``other``, an overlong line is cut. What must not pass is ``answer``'s matter.
+"""
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from draftd.reply import platforms
+from draftd.reply.platforms import Platform
+from draftd.reply.result import Confidence, ContentType, Length, ReplyNeeded, ResultWarning
+from draftd.sanitize import storable_text
+
+MAX_ANGLE_WORDS = 5
+MAX_MISSING = 3
+MAX_READING = 30
+MAX_READING_CHARS = 4_000
+MAX_TAG_CHARS = 35
+MODEL_WARNINGS = (
+    ResultWarning.POSSIBLE_PROMPT_INJECTION,
+    ResultWarning.PARTIALLY_ILLEGIBLE,
+    ResultWarning.NO_REPLY_EXPECTED,
+    ResultWarning.AMBIGUOUS_TARGET,
+)
+"""What only the reader of the picture can know; the other warnings are found out locally."""
+
+# Inside a JSON string the quotes would be escaped, so this begins an object and never stands in a quotation of one.
+BEGINNING = re.compile(r'\{\s*"has_message"\s*:')
+
+UNKNOWN_LANGUAGE = "und"
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+
+
+def schema(*, translated: bool) -> dict[str, Any]:
+    """Return the JSON schema of the answer.
+
+    Args:
+        translated: whether each reply also comes in the reader's language (``*_translation``).
+    """
+    properties = _seen() | _replies(translated=translated) | _rest()
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _seen() -> dict[str, Any]:
+    return {
+        "has_message": {"type": "boolean"},
+        "platform": _enum(Platform),
+        "platform_name": _text("as shown"),
+        "content_type": _enum(ContentType),
+        "language": _text("BCP 47 tag of the conversation"),
+        "summary": _text("one sentence: what the screenshot shows"),
+        "me": _text("who the requester is in the screenshot, and by what sign"),
+        "author": _text("whom the replies answer"),
+        "gist": _text("what that person wants, at most twelve words"),
+        "reply_needed": _enum(ReplyNeeded),
+    }
+
+
+def _replies(*, translated: bool) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for length in Length:
+        properties[f"{length}_angle"] = _text(f"at most {MAX_ANGLE_WORDS} words")
+        properties[length.value] = _text("the reply, as it would be sent")
+        if translated:
+            properties[f"{length}_translation"] = _text("the reply in reader_language")
+    return properties
+
+
+def _rest() -> dict[str, Any]:
+    return {
+        "reading": _list(_text("a message that matters, verbatim, with its author")),
+        "missing": _list(_text("a fact that a better answer needs")),
+        "confidence": _enum(Confidence),
+        "warnings": _list({"type": "string", "enum": [warning.value for warning in MODEL_WARNINGS]}),
+    }
+
+
+def _enum(values: type[StrEnum]) -> dict[str, Any]:
+    return {"type": "string", "enum": [value.value for value in values]}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"type": "string", "description": description}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def clean(value: Any) -> str:
+    """Return a text that can be stored and sent: no NUL, no lone surrogates, no space around it."""
+    if value is None or isinstance(value, dict | list | bool):
+        return ""
+    return storable_text(str(value)).replace("\r\n", "\n").strip()
+
+
+def line(max_chars: int) -> Callable[[Any], str]:
+    """Return a cleaner that makes one line of at most ``max_chars`` characters."""
+    return lambda value: storable_text(" ".join(clean(value).split()), max_chars)
+
+
+def _angle(value: Any) -> str:
+    words = clean(value).split()
+    kept = " ".join(words[:MAX_ANGLE_WORDS])
+    return line(60)(kept.rstrip(",;:\u2013\u2014-") if len(words) > MAX_ANGLE_WORDS else kept)
+
+
+def _language(value: Any) -> str:
+    primary, *rest = clean(value).replace("_", "-").split("-")
+    tag = "-".join([primary.lower(), *rest])
+    return tag if _LANGUAGE.fullmatch(tag) and len(tag) <= MAX_TAG_CHARS else UNKNOWN_LANGUAGE
+
+
+def _one_of(values: type[StrEnum], otherwise: StrEnum) -> Callable[[Any], StrEnum]:
+    known = {value.value: value for value in values}
+    return lambda value: known.get(_key(value), otherwise)
+
+
+def _key(value: Any) -> str:
+    return re.sub(r"[\s-]+", "_", clean(value).lower())
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _lines(value: Any, max_items: int, max_chars: int) -> list[str]:
+    lines = [line(max_chars)(item) for item in _items(value)]
+    return [item for item in lines if item][:max_items]
+
+
+def _reading(value: Any) -> list[str]:
+    texts = [storable_text(clean(item), MAX_READING_CHARS) for item in _items(value)]
+    return [text for text in texts if text][:MAX_READING]
+
+
+def _warnings(value: Any) -> list[ResultWarning]:
+    named = {_key(item) for item in _items(value)}
+    return [warning for warning in MODEL_WARNINGS if warning.value in named]
+
+
+def _truth(value: Any) -> bool:
+    return value is not False and _key(value) not in {"false", "no", "0"}
+
+
+Text = Annotated[str, BeforeValidator(clean)]
+Angle = Annotated[str, BeforeValidator(_angle)]
+
+
+class ModelAnswer(BaseModel):
+    """A model's answer, cleaned. ``model_fields_set`` tells which keys were there."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    has_message: Annotated[bool, BeforeValidator(_truth)] = True
+    platform: Annotated[Platform, BeforeValidator(lambda value: platforms.named_in(clean(value)))] = Platform.OTHER
+    platform_name: Annotated[str, BeforeValidator(line(60))] = ""
+    content_type: Annotated[ContentType, BeforeValidator(_one_of(ContentType, ContentType.OTHER))] = ContentType.OTHER
+    language: Annotated[str, BeforeValidator(_language)] = UNKNOWN_LANGUAGE
+    summary: Annotated[str, BeforeValidator(line(300))] = ""
+    me: Annotated[str, BeforeValidator(line(200))] = ""
+    author: Annotated[str, BeforeValidator(line(200))] = ""
+    gist: Annotated[str, BeforeValidator(line(300))] = ""
+    reply_needed: Annotated[ReplyNeeded, BeforeValidator(_one_of(ReplyNeeded, ReplyNeeded.UNCLEAR))] = (
+        ReplyNeeded.UNCLEAR
+    )
+    short_angle: Angle = ""
+    short: Text = ""
+    short_translation: Text = ""
+    medium_angle: Angle = ""
+    medium: Text = ""
+    medium_translation: Text = ""
+    detailed_angle: Angle = ""
+    detailed: Text = ""
+    detailed_translation: Text = ""
+    reading: Annotated[list[str], BeforeValidator(_reading)] = []
+    missing: Annotated[list[str], BeforeValidator(lambda value: _lines(value, MAX_MISSING, 200))] = []
+    confidence: Annotated[Confidence, BeforeValidator(_one_of(Confidence, Confidence.LOW))] = Confidence.LOW
+    warnings: Annotated[list[ResultWarning], BeforeValidator(_warnings)] = []
+
+    def text(self, length: Length) -> str:
+        """Return the reply of a length."""
+        return str(getattr(self, length.value))
+
+    def angle(self, length: Length) -> str:
+        """Return what the reply of a length does, in a few words."""
+        return str(getattr(self, f"{length}_angle"))
+
+    def translation(self, length: Length) -> str:
+        """Return the reply of a length in the reader's language, or an empty text."""
+        return str(getattr(self, f"{length}_translation"))
+
+    def has(self, length: Length, *, translated: bool) -> bool:
+        """Return whether every key of a reply was there."""
+        keys = {length.value, f"{length}_angle"} | ({f"{length}_translation"} if translated else set())
+        return keys <= self.model_fields_set

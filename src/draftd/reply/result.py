@@ -1,0 +1,111 @@
+"""The result that a client reads (section 2 of the contract), as types.
+
+Owns the shape and its enumerations, nothing else: how an answer of a model becomes a result, and which drafts are good enough,
+is ``answer``'s matter.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from draftd.reply.platforms import Platform
+
+SCHEMA_VERSION: Final = 1
+
+
+class ContentType(StrEnum):
+    """What kind of text is answered."""
+
+    POST = "post"
+    COMMENT = "comment"
+    THREAD = "thread"
+    DIRECT_MESSAGE = "direct_message"
+    GROUP_CHAT = "group_chat"
+    EMAIL = "email"
+    REVIEW = "review"
+    ARTICLE = "article"
+    OTHER = "other"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only those who take part can read it."""
+        return self in {ContentType.DIRECT_MESSAGE, ContentType.GROUP_CHAT}
+
+
+class Length(StrEnum):
+    """The three replies, in their order."""
+
+    SHORT = "short"
+    MEDIUM = "medium"
+    DETAILED = "detailed"
+
+
+class ReplyNeeded(StrEnum):
+    """Whether anybody waits for an answer."""
+
+    YES = "yes"
+    NO = "no"
+    UNCLEAR = "unclear"
+
+
+class Confidence(StrEnum):
+    """How sure the model is of what it read; each level is defined in the prompt."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class ResultWarning(StrEnum):
+    """What the reader of the drafts should know before sending one."""
+
+    POSSIBLE_PROMPT_INJECTION = "possible_prompt_injection"
+    PARTIALLY_ILLEGIBLE = "partially_illegible"
+    IMAGE_TRUNCATED = "image_truncated"
+    NO_REPLY_EXPECTED = "no_reply_expected"
+    AMBIGUOUS_TARGET = "ambiguous_target"
+    UNSEEN_LINK_REMOVED = "unseen_link_removed"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReplyingTo(_Strict):
+    """Whom the drafts answer, and what was said."""
+
+    author: str
+    gist: str
+
+
+class Option(_Strict):
+    """One reply that could be sent as it is."""
+
+    length: Length
+    angle: str
+    text: Annotated[str, Field(min_length=1)]
+    translation: str | None = None
+    """The text in ``reader_language``; absent when the reader needs none."""
+
+
+class Result(_Strict):
+    """A finished draft, as it stands in ``draft_requests.result``."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    platform: Platform
+    platform_name: str
+    content_type: ContentType
+    language: str
+    summary: str
+    me: str
+    replying_to: ReplyingTo
+    reply_needed: ReplyNeeded
+    options: Annotated[list[Option], Field(min_length=3, max_length=3)]
+    missing: Annotated[list[str], Field(max_length=3)]
+    confidence: Confidence
+    warnings: list[ResultWarning]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that is stored; what is absent has no key."""
+        return self.model_dump(mode="json", exclude_none=True)
