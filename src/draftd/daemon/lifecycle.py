@@ -1,7 +1,7 @@
 """The daemon's life: side tasks, the sign of life, and the shutdown.
 
-Owns when the parts run and stop; ``composition`` makes them, and each does its own work. Invariant: a side task that dies stops the
-daemon with an error. A daemon that is half dead must not look alive.
+Owns when the parts run and stop; ``composition`` makes them, and each does its own work. Invariant: a side task that dies
+stops the daemon with an error. A daemon that is half dead must not look alive.
 """
 
 import asyncio
