@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db import schema_version
+from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.request import Options
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
@@ -117,35 +117,105 @@ async def test_an_orms_defaults_for_the_daemons_columns_are_ignored(connection: 
     assert row == {"errors": [], "error_code": None, "deadline_at": None, "cost_usd": None, "options": {}}
 
 
-@pytest.mark.parametrize("table", ["draft_requests", "draft_feedback", "draft_profiles"])
-async def test_null_is_the_default_wherever_a_client_may_send_it(connection: db.Connection, table: str) -> None:
-    parent = await make_request(connection)
-    needed = {
-        "draft_requests": {"image_urls": f"{{{URL}}}"},
-        "draft_feedback": {"request_id": str(parent)},
-        "draft_profiles": {"requester_id": "ada"},
-    }[table]
-    columns = await (
+WRITTEN_BY_PEOPLE = sorted(
+    table
+    for table in metadata.tables
+    if table == "draft_requests" or "INSERT" not in grants.WORKER_RIGHTS.get(table, "")
+)
+"""The tables that clients and operators write, too. The others are the daemon's alone."""
+
+
+async def defaulted(connection: db.Connection, table: str) -> list[str]:
+    """Return the columns that have a default and take no null."""
+    rows = await (
         await connection.execute(
             """SELECT column_name AS name FROM information_schema.columns
                 WHERE table_name = %s AND is_nullable = 'NO' AND column_default IS NOT NULL""",
             [table],
         )
     ).fetchall()
-    assert columns
+    assert rows
+    return [row["name"] for row in rows]
 
-    async def insert(sent: list[str]) -> dict[str, Any]:
-        """Insert a row with these columns null, and return it without what differs from row to row."""
-        values = dict.fromkeys(sent) | needed
-        names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
-        statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING *"
-        async with connection.transaction(force_rollback=True):
-            row = await (await connection.execute(statement.encode(), values)).fetchone()
-        assert row is not None
-        row["id"] = type(row.get("id"))
-        return {name: type(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
-    assert await insert([row["name"] for row in columns]) == await insert([])
+NEEDED = {
+    "draft_requests": {"image_urls": f"{{{URL}}}"},
+    "draft_feedback": {},
+    "draft_profiles": {"requester_id": "ada"},
+    "draft_agents": {"agent": "a", "model": "m"},
+    "draft_models": {"name": "m"},
+}
+"""What a row cannot be without."""
+
+
+async def insert(connection: db.Connection, table: str, nulls: list[str]) -> dict[str, Any]:
+    """Insert a row with these columns null, and return it."""
+    needed: dict[str, Any] = NEEDED[table]
+    if table == "draft_feedback":
+        needed = {"request_id": await make_request(connection)}
+    values = dict.fromkeys(nulls) | needed
+    names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
+    statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING *"
+    row = await (await connection.execute(statement.encode(), values)).fetchone()
+    assert row is not None
+    return row
+
+
+def comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what differs from one to the next."""
+    row = {name: type(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    return {name: value for name, value in row.items() if name not in {"id", "request_id"}}
+
+
+@pytest.mark.parametrize("table", WRITTEN_BY_PEOPLE)
+async def test_null_is_the_default_at_insert(connection: db.Connection, table: str) -> None:
+    async with connection.transaction(force_rollback=True):
+        plain = await insert(connection, table, [])
+    made = await insert(connection, table, await defaulted(connection, table))
+    assert comparable(made) == comparable(plain)
+    assert made.get("id", 0) is not None
+
+
+OTHER: dict[str, Any] = {
+    "fallback_models": ["m2"],
+    "params": Jsonb({"top_p": 0.5}),
+    "facts": ["a fact"],
+    "voice_samples": ["a text"],
+    "options": Jsonb({"tone": "warm"}),
+    "metadata": Jsonb({"x": 1}),
+    "requester_id": "ada",
+    "agent": "special",
+    "priority": 3,
+    "max_attempts": 2,
+}
+"""Values that are not the default; moments differ anyway."""
+
+
+@pytest.mark.parametrize("table", WRITTEN_BY_PEOPLE)
+async def test_null_is_the_default_at_update(connection: db.Connection, table: str) -> None:
+    """Of a request, in what a client says: a null status, say, must not start it again."""
+    columns = [
+        name
+        for name in await defaulted(connection, table)
+        if table != "draft_requests" or name in {*CLIENT_COLUMNS} - {"id", "image_urls"}
+    ]
+    plain = await insert(connection, table, [])
+    for name in columns:
+        statement = f"UPDATE {table} SET {name} = %s RETURNING {name}".encode()
+        (other,) = await (await connection.execute(statement, [OTHER.get(name, "2001-01-01")])).fetchall()
+        (row,) = await (await connection.execute(statement, [None])).fetchall()
+        assert comparable(row) == comparable({name: plain[name]}), name
+        assert row != other, name
+
+
+async def test_no_null_makes_a_request_begin_again(connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    for column in ("status", "attempt", "lease_token", "turn"):
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            await change(connection, request_id, **{column: None}, options=None)
+    with pytest.raises(psycopg.IntegrityError, match="1 to 8 entries"):
+        await change(connection, request_id, image_urls=None)
 
 
 async def test_create_takes_null_for_the_default_as_well(connection: db.Connection) -> None:
