@@ -13,10 +13,13 @@ import pytest
 from draftd.daemon import liveness
 from draftd.db import dsn
 from fix_daemon import Call, Client, draftd, environment
+from fix_roles import Roles
 from standin.threaded import ThreadedStandIn
 
 AWAY = "postgresql://127.0.0.1:1/app"
-ALL = ["configuration", "prompts", "database", "schema", "write", "holds", "listen", "daemon", "model", "langfuse"]
+ALL = [
+    "configuration", "prompts", "database", "schema", "triggers", "write", "holds", "listen", "daemon", "model", "langfuse",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedSt
 
 def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(empty_database, stand_in))
-    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"write", "holds"}])
+    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"triggers", "write", "holds"}])
     assert bad == {"schema": "behind; run `draftd migrate`"}
 
 
@@ -112,6 +115,48 @@ def test_a_database_that_takes_no_write(
 def test_the_trial_of_a_write_leaves_nothing(call: Call, client: Client, database: str) -> None:
     assert "write" not in examined(call, environment(database))[1]
     assert client.query("SELECT * FROM draft_workers") == []
+
+
+def about_triggers(call: Call, database: str) -> str:
+    """Run the doctor, and return what it says of triggers."""
+    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)
+    (detail,) = (one["detail"] for one in findings if one["check"] == "triggers")
+    return str(detail)
+
+
+def test_the_roles_that_could_run_code_as_the_daemon_are_named_with_the_cure(
+    call: Call, client: Client, database: str, roles: Roles
+) -> None:
+    roles.client(), roles.worker()
+    client.query("GRANT SELECT, UPDATE ON draft_requests TO public")
+    assert about_triggers(call, database) == "no other role can attach code to the tables"
+    one = roles.make("a")
+    client.query(f'GRANT ALL ON draft_profiles, draft_requests TO "{one}"')
+    client.query("GRANT TRIGGER ON draft_usage TO public")
+    said = about_triggers(call, database)
+    assert said == (
+        f'"{one}" may attach code that runs with the daemon\'s rights: '
+        f'REVOKE TRIGGER ON public.draft_profiles, public.draft_requests FROM "{one}"; '
+        "public may attach code that runs with the daemon's rights: REVOKE TRIGGER ON public.draft_usage FROM public"
+    )
+    for finding in said.split("; "):
+        client.query(finding.partition("rights: ")[2])
+    assert about_triggers(call, database) == "no other role can attach code to the tables"
+
+
+def test_a_trigger_whose_code_is_another_roles_is_named_with_the_cure(
+    call: Call, client: Client, database: str, roles: Roles
+) -> None:
+    client.query("CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    client.query("CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    for name in ("own", "theirs"):
+        client.query(f"CREATE TRIGGER app_{name} BEFORE UPDATE ON draft_requests EXECUTE FUNCTION {name}()")
+    other = roles.make("eve")
+    client.query(f'ALTER FUNCTION theirs() OWNER TO "{other}"')
+    said = about_triggers(call, database)
+    assert said == f"\"{other}\"'s code runs with the daemon's rights: DROP TRIGGER app_theirs ON public.draft_requests"
+    client.query(said.partition("rights: ")[2])
+    client.query("DROP FUNCTION theirs()")
 
 
 def test_a_model_on_hold(call: Call, client: Client, database: str, stand_in: ThreadedStandIn) -> None:

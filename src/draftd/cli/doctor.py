@@ -16,6 +16,7 @@ from draftd import db
 from draftd.daemon import liveness
 from draftd.daemon.composition import default_choice, probe_s, tracing_of
 from draftd.db import access, dsn, schema_version
+from draftd.db.grants import TABLES
 from draftd.db.schema_version import SchemaState
 from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
 from draftd.images.gate import AllowList
@@ -40,6 +41,27 @@ RED_PNG = (
 _TRIAL = """
 INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
 VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
+"""
+# A trigger runs with the rights of whoever changes the row: of the daemon, and of the owner.
+_FOREIGN_CODE = """
+WITH tables AS (
+    SELECT c.oid, c.relowner, c.relacl, format('%%I.%%I', n.nspname, c.relname) AS name
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('draft_requests'))
+       AND c.relkind = 'r' AND c.relname = ANY (%s)
+)
+SELECT format('%%1$s may attach code that runs with the daemon''s rights: REVOKE TRIGGER ON %%2$s FROM %%1$s',
+              r.role, string_agg(t.name, ', ' ORDER BY t.name)) AS found
+  FROM tables AS t CROSS JOIN aclexplode(t.relacl) AS g CROSS JOIN LATERAL (
+    SELECT CASE g.grantee WHEN 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) AS r(role)
+ WHERE g.privilege_type = 'TRIGGER' AND g.grantee <> t.relowner GROUP BY r.role
+UNION ALL
+SELECT format('%%1$s''s code runs with the daemon''s rights: DROP TRIGGER %%2$I ON %%3$s',
+              quote_ident(r.rolname), g.tgname, t.name)
+  FROM tables AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid AND NOT g.tgisinternal
+  JOIN pg_proc AS p ON p.oid = g.tgfoid JOIN pg_roles AS r ON r.oid = p.proowner
+ WHERE p.proowner <> t.relowner AND NOT r.rolsuper
+ ORDER BY found
 """
 _COLOURS = ["red", "yellow", "green", "blue", "white", "black"]
 _QUESTION = f'What colour is the picture: {", ".join(_COLOURS)}? Answer with JSON: {{"colour": "…"}}'
@@ -110,6 +132,7 @@ class _Database:
                     self.catalog = Catalog.read(row["agents"], row["models"])
                 yield finding
                 if finding.ok:
+                    yield await _triggers(connection)
                     check = "write"
                     yield await _write(connection, url)
                     check = "holds"
@@ -159,6 +182,13 @@ async def _schema(connection: db.Connection) -> Finding:
         SchemaState.AHEAD: "; this draftd is the older one",
     }
     return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
+
+
+async def _triggers(connection: db.Connection) -> Finding:
+    """Warn of roles whose code a daemon would run."""
+    rows = await (await connection.execute(_FOREIGN_CODE.encode(), [list(TABLES)])).fetchall()
+    detail = "; ".join(row["found"] for row in rows) or "no other role can attach code to the tables"
+    return Finding(check="triggers", ok=True, detail=detail)
 
 
 async def _write(connection: db.Connection, url: str) -> Finding:
