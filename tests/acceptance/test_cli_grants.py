@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from alembic.command import downgrade
 from psycopg import sql
 
+from draftd.db import schema_version
 from draftd.demo.samples import EMAIL
 from fix_daemon import Call, Client, Fleet, environment, wait_until
 from fix_roles import Roles
@@ -85,7 +87,7 @@ def test_a_model_is_held_and_probed_by_a_worker(
 
 
 def test_every_command_but_the_owners_works_as_worker(
-    call: Call, client: Client, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
+    call: Call, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
     url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
 
@@ -108,9 +110,34 @@ def test_every_command_but_the_owners_works_as_worker(
     run("doctor")
     daemon = fleet.start(worker_env)
     run("health", "--ready", "--pid", str(daemon.pid))
-    refused = call("models", "set", "comment_generator", "openai/x", env=worker_env)
-    assert refused.returncode != 0
-    assert client.query("SELECT 1 FROM draft_agents") == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate"],
+        ["agents", "set", "comment_generator", "openai/m"],
+        ["agents", "unset", "comment_generator"],
+        ["models", "set", "fast", "--model", "openai/m"],
+        ["models", "unset", "fast"],
+    ],
+    ids=lambda one: "-".join(one[:2]),
+)
+def test_the_owners_commands_tell_a_worker_in_one_line_which_role_can(
+    call: Call, client: Client, database: str, worker_env: dict[str, str], command: list[str]
+) -> None:
+    client.query("INSERT INTO draft_agents (agent, model) VALUES ('comment_generator', 'fast')")
+    client.query("INSERT INTO draft_models (name, model) VALUES ('fast', 'openai/old')")
+    state = f"SELECT version_num, a.*, m.* FROM {schema_version.VERSION_TABLE}, draft_agents AS a, draft_models AS m"
+    if command == ["migrate"]:
+        downgrade(schema_version._config(database), schema_version.revisions()[-2])
+    before = client.query(state)
+    refused = call(*command, env=worker_env)
+    assert (refused.returncode, refused.stdout) == (CONFIGURATION, "")
+    assert refused.stderr.count("\n") == 1
+    (owner,) = client.query("SELECT tableowner AS name FROM pg_tables WHERE tablename = 'draft_requests'")
+    assert f"connect as {owner['name']}, who owns the tables, or as a member of it" in refused.stderr
+    assert client.query(state) == before
 
 
 def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, roles: Roles) -> None:

@@ -37,9 +37,9 @@ def migrate(
         print(schema_version.upgrade_sql(), end="")
         return
     url = settings().require_database_url()
-    state = asyncio.run(_state(url))
+    state, who_can = asyncio.run(_state(url))
     if state is State.BEHIND and not check:
-        schema_version.upgrade(url)
+        schema_version.upgrade(url, who_can=who_can)
         state = State.CURRENT
         say(f"the schema is at {schema_version.revisions()[-1]} now")
     else:
@@ -49,11 +49,12 @@ def migrate(
     raise typer.Exit(EXIT_NEGATIVE if state is State.BEHIND else 0)
 
 
-async def _state(url: str) -> "SchemaState":
+async def _state(url: str) -> "tuple[SchemaState, str | None]":
+    """Return how the schema stands, and which role may migrate it."""
     from draftd import db
     from draftd.db import schema_version
 
     async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
         if found := await schema_version.elsewhere(connection):
             say(f"note: {found}")
-        return await schema_version.state(connection)
+        return await schema_version.state(connection), await schema_version.who_can(connection)

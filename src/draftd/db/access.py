@@ -75,6 +75,23 @@ def elsewhere(row: Mapping[str, Any]) -> str | None:
     return _elsewhere(row) if row["owner"] is None else None
 
 
+def who_can(row: Mapping[str, Any]) -> str:
+    """Say which role may do everything to the tables, where there are any."""
+    return f"connect as {row['owner']}, who owns the tables, or as a member of it"
+
+
+def denied(row: Mapping[str, Any], said: str) -> ConfigurationError:
+    """Return what to tell of a statement that this role lacks a right for.
+
+    Args:
+        row: what ``LOOK`` returned.
+        said: the server's words.
+    """
+    return ConfigurationError(
+        f"this role, {row['me']}, may not do that: {said}; {who_can(row)}, or see `draftd grants`"
+    )
+
+
 def _missing(row: Mapping[str, Any]) -> str:
     if found := _elsewhere(row):
         return found
@@ -100,8 +117,7 @@ def _elsewhere(row: Mapping[str, Any]) -> str | None:
 
 
 def _hidden(row: Mapping[str, Any], *, works: bool, reads: Collection[str]) -> str | None:
-    me, owner = row["me"], row["owner"]
-    help_ = f"connect as {owner}, who owns the tables, or as a member of it, or see `draftd grants`"
+    me, help_ = row["me"], f"{who_can(row)}, or see `draftd grants`"
     if not row["may_read"] or (works and not row["may_change"]):
         return f"permission denied: this role, {me}, may not use draft_requests; {help_}"
     hidden = [table for table in row["hidden"] if works or table in reads]

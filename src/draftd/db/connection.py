@@ -188,7 +188,12 @@ async def connected(
         try:
             row = await (await connection.execute(access.LOOK.encode())).fetchone()
             access.judge(row or {}, where=dsn.address(url), migrated=migrated, works=works, reads=reads)
-            yield connection
+            try:
+                yield connection
+            except psycopg.errors.InsufficientPrivilege as error:
+                if row is None or row["owner"] is None:
+                    raise
+                raise access.denied(row, redact(error.diag.message_primary or str(error))) from error
         finally:
             await connection.close()
 

@@ -84,8 +84,18 @@ async def elsewhere(connection: db.Connection) -> str | None:
     return access.elsewhere(row or {})
 
 
-def upgrade(url: str) -> None:
+async def who_can(connection: db.Connection) -> str | None:
+    """Return which role may migrate; None where there are no tables yet."""
+    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    return access.who_can(row) if row and row["owner"] else None
+
+
+def upgrade(url: str, *, who_can: str | None = None) -> None:
     """Bring the database to the newest revision.
+
+    Args:
+        url: the database.
+        who_can: what to tell a role that may not.
 
     Raises:
         CommandError: see ``refusals``; nothing was changed.
@@ -99,9 +109,8 @@ def upgrade(url: str) -> None:
     except DBAPIError as error:
         match error.orig:
             case psycopg.errors.InsufficientPrivilege() as denied:
-                raise ConfigurationError(
-                    f"this database user may not migrate: {denied.diag.message_primary}"
-                ) from error
+                said = "; ".join(filter(None, [denied.diag.message_primary, who_can]))
+                raise ConfigurationError(f"this database user may not migrate: {said}") from error
             case psycopg.ProgrammingError(sqlstate=str(code)) as other if code.startswith("42"):
                 said = redact(other.diag.message_primary or str(other))
                 raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
