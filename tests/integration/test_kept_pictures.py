@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -180,6 +181,50 @@ async def test_over_a_limit_nothing_is_kept_and_the_next_attempt_fetches(
     assert await attempts.kept() == []
     await attempts.hold(urls)
     assert len(server.requests) == 2
+
+
+async def test_the_limit_of_all_rows_counts_the_pictures_of_every_request(
+    server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row counts as ``LEAST_COUNTED_BYTES`` at least; what is full is opened by the end of any request."""
+    monkeypatch.setattr(pictures, "LEAST_COUNTED_BYTES", 1_000_000)
+    monkeypatch.setattr(pictures, "MOST_BYTES_OF_ALL", 1_500_000)
+    urls = [server.on(path, response(make_png())) for path in ("/a", "/b", "/c")]
+
+    async def hold_another(index: int) -> UUID:
+        """Make a request, carry out an attempt at it that ends in a hold, and leave the row for later."""
+        made = await make_request(connection, image_urls=[urls[index]], priority=index)
+        await attempts.hold([urls[index]])
+        await connection.execute("UPDATE draft_requests SET available_at = now() + interval '1 h'")
+        return made
+
+    async def kept() -> set[UUID]:
+        rows = await attempts.link.run("SELECT DISTINCT request_id FROM draft_pictures")
+        return {row["request_id"] for row in rows}
+
+    first = await hold_another(0)
+    assert await kept() == {first}
+    second = await hold_another(1)
+    assert await kept() == {first, second}, "below the limit before it"
+    third = await hold_another(2)
+    assert await kept() == {first, second}, "two rows of other requests fill it"
+    await connection.execute("SELECT cancel_draft_request(%s)", [first])
+    await connection.execute("UPDATE draft_requests SET available_at = now() WHERE id = %s", [third])
+    await attempts.hold([urls[2]])
+    assert await kept() == {second, third}
+    assert len(server.requests) == 4
+
+
+async def test_the_bytes_of_pictures_are_stored_as_they_are(connection: db.Connection) -> None:
+    """JPEG does not compress: EXTERNAL storage."""
+    rows = await (
+        await connection.execute(
+            """SELECT attname, attstorage::text AS storage FROM pg_attribute
+                WHERE (attrelid = 'draft_pictures'::regclass AND attname = 'data')
+                   OR (attrelid = 'draft_requests'::regclass AND attname = 'image_urls') ORDER BY attname"""
+        )
+    ).fetchall()
+    assert {row["attname"]: row["storage"] for row in rows} == {"data": "e", "image_urls": "e"}
 
 
 async def test_who_lost_the_row_leaves_nothing(server: Server, attempts: Attempts, connection: db.Connection) -> None:
