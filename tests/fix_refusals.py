@@ -27,6 +27,18 @@ CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW WH
     EXECUTE FUNCTION refuse()"""
 
 
+COUNTED = """
+CREATE SEQUENCE refused_claims MINVALUE 0;
+CREATE SEQUENCE refused_endings MINVALUE 0;
+SELECT nextval('refused_claims'), nextval('refused_endings');
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM nextval(CASE NEW.status WHEN 'processing' THEN 'refused_claims' ELSE 'refused_endings' END);
+    RAISE EXCEPTION 'not this one';
+END $$"""
+"""After ``refusing``: let the trigger count what it refuses, in sequences, which keep what a rollback takes back."""
+COUNTS = "SELECT c.last_value AS claims, e.last_value AS endings FROM refused_claims AS c, refused_endings AS e"
+
+
 async def refuse(
     connection: db.Connection, ids: Sequence[UUID | str] | None = None, *, when: str = ALWAYS, sqlstate: str = "P0001"
 ) -> None:

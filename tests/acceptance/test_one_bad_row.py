@@ -16,7 +16,7 @@ from fix_extremes import (
     cases,
     make_extreme,
 )
-from fix_refusals import ALWAYS, CLAIM, COMPLETION, RENEWAL, refusing
+from fix_refusals import ALWAYS, CLAIM, COMPLETION, COUNTED, COUNTS, RENEWAL, refusing
 from standin.threaded import ThreadedStandIn
 
 BLOCKED = "http://10.0.0.1/picture.png"
@@ -52,10 +52,15 @@ def test_a_trigger_that_refuses_one_row_ends_no_daemon_also_after_a_restart(
         stand_in.script(default={"latency_s": 3})
     bad = client.insert(sample_url(stand_in), max_attempts=1)
     client.query(refusing([bad], when=when))
+    if when == ALWAYS:
+        client.query(COUNTED)
+    tried = 0
     for _ in range(2):
         daemon = fleet.start(env)
         if when == ALWAYS:
             daemon.wait_for('"row refused"')
+            before, tried = tried, client.query(COUNTS)[0]["claims"]
+            assert tried > before
         else:
             row = client.wait_for(bad, "failed")
             assert row["error_code"] == "internal_error"
@@ -153,11 +158,12 @@ def test_no_value_in_the_tables_that_daemons_share_harms_a_request(
 
 
 @pytest.mark.timeout(400)
-def test_three_daemons_on_a_serializable_database_draft_without_a_false_alarm(
-    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+def test_three_daemons_draft_without_a_false_alarm_whatever_the_databases_isolation(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, level: str
 ) -> None:
     name = client.query("SELECT current_database() AS name")[0]["name"]
-    client.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    client.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'")
     daemons = [fleet.start(environment(database, stand_in), wait=False) for _ in range(3)]
     for daemon in daemons:
         daemon.wait_for('"started"')

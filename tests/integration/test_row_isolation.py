@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,7 @@ from draftd.daemon.heartbeat import Beat, Heartbeat
 from draftd.queue import admin, attempts
 from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
-from draftd.queue.isolation import Aside, Refusals
+from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Done, Release
 from draftd.queue.reaping import UNKNOWN_S
@@ -31,6 +32,8 @@ from fix_refusals import (
     ALWAYS,
     CLAIM,
     COMPLETION,
+    COUNTED,
+    COUNTS,
     EXPIRY,
     PROGRESS,
     RENEWAL,
@@ -167,6 +170,37 @@ async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claime
     await refuse(connection, [bad], when=CLAIM)
     assert await claimer.claim([AGENT], 50) == []
     assert await standing(connection, bad) == ("failed", "internal_error")
+
+
+async def test_a_row_that_is_set_aside_is_tried_once_after_a_restart_and_then_left_alone(
+    connection: db.Connection, link: db.Link
+) -> None:
+    """What is set aside stands in the memory of a process, so each begins with one try."""
+    (bad,) = await make_many(connection, 1)
+    await refuse(connection, [bad])
+    await connection.execute(COUNTED.encode())
+    clock = Mock(return_value=0.0)
+
+    async def tried() -> tuple[int, int]:
+        """Return how often a claim of the row, and its plain ending, have been refused."""
+        (row,) = await (await connection.execute(COUNTS.encode())).fetchall()
+        return row["claims"], row["endings"]
+
+    claims, endings = 0, 0
+    for _process in range(3):
+        claimer = Claimer(link=link, terms=make_terms(), aside=Aside(clock=clock))
+        (good,) = await make_many(connection, 1, requester_id="other")
+        assert [one.id for one in await claimer.claim([AGENT], 50)] == [good]
+        once = await tried()
+        assert once[0] > claims
+        assert once[1] == endings + 1
+        for _ in range(3):
+            assert await claimer.claim([AGENT], 50) == []
+        assert await tried() == once
+        claims, endings = once
+    clock.return_value = FIRST_ASIDE_S
+    assert await claimer.claim([AGENT], 50) == []
+    assert (await tried())[1] == endings + 1
 
 
 async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
