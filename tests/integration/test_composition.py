@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from draftd.daemon import composition, hold_cleaner, liveness
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError
+from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
@@ -159,6 +160,29 @@ def test_a_probe_lasts_as_long_as_a_call_may_take_within_its_attempt(
 ) -> None:
     over = {"DRAFTD_ATTEMPT_TIMEOUT_S": str(attempt_s), "DRAFTD_MODEL_TIMEOUT_S": str(model_s)}
     assert composition.probe_s(make_settings(monkeypatch, "postgresql://x/y", **over)) == probe_s
+
+
+async def test_a_probe_of_a_daemon_has_the_time_that_its_settings_give_a_call(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connection.execute("INSERT INTO draft_holds (model, code, until) VALUES ('openai/m', 'model_timeout', now())")
+    await make_request(connection)
+    probed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    take_probe = Holds.take_probe
+
+    async def watched(holds: Holds, link: db.Link, model: str, agents: Sequence[str]) -> bool:
+        taken = await take_probe(holds, link, model, agents)
+        if taken and not probed.done():
+            (row,) = await link.run("SELECT extract(epoch FROM until - now())::float8 AS left_s FROM draft_holds")
+            probed.set_result(row["left_s"])
+        return taken
+
+    monkeypatch.setattr(Holds, "take_probe", watched)
+    settings = make_settings(monkeypatch, database, DRAFTD_ATTEMPT_TIMEOUT_S="300", DRAFTD_MODEL_TIMEOUT_S="130")
+    serving = asyncio.create_task(composition.serve(settings, concurrency=1, drain=False))
+    assert await asyncio.wait_for(probed, 60) == pytest.approx(composition.probe_s(settings), abs=20)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
 
 
 async def test_a_base_that_is_no_address_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
