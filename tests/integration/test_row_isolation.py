@@ -353,6 +353,26 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     assert await Settler(link=link).settle(claimed[1], DONE) == "completed", "a courtesy costs no draft"
 
 
+@pytest.mark.parametrize(("when", "sqlstate"), [(PROGRESS, "P0001"), (PROGRESS, "55P03"), (ALWAYS, "53100")])
+async def test_a_server_that_refuses_all_progress_ends_no_attempt_and_shows_the_next(
+    connection: db.Connection, link: db.Link, when: str, sqlstate: str
+) -> None:
+    await make_many(connection, 3)
+    claimed, scribe = await claim_all(link), Scribe(link=link)
+    await refuse(connection, when=when, sqlstate=sqlstate)
+    with capture_logs() as logs:
+        for _ in range(4):
+            await asyncio.gather(*(scribe.publish(one, {"options": [1]}) for one in claimed))
+    assert [(await standing(connection, one.id)) for one in claimed] == [("processing", None)] * 3
+    assert {line["request_id"]: line["ended"] for line in logs} == {one.id: False for one in claimed}
+    assert len(logs) == 3
+    await accept(connection)
+    await asyncio.gather(*(scribe.publish(one, {"options": [1, 2]}) for one in claimed))
+    shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
+    assert shown == [{"options": [1, 2]}] * 3
+    assert await settle_all(Settler(link=link), claimed) == ["completed"] * 3
+
+
 async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str = "55P03") -> None:
     await connection.execute(
         f"""
@@ -377,6 +397,25 @@ async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_wri
     await connection.execute("DROP TRIGGER refuse ON draft_usage")
     await scribe.recorded(claimed[1])
     assert await count_usage(connection, claimed[1].id) == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "42501", "55P03", "53100", "40001"])
+async def test_usage_that_the_server_refuses_of_every_request_is_all_written_once_it_accepts_it(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
+    await make_many(connection, 3)
+    claimed, scribe = await claim_all(link), Scribe(link=link)
+    await refuse_usage(connection, "true", sqlstate=sqlstate)
+    with capture_logs() as logs:
+        for one in claimed:
+            scribe.record(make_usage(one))
+        assert not any([await scribe.recorded(one, waits_out=False) for one in claimed])
+        assert [await count_usage(connection, one.id) for one in claimed] == [0] * 3
+        await connection.execute("DROP TRIGGER refuse ON draft_usage")
+        await asyncio.gather(*(scribe.recorded(one) for one in claimed))
+    assert [await count_usage(connection, one.id) for one in claimed] == [1] * 3
+    assert logs == []
 
 
 async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
@@ -435,6 +474,43 @@ async def test_the_reaper_goes_on_without_the_row_that_is_refused(
         return await standing(connection, ids[0]) == ("failed", "internal_error")
 
     await until(has_ended)
+
+
+@pytest.mark.parametrize(
+    ("when", "sqlstate"),
+    [(f"({RETURN} OR {EXPIRY})", "P0001"), (f"({RETURN} OR {EXPIRY})", "23514"), (ALWAYS, "55P03"), (ALWAYS, "53100")],
+)
+async def test_a_server_that_refuses_every_reaping_ends_no_request_and_is_waited_out(
+    connection: db.Connection, link: db.Link, when: str, sqlstate: str
+) -> None:
+    await make_many(connection, 3)
+    lost = await claim_all(link)
+    for one in lost:
+        await lose(connection, one)
+    expired = await make_many(connection, 3, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    ids = [one.id for one in lost] + expired
+
+    async def all_stand() -> list[tuple[str, str | None]]:
+        return [await standing(connection, one) for one in ids]
+
+    before = await all_stand()
+    await refuse(connection, when=when, sqlstate=sqlstate)
+    refusals, refused = Refusals(verb="reap", aside=Aside()), 0
+    while refused < 4:
+        try:
+            assert await reap_now(link, refusals=refusals) == []
+        except psycopg.Error as error:
+            assert error.sqlstate == sqlstate  # noqa: PT017  # a pass may also find nothing that it has not just looked at
+            refused += 1
+        await asyncio.sleep(min(refusals.aside.next_in_s(), 1.0))
+    assert await all_stand() == before
+    await accept(connection)
+
+    async def all_are_reaped() -> bool:
+        await reap_now(link, refusals=refusals)
+        return await all_stand() == [("pending", "worker_lost")] * 3 + [("failed", "expired")] * 3
+
+    await until(all_are_reaped)
 
 
 async def test_what_has_expired_and_what_nobody_knows_goes_on_without_the_rows_that_are_refused(
