@@ -47,6 +47,8 @@ from integration.test_settlements import count_usage, make_draft, make_usage
 
 AGENT = "comment_generator"
 DONE = Done(draft=make_draft())
+PROMISED_S = 2.0
+"""How long a neighbour may be delayed."""
 
 
 async def make_many(connection: db.Connection, count: int, **over: Any) -> list[UUID]:
@@ -337,6 +339,47 @@ async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
     assert not any(one.done() for one in settling)
     await accept(connection)
     assert await asyncio.gather(*settling) == ["completed"] * 2
+
+
+async def test_neighbours_of_many_refused_rows_are_not_delayed_by_more_than_2_s(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    """Of 50 rows in one statement every third is refused, at each step of their way."""
+    ids = await make_many(connection, 50)
+    bad = ids[::3]
+    good = {*ids} - {*bad}
+    await refuse(connection, bad, when=CLAIM)
+    async with asyncio.timeout(PROMISED_S):
+        claimed = await Claimer(link=link, terms=make_terms(), aside=Aside()).claim([AGENT], 50)
+    assert {one.id for one in claimed} == good
+    await accept(connection)
+    await connection.execute("UPDATE draft_requests SET status = 'pending'")
+    claimed, leases = await claim_all(link), Leases()
+    for one in claimed:
+        leases.add(one.id, one.lease_token, agent=one.agent)
+    before = {one.id: (await read_row(connection, one.id))["lease_until"] for one in claimed}
+
+    await refuse(connection, bad, when=f"({RENEWAL} OR {PROGRESS} OR {COMPLETION})")
+    async with asyncio.timeout(PROMISED_S):
+        await one_beat(make_heartbeat(database, leases, lease_s=10.0), link)
+    assert {one for one in ids if (await read_row(connection, one))["lease_until"] > before[one]} == good
+    scribe, settler = Scribe(link=link), Settler(link=link)
+    async with asyncio.timeout(PROMISED_S):
+        await asyncio.gather(*(scribe.publish(one, {"options": "1"}) for one in claimed))
+    assert {one for one in ids if (await read_row(connection, one))["partial_result"]} == good
+    first, second = claimed[:25], claimed[25:]
+    settling = {one.id: asyncio.create_task(settler.settle(one, DONE)) for one in first}
+    async with asyncio.timeout(PROMISED_S):
+        settled = await asyncio.gather(*(task for row_id, task in settling.items() if row_id in good))
+    assert {*settled} == {"completed"}
+    await asyncio.gather(*settling.values())
+    await accept(connection)
+    for one in second:
+        await lose(connection, one)
+    await refuse(connection, bad, when=RETURN)
+    async with asyncio.timeout(PROMISED_S):
+        reaped = await reap_now(link)
+    assert {one.id for one in reaped if one.status == "pending"} == {one.id for one in second} & good
 
 
 async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.Connection, link: db.Link) -> None:

@@ -402,6 +402,14 @@ async def test_only_a_return_to_pending_rings_again(
     assert await heard(connection, listener) == [("draft_requests", "")]
 
 
+async def test_every_table_begins_with_draft(connection: db.Connection) -> None:
+    rows = await (
+        await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    ).fetchall()
+    assert {row["tablename"] for row in rows} == {*metadata.tables, schema_version.VERSION_TABLE}
+    assert all(row["tablename"].startswith(("draft_", "draftd_")) for row in rows)
+
+
 async def test_every_table_is_private(connection: db.Connection) -> None:
     tables = [*metadata.tables, schema_version.VERSION_TABLE]
     rows = await (
