@@ -9,7 +9,7 @@ a draft must not be lost for its bookkeeping. No transaction is open between the
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -21,18 +21,17 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.db.sqlstate import is_passing, is_raised_within
+from draftd.db.sqlstate import is_misfit, is_passing, is_raised_within
 from draftd.errors import LeaseLost
-from draftd.queue.group_commit import GroupCommit
-from draftd.queue.isolation import Aside, apart
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import Held
 from draftd.request import Claim, Parent, Request
-from draftd.sanitize import storable_json
+from draftd.sanitize import storable, storable_json
 
 log = structlog.get_logger(__name__)
 
 USAGE_TRIES = 3
-"""How often a line of usage is tried that the server refuses by itself, though no other one has passed: within a second."""
+"""How often a line of usage is tried that the server refuses: within a second."""
 
 # A row for each picture: an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50 ms.
 # Put into order here, as a sort of the server's would carry the pictures through its temporary files. All else comes once, with
@@ -49,30 +48,23 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
  WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 """
 
-# Progress is a courtesy: a row that somebody else has locked is passed over. Returned is what is not ours any more.
+# Progress is a courtesy: a row that somebody else has locked is passed over. No row comes back when it is not ours any more.
 PUBLISH = """
-WITH v AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(id uuid, lease_token bigint, partial_result jsonb) ORDER BY id
-), locked AS MATERIALIZED (
-    SELECT x.id FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
-        SELECT r.id FROM draft_requests AS r WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
+WITH locked AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r WHERE r.id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
 ), published AS (
-    UPDATE draft_requests AS r SET partial_result = v.partial_result, updated_at = now()
-      FROM locked JOIN v ON v.id = locked.id
-     WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
+    UPDATE draft_requests AS r SET partial_result = %(partial_result)s::jsonb, updated_at = now()
+      FROM locked WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 )
-SELECT v.id, v.lease_token FROM v WHERE NOT EXISTS (
-    SELECT FROM draft_requests AS r WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token)
+SELECT r.id FROM draft_requests AS r
+ WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 """
 
 RECORD_USAGE = """
 INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
                          input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
-SELECT request_id, requester_id, attempt, lease_token, call, model, code,
-       input_tokens, output_tokens, cost_usd, elapsed_s, trace_id
-  FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
-       request_id uuid, requester_id text, attempt smallint, lease_token bigint, call smallint, model text, code text,
-       input_tokens integer, output_tokens integer, cost_usd numeric, elapsed_s numeric, trace_id text)
+VALUES (%(request_id)s, %(requester_id)s, %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
+        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
 ON CONFLICT (request_id, lease_token, call) DO NOTHING
 """
 
@@ -121,17 +113,8 @@ class Usage:
     trace_id: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    """Why a line of usage is not written."""
-
-    error: psycopg.Error
-    worth: float
-    """How many tries in all; infinite if it is for time to tell."""
-
-
 class Scribe:
-    """Writes progress and usage, many at once.
+    """Writes progress and usage.
 
     Args:
         link: the settlements' connection: usage must be there before the settlement that sums it up.
@@ -141,23 +124,23 @@ class Scribe:
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
         self._aside = aside or Aside()
-        self._progress: GroupCommit[tuple[Held, str], bool] = GroupCommit(
-            flush=self._flush_progress, size_bytes=lambda item: len(item[1])
-        )
-        self._usage: GroupCommit[tuple[Usage, str], _Refusal | None] = GroupCommit(
-            flush=self._flush_usage, size_bytes=lambda item: len(item[1])
-        )
+        self._turn = asyncio.Lock()
+        self._latest: dict[Held, dict[str, Any]] = {}
+        self._publishing: dict[Held, asyncio.Task[bool]] = {}
         self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
         self._refused: dict[Held, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
-        """Show the options that are ready so far.
+        """Show the options that are ready so far; a caller that stops waiting leaves, the latest is shown all the same.
 
         Raises:
             LeaseLost: the row is not held by this claim any more.
         """
-        row = {"id": str(claim.id), "lease_token": claim.lease_token, "partial_result": partial_result}
-        if not await self._progress.submit(((claim.id, claim.lease_token), storable_json(row))):
+        held = (claim.id, claim.lease_token)
+        self._latest[held] = partial_result
+        if (task := self._publishing.get(held)) is None:
+            task = self._publishing[held] = asyncio.create_task(self._publish(held), name="progress")
+        if not await asyncio.shield(task):
             raise LeaseLost
 
     def record(self, usage: Usage, *, until: float = -math.inf) -> None:
@@ -170,29 +153,34 @@ class Scribe:
             until: how long to try if the server itself is short of something or locked, a moment of ``time.monotonic``; a few
                 tries are made in any case.
         """
-        row = asdict(usage) | {
-            "request_id": str(usage.request_id),
-            "cost_usd": None if usage.cost_usd is None else str(usage.cost_usd),
-            "elapsed_s": round(usage.elapsed_s, 3),
-        }
-        item = (usage, storable_json(row))
-        self._keep(self._unwritten, usage, self._write_usage(item, until))
+        self._keep(self._unwritten, usage, self._write_usage(usage, until))
 
-    async def _write_usage(self, item: tuple[Usage, str], until: float) -> None:
-        refusal = await self._usage.submit(item)
-        if refusal is not None:
+    async def _write_usage(self, usage: Usage, until: float) -> None:
+        if (refusal := await self._insert(usage)) is not None:
             # A task of its own: whoever will not wait out a refusal can tell.
-            self._keep(self._refused, item[0], self._write_refused(item, until, refusal))
+            self._keep(self._refused, usage, self._write_refused(usage, until, refusal))
 
-    async def _write_refused(self, item: tuple[Usage, str], until: float, refusal: _Refusal | None) -> None:
+    async def _write_refused(self, usage: Usage, until: float, refusal: psycopg.Error | None) -> None:
         tries = 1
         while refusal is not None:
-            if tries >= refusal.worth or (tries >= USAGE_TRIES and time.monotonic() >= until):
-                log.error("usage refused", sqlstate=refusal.error.sqlstate, tries=tries, **_figures(item[0]))
+            if tries >= _worth(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
+                log.error("usage refused", sqlstate=refusal.sqlstate, tries=tries, **_figures(usage))
                 return
             await asyncio.sleep(full_jitter_s(tries, base_s=0.1, cap_s=db.REFUSED_CAP_S))
-            refusal = await self._usage.submit(item)
+            refusal = await self._insert(usage)
             tries += 1
+
+    async def _insert(self, usage: Usage) -> psycopg.Error | None:
+        """Write one line as soon as the database is there; return why the server refuses it."""
+        params = storable(asdict(usage) | {"elapsed_s": round(usage.elapsed_s, 3)})
+        try:
+            async with self._turn:
+                await self._link.run_until_done(RECORD_USAGE, params, waits_out=False)
+        except psycopg.Error as error:
+            if is_misfit(error):
+                raise
+            return error
+        return None
 
     async def recorded(self, claim: Claim, *, waits_out: bool = True) -> bool:
         """Wait until the usage of a claim that was handed in has been written, or given up: a settlement sums it up.
@@ -218,9 +206,9 @@ class Scribe:
 
     async def flush(self) -> None:
         """Wait until everything handed in has been written, or given up."""
-        while tasks := set().union(*self._unwritten.values(), *self._refused.values()):
+        tasks: set[asyncio.Task[Any]]
+        while tasks := set().union(*self._unwritten.values(), *self._refused.values(), self._publishing.values()):
             await asyncio.wait(tasks)
-        await self._progress.flush()
 
     def _keep(
         self, kept: dict[Held, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
@@ -237,46 +225,40 @@ class Scribe:
         if not kept[held]:
             del kept[held]
 
-    async def _flush_progress(self, items: Sequence[tuple[Held, str]]) -> list[bool]:
-        # Of one request the latest: who did not wait for the one before may have handed in another already.
-        latest = dict(items)
+    async def _publish(self, held: Held) -> bool:
+        """Show what is the latest by the time it is written; return whether the row is still held."""
+        is_held = True
         try:
-            parts = await apart(list(latest.items()), self._publish)
+            async with self._turn:
+                while (partial_result := self._latest.pop(held, None)) is not None:
+                    is_held = await self._show(held, partial_result)
+        finally:
+            # Before the task ends: a caller that finds it here is served by it.
+            del self._publishing[held]
+        return is_held
+
+    async def _show(self, held: Held, partial_result: dict[str, Any]) -> bool:
+        row_id, lease_token = held
+        params = {"id": row_id, "lease_token": lease_token, "partial_result": storable_json(partial_result)}
+        try:
+            return bool(await self._link.run(PUBLISH, params))
         except db.LOST:
             # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
-            return [True] * len(items)
-        # For the same reason no row is ended for what is refused here.
-        for (row_id, _), error in [(item[0], error) for item, error in parts.refused]:
+            return True
+        except psycopg.Error as error:
+            if is_misfit(error):
+                raise
+            # For the same reason no row is ended for what is refused here.
             self._aside.name(row_id, error, verb="publish", ended=False)
-        lost = {held for _, answer in parts.answered for held in answer}
-        return [held not in lost for held, _ in items]
-
-    async def _publish(self, some: Sequence[tuple[Held, str]]) -> list[Held]:
-        rows = await self._link.run(PUBLISH, {"rows": f"[{','.join(text for _, text in some)}]"})
-        return [(row["id"], row["lease_token"]) for row in rows]
-
-    async def _flush_usage(self, items: Sequence[tuple[Usage, str]]) -> list[_Refusal | None]:
-        """Return why each item is not written; None of those that are."""
-
-        async def record(some: Sequence[int]) -> None:
-            rows = ",".join(items[one][1] for one in some)
-            await self._link.run_until_done(RECORD_USAGE, {"rows": f"[{rows}]"}, waits_out=False)
-
-        parts = await apart(range(len(items)), record)
-        refusals = {one: _Refusal(error=error, worth=math.inf) for one, error in parts.untried}
-        for one, error in parts.refused:
-            refusals[one] = _Refusal(error=error, worth=_worth(error, passed=bool(parts.answered)))
-        return [refusals.get(one) for one in range(len(items))]
+            return True
 
 
-def _worth(error: psycopg.Error, *, passed: bool) -> float:
-    """Return how many tries a line is worth that the server refuses alone."""
+def _worth(error: psycopg.Error) -> float:
+    """Return how many tries a line is worth that the server refuses; infinite if it is for time to tell."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1
     # A trigger may say whatever its author chose, and of one requester only: it must not keep the loops from the others.
-    if is_passing(error):
-        return USAGE_TRIES if is_raised_within(error) else math.inf
-    return 1 if passed else USAGE_TRIES
+    return math.inf if is_passing(error) and not is_raised_within(error) else USAGE_TRIES
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
