@@ -51,7 +51,7 @@ DRAFT = Draft(
 class Spy(Tracing, RequestSpan):
     """Tracing that remembers what it was told of one request."""
 
-    trace_id = "t"
+    trace_id: str | None = "t"
 
     def __init__(self) -> None:
         self.request_of: dict[str, Any] = {}
@@ -129,6 +129,19 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
     }
     assert spy.output["options"][0] == {"length": "short", "angle": "a", "text": "short"}
     assert spy.error is None
+
+
+async def test_a_draft_is_not_prepared_for_a_trace_that_nobody_takes() -> None:
+    class Untraced(Spy):
+        trace_id = None
+
+    async def act(_attempt: Attempt) -> Draft:
+        return DRAFT
+
+    spy = Untraced()
+    outcome, _ = await run(act, spy=spy)
+    assert outcome == Done(draft=DRAFT)
+    assert spy.output is None
 
 
 async def test_a_failure_keeps_what_was_learnt_about_the_pictures() -> None:

@@ -99,6 +99,8 @@ def _held_delay_s(error: ModelError, claim: Claim) -> float:
 
 
 def _trace(span: RequestSpan, outcome: Outcome) -> None:
+    if span.trace_id is None:
+        return
     if isinstance(outcome, Done):
         span.set_output(outcome.draft.result)
     elif isinstance(outcome, Fail | Retry | Hold):

@@ -243,12 +243,6 @@ async def _hang_up(connection: Connection) -> None:
             own.shutdown(socket.SHUT_RDWR)
 
 
-def _is_hung_up(socket_number: int) -> bool:
-    look = select.poll()
-    look.register(socket_number, select.POLLRDHUP)
-    return bool(look.poll(0))
-
-
 class Link:
     """A connection that one actor uses, opened when first needed and again after it was lost.
 
@@ -268,6 +262,7 @@ class Link:
         self._time_s = time_s
         self._session = session
         self._connection: Connection | None = None
+        self._hang_up = select.poll()
         self._lock = asyncio.Lock()
         self._failures = 0
 
@@ -367,6 +362,8 @@ class Link:
         if self._connection is None or self._connection.closed:
             started = time.monotonic()
             self._connection = await self._connect()
+            self._hang_up = select.poll()
+            self._hang_up.register(self._connection.fileno(), select.POLLRDHUP)
             if self._failures:
                 log.info("database back", link=self._name, connect_s=round(time.monotonic() - started, 2))
         return self._connection
@@ -383,7 +380,7 @@ class Link:
     def stands(self) -> bool:
         """Whether the connection is open, as far as can be told from here: an idle one shows that the server hung up."""
         connection = self._connection
-        return connection is not None and not connection.closed and not _is_hung_up(connection.fileno())
+        return connection is not None and not connection.closed and not self._hang_up.poll(0)
 
     async def close(self) -> None:
         """Close the connection; a later ``run`` would open it again."""

@@ -195,6 +195,8 @@ class Scribe:
         Returns:
             Whether it is all done with; always with ``waits_out``.
         """
+        if not (self._unwritten or self._refused):
+            return True
         held = (claim.id, claim.lease_token)
         while tasks := self._unwritten.get(held):
             await asyncio.wait(tasks)

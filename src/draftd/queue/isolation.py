@@ -9,7 +9,7 @@ the server's, whatever its SQLSTATE; in the normal case nothing here runs. What 
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -128,9 +128,11 @@ class Remembered(Generic[Key]):
             del self._counts[next(iter(self._counts))]
         return count
 
-    def forget(self, key: Key) -> None:
-        """Forget that a key was ever noted."""
-        self._counts.pop(key, None)
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget that these keys were ever noted."""
+        if self._counts:
+            for key in keys:
+                self._counts.pop(key, None)
 
     def __contains__(self, key: object) -> bool:
         return key in self._counts
@@ -288,9 +290,8 @@ class Refusals:
         for row_id in self._suspects:
             self._outlived.note(row_id)
         self._suspects = Remembered()
-        for row_id in row_ids:
-            self._outlived.forget(row_id)
-            self._tries.forget(row_id)
+        self._outlived.forget(row_ids)
+        self._tries.forget(row_ids)
 
     async def _is_own(self, link: db.Link, held: Held, error: psycopg.Error, *, passed: bool) -> bool:
         tries = self._tries.note(held[0])
