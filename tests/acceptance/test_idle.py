@@ -1,87 +1,100 @@
 """What an idle daemon costs the database."""
 
-import time
-from collections import Counter
-from urllib.parse import quote
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
+import psycopg
 import pytest
 
-from fix_daemon import Client, Fleet, environment, wait_until
+from draftd.db import schema_version
+from draftd.demo.embedded import EmbeddedPostgres
+from fix_daemon import Fleet, environment, wait_until
+from fix_database import database_url
 from standin.threaded import ThreadedStandIn
 
-CONNECTIONS = 3
-"""Of an idle daemon: claims, the reaper's, heartbeat; those for inputs and settlements are opened when there are any."""
-WINDOW_S = 12.0
-BLIND_S = 1.5
-"""Between two looks; the statements of one connection are two seconds apart."""
-MOST_WINDOWS = 15
-PER_MINUTE = 70
-"""Heartbeat every 3.3 s, reaper every 2 s, claim every 3 s: 68, and two for the edges."""
+PERIODS_S = {"draftd claim": 3.0, "draftd judge": 2.0, "draftd heartbeat": 10 / 3}
+"""Seconds between two statements of each connection that an idle daemon uses: together 68 a minute."""
+SETTLED = 2
+"""Statements of each connection until whatever a start brings with it is over."""
+LOOKED_AT = 5
+"""Statements of each connection that are judged, at least."""
+EARLY_S = 0.05
+"""The log has milliseconds, and a timer may ring early by the clock's resolution."""
+TIME_S = 120.0
 
 
-def statements_in_window(client: Client, names: list[str]) -> tuple[dict[str, int], float]:
-    """Return how many statements arrived in a window in which this test was not stopped for so long that it missed some."""
-    for _ in range(MOST_WINDOWS):
-        if (found := sampled(client, names)) is not None:
-            return found
-    raise AssertionError(f"this machine stands still too often for more than {BLIND_S} s")
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as the server's log has it."""
+
+    at: float
+    """When the server began with it, in seconds: before its answer, which starts the daemon's next pause."""
+    database: str
+    connection: str
+    """The name that draftd gave it."""
+    text: str
 
 
-def sampled(client: Client, names: list[str]) -> tuple[dict[str, int], float] | None:
-    """Sample each connection's last query start; return how many each daemon had in how many seconds.
-
-    None when a look came too late.
-    """
-    seen: set[tuple[str, int, str]] = set()
-    (window,) = client.query("SELECT now() AS begins_at")
-    began = last = time.monotonic()
-    while last - began < WINDOW_S:
-        for row in client.query(
-            "SELECT application_name AS name, pid, query_start::text AS at FROM pg_stat_activity "
-            "WHERE application_name = ANY (%s) AND datname = current_database() AND query_start > %s",
-            names,
-            window["begins_at"],
-        ):
-            seen.add((row["name"], row["pid"], row["at"]))
-        time.sleep(0.05)
-        before, last = last, time.monotonic()
-        if last - before >= BLIND_S:
-            return None
-    counts = Counter(name for name, _, _ in seen)
-    # The last look may have come late, too.
-    return {name: counts[name] for name in names}, last - began
+ENTRY = re.compile(r"^([\d.]+)\|(\w+)\|([\w ]+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", re.MULTILINE)
 
 
-def wait_until_idle(client: Client, name: str) -> None:
-    """Wait until every connection of a daemon has been set up and does its own work."""
-    statement = (
-        "SELECT count(*) FILTER (WHERE query NOT LIKE '%%set_config%%') AS at_work, count(*) AS connected "
-        "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
-    )
-
-    def is_idle() -> bool:
-        (row,) = client.query(statement, name)
-        return bool(row["at_work"] == row["connected"] >= CONNECTIONS)
-
-    wait_until(is_idle, 60)
+def statements(log: Path, database: str) -> dict[str, list[Statement]]:
+    """Return every statement that a database has received so far, by connection."""
+    found = defaultdict(list)
+    for at, *others in ENTRY.findall(log.read_text()):
+        one = Statement(float(at), *others)
+        if one.database == database:
+            found[one.connection].append(one)
+    return found
 
 
-@pytest.mark.timeout(400)
+def wait_for_more(log: Path, database: str, *, count: int) -> dict[str, list[Statement]]:
+    """Wait until each connection has sent so many more statements; return all that are new."""
+    before = statements(log, database)
+
+    def new() -> dict[str, list[Statement]]:
+        now = statements(log, database)
+        return {name: sent[len(before[name]) :] for name, sent in now.items() if len(sent) > len(before[name])}
+
+    wait_until(lambda: all(len(new().get(name, [])) >= count for name in PERIODS_S), TIME_S, what=new)
+    return new()
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server that logs every statement, with its moment."""
+    settings = {"log_statement": "all", "log_line_prefix": "%n|%d|%a|"}
+    with EmbeddedPostgres(settings=settings) as started:
+        yield started
+
+
+@pytest.mark.timeout(600)
 def test_an_idle_daemon_sends_as_little_with_200_loops_as_with_one(
-    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+    server: EmbeddedPostgres, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    names = {loops: f"{loops} loops" for loops in (1, 200)}
+    # Pauses are judged and not counts: a machine that stands still lengthens some pauses, and shortens none.
+    log, databases = server.directory / "log", {1: "one_loop", 200: "many_loops"}
     daemons = []
-    for loops, name in names.items():
-        url = f"{database}{'&' if '?' in database else '?'}application_name={quote(name)}"
+    for loops, name in databases.items():
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        url = database_url(server.url, name)
+        schema_version.upgrade(url)
         daemons.append(fleet.start(environment(url, stand_in), "--concurrency", str(loops)))
-        wait_until_idle(client, name)
-    # In one window: whatever slows this machine down slows both of them down.
-    counts, window_s = statements_in_window(client, [*names.values()])
-    few, many = (counts[name] for name in names.values())
-    allowance = PER_MINUTE * window_s / 60
-    assert 0 < few <= allowance + 2
-    assert many <= allowance + 2
-    assert abs(many - few) <= 3
+    for name in databases.values():
+        wait_for_more(log, name, count=SETTLED)
+    sent = {loops: wait_for_more(log, name, count=LOOKED_AT) for loops, name in databases.items()}
+    for connections in sent.values():
+        assert connections.keys() == PERIODS_S.keys()
+        for name, period_s in PERIODS_S.items():
+            pauses_s = [later.at - earlier.at for earlier, later in pairwise(connections[name])]
+            assert min(pauses_s) >= period_s - EARLY_S, connections[name]
+    few, many = ({one.text for those in sent[loops].values() for one in those} for loops in databases)
+    assert few == many
+    assert len(few) == len(PERIODS_S)
     for daemon in daemons:
         assert daemon.stop() == 0
