@@ -92,6 +92,22 @@ def test_usage_that_is_refused_costs_no_draft_and_delays_no_neighbour(
     assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 1}]
 
 
+@pytest.mark.timeout(120)
+def test_a_workers_row_that_is_refused_costs_no_attempt(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+) -> None:
+    daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="2", DRAFTD_REAP_INTERVAL_S="1"))
+    client.query("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no beats'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON draft_workers FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    daemon.wait_for('"beat refused"')
+    stand_in.script(default={"latency_s": 5})
+    row = client.wait_for(client.insert(sample_url(stand_in)), "completed", "failed")
+    assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
+    assert daemon.log.count('"beat refused"') == 1
+    assert_is_well(daemon)
+
+
 @pytest.mark.timeout(600)
 def test_no_value_of_any_column_harms_another_row(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet

@@ -167,6 +167,17 @@ async def test_two_rows_that_are_refused_on_a_quiet_queue_end_once_another_has_g
     await until(both_have_ended)
 
 
+async def test_two_rows_that_are_refused_end_beside_one_that_is_not_due(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    bad = await make_many(connection, 2)
+    later = await make_request(connection, available_at=datetime.now(UTC) + timedelta(hours=1))
+    await refuse(connection, bad, when=CLAIM)
+    assert await claimer.claim([AGENT], 50) == []
+    assert {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+    assert (await read_row(connection, later))["attempt"] == 0
+
+
 async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claimer: Claimer) -> None:
     (bad,) = await make_many(connection, 1)
     await refuse(connection, [bad], when=CLAIM)
@@ -245,6 +256,17 @@ async def test_a_stray_that_is_refused_keeps_no_other_from_being_released(
     assert await standing(connection, ids[0]) == ("failed", "internal_error")
 
 
+async def test_two_strays_that_are_refused_end_beside_a_row_that_could_be_released(
+    connection: db.Connection, claimer: Claimer
+) -> None:
+    ids = await make_many(connection, 2)
+    await claimer.claim([AGENT], 50)
+    await make_many(connection, 1)
+    await refuse(connection, ids, when=RETURN)
+    assert await claimer.release_strays([]) == []
+    assert {await standing(connection, one) for one in ids} == {("failed", "internal_error")}
+
+
 async def one_beat(heartbeat: Heartbeat, link: db.Link) -> Beat:
     return await heartbeat._beat(link)
 
@@ -268,16 +290,82 @@ async def test_a_lease_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
 
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(ALWAYS, "55P03"), (RENEWAL, "P0001")])
+@pytest.mark.parametrize("count", [1, 3])
 async def test_a_server_that_refuses_every_renewal_ends_no_attempt(
-    database: str, connection: db.Connection, link: db.Link, when: str, sqlstate: str
+    database: str, connection: db.Connection, link: db.Link, when: str, sqlstate: str, count: int
 ) -> None:
-    await make_many(connection, 3)
+    await make_many(connection, count)
     leases = Leases()
     for one in await claim_all(link):
         leases.add(one.id, one.lease_token, agent=one.agent)
+    await make_many(connection, 2)
     await refuse(connection, when=when, sqlstate=sqlstate)
     heartbeat = make_heartbeat(database, leases, lease_s=10.0)
     assert [(await one_beat(heartbeat, link)).refused for _ in range(3)] == [set()] * 3
+
+
+async def test_two_leases_that_cannot_be_renewed_are_told_once_another_row_could_be(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    ids, leases = await make_many(connection, 2), Leases()
+    held = {(one.id, one.lease_token) for one in await claim_all(link)}
+    for row_id, token in held:
+        leases.add(row_id, token, agent=AGENT)
+    await refuse(connection, ids, when=RENEWAL)
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    assert (await one_beat(heartbeat, link)).refused == set(), "there is no other row to tell by"
+    await make_many(connection, 1, agent="a")
+    assert (await one_beat(heartbeat, link)).refused == held
+
+
+REFUSING_WORKERS = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no beats'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON draft_workers FOR EACH ROW EXECUTE FUNCTION refuse()"""
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_leases_are_renewed_while_the_workers_row_is_refused(
+    database: str, connection: db.Connection, link: db.Link, count: int
+) -> None:
+    await make_many(connection, count)
+    claimed, leases = await claim_all(link), Leases()
+    for one in claimed:
+        leases.add(one.id, one.lease_token, agent=one.agent)
+    before = [(await read_row(connection, one.id))["lease_until"] for one in claimed]
+    await connection.execute(REFUSING_WORKERS.encode())
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    with capture_logs() as logs:
+        beats = [await one_beat(heartbeat, link) for _ in range(3)]
+    assert [line["event"] for line in logs] == ["beat refused"]
+    assert all(beat.lost == beat.refused == set() for beat in beats)
+    after = [(await read_row(connection, one.id))["lease_until"] for one in claimed]
+    assert all(late > early for early, late in zip(before, after, strict=True))
+    await connection.execute("DROP TRIGGER refuse ON draft_workers")
+    await one_beat(heartbeat, link)
+    assert await (await connection.execute("SELECT count(*) AS n FROM draft_workers")).fetchone() == {"n": 1}
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 h'")
+    await one_beat(heartbeat, link)
+    row = await (await connection.execute("SELECT now() - heartbeat_at AS age FROM draft_workers")).fetchone()
+    assert row is not None
+    assert row["age"] < timedelta(minutes=1)
+
+
+async def test_a_lock_on_the_workers_delays_no_renewal_but_the_first(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 1)
+    (claimed,), leases = await claim_all(link), Leases()
+    leases.add(claimed.id, claimed.lease_token, agent=AGENT)
+    before = (await read_row(connection, claimed.id))["lease_until"]
+    heartbeat = make_heartbeat(database, leases, lease_s=3.0)
+    own = heartbeat._link()
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE draft_workers")
+        with pytest.raises(db.LOST):
+            await one_beat(heartbeat, own)
+        await one_beat(heartbeat, own)
+    await own.close()
+    assert (await read_row(connection, claimed.id))["lease_until"] != before
 
 
 async def settle_all(settler: Settler, claimed: list[Claim]) -> list[str | BaseException]:
@@ -297,17 +385,50 @@ async def test_a_draft_that_is_refused_harms_no_neighbours(
 
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(COMPLETION, "P0001"), (ALWAYS, "55P03"), (ALWAYS, "53100")])
+@pytest.mark.parametrize("count", [1, 5])
 async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
-    connection: db.Connection, link: db.Link, when: str, sqlstate: str
+    connection: db.Connection, link: db.Link, when: str, sqlstate: str, count: int
 ) -> None:
-    await make_many(connection, 5)
+    await make_many(connection, count)
     claimed = await claim_all(link)
+    others = await make_many(connection, 3)
+    before = [await read_row(connection, one) for one in others]
     await refuse(connection, when=when, sqlstate=sqlstate)
     settling = asyncio.create_task(settle_all(Settler(link=link), claimed))
     await asyncio.wait([settling], timeout=3)
     assert not settling.done()
     await accept(connection)
-    assert await settling == ["completed"] * 5
+    assert await settling == ["completed"] * count
+    assert [await read_row(connection, one) for one in others] == before, "tried, and left as they were"
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])
+async def test_a_crowd_of_refused_drafts_ends_without_waiting_for_another_to_pass(
+    connection: db.Connection, link: db.Link, sqlstate: str
+) -> None:
+    """Every claim loop holds a draft that is refused: nothing passes until they have ended."""
+    crowd = await make_many(connection, 40)
+    claimed, settler = await claim_all(link), Settler(link=link)
+    (good,) = await make_many(connection, 1)
+    await refuse(connection, crowd, when=COMPLETION, sqlstate=sqlstate)
+    async with asyncio.timeout(20):
+        assert await settle_all(settler, claimed) == ["failed"] * 40
+    assert {await standing(connection, one) for one in crowd} == {("failed", "internal_error")}
+    assert await standing(connection, good) == ("pending", None)
+    assert await settle_all(settler, await claim_all(link)) == ["completed"]
+
+
+async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is_tried_on(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 3)
+    (first, bad, worse), settler = await claim_all(link), Settler(link=link)
+    await make_many(connection, 1)
+    await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
+    assert await settler.settle(first, DONE) == "completed"
+    refused = Done(draft=make_draft(reading=["no"]))
+    async with asyncio.timeout(20):
+        assert [await settler.settle(one, refused) for one in (bad, worse)] == ["failed"] * 2
 
 
 async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
@@ -554,6 +675,54 @@ async def test_a_server_that_refuses_every_reaping_ends_no_request_and_is_waited
         return await all_stand() == [("pending", "worker_lost")] * 3 + [("failed", "expired")] * 3
 
     await until(all_are_reaped)
+
+
+async def lose_all(connection: db.Connection, link: db.Link) -> list[UUID]:
+    claimed = await claim_all(link)
+    for one in claimed:
+        await lose(connection, one)
+    return [one.id for one in claimed]
+
+
+async def test_a_crowd_that_the_reaper_is_refused_keeps_no_other_row_from_being_taken_back(
+    connection: db.Connection, link: db.Link
+) -> None:
+    *crowd, good = await make_many(connection, 40)
+    await lose_all(connection, link)
+    await refuse(connection, crowd, when=RETURN)
+    reaped = {one.id: one.status for one in await reap_now(link, refusals=Refusals(verb="reap", aside=Aside()))}
+    assert reaped == dict.fromkeys(crowd, "failed") | {good: "pending"}
+
+
+@pytest.mark.parametrize("is_expired", [False, True])
+async def test_rows_that_the_reaper_is_refused_end_beside_one_that_could_be_taken_back(
+    connection: db.Connection, link: db.Link, *, is_expired: bool
+) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    bad = await make_many(connection, 2, **({"expires_at": past} if is_expired else {}))
+    if not is_expired:
+        await lose_all(connection, link)
+    (other,) = await make_many(connection, 1)
+    await renew(connection)
+    await refuse(connection, bad, when=EXPIRY if is_expired else RETURN)
+    await reap_now(link, refusals=Refusals(verb="reap", aside=Aside()))
+    assert {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
+    assert await standing(connection, other) == ("pending", None)
+
+
+async def test_a_server_that_lets_no_row_be_taken_back_ends_none(connection: db.Connection, link: db.Link) -> None:
+    """That a request may expire says nothing about those that the dead held."""
+    await make_many(connection, 2)
+    lost = await lose_all(connection, link)
+    await make_many(connection, 1, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    await make_many(connection, 1)
+    await refuse(connection, when=RETURN)
+    refusals = Refusals(verb="reap", aside=Aside())
+    for _ in range(3):
+        with suppress(psycopg.errors.RaiseException):
+            await reap_now(link, refusals=refusals)
+        await asyncio.sleep(min(2.0, refusals.aside.next_in_s()))
+    assert {await standing(connection, one) for one in lost} == {("processing", None)}
 
 
 async def test_what_has_expired_and_what_nobody_knows_goes_on_without_the_rows_that_are_refused(

@@ -174,9 +174,9 @@ async def test_a_notice_in_the_packet_of_a_claims_answer_rings(
     real = db.Link._execute
 
     async def with_a_notice_behind(
-        link: db.Link, opened: db.Connection, statement: str, params: db.Params, *, keep: bool
+        link: db.Link, opened: db.Connection, statement: str, params: db.Params
     ) -> list[DictRow]:
-        rows = await real(link, opened, statement, params, keep=keep)
+        rows = await real(link, opened, statement, params)
         await make_request(connection)
         assert select.select([opened.fileno()], [], [], 10)[0]
         opened.pgconn.consume_input()

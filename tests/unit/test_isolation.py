@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
-from draftd.queue import isolation
-from draftd.queue.isolation import MAX_REMEMBERED, Aside, Refusals, Verdict, apart
+from draftd.queue import isolation, trials
+from draftd.queue.isolation import Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
+from draftd.queue.remembered import MAX_REMEMBERED
+from draftd.queue.trials import Before, Trial
 
 
 def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() line 1 at RAISE") -> psycopg.Error:
@@ -78,29 +80,44 @@ async def test_a_schema_that_does_not_fit_is_no_rows_fault() -> None:
 class Server:
     """A link to a server that refuses to end some rows."""
 
-    def __init__(self, *, ends: bool = True, ends_another: bool | None = None) -> None:
+    def __init__(self, *, ends: bool = True, others: Sequence[bool] = ()) -> None:
         self.ends = ends
-        self.ends_another = ends_another
+        self.others = [*others]
+        """Of each other row that can be tried: whether this change of it is accepted."""
+        self.trials = 0
         self.ended: list[UUID] = []
 
-    async def try_out(self, statement: str, _params: db.Row) -> list[Any]:
-        if statement == isolation.END_ANOTHER:
-            return self._answer(accepts=bool(self.ends_another), is_there=self.ends_another is not None)
-        return self._answer(accepts=self.ends)
+    async def try_out(self, _statement: str, _params: db.Row) -> list[Any]:
+        return self._ending()
 
-    async def run(self, _statement: str, params: db.Row) -> list[Any]:
-        answer = self._answer(accepts=self.ends)
+    async def rehearse(self, _play: Any) -> bool:
+        self.trials += 1
+        if not self.others.pop(0):
+            raise refusal("P0001")
+        return True
+
+    async def run(self, statement: str, params: db.Row) -> list[Any]:
+        if statement == Before.HELD.value[0]:
+            return [{"id": UUID(int=100 + number)} for number, _ in enumerate(self.others)]
+        answer = self._ending()
         self.ended.append(params["id"])
         return answer
 
-    def _answer(self, *, accepts: bool, is_there: bool = True) -> list[Any]:
-        if is_there and not accepts:
+    def _ending(self) -> list[Any]:
+        if not self.ends:
             raise refusal("P0001")
-        return [{}] if is_there else []
+        return [{}]
 
 
 ROW, OTHER = (UUID(int=1), 1), (UUID(int=2), 1)
 ANOTHER = UUID(int=3)
+
+
+async def never(_execute: db.Execute, _another: Held) -> bool:
+    raise NotImplementedError
+
+
+TRIAL = Trial(before=Before.HELD, change=never)
 SERVERS_OWN = ["53100", "53200", "58030"]
 
 
@@ -108,7 +125,10 @@ async def judged(
     judge: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
 ) -> list[Verdict]:
     verdicts = await judge.judge(
-        cast("db.Link", server), [(row, refusal(sqlstate, **over)) for row in rows], passed=[ANOTHER] if passed else []
+        cast("db.Link", server),
+        [(row, refusal(sqlstate, **over)) for row in rows],
+        passed=[ANOTHER] if passed else [],
+        trial=TRIAL,
     )
     return [verdicts[row] for row in rows]
 
@@ -136,15 +156,40 @@ async def test_what_the_plain_ending_does_not_meet_is_the_rows_own(judge: Refusa
     assert await judged(judge, Server(), ROW) == [Verdict.ENDED]
 
 
-@pytest.mark.parametrize("ends_another", [False, None])
+@pytest.mark.parametrize("others", [[], [False], [False, False]])
 async def test_what_the_plain_ending_and_every_other_row_meet_is_the_servers(
-    judge: Refusals, *, ends_another: bool | None
+    judge: Refusals, others: list[bool]
 ) -> None:
-    assert await judged(judge, Server(ends=False, ends_another=ends_another), ROW) == [Verdict.UNDECIDED]
+    assert await judged(judge, Server(ends=False, others=others), ROW) == [Verdict.UNDECIDED]
+
+
+async def test_what_another_row_meets_in_a_trial_is_the_servers_although_the_plain_ending_passes(
+    judge: Refusals,
+) -> None:
+    server = Server(others=[False])
+    assert await judged(judge, server, ROW) == [Verdict.UNDECIDED]
+    assert server.ended == []
+
+
+async def test_many_suspects_end_once_another_row_gets_through_in_a_trial(judge: Refusals) -> None:
+    assert await judged(judge, Server(others=[False, False, True]), ROW, OTHER) == [Verdict.ENDED] * 2
+    assert await judged(judge, Server(), (UUID(int=100), 1)) == [Verdict.ENDED], "tried beside the one that got through"
+
+
+async def test_trials_that_prove_nothing_are_rare(judge: Refusals, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(trials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    server = Server(others=[False] * 10)
+    for _ in range(10):
+        assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
+    assert server.trials == 10
+    clock.now += trials.REST_S
+    server.others = [True]
+    assert await judged(judge, server, ROW, OTHER) == [Verdict.ENDED] * 2
 
 
 async def test_what_only_this_row_meets_whatever_is_done_to_it_is_set_aside(judge: Refusals) -> None:
-    assert await judged(judge, Server(ends=False, ends_another=True), ROW) == [Verdict.ASIDE]
+    assert await judged(judge, Server(ends=False, others=[True]), ROW) == [Verdict.ASIDE]
     assert judge.aside.ids() == [ROW[0]]
 
 
@@ -181,7 +226,7 @@ async def test_rows_that_another_row_gets_past_end_at_their_next_refusal_each_by
 async def test_rows_that_another_row_got_past_are_kept_while_the_server_refuses_everything(judge: Refusals) -> None:
     await judged(judge, Server(), ROW, OTHER)
     judge.accepted([ANOTHER])
-    server = Server(ends=False, ends_another=False)
+    server = Server(ends=False, others=[False])
     assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
 
 
@@ -199,7 +244,7 @@ async def test_a_server_that_refuses_rows_one_after_the_other_ends_the_first_of_
 
 
 async def test_a_row_is_named_once(judge: Refusals) -> None:
-    server = Server(ends=False, ends_another=True)
+    server = Server(ends=False, others=[True])
     with capture_logs() as logs:
         for _ in range(3):
             await judged(judge, server, ROW, passed=True)

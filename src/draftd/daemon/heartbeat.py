@@ -4,7 +4,7 @@ The daemon's event loop may be busy with a slow callback and must not look dead 
 mirror case, a live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing
 would only keep others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals,
 this worker's row, and back come the models' configuration and holds. Leases that the server refuses to renew keep no other from
-being renewed.
+being renewed, and a worker's row that it refuses keeps none.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from draftd.db import dsn
 from draftd.db.sqlstate import is_misfit
 from draftd.providers.catalog import Catalog
 from draftd.queue.isolation import Aside, Refusals, apart
-from draftd.queue.leases import BEATS_PER_LEASE, RENEW, Held, Leases
+from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_ONLY, Held, Leases
+from draftd.queue.trials import Before, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
 
@@ -108,6 +109,8 @@ class Heartbeat:
         self._now = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._heard: asyncio.Future[None] | None = None
+        self._beats_along = True
+        self._is_beat_refused = False
         self.trouble: str | None = "no beat yet"
         """Why the last beat of the thread did not reach the database; None when it did."""
 
@@ -124,7 +127,7 @@ class Heartbeat:
         link = link or self._link()
         try:
             with db.translated(self._url):
-                return await self._beat(link)
+                return await self._beat(link, strict=True)
         finally:
             await link.close()
 
@@ -203,17 +206,21 @@ class Heartbeat:
         self._tell(self._hear, beat)
         return True
 
-    async def _beat(self, link: db.Link) -> Beat:
+    async def _beat(self, link: db.Link, *, strict: bool = False) -> Beat:
         began, held = time.monotonic(), list(self._leases.snapshot())
+        # Until a beat has come through, renewals go ahead of it: whatever keeps it back, a lock included, must not keep them.
+        statement, self._beats_along = RENEW if self._beats_along else RENEW_ONLY, False
         refused: set[Held] = set()
         try:
-            rows = [await self._renew(link, held, in_flight=len(held))]
+            rows = [await self._renew(link, held, statement, in_flight=len(held))]
             if rows[0]["renewed"]:
                 self._refusals.accepted([row_id for row_id, _ in held])
         except psycopg.Error as error:
-            if is_misfit(error) or not held:
+            if is_misfit(error) or strict:
                 raise
-            rows, refused = await self._renew_apart(link, held, error, began)
+            statement = RENEW_ONLY
+            rows, refused = await self._renew_apart(link, held, began)
+        self._beats_along = statement == RENEW or await self._beat_alone(link, in_flight=len(held))
         lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
         last = rows[-1]
         return Beat(
@@ -225,38 +232,60 @@ class Heartbeat:
             throttles=last["throttles"],
         )
 
-    async def _renew_apart(
-        self, link: db.Link, held: list[Held], error: psycopg.Error, began: float
-    ) -> tuple[list[DictRow], set[Held]]:
-        """Renew what can be renewed, and beat in any case; return the answers, and what is refused by its own fault."""
-        parts = await apart(held, lambda some: self._renew(link, some, in_flight=len(held)), refusal=error, began=began)
+    async def _renew_apart(self, link: db.Link, held: list[Held], began: float) -> tuple[list[DictRow], set[Held]]:
+        """Renew what can be renewed; return the answers, and what is refused by its own fault."""
+
+        async def renew(some: Sequence[Held]) -> DictRow:
+            return await self._renew(link, some, RENEW_ONLY, in_flight=len(held))
+
+        async def renew_it(execute: db.Execute, another: Held) -> bool:
+            (row,) = await execute(RENEW_ONLY, self._renewal([another], in_flight=len(held)))
+            return bool(row["renewed"])
+
+        parts = await apart(held, renew, began=began)
         rows = [row for _, row in parts.answered]
         passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
-        own = await self._refusals.own(link, parts.refused, passed=passed)
+        trial = Trial(before=Before.HELD, change=renew_it)
+        own = await self._refusals.own(link, parts.refused, passed=passed, trial=trial)
         for one, refusal in parts.refused:
             log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
-        return [*rows, await self._renew(link, [], in_flight=len(held))], own
+        return rows or [await renew([])], own
 
-    async def _renew(self, link: db.Link, some: Sequence[Held], *, in_flight: int) -> DictRow:
-        me = self._identity
-        (row,) = await link.run(
-            RENEW,
-            {
-                "ids": [request_id for request_id, _ in some],
-                "tokens": [token for _, token in some],
-                "lease_s": self._lease_s,
-                "worker_id": me.worker_id,
-                "hostname": me.hostname,
-                "pid": me.pid,
-                "version": me.version,
-                "state": self._state,
-                "agents": list(me.agents),
-                "concurrency": me.concurrency,
-                "attempt_s": me.attempt_s,
-                "in_flight": in_flight,
-            },
-        )
+    async def _beat_alone(self, link: db.Link, *, in_flight: int) -> bool:
+        """Write this worker's row; return whether that was accepted. The log says once when it was not."""
+        time_s = max(1.0, self._lease_s / BEATS_PER_LEASE / 2)
+        try:
+            await link.run_within(BEAT, self._renewal([], in_flight=in_flight), time_s=time_s)
+        except (*db.LOST, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and is_misfit(error):
+                raise
+            if not self._is_beat_refused:
+                log.warning("beat refused", sqlstate=getattr(error, "sqlstate", None), error=redact(str(error)))
+            self._is_beat_refused = True
+            return False
+        self._is_beat_refused = False
+        return True
+
+    async def _renew(self, link: db.Link, some: Sequence[Held], statement: str, *, in_flight: int) -> DictRow:
+        (row,) = await link.run(statement, self._renewal(some, in_flight=in_flight))
         return row
+
+    def _renewal(self, some: Sequence[Held], *, in_flight: int) -> db.Row:
+        me = self._identity
+        return {
+            "ids": [request_id for request_id, _ in some],
+            "tokens": [token for _, token in some],
+            "lease_s": self._lease_s,
+            "worker_id": me.worker_id,
+            "hostname": me.hostname,
+            "pid": me.pid,
+            "version": me.version,
+            "state": self._state,
+            "agents": list(me.agents),
+            "concurrency": me.concurrency,
+            "attempt_s": me.attempt_s,
+            "in_flight": in_flight,
+        }
 
     def _link(self) -> db.Link:
         # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also

@@ -12,10 +12,10 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
@@ -43,6 +43,8 @@ REFUSED_CAP_S = 1.5
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Row = dict[str, Any]
+Answer = TypeVar("Answer")
+Execute = Callable[[str, Params], Awaitable[list[DictRow]]]
 Connection = read_committed.Connection
 log = structlog.get_logger(__name__)
 
@@ -273,27 +275,31 @@ class Link:
             LOST: the connection broke, or nothing came back in time; the statement may or may not have taken effect.
             psycopg.Error: the server refused the statement; the connection is well.
         """
-        return await self._run(statement, params, keep=True)
+        return await self._run(lambda connection: self._execute(connection, statement, params))
 
     async def run_within(self, statement: str, params: Params, *, time_s: float) -> list[DictRow]:
-        """Execute one statement as ``run`` does, giving it up after ``time_s`` seconds: others may be waiting for this link.
-
-        Raises:
-            LOST: as in ``run``.
-            psycopg.Error: as in ``run``.
-        """
-        return await self._run(statement, params, keep=True, time_s=time_s)
+        """Execute one statement as ``run`` does, giving it up after ``time_s`` seconds: others may be waiting for this link."""
+        return await self._run(lambda connection: self._execute(connection, statement, params), time_s=time_s)
 
     async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
-        """Execute one statement as ``run`` does, and take it back: only whether it is refused counts.
+        """Execute one statement, and take it back; see ``rehearse``."""
+        return await self.rehearse(lambda execute: execute(statement, params))
+
+    async def rehearse(self, play: Callable[[Execute], Awaitable[Answer]]) -> Answer:
+        """Let ``play`` execute statements in one transaction, and take them back: only whether they are refused counts.
 
         Raises:
             LOST: as in ``run``.
             psycopg.Error: as in ``run``.
         """
-        return await self._run(statement, params, keep=False)
 
-    async def _run(self, statement: str, params: Params, *, keep: bool, time_s: float | None = None) -> list[DictRow]:
+        async def taken_back(connection: Connection) -> Answer:
+            async with connection.transaction(force_rollback=True):
+                return await play(lambda statement, params: self._execute(connection, statement, params))
+
+        return await self._run(taken_back)
+
+    async def _run(self, use: Callable[[Connection], Awaitable[Answer]], *, time_s: float | None = None) -> Answer:
         async with self._lock:
             try:
                 connection = await self._open()
@@ -301,7 +307,7 @@ class Link:
                 raise ConnectionLost(redact(str(error) or "no answer in time")) from error
             try:
                 async with _bounded(connection, time_s or self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-                    rows = await self._execute(connection, statement, params, keep=keep)
+                    answer = await self._use(connection, use)
             except (psycopg.Error, TimeoutError) as error:
                 # A pooler may end a connection with an error of any class.
                 is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
@@ -310,7 +316,7 @@ class Link:
                 await self._drop()
                 raise ConnectionLost(redact(str(error) or type(error).__name__)) from error
             self._failures = 0
-            return rows
+            return answer
 
     async def run_until_done(
         self, statement: str, params: Params | Callable[[], Params] = None, *, waits_out: bool = True
@@ -346,13 +352,12 @@ class Link:
         )
         await asyncio.sleep(delay_s)
 
-    async def _execute(self, connection: Connection, statement: str, params: Params, *, keep: bool) -> list[DictRow]:
+    async def _use(self, connection: Connection, use: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        return await use(connection)
+
+    async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
         cursor = self._cursor(connection)
-        if keep:
-            await connection.as_one(lambda: cursor.execute(statement, params))
-        else:
-            async with connection.transaction(force_rollback=True):
-                await cursor.execute(statement, params)
+        await connection.as_one(lambda: cursor.execute(statement, params))
         return await cursor.fetchall() if cursor.description else []
 
     def _cursor(self, connection: Connection) -> psycopg.AsyncCursor[DictRow]:

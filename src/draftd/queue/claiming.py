@@ -19,6 +19,7 @@ from draftd import db
 from draftd.db.sqlstate import is_misfit
 from draftd.queue.isolation import PATIENCE_S, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
+from draftd.queue.trials import Before, Trial
 from draftd.request import Claim
 
 _TAKE = """
@@ -283,7 +284,13 @@ class Claimer:
 
     async def _judge(self, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: list[UUID]) -> list[Held]:
         """Judge what was refused alone; return what nothing could be decided about."""
-        verdicts = await self._claims.judge(self._link, refused, passed=passed)
+        params = _params(self._terms, [""], 1, db.LAST_MOMENT)
+
+        async def claim_it(execute: db.Execute, another: Held) -> bool:
+            return bool(await execute(CLAIM_THESE, params | {"ids": [another[0]]}))
+
+        trial = Trial(before=Before.PENDING, change=claim_it)
+        verdicts = await self._claims.judge(self._link, refused, passed=passed, trial=trial)
         return [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
 
     def retry_in_s(self) -> float:
@@ -295,22 +302,26 @@ class Claimer:
 
         What is refused of it is left to the reaper.
         """
-        pairs = list(held)
+        pairs, worker_id = list(held), self._terms.worker_id
         try:
-            return await release_strays(self._link, worker_id=self._terms.worker_id, held=pairs)
+            return await release_strays(self._link, worker_id=worker_id, held=pairs)
         except psycopg.Error as error:
             if is_misfit(error):
                 raise
-        strays = await self._link.run_until_done(STRAYS, _strays_params(self._terms.worker_id, pairs))
+        strays = await self._link.run_until_done(STRAYS, _strays_params(worker_id, pairs))
 
         async def release(some: Sequence[Held]) -> list[UUID]:
             only = [one for one, _ in some]
-            return await release_strays(self._link, worker_id=self._terms.worker_id, held=pairs, only=only)
+            return await release_strays(self._link, worker_id=worker_id, held=pairs, only=only)
+
+        async def release_it(execute: db.Execute, another: Held) -> bool:
+            return bool(await execute(RELEASE_STRAYS, _strays_params(worker_id, []) | {"only": [another[0]]}))
 
         parts = await apart([(row["id"], row["lease_token"]) for row in strays], release)
         released = [one for _, answer in parts.answered for one in answer]
         with suppress(*db.LOST):
-            await self._releases.judge(self._link, parts.refused, passed=released)
+            trial = Trial(before=Before.HELD, change=release_it, worker_id=worker_id)
+            await self._releases.judge(self._link, parts.refused, passed=released, trial=trial)
         return released
 
 

@@ -9,7 +9,7 @@ the server's, whatever its SQLSTATE; in the normal case nothing here runs. What 
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -22,16 +22,16 @@ from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_misfit, is_passing
 from draftd.errors import InternalError
 from draftd.queue.leases import Held
+from draftd.queue.remembered import MAX_REMEMBERED, Remembered
+from draftd.queue.trials import Finding, Trial, Trials
 
 log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-Key = TypeVar("Key")
 
 PATIENCE_S = 1.0
 """Statements that take longer to be refused are not carried out in ever smaller parts: the neighbours wait meanwhile."""
-MAX_REMEMBERED = 1_000
 FIRST_ASIDE_S = 2.0
 LONGEST_ASIDE_S = 300.0
 UNDECIDED_S = 1.5
@@ -49,15 +49,6 @@ UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_m
 RETURNING r.id
 """
 END_HELD = END.format(still="")
-END_ANOTHER = """
-UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s
- WHERE r.id = coalesce(
-        (SELECT x.id FROM draft_requests AS x WHERE x.status = 'pending' AND x.id <> ALL (%(suspects)s::uuid[])
-          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
-        (SELECT x.id FROM draft_requests AS x WHERE x.status = 'processing' AND x.id <> ALL (%(suspects)s::uuid[])
-          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED))
-RETURNING r.id
-"""
 
 
 @dataclass(slots=True)
@@ -112,33 +103,6 @@ async def apart(
             half = len(some) // 2
             todo += [(some[half:], None), (some[:half], None)]
     return parts
-
-
-class Remembered(Generic[Key]):
-    """How often each of the last ``MAX_REMEMBERED`` keys was noted."""
-
-    def __init__(self) -> None:
-        self._counts: dict[Key, int] = {}
-
-    def note(self, key: Key) -> int:
-        """Note a key; return how often it has been noted by now."""
-        count = self._counts.pop(key, 0) + 1
-        self._counts[key] = count
-        if len(self._counts) > MAX_REMEMBERED:
-            del self._counts[next(iter(self._counts))]
-        return count
-
-    def forget(self, keys: Iterable[Key]) -> None:
-        """Forget that these keys were ever noted."""
-        if self._counts:
-            for key in keys:
-                self._counts.pop(key, None)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._counts
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,10 +190,10 @@ class Verdict(Enum):
 
 
 class Refusals:
-    """Judges the refusals of one kind of statement.
+    """Judges the refusals of one kind of change.
 
-    A refused row is a suspect until this change of another row is accepted. While there are two, the server may refuse every row.
-    A suspect that another row was accepted after is outlived: from then on only its own refusals are held against it.
+    A refused row is a suspect until this change of another row is accepted, in earnest or in a trial. A suspect that another
+    row was accepted after is outlived: where there is no other row left to try, only its own refusals are held against it.
 
     Args:
         verb: what the statement does, for the log.
@@ -239,9 +203,15 @@ class Refusals:
     def __init__(self, *, verb: str, aside: Aside) -> None:
         self.aside = aside
         self._verb = verb
+        self._kinds: dict[str, Refusals] = {}
+        self._trials = Trials()
         self._tries: Remembered[UUID] = Remembered()
         self._suspects: Remembered[UUID] = Remembered()
         self._outlived: Remembered[UUID] = Remembered()
+
+    def of(self, kind: str) -> "Refusals":
+        """Return the refusals of one kind of this statement's changes: that another kind is accepted says nothing about it."""
+        return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside))
 
     async def judge(
         self,
@@ -249,6 +219,7 @@ class Refusals:
         refused: Sequence[tuple[Held, psycopg.Error]],
         *,
         passed: Collection[UUID],
+        trial: Trial,
         end: str = END_HELD,
         params: db.Row | None = None,
     ) -> dict[Held, Verdict]:
@@ -258,60 +229,80 @@ class Refusals:
             link: where they were refused.
             refused: the rows, as they are held or were found, and why.
             passed: the rows of which the same change was accepted meanwhile.
+            trial: how it is tried on another row.
             end: the statement that ends a row plainly.
             params: what it needs besides the row.
         """
-        own = await self.own(link, refused, passed=passed)
+        own = await self.own(link, refused, passed=passed, trial=trial)
         return {
             held: await self._end(link, held, error, end, params or {}) if held in own else Verdict.UNDECIDED
             for held, error in refused
         }
 
     async def own(
-        self, link: db.Link, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: Collection[UUID]
+        self, link: db.Link, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: Collection[UUID], trial: Trial
     ) -> set[Held]:
-        """Return the rows whose own fault their refusal is: neither their plain ending nor another row meets it too.
+        """Return the rows whose own fault their refusal is: no other row meets it, or none is there and the plain ending passes.
 
         Args:
             link: where they were refused.
             refused: the rows, as they are held or were found, and why.
             passed: the rows of which the same change was accepted meanwhile.
+            trial: how it is tried on another row.
         """
         for (row_id, _), _ in refused:
             if row_id not in self._outlived:
                 self._suspects.note(row_id)
         self.accepted(passed)
-        return {held for held, error in refused if await self._is_own(link, held, error, passed=bool(passed))}
+        due = {held: error for held, error in refused if self._is_due(held[0], error)}
+        if passed:
+            return {*due}
+        own = {held for held in due if self.aside.knows(held[0])}
+        if len(own) == len(due):
+            return own
+        finding = await self._try_another(link, trial)
+        if finding is Finding.ACCEPTED:
+            return {*due}
+        if finding is Finding.NOBODY:
+            own |= {held for held, error in due.items() if await self._is_alone(link, held, error)}
+        return own
 
     def accepted(self, row_ids: Collection[UUID]) -> None:
         """Note that the server accepted this change of some rows."""
         if not row_ids:
             return
-        for row_id in self._suspects:
-            self._outlived.note(row_id)
+        self._outlive(self._suspects)
         self._suspects = Remembered()
         self._outlived.forget(row_ids)
         self._tries.forget(row_ids)
 
-    async def _is_own(self, link: db.Link, held: Held, error: psycopg.Error, *, passed: bool) -> bool:
-        tries = self._tries.note(held[0])
+    def _outlive(self, row_ids: Iterable[UUID]) -> None:
+        for row_id in row_ids:
+            self._outlived.note(row_id)
+
+    def _is_due(self, row_id: UUID, error: psycopg.Error) -> bool:
+        """Note a refusal; return whether one like it is ever held against a row."""
+        tries = self._tries.note(row_id)
         if tries == NAMED_AFTER:
-            self.aside.name(held[0], error, verb=self._verb, ended=False)
+            self.aside.name(row_id, error, verb=self._verb, ended=False)
         if is_exhausted(error):
             return False
-        if self.aside.knows(held[0]):
-            return True
-        if is_passing(error) and tries == 1:
-            return False
-        if passed:
-            return True
+        return self.aside.knows(row_id) or tries > 1 or not is_passing(error)
+
+    async def _try_another(self, link: db.Link, trial: Trial) -> Finding:
+        hopeless = [row_id for row_id in self.aside.ids() if self.aside.knows(row_id)]
+        finding = await self._trials.run(link, trial, but=[*self._suspects, *self._outlived, *hopeless])
+        if finding is Finding.ACCEPTED:
+            self._outlive([*self._suspects, *self._trials.refused])
+            self._suspects = Remembered()
+        return finding
+
+    async def _is_alone(self, link: db.Link, held: Held, error: psycopg.Error) -> bool:
+        """Return whether a row's plain ending is accepted, and no other row is under suspicion."""
         if held[0] not in self._outlived and any(one != held[0] for one in self._suspects):
             return False
-        return await self._accepts(link, END_HELD, held, error) or await self._accepts(link, END_ANOTHER, held, error)
-
-    async def _accepts(self, link: db.Link, statement: str, held: Held, error: psycopg.Error) -> bool:
         try:
-            return bool(await link.try_out(statement, self._ending(held, error)))
+            return bool(await link.try_out(END_HELD, self._ending(held, error)))
         except psycopg.Error:
             return False
 
@@ -333,5 +324,4 @@ class Refusals:
             "lease_token": held[1],
             "code": InternalError.code,
             "message": f"the database refused to {self._verb} this request (SQLSTATE {error.sqlstate})",
-            "suspects": [held[0], *self._suspects, *self._outlived, *self.aside.ids()],
         }

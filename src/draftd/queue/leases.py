@@ -1,7 +1,8 @@
 """Leases: which rows this process holds, and how they are renewed.
 
 ``Leases`` is the process's own list, shared by the claims (which add), the worker (which removes) and the heartbeat thread
-(which reads). ``RENEW`` is the heartbeat's one statement. What becomes of a lease that ran out is ``reaping``'s.
+(which reads). ``RENEW`` is the heartbeat's one statement; ``RENEW_ONLY`` and ``BEAT`` are its halves, for when the worker's row
+is refused or locked. What becomes of a lease that ran out is ``reaping``'s.
 """
 
 from collections.abc import Collection
@@ -69,12 +70,14 @@ LAPSED = f"(h.until <= now() OR h.until > now() + make_interval(secs => {LONGEST
 """Of a row ``h`` of ``draft_holds``: whether its pause is over. One that is longer than daemons set it does not count."""
 UNTIL_S = f"CASE WHEN {LAPSED} THEN 0 ELSE -{since_s('h.until')} END"
 
+
 # Locks first and in the order of id, like every write of several rows here: unordered renewals beside settlements made ten
 # deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
 # holds one row in a long transaction must not stop the renewals of all the others; the reaper passes over it too. Lost is
 # only what is no longer processing with this token. updated_at stays, and no index holds lease_until: a renewal is a
 # heap-only update.
-RENEW = f"""
+def _renewal(beat: str = "") -> str:
+    return f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
 ), locked AS MATERIALIZED (
@@ -87,13 +90,7 @@ WITH held AS MATERIALIZED (
       FROM locked JOIN held AS h ON h.id = locked.id
      WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
     RETURNING r.id
-), beat AS (
-    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s,
-                                    attempt_s)
-    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
-            %(lease_s)s::float8 / {BEATS_PER_LEASE}, %(attempt_s)s)
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
-)
+){beat}
 SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
             SELECT FROM draft_requests AS r
@@ -106,3 +103,14 @@ SELECT (SELECT coalesce(array_agg(id), '{{}}') FROM renewed) AS renewed,
                     'model', t.model, 'share', {SHARE}, 'age_s', {since_s("t.changed_at")})), '[]')
           FROM draft_throttles AS t) AS throttles
 """
+
+
+BEAT = f"""
+INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s,
+                                attempt_s)
+VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
+        %(lease_s)s::float8 / {BEATS_PER_LEASE}, %(attempt_s)s)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
+"""
+RENEW_ONLY = _renewal()
+RENEW = _renewal(f", beat AS ({BEAT})")

@@ -20,7 +20,8 @@ from draftd.errors import InternalError
 from draftd.queue.history import with_error
 from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import FORGOTTEN, Held
-from draftd.queue.moments import seconds
+from draftd.queue.moments import LONGEST_S, seconds
+from draftd.queue.trials import Before, Trial
 
 REAP_BATCH = 500
 """Rows of each kind in one statement of the reaper. A part of the statement and no parameter, as its plan is made only once."""
@@ -60,14 +61,18 @@ def _is_lost(now: str, row: str = "r") -> str:
 _WHICH = "r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))"
 
 
-def _lost(taken: str) -> str:
-    return f"""
+_JUDGE = f"""
 judge AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now,
            {_CONNECTED_FOR} >= make_interval(secs => %(lease_s)s)
            AND coalesce(now() - %(last_at)s::timestamptz <= make_interval(secs => %(gap_s)s), true)
            AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_judge
-), lost AS MATERIALIZED (
+)"""
+
+
+def _lost(taken: str) -> str:
+    return f"""
+lost AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'processing' AND {_is_lost("j.now")}
        AND j.may_judge AND {_WHICH}
@@ -135,9 +140,7 @@ _UNKNOWN_MESSAGE = "'no daemon has a prompt for the agent ' || quote_literal(lef
 
 # The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
 # waits longer and longer, and ends at the cap.
-def _reap(forgotten: str = "") -> str:
-    return f"""
-WITH {_lost(_TAKEN)}, {_overdue(_TAKEN)}, {_orphaned(_TAKEN)}, reaped AS (
+_TAKE_BACK = f""", reaped AS (
     UPDATE draft_requests AS r SET
         status = CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
         available_at = CASE WHEN r.errors @> '[{{"code": "worker_lost"}}]'
@@ -149,41 +152,50 @@ WITH {_lost(_TAKEN)}, {_overdue(_TAKEN)}, {_orphaned(_TAKEN)}, reaped AS (
         updated_at = now()
       FROM lost WHERE r.id = lost.id AND r.status = 'processing'
     RETURNING r.id, r.status, r.worker_id
-), expired AS (
+)"""
+_FAIL = f""", expired AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'expired', error_message = 'not drafted before it expired',
         errors = {with_error(code="'expired'", message="'not drafted before it expired'", model="r.model")}
       FROM overdue WHERE r.id = overdue.id AND r.status = 'pending'
-    RETURNING r.id, r.status, NULL::uuid
+    RETURNING r.id, r.status, NULL::uuid AS worker_id
 ), refused AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'invalid_request', error_message = {_UNKNOWN_MESSAGE},
         errors = {with_error(code="'invalid_request'", message=_UNKNOWN_MESSAGE, model="r.model")}
       FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
         AND r.id NOT IN (SELECT id FROM overdue)
-    RETURNING r.id, r.status, NULL::uuid
-){forgotten}
-SELECT 'worker_lost' AS code, *, now() AS at FROM reaped UNION ALL SELECT 'expired', *, now() FROM expired
-UNION ALL SELECT 'invalid_request', *, now() FROM refused UNION ALL SELECT NULL, NULL, NULL, NULL, now()
-"""
-
-
-REAP = _reap(f""", forgotten AS (
+    RETURNING r.id, r.status, NULL::uuid AS worker_id
+)"""
+_FORGET = f""", forgotten AS (
     DELETE FROM draft_workers AS w WHERE {FORGOTTEN}
-)""")
-REAP_THESE = _reap()
+)"""
+_TAKEN_BACK = "SELECT 'worker_lost' AS code, *, now() AS at FROM reaped"
+_FAILED = (
+    "SELECT 'expired' AS code, *, now() AS at FROM expired UNION ALL SELECT 'invalid_request', *, now() FROM refused"
+)
+_AT = "SELECT NULL, NULL, NULL, NULL, now()"
+REAP = f"""
+WITH {_JUDGE}, {_lost(_TAKEN)}, {_overdue(_TAKEN)}, {_orphaned(_TAKEN)}{_TAKE_BACK}{_FAIL}{_FORGET}
+{_TAKEN_BACK} UNION ALL {_FAILED} UNION ALL {_AT}
+"""
+# By what a row was before: a statement that is refused is planned anew each time, and to plan the whole of it takes longer than
+# all else that is done about a row.
+REAP_THESE = {
+    "processing": f"WITH {_JUDGE}, {_lost(_TAKEN)}{_TAKE_BACK} {_TAKEN_BACK}",
+    "pending": f"WITH {_JUDGE}, {_overdue(_TAKEN)}, {_orphaned(_TAKEN)}{_FAIL} {_FAILED}",
+}
 # What a refused pass may have been refused for: nothing is written.
 CANDIDATES = f"""
-WITH {_lost(_LOOKED_AT)}, {_overdue(_LOOKED_AT)}, {_orphaned(_LOOKED_AT)}
-SELECT r.id, r.lease_token, now() AS at
+WITH {_JUDGE}, {_lost(_LOOKED_AT)}, {_overdue(_LOOKED_AT)}, {_orphaned(_LOOKED_AT)}
+SELECT r.id, r.lease_token, r.was
   FROM (SELECT id FROM lost UNION SELECT id FROM overdue UNION SELECT id FROM orphaned) AS c CROSS JOIN LATERAL (
-        SELECT x.id, x.lease_token FROM draft_requests AS x WHERE x.id = c.id) AS r
-UNION ALL SELECT NULL, NULL, now()
+        SELECT x.id, x.lease_token, x.status AS was FROM draft_requests AS x WHERE x.id = c.id) AS r
 """
 END_REAPED = END.format(still=f" AND (x.status = 'pending' OR {_is_lost('now()', 'x')})")
 
 REAP_DRY = f"""
-WITH {_lost(_ALL)}, {_overdue(_ALL)}, {_orphaned(_ALL)}
+WITH {_JUDGE}, {_lost(_ALL)}, {_overdue(_ALL)}, {_orphaned(_ALL)}
 SELECT 'worker_lost' AS code, r.id, CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id,
        now() AS at
   FROM lost JOIN draft_requests AS r ON r.id = lost.id
@@ -264,13 +276,11 @@ async def reap(
         "lease_s": lease_s,
         "default_expiry_s": default_expiry_s,
         "older_than_s": older_than_s,
-        "last_at": watch and watch.last_at,
         "gap_s": watch.gap_s if watch else 0.0,
-        "steady_since": watch and watch.steady_since,
         "now": now,
-        "aside": refusals.aside.ids(),
         "only": None,
     }
+    params |= _as_of_now(watch, refusals)
     began = time.monotonic()
     try:
         rows = await link.run(REAP_DRY if dry_run else REAP, params)
@@ -280,9 +290,17 @@ async def reap(
         return await _reap_apart(link, params, watch, refusals, error, began)
     if watch and rows:
         watch.passed(rows[-1]["at"])
-    if reaped := _reaped(rows):
-        refusals.accepted([one.id for one in reaped])
+    reaped = _reaped(rows)
+    for was, passed in _by_status_before(reaped).items():
+        refusals.of(was).accepted(passed)
     return reaped
+
+
+def _by_status_before(reaped: Sequence[Reaped]) -> dict[str, list[UUID]]:
+    ids: dict[str, list[UUID]] = {"processing": [], "pending": []}
+    for one in reaped:
+        ids["processing" if one.code == "worker_lost" else "pending"].append(one.id)
+    return ids
 
 
 def _reaped(rows: Sequence[DictRow]) -> list[Reaped]:
@@ -293,27 +311,72 @@ def _reaped(rows: Sequence[DictRow]) -> list[Reaped]:
     ]
 
 
+def _as_of_now(watch: Watch | None, refusals: Refusals) -> db.Row:
+    return {
+        "last_at": watch and watch.last_at,
+        "steady_since": watch and watch.steady_since,
+        "aside": refusals.aside.ids(),
+    }
+
+
 async def _reap_apart(
     link: db.Link, params: db.Row, watch: Watch | None, refusals: Refusals, error: psycopg.Error, began: float
 ) -> list[Reaped]:
     """Take back by id what the server lets be taken back, and set the rest aside."""
-
-    async def reap_these(some: Sequence[Held]) -> list[DictRow]:
-        return await link.run(REAP_THESE, params | {"only": [row_id for row_id, _ in some]})
-
-    *found, last = await link.run(CANDIDATES, params)
-    parts = await apart([(row["id"], row["lease_token"]) for row in found], reap_these, began=began)
-    if watch:
-        watch.passed(last["at"])
-    reaped = _reaped([row for _, rows in parts.answered for row in rows])
-    verdicts = await refusals.judge(
-        link, parts.refused, passed=[one.id for one in reaped], end=END_REAPED, params=params
-    )
-    undecided = [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
-    for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
-        refusals.aside.put_briefly(row_id)
-    ended = [row_id for (row_id, _), verdict in verdicts.items() if verdict is Verdict.ENDED]
-    reaped += [Reaped(id=row_id, code=InternalError.code, status="failed", worker_id=None) for row_id in ended]
+    reaped: list[Reaped] = []
+    verdicts: dict[Held, Verdict] = {}
+    moves = True
+    while moves:
+        found = await link.run(CANDIDATES, params)
+        moves = False
+        for was in REAP_THESE:
+            rows = [(row["id"], row["lease_token"]) for row in found if row["was"] == was]
+            some, judged = await _reap_these(link, was, rows, params, refusals, began)
+            reaped += some
+            verdicts |= judged
+            moves = moves or bool(some)
+        # That took its time: whoever looks again knows that the server has been answering all along.
+        if watch:
+            (row,) = await link.run("SELECT now() AS at")
+            watch.passed(row["at"])
+        params |= _as_of_now(watch, refusals)
+        began = time.monotonic()
     if not reaped and Verdict.ASIDE not in verdicts.values():
         raise error
     return reaped
+
+
+async def _reap_these(
+    link: db.Link, was: str, rows: list[Held], params: db.Row, refusals: Refusals, began: float
+) -> tuple[list[Reaped], dict[Held, Verdict]]:
+    async def reap_them(some: Sequence[Held]) -> list[DictRow]:
+        return await link.run(REAP_THESE[was], params | {"only": [row_id for row_id, _ in some]})
+
+    parts = await apart(rows, reap_them, began=began)
+    reaped = _reaped([row for _, answer in parts.answered for row in answer])
+    verdicts = await refusals.of(was).judge(
+        link,
+        parts.refused,
+        passed=[one.id for one in reaped],
+        trial=_trial(was, params),
+        end=END_REAPED,
+        params=params,
+    )
+    ended = [row_id for (row_id, _), verdict in verdicts.items() if verdict is Verdict.ENDED]
+    reaped += [Reaped(id=row_id, code=InternalError.code, status="failed", worker_id=None) for row_id in ended]
+    undecided = [held for held, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
+    # Where nothing moves, other rows get their turn first.
+    for row_id, _ in undecided if reaped else [*undecided, *(held for held, _ in parts.untried)]:
+        refusals.aside.put_briefly(row_id)
+    return reaped, verdicts
+
+
+def _trial(was: str, params: db.Row) -> Trial:
+    """Return how a row that was this before is taken back, or ended, in a trial."""
+
+    async def reap_it(execute: db.Execute, another: Held) -> bool:
+        return bool(await execute(REAP_THESE[was], params | {"aside": [], "only": [another[0]]}))
+
+    if was == "pending":
+        return Trial(before=Before.OVERDUE, change=reap_it)
+    return Trial(before=Before.HELD, change=reap_it, lease_s=-LONGEST_S)

@@ -22,9 +22,10 @@ from draftd.backoff import full_jitter_s
 from draftd.errors import LeaseLost
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.history import with_error
-from draftd.queue.isolation import Aside, Parts, Refusals, Verdict, apart
+from draftd.queue.isolation import Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
+from draftd.queue.trials import Before, Trial
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
 
@@ -171,9 +172,9 @@ class Settler:
 
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
-        shared = aside or Aside()
-        # One for each kind of end: that the server accepts failures says nothing about drafts.
-        self._refusals: defaultdict[str, Refusals] = defaultdict(lambda: Refusals(verb="settle", aside=shared))
+        self._refusals = Refusals(verb="settle", aside=aside or Aside())
+        self._accepted: dict[str, Settlement] = {}
+        """The last that the server accepted of each status, to be tried on other rows."""
         self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -220,30 +221,39 @@ class Settler:
         answers: dict[int, str | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
-        if parts.refused or self._refusals:
-            answers |= await self._judge(items, parts)
+        passed: defaultdict[str, set[UUID]] = defaultdict(set)
+        for one, answer in answers.items():
+            if isinstance(answer, str):
+                row = items[one][0]
+                passed[row.status].add(row.id)
+                self._accepted[row.status] = row
+        for status, ids in passed.items():
+            self._refusals.of(status).accepted(ids)
+        if parts.refused:
+            answers |= await self._judge(items, parts.refused, passed)
         return [answers[one] for one in range(len(items))]
 
     async def _judge(
-        self, items: Sequence[tuple[Settlement, str]], parts: Parts[int, list[str | Unsettled]]
+        self,
+        items: Sequence[tuple[Settlement, str]],
+        refused: Sequence[tuple[int, psycopg.Error]],
+        passed: defaultdict[str, set[UUID]],
     ) -> dict[int, str | Unsettled]:
         """Decide about what was refused alone."""
-        answered = [pair for some, written in parts.answered for pair in zip(some, written, strict=True)]
-        passed: defaultdict[str, set[UUID]] = defaultdict(set)
-        for one, answer in answered:
-            if isinstance(answer, str):
-                passed[items[one][0].status].add(items[one][0].id)
-        for status in passed.keys() & self._refusals.keys():
-            self._refusals[status].accepted(passed[status])
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
-        for one, error in parts.refused:
+        for one, error in refused:
             row = items[one][0]
             by_status[row.status][row.id, row.lease_token] = one, error
         answers: dict[int, str | Unsettled] = {}
         for status, rows in by_status.items():
-            refused = [(held, error) for held, (_, error) in rows.items()]
+            example = self._accepted.get(status, items[next(iter(rows.values()))[0]][0])
             with suppress(*db.LOST):
-                verdicts = await self._refusals[status].judge(self._link, refused, passed=passed[status])
+                verdicts = await self._refusals.of(status).judge(
+                    self._link,
+                    [(held, error) for held, (_, error) in rows.items()],
+                    passed=passed[status],
+                    trial=_trial(example),
+                )
                 answers |= {rows[held][0]: _ANSWERS[verdict] for held, verdict in verdicts.items()}
         return answers
 
@@ -252,6 +262,17 @@ class Settler:
         rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
+
+
+def _trial(example: Settlement) -> Trial:
+    """Return how a settlement like this one is tried on another row: with what the server has accepted before, if anything."""
+
+    async def settle(execute: db.Execute, another: Held) -> bool:
+        row = replace(example, id=another[0], lease_token=another[1])
+        (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
+        return bool(answer["settled"] == row.status)
+
+    return Trial(before=Before.HELD, change=settle)
 
 
 _ANSWERS: dict[Verdict, str | Unsettled] = {

@@ -8,6 +8,7 @@ polling on a link, by the listener's own probe every ``PROBE_INTERVAL_S``.
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import LiteralString
 
 import psycopg
@@ -87,13 +88,11 @@ class ListeningLink(db.Link):
         self._wakeup.ring()
         return connection
 
-    async def _execute(
-        self, connection: db.Connection, statement: str, params: db.Params, *, keep: bool
-    ) -> list[DictRow]:
+    async def _use(self, connection: db.Connection, use: Callable[[db.Connection], Awaitable[db.Answer]]) -> db.Answer:
         # The event loop has one reader per socket; during a statement it is psycopg's.
         self._stop_hearing()
         try:
-            return await super()._execute(connection, statement, params, keep=keep)
+            return await super()._use(connection, use)
         finally:
             if not connection.closed:
                 self._ring_for_notices(connection)

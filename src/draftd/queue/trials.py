@@ -1,0 +1,145 @@
+"""Trials: whether the server accepts a change of another row right now, found out without changing anything.
+
+A trial carries out the very statement that was refused, on a row that no refusal is held against, and rolls it back. Invariants:
+it waits for no row lock, holds its own for one transaction, and leaves nothing behind.
+"""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from enum import Enum
+from uuid import UUID
+
+import psycopg
+
+from draftd import db
+from draftd.queue.leases import Held
+from draftd.queue.remembered import Remembered
+
+ROUND_S = 0.3
+"""How long other rows are tried at a time: whatever shares the connection waits meanwhile."""
+REST_S = 1.0
+"""How long a round that proved nothing stands before the next one."""
+MOST_OTHERS = 200
+
+# Newest first: a request that came after a crowd of refused ones is likely to be of another kind. The order is that of
+# draft_requests_claim_idx, backwards.
+_PENDING = f"""
+(SELECT r.id, row_number() OVER (ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC) AS place
+   FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
+  ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT {MOST_OTHERS})"""
+_PROCESSING = f"""
+(SELECT r.id, row_number() OVER (ORDER BY r.deadline_at DESC) AS place
+   FROM draft_requests AS r WHERE r.status = 'processing' AND r.id <> ALL (%(but)s::uuid[])
+  ORDER BY r.deadline_at DESC LIMIT {MOST_OTHERS})"""
+_IF_FREE = """
+(SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status IN ({statuses}) FOR NO KEY UPDATE SKIP LOCKED)"""
+_IF_PENDING = _IF_FREE.format(statuses="'pending'")
+_IF_UNFINISHED = _IF_FREE.format(statuses="'pending', 'processing'")
+
+# The lease differs from any that a worker sets: a renewal must still be a change.
+_AS_HELD = f"""
+UPDATE draft_requests AS r SET
+    status = 'processing', attempt = greatest(r.attempt, 1), worker_id = coalesce(%(worker_id)s, r.worker_id),
+    lease_until = now() + make_interval(secs => %(lease_s)s), deadline_at = coalesce(r.deadline_at, now() + interval '1 min')
+ WHERE r.id = {_IF_UNFINISHED}
+RETURNING r.id, r.lease_token
+"""
+_AS_PENDING = f"SELECT r.id, r.lease_token FROM draft_requests AS r WHERE r.id = {_IF_PENDING}"
+_AS_OVERDUE = f"""
+UPDATE draft_requests AS r SET expires_at = now() - interval '1 d' WHERE r.id = {_IF_PENDING}
+RETURNING r.id, r.lease_token
+"""
+
+
+class Before(Enum):
+    """What a row must be before it can be changed, as the statements that find such rows and make one so."""
+
+    PENDING = (_PENDING, _AS_PENDING)
+    OVERDUE = (_PENDING, _AS_OVERDUE)
+    HELD = (f"{_PROCESSING} UNION ALL {_PENDING} ORDER BY place", _AS_HELD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How a change is tried on another row."""
+
+    before: Before
+    change: Callable[[db.Execute, Held], Awaitable[bool]]
+    """Carries the change out; returns whether it took effect."""
+    lease_s: float = 1.0
+    """How long the row's lease lasts before the change; negative if it must have run out."""
+    worker_id: UUID | None = None
+    """Who must hold the row, if that matters."""
+
+
+class Finding(Enum):
+    """What a round of trials found out."""
+
+    ACCEPTED = "accepted"
+    """The server accepts this change of another row."""
+    REFUSED = "refused"
+    """It refuses it of every row that was tried."""
+    NOBODY = "nobody"
+    """There is no other row to try."""
+
+
+@dataclass(slots=True)
+class Trials:
+    """Tries one kind of change, a bounded number of rows at a time, and none of them again before all have been tried."""
+
+    refused: list[UUID] = field(default_factory=list)
+    """The rows that the last round was refused."""
+    _tried: Remembered[UUID] = field(default_factory=Remembered)
+    _rests_until: float = -math.inf
+
+    async def run(self, link: db.Link, trial: Trial, *, but: Collection[UUID]) -> Finding:
+        """Try other rows until one is accepted.
+
+        Args:
+            link: where.
+            trial: what is tried.
+            but: the rows that are not tried.
+
+        Raises:
+            db.LOST: the connection broke.
+        """
+        began = time.monotonic()
+        if began < self._rests_until:
+            return Finding.REFUSED
+        self.refused = []
+        finding = await self._round(link, trial, but, ends_at=began + ROUND_S)
+        if finding is Finding.REFUSED:
+            self._rests_until = time.monotonic() + REST_S
+        return finding
+
+    async def _round(self, link: db.Link, trial: Trial, but: Collection[UUID], *, ends_at: float) -> Finding:
+        others, _ = trial.before.value
+        try:
+            found = await link.run(others, {"but": [*but, *self._tried]})
+        except psycopg.Error:
+            return Finding.REFUSED
+        if not found:
+            had_others, self._tried = not {*self._tried} <= {*but}, Remembered()
+            return Finding.REFUSED if had_others else Finding.NOBODY
+        for row in found:
+            if await _is_accepted(link, trial, row["id"]):
+                return Finding.ACCEPTED
+            self.refused.append(row["id"])
+            self._tried.note(row["id"])
+            if time.monotonic() > ends_at:
+                break
+        return Finding.REFUSED
+
+
+async def _is_accepted(link: db.Link, trial: Trial, row_id: UUID) -> bool:
+    async def play(execute: db.Execute) -> bool:
+        _, make = trial.before.value
+        made = await execute(make, {"id": row_id, "lease_s": trial.lease_s, "worker_id": trial.worker_id})
+        return bool(made) and await trial.change(execute, (row_id, made[0]["lease_token"]))
+
+    try:
+        return await link.rehearse(play)
+    except psycopg.Error:
+        return False
