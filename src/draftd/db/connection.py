@@ -289,8 +289,7 @@ class Link:
         """Let ``play`` execute statements in one transaction, and take them back: only whether they are refused counts.
 
         Raises:
-            LOST: as in ``run``.
-            psycopg.Error: as in ``run``.
+            LOST, psycopg.Error: as in ``run``.
         """
 
         async def taken_back(connection: Connection) -> Answer:
