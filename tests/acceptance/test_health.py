@@ -83,7 +83,7 @@ def daemon() -> Iterator[str]:
     """A process of this user that answers as a daemon does; yields the name of its socket."""
     program = """
 import asyncio
-from draftd import liveness
+from draftd.daemon import liveness
 async def main():
     await liveness.Liveness(facts=lambda: {"in_flight": 3}).listen()
     print("ready", flush=True)

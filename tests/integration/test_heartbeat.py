@@ -163,9 +163,9 @@ async def test_a_defect_in_the_thread_is_told_to_the_loop(connection: db.Connect
 DEAD_LOOP = """
 import asyncio, time, sys
 sys.path[:0] = {path!r}
-from draftd import heartbeat
+from draftd.daemon import heartbeat
 from draftd.logs import configure_logging
-from draftd.permits import Permits
+from draftd.providers.permits import Permits
 from draftd.queue.leases import Leases
 from draftd.streams import free_from_readers
 from test_heartbeat import make_heartbeat
