@@ -33,7 +33,7 @@ INSERT = """
 INSERT INTO draft_requests (requester_id, image_urls)
 SELECT 'requester ' || n %% 20, ARRAY['https://images.example/shot.png'] FROM generate_series(1, %s) AS n
 """
-DRAFT = Draft(result=RESULT, reading=[], model="benchmark", prompt_version="1")
+DONE = Done(draft=Draft(result=RESULT, reading=[]), model="benchmark", prompt_version="1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class Load:
         for one in claims:
             self._scribe.record(_usage(one))
         await asyncio.gather(*map(self._scribe.recorded, claims))
-        await asyncio.gather(*(self._settler.settle(one, Done(draft=DRAFT)) for one in claims))
+        await asyncio.gather(*(self._settler.settle(one, DONE) for one in claims))
         for one in claims:
             self._leases.drop(one.id, one.lease_token)
         self._course.settled += len(claims)

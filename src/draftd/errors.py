@@ -32,12 +32,15 @@
 
 The docstring of a class is the message that its reader sees when nothing more precise is known. Errors of libraries are
 translated where the library is called, with ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
+
+Invariant: an error is a fact. What it knows is given when it is made and never changed, which ``Final`` has the type checker
+prove; what it means to a request is decided in ``providers.failure_policy`` and nowhere else.
 """
 
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Kind(StrEnum):
@@ -116,11 +119,20 @@ class RequestError(DraftdError):
     code: ClassVar[str] = ""
     default_kind: ClassVar[Kind] = Kind.FINAL
 
-    def __init__(self, message: str = "", *, kind: Kind | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: Kind | None = None,
+        model: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.kind = kind or self.default_kind
-        self.retry_after_s: float | None = None
-        self.model: str | None = None
+        self.kind: Final[Kind] = kind or self.default_kind
+        self.model: Final[str | None] = model
+        """By the operator's name; None when no model has to do with it."""
+        self.retry_after_s: Final[float | None] = retry_after_s
+        """How long the provider asks to wait, in seconds."""
 
 
 class InvalidRequest(RequestError):
@@ -197,12 +209,8 @@ class ModelError(RequestError):
         retry_after_s: float | None = None,
         spent: Spent | None = None,
     ) -> None:
-        super().__init__(message, kind=kind)
-        self.model = model
-        self.retry_after_s = retry_after_s
-        self.spent = spent or Spent()
-        self.is_held = False
-        """Whether its model is on hold for it; without a hold a row that is given back waits by itself."""
+        super().__init__(message, kind=kind, model=model, retry_after_s=retry_after_s)
+        self.spent: Final[Spent] = spent or Spent()
 
 
 class ModelRateLimited(ModelError):
@@ -210,8 +218,19 @@ class ModelRateLimited(ModelError):
 
     code = "model_rate_limited"
     default_kind = Kind.HOLD
-    is_quota = False
-    """Whether money is missing and not patience."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        model: str | None = None,
+        kind: Kind | None = None,
+        retry_after_s: float | None = None,
+        is_quota: bool = False,
+    ) -> None:
+        super().__init__(message, model=model, kind=kind, retry_after_s=retry_after_s)
+        self.is_quota: Final[bool] = is_quota
+        """Whether the quota is exhausted: waiting does not help, paying does."""
 
 
 class ModelUnavailable(ModelError):

@@ -12,26 +12,11 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from tenacity import wait_none
 
 from draftd import db
-from draftd.daemon import runner
-from draftd.daemon.runner import Runner
-from draftd.errors import (
-    DatabaseUnavailable,
-    Expired,
-    ImageGone,
-    InvalidRequest,
-    Kind,
-    LeaseLost,
-    ModelTimeout,
-    ModelUnavailable,
-    NoRoomForImage,
-    NothingToReplyTo,
-    OutputInvalid,
-    first_line,
-)
+from draftd.errors import DatabaseUnavailable, Expired, LeaseLost, ModelUnavailable, NoRoomForImage, first_line
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
+from draftd.providers import failure_policy
 from draftd.providers.catalog import Catalog, Choice, Meaning
 from draftd.providers.holds import RETURN_PROBE, Holds
 from draftd.providers.llm import Completion, Llm, Target
@@ -40,15 +25,19 @@ from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue.attempts import Scribe
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
+from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
-from draftd.reply import drafter
-from draftd.reply.drafter import Attempt, Drafter
+from draftd.reply import progress
+from draftd.reply.asking import Asking
+from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
+from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import load_prompts, packaged_directory, render
 from draftd.request import Claim, Request
 from draftd.telemetry.metrics import Metrics
-from draftd.telemetry.tracing import RequestSpan, Tracing
+from draftd.telemetry.tracing import Tracing
 from fix_database import claim_one, make_request, overwrite, read_row
 from fix_images import encoded, make_picture
 from standin.server import StandIn
@@ -100,6 +89,8 @@ class Rig:
     """A drafter with everything real but the pictures and the model."""
 
     drafter: Drafter
+    calls: MeteredCalls
+    llm: Llm
     standin: StandIn
     models: Models
     holds: Holds
@@ -110,22 +101,26 @@ class Rig:
     budget: ByteBudget
     links: list[db.Link]
 
-    @property
-    def runner(self) -> Runner:
-        return Runner(drafter=self.drafter, tracing=Tracing())
-
-    async def run(self, claim: Claim) -> tuple[Outcome, Trail]:
+    async def run(self, claim: Claim, *, time_s: float | None = None) -> Ended:
         """Run an attempt and wait for its usage, as a claim loop does."""
-        ended = await self.runner.run(claim)
-        await self.scribe.recorded(claim)
-        return ended
-
-    async def draft(self, claim: Claim, *, time_s: float = 60.0) -> Draft:
-        attempt = Attempt(claim=claim, ends_at=time.monotonic() + time_s, span=RequestSpan())
+        if time_s is not None:
+            claim = replace(claim, attempt_s=MARGIN_S + time_s)
         try:
-            return await self.drafter.draft(attempt)
+            return await self.drafter.draft(claim)
         finally:
             await self.scribe.recorded(claim)
+
+    async def draft(self, claim: Claim) -> Done:
+        """Run an attempt that ends with a draft."""
+        outcome, _ = await self.run(claim)
+        assert isinstance(outcome, Done), outcome
+        return outcome
+
+    async def fail(self, claim: Claim, *, time_s: float | None = None) -> Fail | Retry | Hold:
+        """Run an attempt that ends without one."""
+        outcome, _ = await self.run(claim, time_s=time_s)
+        assert isinstance(outcome, Fail | Retry | Hold), outcome
+        return outcome
 
     def asked(self) -> list[str]:
         """Which models were asked, in order."""
@@ -151,7 +146,7 @@ async def llm() -> AsyncIterator[Llm]:
 
 @pytest.fixture
 async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(drafter, "wait_random", lambda *_bounds: wait_none())
+    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
     standin = StandIn()
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
@@ -166,21 +161,19 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
         variable={"KEY": "stand-in"}.get,
     )
+    calls = MeteredCalls(llm=llm, scribe=scribe, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
         drafter=Drafter(
-            reads=links[0],
-            budget=budget,
-            loader=cast("ImageLoader", loader),
-            pictures=PictureStore(link=links[0]),
             prompts=load_prompts(packaged_directory()),
             models=models,
             holds=holds,
-            llm=llm,
-            scribe=scribe,
+            pictures=PictureStore(link=links[0]),
+            inputs=InputReader(link=links[0], budget=budget, loader=cast("ImageLoader", loader)),
+            asking=Asking(calls=calls, models=models, holds=holds, scribe=scribe, metrics=metrics),
             tracing=Tracing(),
-            metrics=metrics,
-            model_timeout_s=20.0,
         ),
+        calls=calls,
+        llm=llm,
         standin=standin,
         models=models,
         holds=holds,
@@ -219,12 +212,12 @@ async def usage(link: db.Link) -> list[tuple[str, str | None]]:
 
 async def test_a_draft_says_where_it_came_from(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
-    attempt = Attempt(claim=claim, ends_at=time.monotonic() + 60, span=RequestSpan())
-    draft = await rig.drafter.draft(attempt)
-    assert draft.model == FIRST
-    assert "+" in draft.prompt_version
-    assert [option["length"] for option in draft.result["options"]] == ["short", "medium", "detailed"]
-    assert attempt.images == [{"host": "h", "sha256": "a" * 64, "width": 64, "height": 48, "parts": 1}]
+    done, trail = await rig.run(claim)
+    assert isinstance(done, Done)
+    assert done.model == FIRST
+    assert "+" in done.prompt_version
+    assert [option["length"] for option in done.draft.result["options"]] == ["short", "medium", "detailed"]
+    assert trail.images == [{"host": "h", "sha256": "a" * 64, "width": 64, "height": 48, "parts": 1}]
     assert rig.asked() == ["first"]
 
 
@@ -246,42 +239,41 @@ async def test_the_next_model_is_asked_when_the_first_one_cannot(
     rig.standin.script(default=[behaviour | {"when_model": "first"}])
     if "hang" in behaviour:
         # The next one's answer must come within it, too.
-        rig.drafter._model_timeout_s = drafter.SHORTEST_CALL_S + 3
-    draft = await rig.draft(await claimed())
-    assert draft.model == SECOND
+        rig.calls._model_timeout_s = SHORTEST_CALL_S + 3
+    done = await rig.draft(await claimed())
+    assert done.model == SECOND
     assert rig.asked() == ["first"] * calls + ["second"]
     assert await usage(link) == [(FIRST, code)] * calls + [(SECOND, None)]
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "error"), [({"garbage": True}, OutputInvalid), ({"nothing": True}, NothingToReplyTo)]
+    ("behaviour", "code"), [({"garbage": True}, "output_invalid"), ({"nothing": True}, "nothing_to_reply_to")]
 )
 async def test_what_another_model_could_not_do_better_is_not_asked_of_it(
-    rig: Rig, claimed: Claimed, behaviour: dict[str, Any], error: type[Exception]
+    rig: Rig, claimed: Claimed, behaviour: dict[str, Any], code: str
 ) -> None:
     rig.choose(FIRST, SECOND)
     rig.standin.script(default=[behaviour])
-    with pytest.raises(error):
-        await rig.draft(await claimed())
+    assert (await rig.fail(await claimed())).code == code
     assert "second" not in rig.asked()
 
 
 async def test_a_bad_answer_is_repaired_by_saying_what_was_wrong(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script([BAD])
-    draft = await rig.draft(await claimed())
+    done = await rig.draft(await claimed())
     first, repair = rig.standin.log
     assert "Dear [Name]" in repair["prompt"].replace(first["prompt"], "")
     assert "`short` has a placeholder" in repair["prompt"]
     assert repair["max_tokens"] == first["max_tokens"]
     assert repair["images"] == first["images"]
-    assert "[Name]" not in draft.result["options"][0]["text"]
+    assert "[Name]" not in done.draft.result["options"][0]["text"]
 
 
 async def test_there_is_no_second_repair(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script([BAD, BAD])
-    with pytest.raises(OutputInvalid, match="has a placeholder") as caught:
-        await rig.draft(await claimed())
-    assert caught.value.model == FIRST
+    outcome = await rig.fail(await claimed())
+    assert (outcome.code, outcome.model) == ("output_invalid", FIRST)
+    assert "has a placeholder" in outcome.message
     assert rig.asked() == ["first", "first"]
     assert await usage(link) == [(FIRST, None), (FIRST, None)], "both were answered, and paid"
 
@@ -289,8 +281,7 @@ async def test_there_is_no_second_repair(rig: Rig, claimed: Claimed, link: db.Li
 async def test_an_answer_that_was_cut_off_gets_twice_the_room_once(rig: Rig, claimed: Claimed) -> None:
     rig.choose(FIRST, params={"max_tokens": 1_000})
     rig.standin.script([{"truncated": True}, {"truncated": True}])
-    with pytest.raises(OutputInvalid):
-        await rig.draft(await claimed())
+    assert (await rig.fail(await claimed())).code == "output_invalid"
     assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000]
     first, second = rig.standin.log
     assert first["prompt"] == second["prompt"], "there was nothing wrong with it but its length"
@@ -332,13 +323,13 @@ async def test_the_limit_of_tokens_is_the_operators_whatever_it_is_called(
     repair: dict[str, Any],
 ) -> None:
     rig.choose(FIRST, params=params)
-    original, limits = rig.drafter._llm.complete, []
+    original, limits = rig.llm.complete, []
 
     async def watching(target: Target, *args: Any, **kwargs: Any) -> Completion:
         limits.append({name: target.params[name] for name in LIMITS if name in target.params})
         return await original(target, *args, **kwargs)
 
-    monkeypatch.setattr(rig.drafter._llm, "complete", watching)
+    monkeypatch.setattr(rig.llm, "complete", watching)
     rig.standin.script([{"truncated": True}])
     await rig.draft(await claimed())
     assert limits == [first, repair]
@@ -354,8 +345,7 @@ async def test_one_hiccup_is_no_outage(rig: Rig, claimed: Claimed, link: db.Link
 
 async def test_two_hiccups_in_a_row_hold_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script([{"status": 500}, {"disconnect": True}])
-    with pytest.raises(ModelUnavailable):
-        await rig.draft(await claimed())
+    assert (await rig.fail(await claimed())).code == "model_unavailable"
     assert rig.asked() == ["first", "first"]
     assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_unavailable"]
 
@@ -380,8 +370,7 @@ async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, li
 
 async def test_a_probe_is_one_call(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"status": 503}])
-    with pytest.raises(ModelUnavailable):
-        await rig.draft(replace(await claimed(), probe=FIRST))
+    assert (await rig.fail(replace(await claimed(), probe=FIRST))).code == "model_unavailable"
     assert rig.asked() == ["first"]
 
 
@@ -391,8 +380,7 @@ async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, cl
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     rig.standin.script(default=[{"hang": True}])
-    with pytest.raises(ModelTimeout):
-        await rig.draft(claim, time_s=drafter.SHORTEST_CALL_S + 0.5)
+    assert (await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.5)).code == "model_timeout"
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 
@@ -403,8 +391,7 @@ async def test_a_probe_that_failed_leaves_the_pause_that_it_brought(rig: Rig, cl
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     rig.standin.script(default=[{"status": 503}])
-    with pytest.raises(ModelUnavailable):
-        await rig.draft(claim)
+    assert (await rig.fail(claim)).code == "model_unavailable"
     (row,) = await link.run("SELECT probing, until > now() AS waits FROM draft_holds")
     assert row == {"probing": False, "waits": True}
 
@@ -457,7 +444,8 @@ async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, 
 
 
 async def hold(rig: Rig, model: str, claim: Claim) -> None:
-    await rig.holds.failed(ModelUnavailable("down", model=model), claim=claim, began=time.monotonic() - 1)
+    error = ModelUnavailable("down", model=model)
+    await rig.holds.failed(error, model=model, claim=claim, began=time.monotonic() - 1)
 
 
 async def test_a_success_ends_a_hold(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -541,12 +529,12 @@ async def test_each_option_is_published_once_and_as_the_result_holds_it(
 ) -> None:
     rig.standin.script(default=[{"tokens_per_s": 2_000}])
     claim = await claimed()
-    draft = await rig.draft(claim)
+    done = await rig.draft(claim)
     counts = [len(partial["options"]) for partial in rig.scribe.published]
     assert counts == [1, 2, 3]
     row = await read_row(connection, claim.id)
     assert row["partial_result"] == rig.scribe.published[-1]
-    assert row["partial_result"]["options"] == draft.result["options"]
+    assert row["partial_result"]["options"] == done.draft.result["options"]
 
 
 async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
@@ -621,9 +609,9 @@ async def test_what_pictures_became_has_its_room_until_the_model_has_answered(ri
 async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
-        with pytest.raises(NoRoomForImage) as caught:
-            await rig.draft(claim, time_s=drafter.SHORTEST_CALL_S + 0.05)
-    assert caught.value.kind is Kind.RETRY
+        outcome = await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.05)
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(NoRoomForImage))
     assert rig.loader.loaded == []
 
 
@@ -642,7 +630,7 @@ async def test_pictures_become_base64_beside_the_event_loop(
         threads.append(threading.current_thread())
         return render(*args, **kwargs)
 
-    monkeypatch.setattr("draftd.reply.drafter.render", watched)
+    monkeypatch.setattr("draftd.reply.inputs.render", watched)
     await rig.draft(await claimed())
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()
@@ -651,8 +639,7 @@ async def test_pictures_become_base64_beside_the_event_loop(
 async def test_dropped_pictures_are_gone(rig: Rig, claimed: Claimed, connection: db.Connection) -> None:
     claim = await claimed()
     await overwrite(connection, claim.id, image_urls=["https://h/1.png", "sha256:abc"])
-    with pytest.raises(ImageGone):
-        await rig.draft(claim)
+    assert (await rig.fail(claim)).code == "image_gone"
     assert (rig.loader.loaded, rig.asked()) == ([], [])
 
 
@@ -675,8 +662,9 @@ async def test_an_agent_without_a_prompt_is_an_invalid_request(
     await make_request(connection)
     claim = await claim_one(link)
     stranger = Claim(**{name: getattr(claim, name) for name in Claim.__slots__} | {"agent": "stranger"})
-    with pytest.raises(InvalidRequest, match="'stranger'"):
-        await rig.draft(stranger)
+    outcome = await rig.fail(stranger)
+    assert outcome.code == "invalid_request"
+    assert "'stranger'" in outcome.message
 
 
 async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -688,8 +676,9 @@ async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Cl
 
 
 async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    with pytest.raises(ModelTimeout, match="before the model could be asked"):
-        await rig.draft(await claimed(), time_s=drafter.SHORTEST_CALL_S - 0.1)
+    outcome = await rig.fail(await claimed(), time_s=SHORTEST_CALL_S - 0.1)
+    assert outcome.code == "model_timeout"
+    assert "before the model could be asked" in outcome.message
     assert rig.asked() == []
     assert await usage(link) == []
 
@@ -697,8 +686,7 @@ async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed
 async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"hang": True}])
     began = time.monotonic()
-    with pytest.raises(ModelTimeout):
-        await rig.draft(await claimed(), time_s=drafter.SHORTEST_CALL_S + 0.2)
+    assert (await rig.fail(await claimed(), time_s=SHORTEST_CALL_S + 0.2)).code == "model_timeout"
     assert time.monotonic() - began < 20
 
 
@@ -707,16 +695,16 @@ async def test_a_refinement_of_what_had_been_cut_says_so_again(rig: Rig, claimed
     outcome, trail = await rig.run(claim)
     assert isinstance(outcome, Done)
     cut = outcome.draft.result | {"warnings": ["image_truncated"]}
-    await rig.settler.settle(claim, Done(draft=replace(outcome.draft, result=cut)), trail)
+    await rig.settler.settle(claim, replace(outcome, draft=replace(outcome.draft, result=cut)), trail)
     await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'shorter, please')", [claim.id])
-    draft = await rig.draft(await claim_one(link))
-    assert "image_truncated" in draft.result["warnings"]
+    done = await rig.draft(await claim_one(link))
+    assert "image_truncated" in done.draft.result["warnings"]
 
 
 async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
     rig: Rig, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafter, "PUBLISH_S", 0.05)
+    monkeypatch.setattr(progress, "PUBLISH_S", 0.05)
     never = asyncio.Event()
 
     async def stand_still(_claim: Claim, partial: dict[str, Any]) -> None:
@@ -763,13 +751,13 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     rig: Rig, claimed: Claimed, connection: db.Connection, database: str
 ) -> None:
     away = Away(url=database)
-    rig.drafter._scribe = rig.scribe = CountingScribe(link=away)
+    rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
     settler = Settler(link=away)
-    claim = replace(await claimed(), attempt_s=runner.MARGIN_S + drafter.SHORTEST_CALL_S + 3)
-    await rig.holds.failed(ModelUnavailable(model=FIRST), claim=claim, began=time.monotonic())
-    rig.drafter._holds._link = away
+    claim = replace(await claimed(), attempt_s=MARGIN_S + SHORTEST_CALL_S + 3)
+    await hold(rig, FIRST, claim)
+    rig.holds._link = away
     away.is_away = True
-    outcome, trail = await rig.runner.run(claim)
+    outcome, trail = await rig.drafter.draft(claim)
     assert isinstance(outcome, Done)
     settling = asyncio.create_task(settle_as_a_loop_does(rig, settler, claim, outcome, trail))
     await asyncio.wait_for(away.refused.wait(), 10)
@@ -779,7 +767,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     (used,) = await rig.links[0].run("SELECT input_tokens, output_tokens FROM draft_usage WHERE code IS NULL")
     assert used == {name: row[name] for name in used}
     assert row["input_tokens"] > 0
-    await asyncio.gather(*rig.drafter._beside)
+    await asyncio.gather(*rig.holds._beside)
     assert rig.holds.codes() == {}
     await away.close()
 
@@ -790,18 +778,18 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     rig: Rig, claimed: Claimed, database: str, status: int, probe: str | None
 ) -> None:
     rig.standin.script(default=[{"status": status}])
-    claim = replace(await claimed(), attempt_s=runner.MARGIN_S + drafter.SHORTEST_CALL_S + 3, probe=probe)
+    claim = replace(await claimed(), attempt_s=MARGIN_S + SHORTEST_CALL_S + 3, probe=probe)
     if probe:
         await rig.links[0].run("INSERT INTO draft_holds (model, code, probing) VALUES (%s, 'x', true)", [FIRST])
     away = Away(url=database)
     rig.holds._link = rig.holds._throttles._link = away
     away.is_away = True
-    outcome, _ = await rig.runner.run(claim)
+    outcome, _ = await rig.drafter.draft(claim)
     assert isinstance(outcome, Hold)
     assert outcome.delay_s > 0
     assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
-    await asyncio.gather(*rig.drafter._beside)
+    await asyncio.gather(*rig.holds._beside)
     expected = "draft_throttles" if status == 429 and not probe else "draft_holds"
     (row,) = await rig.links[0].run(f"SELECT * FROM {expected}")
     assert row["model"] == FIRST
@@ -811,9 +799,9 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
 
 
 async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
-    rig: Rig, claimed: Claimed, database: str, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, claimed: Claimed, database: str
 ) -> None:
-    monkeypatch.setattr(drafter, "PUBLISH_S", 0.05)
+    rig.holds._patience_s = 0.05
     back = asyncio.Event()
 
     class Silent(Away):
@@ -824,10 +812,10 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     silent = Silent(url=database)
     rig.holds._link = silent
     claim = replace(await claimed(agent="comment_generator"), agent="nobodys", probe=FIRST)
-    outcome, _ = await asyncio.wait_for(rig.runner.run(claim), 20)
+    outcome, _ = await asyncio.wait_for(rig.drafter.draft(claim), 20)
     assert isinstance(outcome, Fail)
     back.set()
-    await asyncio.gather(*rig.drafter._beside)
+    await asyncio.gather(*rig.holds._beside)
     await silent.close()
 
 

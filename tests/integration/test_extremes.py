@@ -12,6 +12,7 @@ from draftd.cli.fleet import read_status
 from draftd.daemon.gauges import OLDEST_PENDING
 from draftd.errors import ModelUnavailable
 from draftd.providers.catalog import Catalog, Choice
+from draftd.providers.failure_policy import ModelState
 from draftd.providers.holds import FORGET_UNUSED, MARK_USED, Holds
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
@@ -32,7 +33,7 @@ JUDGING: dict[str, Any] = {
 async def daemons_work(link: db.Link, connection: db.Connection) -> None:
     """Carry out what daemons do for all rows: a beat and what follows of it, a pass of each actor, a failing call, status."""
     throttles = Throttles(link=link)
-    holds = Holds(link=link, throttles=throttles, probe_s=10)
+    holds = Holds(link=link, throttles=throttles, probe_s=10, patience_s=60)
     models = Models(
         holds=holds,
         throttles=throttles,
@@ -63,8 +64,8 @@ async def fails(link: db.Link, throttles: Throttles, holds: Holds, connection: d
     assert limit.bursts, "it was counted"
     await link.run("UPDATE draft_holds SET probing = true")
     down = ModelUnavailable("down", model=MODEL)
-    await holds.failed(down, claim=replace(claim, probe=MODEL), began=time.monotonic())
-    assert down.is_held
+    claim = replace(claim, probe=MODEL)
+    assert await holds.failed(down, model=MODEL, claim=claim, began=time.monotonic()) is ModelState.HELD
     await link.run("DELETE FROM draft_requests")
 
 

@@ -27,12 +27,11 @@ from draftd.errors import (
     OutputInvalid,
 )
 from draftd.providers.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
+from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, MAX_GIVEN_BACK, Action, Facts, ModelState, judge
 from draftd.providers.holds import (
-    BURSTS_UNTIL_HOLD,
     FIRST_PAUSE_S,
     LATER_PAUSE_S,
     LIST_HOLDS,
-    MAX_GIVEN_BACK,
     TAKE_PROBE,
     YOUNG_PAUSE_S,
     Holds,
@@ -69,7 +68,7 @@ class Process(Models):
     def __init__(self, link: db.Link, **over: Any) -> None:
         self.link = link
         self.throttles = Throttles(link=link)
-        self.shared = Holds(link=link, throttles=self.throttles, probe_s=PROBE_S)
+        self.shared = Holds(link=link, throttles=self.throttles, probe_s=PROBE_S, patience_s=60)
         defaults: dict[str, Any] = {
             "throttles": self.throttles,
             "agents": [AGENT],
@@ -147,11 +146,20 @@ async def define(link: db.Link, name: str, **over: Any) -> None:
     await link.run(SET_MODEL, row | {"params": Jsonb(row["params"])})
 
 
-async def fail(models: Process, error: ModelError, *, elapsed_s: float = 5.0, **over: Any) -> ModelError:
-    """Let a request fail with this error, whose call took so long, and return the error."""
+HELD = (ModelState.HELD, Action.GIVE_BACK)
+THROTTLED = (ModelState.THROTTLED, Action.GIVE_BACK)
+OWN_FAULT = (ModelState.WORKING, Action.RETRY)
+Failed = tuple[ModelState, Action]
+
+
+async def fail(models: Process, error: ModelError, *, elapsed_s: float = 5.0, **over: Any) -> Failed:
+    """Let a request fail with this error, whose call took so long; return what is known of the model, and what comes next."""
+    facts = {"id": uuid.uuid4()} | over
+    claim, before = replace(CLAIM, **facts), dict(vars(error))
     began = time.monotonic() - elapsed_s
-    await models.failed(error, claim=replace(CLAIM, id=uuid.uuid4(), **over), began=began)
-    return error
+    state = await models.failed(error, model=str(error.model), claim=claim, began=began)
+    assert vars(error) == before, "an error is a fact"
+    return state, judge(error, claim, Facts(model=state)).action
 
 
 async def hold(models: Process, error: ModelError | None = None, *, probe: str | None = None) -> None:
@@ -167,13 +175,13 @@ async def answered(link: db.Link, model: str = FIRST, *, request_id: UUID | None
     )
 
 
-async def rate_limit(models: Process, link: db.Link, times: int = 1) -> list[ModelError]:
-    """Let so many bursts of rate limits follow each other, and return the errors."""
-    errors = []
+async def rate_limit(models: Process, link: db.Link, times: int = 1) -> list[Failed]:
+    """Let so many bursts of rate limits follow each other, and return what came of each."""
+    failed = []
     for _ in range(times):
-        errors.append(await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=1.0))
+        failed.append(await fail(models, ModelRateLimited("429", model=FIRST), elapsed_s=1.0))
         await link.run("UPDATE draft_throttles SET changed_at = changed_at - interval '2 s'")
-    return errors
+    return failed
 
 
 async def pause_s(link: db.Link, model: str = FIRST) -> float:
@@ -342,28 +350,24 @@ async def test_a_hold_counts_as_a_retry_if_another_request_succeeded_since_the_c
     make: Make, link: db.Link
 ) -> None:
     await answered(link, ago_s=10)
-    error = await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=60)
-    assert (error.kind, error.is_held) == (Kind.RETRY, False)
+    assert await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=60) == OWN_FAULT
     assert await link.run(LIST_HOLDS) == []
-    later = await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=5)
-    assert (later.kind, later.is_held) == (Kind.HOLD, True)
+    assert await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=5) == HELD
     assert len(await link.run(LIST_HOLDS)) == 1
 
 
 async def test_a_success_of_its_own_or_of_another_model_says_nothing(make: Make, link: db.Link) -> None:
     await answered(link, SECOND)
     await answered(link, request_id=CLAIM.id)
-    error = ModelUnavailable("down", model=FIRST)
-    await make().failed(error, claim=CLAIM, began=time.monotonic() - 60)
-    assert error.kind is Kind.HOLD
+    assert await fail(make(), ModelUnavailable("down", model=FIRST), elapsed_s=60, id=CLAIM.id) == HELD
 
 
 async def test_a_row_that_came_back_ten_times_holds_nobody(make: Make, link: db.Link) -> None:
     models = make()
-    error = await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK)
-    assert error.kind is Kind.RETRY
+    _, action = await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK)
+    assert action is Action.RETRY
     assert await link.run(LIST_HOLDS) == []
-    assert (await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK - 1)).is_held
+    assert await fail(models, ModelUnavailable("down", model=FIRST), given_back=MAX_GIVEN_BACK - 1) == HELD
 
 
 async def test_a_rate_limit_halves_the_concurrency_of_the_fleet_before_it_holds(
@@ -371,14 +375,12 @@ async def test_a_rate_limit_halves_the_concurrency_of_the_fleet_before_it_holds(
 ) -> None:
     mine, other = make(), make()
     await beat(mine, other)
-    errors = await rate_limit(mine, link, BURSTS_UNTIL_HOLD - 1)
-    assert [(error.kind, error.is_held) for error in errors] == [(Kind.HOLD, False)] * 2
+    assert await rate_limit(mine, link, BURSTS_UNTIL_HOLD - 1) == [THROTTLED] * 2
     assert mine.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.25)]
     assert other.claim_groups() == [ClaimGroup(agents=[AGENT])]
     await beat(other)
     assert other.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.25)]
-    (last,) = await rate_limit(mine, link)
-    assert last.is_held
+    assert await rate_limit(mine, link) == [HELD]
     assert mine.holds() == {FIRST: "model_rate_limited"}
 
 
@@ -394,8 +396,7 @@ async def test_a_success_between_two_bursts_starts_the_count_anew(make: Make, li
     models = make()
     await rate_limit(models, link, BURSTS_UNTIL_HOLD - 1)
     await answered(link)
-    (error,) = await rate_limit(models, link)
-    assert (error.kind, error.is_held) == (Kind.RETRY, False), "another request succeeded since its call began"
+    assert await rate_limit(models, link) == [OWN_FAULT], "another request succeeded since its call began"
     (row,) = await link.run(LIST_THROTTLES)
     assert (row["share"], row["bursts"]) == (0.125, 1)
 
@@ -416,9 +417,7 @@ async def test_the_share_doubles_by_itself(
 
 
 async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> None:
-    error = ModelRateLimited("429", model=FIRST)
-    error.is_quota = True
-    assert (await fail(make(), error)).is_held
+    assert await fail(make(), ModelRateLimited("429", model=FIRST, is_quota=True)) == HELD
     assert await link.run(LIST_THROTTLES) == []
 
 
@@ -543,8 +542,8 @@ async def test_a_probe_that_will_be_retried_keeps_the_hold_all_the_same(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection
 ) -> None:
     models = await probing(make, beat, link, connection)
-    error = await fail(models, ModelUnavailable("down", model=FIRST), probe=FIRST, given_back=MAX_GIVEN_BACK)
-    assert (error.kind, error.is_held) == (Kind.RETRY, False)
+    down = ModelUnavailable("down", model=FIRST)
+    assert await fail(models, down, probe=FIRST, given_back=MAX_GIVEN_BACK) == (ModelState.HELD, Action.RETRY)
     (row,) = await link.run("SELECT failures, probing FROM draft_holds")
     assert (row["failures"], row["probing"]) == (2, False)
 

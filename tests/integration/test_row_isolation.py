@@ -23,7 +23,7 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Done, Release
+from draftd.queue.outcome import Release
 from draftd.queue.reaping import UNKNOWN_S
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
@@ -44,10 +44,10 @@ from fix_refusals import (
     refuse,
 )
 from integration.test_heartbeat import make_heartbeat
-from integration.test_settlements import count_usage, make_draft, make_usage
+from integration.test_settlements import count_usage, make_done, make_usage
 
 AGENT = "comment_generator"
-DONE = Done(draft=make_draft())
+DONE = make_done()
 STATEMENTS = 200
 """Within the 2 s that a neighbour may be delayed, at 10 ms each."""
 

@@ -23,7 +23,7 @@ from draftd.request import Claim
 from fix_database import claim_all, claim_one, make_request, read_row
 
 
-def make_draft(**over: Any) -> Draft:
+def make_done(**over: Any) -> Done:
     result = Result(
         platform=Platform.SLACK,
         platform_name="Slack",
@@ -38,13 +38,13 @@ def make_draft(**over: Any) -> Draft:
         confidence=Confidence.HIGH,
         warnings=[],
     )
-    defaults: dict[str, Any] = {"result": result.as_json(), "reading": ["When?"], "model": "m", "prompt_version": "1"}
-    return Draft(**defaults | over)
+    draft: dict[str, Any] = {"result": result.as_json(), "reading": ["When?"]}
+    return Done(draft=Draft(**draft | over), model="m", prompt_version="1")
 
 
 RETRY = Retry(code="model_timeout", message="no answer", delay_s=30.0, model="m")
 OUTCOMES: dict[str, Outcome] = {
-    "completed": Done(draft=make_draft()),
+    "completed": make_done(),
     "retry": RETRY,
     "failed": Fail(code="image_invalid", message="not an image"),
     "released": Release(),
@@ -61,7 +61,7 @@ async def test_a_finished_draft_is_written(connection: db.Connection, link: db.L
     await make_request(connection)
     claimed = await claim_one(link)
     trail = Trail(images=[{"host": "h", "sha256": "0", "width": 1, "height": 1, "parts": 1}], trace_id="t")
-    assert await settler.settle(claimed, Done(draft=make_draft()), trail) == "completed"
+    assert await settler.settle(claimed, make_done(), trail) == "completed"
     row = await read_row(connection, claimed.id)
     assert row["status"] == "completed"
     assert row["result"]["platform"] == "slack"
@@ -158,11 +158,11 @@ async def test_a_settlement_beside_its_own_first_try_is_a_success(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    row = settlement(claimed, Done(draft=make_draft()), Trail())
+    row = settlement(claimed, make_done(), Trail())
     async with db.connected(database) as first:
         async with first.transaction():
             await first.execute(SETTLE.encode(), {"rows": f"[{row.as_json()}]"})
-            again = asyncio.create_task(settler.settle(claimed, Done(draft=make_draft())))
+            again = asyncio.create_task(settler.settle(claimed, make_done()))
             await asyncio.wait([again], timeout=2 * BUSY_INTERVAL_S)
             assert not again.done()
         assert await again == "completed"
@@ -176,7 +176,7 @@ async def test_a_connection_lost_in_a_settlement_is_no_loss(
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
     )
-    assert await settler.settle(claimed, Done(draft=make_draft())) == "completed"
+    assert await settler.settle(claimed, make_done()) == "completed"
 
 
 async def test_concurrent_settlements_share_statements(database: str, connection: db.Connection, link: db.Link) -> None:
@@ -193,7 +193,7 @@ async def test_concurrent_settlements_share_statements(database: str, connection
 
     own = Counting(url=database, name="settle")
     settler = Settler(link=own)
-    settled = await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claimed))
+    settled = await asyncio.gather(*(settler.settle(one, make_done()) for one in claimed))
     await own.close()
     assert settled == ["completed"] * 30
     assert statements == 1
@@ -207,8 +207,8 @@ async def test_one_refused_outcome_does_not_hurt_its_neighbours(
     claimed = await claim_all(link)
     # storable() would mend it: the row that the server refuses must be one that got past it.
     monkeypatch.setattr("draftd.queue.settlements.storable_json", json.dumps)
-    bad = make_draft(reading=["a \x00 in the middle"])
-    outcomes = [Done(draft=bad if one is claimed[2] else make_draft()) for one in claimed]
+    bad = make_done(reading=["a \x00 in the middle"])
+    outcomes = [bad if one is claimed[2] else make_done() for one in claimed]
     statuses = await asyncio.gather(*(settler.settle(*pair) for pair in zip(claimed, outcomes, strict=True)))
     assert statuses == ["completed", "completed", "failed", "completed", "completed"]
     row = await read_row(connection, claimed[2].id)
@@ -227,7 +227,7 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neig
         CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW
             WHEN (NEW.id = '{claimed[1].id}') EXECUTE FUNCTION refuse()""".encode()
     )
-    settled = (settler.settle(one, Done(draft=make_draft())) for one in claimed)
+    settled = (settler.settle(one, make_done()) for one in claimed)
     first, refused, last = await asyncio.gather(*settled, return_exceptions=True)
     assert (first, last) == ("completed", "completed")
     assert isinstance(refused, LeaseLost)
@@ -238,7 +238,7 @@ async def test_an_answer_with_nul_and_surrogates_is_stored_without_them(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    await settler.settle(claimed, Done(draft=make_draft(reading=["one\x00 two\ud800"])))
+    await settler.settle(claimed, make_done(reading=["one\x00 two\ud800"]))
     assert (await read_row(connection, claimed.id))["reading"] == ["one two"]
 
 
@@ -314,7 +314,7 @@ async def test_tokens_are_summed_over_all_calls_of_all_attempts(
     scribe.record(make_usage(second))
     scribe.record(make_usage(second, call=2))
     await scribe.recorded(second)
-    await settler.settle(second, Done(draft=make_draft()))
+    await settler.settle(second, make_done())
     row = await read_row(connection, first.id)
     assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (300, 30, None)
 
@@ -400,7 +400,7 @@ async def test_progress_is_fenced(connection: db.Connection, link: db.Link, sett
 
 async def settle_all(link: db.Link, claims: Sequence[Claim]) -> None:
     settler = Settler(link=link)
-    await asyncio.gather(*(settler.settle(one, Done(draft=make_draft())) for one in claims))
+    await asyncio.gather(*(settler.settle(one, make_done()) for one in claims))
 
 
 async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
@@ -447,7 +447,7 @@ async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
     scribe = Scribe(link=link)
     published = await asyncio.gather(scribe.publish(zombie, {}), scribe.publish(owner, {}), return_exceptions=True)
     assert [type(one) for one in published] == [LeaseLost, type(None)]
-    outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, Done(draft=make_draft())))
+    outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, make_done()))
     settled = await asyncio.gather(*outcomes, return_exceptions=True)
     assert [type(settled[0]), settled[1]] == [LeaseLost, "completed"]
 

@@ -106,7 +106,7 @@ def outcome(kind: Kind, mark: str) -> Outcome:
     match kind:
         case "done":
             result = RESULT.model_copy(update={"summary": mark})
-            return Done(draft=Draft(result=result.as_json(), reading=[], model="m", prompt_version="1"))
+            return Done(draft=Draft(result=result.as_json(), reading=[]), model="m", prompt_version="1")
         case "retry":
             return Retry(code=code, message=mark, delay_s=queue_model.RETRY_DELAY_S, model="m")
         case "fail":

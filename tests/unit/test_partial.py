@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from draftd.reply import links
-from draftd.reply.answer import Terms, Unacceptable, read
+from draftd.reply.answer import Terms, read
 from draftd.reply.partial import PartialReader
+from draftd.reply.reply_format import Unacceptable
 from draftd.request import Options
 
 ANSWER: dict[str, Any] = {
@@ -63,7 +64,7 @@ def test_the_options_accumulate_and_unknown_keys_are_left_out() -> None:
     found = stream(json.dumps(ANSWER))
     assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
     assert not {"missing", "confidence", "warnings"} & found[-1].keys()
-    result = read(json.dumps(ANSWER), make_terms()).result.as_json()
+    result = read(json.dumps(ANSWER), make_terms()).result
     assert found[-1] == {key: value for key, value in result.items() if key in found[-1]}
 
 
@@ -216,7 +217,7 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
     counts = [len(one["options"]) for one in found]
     assert counts == sorted(set(counts))
     try:
-        result = read(text, make_terms()).result.as_json()
+        result = read(text, make_terms()).result
     except Unacceptable:
         return
     for one in found:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from draftd.daemon.runner import Runner
 from draftd.daemon.worker import Worker
 from draftd.errors import LeaseLost
 from draftd.queue.attempts import Scribe
@@ -16,11 +15,12 @@ from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Fail, Outcome, Release, Retry
 from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
-FINISHED = (Fail(code="expired", message=""), Trail())
-Run = Callable[[Claim], Awaitable[tuple[Outcome, Trail]]]
+FINISHED = Ended(Fail(code="expired", message=""), Trail())
+Run = Callable[[Claim], Awaitable[Ended]]
 
 
 def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
@@ -36,7 +36,7 @@ def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
 
 
 class Rig:
-    """A worker whose claims, runner and settler are under the test's control."""
+    """A worker whose claims, drafter and settler are under the test's control."""
 
     def __init__(self, run: Run) -> None:
         self.queue: asyncio.Queue[Claim | None] = asyncio.Queue()
@@ -48,11 +48,11 @@ class Rig:
         self.usage_refused = asyncio.Event()
         self.accepts = asyncio.Event()
         self.accepts.set()
-        self.run = run
+        self.draft = run
         self.leases = Leases()
         self.worker = Worker(
             claims=cast("Claims", self),
-            runner=cast("Runner", self),
+            drafter=cast("Drafter", self),
             settler=cast("Settler", self),
             scribe=cast("Scribe", self),
             leases=self.leases,
@@ -102,7 +102,7 @@ class Gate:
         self.begun: list[int] = []
         self.ended: list[Any] = []
 
-    async def __call__(self, claim: Claim) -> tuple[Outcome, Trail]:
+    async def __call__(self, claim: Claim) -> Ended:
         self.begun.append(claim.lease_token)
         try:
             await self.go.wait()
@@ -144,7 +144,7 @@ async def test_a_shutdown_gives_the_attempt_back() -> None:
 
 
 async def test_a_cancellation_from_within_is_no_free_give_back() -> None:
-    async def cancelled(_claim: Claim) -> tuple[Outcome, Trail]:
+    async def cancelled(_claim: Claim) -> Ended:
         raise asyncio.CancelledError
 
     rig = Rig(cancelled)
@@ -185,7 +185,7 @@ async def test_an_outcome_waits_for_the_usage_that_it_sums_up() -> None:
     assert rig.settled == [(1, Release())]
 
 
-async def finished(_claim: Claim) -> tuple[Outcome, Trail]:
+async def finished(_claim: Claim) -> Ended:
     return FINISHED
 
 

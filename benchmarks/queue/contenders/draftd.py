@@ -1,7 +1,7 @@
 """draftd, with everything but the drafting: the daemon that ``draftd run`` serves, around a drafter that is finished at once.
 
-Claims, worker, runner, settler, heartbeat, reaper, listener and logging are the real ones with their default settings. Of an
-attempt only what ``Drafter.draft`` does is missing: reading the pictures, the model, and what is written on the way.
+Claims, worker, settler, heartbeat, reaper, listener and logging are the real ones with their default settings. Only the attempt
+itself, which is ``Drafter.draft``, is missing: reading the row and its pictures, the model, and what is written on the way.
 """
 
 import asyncio
@@ -21,9 +21,11 @@ from draftd.daemon import composition
 from draftd.db import schema_version
 from draftd.logs import configure_logging
 from draftd.providers.llm import Llm
-from draftd.queue.outcome import Draft
-from draftd.reply.drafter import Attempt
+from draftd.queue.outcome import Done, Draft
+from draftd.queue.settlements import Trail
+from draftd.reply.drafter import Ended
 from draftd.reply.result import Result
+from draftd.request import Claim
 from draftd.settings import Settings
 
 INSERT = "INSERT INTO draft_requests (id, image_urls) SELECT id, ARRAY[%s] FROM unnest(%s::uuid[]) AS id"
@@ -41,15 +43,11 @@ class InstantDrafter:
         self._job = job
         self._result = Result.model_validate(RESULT)
 
-    async def draft(self, attempt: Attempt) -> Draft:
+    async def draft(self, claim: Claim) -> Ended:
         """Return the benchmark's result."""
-        await self._job.handle(attempt.claim.id)
-        return Draft(
-            result=self._result.as_json(),
-            reading=[],
-            model="benchmark",
-            prompt_version="1",
-        )
+        await self._job.handle(claim.id)
+        draft = Draft(result=self._result.as_json(), reading=[])
+        return Ended(Done(draft=draft, model="benchmark", prompt_version="1"), Trail())
 
 
 class NoModels:

@@ -4,7 +4,6 @@
     plan           which kind of daemon the settings ask for, and its connections
     lifecycle      starts and stops the parts, in order; the shutdown
     worker         N claim loops and the drain
-    runner         one claim in, one ``Outcome`` out
     heartbeat      renews leases, from a thread of its own
     reaper         takes back what dead workers held
     pruner         deletes old final requests

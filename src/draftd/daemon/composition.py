@@ -24,7 +24,6 @@ from draftd.daemon.liveness import Liveness
 from draftd.daemon.plan import Links, Plan, listen_works, open_links
 from draftd.daemon.pruner import DAY_S, Pruner
 from draftd.daemon.reaper import Reaper
-from draftd.daemon.runner import Runner
 from draftd.daemon.systemd import SystemdNotifier
 from draftd.daemon.worker import Worker
 from draftd.db import dsn, schema_version
@@ -46,8 +45,11 @@ from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Release
 from draftd.queue.settlements import SettlementRefused, Settler
+from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
+from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
+from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import load_prompts, packaged_directory
 from draftd.request import Claim
 from draftd.settings import Settings, environment_value
@@ -182,7 +184,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     claims = _claims(shared)
     worker = Worker(
         claims=claims,
-        runner=Runner(drafter=_drafter(shared, llm, loader), tracing=tracing),
+        drafter=_drafter(shared, llm, loader),
         settler=shared.settler,
         scribe=shared.scribe,
         leases=shared.leases,
@@ -241,19 +243,23 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
 
 
 def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
-    return Drafter(
-        reads=shared.links.read,
-        budget=ByteBudget(INPUT_BUDGET_BYTES),
-        loader=loader,
-        pictures=PictureStore(link=shared.links.read),
-        prompts=shared.plan.prompts,
-        models=shared.models,
-        holds=shared.holds,
+    calls = MeteredCalls(
         llm=llm,
         scribe=shared.scribe,
         tracing=shared.tracing,
         metrics=shared.metrics,
         model_timeout_s=shared.plan.settings.model_timeout_s,
+    )
+    return Drafter(
+        prompts=shared.plan.prompts,
+        models=shared.models,
+        holds=shared.holds,
+        pictures=PictureStore(link=shared.links.read),
+        inputs=InputReader(link=shared.links.read, budget=ByteBudget(INPUT_BUDGET_BYTES), loader=loader),
+        asking=Asking(
+            calls=calls, models=shared.models, holds=shared.holds, scribe=shared.scribe, metrics=shared.metrics
+        ),
+        tracing=shared.tracing,
     )
 
 

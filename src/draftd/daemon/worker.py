@@ -8,16 +8,18 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import structlog
 
-from draftd.daemon.runner import Runner, outcome_of
-from draftd.errors import InternalError, LeaseLost
+from draftd.errors import InternalError, Kind, LeaseLost
+from draftd.providers.failure_policy import judge, outcome_of
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
@@ -35,7 +37,7 @@ class Abort(Enum):
 @dataclass(slots=True)
 class _Running:
     claim: Claim
-    task: "asyncio.Task[tuple[Outcome, Trail]]"
+    task: "asyncio.Task[Ended]"
     began: float
     abort: Abort | None = None
 
@@ -45,7 +47,7 @@ class Worker:
 
     Args:
         claims: where claimed rows come from.
-        runner: turns a claim into an outcome.
+        drafter: turns a claim into an outcome.
         settler: writes outcomes.
         scribe: writes usage, which an outcome waits for.
         leases: what this process holds.
@@ -57,7 +59,7 @@ class Worker:
         self,
         *,
         claims: Claims,
-        runner: Runner,
+        drafter: Drafter,
         settler: Settler,
         scribe: Scribe,
         leases: Leases,
@@ -65,7 +67,7 @@ class Worker:
         concurrency: int,
     ) -> None:
         self._claims = claims
-        self._runner = runner
+        self._drafter = drafter
         self._settler = settler
         self._scribe = scribe
         self._leases = leases
@@ -107,7 +109,7 @@ class Worker:
             await self._work(claim)
 
     async def _work(self, claim: Claim) -> None:
-        task = asyncio.create_task(self._runner.run(claim), name=f"attempt-{claim.id}")
+        task = asyncio.create_task(self._drafter.draft(claim), name=f"attempt-{claim.id}")
         running = _Running(claim, task, time.monotonic())
         held = (claim.id, claim.lease_token)
         self._running[held] = running
@@ -164,9 +166,9 @@ class Worker:
 
     def _report(self, running: _Running, outcome: Outcome, status: str) -> None:
         claim, elapsed_s = running.claim, time.monotonic() - running.began
-        facts = {"code": outcome.code} if isinstance(outcome, Fail | Retry | Hold) else {}
+        facts: dict[str, Any] = {"code": outcome.code} if isinstance(outcome, Fail | Retry | Hold) else {}
         if isinstance(outcome, Done):
-            facts = {"platform": outcome.draft.result["platform"], "model": outcome.draft.model}
+            facts = {"platform": outcome.draft.result.get("platform"), "model": outcome.model}
         if status in {"completed", "failed"}:
             self._metrics.request_finished(status=status, code=facts.get("code"), elapsed_s=elapsed_s)
         log.info(
@@ -179,7 +181,7 @@ class Worker:
         )
 
 
-async def _ended(task: "asyncio.Task[tuple[Outcome, Trail]]") -> None:
+async def _ended(task: "asyncio.Task[Ended]") -> None:
     """Wait for a task's end, whatever it is; whoever cancels the wait does not cancel the task.
 
     Cheaper than ``asyncio.wait``, whose set-up delays the attempt's first step by 2 % of the time from an insert to it.
@@ -189,7 +191,7 @@ async def _ended(task: "asyncio.Task[tuple[Outcome, Trail]]") -> None:
     await ended.wait()
 
 
-def _result(running: _Running) -> tuple[Outcome, Trail]:
+def _result(running: _Running) -> Ended:
     """Return what an ended attempt came to.
 
     Raises:
@@ -200,10 +202,11 @@ def _result(running: _Running) -> tuple[Outcome, Trail]:
     match running.abort:
         case Abort.LEASE_LOST:
             raise LeaseLost
-        case Abort.REFUSED:
-            return Fail(code=InternalError.code, message="the database refused to renew this request"), Trail()
         case Abort.SHUTDOWN:
-            return Release(), Trail()
+            return Ended(Release(), Trail())
+        case Abort.REFUSED:
+            error = InternalError("the database refused to renew this request", kind=Kind.FINAL)
         case None:
             # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
-            return outcome_of(InternalError("the attempt was cancelled from within"), running.claim), Trail()
+            error = InternalError("the attempt was cancelled from within")
+    return Ended(outcome_of(error, judge(error, running.claim)), Trail())

@@ -1,13 +1,14 @@
 """The models: who is asked, what it may cost, and what their errors mean.
 
-llm          the one door to litellm: a call made bounded, countable and honest
-response     what came back, read with caution
-errors       what a provider's error means
-models       which model answers which agent, and whether it can be asked now
-catalog      ``draft_agents`` and ``draft_models``
-permits      where keys and pictures may go
-parameters   which parameters of a call an agent or a model may set
-known        the providers that a model may name, with their addresses and variables
-holds        models that are not asked for now, fleet-wide
-throttles    how much of its concurrency a daemon uses for a model whose provider says 429
+llm              the one door to litellm: a call made bounded, countable and honest
+response         what came back, read with caution
+errors           from a provider's error to one of draftd's
+failure_policy   from an error to what becomes of the request and the model: retry, give back, fail, next model, hold
+models           which model answers which agent, and whether it can be asked now
+catalog          ``draft_agents`` and ``draft_models``
+permits          where keys and pictures may go
+parameters       which parameters of a call an agent or a model may set
+known            the providers that a model may name, with their addresses and variables
+holds            models that are not asked for now, fleet-wide
+throttles        how much of its concurrency a daemon uses for a model whose provider says 429
 """

@@ -167,14 +167,11 @@ def translate(error: Exception, *, model: str) -> ModelError:
     kind = _class_of(error, said, status)
     excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
     where = f"{model}: {status or type(error).__name__}"
+    wait_s = retry_after_s(error)
     if kind is ModelRateLimited and is_quota(error):
-        exhausted = ModelRateLimited(f"{QUOTA_EXHAUSTED}: {where}: {excerpt}", model=model)
-        exhausted.is_quota = True
-        found: ModelError = exhausted
-    else:
-        found = kind(f"{where}: {excerpt}", model=model)
-    found.retry_after_s = retry_after_s(error)
-    return found
+        message = f"{QUOTA_EXHAUSTED}: {where}: {excerpt}"
+        return ModelRateLimited(message, model=model, retry_after_s=wait_s, is_quota=True)
+    return kind(f"{where}: {excerpt}", model=model, retry_after_s=wait_s)
 
 
 def is_quota(error: Exception) -> bool:

@@ -3,22 +3,24 @@
 A hold keeps every daemon from claiming for a model until a probe succeeded. A probe is one request of one daemon, chosen by an
 update of the hold's row that only one can win; a failing one doubles the pause. What other daemons do is learnt from the
 heartbeat, at most a third of a lease later. A rate limit is first answered by halving the fleet's concurrency (``throttles``).
-Invariant: what this process has just done itself is not undone by a beat that began before it.
+Which error calls for what is ``failure_policy``'s to say. Invariants: what this process has just done itself is not undone by a
+beat that began before it; no attempt waits longer than ``patience_s`` for a change to be written, which then goes on beside it.
 """
 
+import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
-from draftd.errors import ContextTooLong, Kind, ModelError, ModelRateLimited, ModelRefused, OutputInvalid
+from draftd.errors import RequestError
+from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, ModelState, Reaction, reaction
 from draftd.providers.throttles import ANOTHER_SUCCEEDED, Throttles
 from draftd.queue.leases import LAPSED, UNTIL_S
 from draftd.queue.moments import LATEST, since_s
@@ -28,6 +30,8 @@ from draftd.sanitize import redact, storable_text
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 FIRST_PAUSE_S = 5.0
 YOUNG_PAUSE_S = 10.0
 """Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
@@ -36,17 +40,15 @@ LATER_PAUSE_S = 60.0
 SCARCE_PAUSE_S = 300.0
 """The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
 probes a minute would use its attempts up in a short outage."""
-MAX_GIVEN_BACK = 10
-"""A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
+PATIENCE_S = 1.0
+"""How long an attempt waits for a change of a hold to be written: what came of it, a draft that is paid or an error, waits for
+no database."""
 KEEP_INTERVAL_S = 15.0
 """How often a daemon marks the holds of the models that it uses."""
 UNUSED_S = 60.0
 """A hold that no daemon has marked for this long is nobody's: four marks are missing."""
 THROTTLE_GONE_S = 3_600.0
 """By then a share has long doubled back to all of it."""
-BURSTS_UNTIL_HOLD = 3
-"""So many bursts of rate limits without a success between them are no matter of concurrency any more."""
-
 MOST_FAILURES = 1_000_000
 
 # No row comes back when another request has succeeded meanwhile: the model works, this request does not.
@@ -120,12 +122,15 @@ class Holds:
         link: for placing and ending holds.
         throttles: what answers a rate limit first.
         probe_s: how long a probe keeps the others away unless it says earlier how it went, in seconds.
+        patience_s: how long an attempt waits for a change to be written, in seconds.
     """
 
-    def __init__(self, *, link: db.Link, throttles: Throttles, probe_s: float) -> None:
+    def __init__(self, *, link: db.Link, throttles: Throttles, probe_s: float, patience_s: float = PATIENCE_S) -> None:
         self._link = link
         self._throttles = throttles
         self._probe_s = probe_s
+        self._patience_s = patience_s
+        self._beside: set[asyncio.Task[Any]] = set()
         self._settled: set[str] = set()
         """The models about which the latest probe of this process, if any, has said how they are."""
         self._holds: dict[str, _Hold] = {}
@@ -173,59 +178,67 @@ class Holds:
 
     async def return_probe(self, model: str) -> None:
         """Let another request probe a model at once: this one has ended without an answer about it; else do nothing."""
-        if model in self._settled:
-            return
-        self._settled.add(model)
-        with suppress(*db.LOST), _refusals_logged(model):
-            await self._link.run(RETURN_PROBE, {"model": model})
-            if model in self._holds:
-                self._set(model, _Hold(self._holds[model].code, time.monotonic()))
+        if model not in self._settled:
+            self._settled.add(model)
+            await self._patiently(self._return_probe(model))
 
     async def succeeded(self, model: str) -> None:
         """Note that a model answered; end its hold."""
         self._settled.add(model)
         if model in self._holds:
-            with _refusals_logged(model):
-                await self._link.run_until_done(END_HOLD, {"model": model})
-                self._set(model, None)
-                log.info("hold ended", model=model)
+            await self._patiently(self._end(model))
 
-    async def failed(self, error: ModelError, *, claim: Claim, began: float) -> None:
-        """Note that a request failed at a model, and hold the model if the error is of that kind.
-
-        An error of a hold's kind says nothing about the model when another request succeeded meanwhile, and little when this
-        one has been given back ``MAX_GIVEN_BACK`` times: it becomes a retry of this row alone. An answer that cannot be used
-        is an answer all the same: it ends a hold.
+    async def failed(self, error: RequestError, *, model: str, claim: Claim, began: float) -> ModelState:
+        """Let the fleet react to an error of a request at a model, and return what it has found out about the model.
 
         Args:
-            error: why; its kind may be lowered to a retry, and it is told whether it brought a hold.
+            error: why the request failed.
+            model: the model that was asked.
             claim: whose request it was.
             began: when the failing call began, a moment of ``time.monotonic``; of one that was repeated at once, when it had
                 failed first.
         """
-        if error.model is None:
-            return
-        if error.kind is not Kind.HOLD:
-            if isinstance(error, ModelRefused | OutputInvalid | ContextTooLong):
-                await self.succeeded(error.model)
-            return
-        if await self._is_own_fault(error, error.model, claim, began):
-            error.kind = Kind.RETRY
+        match reaction(error, claim, model=model):
+            case Reaction.END_HOLD:
+                await self.succeeded(model)
+            case Reaction.THROTTLE:
+                return await self._patiently(self._throttle(error, model, claim, began)) or ModelState.UNKNOWN
+            case Reaction.HOLD:
+                return await self._patiently(self._place(error, model, claim, began)) or ModelState.UNKNOWN
+            case Reaction.NONE:
+                pass
+        return ModelState.UNKNOWN
 
-    async def _is_own_fault(self, error: ModelError, model: str, claim: Claim, began: float) -> bool:
-        """Answer an error of a hold's kind; return whether it is a matter of this row alone."""
-        if isinstance(error, ModelRateLimited) and not error.is_quota and claim.probe != model:
-            limit = await self._throttles.rate_limited(model, request_id=claim.id, began=began)
-            if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
-                return limit.another_succeeded or claim.given_back >= MAX_GIVEN_BACK
-        is_spent = claim.given_back >= MAX_GIVEN_BACK
-        if is_spent and claim.probe != model:
-            return True
-        # Also a probe that will be retried has failed: without its pause the next one would follow at once.
-        error.is_held = await self._place(model, error, claim, began) and not is_spent
-        return not error.is_held
+    async def _patiently(self, change: Coroutine[Any, Any, T]) -> T | None:
+        """Wait ``patience_s`` for a change, which goes on if it takes longer; return None then."""
+        task = asyncio.create_task(change, name="hold")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        done, _ = await asyncio.wait({task}, timeout=self._patience_s)
+        return task.result() if done else None
 
-    async def _place(self, model: str, error: ModelError, claim: Claim, began: float) -> bool:
+    async def _return_probe(self, model: str) -> None:
+        with suppress(*db.LOST), _refusals_logged(model):
+            await self._link.run(RETURN_PROBE, {"model": model})
+            if model in self._holds:
+                self._set(model, _Hold(self._holds[model].code, time.monotonic()))
+
+    async def _end(self, model: str) -> None:
+        with _refusals_logged(model):
+            await self._link.run_until_done(END_HOLD, {"model": model})
+            self._set(model, None)
+            log.info("hold ended", model=model)
+
+    async def _throttle(self, error: RequestError, model: str, claim: Claim, began: float) -> ModelState:
+        """Halve the fleet's concurrency for a model; hold it when that has not helped, or others hold it already."""
+        limit = await self._throttles.rate_limited(model, request_id=claim.id, began=began)
+        if limit.bursts < BURSTS_UNTIL_HOLD and model not in self._holds:
+            return ModelState.WORKING if limit.another_succeeded else ModelState.THROTTLED
+        if reaction(error, claim, model=model, is_throttled=True) is Reaction.HOLD:
+            return await self._place(error, model, claim, began)
+        return ModelState.THROTTLED
+
+    async def _place(self, error: RequestError, model: str, claim: Claim, began: float) -> ModelState:
         params = {
             "model": model,
             "code": error.code,
@@ -237,19 +250,20 @@ class Holds:
             "longest_s": longest_pause_s(claim.given_back),
             "later_s": LATER_PAUSE_S,
         }
-        rows: list[DictRow] = []
+        state = ModelState.UNKNOWN
         if claim.probe == model:
             # Before the wait: the attempt may end meanwhile, and must not let another probe at once.
             self._settled.add(model)
         with _refusals_logged(model):
             rows = await self._link.run_until_done(HOLD, lambda: params | {"elapsed_s": time.monotonic() - began})
-        if not rows:
+            state = ModelState.HELD if rows else ModelState.WORKING
+            for row in rows:
+                self._set(model, _Hold(error.code, time.monotonic() + row["until_s"]))
+                for_s = round(row["until_s"], 1)
+                log.warning("model on hold", model=model, code=error.code, for_s=for_s, reason=error.message)
+        if state is not ModelState.HELD:
             self._settled.discard(model)
-            return False
-        until_s = rows[0]["until_s"]
-        self._set(model, _Hold(error.code, time.monotonic() + until_s))
-        log.warning("model on hold", model=model, code=error.code, for_s=round(until_s, 1), reason=error.message)
-        return True
+        return state
 
     def _set(self, model: str, hold: _Hold | None) -> None:
         self._changed_at[model] = time.monotonic()

@@ -89,3 +89,9 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
             merged = {name: value for name, value in merged.items() if name not in LIMITS}
         merged |= layer
     return merged
+
+
+def with_twice_the_room(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the limit of output tokens doubled, if there is one."""
+    doubled = {name: 2 * most for name in LIMITS if isinstance(most := params.get(name), int)}
+    return {**params, **doubled}

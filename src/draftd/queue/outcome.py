@@ -1,4 +1,4 @@
-"""What came of an attempt, as values: the runner returns one, the settler writes it.
+"""What came of an attempt, as values: the drafter returns one, the settler writes it.
 
 Done      completed, with a result
 Retry     back to pending after a delay, or failed at the cap of attempts
@@ -13,13 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A finished draft and where it came from."""
+    """What an acceptable answer of a model became."""
 
     result: dict[str, Any]
-    """As it is stored: a ``Result`` in JSON."""
+    """As it is stored."""
     reading: list[str]
-    model: str
-    prompt_version: str
+    """The messages that matter, verbatim; kept for a refinement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +26,8 @@ class Done:
     """The draft is finished."""
 
     draft: Draft
+    model: str
+    prompt_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,12 +144,12 @@ def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
     """Say what an outcome does to its row."""
     row = Settlement(id=claim.id, lease_token=claim.lease_token, status="pending", trail=trail)
     match outcome:
-        case Done(draft=draft):
+        case Done(draft=draft, model=model, prompt_version=prompt_version):
             written = {
                 "result": draft.result,
                 "reading": draft.reading,
-                "model": draft.model,
-                "prompt_version": draft.prompt_version,
+                "model": model,
+                "prompt_version": prompt_version,
             }
             return replace(row, status="completed", draft=written)
         case Retry(code=code, message=message, delay_s=delay_s, model=model):

@@ -1,9 +1,16 @@
-"""The reply: from a claimed request to a finished draft.
+"""The reply: from a claim to an outcome.
 
-drafter         the steps of an attempt and how they share its time
-prompts         prompt files, and the messages made from them
+drafter         an attempt: its trace, its time, its end; its two steps are inputs and asking
+attempt         one try at one request, and how its steps share its time
+inputs          the first step: the row, its pictures, the messages
+asking          the second: a call repeated, an answer repaired, the next model asked
+metered_call    one model call: what must hold before it, and its trace, usage and cost
+progress        options shown as they become ready
+prompts         agents' prompt files, and the messages made from them
+reply_format    what depends on the result's schema, as an interface
+comment_reply   the one implementation of it: three options to choose from
 model_answer    the flat object that a model is asked for
-answer          from a model's text to a ``Result``: what counts, and what is wrong with the rest
+answer          from a model's text to a result: what counts, and what is wrong with the rest
 partial         which replies can be shown before the last one is written
 placeholders    gaps such as ``[Name]`` that make a reply unsendable
 links           links that nobody showed

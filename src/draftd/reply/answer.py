@@ -9,15 +9,17 @@ returns keeps section 2 of the contract.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from draftd.errors import NothingToReplyTo
+from draftd.queue.outcome import Draft
 from draftd.reply import links, model_answer, placeholders, platforms
 from draftd.reply.model_answer import ModelAnswer
 from draftd.reply.platforms import Platform
+from draftd.reply.reply_format import Unacceptable
 from draftd.reply.result import Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import Options
 
@@ -46,29 +48,12 @@ class Terms:
     """Further texts that a link may come from: the parent's reading and options, voice samples."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """An answer that passed."""
-
-    result: Result
-    reading: list[str]
-    """The messages that matter, verbatim; kept for a refinement."""
-
-
-class Unacceptable(Exception):
-    """The answer cannot become a result; each problem is a sentence that a model can act on."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
-
-
 def wire_schema(terms: Terms) -> dict[str, Any]:
     """Return the JSON schema that the model has to meet."""
     return model_answer.schema(translated=terms.options.reader_language is not None)
 
 
-def read(text: str, terms: Terms) -> Accepted:
+def read(text: str, terms: Terms) -> Draft:
     """Make a result of a model's whole answer.
 
     Args:
@@ -99,7 +84,7 @@ def read(text: str, terms: Terms) -> Accepted:
     if problems:
         raise Unacceptable(problems)
     warnings = _warnings(answer, terms, removed=bool(removed))
-    return Accepted(result=_result(answer, options, warnings), reading=answer.reading)
+    return Draft(result=_result(answer, options, warnings).as_json(), reading=answer.reading)
 
 
 def repair_request(problems: Sequence[str]) -> str:
@@ -263,7 +248,7 @@ def _result(answer: ModelAnswer, options: list[Option], warnings: list[ResultWar
         seen_of(answer)
         | {
             "replying_to": ReplyingTo(author=answer.author, gist=answer.gist),
-            "options": [option.model_dump() for option in options],
+            "options": options,
             "missing": answer.missing,
             "confidence": answer.confidence,
             "warnings": warnings,

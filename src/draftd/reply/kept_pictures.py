@@ -18,7 +18,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.errors import Kind, LeaseLost, RequestError
+from draftd.errors import LeaseLost
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.request import Claim
@@ -28,7 +28,7 @@ from draftd.telemetry.tracing import ShownPicture
 log = structlog.get_logger(__name__)
 
 KEEP_S = 1.5
-"""How long an attempt may wait for pictures to be read, and at its end to be written; less than the runner's net leaves it."""
+"""How long an attempt may wait for pictures to be read, and at its end to be written; less than its net leaves it."""
 BUSY_INTERVAL_S = 0.1
 REST_S = 10.0
 """How long no kept pictures are looked for after the table could not be read: it may stay locked for minutes."""
@@ -113,7 +113,7 @@ class PictureStore:
 class Album:
     """The pictures of one attempt: what an earlier one left, and what this one has prepared so far.
 
-    A block of ``async with`` is the attempt; when it ends without being final, its pictures are left for the next one.
+    A block of ``async with`` is the attempt; at its end the pictures are left for the next one, unless they were discarded.
 
     Args:
         store: where they are kept between attempts.
@@ -131,10 +131,13 @@ class Album:
         return self
 
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        # A cancellation is not final: by a shutdown, say.
-        is_final = isinstance(error, LeaseLost) or (isinstance(error, RequestError) and error.kind is Kind.FINAL)
-        if error is not None and not is_final:
+        # After a cancellation, too: by a shutdown, say.
+        if not isinstance(error, LeaseLost):
             await self.leave()
+
+    def discard(self) -> None:
+        """Keep nothing: there is no next attempt."""
+        self._fresh.clear()
 
     def begin(self, urls: Sequence[str]) -> None:
         """Say what the pictures are fetched from: the ``image_urls`` of the request."""

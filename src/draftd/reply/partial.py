@@ -34,6 +34,11 @@ class PartialReader:
         self._options: dict[Length, Option] = {}
         self._announced = 0
 
+    @property
+    def options_ready(self) -> int:
+        """How many options have been announced."""
+        return self._announced
+
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         """Take the whole text so far.
 

@@ -22,6 +22,8 @@ from draftd.errors import ConfigurationError
 from draftd.images import Picture
 from draftd.providers.parameters import Params
 from draftd.reply import platforms
+from draftd.reply.comment_reply import CommentReply
+from draftd.reply.reply_format import FormatOf
 from draftd.request import Options, Request
 from draftd.telemetry.tracing import ShownPicture
 
@@ -51,6 +53,8 @@ class Prompt:
     params: Mapping[str, Any]
     """Of the model call; only what the file sets."""
     text: str
+    reply_format: FormatOf = CommentReply
+    """What an answer has to look like; ``schema_version`` 1 is the comment reply."""
 
 
 def packaged_directory() -> Path:

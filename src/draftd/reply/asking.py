@@ -1,0 +1,140 @@
+"""Asking the models: a call repeated after a hiccup, one repair of a bad answer, the next model when one cannot.
+
+Which of these an error calls for is ``failure_policy``'s to say; what a good answer is, the reply format's.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from draftd.errors import ModelError, OutputInvalid, RequestError
+from draftd.providers import parameters
+from draftd.providers.failure_policy import Action, Facts, judge, outcome_of
+from draftd.providers.holds import Holds
+from draftd.providers.llm import Completion, Target
+from draftd.providers.models import Models
+from draftd.queue.attempts import Scribe
+from draftd.queue.outcome import Done, Draft, Outcome
+from draftd.reply.attempt import Attempt
+from draftd.reply.inputs import Inputs
+from draftd.reply.metered_call import MeteredCalls
+from draftd.reply.progress import Progress
+from draftd.reply.reply_format import Unacceptable
+from draftd.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+CALL_TRIES = 2
+DEFAULT_MAX_TOKENS = 4_096
+
+
+class Asking:
+    """Asks models until one gives an acceptable answer.
+
+    Args:
+        calls: where a model is called.
+        models: which models answer.
+        holds: where the models' successes and failures are noted.
+        scribe: writes progress.
+        metrics: what is counted.
+    """
+
+    def __init__(self, *, calls: MeteredCalls, models: Models, holds: Holds, scribe: Scribe, metrics: Metrics) -> None:
+        self._calls = calls
+        self._models = models
+        self._holds = holds
+        self._scribe = scribe
+        self._metrics = metrics
+
+    async def ask(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
+        """Ask models one after the other, at least one, and return what came of it.
+
+        Raises:
+            LeaseLost: the row is no longer ours.
+        """
+        claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
+        progress = Progress(attempt=attempt, scribe=self._scribe, metrics=self._metrics)
+        while True:
+            target = waiting.popleft()
+            turn = _Turn(
+                calls=self._calls, attempt=attempt, inputs=inputs, target=target, numbers=numbers, progress=progress
+            )
+            try:
+                draft = await turn.draft()
+            except RequestError as error:
+                state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.asked_at)
+                is_one_left_out = self._models.left_out(claim.agent)
+                facts = Facts(can_ask_next=bool(waiting), is_one_left_out=is_one_left_out, model=state)
+                verdict = judge(error, claim, facts)
+                if verdict.action is not Action.ASK_NEXT:
+                    return outcome_of(error, verdict)
+                log.info("asking the next model", model=target.name, code=error.code)
+            else:
+                await self._holds.succeeded(target.name)
+                return Done(draft=draft, model=target.name, prompt_version=inputs.prompt_version)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """One model's turn."""
+
+    calls: MeteredCalls
+    attempt: Attempt
+    inputs: Inputs
+    target: Target
+    numbers: Iterator[int]
+    progress: Progress
+    asked_at: float = field(default_factory=time.monotonic)
+    """When the latest call began, on the monotonic clock; of one that was repeated, when it had failed first."""
+
+    async def draft(self) -> Draft:
+        params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, self.inputs.params, self.target.params)
+        target = replace(self.target, params=params)
+        first = await self._first_answer(target)
+        try:
+            return self.inputs.reply_format.read(first.text)
+        except Unacceptable as refusal:
+            return await self._repaired(target, first, refusal.problems)
+
+    async def _first_answer(self, target: Target) -> Completion:
+        tries = 1
+        while True:
+            # A reader per try: what a broken stream had begun is no part of the next one's answer.
+            show = self.progress.of(self.inputs.reply_format.partial())
+            number = next(self.numbers)
+            try:
+                return await self.calls.call(
+                    self.attempt, self.inputs, target, number=number, name="draft", on_text=show
+                )
+            except ModelError as error:
+                verdict = judge(error, self.attempt.claim, Facts(can_repeat=tries < CALL_TRIES))
+                if verdict.action is not Action.REPEAT_CALL:
+                    raise
+            tries += 1
+            self.asked_at = time.monotonic()
+            await asyncio.sleep(verdict.delay_s)
+
+    async def _repaired(self, target: Target, first: Completion, problems: Sequence[str]) -> Draft:
+        """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
+        log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
+        inputs = self.inputs
+        if first.finish_reason == "length":
+            target = replace(target, params=parameters.with_twice_the_room(target.params))
+        else:
+            correction = inputs.reply_format.repair_request(problems)
+            said = [
+                {"role": "assistant", "content": first.text or "(nothing)"},
+                {"role": "user", "content": correction},
+            ]
+            inputs = replace(inputs, messages=[*inputs.messages, *said])
+        self.asked_at = time.monotonic()
+        second = await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
+        try:
+            return inputs.reply_format.read(second.text)
+        except Unacceptable as refusal:
+            raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
