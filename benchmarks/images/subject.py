@@ -15,14 +15,15 @@ from benchmarks.images.costs import Longest, children, forget_peak, helpers_cpu_
 from benchmarks.images.process import PATIENCE_S, Order
 from draftd.daemon.composition import IMAGE_BUDGET_BYTES
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
-from draftd.reply.prompts import Prompt, render
+from draftd.reply.agents import Agent
+from draftd.reply.prompts import render
 from draftd.request import Options, Request
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 WARMING = 4
 """Before it is counted: enough to start two helpers."""
-PROMPT = Prompt(agent="benchmark", version="1", params={}, text="{{schema}}")
+AGENT = Agent(name="benchmark", version="1", params={}, text="{{schema}}")
 REQUEST = Request(image_urls=(), context=None, options={}, parent=None)
 
 
@@ -44,7 +45,7 @@ async def make_ready(loader: ImageLoader, url: str) -> None:
     """Bring one picture from its URL to what is handed to litellm, as the drafter does."""
     async with AsyncExitStack() as rooms:
         pictures = await loader.load([url], rooms=rooms, time_s=PATIENCE_S)
-        await asyncio.to_thread(render, PROMPT, request=REQUEST, options=Options(), pictures=pictures, schema={})
+        await asyncio.to_thread(render, AGENT, request=REQUEST, options=Options(), pictures=pictures, schema={})
 
 
 async def carry_out(order: Order, loader: ImageLoader, folder: Path, base_url: str) -> dict[str, float]:

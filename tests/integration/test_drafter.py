@@ -28,13 +28,14 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
+from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.asking import Asking
 from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
 from draftd.reply.drafter import Drafter, Ended
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import Album, PictureStore
 from draftd.reply.metered_call import MeteredCalls
-from draftd.reply.prompts import load_prompts, packaged_directory, render
+from draftd.reply.prompts import render
 from draftd.request import Claim, Request
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
@@ -164,7 +165,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     calls = MeteredCalls(llm=llm, scribe=scribe, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
         drafter=Drafter(
-            prompts=load_prompts(packaged_directory()),
+            agents=load_agents(packaged_directory()),
             models=models,
             holds=holds,
             pictures=PictureStore(link=links[0]),

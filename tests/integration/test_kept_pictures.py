@@ -15,8 +15,9 @@ from draftd.queue import pictures
 from draftd.queue.outcome import Fail, Hold
 from draftd.queue.settlements import Settler
 from draftd.reply import kept_pictures
+from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.kept_pictures import Album, PictureStore
-from draftd.reply.prompts import load_prompts, packaged_directory, render
+from draftd.reply.prompts import render
 from draftd.request import Claim, Options, Request
 from fix_database import claim_one, make_request
 from fix_extremes import VALUES
@@ -108,8 +109,8 @@ async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     claim = await claim_one(attempts.link)
     album, loaded = await attempts.fetch(claim, urls)
     request = Request(image_urls=tuple(urls), context=None, options={}, parent=None)
-    prompt = load_prompts(packaged_directory())["comment_generator"]
-    messages = render(prompt, request=request, options=Options(), pictures=loaded, schema={})
+    agent = load_agents(packaged_directory())["comment_generator"]
+    messages = render(agent, request=request, options=Options(), pictures=loaded, schema={})
     album.show(loaded, messages)
     await album.leave()
     await Settler(link=attempts.link).settle(claim, HOLD)

@@ -23,12 +23,12 @@ from draftd.providers.models import Models
 from draftd.queue.outcome import Done, Draft, Fail, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.reply import drafter
+from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
 from draftd.reply.attempt import MARGIN_S, Attempt
 from draftd.reply.drafter import NET_S, Drafter, Ended
 from draftd.reply.inputs import InputReader, Inputs
 from draftd.reply.kept_pictures import Album, PictureStore
-from draftd.reply.prompts import Prompt
 from draftd.reply.result import Result
 from draftd.request import Claim
 from draftd.telemetry.tracing import RequestSpan, Tracing
@@ -94,7 +94,7 @@ class Parts:
 
     def drafter(self, spy: "Spy") -> Drafter:
         return Drafter(
-            prompts={"comment_generator": Prompt(agent="comment_generator", version="1+a", params={}, text="")},
+            agents={"comment_generator": Agent(name="comment_generator", version="1+a", params={}, text="")},
             models=cast("Models", self),
             holds=cast("Holds", self),
             pictures=cast("PictureStore", self),
@@ -119,10 +119,10 @@ class Parts:
     async def keep(self, claim: Claim, _leaves: Any) -> None:
         self.kept.append(claim.lease_token)
 
-    async def read(self, _attempt: Attempt, prompt: Prompt, **_: Any) -> Inputs:
+    async def read(self, _attempt: Attempt, agent: Agent, **_: Any) -> Inputs:
         self._read()
         return Inputs(
-            messages=[], reply_format=cast("Any", None), prompt_version=prompt.version, params={}, images=IMAGES
+            messages=[], reply_format=cast("Any", None), prompt_version=agent.version, params={}, images=IMAGES
         )
 
     async def ask(self, attempt: Attempt, _inputs: Inputs, _targets: Any) -> Outcome:

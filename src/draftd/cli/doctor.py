@@ -27,7 +27,7 @@ from draftd.providers.models import Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue.wakeup import proves_session
-from draftd.reply.prompts import load_prompts, packaged_directory
+from draftd.reply.agents import load_agents, packaged_directory
 from draftd.sanitize import redact
 from draftd.settings import Settings, environment_value, export_foreign_variables, load_settings
 
@@ -163,7 +163,7 @@ async def _daemons(settings: Settings) -> Finding:
 
 def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
     try:
-        prompts = load_prompts(settings.prompts_dir or packaged_directory())
+        prompts = load_agents(settings.prompts_dir or packaged_directory())
     except ConfigurationError as error:
         return Finding(check="prompts", ok=False, detail=error.message), []
     detail = ", ".join(f"{agent} {prompt.version}" for agent, prompt in sorted(prompts.items()))

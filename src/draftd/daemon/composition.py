@@ -45,12 +45,12 @@ from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Release
 from draftd.queue.settlements import SettlementRefused, Settler
+from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.reply.metered_call import MeteredCalls
-from draftd.reply.prompts import load_prompts, packaged_directory
 from draftd.request import Claim
 from draftd.settings import Settings, environment_value
 from draftd.signals import stopping
@@ -81,12 +81,12 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     # What is wrong with it is said at once, and not after litellm's import.
     AllowList.parse(settings.allow_private_image_hosts)
     Permits.of(settings, environment_value)
-    prompts = load_prompts(settings.prompts_dir or packaged_directory())
+    agents = load_agents(settings.prompts_dir or packaged_directory())
     await check_schema(url)
 
     async def connected() -> tuple[Plan, Links]:
         listens = await listen_works(settings)
-        plan = Plan(settings=settings, prompts=prompts, concurrency=concurrency, drain=drain, listens=listens)
+        plan = Plan(settings=settings, agents=agents, concurrency=concurrency, drain=drain, listens=listens)
         return plan, await open_links(plan)
 
     (plan, links), llm, tracing = await asyncio.gather(
@@ -102,7 +102,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     gc.freeze()
 
     def started() -> None:
-        log.info("started", version=__version__, concurrency=concurrency, agents=sorted(prompts), listen=plan.listens)
+        log.info("started", version=__version__, concurrency=concurrency, agents=sorted(agents), listen=plan.listens)
 
     try:
         await daemon.run(stop, started=started)
@@ -251,7 +251,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         model_timeout_s=shared.plan.settings.model_timeout_s,
     )
     return Drafter(
-        prompts=shared.plan.prompts,
+        agents=shared.plan.agents,
         models=shared.models,
         holds=shared.holds,
         pictures=PictureStore(link=shared.links.read),
@@ -365,7 +365,7 @@ def _identity(plan: Plan) -> Identity:
         hostname=socket.gethostname(),
         pid=os.getpid(),
         version=__version__,
-        agents=tuple(sorted(plan.prompts)),
+        agents=tuple(sorted(plan.agents)),
         concurrency=plan.concurrency,
         attempt_s=plan.settings.attempt_timeout_s,
     )

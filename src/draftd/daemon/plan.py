@@ -14,7 +14,7 @@ from draftd.daemon.connections import ConnectionKeeper
 from draftd.db import dsn
 from draftd.errors import ConfigurationError
 from draftd.queue.wakeup import Listener, ListeningLink, WakeUp, proves_session
-from draftd.reply.prompts import Prompt
+from draftd.reply.agents import Agent
 from draftd.settings import Settings, load_settings
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class Plan:
     """What kind of daemon to build."""
 
     settings: Settings
-    prompts: Mapping[str, Prompt]
+    agents: Mapping[str, Agent]
     concurrency: int
     drain: bool
     listens: bool

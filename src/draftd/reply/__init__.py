@@ -6,7 +6,8 @@ inputs          the first step: the row, its pictures, the messages
 asking          the second: a call repeated, an answer repaired, the next model asked
 metered_call    one model call: what must hold before it, and its trace, usage and cost
 progress        options shown as they become ready
-prompts         agents' prompt files, and the messages made from them
+agents          agents as prompt files, checked when the daemon starts
+prompts         the messages of a model call
 reply_format    what depends on the result's schema, as an interface
 comment_reply   the one implementation of it: three options to choose from
 model_answer    the flat object that a model is asked for

@@ -20,11 +20,11 @@ from draftd.providers.llm import Target
 from draftd.providers.models import Models
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Trail
+from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
 from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
-from draftd.reply.prompts import Prompt
 from draftd.request import Claim
 from draftd.sanitize import redact
 from draftd.telemetry.tracing import RequestSpan, Tracing
@@ -46,7 +46,7 @@ class Drafter:
     """Runs attempts.
 
     Args:
-        prompts: agent → prompt.
+        agents: by their names.
         models: which model answers.
         holds: where a probe is given back.
         pictures: prepared pictures, from one attempt to the next.
@@ -58,7 +58,7 @@ class Drafter:
     def __init__(
         self,
         *,
-        prompts: Mapping[str, Prompt],
+        agents: Mapping[str, Agent],
         models: Models,
         holds: Holds,
         pictures: PictureStore,
@@ -66,7 +66,7 @@ class Drafter:
         asking: Asking,
         tracing: Tracing,
     ) -> None:
-        self._prompts = prompts
+        self._agents = agents
         self._models = models
         self._holds = holds
         self._pictures = pictures
@@ -98,8 +98,8 @@ class Drafter:
         async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
             try:
                 async with asyncio.timeout(attempt.time_left_s() + NET_S):
-                    prompt, targets = self._chosen(attempt)
-                    inputs = await self._inputs.read(attempt, prompt, album=album, rooms=rooms)
+                    agent, targets = self._chosen(attempt)
+                    inputs = await self._inputs.read(attempt, agent, album=album, rooms=rooms)
                     images = inputs.images
                     outcome = await self._asking.ask(attempt, inputs, targets)
             except LeaseLost:
@@ -110,19 +110,19 @@ class Drafter:
                 album.discard()
         return outcome, images
 
-    def _chosen(self, attempt: Attempt) -> tuple[Prompt, list[Target]]:
-        """Return the agent's prompt, and which models to ask, in order."""
+    def _chosen(self, attempt: Attempt) -> tuple[Agent, list[Target]]:
+        """Return who answers, and which models to ask, in order."""
         if attempt.has_expired():
             raise Expired
-        agent = attempt.claim.agent
-        prompt = self._prompts.get(agent)
-        if prompt is None:
-            raise InvalidRequest(f"there is no prompt for the agent {agent!r}")
-        targets = self._models.targets(agent, probe=attempt.claim.probe)
+        claim = attempt.claim
+        agent = self._agents.get(claim.agent)
+        if agent is None:
+            raise InvalidRequest(f"there is no prompt for the agent {claim.agent!r}")
+        targets = self._models.targets(agent.name, probe=claim.probe)
         if not targets:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
             raise ModelMisconfigured(missing, kind=Kind.RETRY)
-        return prompt, targets
+        return agent, targets
 
 
 def _outcome_after(error: Exception, claim: Claim) -> Outcome:

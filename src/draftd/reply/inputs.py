@@ -14,9 +14,10 @@ from draftd import db
 from draftd.errors import ImageGone, InvalidRequest
 from draftd.images import ByteBudget, ImageLoader, Picture
 from draftd.queue.attempts import read_request
+from draftd.reply.agents import Agent
 from draftd.reply.attempt import Attempt
 from draftd.reply.kept_pictures import Album
-from draftd.reply.prompts import Prompt, render
+from draftd.reply.prompts import render
 from draftd.reply.reply_format import ReplyFormat
 from draftd.request import Options, Request
 
@@ -31,7 +32,7 @@ class Inputs:
     reply_format: ReplyFormat
     prompt_version: str
     params: Mapping[str, Any]
-    """Of the model call, as the prompt sets them."""
+    """Of the model call, as the agent sets them."""
     images: list[dict[str, Any]] | None
     """Each picture as it was read, for the row's ``images``; None for a refinement."""
 
@@ -50,12 +51,12 @@ class InputReader:
         self._budget = budget
         self._loader = loader
 
-    async def read(self, attempt: Attempt, prompt: Prompt, *, album: Album, rooms: AsyncExitStack) -> Inputs:
+    async def read(self, attempt: Attempt, agent: Agent, *, album: Album, rooms: AsyncExitStack) -> Inputs:
         """Return what a model is asked.
 
         Args:
             attempt: whose row is read.
-            prompt: the agent's.
+            agent: who answers.
             album: has what an earlier attempt fetched, and keeps it for the next one.
             rooms: where the pictures have their room, for as long as it is open.
 
@@ -68,17 +69,17 @@ class InputReader:
             options = Options.read(request.options)
             pictures = await self._load(attempt, request, album, rooms)
             is_truncated = any(picture.truncated for picture in pictures)
-            reply_format = prompt.reply_format(request, options, is_truncated=is_truncated)
+            reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
             # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
             messages = await asyncio.to_thread(
-                render, prompt, request=request, options=options, pictures=pictures, schema=reply_format.schema
+                render, agent, request=request, options=options, pictures=pictures, schema=reply_format.schema
             )
             album.show(pictures, messages)
         return Inputs(
             messages=messages,
             reply_format=reply_format,
-            prompt_version=prompt.version,
-            params=prompt.params,
+            prompt_version=agent.version,
+            params=agent.params,
             images=None if request.parent else [picture.record() for picture in pictures],
         )
 

@@ -1,0 +1,99 @@
+"""Prompt files, and what of them cannot be used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from draftd.errors import ConfigurationError
+from draftd.reply.agents import load_agents, packaged_directory
+from draftd.reply.answer import Terms, wire_schema
+from draftd.reply.model_answer import MODEL_WARNINGS
+from draftd.reply.result import Confidence
+from draftd.request import Options
+
+FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def _write(front: str = FRONT, text: str = "Be kind.\n\n{{schema}}\n", name: str = "helper_agent.md") -> Path:
+        (tmp_path / name).write_text(f"---\n{front}---\n{text}", encoding="utf-8")
+        return tmp_path
+
+    return _write
+
+
+def test_a_prompt_has_its_front_matter(write: Callable[..., Path]) -> None:
+    agent = load_agents(write(FRONT + "params:\n  temperature: 0.5\n"))["helper"]
+    assert agent.params == {"temperature": 0.5}
+    assert agent.text == "Be kind.\n\n{{schema}}"
+    assert agent.version.startswith("3+")
+    assert len(agent.version) == len("3+1f2e3d4c")
+
+
+def test_the_version_changes_with_the_text_even_when_nobody_counted_it_up(write: Callable[..., Path]) -> None:
+    one = load_agents(write(text="One {{schema}}"))["helper"].version
+    assert load_agents(write(text="One {{schema}}"))["helper"].version == one
+    assert load_agents(write(text="Two {{schema}}"))["helper"].version != one
+
+
+@pytest.mark.parametrize(
+    ("front", "text", "complaint"),
+    [
+        ("agent: helper\nversion: 1\n", "{{schema}}", "schema_version"),
+        ("agent: helper\nversion: 1\nschema_version: 2\n", "{{schema}}", "schema_version"),
+        (FRONT + "modle: x\n", "{{schema}}", "modle"),
+        (FRONT + "params: {temprature: 1}\n", "{{schema}}", "params.temprature"),
+        (FRONT + "params: {temperature: 9}\n", "{{schema}}", "params.temperature"),
+        (FRONT.replace("helper", "other"), "{{schema}}", "other_agent.md"),
+        (FRONT + "params: [unclosed\n", "{{schema}}", "front matter"),
+        ("- a\n- list\n", "{{schema}}", "front matter"),
+        ("just words\n", "{{schema}}", "front matter"),
+        (FRONT, "no schema here", "{{schema}}"),
+        (FRONT, "{{schema}} {{context}}", "{{context}}"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_named(
+    write: Callable[..., Path], front: str, text: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_agents(write(front, text))
+    assert "helper_agent.md" in caught.value.message
+    assert complaint in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_without_front_matter_or_without_text_encoding_is_named(tmp_path: Path) -> None:
+    for content in (b"Be kind. {{schema}}", b"\xff\xfe"):
+        (tmp_path / "helper_agent.md").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"helper_agent\.md"):
+            load_agents(tmp_path)
+
+
+def test_a_directory_without_prompts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("not a prompt")
+    with pytest.raises(ConfigurationError, match="no prompt"):
+        load_agents(tmp_path)
+
+
+def test_the_packaged_prompt_defines_every_word_that_the_model_has_to_choose() -> None:
+    prompts = load_agents(packaged_directory())
+    text = prompts["comment_generator"].text
+    for word in (*MODEL_WARNINGS, *Confidence):
+        assert f"\n- `{word.value}`: " in text
+    schema = wire_schema(Terms(options=Options(), context=None, truncated=False))
+    for key in (
+        "has_message",
+        "platform_name",
+        "me",
+        "author",
+        "gist",
+        "language",
+        "missing",
+        "short",
+        "medium",
+        "detailed",
+    ):
+        assert key in schema["properties"]
+        assert f"`{key}`" in text
