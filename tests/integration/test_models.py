@@ -356,6 +356,24 @@ async def test_a_hold_counts_as_a_retry_if_another_request_succeeded_since_the_c
     assert len(await link.run(LIST_HOLDS)) == 1
 
 
+async def test_a_hold_that_the_database_refuses_spends_no_attempt(make: Make, connection: db.Connection) -> None:
+    await connection.execute("ALTER TABLE draft_holds ADD CONSTRAINT none CHECK (false)")
+    models = make()
+    assert await fail(models, ModelUnavailable("down", model=FIRST)) == (ModelState.UNKNOWN, Action.GIVE_BACK)
+    assert models.claimable_agents() == [AGENT]
+
+
+async def test_nobody_waits_long_for_a_hold_to_be_written(make: Make, link: db.Link, connection: db.Connection) -> None:
+    models = make()
+    models.shared._patience_s = 0.05
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_holds")
+        assert await fail(models, ModelUnavailable("down", model=FIRST)) == (ModelState.UNKNOWN, Action.GIVE_BACK)
+    await asyncio.gather(*models.shared._beside)
+    assert [row["model"] for row in await link.run(LIST_HOLDS)] == [FIRST], "it was written all the same"
+    assert models.holds() == {FIRST: "model_unavailable"}
+
+
 async def test_a_success_of_its_own_or_of_another_model_says_nothing(make: Make, link: db.Link) -> None:
     await answered(link, SECOND)
     await answered(link, request_id=CLAIM.id)

@@ -11,6 +11,7 @@ from draftd.reply.answer import Terms, wire_schema
 from draftd.reply.model_answer import MODEL_WARNINGS
 from draftd.reply.result import Confidence
 from draftd.request import Options
+from fix_docs import example_agent
 
 FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
 
@@ -77,9 +78,17 @@ def test_a_directory_without_prompts_is_named(tmp_path: Path) -> None:
         load_agents(tmp_path)
 
 
-def test_the_packaged_prompt_defines_every_word_that_the_model_has_to_choose() -> None:
-    prompts = load_agents(packaged_directory())
-    text = prompts["comment_generator"].text
+def packaged() -> str:
+    return load_agents(packaged_directory())["comment_generator"].text
+
+
+def documented() -> str:
+    return example_agent()[1]
+
+
+@pytest.mark.parametrize("prompt", [packaged, documented])
+def test_a_prompt_of_ours_defines_every_word_that_the_model_has_to_choose(prompt: Callable[[], str]) -> None:
+    text = prompt()
     for word in (*MODEL_WARNINGS, *Confidence):
         assert f"\n- `{word.value}`: " in text
     schema = wire_schema(Terms(options=Options(), context=None, truncated=False))

@@ -2,7 +2,7 @@
 
 Owns how a model is called (streaming, the ladder of answer formats, prices, the time limit) and is the only importer of
 litellm. How an answer is read is ``response``'s matter, what an error means ``errors``'s; which model is called,
-with which prompt, and what becomes of the text is ``drafter``'s.
+with which prompt, and what becomes of the text is the drafter's.
 
 Invariants: a call sends one HTTP request, or one more per rung when a provider refuses the answer's format, and never a
 hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
@@ -159,7 +159,7 @@ class Llm:
             on_text: called with the whole text so far whenever it has grown; makes the call a streamed one.
 
         Raises:
-            ModelError: no usable text came, see ``llm_errors.translate``; ``ModelTimeout`` when ``time_s`` is over,
+            ModelError: no usable text came, see ``errors.translate``; ``ModelTimeout`` when ``time_s`` is over,
                 ``OutputInvalid`` when the answer is empty, ``ModelRefused`` when it is a refusal.
         """
         limit = asyncio.timeout(time_s)

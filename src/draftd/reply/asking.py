@@ -60,7 +60,7 @@ class Asking:
         claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
         progress = Progress(attempt=attempt, scribe=self._scribe, metrics=self._metrics)
         while True:
-            target = waiting.popleft()
+            target = _with_params(waiting.popleft(), inputs)
             turn = _Turn(
                 calls=self._calls, attempt=attempt, inputs=inputs, target=target, numbers=numbers, progress=progress
             )
@@ -93,15 +93,13 @@ class _Turn:
     """When the latest call began, on the monotonic clock; of one that was repeated, when it had failed first."""
 
     async def draft(self) -> Draft:
-        params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, self.inputs.params, self.target.params)
-        target = replace(self.target, params=params)
-        first = await self._first_answer(target)
+        first = await self._first_answer()
         try:
             return self.inputs.reply_format.read(first.text)
         except Unacceptable as refusal:
-            return await self._repaired(target, first, refusal.problems)
+            return await self._repaired(first, refusal.problems)
 
-    async def _first_answer(self, target: Target) -> Completion:
+    async def _first_answer(self) -> Completion:
         tries = 1
         while True:
             # A reader per try: what a broken stream had begun is no part of the next one's answer.
@@ -109,7 +107,7 @@ class _Turn:
             number = next(self.numbers)
             try:
                 return await self.calls.call(
-                    self.attempt, self.inputs, target, number=number, name="draft", on_text=show
+                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=show
                 )
             except ModelError as error:
                 verdict = judge(error, self.attempt.claim, Facts(can_repeat=tries < CALL_TRIES))
@@ -119,10 +117,10 @@ class _Turn:
             self.asked_at = time.monotonic()
             await asyncio.sleep(verdict.delay_s)
 
-    async def _repaired(self, target: Target, first: Completion, problems: Sequence[str]) -> Draft:
+    async def _repaired(self, first: Completion, problems: Sequence[str]) -> Draft:
         """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
+        inputs, target = self.inputs, self.target
         log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
-        inputs = self.inputs
         if first.finish_reason == "length":
             target = replace(target, params=parameters.with_twice_the_room(target.params))
         else:
@@ -138,3 +136,8 @@ class _Turn:
             return inputs.reply_format.read(second.text)
         except Unacceptable as refusal:
             raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
+
+
+def _with_params(target: Target, inputs: Inputs) -> Target:
+    params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, inputs.params, target.params)
+    return replace(target, params=params)

@@ -1,0 +1,184 @@
+"""Asking knows a reply format by its interface only: here with one of a single line."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from draftd.errors import ModelError, ModelRefused, ModelUnavailable, NothingToReplyTo, Spent
+from draftd.providers import failure_policy
+from draftd.providers.failure_policy import ModelState
+from draftd.providers.holds import Holds
+from draftd.providers.llm import Completion, OnText, Target
+from draftd.providers.models import Models
+from draftd.queue.attempts import Scribe
+from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
+from draftd.reply.asking import DEFAULT_MAX_TOKENS, Asking
+from draftd.reply.attempt import Attempt
+from draftd.reply.inputs import Inputs, Message
+from draftd.reply.metered_call import MeteredCalls
+from draftd.reply.reply_format import PartialAnswer, Unacceptable
+from draftd.request import Claim
+from draftd.telemetry.metrics import Metrics
+
+CLAIM = Claim(
+    id=UUID(int=1), agent="poet", requester_id="", attempt=1, lease_token=1, attempt_s=60, image_bytes=0
+)  # fmt: skip
+ASKED: Message = {"role": "user", "content": "a line, please"}
+FIRST, SECOND = Target(name="first", model="m1"), Target(name="second", model="m2", params={"max_tokens": 300})
+
+
+class OneLine:
+    """A format whose answer is a single line, shown word by word."""
+
+    def __init__(self) -> None:
+        self.schema: dict[str, Any] = {"type": "string"}
+        self.options_ready = 0
+
+    def read(self, text: str) -> Draft:
+        if not text:
+            raise NothingToReplyTo
+        if "\n" in text:
+            raise Unacceptable(["two lines", "at least"])
+        return Draft(result={"line": text}, reading=[])
+
+    def partial(self) -> PartialAnswer:
+        return OneLine()
+
+    def feed(self, text_so_far: str) -> dict[str, Any] | None:
+        self.options_ready = text_so_far.count(" ")
+        return {"line": text_so_far}
+
+    def repair_request(self, problems: Sequence[str]) -> str:
+        return f"not {' and '.join(problems)}"
+
+
+class World:
+    """Models that answer what the test says, and what is noted of it."""
+
+    def __init__(self, *answers: str | ModelError) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[int, str, str, list[Message]]] = []
+        self.params: list[Any] = []
+        self.published: list[dict[str, Any]] = []
+        self.succeeded_models: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        self.state = ModelState.HELD
+
+    async def call(
+        self,
+        _attempt: Attempt,
+        inputs: Inputs,
+        target: Target,
+        *,
+        number: int,
+        name: str,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        self.calls.append((number, name, target.name, inputs.messages))
+        self.params.append(target.params)
+        answer = self.answers.pop(0)
+        if isinstance(answer, ModelError):
+            raise answer
+        words = answer.split(" ")
+        for count in range(1, len(words) + 1) if on_text else ():
+            await cast("OnText", on_text)(" ".join(words[:count]))
+        return Completion(
+            text=answer,
+            model=target.name,
+            finish_reason="stop",
+            spent=Spent(),
+            mode="prompt",
+            first_token_s=None,
+            elapsed_s=0.0,
+        )
+
+    async def publish(self, _claim: Claim, partial: dict[str, Any]) -> None:
+        self.published.append(partial)
+
+    async def succeeded(self, model: str) -> None:
+        self.succeeded_models.append(model)
+
+    async def failed(self, error: ModelError, *, model: str, **_: Any) -> ModelState:
+        self.failures.append((model, error.code))
+        return self.state
+
+    def left_out(self, _agent: str) -> bool:
+        return False
+
+    async def ask(self, *targets: Target) -> Outcome:
+        asking = Asking(
+            calls=cast("MeteredCalls", self),
+            models=cast("Models", self),
+            holds=cast("Holds", self),
+            scribe=cast("Scribe", self),
+            metrics=Metrics(),
+        )
+        inputs = Inputs(messages=[ASKED], reply_format=OneLine(), prompt_version="1+a", params={}, images=None)
+        return await asking.ask(Attempt.begin(CLAIM), inputs, targets)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+
+
+async def test_a_good_answer_is_shown_while_it_grows_and_becomes_a_draft() -> None:
+    world = World("a line indeed")
+    outcome = await world.ask(FIRST)
+    assert outcome == Done(
+        draft=Draft(result={"line": "a line indeed"}, reading=[]), model="first", prompt_version="1+a"
+    )
+    assert world.published == [{"line": "a line"}, {"line": "a line indeed"}]
+    assert world.succeeded_models == ["first"]
+    assert world.failures == []
+
+
+async def test_a_bad_answer_goes_back_once_with_its_problems() -> None:
+    world = World("two\nlines", "one")
+    assert isinstance(await world.ask(FIRST), Done)
+    (_, _, _, first), (number, name, _, repair) = world.calls
+    assert (number, name) == (2, "repair")
+    assert repair == [
+        *first,
+        {"role": "assistant", "content": "two\nlines"},
+        {"role": "user", "content": "not two lines and at least"},
+    ]
+
+
+async def test_an_answer_that_stays_bad_is_the_last_word_of_all_models() -> None:
+    world = World("two\nlines", "two\nlines")
+    outcome = await world.ask(FIRST, SECOND)
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.message, outcome.model) == ("output_invalid", "two lines; at least", "first")
+    assert world.failures == [("first", "output_invalid")]
+
+
+async def test_nothing_to_reply_to_is_an_answer() -> None:
+    world = World("")
+    assert isinstance(await world.ask(FIRST, SECOND), Fail)
+    assert world.failures == [("first", "nothing_to_reply_to")]
+
+
+async def test_a_call_is_repeated_once_then_the_next_model_is_asked_and_calls_are_counted_through() -> None:
+    down = ModelUnavailable("down", model="first")
+    world = World(down, down, ModelRefused("no", model="second"))
+    assert isinstance(await world.ask(FIRST, SECOND), Fail)
+    assert [call[:3] for call in world.calls] == [(1, "draft", "first"), (2, "draft", "first"), (3, "draft", "second")]
+    assert world.failures == [("first", "model_unavailable"), ("second", "model_refused")]
+    assert world.params == [{"max_tokens": DEFAULT_MAX_TOKENS}] * 2 + [{"max_tokens": 300}]
+
+
+async def test_a_second_model_shows_nothing_before_it_is_further_than_the_first() -> None:
+    world = World("one two\nthree", ModelUnavailable("down", model="first"), "uno dos tres")
+    await world.ask(FIRST, SECOND)
+    assert world.published == [{"line": "one two\nthree"}, {"line": "uno dos tres"}]
+
+
+@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, Hold), (ModelState.WORKING, Retry)])
+async def test_what_the_fleet_knows_of_the_model_decides(state: ModelState, outcome: type[Outcome]) -> None:
+    down = ModelUnavailable("down", model="first")
+    world = World(down, down)
+    world.state = state
+    assert isinstance(await world.ask(FIRST), outcome)
