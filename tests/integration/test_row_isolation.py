@@ -428,7 +428,7 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     await make_many(connection, 1)
     await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
     assert await settler.settle(first, DONE) == "completed"
-    refused = Done(draft=make_draft(reading=["no"]))
+    refused = make_done(reading=["no"])
     async with asyncio.timeout(20):
         assert [await settler.settle(one, refused) for one in (bad, worse)] == ["failed"] * 2
 
