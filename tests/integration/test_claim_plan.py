@@ -9,14 +9,14 @@ from uuid import UUID
 import pytest
 
 from draftd import db
-from draftd.queue.claiming import CLAIM, CLAIM_ONE
+from draftd.queue.claiming import CLAIM
 from fix_database import claim_all, make_request
 
 N = 16
 CROWDED, QUIET, HELD = "crowded", ["quiet 1", "quiet 2", "quiet 3"], "held"
 PARAMS: Mapping[str, tuple[str, str]] = {
     "agents": ("text[]", "'{{{}}}'"),
-    "agent": ("text", f"'{CROWDED}'"),
+    "aside": ("uuid[]", "'{{}}'"),
     "n": ("bigint", str(N)),
     "lease_s": ("float8", "10"),
     "attempt_s": ("float8", "120"),
@@ -41,10 +41,10 @@ INSERT INTO draft_requests (image_urls, agent, requester_id, turn, status, resul
 """
 
 
-async def prepare(connection: db.Connection, *, mode: str, claim: str = CLAIM) -> None:
+async def prepare(connection: db.Connection, *, mode: str) -> None:
     """Prepare the claim as a daemon's connection does."""
     names = list(PARAMS)
-    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", claim)
+    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", CLAIM)
     types = ", ".join(kind for kind, _ in PARAMS.values())
     await connection.execute(f"SET plan_cache_mode = {mode}".encode())
     await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
@@ -89,28 +89,25 @@ def assert_reads_little(plan: dict[str, Any], agents: list[str]) -> None:
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("analyzed", [True, False])
-@pytest.mark.parametrize(
-    ("claim", "agents"), [(CLAIM, [CROWDED, *QUIET]), (CLAIM_ONE, [CROWDED])], ids=["several", "one"]
-)
+@pytest.mark.parametrize("agents", [[CROWDED, *QUIET], [CROWDED]], ids=["several", "one"])
 async def test_a_claim_reads_little_more_than_it_takes(
-    connection: db.Connection, claim: str, agents: list[str], mode: str, *, analyzed: bool
+    connection: db.Connection, agents: list[str], mode: str, *, analyzed: bool
 ) -> None:
     async with connection.transaction():
         await connection.execute(FILL.encode())
     if analyzed:
         await connection.execute("ANALYZE draft_requests")
-    await prepare(connection, mode=mode, claim=claim)
+    await prepare(connection, mode=mode)
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
 
 
-@pytest.mark.parametrize("claim", [CLAIM, CLAIM_ONE], ids=["several", "one"])
-async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection, claim: str) -> None:
+async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection) -> None:
     # With nothing pending both would cost the planner the same, the smaller one would win, and its plan, which sorts all that is
     # pending, would be cached for the burst that comes.
     async with connection.transaction(force_rollback=True):
         await connection.execute("DROP INDEX draft_requests_claim_idx")
         await connection.execute("SET LOCAL enable_seqscan = off")
-        await prepare(connection, mode="force_custom_plan", claim=claim)
+        await prepare(connection, mode="force_custom_plan")
         assert "draft_requests_turn_idx" not in indexes(await claimed_by_plan(connection, [CROWDED]))
         await connection.execute("DEALLOCATE claim")
 

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.daemon.heartbeat import Beat, Heartbeat
-from draftd.queue import admin, attempts, isolation
+from draftd.queue import admin, attempts, claiming, isolation
 from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
@@ -90,10 +90,10 @@ async def test_a_claim_goes_on_without_the_row_that_is_refused(
     await until(has_ended)
 
 
-@pytest.mark.parametrize("statement", [None, CLAIM_PROBE])
+@pytest.mark.parametrize("statement", [claiming.CLAIM, CLAIM_PROBE])
 @pytest.mark.parametrize("agents", [[AGENT], [AGENT, "another"]])
 async def test_every_form_of_the_claim_passes_over_what_is_set_aside(
-    connection: db.Connection, claimer: Claimer, agents: list[str], statement: str | None
+    connection: db.Connection, claimer: Claimer, agents: list[str], statement: str
 ) -> None:
     bad, good = await make_many(connection, 2)
     await refuse(connection, [bad])

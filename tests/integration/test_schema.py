@@ -477,7 +477,7 @@ async def test_the_tables_live_in_the_first_schema_of_the_search_path(empty_data
 
 @pytest.mark.parametrize("pending", [100, 20_000])
 async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int) -> None:
-    from draftd.queue.claiming import CLAIM_ONE  # noqa: PLC0415  # only this test reads the statement
+    from draftd.queue.claiming import CLAIM  # noqa: PLC0415  # only this test reads the statement
 
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
@@ -488,7 +488,8 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
     )
     await connection.execute("ANALYZE draft_requests")
     params = {
-        "agent": "comment_generator",
+        "agents": ["comment_generator"],
+        "aside": [],
         "n": 16,
         "lease_s": 10.0,
         "attempt_s": 120.0,
@@ -496,7 +497,7 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
         "worker_id": UUID(int=1),
         "now": None,
     }
-    cursor = await connection.execute(b"EXPLAIN (FORMAT JSON) " + CLAIM_ONE.encode(), params)
+    cursor = await connection.execute(b"EXPLAIN (FORMAT JSON) " + CLAIM.encode(), params)
     plan = json.dumps(await cursor.fetchall(), default=str)
     assert "draft_requests_claim_idx" in plan
     assert "Seq Scan" not in plan

@@ -224,17 +224,6 @@ async def test_a_closed_link_leaves_nothing_in_the_event_loop(claiming: Claiming
     assert not asyncio.get_running_loop().remove_reader(socket)
 
 
-async def test_a_claim_that_comes_again_converts_nothing_anew(claiming: Claiming) -> None:
-    statement = "SELECT %(n)s::int AS n"
-    await claiming.link.run(statement, {"n": 1})
-    kept = claiming.link._kept
-    assert kept is not None
-    conversions = kept._tx
-    await claiming.link.run(statement, {"n": 2})
-    assert claiming.link._kept is kept
-    assert kept._tx is conversions
-
-
 async def test_a_plain_server_proves_a_session(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeup, "PROOF_TIMEOUT_S", 20)
     assert await proves_session(database)

@@ -211,7 +211,7 @@ ACTIONS = st.one_of(
         delay_s=st.sampled_from([0, 0, 50]),
         expires_in_s=st.sampled_from([None, 50, 350]),
     ),
-    action("claim", worker_id=workers, limit=st.integers(1, 3), compares=st.booleans()),
+    action("claim", worker_id=workers, limit=st.integers(1, 3)),
     action("claim_a_probe", worker_id=workers),
     action("claim_and_lose_the_answer", worker_id=workers, releases=st.booleans()),
     action("renew", worker_id=workers, notices=st.booleans()),
@@ -274,16 +274,15 @@ class QueueMachine(RuleBasedStateMachine):
             self.bench.sql(REMEMBER_WORKERS)
         self.model.insert(request_id, agent=agent, **wish)
 
-    def claim(self, worker_id: UUID, limit: int, *, compares: bool) -> None:
-        """Claim by the statement for several agents, or by the one for a single agent."""
-        self._deliver(self._claim(worker_id, claiming.CLAIM if compares else claiming.CLAIM_ONE, limit))
+    def claim(self, worker_id: UUID, limit: int) -> None:
+        self._deliver(self._claim(worker_id, claiming.CLAIM, limit))
 
     def claim_a_probe(self, worker_id: UUID) -> None:
         self._deliver(self._claim(worker_id, claiming.CLAIM_PROBE, 1))
 
     def claim_and_lose_the_answer(self, worker_id: UUID, *, releases: bool) -> None:
         """Claim on a connection that breaks; the worker gives back what it never heard of, or dies before."""
-        self._claim(worker_id, claiming.CLAIM_ONE, 3)
+        self._claim(worker_id, claiming.CLAIM, 3)
         if releases:
             self.release_strays(worker_id)
 

@@ -72,10 +72,6 @@ UNFINISHED = "r.status IN ('pending', 'processing')"
 
 CUTS: dict[str, list[Cut]] = {
     "claim: only pending": [Cut(claiming, "CLAIM", PENDING, "true")],
-    "claim for one agent: only pending": [Cut(claiming, "CLAIM_ONE", PENDING, "true")],
-    "claim for one agent: a new token": [
-        Cut(claiming, "CLAIM_ONE", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")
-    ],
     "claim a probe: only pending": [Cut(claiming, "CLAIM_PROBE", PENDING, "true")],
     "claim: a new token": [Cut(claiming, "CLAIM", "lease_token = r.lease_token + 1", "lease_token = r.lease_token")],
     "release_strays: only processing": [Cut(claiming, "RELEASE_STRAYS", PROCESSING, "true")],
@@ -91,7 +87,7 @@ CUTS: dict[str, list[Cut]] = {
     "read: only processing": [Cut(attempts, "READ_REQUEST", PROCESSING, "true")],
     "read: this token": [Cut(attempts, "READ_REQUEST", " AND r.lease_token = %(lease_token)s")],
     "publish: only processing": [Cut(attempts, "PUBLISH", PROCESSING, "true")],
-    "publish: this token": [Cut(attempts, "PUBLISH", " AND r.lease_token = v.lease_token")],
+    "publish: this token": [Cut(attempts, "PUBLISH", " AND r.lease_token = %(lease_token)s")],
     "settle: only processing": [Cut(settlements, "SETTLE", PROCESSING, "true")],
     "settle: this token": [Cut(settlements, "SETTLE", " AND r.lease_token = v.lease_token")],
     "settle: repeated only with this token": [

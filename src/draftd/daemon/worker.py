@@ -116,7 +116,8 @@ class Worker:
         self._metrics.in_flight(len(self._running))
         is_over = True
         try:
-            await _ended(task)
+            # Whoever cancels this wait does not cancel the attempt.
+            await asyncio.wait({task})
             is_over = await self._settle(running, waits_out=self._waiting >= self._concurrency)
         finally:
             # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
@@ -179,16 +180,6 @@ class Worker:
             elapsed_s=round(elapsed_s, 2),
             **facts,
         )
-
-
-async def _ended(task: "asyncio.Task[Ended]") -> None:
-    """Wait for a task's end, whatever it is; whoever cancels the wait does not cancel the task.
-
-    Cheaper than ``asyncio.wait``, whose set-up delays the attempt's first step by 2 % of the time from an insert to it.
-    """
-    ended = asyncio.Event()
-    task.add_done_callback(lambda _: ended.set())
-    await ended.wait()
 
 
 def _result(running: _Running) -> Ended:

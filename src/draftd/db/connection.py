@@ -355,12 +355,9 @@ class Link:
         return await use(connection)
 
     async def _execute(self, connection: Connection, statement: str, params: Params) -> list[DictRow]:
-        cursor = self._cursor(connection)
+        cursor = connection.cursor()
         await connection.as_one(lambda: cursor.execute(statement, params))
         return await cursor.fetchall() if cursor.description else []
-
-    def _cursor(self, connection: Connection) -> psycopg.AsyncCursor[DictRow]:
-        return connection.cursor()
 
     async def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:

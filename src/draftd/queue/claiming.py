@@ -46,48 +46,31 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
         - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 """
 
-# The front of one agent's line, in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan. No
-# image_urls: 16 rows of 7 MB cost 650 ms and 200 MB.
-_FRONT = """
-        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = {agent} AND r.available_at <= coalesce(%(now)s::timestamptz, now()){but}
-         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED"""
-
-# What is set aside is passed over by a statement of its own, so that the claim's plan and its time stay what they are.
-_BUT = " AND r.id <> ALL (%(aside)s::uuid[])"
-
-
-# MATERIALIZED, because the planner may run a plain subquery again and claim more than LIMIT. Each agent's line counts its own
-# turns, so agents are compared by the distance from the front of their lines; as floats, because the difference of two turns
-# may be none that a bigint holds.
-def _claim_of_several(but: str = "") -> str:
-    return f"""
+# The front of each agent's line is read in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan. No
+# image_urls: 16 rows of 7 MB cost 650 ms and 200 MB. MATERIALIZED, because the planner may run a plain subquery again and claim
+# more than LIMIT. Each agent's line counts its own turns, so agents are compared by the distance from the front of their lines;
+# as floats, because the difference of two turns may be none that a bigint holds.
+CLAIM = f"""
 WITH due AS MATERIALIZED (
-    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL ({_FRONT.format(agent="a.agent", but=but)}) AS x
+    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+           AND r.id <> ALL (%(aside)s::uuid[])
+         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
      ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
      LIMIT %(n)s
 )
 {_TAKE}"""
 
-
-# Most fleets have one agent, and a lone request waits for this statement: without a comparison it takes a tenth less.
-def _claim_of_one(but: str = "") -> str:
-    return f"""
-WITH due AS MATERIALIZED ({_FRONT.format(agent="%(agent)s", but=but)}
-)
-{_TAKE}"""
-
-
 PROBE_CANDIDATES = 100
 
-
 # Of the first rows in line the one that has failed least often: a row that is itself the reason must not be every probe.
-def _claim_probe(but: str = "") -> str:
-    return f"""
+CLAIM_PROBE = f"""
 WITH candidate AS MATERIALIZED (
     SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now()){but}
+         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+           AND r.id <> ALL (%(aside)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT {PROBE_CANDIDATES}) AS x
 ), due AS MATERIALIZED (
     SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
@@ -97,16 +80,12 @@ WITH candidate AS MATERIALIZED (
 )
 {_TAKE}"""
 
-
-CLAIM, CLAIM_BUT = _claim_of_several(), _claim_of_several(_BUT)
-CLAIM_ONE, CLAIM_ONE_BUT = _claim_of_one(), _claim_of_one(_BUT)
-CLAIM_PROBE, CLAIM_PROBE_BUT = _claim_probe(), _claim_probe(_BUT)
-
 # What a refused claim may have been refused for: nothing is written, and nothing locked.
-CANDIDATES = f"""
+CANDIDATES = """
 SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now()){_BUT}
+         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+           AND r.id <> ALL (%(aside)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s) AS x
  ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
  LIMIT %(n)s
@@ -160,7 +139,7 @@ async def claim(
     terms: ClaimTerms,
     agents: list[str],
     limit: int,
-    statement: str | None = None,
+    statement: str = CLAIM,
     aside: Sequence[UUID] = (),
     now: datetime | None = None,
 ) -> list[Claim]:
@@ -171,7 +150,7 @@ async def claim(
         terms: who claims, and for how long.
         agents: whose requests, one or more.
         limit: how many rows, 1 or more.
-        statement: ``CLAIM_PROBE`` for a probe; the claim for as many agents as there are if None.
+        statement: ``CLAIM_PROBE`` for a probe.
         aside: rows to pass over.
         now: the database's time if None; tests move it.
 
@@ -179,17 +158,13 @@ async def claim(
         db.LOST: the connection broke; the server may have claimed all the same (see ``release_strays``).
         psycopg.Error: the server refused; it has claimed nothing.
     """
-    statement = statement or (CLAIM_ONE if len(agents) == 1 else CLAIM)
-    if aside:
-        statement = {CLAIM: CLAIM_BUT, CLAIM_ONE: CLAIM_ONE_BUT, CLAIM_PROBE: CLAIM_PROBE_BUT}[statement]
-    params = _params(terms, agents, limit, now) | ({"aside": list(aside)} if aside else {})
+    params = _params(terms, agents, limit, now) | {"aside": list(aside)}
     return _claims(await link.run(statement, params), terms)
 
 
 def _params(terms: ClaimTerms, agents: list[str], limit: int, now: datetime | None) -> db.Row:
     return {
         "agents": agents,
-        "agent": agents[0],
         "n": limit,
         "lease_s": terms.lease_s,
         "attempt_s": terms.attempt_s,
@@ -236,7 +211,7 @@ class Claimer:
         self.passed_over: list[UUID] = []
         """What the last claim left out."""
 
-    async def claim(self, agents: list[str], limit: int, statement: str | None = None) -> list[Claim]:
+    async def claim(self, agents: list[str], limit: int, statement: str = CLAIM) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
 
         Raises:
@@ -279,7 +254,7 @@ class Claimer:
         return _claims(rows, self._terms)
 
     async def _claim_these(self, some: Sequence[Held]) -> list[DictRow]:
-        params = _params(self._terms, [""], len(some), None)
+        params = _params(self._terms, [], len(some), None)
         return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
 
     async def _judge(self, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: list[UUID]) -> list[Held]:
