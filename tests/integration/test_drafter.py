@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -24,6 +25,7 @@ from draftd.providers.models import Models
 from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import Throttles
+from draftd.queue import attempts
 from draftd.queue.attempts import Scribe
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
@@ -749,17 +751,19 @@ class Away(db.Link):
 
 
 async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the_attempt(
-    rig: Rig, claimed: Claimed, connection: db.Connection, database: str
+    rig: Rig, claimed: Claimed, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Away(url=database)
     rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
     settler = Settler(link=away)
-    claim = replace(await claimed(), attempt_s=MARGIN_S + SHORTEST_CALL_S + 3)
+    claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)
     rig.holds._link = away
     away.is_away = True
     outcome, trail = await rig.drafter.draft(claim)
     assert isinstance(outcome, Done)
+    late = Mock(monotonic=lambda: time.monotonic() + 60)
+    monkeypatch.setattr(attempts, "time", late)
     settling = asyncio.create_task(settle_as_a_loop_does(rig, settler, claim, outcome, trail))
     await asyncio.wait_for(away.refused.wait(), 10)
     away.is_away = False
