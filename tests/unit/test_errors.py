@@ -85,6 +85,10 @@ def test_a_model_error_carries_its_facts() -> None:
     error = errors.ModelRateLimited("slow down", model="openai/m", retry_after_s=3)
     assert (error.message, error.model, error.retry_after_s, error.kind) == ("slow down", "openai/m", 3, Kind.HOLD)
     assert isinstance(error, ModelError)
+    assert (error.spent, error.is_quota) == (errors.Spent(), False)
+    assert errors.ModelRateLimited("pay first", is_quota=True).is_quota
+    spent = errors.Spent(input_tokens=7)
+    assert errors.ModelRefused("no", spent=spent).spent is spent
 
 
 def test_commands_end_with_the_exit_codes_of_the_contract() -> None:

@@ -155,7 +155,9 @@ def test_an_unexplained_refusal_of_one_request_does_not_hold_the_model(exception
 def test_an_exhausted_quota_is_told_from_a_rate_limit(exceptions: Any, make: Make, *, exhausted: bool) -> None:
     error = make(exceptions)
     assert is_quota(error) is exhausted
-    assert translate(error, model=MODEL).message.startswith(QUOTA_EXHAUSTED) is exhausted
+    found = translate(error, model=MODEL)
+    assert isinstance(found, ModelRateLimited)
+    assert (found.message.startswith(QUOTA_EXHAUSTED), found.is_quota) == (exhausted, exhausted)
 
 
 @pytest.mark.parametrize(

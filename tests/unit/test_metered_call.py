@@ -1,0 +1,140 @@
+"""What must hold before a model is called, and what is known after it, however the call ends."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from draftd.errors import Expired, ModelRefused, ModelTimeout, Spent
+from draftd.providers.llm import Completion, Llm, Target
+from draftd.queue.attempts import Scribe, Usage
+from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S, Attempt
+from draftd.reply.inputs import Inputs
+from draftd.reply.metered_call import MeteredCalls
+from draftd.request import Claim
+from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import Tracing
+
+CLAIM = Claim(id=UUID(int=1), agent="a", requester_id="r", attempt=2, lease_token=7, attempt_s=120, image_bytes=0)
+SPENT = Spent(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.5"))
+ANSWER = Completion(
+    text="yes", model="m", finish_reason="stop", spent=SPENT, mode="prompt", first_token_s=None, elapsed_s=1.0
+)
+INPUTS = Inputs(messages=[], reply_format=cast("Any", ANSWER), prompt_version="1+a", params={}, images=None)
+TIMEOUT_S = 60.0
+
+
+class Door:
+    """A model that does what the test says, and a scribe that remembers."""
+
+    schema: Any = None
+
+    def __init__(self, act: Callable[[], Completion]) -> None:
+        self._act = act
+        self.times_s: list[float] = []
+        self.recorded: list[tuple[Usage, float]] = []
+        self.metrics = Metrics()
+
+    async def complete(self, *_: Any, time_s: float, **__: Any) -> Completion:
+        self.times_s.append(time_s)
+        await asyncio.sleep(0)
+        return self._act()
+
+    def record(self, usage: Usage, *, until: float) -> None:
+        self.recorded.append((usage, until))
+
+    async def call(self, attempt: Attempt) -> Completion:
+        calls = MeteredCalls(
+            llm=cast("Llm", self),
+            scribe=cast("Scribe", self),
+            tracing=Tracing(),
+            metrics=self.metrics,
+            model_timeout_s=TIMEOUT_S,
+        )
+        inputs = replace(INPUTS, reply_format=cast("Any", self))
+        return await calls.call(attempt, inputs, Target(name="m", model="openai/m"), number=3, name="draft")
+
+
+def answers() -> Completion:
+    return ANSWER
+
+
+def refuses() -> Completion:
+    raise ModelRefused("no", model="m", spent=SPENT)
+
+
+def breaks() -> Completion:
+    raise KeyError
+
+
+async def test_an_answered_call_is_recorded_and_counted() -> None:
+    door, attempt = Door(answers), Attempt.begin(CLAIM, trace_id="t")
+    assert await door.call(attempt) is ANSWER
+    ((usage, until),) = door.recorded
+    assert replace(usage, elapsed_s=0.0) == Usage(
+        request_id=CLAIM.id,
+        requester_id="r",
+        attempt=2,
+        lease_token=7,
+        call=3,
+        model="m",
+        code=None,
+        input_tokens=100,
+        output_tokens=10,
+        cost_usd=Decimal("0.5"),
+        elapsed_s=0.0,
+        trace_id="t",
+    )
+    assert until == attempt.ends_at
+    assert door.metrics.registry.get_sample_value("draftd_cost_usd_total", {"model": "m"}) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "code", "tokens"),
+    [(refuses, ModelRefused, "model_refused", 100), (breaks, KeyError, "aborted", None)],
+)
+async def test_a_call_that_failed_is_recorded_with_what_it_cost(
+    act: Callable[[], Completion], error: type[Exception], code: str, tokens: int | None
+) -> None:
+    door = Door(act)
+    with pytest.raises(error):
+        await door.call(Attempt.begin(CLAIM))
+    ((usage, _),) = door.recorded
+    assert (usage.code, usage.input_tokens) == (code, tokens)
+
+
+async def test_a_call_that_was_aborted_is_recorded() -> None:
+    door = Door(answers)
+    calling = asyncio.create_task(door.call(Attempt.begin(CLAIM)))
+    await asyncio.sleep(0)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert [usage.code for usage, _ in door.recorded] == ["aborted"]
+
+
+@pytest.mark.parametrize(
+    ("over", "error"),
+    [({"expires_in_s": 0.0}, Expired), ({"attempt_s": MARGIN_S + SHORTEST_CALL_S - 0.1}, ModelTimeout)],
+)
+async def test_a_call_that_may_not_be_made_is_neither_made_nor_recorded(
+    over: dict[str, Any], error: type[Exception]
+) -> None:
+    door = Door(answers)
+    with pytest.raises(error):
+        await door.call(Attempt.begin(replace(CLAIM, **over)))
+    assert (door.times_s, door.recorded) == ([], [])
+
+
+async def test_a_call_has_what_is_left_of_the_attempt_and_never_more_than_its_own_limit() -> None:
+    door, now = Door(answers), time.monotonic()
+    await door.call(Attempt(claim=CLAIM, began=now, ends_at=now + 30))
+    await door.call(Attempt(claim=CLAIM, began=now, ends_at=now + 3_000))
+    short_s, long_s = door.times_s
+    assert 0 < short_s <= 30
+    assert long_s == TIMEOUT_S
