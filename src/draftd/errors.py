@@ -44,14 +44,14 @@ from typing import ClassVar, Final
 
 
 class Kind(StrEnum):
-    """What an error does to its row (section 3 of the contract)."""
+    """What kind of failure an error is (section 3 of the contract); ``failure_policy`` decides what becomes of the row."""
 
     RETRY = "retry"
-    """Back to ``pending`` with a delay, until ``max_attempts``."""
+    """It may pass: back to ``pending`` with a delay, until ``max_attempts``."""
     FINAL = "final"
-    """``failed`` at once."""
+    """It will not pass: ``failed`` at once."""
     HOLD = "hold"
-    """Back to ``pending`` with the attempt given back; nobody claims for that model until a probe succeeds."""
+    """It is the model's: the attempt is given back, and nobody claims for that model until a probe succeeds."""
 
 
 class DraftdError(Exception):
