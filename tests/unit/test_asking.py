@@ -1,6 +1,8 @@
 """Asking knows a reply format by its interface only: here with one of a single line."""
 
+import itertools
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from draftd.providers.llm import Completion, OnText, Target
 from draftd.providers.models import Models
 from draftd.queue.attempts import Scribe
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
+from draftd.reply import asking
 from draftd.reply.asking import DEFAULT_MAX_TOKENS, Asking
 from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import Inputs, Message
@@ -64,6 +67,9 @@ class World:
         self.published: list[dict[str, Any]] = []
         self.succeeded_models: list[str] = []
         self.failures: list[tuple[str, str]] = []
+        self.clock = itertools.count(1.0)
+        self.ended_at: list[float] = []
+        self.began: list[float] = []
         self.state = ModelState.HELD
 
     async def call(
@@ -79,6 +85,7 @@ class World:
         self.calls.append((number, name, target.name, inputs.messages))
         self.params.append(target.params)
         answer = self.answers.pop(0)
+        self.ended_at.append(next(self.clock))
         if isinstance(answer, ModelError):
             raise answer
         words = answer.split(" ")
@@ -100,15 +107,16 @@ class World:
     async def succeeded(self, model: str) -> None:
         self.succeeded_models.append(model)
 
-    async def failed(self, error: ModelError, *, model: str, **_: Any) -> ModelState:
+    async def failed(self, error: ModelError, *, model: str, began: float, **_: Any) -> ModelState:
         self.failures.append((model, error.code))
+        self.began.append(began)
         return self.state
 
     def left_out(self, _agent: str) -> bool:
         return False
 
     async def ask(self, *targets: Target) -> Outcome:
-        asking = Asking(
+        part = Asking(
             calls=cast("MeteredCalls", self),
             models=cast("Models", self),
             holds=cast("Holds", self),
@@ -116,7 +124,7 @@ class World:
             metrics=Metrics(),
         )
         inputs = Inputs(messages=[ASKED], reply_format=OneLine(), prompt_version="1+a", params={}, images=None)
-        return await asking.ask(Attempt.begin(CLAIM), inputs, targets)
+        return await part.ask(Attempt.begin(CLAIM), inputs, targets)
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +190,14 @@ async def test_what_the_fleet_knows_of_the_model_decides(state: ModelState, outc
     world = World(down, down)
     world.state = state
     assert isinstance(await world.ask(FIRST), outcome)
+
+
+@pytest.mark.parametrize("first", [ModelUnavailable("down", model="first"), "two\nlines"], ids=["repeated", "repaired"])
+async def test_a_success_of_another_counts_from_the_end_of_the_first_call(
+    monkeypatch: pytest.MonkeyPatch, first: str | ModelError
+) -> None:
+    world = World(first, ModelUnavailable("down", model="first"))
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
+    assert isinstance(await world.ask(FIRST), Hold)
+    (began,), (first_ended, second_ended) = world.began, world.ended_at
+    assert first_ended < began < second_ended
