@@ -37,7 +37,7 @@ def _one_loop(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
 def examined(call: Call, env: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Run the doctor; return its exit code, and check → detail of what is not well (all checks under ``checks``)."""
     result = call("doctor", "--json", env=env)
-    findings = json.loads(result.stdout)
+    findings = json.loads(result.stdout)["checks"]
     return result.returncode, {
         "checks": [one["check"] for one in findings],
         **{one["check"]: one["detail"] for one in findings if not one["ok"]},
@@ -195,7 +195,7 @@ def test_the_daemons_of_this_host_are_asked_what_they_use(
 ) -> None:
     monkeypatch.setattr(liveness, "daemons", lambda: ["7.abc"])
     monkeypatch.setattr(liveness, "ask", partial(_answers, {"address": dsn.address(database)} | facts))
-    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)
+    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)["checks"]
     assert [one["detail"] for one in findings if one["check"] == "daemon"] == [says]
     assert [one["check"] for one in findings if one["check"] == "daemon" and not one["ok"]] == bad
 

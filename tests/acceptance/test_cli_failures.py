@@ -1,5 +1,6 @@
 """What a command says when something is wrong around it: one line, an exit code of the contract, never a traceback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from fix_daemon import Call, draftd, environment
 USAGE, UNAVAILABLE, CONFIGURATION = 2, 69, 78
 NOBODY = "00000000-0000-0000-0000-000000000000"
 AWAY = "postgresql://someone:hunter2@127.0.0.1:1/app"
+NO_REQUESTS = b'{"requests": [], "has_more": false}\n'
 
 
 def one_line(result: "subprocess.CompletedProcess[str]") -> str:
@@ -52,7 +54,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_printed(call: Call, setti
 
 def test_a_foreign_setting_is_a_warning(call: Call, database: str) -> None:
     result = call("list", "--json", env=environment(database, DRAFTD_SERVICE_HOST="10.0.0.1"))
-    assert (result.returncode, result.stdout) == (0, "[]\n")
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"requests": [], "has_more": False})
     assert "DRAFTD_SERVICE_HOST" in result.stderr
     assert "10.0.0.1" not in result.stderr
 
@@ -127,6 +129,8 @@ def test_a_user_who_may_not_create_tables_cannot_migrate(call: Call, empty_datab
         ["retry", "--code", "image_invald"],
         ["retry", "--since", "999999999d"],
         ["reap-stale", "--older-than", "-1"],
+        ["reap-stale", "--older-than", "soon"],
+        ["enqueue", "https://a.example/b.png", "--wait", "--timeout", "soon"],
         ["migrate", "--check", "--sql"],
         ["systemd-unit", "--environment-file", "draftd.env"],
         ["run", "--concurrency", "0"],
@@ -226,7 +230,7 @@ def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
     assert result.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize(("closed", "printed"), [("2>&-", b"[]\n"), (">&-", b""), ("<&- >&- 2>&-", b"")])
+@pytest.mark.parametrize(("closed", "printed"), [("2>&-", NO_REQUESTS), (">&-", b""), ("<&- >&- 2>&-", b"")])
 def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str, printed: bytes) -> None:
     result = subprocess.run(
         ["sh", "-c", f'exec "$0" -m draftd list --json {closed}', sys.executable],
@@ -236,6 +240,28 @@ def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str
     )
     assert (result.returncode, result.stdout) == (0, printed)
     assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"],
+        ["cancel", "--since", "2h"],
+        ["retry", "--since", "2h"],
+        ["prune", "--older-than", "30d"],
+        ["reap-stale", "--dry-run"],
+        ["status"],
+        ["agents", "list"],
+        ["models", "list"],
+        ["migrate", "--check"],
+        ["health", "--pid", "1"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_object_whatever_the_command(call: Call, database: str, command: list[str]) -> None:
+    result = call(*command, "--json", env=environment(database))
+    assert isinstance(json.loads(result.stdout), dict)
+    assert result.stdout.count("\n") == 1
 
 
 def test_the_unit_starts_this_draftd(call: Call) -> None:

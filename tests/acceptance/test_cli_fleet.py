@@ -87,7 +87,7 @@ def test_reap_stale_says_first_and_then_does(call: Call, client: Client, databas
     assert (done["requeued"], done["failed"]) == (1, 1)
     assert [client.row(one)["status"] for one in (again, over, fresh)] == ["pending", "failed", "processing"]
     assert client.row(over)["error_code"] == "worker_lost"
-    sooner = call("reap-stale", "--older-than", "45", env=env)
+    sooner = call("reap-stale", "--older-than", "0.75m", env=env)
     assert sooner.stdout == f"{fresh}\tworker_lost\tpending\n"
     assert sooner.stderr.splitlines()[-1] == "requeued: 1, failed: 0"
 

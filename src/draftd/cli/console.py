@@ -209,6 +209,26 @@ def duration_s(text: str) -> float:
     return seconds
 
 
+def key_value(text: str, option: str) -> tuple[str, str]:
+    """Read ``KEY=VALUE``.
+
+    Raises:
+        UsageError: there is no key; the message names the option.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"{option} takes KEY=VALUE")
+    return key.strip(), value
+
+
+def json_or_text(text: str) -> Any:
+    """Return a value given as JSON (``0.2``, ``true``, ``["a"]``); any other text as it is."""
+    try:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return text
+
+
 def request_id(text: str) -> UUID:
     """Read the id of a request.
 

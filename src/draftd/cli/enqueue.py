@@ -4,6 +4,7 @@ import asyncio
 import base64
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -17,6 +18,8 @@ from draftd.cli.console import (
     fitted,
     json_object,
     json_objects,
+    json_or_text,
+    key_value,
     print_json,
     request_id,
     say,
@@ -48,22 +51,28 @@ def enqueue(
     language: Annotated[
         str | None, typer.Option(metavar="TAG", help="en, pt-BR, … (BCP 47); default: the conversation's own.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Another key of the request's options, e.g. max_chars=200. Repeatable."),
+    ] = None,
     agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
     requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-32_768, max=32_767, help="Higher comes first.")] = 0,
+    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher comes first.")] = 0,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
     ] = None,
     expires_in: Annotated[
         str | None,
-        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."),
+        typer.Option(
+            metavar="DURATION", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."
+        ),
     ] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it and print the drafts as they arrive.")] = False,
     timeout: Annotated[
-        float | None, typer.Option(metavar="S", min=0.1, help="With --wait: seconds to wait; then exit 75.")
+        str | None, typer.Option(metavar="DURATION", help="With --wait: how long to wait, e.g. 90s; then exit 75.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +90,7 @@ def enqueue(
         raise UsageError("--timeout goes with --wait")
     request: dict[str, Any] = {
         "context": context,
-        "options": _options(tone=tone, language=language),
+        "options": _options(option or (), tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
         "priority": priority or None,  # null is the default; a client that is not trusted may not even name it
@@ -90,24 +99,49 @@ def enqueue(
         "image_urls": _image_urls(images or []),
     }
     expires_s = None if expires_in is None else duration_s(expires_in)
-    raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout, as_json=as_json)))
+    timeout_s = None if timeout is None else duration_s(timeout)
+    raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout_s, as_json=as_json)))
 
 
-def _options(**given: str | None) -> dict[str, str]:
-    """Return the options that were given, checked as the daemon would check them.
+def _options(pairs: Sequence[str], **flags: str | None) -> dict[str, Any]:
+    """Return the request's options, checked as the daemon checks them.
+
+    Args:
+        pairs: ``KEY=VALUE``, from ``--option``.
+        flags: options with a flag of their own.
 
     Raises:
-        UsageError: the daemon would refuse one.
+        UsageError: a key is unknown or given twice, or the daemon would refuse a value.
     """
     from draftd.request import Options
 
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    own = {name: f"--{name}" for name in options}
+    for pair in pairs:
+        key, value = key_value(pair, "--option")
+        if key not in Options.model_fields:
+            raise UsageError(f"unknown option {key!r}; known options: {', '.join(Options.model_fields)}")
+        if key in options:
+            raise UsageError(f"{key} is given twice")
+        options[key] = value if _accepts(key, value) else json_or_text(value)
     try:
         Options.read(options)
     except InvalidRequest as error:
-        hint = " (en and pt-BR are such tags)" if "language:" in error.message else ""
-        raise UsageError(f"--{error.message.removeprefix('options: ')}{hint}") from error
+        key, _, problem = error.message.removeprefix("options: ").partition(": ")
+        hint = " (en and pt-BR are such tags)" if key.endswith("language") else ""
+        raise UsageError(f"{own.get(key, f'--option {key}')}: {problem}{hint}") from error
     return options
+
+
+def _accepts(key: str, value: Any) -> bool:
+    """Return whether an option takes a value as it is."""
+    from draftd.request import Options
+
+    try:
+        Options.read({key: value})
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _image_urls(images: list[str]) -> list[str]:

@@ -9,11 +9,11 @@ import typer
 
 from draftd.cli.console import (
     EXIT_NEGATIVE,
-    LONGEST_S,
     Json,
     RefusedRows,
     age,
     colour_wanted,
+    duration_s,
     fitted,
     print_json,
     print_table,
@@ -104,8 +104,9 @@ def _next_probe(until: datetime) -> str:
 
 def reap_stale(
     older_than: Annotated[
-        float, typer.Option(metavar="S", min=0, max=LONGEST_S, help="Seconds since lease or deadline ran out.")
-    ] = 120,
+        str,
+        typer.Option(metavar="AGE", help="Only requests whose lease or deadline ran out longer ago than this."),
+    ] = "120s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +115,7 @@ def reap_stale(
     Also fails what has expired and what no daemon has a prompt for. Safe beside any number of daemons; made for cron.
     """
     refused = RefusedRows()
-    reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run, refused=refused))
+    reaped = asyncio.run(_reap(older_than_s=duration_s(older_than), dry_run=dry_run, refused=refused))
     requeued = sum(one.status == "pending" for one in reaped)
     counts = {"requeued": requeued, "failed": len(reaped) - requeued}
     if as_json:
@@ -171,7 +172,7 @@ def doctor(as_json: Json = False) -> None:
     configure_logging(level="critical", style="auto", colours=colour_wanted(sys.stderr))
     findings = asyncio.run(_examine(quiet=as_json))
     if as_json:
-        print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])
+        print_json({"checks": [{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings]})
     raise typer.Exit(0 if all(one.ok for one in findings) else EXIT_NEGATIVE)
 
 

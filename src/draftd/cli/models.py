@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, json_object, print_json, print_table, say, settings
+from draftd.cli.console import (
+    Commands,
+    Json,
+    json_object,
+    json_or_text,
+    key_value,
+    print_json,
+    print_table,
+    say,
+    settings,
+)
 from draftd.errors import CommandError, UsageError
 from draftd.providers.known import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
@@ -152,7 +162,7 @@ def checked_name(name: str) -> str:
 
 
 def parameters(texts: Sequence[str]) -> dict[str, Any]:
-    """Read several ``name=value``.
+    """Read several ``KEY=VALUE``.
 
     Raises:
         UsageError: one cannot be read, or may not be set; the message does not hold the value.
@@ -166,19 +176,13 @@ def parameters(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def parameter(text: str) -> tuple[str, Any]:
-    """Read ``name=value``; the value is JSON where it is (0.2, true), else text.
+    """Read ``KEY=VALUE``; a value that is valid JSON (0.2, true) is read as JSON, any other is text.
 
     Raises:
-        UsageError: there is no name, or the value cannot be stored or holds a secret. The message does not hold the value.
+        UsageError: the key is missing, or the value cannot be stored or is a secret. The message does not contain the value.
     """
-    name, separator, value = text.partition("=")
-    name = name.strip()
-    if not separator or not name:
-        raise UsageError("--param takes name=value")
-    try:
-        read = json.loads(value, parse_constant=str)
-    except (ValueError, RecursionError):
-        read = value
+    name, value = key_value(text, "--param")
+    read = json_or_text(value)
     if storable({name: read}) != {name: read}:
         raise UsageError(f"--param {name!r}: this value cannot be stored (NUL, half a character, or far too large)")
     if without_secrets({"": read}) != {"": read}:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
@@ -149,9 +150,11 @@ def list_(
     for one in status or ():
         if one not in STATUSES:
             raise UsageError(f"{one!r} is no status; choose from {', '.join(STATUSES)}")
-    rows = asyncio.run(_newest(status or [], requester, limit))
+    rows = asyncio.run(_newest(status or [], requester, limit + 1))
+    has_more = len(rows) > limit
+    del rows[limit:]
     if as_json:
-        print_json(rows)
+        print_json({"requests": rows, "has_more": has_more})
         return
     now = time.time()
     table = [
@@ -227,9 +230,10 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
     changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
     which = chosen["request_id"]
     if which is not None and not changed.rows:
-        _refuse(verb, which, standing, as_json=as_json)
+        _refuse(verb, which, standing, dry_run=dry_run, as_json=as_json)
     if as_json:
-        print_json(changed.rows if which is None else changed.rows[0])
+        matched = len(changed.rows) + len(changed.refused)
+        _print_changes(matched, 0 if dry_run else len(changed.rows), changed.rows, dry_run=dry_run)
     else:
         for row in changed.rows:
             print(row["id"])
@@ -242,7 +246,12 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
     refused.end()
 
 
-def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> NoReturn:
+def _print_changes(matched: int, changed: int, requests: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+    """Print what ``cancel --json`` and ``retry --json`` answer."""
+    print_json({"matched": matched, "changed": changed, "requests": requests, "dry_run": dry_run})
+
+
+def _refuse(verb: str, which: UUID, standing: str | None, *, dry_run: bool, as_json: bool) -> NoReturn:
     """Say why one request was not changed.
 
     Raises:
@@ -251,7 +260,7 @@ def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> N
     if standing is None:
         raise CommandError(f"there is no request {which}")
     if as_json:
-        print_json({"id": which, "status": standing})
+        _print_changes(1, 0, [{"id": which, "status": standing}], dry_run=dry_run)
     possible = {"cancel": "pending and processing", "retry": "failed and cancelled"}[verb]
     raise CommandError(f"request {which} is {standing}; `draftd {verb}` is for {possible} ones")
 
