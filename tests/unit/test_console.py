@@ -164,6 +164,16 @@ def test_an_empty_table_is_talk_and_no_data(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "no requests\n")
 
 
+@pytest.mark.parametrize(("term", "written"), [("xterm", "\033[2J\033[H"), ("dumb", "")])
+def test_a_view_begins_on_a_clear_screen(monkeypatch: pytest.MonkeyPatch, term: str, written: str) -> None:
+    made = Terminal()
+    monkeypatch.setenv("TERM", term)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", made)
+        console.clear_screen()
+    assert made.getvalue() == written
+
+
 def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = on_terminal(monkeypatch, [{"id": 1, "who": "\033[2Jgone\x9b2J", "code": "x"}], NO_COLOR="1")
     assert "gone" in shown

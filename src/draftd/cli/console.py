@@ -168,6 +168,13 @@ def _print_on_terminal(columns: Mapping[str, str], cells: Sequence[Mapping[str, 
     console.print(table)
 
 
+def clear_screen() -> None:
+    """Clear the terminal for a view that is printed again; ``TERM=dumb`` has nothing to clear with."""
+    from rich.console import Console
+
+    Console().clear()
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else printable(re.sub(r"[\t\r\n]+", " ", str(value)))
 

@@ -12,6 +12,7 @@ from draftd.cli.console import (
     Json,
     RefusedRows,
     age,
+    clear_screen,
     colour_wanted,
     duration_s,
     fitted,
@@ -51,7 +52,7 @@ async def _status(*, watch: bool, as_json: bool) -> None:
         while True:
             facts = await read_status(connection)
             if watch and sys.stdout.isatty():
-                print("\033[H\033[2J", end="")
+                clear_screen()
             print_json(facts) if as_json else _print_status(facts)
             sys.stdout.flush()
             if not watch:

@@ -8,6 +8,8 @@ again changes nothing; of what the caller says, nothing gets into the SQL but qu
 import hashlib
 from collections.abc import Iterator
 
+from psycopg import sql
+
 from draftd.errors import UsageError
 
 MAX_NAME_BYTES = 63
@@ -120,7 +122,7 @@ class _Role:
         name = f"draftd {purpose}: {self._name}"
         if len(name.encode()) > MAX_NAME_BYTES:
             name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"
-        return _identifier(name)
+        return sql.Identifier(name).as_string()
 
 
 def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
@@ -158,8 +160,4 @@ def _quoted(name: str, option: str) -> str:
     """
     if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
         raise UsageError(f"{option}: {name!r} cannot be a name; PostgreSQL's have 1 to {MAX_NAME_BYTES} bytes")
-    return _identifier(name)
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return sql.Identifier(name).as_string()
