@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
             check=False,
         )
     assert result.returncode == 1
-    assert result.stderr.startswith(b"draftd: the output cannot be written: ")
+    assert result.stderr.startswith(b"draftd: cannot write the output: ")
     assert result.stderr.count(b"\n") == 1
 
 

@@ -156,7 +156,7 @@ def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, rol
         (["--client", "app"], "Missing option '--preset'"),
         (["--preset", "frontend", "--client", "app"], "'frontend' is no preset"),
         (["--preset", "backend"], "--client, a --worker or both"),
-        (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted goes with --client"),
+        (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted needs --client"),
         (["--preset", "backend", "--client", "public"], "--client: 'public' is no role of yours"),
         (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' cannot be a name"),
     ],

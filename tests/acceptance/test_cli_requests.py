@@ -122,7 +122,7 @@ def test_a_key_used_twice_is_one_request(call: Call, running: Running) -> None:
     first = call("enqueue", PICTURE, "--idempotency-key", key, env=running.env)
     second = call("enqueue", PICTURE, "--idempotency-key", key, env=running.env)
     assert first.stdout == second.stdout
-    assert "used before" in second.stderr
+    assert "already used" in second.stderr
 
 
 def test_drafts_are_refined_for_their_own_requester_only(call: Call, running: Running) -> None:
@@ -159,7 +159,7 @@ def test_where_no_daemon_ever_was_nobody_to_answer_is_mentioned(call: Call, data
         (["data:text/plain,x"], "https://"),
         (["a.png"] * 9, "1 to 8"),
         (["a.png", "--parent", NOBODY], "--parent"),
-        (["--parent", "garbage"], "not the id"),
+        (["--parent", "garbage"], "not a request id"),
         (["a.png", "--language", "klingon language"], "--language"),
         (["a.png", "--tone", ""], "--tone"),
         (["a.png", "--expires-in", "garbage"], "not a valid duration"),
@@ -196,7 +196,7 @@ def test_a_request_that_is_not_there_is_a_negative_answer(call: Call, running: R
     for command in (["show"], ["show", "--json"], ["cancel"], ["retry", "--json"]):
         result = call(*command, NOBODY, env=running.env)
         assert (result.returncode, result.stdout) == (NEGATIVE, "")
-        assert result.stderr == f"draftd: there is no request {NOBODY}\n"
+        assert result.stderr == f"draftd: request {NOBODY} does not exist\n"
 
 
 def test_show_tells_the_history(call: Call, running: Running) -> None:

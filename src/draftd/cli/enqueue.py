@@ -1,4 +1,4 @@
-"""The command that inserts a request by hand and, if wished, follows it: enqueue."""
+"""The command that inserts a request and can wait for its drafts: enqueue."""
 
 import asyncio
 import base64
@@ -15,7 +15,6 @@ from draftd.cli.console import (
     EXIT_NEGATIVE,
     Json,
     duration_s,
-    fitted,
     json_object,
     json_objects,
     json_or_text,
@@ -24,6 +23,7 @@ from draftd.cli.console import (
     request_id,
     say,
     settings,
+    wrapped,
 )
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
 
@@ -46,54 +46,57 @@ def enqueue(
         list[str] | None,
         typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
     ] = None,
-    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or to be known.")] = None,
-    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example: warm, brief, formal.")] = None,
+    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or want known.")] = None,
+    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example warm, brief or formal.")] = None,
     language: Annotated[
-        str | None, typer.Option(metavar="TAG", help="en, pt-BR, … (BCP 47); default: the conversation's own.")
+        str | None,
+        typer.Option(
+            metavar="TAG", help="Language of the replies, e.g. en or pt-BR (BCP 47). Default: the conversation's."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Another key of the request's options, e.g. max_chars=200. Repeatable."),
+        typer.Option(metavar="KEY=VALUE", help="Any key of the request's options, e.g. max_chars=200. Repeatable."),
     ] = None,
-    agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
-    requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher comes first.")] = 0,
+    agent: Annotated[str, typer.Option(metavar="NAME", help="Agent that writes the drafts.")] = "comment_generator",
+    requester: Annotated[str, typer.Option(metavar="WHO", help="User or tenant the request belongs to.")] = "",
+    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher runs first.")] = 0,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
+        str | None,
+        typer.Option(metavar="KEY", help="A key the requester has used before returns the existing request."),
     ] = None,
     expires_in: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."
+            metavar="DURATION",
+            help="Fail as expired if not drafted in this time, e.g. 10m. Default: DRAFTD_DEFAULT_EXPIRY_S.",
         ),
     ] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it and print the drafts as they arrive.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait, and print the drafts as they arrive.")] = False,
     timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="With --wait: how long to wait, e.g. 90s; then exit 75.")
+        str | None, typer.Option(metavar="DURATION", help="With --wait: give up and exit 75 after this time, e.g. 90s.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Insert a request by hand and print its id.
+    """Insert a request and print its id.
 
-    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when it still goes on after --timeout.
+    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when --timeout has passed.
     """
     if not images and parent is None:
-        raise UsageError("name at least one screenshot, or --parent ID to refine earlier drafts")
+        raise UsageError("give at least one screenshot, or --parent ID to refine earlier drafts")
     if images and parent is not None:
-        raise UsageError(
-            "a refinement (--parent) takes no screenshots: it works with what was read from the first ones"
-        )
+        raise UsageError("--parent takes no screenshots: a refinement reuses what was read from the original ones")
     if timeout is not None and not wait:
-        raise UsageError("--timeout goes with --wait")
+        raise UsageError("--timeout needs --wait")
     request: dict[str, Any] = {
         "context": context,
         "options": _options(option or (), tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
-        "priority": priority or None,  # null is the default; a client that is not trusted may not even name it
+        "priority": priority or None,  # null is the default; an untrusted client may not set the column
         "idempotency_key": idempotency_key,
         "parent_id": None if parent is None else str(request_id(parent)),
         "image_urls": _image_urls(images or []),
@@ -128,7 +131,7 @@ def _options(pairs: Sequence[str], **flags: str | None) -> dict[str, Any]:
         Options.read(options)
     except InvalidRequest as error:
         key, _, problem = error.message.removeprefix("options: ").partition(": ")
-        hint = " (en and pt-BR are such tags)" if key.endswith("language") else ""
+        hint = " (use a tag such as en or pt-BR)" if key.endswith("language") else ""
         raise UsageError(f"{own.get(key, f'--option {key}')}: {problem}{hint}") from error
     return options
 
@@ -147,19 +150,19 @@ def _accepts(key: str, value: Any) -> bool:
 def _image_urls(images: list[str]) -> list[str]:
     urls = [image_url(image) for image in images]
     if sum(map(len, urls)) > MAX_ROW_BYTES:
-        raise UsageError("the screenshots hold more than 24 MiB in base64; send fewer, or their URLs")
+        raise UsageError("the screenshots exceed 24 MiB in base64; send fewer, or their URLs")
     return urls
 
 
 def image_url(image: str) -> str:
-    """Return a URL as it is, and a file as a data: URL.
+    """Return a URL unchanged, and a file as a data: URL.
 
     Raises:
-        UsageError: the file cannot be read, is empty or too large, or the URL is of another kind.
+        UsageError: the file cannot be read, is empty or too large, or the URL's scheme is not supported.
     """
     if scheme := _SCHEME.match(image):
         if (scheme[1] or "").lower() not in {"", "http", "https"}:
-            raise UsageError(f"{scheme[1]}:// cannot be fetched; give a file, or an http(s) URL")
+            raise UsageError(f"{scheme[1]}:// is not supported; give a file, or an http(s) URL")
         return image
     try:
         with Path(image).open("rb") as file:
@@ -170,9 +173,9 @@ def image_url(image: str) -> str:
         raise UsageError(f"{image!r} is empty")
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(
-            f"{image!r} is larger than the {MAX_FILE_BYTES // 1024**2} MiB that a row can hold; give its URL"
+            f"{image!r} is larger than {MAX_FILE_BYTES // 1024**2} MiB, the most a row can hold; give its URL"
         )
-    # The type in the URL is a courtesy: magic bytes decide what a picture is.
+    # The daemon goes by magic bytes, not by the type in the URL.
     suffix = Path(image).suffix.lstrip(".").lower()
     kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -189,11 +192,9 @@ async def _enqueue(
             request["expires_at"] = (await admin.time_in(connection, expires_s)).isoformat()
         made = await _insert(connection, request)
         if not made["created"]:
-            say(f"this idempotency key was used before: the request is {made['status']}")
+            say(f"idempotency key already used; its request is {made['status']}")
         elif await admin.nobody_serves(connection, request["agent"]):
-            say(
-                f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request waits for one"
-            )
+            say(f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request will wait")
         if not wait:
             print_json({"id": made["id"]}) if as_json else print(made["id"])
             return 0
@@ -219,7 +220,7 @@ async def _insert(connection: "db.Connection", request: dict[str, Any]) -> dict[
 
 
 async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float | None, as_json: bool) -> int:
-    """Print options as they become ready, until the request is final."""
+    """Print drafts as they become ready, until the request is final."""
     from draftd.queue import admin
 
     ends_at = None if timeout_s is None else time.monotonic() + timeout_s
@@ -233,14 +234,14 @@ async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float 
         if ends_at is not None and time.monotonic() >= ends_at:
             if as_json:
                 print_json(row)
-            say(f"still {row['status']} after {timeout_s:g} s; it goes on: draftd show {which}")
+            say(f"still {row['status']} after {timeout_s:g} s; check on it with: draftd show {which}")
             return EXIT_TRY_AGAIN
         await asyncio.sleep(FOLLOW_INTERVAL_S)
-    raise CommandError(f"request {which} is gone")
+    raise CommandError(f"request {which} no longer exists")
 
 
 class DraftPrinter:
-    """Prints a request's drafts while they arrive, each once; what changed until the end is printed again."""
+    """Prints a request's drafts as they arrive, each once; a draft that changes is printed again."""
 
     def __init__(self, *, quiet: bool = False, label: str = "") -> None:
         self._quiet = quiet
@@ -249,7 +250,7 @@ class DraftPrinter:
         self._note = ""
 
     def update(self, row: dict[str, Any]) -> None:
-        """Look at the row again and print what is new."""
+        """Print what is new in the row."""
         if self._quiet:
             return
         progress = row["partial_result"] if row["status"] == "processing" else None
@@ -271,10 +272,10 @@ class DraftPrinter:
 
 
 def option_text(option: dict[str, Any], label: str = "") -> str:
-    """Return one draft for a person to read."""
+    """Return one draft as text for a person."""
     length = str(option.get("length"))
     head = f"{label}, {length}" if label else length
     lines = [f"\n— {head} ({option.get('angle')})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
-    return fitted("\n".join(lines))
+    return wrapped("\n".join(lines))
