@@ -113,7 +113,7 @@ def test_a_database_that_only_reads_is_not_migrated(call: Call, empty_database: 
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
     result = call("migrate", env=environment(empty_database))
     assert result.returncode == 69
-    assert re.fullmatch(r"draftd: the database at \S+ only reads .*: cannot execute .*\n", result.stderr)
+    assert re.fullmatch(r"draftd: the database at \S+ is read-only .*: cannot execute .*\n", result.stderr)
 
 
 def test_whoever_has_a_policy_passes(call: Call, database: str, client: Client, role: str) -> None:

@@ -98,7 +98,7 @@ def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: Thr
 @pytest.mark.parametrize(
     ("refuse", "says"),
     [
-        ("ALTER DATABASE {database} SET default_transaction_read_only = on", "only reads"),
+        ("ALTER DATABASE {database} SET default_transaction_read_only = on", "is read-only"),
         ("CREATE RULE no AS ON INSERT TO draft_workers DO INSTEAD SELECT 1/0", "refused that: division by zero"),
     ],
 )
@@ -268,4 +268,4 @@ def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, hos
     keys = {"LANGFUSE_PUBLIC_KEY": f"pk-{uuid.uuid4()}", "LANGFUSE_SECRET_KEY": "sk"}
     code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
     assert (code, bad["checks"]) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
-    assert bad["langfuse"].startswith("LANGFUSE_HOST cannot be read")
+    assert bad["langfuse"].startswith("LANGFUSE_HOST is invalid")

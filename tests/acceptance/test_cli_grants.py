@@ -157,8 +157,8 @@ def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, rol
         (["--preset", "frontend", "--client", "app"], "'frontend' is no preset"),
         (["--preset", "backend"], "--client, a --worker or both"),
         (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted needs --client"),
-        (["--preset", "backend", "--client", "public"], "--client: 'public' is no role of yours"),
-        (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' cannot be a name"),
+        (["--preset", "backend", "--client", "public"], "--client: 'public' is a reserved role"),
+        (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' is not a valid name"),
     ],
 )
 def test_what_cannot_be_granted_is_a_mistake_of_usage(call: Call, arguments: list[str], message: str) -> None:

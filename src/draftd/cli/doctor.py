@@ -283,6 +283,6 @@ def _langfuse(settings: Settings) -> Finding:
         ok, detail = tracing.examine()
     finally:
         tracing.shutdown(time_s=LANGFUSE_TIME_S)
-    if detail.startswith("cannot be read"):
+    if detail.startswith("is invalid"):
         detail = f"{'LANGFUSE_BASE_URL' if environment_value('LANGFUSE_BASE_URL') else 'LANGFUSE_HOST'} {detail}"
     return Finding(check="langfuse", ok=ok, detail=detail)

@@ -29,7 +29,7 @@ _NO_TIMEOUT_S = 130
 
 _CREDENTIALS = frozenset({"user", "password", "passfile", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"})
 _MALFORMED = (
-    "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
+    "the database URL is invalid; expected postgresql://user:password@host:5432/name, with special characters "
     "percent-encoded (@ is %40)"
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
@@ -37,7 +37,7 @@ _HINTS = {
     "schema": "; for a schema write options=-csearch_path%3DNAME",
     "currentschema": "; for a schema write options=-csearch_path%3DNAME",
     "search_path": "; for a schema write options=-csearch_path%3DNAME",
-    "pgbouncer": "; draftd notices a pooler by itself",
+    "pgbouncer": "; draftd detects a pooler by itself",
 }
 
 
@@ -106,7 +106,7 @@ def _parsed(url: str) -> dict[str, Any]:
     if not _has_ports(parts):
         raise ConfigurationError(_MALFORMED)
     if not re.fullmatch(r"-?\d{1,6}", str(parts.get("connect_timeout", "0"))):
-        raise ConfigurationError("the URL of the database: connect_timeout is a number of seconds")
+        raise ConfigurationError("the database URL: connect_timeout must be a number of seconds")
     return parts
 
 
@@ -127,7 +127,7 @@ def _unknown_parameter(url: str) -> str | None:
         name = unquote(pair.partition("=")[0])
         if _NAME.fullmatch(name) and name not in known:
             hint = _HINTS.get(name.lower(), "")
-            return f"the URL of the database has a parameter that PostgreSQL does not know: {name}; remove it{hint}"
+            return f"the database URL has a parameter unknown to PostgreSQL: {name}; remove it{hint}"
     return None
 
 

@@ -67,11 +67,11 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         UsageError: a name cannot be one, or the two roles are one.
     """
     if client == worker:
-        raise UsageError("name a --client, a --worker or both; they are two roles")
+        raise UsageError("give --client, --worker or both, as two different roles")
     home = _quoted(schema, "--schema")
     lines = [
-        "-- What these roles need of draftd's tables, and no more; it replaces what they had of them.",
-        "-- Apply it as the owner of the tables. Applied again, it changes nothing.",
+        "-- Exactly the rights that these roles need on draftd's tables. Replaces any rights they had on them.",
+        "-- Apply as the owner of the tables. Applying it again changes nothing.",
         "BEGIN;",
         "SET LOCAL lock_timeout = '5s';",
         "SET LOCAL client_min_messages = warning;",
@@ -88,7 +88,7 @@ class _Role:
 
     def __init__(self, name: str, option: str, home: str) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
-            raise UsageError(f"{option}: {name!r} is no role of yours")
+            raise UsageError(f"{option}: {name!r} is a reserved role")
         self._quoted = _quoted(name, option)
         self._name = name
         self._home = home
@@ -127,11 +127,11 @@ class _Role:
 
 def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     yield ""
-    yield "-- The client inserts, reads, refines and cancels the requests of all requesters, rates drafts and keeps profiles."
-    yield "-- It is a server that acts for all of them: never give this role to a browser or a phone."
+    yield "-- The client may insert, read, refine and cancel all requesters' requests, rate drafts and keep profiles."
+    yield "-- It is a server that acts for all of them. Never give this role to a browser or a phone."
     yield from role.begin()
     if trusted:
-        yield "-- It may set id and priority: whoever sets a priority can starve others."
+        yield "-- It may also set id and priority. A client that sets priorities can starve others."
     columns = ", ".join((*TRUSTED_COLUMNS, *CLIENT_COLUMNS) if trusted else CLIENT_COLUMNS)
     yield from role.table(
         "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
@@ -143,9 +143,9 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command but the owner's: migrate, and set and unset of agents and models."
+    yield "-- The worker runs draftd run and every command except the owner's: migrate, and set and unset of agents and models."
     yield from role.begin()
-    yield "-- What makes it a worker: the guard on draft_requests lets it write what daemons write."
+    yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
@@ -159,5 +159,5 @@ def _quoted(name: str, option: str) -> str:
         UsageError: nothing in PostgreSQL can have it, or it would not stay on its line.
     """
     if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
-        raise UsageError(f"{option}: {name!r} cannot be a name; PostgreSQL's have 1 to {MAX_NAME_BYTES} bytes")
+        raise UsageError(f"{option}: {name!r} is not a valid name; PostgreSQL names have 1 to {MAX_NAME_BYTES} bytes")
     return sql.Identifier(name).as_string()

@@ -27,7 +27,7 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     (
         (errors.ReadOnlySqlTransaction,),
         DatabaseUnavailable,
-        "the database at {where} only reads (a standby, or default_transaction_read_only): {said}",
+        "the database at {where} is read-only (a standby, or default_transaction_read_only): {said}",
     ),
     ((psycopg.OperationalError, psycopg.InterfaceError), DatabaseUnavailable, _UNAVAILABLE),
     (

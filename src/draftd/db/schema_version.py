@@ -70,7 +70,7 @@ async def state(connection: db.Connection) -> SchemaState:
     encoding = connection.info.parameter_status("server_encoding") or ENCODING
     if encoding != ENCODING:
         raise ConfigurationError(
-            f"the database has the encoding {encoding}, which cannot hold every reply; draftd needs one with {ENCODING}"
+            f"the database's encoding is {encoding}, which cannot store every reply; draftd needs {ENCODING}"
         )
     known, found = revisions(), await current(connection)
     if found == known[-1]:

@@ -172,7 +172,7 @@ def _make_directory(account: pwd.struct_passwd | None) -> Path:
             if account is not None:
                 os.chown(directory, account.pw_uid, account.pw_gid)
             return directory
-    raise ConfigurationError("no temporary directory can be used for the embedded PostgreSQL")
+    raise ConfigurationError("no suitable temporary directory for the embedded PostgreSQL")
 
 
 def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
@@ -231,7 +231,7 @@ def _await_end(initdb: subprocess.Popen[bytes], directory: Path) -> None:
         code = initdb.wait(_START_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise ConfigurationError(
-            f"initdb has not ended after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}"
+            f"initdb has not finished after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}"
         ) from error
     if code:
         raise ConfigurationError(f"initdb failed: {_last_line(directory)}")
@@ -242,7 +242,7 @@ def _await_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise ConfigurationError(f"postgres ended: {_last_line(directory)}")
+            raise ConfigurationError(f"postgres exited: {_last_line(directory)}")
         with contextlib.suppress(FileNotFoundError):
             if (directory / "data" / "postmaster.pid").read_text().rstrip().endswith("ready"):
                 return

@@ -75,15 +75,15 @@ class Meter:
             Wasteful: the head, the framing or the number of reads is over its limit.
         """
         if self._reads > MAX_SMALL_READS + self._read_bytes // READ_SHARE_BYTES:
-            raise Wasteful("the answer comes in crumbs")
+            raise Wasteful("the response arrives in tiny pieces")
         if self._in_head:
             if self._read_bytes >= MAX_HEAD_BYTES:
-                raise Wasteful(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
+                raise Wasteful(f"the response headers exceed {MAX_HEAD_BYTES} bytes")
             return min(_HEAD_READ_BYTES, MAX_HEAD_BYTES - self._read_bytes)
         # Asked for more, httpcore has used up all events of the bytes before: what is not body was framing.
         framing_bytes = self._read_bytes - self._head_bytes - self._body_bytes
         if framing_bytes > MAX_FRAMING_BYTES + self._body_bytes // FRAMING_SHARE:
-            raise Wasteful("the answer is more framing than image")
+            raise Wasteful("the response is more framing than image")
         return None
 
     def count_read(self, n: int) -> bool:

@@ -35,7 +35,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
 _OVER = frozenset({403, 404, 410})
 """What stores answer when a signed address has run out, or what it led to is gone."""
-_HINT = "; an address must work until the request's expires_at, a data: URL needs none"
+_HINT = "; a URL must work until the request's expires_at, or send a data: URL"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
@@ -114,7 +114,7 @@ class Fetcher:
             async with asyncio.timeout(min(max(time_s, 0), TOTAL_S)):
                 return Fetched(host=first.host, data=await self._follow(first))
         except TimeoutError as error:
-            raise ImageFetchFailed(f"{first.host}: the image was not there in time") from error
+            raise ImageFetchFailed(f"{first.host}: the image did not arrive in time") from error
 
     async def aclose(self) -> None:
         """Give up the look-ups under way."""
@@ -236,10 +236,10 @@ def _translated(host: str) -> Iterator[None]:
     except Wasteful as error:
         raise ImageFetchFailed(f"{host}: {error}", kind=Kind.FINAL) from error
     except httpcore.TimeoutException as error:
-        raise ImageFetchFailed(f"{host}: no connection in time") from error
+        raise ImageFetchFailed(f"{host}: the connection timed out") from error
     except httpcore.ProtocolError:
         # Its text quotes the server, and the server may quote the path.
-        raise ImageFetchFailed(f"{host}: the answer is not HTTP") from None
+        raise ImageFetchFailed(f"{host}: the response is not HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
         if (why := refused_certificate(error)) is not None:
             # Tried again like any connection: another machine may trust it, and an operator can renew it meanwhile.
@@ -272,13 +272,13 @@ def _compression(response: httpcore.Response) -> str:
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
     """Refuse a body that is what its header says; some stores label plain pictures, too."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although it was asked for as it is")
+        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd asked for it uncompressed")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
-        raise ImageFetchFailed(f"{target.host}: a redirect that leads nowhere", kind=Kind.FINAL)
+        raise ImageFetchFailed(f"{target.host}: a redirect without a target", kind=Kind.FINAL)
     return join_url(target, location)
 
 

@@ -127,7 +127,7 @@ class Gate:
         if port not in DEFAULT_PORTS.values():
             raise ImageBlocked(f"{host}: the port is not allowed")
         if not is_public(address):
-            raise ImageBlocked(f"{host}: the address is not one that draftd may connect to")
+            raise ImageBlocked(f"{host}: draftd may not connect to this address")
 
 
 def _split_entry(entry: str) -> tuple[str, int | None]:

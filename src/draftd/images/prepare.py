@@ -182,7 +182,7 @@ def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
         case "unsupported":
-            raise ImageUnsupported("the image is of a variety of its format that is not accepted")
+            raise ImageUnsupported("the image uses a variant of its format that is not accepted")
         case "invalid":
             raise ImageInvalid("the image is truncated or corrupt")
     return Prepared(
@@ -202,5 +202,5 @@ def _autopsy(exit_code: int | None) -> ImageInvalid | ImageFetchFailed:
         # By the kernel that was short of memory, or by an operator: no picture can do that.
         return ImageFetchFailed("the image helper was killed")
     if exit_code == -signal.SIGXCPU:
-        return ImageInvalid("decoding the image took too much processor time")
-    return ImageInvalid("the decoder died on the image")
+        return ImageInvalid("decoding the image took too much CPU time")
+    return ImageInvalid("the decoder crashed on the image")

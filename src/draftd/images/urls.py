@@ -62,13 +62,13 @@ def parse_url(url: str) -> ImageUrl:
         port = split.port
     except ValueError:
         # The error's text holds what it could not read, which may be a password.
-        raise ImageBlocked("the URL of an image cannot be read") from None
+        raise ImageBlocked("the URL of an image is invalid") from None
     if split.scheme not in DEFAULT_PORTS:
         raise ImageBlocked("the URL of an image is neither http nor https")
     if "@" in split.netloc:
-        raise ImageBlocked("the URL of an image holds a user name")
+        raise ImageBlocked("the URL of an image contains a user name")
     if not _AUTHORITY.fullmatch(split.netloc):
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     host = host_name(split.hostname or "")
     return ImageUrl(
         scheme=split.scheme, host=host, port=DEFAULT_PORTS[split.scheme] if port is None else port, path=_path(split)
@@ -85,7 +85,7 @@ def join_url(base: ImageUrl, location: str) -> str:
     try:
         return urljoin(f"{base.scheme}://{base.authority}{base.path}", location)
     except ValueError:
-        raise ImageBlocked("a redirect leads to a URL that cannot be read") from None
+        raise ImageBlocked("a redirect leads to an invalid URL") from None
 
 
 def host_name(text: str) -> str:
@@ -96,17 +96,17 @@ def host_name(text: str) -> str:
     """
     # Before any mapping: a letter can become eighteen, and reading what they make held the event loop for half a second.
     if len(text) > MAX_HOST_CHARS + 1 or max(map(len, _DOTS.split(text))) > MAX_LABEL_CHARS:
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     try:
         if ":" in text:
             return str(IPv6Address(text if "%" not in text else ""))
         name = text.encode("idna").decode("ascii").lower().removesuffix(".")
     except ValueError as error:
-        raise ImageBlocked("the URL of an image has no readable host") from error
+        raise ImageBlocked("the URL of an image has no valid host") from error
     if not _HOST_NAME.fullmatch(name) or len(name) > MAX_HOST_CHARS:
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     if not _OTHER_IN_A_BROWSER.isdisjoint(text):
-        raise ImageBlocked("the host of an image's URL has two readings; its xn-- form has one")
+        raise ImageBlocked("the host of an image's URL is ambiguous; use its xn-- form")
     return name
 
 
@@ -114,7 +114,7 @@ def _check_characters(url: str) -> None:
     if len(url) > MAX_URL_CHARS:
         raise ImageBlocked("the URL of an image is too long")
     if "\\" in url or any(unicodedata.category(char) in {"Cc", "Cs"} for char in url):
-        raise ImageBlocked("the URL of an image holds a backslash or a control character")
+        raise ImageBlocked("the URL of an image contains a backslash or a control character")
 
 
 def _path(split: SplitResult) -> str:

@@ -38,7 +38,7 @@ def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tupl
     try:
         requests.Request("POST", host or LANGFUSE_CLOUD).prepare()
     except ValueError:  # what is said there quotes the address
-        return False, "cannot be read; write https://host or http://host:port"
+        return False, "is invalid; write https://host or http://host:port"
     exporter = processors[0].span_exporter
     # The SDK's own layer around it sends no empty batch.
     exporter = getattr(exporter, "_exporter", exporter)
@@ -56,7 +56,7 @@ def _silence(provider: Any, processors: Sequence[Any]) -> str | None:
         return "LANGFUSE_TRACING_ENABLED"
     # Of all trace ids the one that is sampled if any is.
     if not provider.sampler.should_sample(None, 0, "draftd").decision.is_sampled():
-        return "the sampler takes nothing (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
+        return "the sampler drops every trace (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
     return None
 
 
@@ -71,7 +71,7 @@ def _reason(message: str) -> str:
     if answered := _ANSWERED.search(message):
         return f"answered {answered['status']}"
     if (refused := _told(message)) != message:
-        return f"{redact(refused, 200)}; REQUESTS_CA_BUNDLE names authorities for it"
+        return f"{redact(refused, 200)}; set REQUESTS_CA_BUNDLE to its certificate authorities"
     return f"cannot be reached: {redact(message, 300)}"
 
 

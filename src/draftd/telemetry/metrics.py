@@ -36,9 +36,7 @@ class _Holds(Collector):
         self.now: tuple[tuple[str, str], ...] = ()
 
     def collect(self) -> Iterable[Metric]:
-        gauge = GaugeMetricFamily(
-            "draftd_model_hold", "1 while nothing is claimed for a model.", labels=["model", "code"]
-        )
+        gauge = GaugeMetricFamily("draftd_model_hold", "1 while the model is on hold.", labels=["model", "code"])
         for model, code in self.now:
             gauge.add_metric([model, code], 1)
         yield gauge
@@ -56,13 +54,13 @@ class Metrics:
             "draftd_requests_total", "Requests that became final.", ["status", "code"], registry=self.registry
         )
         self._oldest_pending = Gauge(
-            "draftd_oldest_pending_seconds", "Age of the oldest request that is due.", registry=self.registry
+            "draftd_oldest_pending_seconds", "How long the oldest due request has waited.", registry=self.registry
         )
         self._holds = _Holds()
         self.registry.register(self._holds)
         self._first_option = Histogram(
             "draftd_first_option_seconds",
-            "From the claim to the first draft that can be read.",
+            "From the claim to the first complete reply.",
             buckets=BUCKETS_S,
             registry=self.registry,
         )
@@ -70,9 +68,9 @@ class Metrics:
             "draftd_request_seconds", "From the claim to the end.", buckets=BUCKETS_S, registry=self.registry
         )
         self._lease_lost = Counter(
-            "draftd_lease_lost_total", "Attempts thrown away for a lost lease.", registry=self.registry
+            "draftd_lease_lost_total", "Attempts discarded because their lease was lost.", registry=self.registry
         )
-        self._in_flight = Gauge("draftd_in_flight", "Requests this process works on.", registry=self.registry)
+        self._in_flight = Gauge("draftd_in_flight", "Requests in flight in this process.", registry=self.registry)
         self._tokens = Counter(
             "draftd_tokens_total", "Tokens of model calls.", ["model", "kind"], registry=self.registry
         )
