@@ -40,7 +40,10 @@ def one_line(result: "subprocess.CompletedProcess[str]") -> str:
         ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2%zz@h/d"}, "percent-encoded"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2@h:port/d"}, "is invalid"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b?hunter2@h:port/d?x=y"}, "is invalid"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?pgbouncer=hunter2"}, "unknown to PostgreSQL: pgbouncer; remove it"),
+        (
+            {"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?pgbouncer=hunter2"},
+            "unknown to PostgreSQL: pgbouncer; remove it",
+        ),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?schema=hunter2"}, "options=-csearch_path%3DNAME"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?sslmode=require&pool_timeout=hunter2"}, "know: pool_timeout"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?connect_timeout=hunter2"}, "connect_timeout"),

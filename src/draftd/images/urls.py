@@ -1,6 +1,6 @@
-"""The URLs of images, read in the one way that is left when everything with two readings is refused.
+"""Parses the URLs of images, and refuses everything that two parsers could interpret differently.
 
-Owns the form of a URL and of a host; which of them may be fetched is ``gate``'s.
+Owns the form of a URL and of a host; ``gate`` decides which may be fetched.
 
 Invariant: neither a message nor the chain of an exception holds a path, a query or a user name.
 """
@@ -31,7 +31,7 @@ _OTHER_IN_A_BROWSER = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageUrl:
-    """A URL that passed the first door, in the parts a request needs."""
+    """A URL that passed the first check, in the parts a request needs."""
 
     scheme: str
     host: str
@@ -51,7 +51,7 @@ class ImageUrl:
 
 
 def parse_url(url: str) -> ImageUrl:
-    """Take a URL apart, refusing what two parsers could read in two ways.
+    """Parse a URL; refuse what two parsers could interpret differently.
 
     Raises:
         ImageBlocked: another scheme, no host, userinfo, a backslash or a control character, or over 8,192 characters.
@@ -61,7 +61,7 @@ def parse_url(url: str) -> ImageUrl:
         split = urlsplit(url)
         port = split.port
     except ValueError:
-        # The error's text holds what it could not read, which may be a password.
+        # The error's text quotes what it could not parse, which may be a password.
         raise ImageBlocked("the URL of an image is invalid") from None
     if split.scheme not in DEFAULT_PORTS:
         raise ImageBlocked("the URL of an image is neither http nor https")
@@ -79,7 +79,7 @@ def join_url(base: ImageUrl, location: str) -> str:
     """Return the URL that a redirect leads to; the standard library would drop control characters silently.
 
     Raises:
-        ImageBlocked: what the answer says cannot be a URL.
+        ImageBlocked: the Location is not a valid URL.
     """
     _check_characters(location)
     try:
@@ -89,7 +89,7 @@ def join_url(base: ImageUrl, location: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """Bring a host into the one form that is compared, resolved and sent.
+    """Normalise a host to the form that is compared, resolved and sent.
 
     Raises:
         ImageBlocked: neither a name nor an IPv6 address without a zone, or a name that browsers read in another way.
