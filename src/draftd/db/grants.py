@@ -1,8 +1,8 @@
-"""The SQL that ``draftd grants`` prints: what a client and a daemon need of the database, and no more.
+"""The SQL that ``draftd grants`` prints: exactly the rights that a client and a daemon need.
 
-Owns who gets which right, row security policies included. How a stranger is kept out whatever it was granted is the guard's, in
-the migrations. Invariants: every table of draftd is named, be it only to revoke; the whole is one transaction, and applying it
-again changes nothing; of what the caller says, nothing gets into the SQL but quoted identifiers.
+Owns who gets which right, row security policies included. The guard in the migrations keeps strangers out, whatever they were
+granted. Invariants: the SQL names every table of draftd, if only to revoke; it is one transaction, and applying it again changes
+nothing; the caller's input gets into it only as quoted identifiers.
 """
 
 import hashlib
@@ -13,19 +13,19 @@ from psycopg import sql
 from draftd.errors import UsageError
 
 MAX_NAME_BYTES = 63
-"""PostgreSQL cuts longer identifiers off."""
+"""PostgreSQL truncates longer identifiers."""
 _NOT_A_ROLE = {"public", "none"}
-"""Even quoted, PostgreSQL takes these for everybody and for nobody."""
+"""Even quoted, PostgreSQL takes these to mean everybody and nobody."""
 
 CLIENT_COLUMNS = (
     "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
     "idempotency_key", "max_attempts", "metadata",
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
-"""Whoever sets a priority can starve others, and whoever chooses ids can find out which ones are taken."""
+"""A client that sets priorities can starve others, and one that chooses ids can find out which are taken."""
 FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
 WORKER_TYPE = "draft_worker"
-"""The right to use this type is what makes a role a worker for the guard."""
+"""A role is a worker, to the guard, if it may use this type."""
 
 CLIENT_RIGHTS = {
     "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, rating)",
@@ -43,7 +43,7 @@ WORKER_RIGHTS = {
     "draft_models": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
-"""What ``draftd run`` and the commands use. Which models answer is the owner's to say."""
+"""What ``draftd run`` and the commands use. Only the owner may choose models."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -64,7 +64,7 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         trusted: whether the client may choose ids and priorities.
 
     Raises:
-        UsageError: a name cannot be one, or the two roles are one.
+        UsageError: a name is invalid, or both roles are the same.
     """
     if client == worker:
         raise UsageError("give --client, --worker or both, as two different roles")
@@ -94,7 +94,7 @@ class _Role:
         self._home = home
 
     def begin(self) -> Iterator[str]:
-        """Take away what an earlier version of this SQL, or a person, has granted; let the role into the schema."""
+        """Revoke what an earlier version of this SQL, or a person, has granted; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
         yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
         for table in TABLES:
@@ -103,7 +103,7 @@ class _Role:
         yield f"GRANT USAGE ON SCHEMA {self._home} TO {self._quoted};"
 
     def table(self, table: str, rights: str, policies: dict[str, str] = _EVERY_ROW) -> Iterator[str]:
-        """Grant rights on a table, and let row security show the rows that they are about."""
+        """Grant rights on a table, and policies for the rows they apply to."""
         yield f"GRANT {rights} ON {self._home}.{table} TO {self._quoted};"
         for purpose, terms in policies.items():
             what = terms.format(role=self._quoted)
@@ -118,7 +118,7 @@ class _Role:
         return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
 
     def _policy(self, purpose: str) -> str:
-        """Return the name of a policy; two long roles that begin alike must not share one."""
+        """Return the name of a policy; two long role names with the same beginning must not share one."""
         name = f"draftd {purpose}: {self._name}"
         if len(name.encode()) > MAX_NAME_BYTES:
             name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"
@@ -156,7 +156,7 @@ def _quoted(name: str, option: str) -> str:
     """Return a name as an SQL identifier.
 
     Raises:
-        UsageError: nothing in PostgreSQL can have it, or it would not stay on its line.
+        UsageError: it is not a valid name in PostgreSQL, or not printable.
     """
     if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
         raise UsageError(f"{option}: {name!r} is not a valid name; PostgreSQL names have 1 to {MAX_NAME_BYTES} bytes")
