@@ -119,7 +119,7 @@ def test_the_trial_of_a_write_leaves_nothing(call: Call, client: Client, databas
 
 def about_triggers(call: Call, database: str) -> str:
     """Run the doctor, and return what it says of triggers."""
-    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)
+    findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)["checks"]
     (detail,) = (one["detail"] for one in findings if one["check"] == "triggers")
     return str(detail)
 
@@ -212,7 +212,7 @@ def test_a_directory_without_prompts(call: Call, database: str, stand_in: Thread
         ({"status": 401}, "model_misconfigured"),
         ({"rejects_images": True}, "model_misconfigured"),
         ({"status": 503}, "model_unavailable"),
-        ({"says": '{"colour": "blue"}'}, "does not see"),
+        ({"says": '{"colour": "blue"}'}, "did not recognise"),
     ],
 )
 def test_a_model_that_cannot_help(

@@ -45,7 +45,10 @@ def one_line(result: "subprocess.CompletedProcess[str]") -> str:
             "unknown to PostgreSQL: pgbouncer; remove it",
         ),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?schema=hunter2"}, "options=-csearch_path%3DNAME"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?sslmode=require&pool_timeout=hunter2"}, "know: pool_timeout"),
+        (
+            {"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?sslmode=require&pool_timeout=hunter2"},
+            "unknown to PostgreSQL: pool_timeout",
+        ),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?connect_timeout=hunter2"}, "connect_timeout"),
     ],
 )

@@ -154,8 +154,8 @@ def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, rol
     ("arguments", "message"),
     [
         (["--client", "app"], "Missing option '--preset'"),
-        (["--preset", "frontend", "--client", "app"], "'frontend' is no preset"),
-        (["--preset", "backend"], "--client, a --worker or both"),
+        (["--preset", "frontend", "--client", "app"], "unknown preset 'frontend'"),
+        (["--preset", "backend"], "--client, --worker or both"),
         (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted needs --client"),
         (["--preset", "backend", "--client", "public"], "--client: 'public' is a reserved role"),
         (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' is not a valid name"),

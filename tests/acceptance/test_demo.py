@@ -92,7 +92,7 @@ def demo() -> Iterator[Demo]:
 def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert demo.process.wait(110) == 0, demo.log
     assert len(set(DRAFT.findall(demo.log))) == 9
-    assert "No model looks at the screenshots" in demo.log
+    assert "no model sees the screenshots" in demo.log
     assert "These drafts came from the stand-in, not from a model." in demo.log
     demo.expect_nothing_left()
 

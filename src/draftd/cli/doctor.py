@@ -42,7 +42,7 @@ _TRIAL = """
 INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
 VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
 """
-# A trigger runs with the rights of whoever changes the row: of the daemon, and of the owner.
+# A trigger runs with the rights of the role that changes the row: the daemon's, or the owner's.
 _FOREIGN_CODE = """
 WITH tables AS (
     SELECT c.oid, c.relowner, c.relacl, format('%%I.%%I', n.nspname, c.relname) AS name
@@ -185,7 +185,7 @@ async def _schema(connection: db.Connection) -> Finding:
 
 
 async def _triggers(connection: db.Connection) -> Finding:
-    """Warn of roles whose code a daemon would run."""
+    """Report roles whose code a daemon would run."""
     rows = await (await connection.execute(_FOREIGN_CODE.encode(), [list(TABLES)])).fetchall()
     detail = "; ".join(row["found"] for row in rows) or "no other role can attach code to the tables"
     return Finding(check="triggers", ok=True, detail=detail)

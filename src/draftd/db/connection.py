@@ -55,7 +55,7 @@ and what reads or writes the value next may have a lower one."""
 UNREADABLE = {"unreadable": "nested too deeply"}
 """What stands for JSON that PostgreSQL stores and draftd does not read; clients may store any."""
 FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-"""The limits of Python's floats."""
+"""The range of Python's ``datetime``."""
 
 
 def loads(text: str | bytes) -> Any:
