@@ -81,7 +81,7 @@ class _Writer(structlog.WriteLogger):
 
 def _lost_lines(processors: list[Processor], count: int) -> str:
     logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=processors)
-    return f"{logger.warning('lines lost: nobody read them', lines=count)}\n"
+    return f"{logger.warning('log lines dropped', lines=count)}\n"
 
 
 def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -146,7 +146,7 @@ def test_ready_is_judged_by_the_connections_of_the_daemon(call: Call, running: R
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         admin.execute(END_DAEMONS, [name])
         try:
-            said = r"pid \d+: nothing is claimed: no connection to .* is not currently accepting"
+            said = r"pid \d+: claiming paused: no connection to .* is not currently accepting"
             wait_until(lambda: re.search(said, ready(call, running)) is not None, 60)
             assert health(call, running, "--ready") == (NEGATIVE, False)
             assert health(call, running) == (0, True)

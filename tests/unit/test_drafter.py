@@ -335,7 +335,7 @@ async def test_a_defect_costs_one_attempt_and_tells_no_secret(
     assert (outcome.code, outcome.message) == ("internal_error", "KeyError: ('[redacted] for comment_generator', 21)")
     (line,) = log_lines()
     assert (line["event"], line["level"], line["request_id"]) == (
-        "attempt failed by a defect",
+        "attempt failed with an internal error",
         "error",
         str(UUID(int=1)),
     )

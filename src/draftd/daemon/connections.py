@@ -91,7 +91,7 @@ class ConnectionKeeper:
             return
         if self._trouble:
             self._trouble = ""
-            log.info("connections complete")
+            log.info("claiming resumed: connections open")
         if self._is_missed:
             self._is_missed = False
             self._wakeup.ring()
@@ -102,7 +102,7 @@ class ConnectionKeeper:
         if not missing:
             return {"ok": True, "detail": f"every connection to {where} stands", "address": where}
         trouble = self.heartbeat_trouble() if missing == ["heartbeat"] else self._trouble
-        detail = f"nothing is claimed: no connection to {where} for {', '.join(missing)}"
+        detail = f"claiming paused: no connection to {where} for {', '.join(missing)}"
         return {"ok": False, "detail": f"{detail}: {trouble}" if trouble else detail, "address": where}
 
     def _missing(self) -> list[str]:
@@ -138,7 +138,7 @@ class ConnectionKeeper:
 
     def _tell(self, error: BaseException) -> None:
         if not self._trouble:
-            log.warning("nothing is claimed: connections missing", missing=self._missing(), error=redact(str(error)))
+            log.warning("claiming paused: connections missing", missing=self._missing(), error=redact(str(error)))
         self._trouble = redact(str(error)) or "no answer in time"
 
     async def _pause(self, at_most_s: float, *, until_asked: bool) -> None:

@@ -50,7 +50,7 @@ class CurrentUrl:
         if problem != self._refused:
             self._refused = problem
             if problem:
-                log.warning("settings not taken over", reason=problem)
+                log.warning("changed settings ignored", reason=problem)
         if not problem:
             self._url = found
         return self._url

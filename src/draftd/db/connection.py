@@ -343,7 +343,7 @@ class Link:
         is_lost = isinstance(error, LOST)
         delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0 if is_lost else REFUSED_CAP_S)
         log.warning(
-            "database lost" if is_lost else "statement refused",
+            "database connection lost" if is_lost else "statement refused",
             link=self._name,
             sqlstate=getattr(error, "sqlstate", None),
             error=redact(str(error)),
@@ -369,7 +369,9 @@ class Link:
             self._hang_up = select.poll()
             self._hang_up.register(self._connection.fileno(), select.POLLRDHUP)
             if self._failures:
-                log.info("database back", link=self._name, connect_s=round(time.monotonic() - started, 2))
+                log.info(
+                    "database connection restored", link=self._name, connect_s=round(time.monotonic() - started, 2)
+                )
         return self._connection
 
     async def _connect(self) -> Connection:

@@ -188,7 +188,7 @@ class Llm:
                     await worker.stop()
                 await self._litellm.close_litellm_async_clients()
         except TimeoutError:
-            log.warning("model connections left open")
+            log.warning("model connections not closed")
         # A closed client stays in this cache and would be handed out again.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 

@@ -134,7 +134,7 @@ def _outcome_after(error: Exception, claim: Claim) -> Outcome:
             # Every step has a limit of its own within the attempt's; this is the net under them.
             failure = InternalError("the attempt's time was over outside of any step")
         case _:
-            log.error("attempt failed by a defect", request_id=claim.id, exc_info=error)
+            log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
             failure = InternalError(f"{type(error).__name__}: {redact(str(error), 200)}")
     return outcome_of(failure, judge(failure, claim))
 

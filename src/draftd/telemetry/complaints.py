@@ -102,7 +102,7 @@ class Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record of the SDK's loggers."""
-        self.tell("langfuse complained", record.name, _told(record.getMessage()))
+        self.tell("langfuse error", record.name, _told(record.getMessage()))
 
     def tell(self, event: str, source: str, detail: str) -> None:
         """Log it, unless something was logged a moment ago."""

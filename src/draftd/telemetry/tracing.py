@@ -319,7 +319,7 @@ class _Langfuse(Tracing):
         thread.start()
         thread.join(time_s)
         if thread.is_alive():
-            log.warning("traces left behind", time_s=time_s)
+            log.warning("traces not flushed", time_s=time_s)
         return not thread.is_alive()
 
     def _finish(self) -> None:
