@@ -31,7 +31,7 @@ Name = Annotated[
 ]
 Param = Annotated[
     list[str] | None,
-    typer.Option(metavar="K=V", help="A parameter of the model call, e.g. temperature=0.2. Repeatable."),
+    typer.Option(metavar="KEY=VALUE", help="A parameter of the model call, e.g. temperature=0.2. Repeatable."),
 ]
 COLUMNS = {
     "name": "name",
