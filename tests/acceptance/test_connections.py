@@ -77,7 +77,7 @@ def test_a_daemon_that_cannot_have_its_connections_does_not_start(
     ended = draftd("run", env=environment(role.url, stand_in))
     assert ended.returncode == UNAVAILABLE
     assert ended.stderr.count("\n") == 1
-    said = f"draftd: a daemon needs {NEEDED} connections to the database and could have {NEEDED - 1}: cannot use"
+    said = f"draftd: a daemon needs {NEEDED} connections to the database but could open only {NEEDED - 1}: cannot use"
     assert ended.stderr.startswith(said)
     assert "too many connections" in ended.stderr
     assert client.row(request_id)["status"] == "pending"
@@ -88,7 +88,7 @@ def test_the_listeners_connection_is_counted(client: Client, role: Role, stand_i
     role.limit(NEEDED)
     ended = draftd("run", env=environment(role.url, stand_in, DRAFTD_LISTEN_DATABASE_URL=role.url))
     assert ended.returncode == UNAVAILABLE
-    assert f"needs {NEEDED + 1} connections to the database and could have {NEEDED}:" in ended.stderr
+    assert f"needs {NEEDED + 1} connections to the database but could open only {NEEDED}:" in ended.stderr
     assert client.query("SELECT FROM draft_workers") == []
 
 

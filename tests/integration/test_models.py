@@ -239,7 +239,7 @@ async def test_the_agents_parameters_go_before_the_models(make: Make, beat: Beat
         ({"api_base": "http://evil.example"}, "evil.example: DRAFTD_MODEL_API_BASES does not name it"),
         ({"api_key_env": "DRAFTD_DATABASE_URL"}, "DRAFTD_DATABASE_URL may never be sent"),
         ({"api_key_env": "APP_SECRET"}, "DRAFTD_MODEL_KEY_VARIABLES does not name it"),
-        ({"params": {"base_url": "http://evil.example"}}, "'base_url' cannot be set"),
+        ({"params": {"base_url": "http://evil.example"}}, "'base_url' is not allowed"),
         ({"model": "huggingface/https://evil.example"}, "not a litellm name"),
     ],
 )

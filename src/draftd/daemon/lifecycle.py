@@ -151,7 +151,7 @@ class Daemon:
 
 async def _forever(task: Callable[[], Awaitable[None]]) -> None:
     await task()
-    raise RuntimeError(f"a side task ended by itself: {task}")
+    raise RuntimeError(f"a background task ended unexpectedly: {task}")
 
 
 async def _wait(future: "asyncio.Future[None]") -> None:

@@ -118,7 +118,7 @@ class Llm:
         try:
             tempfile.gettempdir()
         except FileNotFoundError as error:
-            raise ConfigurationError("no temporary directory can be written; set TMPDIR (/dev/shm will do)") from error
+            raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
         _follow_no_redirects(importlib.import_module("httpx"))

@@ -117,7 +117,7 @@ class Drafter:
         claim = attempt.claim
         agent = self._agents.get(claim.agent)
         if agent is None:
-            raise InvalidRequest(f"there is no prompt for the agent {claim.agent!r}")
+            raise InvalidRequest(f"no prompt for the agent {claim.agent!r}")
         targets = self._models.targets(agent.name, probe=claim.probe)
         if not targets:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
