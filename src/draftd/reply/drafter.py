@@ -132,7 +132,7 @@ def _outcome_after(error: Exception, claim: Claim) -> Outcome:
             failure = error
         case TimeoutError():
             # Every step has a limit of its own within the attempt's; this is the net under them.
-            failure = InternalError("the attempt's time was over outside of any step")
+            failure = InternalError("the attempt timed out between steps")
         case _:
             log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
             failure = InternalError(f"{type(error).__name__}: {redact(str(error), 200)}")
