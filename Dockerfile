@@ -1,4 +1,4 @@
-# Not built by a container engine yet; its steps were run by hand in an empty environment: docs/adr/0011-container.md says which.
+# Not built by a container engine yet; docs/adr/0011-container.md lists the steps that were run by hand.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -7,7 +7,7 @@ WORKDIR /build
 COPY requirements.txt requirements-dev.txt ./
 RUN python -m venv --without-pip /opt/draftd \
     && pip --python /opt/draftd/bin/python install --no-compile --only-binary :all: --require-hashes -r requirements.txt
-# The build tool by its hashes too, out of the development lock. If it comes to need another package, pip says so here.
+# The build tool too is installed by its hashes, from the development lock. If it needs another package, pip fails here.
 RUN awk '/^[a-z]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' requirements-dev.txt \
         > requirements-build.txt \
     && pip install --only-binary :all: --require-hashes -r requirements-build.txt
@@ -15,7 +15,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY prompts prompts
 COPY src src
-# Bytecode that is never checked against its source: nobody changes a file of an image, and times of files may change.
+# Bytecode is never checked against its source: files in an image do not change, but their times may.
 RUN python -m hatchling build -t wheel -d dist \
     && pip --python /opt/draftd/bin/python install --no-compile --no-deps --no-index dist/*.whl \
     && pip --python /opt/draftd/bin/python check \
@@ -23,15 +23,15 @@ RUN python -m hatchling build -t wheel -d dist \
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="draftd" \
-      org.opencontainers.image.description="Turns screenshots of posts, mails and chats into three ready replies" \
+      org.opencontainers.image.description="Turns screenshots of posts, emails and chats into three ready replies" \
       org.opencontainers.image.licenses="MIT"
-# The base image comes without the bytecode of the standard library, and the user below could not keep it.
+# The base image has no bytecode of the standard library, and the user below could not store it.
 RUN python -m compileall -q -j 0 -x site-packages --invalidation-mode unchecked-hash \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
     && groupadd --gid 10001 draftd \
     && useradd --uid 10001 --gid draftd --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin draftd
 COPY --from=build /opt/draftd /opt/draftd
-# litellm refuses to be imported where no temporary directory is writable; /dev/shm is, even with a read-only root.
+# litellm cannot be imported without a writable temporary directory; /dev/shm is one, even with a read-only root.
 ENV PATH=/opt/draftd/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -40,7 +40,7 @@ WORKDIR /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["draftd", "health"]
-# The kernel drops a signal for process 1 that has no handler for it yet, and keeps one that is blocked: so a SIGTERM waits until
-# draftd has its handlers, and unblocks it.
+# The kernel drops signals that process 1 has no handler for, but keeps blocked ones: a SIGTERM waits until draftd has set its
+# handlers and unblocks it.
 ENTRYPOINT ["env", "--block-signal=TERM,INT,HUP", "draftd"]
 CMD ["run"]

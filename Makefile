@@ -1,6 +1,6 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# `make demo` and `make test` set everything up.
 
-# The newest first; `python3` may be any of them. PYTHON=… on the command line names another.
+# The newest first; `python3` may be any of them. PYTHON=… on the command line overrides the list.
 PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help install demo test chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
 
-help: ## Explain every target
+help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
 		line = sprintf("  make %-16s", $$1); count = split($$2, words, " "); \
 		for (i = 1; i <= count; i++) { \
@@ -21,7 +21,7 @@ help: ## Explain every target
 			line = line " " words[i] } \
 		print line }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Make the environment in .venv, from the hash-locked requirements
+install: $(STAMP) ## Create the environment in .venv, from the hash-locked requirements
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@if [ -x $(BIN)/python ]; then exit 0; fi; \
@@ -36,16 +36,16 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## From nothing to printed drafts: embedded PostgreSQL, a daemon, sample screenshots (MODEL=… for a real model)
+demo: $(STAMP) ## Run the demo, from nothing to printed drafts: embedded PostgreSQL, a daemon, sample screenshots (MODEL=… for a real model)
 	@$(BIN)/draftd demo
 
 test: $(STAMP) ## Run the tests (PostgreSQL comes with the environment; DRAFTD_TEST_DATABASE_URL takes another)
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP) ## Harm daemons and databases at length, an hour or more (SEEDS=1: a quarter of one; `make test` does it in short)
+chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form)
 	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -v --capture=no -p no:randomly $(ARGS)
 
-fuzz: $(STAMP) ## Damage pictures in 24,000 ways and have them read, a minute (MUTANTS=200000: more; SEED=2: others; `make test` tries 1,000)
+fuzz: $(STAMP) ## Decode 24,000 damaged pictures, a minute (MUTANTS=200000: more; SEED=2: others; `make test` tries 1,000)
 	DRAFTD_TEST_FUZZ_MUTANTS=$(or $(MUTANTS),24000) DRAFTD_TEST_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/fuzz \
 		-v --capture=no -p no:randomly $(ARGS)
 
@@ -57,23 +57,23 @@ check: $(STAMP) ## Format, lint, types, import contracts, migrations, stale docu
 	$(BIN)/python scripts/check_migrations.py
 	$(BIN)/python scripts/generate_docs.py --check
 
-format: $(STAMP) ## Format the code and mend what the linter can
+format: $(STAMP) ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-queue: $(BENCH_STAMP) ## Measure the queue beside other queues, half an hour (ARGS=--quick: 4; BENCH_DATABASE_URL takes a durable PostgreSQL)
+bench-queue: $(BENCH_STAMP) ## Compare the queue with other queues, half an hour (ARGS=--quick: 4 minutes; BENCH_DATABASE_URL uses another PostgreSQL)
 	@$(BENCH)/bin/python -m benchmarks.queue $(ARGS)
 
-bench-claim: $(STAMP) ## Measure a claim in a full table beside one in an empty table, 3 minutes (BENCH_DATABASE_URL likewise)
+bench-claim: $(STAMP) ## Compare a claim in a full table with one in an empty table, 3 minutes (BENCH_DATABASE_URL likewise)
 	@$(BIN)/python -m benchmarks.claim $(ARGS)
 
-bench-bloat: $(STAMP) ## Measure whether the tables stay small, 7 minutes (ARGS="--requests 20000 --per-s 500": 1; BENCH_DATABASE_URL likewise)
+bench-bloat: $(STAMP) ## Check whether the tables stay small, 7 minutes (ARGS="--requests 20000 --per-s 500": 1; BENCH_DATABASE_URL likewise)
 	@$(BIN)/python -m benchmarks.bloat $(ARGS)
 
-bench-legibility: $(STAMP) ## Measure what can be read of a prepared screenshot, 2 minutes (ARGS=--sweep: other constants, 12; needs Chromium, tesseract)
+bench-legibility: $(STAMP) ## Measure how legible prepared screenshots are, 2 minutes (ARGS=--sweep: other constants, 12; needs Chromium, tesseract)
 	@$(BIN)/python -m benchmarks.legibility $(ARGS)
 
-bench-images: $(STAMP) ## Measure what a screenshot costs beside bare Pillow, 3 minutes (ARGS=--quick: 1)
+bench-images: $(STAMP) ## Measure what a screenshot costs compared to plain Pillow, 3 minutes (ARGS=--quick: 1)
 	@$(BIN)/python -m benchmarks.images $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml
@@ -85,7 +85,7 @@ $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	@$(BENCH)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-docs: $(STAMP) ## Write the generated parts of the documentation
+docs: $(STAMP) ## Update the generated parts of the documentation
 	$(BIN)/python scripts/generate_docs.py
 
 lock: ## Lock the dependencies again (needs uv)
@@ -96,5 +96,5 @@ lock: ## Lock the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra demo --group bench --constraint requirements.txt --universal --python-version 3.12 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-bench.txt
 
-clean: ## Remove what was built, the environment included
+clean: ## Remove everything built, the environments included
 	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

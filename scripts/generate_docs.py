@@ -101,14 +101,17 @@ def pages() -> dict[Path, str]:
 
 
 SETTINGS_INTRODUCTION = """\
-Read from the environment, then from `.env` in the working directory, then from secrets files (`/run/secrets`,
-`$CREDENTIALS_DIRECTORY`; a file is named like its variable). Providers' and Langfuse's own variables keep their names
-(`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`, `LANGFUSE_PUBLIC_KEY`, …) and may stand in the same places. An unknown `DRAFTD_*` name
-that is nearly a known one is an error that names it; any other is a warning."""
+Settings come from the environment, then from `.env` in the working directory, then from secrets
+files (`/run/secrets`, `$CREDENTIALS_DIRECTORY`). A secrets file is named like its variable.
+
+Providers' and Langfuse's own variables keep their names (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,
+`LANGFUSE_PUBLIC_KEY`, …) and can be set in the same places. An unknown `DRAFTD_*` name that looks
+like a typo of a setting is an error; any other is a warning."""
 
 ERRORS_INTRODUCTION = """\
-`retry`: back to `pending` with a delay, until `max_attempts`. `final`: `failed` at once. `hold`: back to `pending` with the
-attempt given back, and nobody claims for that model until a probe succeeds."""
+`retry`: the request returns to `pending` and is tried again after a delay, up to `max_attempts`.
+`final`: the request fails at once. `hold`: the request returns to `pending` without spending the
+attempt, and no daemon claims requests for that model until a probe succeeds."""
 
 
 def main() -> int:

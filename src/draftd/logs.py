@@ -1,8 +1,8 @@
 """Structured logs on stderr: JSON for machines, one readable line for a terminal.
 
 Invariants: every text in a line passed ``redact``; a traceback never shows locals (they hold keys and screenshots); what
-libraries say through ``logging`` gets the same form. draftd's own lines do not pass ``logging``, which would take most of the
-CPU time that a request without a model costs here.
+libraries say through ``logging`` gets the same form. draftd's own lines bypass ``logging``, which would take most of the CPU time
+of a request without a model.
 """
 
 import logging
@@ -27,9 +27,9 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
     """Send structlog's and the standard library's records to stderr, in one form.
 
     Args:
-        level: the least that is logged.
+        level: the minimum level.
         style: ``auto`` is ``console`` on a terminal, else ``json``.
-        colours: whether the lines of ``console`` have them.
+        colours: whether ``console`` lines are coloured.
     """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
@@ -51,7 +51,7 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=lambda *_names: _Writer(sys.stderr),
-        # A cached logger would keep this configuration when the process, or a test, is given another.
+        # A cached logger would keep this configuration after the process, or a test, sets another.
         cache_logger_on_first_use=False,
     )
     if isinstance(sys.stderr, Outlet):
@@ -70,7 +70,7 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
 
 
 class _Writer(structlog.WriteLogger):
-    """Writes lines; one that cannot be written is lost, as with ``logging``, and whoever said it goes on."""
+    """Writes lines; one that cannot be written is lost, as with ``logging``, and the caller continues."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError):
@@ -81,7 +81,7 @@ class _Writer(structlog.WriteLogger):
 
 def _lost_lines(processors: list[Processor], count: int) -> str:
     logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=processors)
-    return f"{logger.warning('lines lost: nobody read them', lines=count)}\n"
+    return f"{logger.warning('log lines dropped', lines=count)}\n"
 
 
 def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -104,7 +104,7 @@ def _redacted(value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return [_redacted(item) for item in value]
         case _:
-            # A renderer would call repr() on it, and the one of an exception holds its message.
+            # A renderer would call repr() on it, and an exception's repr contains its message.
             return _redacted(repr(value) if isinstance(value, BaseException) else str(value))
 
 
@@ -114,7 +114,7 @@ def _redacted_text(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _redacted_word(text: str) -> str:
-    # Events, codes, models, states: the same few words again and again.
+    # Events, codes, models and states: the same few words repeat.
     return _redacted_text(text)
 
 

@@ -36,20 +36,20 @@ class Options(BaseModel):
 
     tone: Line | None = Field(None, description='a few words: `"warm"`, `"brief, formal"`; 200 characters')
     language: LanguageTag | None = Field(
-        None, description="of the replies, as a tag such as `en` or `pt-BR`; without it the conversation's own"
+        None, description="language of the replies, as a tag such as `en` or `pt-BR`; default: the conversation's"
     )
     reader_language: LanguageTag | None = Field(
         None,
-        description="of the requester: summary, gist, angles and `missing` are in it, and each option has a `translation`",
+        description="the requester's language, for summary, gist, angles and `missing`; each option gets a `translation`",
     )
     me: Line | None = Field(
-        None, description='who the requester is on the screenshot: a name, or `"right-hand bubbles"`; 200 characters'
+        None, description='who the requester is in the screenshot: a name, or `"right-hand bubbles"`; 200 characters'
     )
     voice_samples: VoiceSamples = Field(
-        (), description="up to 10 texts that the requester has written, of 4,000 characters each"
+        (), description="up to 10 texts by the requester, of up to 4,000 characters each"
     )
     max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = Field(
-        None, description="the longest reply, 1 to 20,000; the platform's own limit holds as well"
+        None, description="maximum length of a reply, 1 to 20,000; the platform's own limit applies too"
     )
 
     @classmethod
@@ -90,8 +90,8 @@ CLIENT_COLUMNS = (
         "requester_id",
         "text",
         "''",
-        "whose request it is: a user, a tenant. Requesters take turns, whoever inserts more; those without one are one "
-        "requester. 256 characters, like `agent` and `idempotency_key`",
+        "the user or tenant the request belongs to. Requesters take turns, however many requests each has; those without "
+        "a name share one turn. 256 characters, like `agent` and `idempotency_key`",
     ),
     ClientColumn("context", "text", "null", "what the requester wants to say; 8,000 characters"),
     ClientColumn("options", "jsonb", "{}", "see below; 256 KiB"),
@@ -99,7 +99,7 @@ CLIENT_COLUMNS = (
         "agent",
         "text",
         "'comment_generator'",
-        "which prompt answers ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
+        "the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
     ),
     ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
     ClientColumn("priority", "smallint", "0", "higher comes first; for trusted clients"),
@@ -111,10 +111,10 @@ CLIENT_COLUMNS = (
         "a later draft is worth nothing: the request fails as `expired`. Null: `available_at` and a day "
         "(`DRAFTD_DEFAULT_EXPIRY_S`)",
     ),
-    ClientColumn("idempotency_key", "text", "null", "unique for a requester"),
+    ClientColumn("idempotency_key", "text", "null", "unique per requester"),
     ClientColumn("max_attempts", "smallint", "5", "1 to 10"),
-    ClientColumn("metadata", "jsonb", "{}", "yours, never read; 256 KiB"),
-    ClientColumn("id", "uuid", "random", "may be chosen by trusted clients"),
+    ClientColumn("metadata", "jsonb", "{}", "your own data, which draftd never reads; 256 KiB"),
+    ClientColumn("id", "uuid", "random", "can be set by trusted clients"),
 )
 
 

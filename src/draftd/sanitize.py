@@ -1,8 +1,8 @@
 """What may leave the process: ``storable`` for the database, ``redact`` for every reader, ``without_secrets`` for parameters.
 
-Owns the filters that everything passes which draftd did not write itself: answers of models, bodies of errors, texts of
-screenshots, parameters of model calls. Invariants: what ``storable`` returned can be written to ``text`` and ``jsonb`` whatever
-it was before; what ``redact`` returned holds no key, no credentials of a URL and no path or query of one.
+Owns the filters for everything that draftd did not write itself: models' answers, error bodies, texts of screenshots, parameters
+of model calls. Invariants: whatever ``storable`` returns can be stored as ``text`` or ``jsonb``; what ``redact`` returns contains
+no key, and no credentials, path or query of a URL.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 MAX_TEXT_CHARS = 20_000
-"""The longest single text that is stored; a detailed reply has about 1,500 characters."""
+"""The longest text that is stored; a detailed reply has about 1,500 characters."""
 MAX_ITEMS = 200
 MAX_DEPTH = 12
 
@@ -20,14 +20,14 @@ _WHOLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CUT = "…"
 _TOO_LARGE = 1e300
-"""From here on a number is none that a reader of JSON could use, and Python refuses to write an integer of 4,300 digits."""
+"""Readers of JSON cannot use larger numbers, and Python refuses to write an integer of 4,300 digits."""
 
-# Every pattern is linear in its text, whatever the text: a repetition that many positions could begin stands behind a
-# lookbehind or has a bound. What a provider answers would otherwise stop the event loop for minutes.
+# Every pattern is linear in its text, whatever the text: a repetition that many positions could begin stands behind a lookbehind
+# or has a bound. Otherwise a provider's answer could block the event loop for minutes.
 _URL = re.compile(
     r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^\s/?#'\"<>]*@)?"
     r"(?P<host>(?:\[[0-9a-f:.%]+\]|[^\s/?#'\"<>()\[\]{}:]|:(?=\d{1,5}\b|\s|$))+)"
-    # A colon without a port means that the host was a user and this is a password with a slash.
+    # A colon without a port means that the host was a user name, and this is a password with a slash.
     r"(?P<rest>(?:[/?#]|:(?=\S))[^\s'\"<>]*)?",
     re.IGNORECASE,
 )
@@ -110,11 +110,11 @@ def storable_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
 def redact(text: str, max_chars: int = 500) -> str:
     """Return an error or log text without secrets, on one line of at most ``max_chars`` characters.
 
-    Of a URL scheme and host stay (paths carry bot tokens, queries carry signatures); data URLs, bearer tokens, JWTs, the
-    providers' key forms and ``key=value`` pairs with a secret's name are replaced.
+    Only scheme and host of a URL are kept (paths contain bot tokens, queries contain signatures). Data URLs, bearer tokens, JWTs,
+    the providers' key formats and ``key=value`` pairs with a secret's name are replaced.
     """
-    # The bound comes first: a provider's body can be megabytes, and the patterns should not walk all of it.
-    # What cannot be stored goes before the patterns look: taken out afterwards it would join the halves of a key.
+    # Truncate first: a provider's body can be megabytes, and the patterns should not scan all of it. Remove what cannot be stored
+    # before the patterns run: removed later, it would join the halves of a key.
     text = " ".join(_UNSTORABLE.sub("", text[: max_chars * 20]).split())
     text = _DATA_URL.sub("data:[redacted]", text)
     text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)
@@ -128,9 +128,9 @@ def _without_keys(text: str) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a JSON-like value in which every secret is replaced: what stands under the name of one, and keys in texts.
+    """Return a JSON-like value with every secret replaced: values under a secret's name, and keys in texts.
 
-    A value that holds none comes back equal to what it was.
+    A value without secrets is returned equal.
     """
     match value:
         case str():

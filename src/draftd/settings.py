@@ -1,8 +1,8 @@
-"""The settings of section 5 of the contract: the only module that reads the environment.
+"""The settings: the only module that reads the environment.
 
 Order: environment, then ``.env`` in the working directory, then secrets files (``/run/secrets`` and
-``$CREDENTIALS_DIRECTORY``), then the defaults. Providers' and Langfuse's own variables keep their names and are read from
-the environment only, by whom they belong to.
+``$CREDENTIALS_DIRECTORY``), then the defaults. Providers' and Langfuse's own variables keep their names; their libraries read
+them from the environment.
 """
 
 import difflib
@@ -22,16 +22,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from draftd.errors import ConfigurationError
 
-# It says of every reading, and .env is read twice, what is a warning of ``load_settings``.
+# It would repeat, at each of two readings of .env, what ``load_settings`` returns as a warning.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 PREFIX = "DRAFTD_"
 MIB = 1024 * 1024
 _FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
 _KUBERNETES = re.compile(r"DRAFTD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)")
-"""What a Service named ``draftd…`` puts into every container beside it: too near to the metrics' port, and nobody's slip."""
+"""What a Service named ``draftd…`` sets in every container of its namespace: close to the metrics' port, but no typo."""
 NEARLY = 0.8
-"""How alike two names must be for the one to be taken for a slip of the other (difflib's ratio)."""
+"""How similar a name must be to a setting to count as a typo of it (difflib's ratio)."""
 
 
 def _split(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _secrets_dirs() -> list[Path]:
 
 
 class Settings(BaseSettings):
-    """What an operator may set; every field is the variable ``DRAFTD_<NAME>``."""
+    """What an operator may set; each field is a variable ``DRAFTD_<NAME>``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -72,78 +72,87 @@ class Settings(BaseSettings):
     )
 
     database_url: DatabaseUrl | None = Field(
-        None, description="The database. `postgres://`, `postgresql://` and `postgresql+psycopg://` are all accepted."
+        None, description="URL of the database: `postgres://`, `postgresql://` or `postgresql+psycopg://`."
     )
     listen_database_url: DatabaseUrl | None = Field(
-        None, description="Another address for LISTEN, past a transaction-mode pooler. Default: the same."
+        None, description="URL for LISTEN that bypasses a transaction-mode pooler. Default: the database URL."
     )
     listen: Literal["auto", "off"] = Field(
         "auto",
-        description="`auto`: a notification to itself within 2 s proves a session; else, or with `off`: no LISTEN, no "
+        description="`auto`: use LISTEN if a test notification arrives within 2 s. `off`, or no notification: no LISTEN, no "
         "prepared statements, polling every second.",
     )
     model: str | None = Field(
         None, description="The vision model, by its litellm name (`anthropic/…`, `ollama_chat/…`)."
     )
-    fallback_models: CommaSeparated = Field((), description="Models to ask when the first refuses; comma-separated.")
+    fallback_models: CommaSeparated = Field((), description="Models to try when the first one fails; comma-separated.")
     model_api_bases: CommaSeparated = Field(
         (),
-        description="Addresses (`http://gpu1:8000`), comma-separated, that keys and pictures may be sent to, beside the "
-        "providers' own and those of `OPENAI_BASE_URL` and its like; with a path only what lies below it.",
+        description="Addresses that may receive keys and pictures, comma-separated (`http://gpu1:8000`), in addition to the "
+        "providers' own and those in `OPENAI_BASE_URL` and similar variables. An address with a path permits only what is below "
+        "it.",
     )
     model_key_variables: CommaSeparated = Field(
         (),
-        description="Variables, comma-separated, that `draftd models set --api-key-env` may name beside the providers' own "
-        "`…_API_KEY`; never `DRAFTD_*`, `PG*` or `LANGFUSE_*`.",
+        description="Variables that `draftd models set --api-key-env` may name, comma-separated, in addition to the providers' "
+        "own `…_API_KEY`. Never `DRAFTD_*`, `PG*` or `LANGFUSE_*`.",
     )
-    concurrency: int = Field(16, ge=1, le=10_000, description="Claim loops in one process.")
-    poll_interval_s: Seconds = Field(3, description="How often an idle daemon looks for work without being rung.")
+    concurrency: int = Field(16, ge=1, le=10_000, description="Requests drafted at the same time by one daemon.")
+    poll_interval_s: Seconds = Field(3, description="How often an idle daemon polls if no notification arrives.")
     lease_s: Seconds = Field(
-        10, ge=1, description="How long a claim lives without a renewal; renewed every third of it."
+        10, ge=1, description="How long a claim lasts without renewal. Renewed every third of this."
     )
     reap_interval_s: Seconds = Field(
-        2, description="How often a daemon looks for expired leases; a third of a lease at most."
+        2, description="How often a daemon looks for expired leases; at most a third of a lease."
     )
-    attempt_timeout_s: Seconds = Field(120, ge=10, description="An attempt is over after this, whatever happens.")
+    attempt_timeout_s: Seconds = Field(120, ge=10, description="Time limit of an attempt, everything included.")
     model_timeout_s: Seconds = Field(
-        60, description="The longest single model call; stages share what is left of the attempt."
+        60, description="Time limit of one model call, within what is left of the attempt."
     )
-    shutdown_grace_s: float = Field(30, ge=0, le=86_400, description="How long a drain waits for attempts in flight.")
+    shutdown_grace_s: float = Field(
+        30, ge=0, le=86_400, description="How long a shutdown waits for attempts in flight."
+    )
     default_expiry_s: float = Field(
         86_400, ge=0, le=3_155_760_000, description="When a request without `expires_at` expires; 0 = never."
     )
     retention_days: float = Field(
         0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
     )
-    image_max_bytes: int = Field(20 * MIB, ge=1024, le=80 * MIB, description="The largest image as fetched, in bytes.")
-    image_max_pixels: int = Field(40_000_000, ge=1024, le=40_000_000, description="The largest image, in pixels.")
-    image_long_edge_px: int = Field(1568, ge=256, le=8192, description="The long edge of an image as it is sent.")
+    image_max_bytes: int = Field(
+        20 * MIB, ge=1024, le=80 * MIB, description="Maximum size of an image as fetched, in bytes."
+    )
+    image_max_pixels: int = Field(
+        40_000_000, ge=1024, le=40_000_000, description="Maximum size of an image, in pixels."
+    )
+    image_long_edge_px: int = Field(
+        1568, ge=256, le=8192, description="Maximum long edge of an image as sent to the model."
+    )
     allow_private_image_hosts: CommaSeparated = Field(
         (),
-        description="`host`, `host:port` or network (`10.2.0.0/16`), comma-separated, that may be fetched although private; "
-        "without a port, any port.",
+        description="Private hosts that images may be fetched from, comma-separated: `host`, `host:port` or a network "
+        "(`10.2.0.0/16`). Without a port, any port.",
     )
     prompts_dir: Path | None = Field(
-        None, description="Where the agents' prompt files are. Default: the packaged `prompts/`."
+        None, description="Directory of the agents' prompt files. Default: the packaged `prompts/`."
     )
     trace_content: Literal["text", "off", "full"] = Field(
         "text",
-        description="What a trace holds. `text`: prompts and drafts, pictures as hash and size; `off`: figures only; "
+        description="What a trace contains. `text`: prompts and drafts, with pictures as hash and size. `off`: figures only. "
         "`full`: the prepared pictures too.",
     )
     metrics_host: str = Field(
         "127.0.0.1",
-        description="The address (IPv4 or IPv6) that serves the metrics, or a name of it. `0.0.0.0`: every IPv4 address; "
-        "`::`: every address.",
+        description="Address or host name to serve metrics on, IPv4 or IPv6. `0.0.0.0`: every IPv4 address. `::`: every "
+        "address.",
     )
     metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Serves Prometheus metrics on this port, without a password. Default: off."
+        None, ge=1, le=65_535, description="Port to serve Prometheus metrics on, without authentication. Default: off."
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="`auto`: `console` on a terminal, else `json`."
+        "auto", description="`console`, `json`, or `auto`: `console` on a terminal, else `json`."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="The least level that is logged: `debug`, `info`, `warning` or `error`, in any case."
+        "info", description="Minimum level to log: `debug`, `info`, `warning` or `error`, in upper or lower case."
     )
 
     @classmethod
@@ -170,7 +179,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def listen_url(self) -> str:
-        """The URL of the listener's own connection."""
+        """The URL to LISTEN on."""
         own = self.listen_database_url
         return own.get_secret_value() if own else self.require_database_url()
 
@@ -179,11 +188,10 @@ def load_settings() -> tuple[Settings, list[str]]:
     """Read the settings.
 
     Returns:
-        The settings, and warnings: names that look like draftd's but are unknown (Kubernetes injects some), and lines of
-        ``.env`` that cannot be read.
+        The settings, and warnings about unknown ``DRAFTD_*`` names (Kubernetes injects some) and invalid lines of ``.env``.
 
     Raises:
-        ConfigurationError: a value is wrong, or a name is nearly a known one; the message names it and never its value.
+        ConfigurationError: a value is invalid, or a name is a typo; the message names it, and never its value.
     """
     warnings = check_names(_names_in_use()) + _unread_lines()
     _check_secrets()
@@ -194,15 +202,15 @@ def load_settings() -> tuple[Settings, list[str]]:
         name = PREFIX + str(first["loc"][0]).upper()
         raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
     except (SettingsError, OSError) as error:
-        # A file changed since it was looked at. The first names the setting and holds no value, the second names the file.
-        raise ConfigurationError(f"the settings cannot be read: {error}") from None
+        # A file has changed since it was checked. The error names the setting or the file, never a value.
+        raise ConfigurationError(f"cannot read the settings: {error}") from None
 
 
 def check_names(names: Iterable[str]) -> list[str]:
     """Return a warning for each unknown ``DRAFTD_*`` name.
 
     Raises:
-        ConfigurationError: a name is so near to a known one that it must be a slip.
+        ConfigurationError: a name is so similar to a setting that it must be a typo.
     """
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     warnings = []
@@ -215,14 +223,14 @@ def check_names(names: Iterable[str]) -> list[str]:
 
 
 def _dotenv() -> dict[str, str | None]:
-    """Read ``.env``; a directory of that name is no such file.
+    """Read ``.env``; ignore a directory of that name.
 
     Raises:
-        ConfigurationError: it cannot be read, or looked for: the working directory may be closed to this user.
+        ConfigurationError: it cannot be read, or this user may not enter the working directory.
     """
     try:
         with suppress(FileNotFoundError):
-            os.stat(".env")  # noqa: PTH116  # python-dotenv takes a file that it may not look at for none
+            os.stat(".env")  # noqa: PTH116  # python-dotenv ignores a file it may not stat
         return dotenv_values(".env")
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f".env cannot be read in {_here()}: {type(error).__name__}") from None
@@ -232,21 +240,21 @@ def _here() -> str:
     try:
         return str(Path.cwd())
     except OSError:
-        return "a working directory that is gone"
+        return "a deleted working directory"
 
 
 def _unread_lines() -> list[str]:
-    """Return a warning for each statement of ``.env`` that is none; it may be a key and is not shown."""
+    """Return a warning for each invalid line of ``.env``, without the line: it may hold a key."""
     file = Path(".env")
     if not file.is_file():
         return []
     with file.open(encoding="utf-8") as stream:
         lines = [binding.original.line for binding in parse_stream(stream) if binding.error]
-    return [f".env: what begins on line {line} cannot be read; ignored" for line in lines]
+    return [f".env: line {line} is invalid; ignored" for line in lines]
 
 
 def _secrets_files() -> list[Path]:
-    """Return the files of all secrets directories; of two with the same name the later goes before.
+    """Return the files of all secrets directories; of two with the same name, the later one wins.
 
     Raises:
         ConfigurationError: a directory cannot be read.
@@ -261,10 +269,10 @@ def _secrets_files() -> list[Path]:
 
 
 def _check_secrets() -> None:
-    """Read draftd's own secrets files once: the settings' sources would not say which of them cannot be read.
+    """Read draftd's own secrets files once, as the settings' sources would not say which one is unreadable.
 
     Raises:
-        ConfigurationError: one cannot be read, or is no text.
+        ConfigurationError: a file cannot be read, or is not text.
     """
     for path in _secrets_files():
         if path.name.upper().startswith(PREFIX):
@@ -284,21 +292,21 @@ def _names_in_use() -> list[str]:
 
 
 def environment_value(name: str) -> str | None:
-    """Return a variable that is not draftd's own (a provider's key, Langfuse's, systemd's); None when unset or empty."""
+    """Return a variable that is not draftd's (a provider's key, Langfuse's, systemd's); None if unset or empty."""
     return os.environ.get(name) or None
 
 
 def export_foreign_variables() -> None:
-    """Put the providers' and Langfuse's variables from ``.env`` and the secrets files into the environment.
+    """Copy the providers' and Langfuse's variables from ``.env`` and the secrets files into the environment.
 
-    Their libraries look nowhere else. What the environment has already stays.
+    Their libraries look nowhere else. Variables already set are kept.
 
     Raises:
-        ConfigurationError: a file cannot be read, or holds what no variable can.
+        ConfigurationError: a file cannot be read, or contains something no environment variable can hold.
     """
     found = {name: value for name, value in _dotenv().items() if value}
     for path in reversed(_secrets_files()):
-        # A key store, or another service's file that this user may not read, is no variable.
+        # Skip key stores, and files of other services that this user may not read.
         with suppress(OSError, UnicodeDecodeError):
             if _FOREIGN.fullmatch(path.name) and path.is_file():
                 found.setdefault(path.name, path.read_text().strip())
@@ -308,6 +316,4 @@ def export_foreign_variables() -> None:
                 os.environ.setdefault(name, value)
             except ValueError:
                 shown = name if _FOREIGN.fullmatch(name) else "a name in .env"
-                raise ConfigurationError(
-                    f"{shown} cannot be an environment variable with this name and value"
-                ) from None
+                raise ConfigurationError(f"{shown} has a name or value that no environment variable can have") from None

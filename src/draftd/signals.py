@@ -1,7 +1,7 @@
 """The signals that stop draftd: SIGTERM, SIGINT and SIGHUP, from the program's first line on.
 
-The kernel drops a signal for process 1 that the process has not asked for, so a daemon that is the init of its container would
-miss a SIGTERM during its imports. Nothing heavy is imported here.
+The kernel drops signals that process 1 has no handler for, so a daemon that is process 1 of its container would miss a SIGTERM
+during its imports. Imports nothing heavy.
 """
 
 import os
@@ -13,16 +13,16 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def stopping() -> list[signal.Signals]:
-    """Return the signals that stop the daemon; under ``nohup`` SIGHUP is none of them."""
+    """Return the signals that stop the daemon; SIGHUP is not one of them under ``nohup``."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in _STOPPING if not (nohup and number is signal.SIGHUP)]
 
 
 def obey_from_the_start() -> None:
-    """Let the signals end the process at once, until the daemon's event loop takes them over.
+    """Let the signals end the process at once, until the daemon's event loop handles them.
 
-    Nothing has begun by then: ``draftd run`` has stopped as asked, and exits with 0. The system ends any other command, unless
-    it is process 1; that one exits as a shell would report it, with 128 and the signal's number. Python itself sees to SIGINT.
+    Nothing has begun by then, so ``draftd run`` has stopped as asked, and exits with 0. The system ends any other command, unless
+    it is process 1, which exits with 128 plus the signal's number, as a shell reports it. Python handles SIGINT itself.
     """
     if sys.argv[1:2] == ["run"]:
         for number in stopping():
@@ -30,7 +30,7 @@ def obey_from_the_start() -> None:
     elif os.getpid() == 1:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)
-    # Whoever started this process may have blocked them, so that none is lost before this line (docs/adr/0011).
+    # The parent may have blocked them, so that none is lost before this line (docs/adr/0011).
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 

@@ -1,4 +1,4 @@
-"""The states of a request, as the table knows them. Here, because the table's description takes a third of a second to import."""
+"""The statuses of a request. Separate from the schema, which takes a third of a second to import."""
 
 STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 FINAL_STATUSES = ("completed", "failed", "cancelled")

@@ -1,10 +1,9 @@
-"""The daemon's stdout and stderr, which nobody waits for.
+"""The daemon's stdout and stderr, which never block it.
 
 A pipe that nobody reads, a terminal stopped with Ctrl-S or a hung disk blocks whoever writes to it: the event loop, the
-heartbeat, an exit. So everything that Python writes goes through an ``Outlet``: a bounded buffer with a thread behind it, which
-alone writes and alone may block. Lines that find the buffer full are lost, and their number is written once the stream moves
-again (docs/adr/0016). Invariant: nothing here but that thread waits for a reader, except for the last lines before an exit,
-for at most ``LAST_LINES_S``.
+heartbeat, an exit. So everything that Python writes goes through an ``Outlet``: a bounded buffer and a thread, which alone writes
+and may block. If the buffer is full, lines are dropped, and their number is written once the stream moves again (docs/adr/0016).
+Invariant: only that thread waits for a reader, except for the last lines before an exit, for at most ``LAST_LINES_S``.
 """
 
 import atexit
@@ -20,9 +19,9 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 MOST_BYTES = 1024 * 1024
-"""How much may wait for a reader, per stream: some thousand lines."""
+"""How much may wait for a reader, per stream: a few thousand lines."""
 BETWEEN_WRITES_S = 0.01
-"""A burst of lines costs one turn of the thread, and not as many as it has lines."""
+"""A burst of lines costs one turn of the thread instead of one per line."""
 LAST_LINES_S = 1.0
 """How long an exit waits until its last lines are written."""
 
@@ -98,7 +97,7 @@ class _Buffer(io.RawIOBase):
             try:
                 data = data[os.write(self._sink, data) :]
             except BlockingIOError:
-                # Another process, which has the same pipe or terminal, asked for this.
+                # Another process made this pipe or terminal non-blocking.
                 poll = select.poll()
                 poll.register(self._sink, select.POLLOUT)
                 poll.poll()
@@ -115,7 +114,7 @@ class Outlet(io.TextIOWrapper):
     """A text stream in place of stdout or stderr; writing to it never waits and never fails.
 
     Args:
-        stream: what it stands for; the lines go to where its file descriptor leads now.
+        stream: the stream it replaces; lines go to where its file descriptor leads now.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -123,7 +122,7 @@ class Outlet(io.TextIOWrapper):
         super().__init__(self._behind, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
     def say_losses_with(self, lost_lines: Callable[[int], str]) -> None:
-        """Write with this function's text, a line, how many lines were lost."""
+        """Set the function that makes the line about lost lines."""
         self._behind.lost_lines = lost_lines
 
     def drain(self, time_s: float) -> None:
@@ -135,7 +134,7 @@ class Outlet(io.TextIOWrapper):
 def free_from_readers() -> None:
     """Put an ``Outlet`` in place of stdout and of stderr, for as long as this process lives.
 
-    A stream without a file descriptor stays as it is: memory is always read.
+    A stream without a file descriptor is left alone: memory never blocks.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -147,10 +146,10 @@ def free_from_readers() -> None:
 
 
 def _unblock(descriptor: int) -> None:
-    """Let what is written past Python, by a crash of the interpreter or of a library, not wait either.
+    """Keep what is written past Python, by a crash of the interpreter or of a library, from blocking too.
 
-    The flag belongs to the open file, which other processes share, so a pipe or a terminal is opened once more. One that this
-    user may not open stays as it is.
+    The flag belongs to the open file, which other processes share, so a pipe or terminal is opened again. One that this user may
+    not open is left alone.
     """
     if os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         with suppress(OSError):

@@ -1,5 +1,6 @@
 """What a command says when something is wrong around it: one line, an exit code of the contract, never a traceback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from fix_daemon import Call, draftd, environment
 USAGE, UNAVAILABLE, CONFIGURATION = 2, 69, 78
 NOBODY = "00000000-0000-0000-0000-000000000000"
 AWAY = "postgresql://someone:hunter2@127.0.0.1:1/app"
+NO_REQUESTS = b'{"requests": [], "has_more": false}\n'
 
 
 def one_line(result: "subprocess.CompletedProcess[str]") -> str:
@@ -36,11 +38,17 @@ def one_line(result: "subprocess.CompletedProcess[str]") -> str:
         ({"DRAFTD_DATABASE_URL": "mysql://a:hunter2@h/d"}, "postgresql://"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2 x@h/d"}, "percent-encoded"),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2%zz@h/d"}, "percent-encoded"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2@h:port/d"}, "cannot be read"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:b?hunter2@h:port/d?x=y"}, "cannot be read"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?pgbouncer=hunter2"}, "does not know: pgbouncer; remove it"),
+        ({"DRAFTD_DATABASE_URL": "postgresql://a:hunter2@h:port/d"}, "is invalid"),
+        ({"DRAFTD_DATABASE_URL": "postgresql://a:b?hunter2@h:port/d?x=y"}, "is invalid"),
+        (
+            {"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?pgbouncer=hunter2"},
+            "unknown to PostgreSQL: pgbouncer; remove it",
+        ),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?schema=hunter2"}, "options=-csearch_path%3DNAME"),
-        ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?sslmode=require&pool_timeout=hunter2"}, "know: pool_timeout"),
+        (
+            {"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?sslmode=require&pool_timeout=hunter2"},
+            "unknown to PostgreSQL: pool_timeout",
+        ),
         ({"DRAFTD_DATABASE_URL": "postgresql://a:b@h/d?connect_timeout=hunter2"}, "connect_timeout"),
     ],
 )
@@ -52,7 +60,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_printed(call: Call, setti
 
 def test_a_foreign_setting_is_a_warning(call: Call, database: str) -> None:
     result = call("list", "--json", env=environment(database, DRAFTD_SERVICE_HOST="10.0.0.1"))
-    assert (result.returncode, result.stdout) == (0, "[]\n")
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"requests": [], "has_more": False})
     assert "DRAFTD_SERVICE_HOST" in result.stderr
     assert "10.0.0.1" not in result.stderr
 
@@ -127,6 +135,8 @@ def test_a_user_who_may_not_create_tables_cannot_migrate(call: Call, empty_datab
         ["retry", "--code", "image_invald"],
         ["retry", "--since", "999999999d"],
         ["reap-stale", "--older-than", "-1"],
+        ["reap-stale", "--older-than", "soon"],
+        ["enqueue", "https://a.example/b.png", "--wait", "--timeout", "soon"],
         ["migrate", "--check", "--sql"],
         ["systemd-unit", "--environment-file", "draftd.env"],
         ["run", "--concurrency", "0"],
@@ -222,11 +232,11 @@ def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
             check=False,
         )
     assert result.returncode == 1
-    assert result.stderr.startswith(b"draftd: the output cannot be written: ")
+    assert result.stderr.startswith(b"draftd: cannot write the output: ")
     assert result.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize(("closed", "printed"), [("2>&-", b"[]\n"), (">&-", b""), ("<&- >&- 2>&-", b"")])
+@pytest.mark.parametrize(("closed", "printed"), [("2>&-", NO_REQUESTS), (">&-", b""), ("<&- >&- 2>&-", b"")])
 def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str, printed: bytes) -> None:
     result = subprocess.run(
         ["sh", "-c", f'exec "$0" -m draftd list --json {closed}', sys.executable],
@@ -236,6 +246,28 @@ def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str
     )
     assert (result.returncode, result.stdout) == (0, printed)
     assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"],
+        ["cancel", "--since", "2h"],
+        ["retry", "--since", "2h"],
+        ["prune", "--older-than", "30d"],
+        ["reap-stale", "--dry-run"],
+        ["status"],
+        ["agents", "list"],
+        ["models", "list"],
+        ["migrate", "--check"],
+        ["health", "--pid", "1"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_object_whatever_the_command(call: Call, database: str, command: list[str]) -> None:
+    result = call(*command, "--json", env=environment(database))
+    assert isinstance(json.loads(result.stdout), dict)
+    assert result.stdout.count("\n") == 1
 
 
 def test_the_unit_starts_this_draftd(call: Call) -> None:

@@ -72,8 +72,8 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
     text = call("status", env=environment(database)).stdout
     assert "throttled: openai/b: 25% of the concurrency" in text
     assert "attic\t42\tlost\t0/16\t3 h ago" in text
-    assert "on hold: openai/a: model_misconfigured: bad key (a probe is due)" in text
-    assert "has waited 10 min" in text
+    assert "on hold: openai/a: model_misconfigured: bad key (probe due)" in text
+    assert "waiting for 10 min" in text
 
 
 def test_reap_stale_says_first_and_then_does(call: Call, client: Client, database: str) -> None:
@@ -87,7 +87,7 @@ def test_reap_stale_says_first_and_then_does(call: Call, client: Client, databas
     assert (done["requeued"], done["failed"]) == (1, 1)
     assert [client.row(one)["status"] for one in (again, over, fresh)] == ["pending", "failed", "processing"]
     assert client.row(over)["error_code"] == "worker_lost"
-    sooner = call("reap-stale", "--older-than", "45", env=env)
+    sooner = call("reap-stale", "--older-than", "0.75m", env=env)
     assert sooner.stdout == f"{fresh}\tworker_lost\tpending\n"
     assert sooner.stderr.splitlines()[-1] == "requeued: 1, failed: 0"
 
@@ -102,7 +102,7 @@ def test_reap_stale_says_how_long_it_waits_for_those_who_live(call: Call, client
         if waiting:
             break
     (said,) = waiting
-    assert re.fullmatch(r"waiting [0-3] s: whoever lives must have had the time to renew", said)
+    assert re.fullmatch(r"waiting [0-3] s so that live workers can renew their leases", said)
 
 
 def test_reap_stale_needs_one_connection(call: Call, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_ready_is_judged_by_the_connections_of_the_daemon(call: Call, running: R
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         admin.execute(END_DAEMONS, [name])
         try:
-            said = r"pid \d+: nothing is claimed: no connection to .* is not currently accepting"
+            said = r"pid \d+: claiming paused: no connection to .* is not currently accepting"
             wait_until(lambda: re.search(said, ready(call, running)) is not None, 60)
             assert health(call, running, "--ready") == (NEGATIVE, False)
             assert health(call, running) == (0, True)
@@ -159,7 +159,7 @@ def test_ready_says_when_the_command_means_another_database(call: Call, running:
     env = running.env | {"DRAFTD_DATABASE_URL": AWAY}
     result = call("health", "--ready", "--pid", str(running.daemon.pid), env=env)
     assert result.returncode == 0
-    assert result.stdout.endswith("and this command's settings name 127.0.0.1:1/app\n")
+    assert result.stdout.endswith("but this command's settings name 127.0.0.1:1/app\n")
 
 
 def test_a_stopped_daemon_is_stuck(call: Call, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_daemon_that_ends_before_it_is_asked_is_not_stuck(
     looks = iter([[f"{pid}.ended"]])
     monkeypatch.setattr(liveness, "daemons", lambda: next(looks, []))
     result = call("health", "--pid", str(pid), env=running.env)
-    assert (result.returncode, result.stdout) == (NEGATIVE, f"no daemon with pid {pid} runs on this host\n")
+    assert (result.returncode, result.stdout) == (NEGATIVE, f"no daemon with pid {pid} is running on this host\n")
 
 
 def test_without_a_daemon_the_host_is_not_healthy(call: Call, running: Running) -> None:
@@ -195,4 +195,4 @@ def test_without_a_daemon_the_host_is_not_healthy(call: Call, running: Running) 
     if not alone[0] or subprocess.run([*alone[:3], "true"], capture_output=True, check=False).returncode:
         pytest.skip("no network namespace to be alone in")
     result = subprocess.run(alone, env=running.env, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (NEGATIVE, "no daemon runs on this host\n")
+    assert (result.returncode, result.stdout) == (NEGATIVE, "no daemon is running on this host\n")

@@ -154,11 +154,11 @@ def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, rol
     ("arguments", "message"),
     [
         (["--client", "app"], "Missing option '--preset'"),
-        (["--preset", "frontend", "--client", "app"], "'frontend' is no preset"),
-        (["--preset", "backend"], "--client, a --worker or both"),
-        (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted goes with --client"),
-        (["--preset", "backend", "--client", "public"], "--client: 'public' is no role of yours"),
-        (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' cannot be a name"),
+        (["--preset", "frontend", "--client", "app"], "unknown preset 'frontend'"),
+        (["--preset", "backend"], "--client, --worker or both"),
+        (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted needs --client"),
+        (["--preset", "backend", "--client", "public"], "--client: 'public' is a reserved role"),
+        (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' is not a valid name"),
     ],
 )
 def test_what_cannot_be_granted_is_a_mistake_of_usage(call: Call, arguments: list[str], message: str) -> None:

@@ -53,7 +53,7 @@ def test_whoever_still_uses_a_name_that_is_unset_is_said(call: Call, database: s
     call("agents", "set", AGENT, "openai/b", "--fallback", NAME, env=env)
     result = call("models", "unset", NAME, env=env)
     assert result.returncode == 0
-    assert f"warning: it still answers {AGENT}" in result.stderr
+    assert f"warning: still used by {AGENT}" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_prune_deletes_what_is_older(call: Call, client: Client, database: str) 
     assert json.loads(rehearsed.stdout) == {"pruned": 1, "dry_run": True}
     assert standing(client) == {old, young}
     done = call("prune", "--older-than", "30d", env=env)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 request that ended more than 30 d ago deleted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 request finished more than 30 d ago deleted\n")
     assert standing(client) == {young}
     again = call("prune", "--older-than", "30d", "--json", env=env)
     assert json.loads(again.stdout) == {"pruned": 0, "dry_run": False}

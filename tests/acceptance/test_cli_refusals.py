@@ -150,7 +150,7 @@ def test_the_doctor_finds_it(
 ) -> None:
     refuse(errors.lookup(sqlstate)(f"the server says {sqlstate}"), matching)
     result = call("doctor", "--json", env=environment(unharmed))
-    bad = [one["check"] for one in json.loads(result.stdout) if not one["ok"]]
+    bad = [one["check"] for one in json.loads(result.stdout)["checks"] if not one["ok"]]
     assert (result.returncode, result.stderr, bad[0]) == (1, "", check)
 
 

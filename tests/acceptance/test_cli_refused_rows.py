@@ -23,7 +23,9 @@ def test_a_bulk_change_names_what_is_refused_and_changes_the_rest(
     ids = insert_many(client, 3, settings)
     client.query(refusing([ids[1]]))
     done = call(verb, "--requester", "", "--json", env=environment(database))
-    assert {row["id"] for row in json.loads(done.stdout)} == {ids[0], ids[2]}
+    answer = json.loads(done.stdout)
+    assert {row["id"] for row in answer["requests"]} == {ids[0], ids[2]}
+    assert (answer["matched"], answer["changed"]) == (3, 2)
     assert f"refused to {verb} {ids[1]} (SQLSTATE P0001)" in done.stderr
     assert done.returncode == 1
 

@@ -71,6 +71,15 @@ def test_wait_with_json_prints_the_final_row_also_of_a_failure(call: Call, runni
     assert row["errors"][0]["code"] == "nothing_to_reply_to"
 
 
+def test_any_key_of_the_options_can_be_given(call: Call, running: Running) -> None:
+    given = ["max_chars=200", "me=42", 'voice_samples=["See you there.", "Ok!"]', "tone=warm, brief"]
+    pairs = [word for pair in given for word in ("--option", pair)]
+    made = call("enqueue", URL, "--language", "pt-BR", *pairs, "--json", env=running.env)
+    assert running.client.row(json.loads(made.stdout)["id"])["options"] == {
+        "language": "pt-BR", "max_chars": 200, "me": "42", "voice_samples": ["See you there.", "Ok!"], "tone": "warm, brief",
+    }  # fmt: skip
+
+
 def test_a_failure_is_said_while_one_waits(call: Call, running: Running) -> None:
     running.stand_in.script(default={"nothing": True})
     result = call("enqueue", PICTURE, "--wait", env=running.env)
@@ -80,7 +89,7 @@ def test_a_failure_is_said_while_one_waits(call: Call, running: Running) -> None
 
 def test_who_waits_too_long_gets_75_and_the_row_as_it_is(call: Call, running: Running) -> None:
     running.stand_in.script(default={"hang": True})
-    result = call("enqueue", PICTURE, "--wait", "--timeout", "0.3", "--json", env=running.env)
+    result = call("enqueue", PICTURE, "--wait", "--timeout", "0.3s", "--json", env=running.env)
     assert result.returncode == TRY_AGAIN
     row = json.loads(result.stdout)
     assert row["status"] in {"pending", "processing"}
@@ -113,7 +122,7 @@ def test_a_key_used_twice_is_one_request(call: Call, running: Running) -> None:
     first = call("enqueue", PICTURE, "--idempotency-key", key, env=running.env)
     second = call("enqueue", PICTURE, "--idempotency-key", key, env=running.env)
     assert first.stdout == second.stdout
-    assert "used before" in second.stderr
+    assert "already used" in second.stderr
 
 
 def test_drafts_are_refined_for_their_own_requester_only(call: Call, running: Running) -> None:
@@ -150,13 +159,22 @@ def test_where_no_daemon_ever_was_nobody_to_answer_is_mentioned(call: Call, data
         (["data:text/plain,x"], "https://"),
         (["a.png"] * 9, "1 to 8"),
         (["a.png", "--parent", NOBODY], "--parent"),
-        (["--parent", "garbage"], "not the id"),
+        (["--parent", "garbage"], "not a request id"),
         (["a.png", "--language", "klingon language"], "--language"),
         (["a.png", "--tone", ""], "--tone"),
         (["a.png", "--expires-in", "garbage"], "not a valid duration"),
         (["a.png", "--expires-in", "99999999d"], "hundred years"),
-        (["a.png", "--priority", "99999"], "--priority"),
+        (["a.png", "--expires-in", "1w"], "not a valid duration"),
+        (["a.png", "--priority", "101"], "--priority"),
+        (["a.png", "--priority", "-101"], "--priority"),
         (["a.png", "--timeout", "3"], "--wait"),
+        (["a.png", "--wait", "--timeout", "soon"], "not a valid duration"),
+        (["a.png", "--option", "max_chars"], "--option takes KEY=VALUE"),
+        (["a.png", "--option", "nope=1"], "unknown option 'nope'; known options: tone, "),
+        (["a.png", "--option", "max_chars=many"], "--option max_chars: "),
+        (["a.png", "--option", "voice_samples=one"], "--option voice_samples: "),
+        (["a.png", "--option", "me=Ann", "--option", "me=Bob"], "me is given twice"),
+        (["a.png", "--tone", "warm", "--option", "tone=brief"], "tone is given twice"),
         (["a.png", "--context", "x" * 8001], "8,000"),
     ],
 )
@@ -178,7 +196,7 @@ def test_a_request_that_is_not_there_is_a_negative_answer(call: Call, running: R
     for command in (["show"], ["show", "--json"], ["cancel"], ["retry", "--json"]):
         result = call(*command, NOBODY, env=running.env)
         assert (result.returncode, result.stdout) == (NEGATIVE, "")
-        assert result.stderr == f"draftd: there is no request {NOBODY}\n"
+        assert result.stderr == f"draftd: request {NOBODY} does not exist\n"
 
 
 def test_show_tells_the_history(call: Call, running: Running) -> None:
@@ -212,26 +230,37 @@ def test_show_says_until_when_a_row_is_held(call: Call, running: Running) -> Non
 def test_list_is_newest_first_and_chosen_by_status_and_requester(call: Call, running: Running) -> None:
     requester = str(uuid.uuid4())
     ids = [failed(running, requester) for _ in range(3)]
-    rows = json.loads(call("list", "--requester", requester, "--json", env=running.env).stdout)
-    assert [row["id"] for row in rows] == ids[::-1]
+    listed = json.loads(call("list", "--requester", requester, "--json", env=running.env).stdout)
+    assert ([row["id"] for row in listed["requests"]], listed["has_more"]) == (ids[::-1], False)
+    two = json.loads(call("list", "--requester", requester, "--limit", "2", "--json", env=running.env).stdout)
+    assert ([row["id"] for row in two["requests"]], two["has_more"]) == (ids[:0:-1], True)
+    three = json.loads(call("list", "--requester", requester, "--limit", "3", "--json", env=running.env).stdout)
+    assert (len(three["requests"]), three["has_more"]) == (3, False)
     lines = call("list", "--requester", requester, "--status", "failed", "--limit", "2", env=running.env).stdout
     assert [line.split("\t")[:2] for line in lines.splitlines()] == [[ids[2], "failed"], [ids[1], "failed"]]
     none = call("list", "--requester", requester, "--status", "pending", "--json", env=running.env)
-    assert none.stdout == "[]\n"
+    assert json.loads(none.stdout) == {"requests": [], "has_more": False}
 
 
-def test_cancel_one_is_an_object_and_many_an_array(call: Call, running: Running) -> None:
+def changes(text: str) -> tuple[int, int, list[dict[str, str]], bool]:
+    """Return what ``cancel --json`` or ``retry --json`` printed: matched, changed, requests, whether it was a dry run."""
+    answer = json.loads(text)
+    assert answer.keys() == {"matched", "changed", "requests", "dry_run"}
+    return answer["matched"], answer["changed"], answer["requests"], answer["dry_run"]
+
+
+def test_cancel_answers_alike_for_one_and_for_many(call: Call, running: Running) -> None:
     one, other = held_back(running), held_back(running)
     first = call("cancel", one, "--json", env=running.env)
-    assert json.loads(first.stdout) == {"id": one, "status": "cancelled"}
+    assert changes(first.stdout) == (1, 1, [{"id": one, "status": "cancelled"}], False)
     requester = running.client.row(other)["requester_id"]
     rehearsed = call("cancel", "--requester", requester, "--dry-run", "--json", env=running.env)
-    assert json.loads(rehearsed.stdout) == [{"id": other, "status": "pending"}]
+    assert changes(rehearsed.stdout) == (1, 0, [{"id": other, "status": "pending"}], True)
     assert running.client.row(other)["status"] == "pending"
     done = call("cancel", "--requester", requester, "--since", "1h", "--json", env=running.env)
-    assert json.loads(done.stdout) == [{"id": other, "status": "cancelled"}]
+    assert changes(done.stdout) == (1, 1, [{"id": other, "status": "cancelled"}], False)
     none = call("cancel", "--requester", requester, "--json", env=running.env)
-    assert (none.returncode, none.stdout) == (0, "[]\n")
+    assert (none.returncode, changes(none.stdout)) == (0, (0, 0, [], False))
 
 
 def test_what_is_over_is_not_cancelled_and_what_goes_on_not_retried(call: Call, running: Running) -> None:
@@ -239,7 +268,7 @@ def test_what_is_over_is_not_cancelled_and_what_goes_on_not_retried(call: Call, 
     for verb, request_id, status in (("cancel", over, "failed"), ("retry", waiting, "pending")):
         result = call(verb, request_id, "--json", env=running.env)
         assert result.returncode == NEGATIVE
-        assert json.loads(result.stdout) == {"id": request_id, "status": status}
+        assert changes(result.stdout) == (1, 0, [{"id": request_id, "status": status}], False)
         assert f"is {status}" in result.stderr
         assert running.client.row(request_id)["status"] == status
 
@@ -258,10 +287,10 @@ def test_retry_begins_at_attempt_0_again(call: Call, running: Running) -> None:
     request_id = failed(running, requester)
     running.stand_in.script(default={"hang": True})
     rehearsed = call("retry", "--requester", requester, "--dry-run", "--json", env=running.env)
-    assert json.loads(rehearsed.stdout) == [{"id": request_id, "status": "failed"}]
+    assert changes(rehearsed.stdout) == (1, 0, [{"id": request_id, "status": "failed"}], True)
     running.client.query("UPDATE draft_requests SET given_back = 9 WHERE id = %s", request_id)
     result = call("retry", "--code", "expired", "--requester", requester, "--since", "1h", "--json", env=running.env)
-    assert json.loads(result.stdout) == [{"id": request_id, "status": "pending"}]
+    assert changes(result.stdout) == (1, 1, [{"id": request_id, "status": "pending"}], False)
     assert running.client.row(request_id)["status"] != "failed"
     assert running.client.row(request_id)["attempt"] <= 1
     assert running.client.row(request_id)["given_back"] == 0

@@ -92,8 +92,8 @@ def demo() -> Iterator[Demo]:
 def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert demo.process.wait(110) == 0, demo.log
     assert len(set(DRAFT.findall(demo.log))) == 9
-    assert "No model looks at the screenshots" in demo.log
-    assert "A stand-in wrote these drafts, not a model." in demo.log
+    assert "no model sees the screenshots" in demo.log
+    assert "These drafts came from the stand-in, not from a model." in demo.log
     demo.expect_nothing_left()
 
 
@@ -110,7 +110,7 @@ def test_a_model_that_cannot_be_used_ends_it_with_one_line() -> None:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["PostgreSQL runs", "screenshots are in the queue", "processing"])
+@pytest.mark.parametrize("moment", ["started PostgreSQL", "screenshots; drafts appear", "processing"])
 def test_interrupted_at_any_moment_it_leaves_nothing_behind(demo: Demo, moment: str, number: signal.Signals) -> None:
     wait_until(lambda: moment in demo.log, 100, what=lambda: demo.log)
     assert len(demo.processes()) > 1, "the directory shows what was started"

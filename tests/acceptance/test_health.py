@@ -113,7 +113,8 @@ def test_a_neighbour_is_no_daemon_of_ours_and_is_told_as_one_of_another_user(cal
     assert ended.returncode == 1
     assert json.loads(ended.stdout) == {
         "ok": False,
-        "detail": f"no daemon with pid {os.getpid()} of root runs on this host, but perhaps one of nobody: ask as that user",
+        "detail": f"no daemon with pid {os.getpid()} of root is running on this host; "
+        "for one of nobody, run this as that user",
     }
 
 
@@ -130,4 +131,4 @@ def test_a_container_that_shares_the_network_has_daemons_of_its_own(daemon: str)
     command = [*unshare, sys.executable, "-m", "draftd", "health"]
     asked = subprocess.run(command, env=environment(""), capture_output=True, text=True, timeout=TIME_S, check=False)
     assert daemon in liveness.daemons()
-    assert (asked.returncode, asked.stdout) == (1, "no daemon runs on this host\n")
+    assert (asked.returncode, asked.stdout) == (1, "no daemon is running on this host\n")

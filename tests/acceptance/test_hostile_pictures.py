@@ -119,7 +119,7 @@ def check_that_only_it_fails(running: Running, picture: str, *, code: str, messa
 
 def test_a_decoder_killed_by_a_crash_costs_its_own_request_only(running: Running) -> None:
     """The crash is a SIGSEGV: the decoder reads from address 0."""
-    check_that_only_it_fails(running, hostile("fall with a crash"), code="image_invalid", message="decoder died")
+    check_that_only_it_fails(running, hostile("fall with a crash"), code="image_invalid", message="decoder crashed")
 
 
 def test_a_decoder_killed_by_the_memory_limit_costs_its_own_request_only(running: Running) -> None:
@@ -136,7 +136,7 @@ def test_a_decoder_killed_by_the_clock_costs_its_own_request_only(running: Runni
 
 def test_a_decoder_killed_by_the_limit_of_processor_time_costs_its_own_request_only(running: Running) -> None:
     """The decoder runs in a loop; the limit for it is one second here."""
-    check_that_only_it_fails(running, hostile("fall into a loop"), code="image_invalid", message="processor time")
+    check_that_only_it_fails(running, hostile("fall into a loop"), code="image_invalid", message="CPU time")
 
 
 def test_a_daemon_that_is_killed_leaves_no_helper_behind(

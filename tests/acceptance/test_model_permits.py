@@ -62,7 +62,7 @@ def test_a_hostile_row_gets_no_secret_and_no_picture_and_its_fallback_answers(
     assert [one["model"] for one in client.query("SELECT model FROM draft_usage")] == ["good"]
     assert thief.caught == []
     log = daemon.log
-    assert log.count('"model not asked here"') == 4
+    assert log.count('"model skipped"') == 4
     assert log.count("model_misconfigured") == 4
     assert "DRAFTD_MODEL_API_BASES" in log
 
@@ -72,7 +72,7 @@ def test_an_agent_with_no_other_model_is_not_claimed_until_it_has_one(
 ) -> None:
     define(client, "openai/stand-in", api_base=thief.url)
     daemon = fleet.start(environment(database, stand_in))
-    daemon.wait_for('"model not asked here"')
+    daemon.wait_for('"model skipped"')
     request_id = client.insert(f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png")
     client.query("UPDATE draft_models SET api_base = %s", stand_in.url)
     row = client.wait_for(request_id, "completed", "failed")

@@ -39,7 +39,7 @@ def assert_neighbour_completes(client: Client, stand_in: ThreadedStandIn) -> Non
 
 def assert_is_well(daemon: Daemon) -> None:
     assert daemon.process.poll() is None, daemon.log
-    assert not [word for word in ("Traceback", "died", "database lost") if word in daemon.log], daemon.log
+    assert not [word for word in ("Traceback", "died", "database connection lost") if word in daemon.log], daemon.log
 
 
 @pytest.mark.timeout(300)

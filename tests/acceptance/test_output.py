@@ -51,9 +51,11 @@ def test_requests_complete_and_sigterm_drains_although_nobody_reads(
             client.wait_for(client.insert(email(stand_in)), "completed")
         os.read(reads, PIPE_BYTES)
         text = ""
-        while "lines lost" not in text or not text.endswith("\n"):
+        while "log lines dropped" not in text or not text.endswith("\n"):
             text += os.read(reads, PIPE_BYTES).decode()
-        lost = next(line for line in map(json.loads, text.splitlines()) if line["event"].startswith("lines lost"))
+        lost = next(
+            line for line in map(json.loads, text.splitlines()) if line["event"].startswith("log lines dropped")
+        )
         assert lost["lines"] > 0
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(TIME_S) == 0

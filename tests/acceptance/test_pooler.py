@@ -106,7 +106,7 @@ def test_a_daemon_finds_out_by_itself_and_drafts(
     status = json.loads(draftd("status", "--json", env=env).stdout)
     assert (status["requests"]["completed"], len(status["workers"])) == (REQUESTS + 1, 1)
     assert daemon.stop() == 0
-    assert "database lost" not in daemon.log
+    assert "database connection lost" not in daemon.log
     assert_nothing_is_left(client, pooled)
 
 

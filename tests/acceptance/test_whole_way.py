@@ -339,7 +339,7 @@ def test_a_part_that_dies_stops_the_daemon_with_an_error(
     daemon = fleet.start(environment(database, stand_in, DRAFTD_LEASE_S="1.5"))
     client.query("ALTER TABLE draft_workers RENAME TO somewhere_else")
     assert daemon.wait() == 1
-    assert "a part of the daemon died" in daemon.log
+    assert "a daemon task died" in daemon.log
 
 
 def test_an_attempt_is_a_trace(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:

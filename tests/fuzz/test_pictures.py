@@ -23,7 +23,7 @@ SHORT_RUN = 1_000
 MUTANTS = int(os.environ.get("DRAFTD_TEST_FUZZ_MUTANTS", SHORT_RUN))
 SEED = int(os.environ.get("DRAFTD_TEST_FUZZ_SEED", "1"))
 MAX_PIXELS = 40_000_000
-DIED = "decoder died"
+DIED = "decoder crashed"
 HELPERS = 2
 
 
@@ -41,7 +41,7 @@ class Tally:
         """Count one mutant."""
         self.outcomes[outcome] += 1
         self.slowest = max(self.slowest, (took_s, name))
-        if DIED in outcome or "processor time" in outcome:
+        if DIED in outcome or "CPU time" in outcome:
             self.deaths.append(name)
 
     def look_at(self, preparer: Preparer) -> None:

@@ -681,7 +681,7 @@ async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Cl
 async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     outcome = await rig.fail(await claimed(), time_s=SHORTEST_CALL_S - 0.1)
     assert outcome.code == "model_timeout"
-    assert "before the model could be asked" in outcome.message
+    assert "before the model call" in outcome.message
     assert rig.asked() == []
     assert await usage(link) == []
 

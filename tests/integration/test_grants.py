@@ -354,7 +354,7 @@ def test_what_cannot_be_a_role_is_refused(name: str) -> None:
 
 
 def test_one_role_is_not_both() -> None:
-    with pytest.raises(UsageError, match="two roles"):
+    with pytest.raises(UsageError, match="two different roles"):
         grants.backend(schema="public", client="app", worker="app", trusted=False)
 
 

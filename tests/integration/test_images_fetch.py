@@ -137,7 +137,7 @@ async def test_a_body_that_drips_ends_with_the_clock(server: Server, fetcher: Fe
     error = await failure(fetcher, server.on("/secret", drip), time_s=0.2)
 
     assert (type(error), error.kind) == (ImageFetchFailed, Kind.RETRY)
-    assert error.message == "127.0.0.1: the image was not there in time"
+    assert error.message == "127.0.0.1: the image did not arrive in time"
 
 
 async def test_no_time_left_is_no_fetch(server: Server, fetcher: Fetcher) -> None:

@@ -79,7 +79,7 @@ async def test_a_body_in_records_of_one_byte_is_given_up(
     fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch)
 
     async with serving_tls(certificate, crumbs) as (port, _):
-        with pytest.raises(ImageFetchFailed, match="crumbs") as caught:
+        with pytest.raises(ImageFetchFailed, match="tiny pieces") as caught:
             await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)
 
     assert caught.value.kind is Kind.FINAL

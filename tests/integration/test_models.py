@@ -239,7 +239,7 @@ async def test_the_agents_parameters_go_before_the_models(make: Make, beat: Beat
         ({"api_base": "http://evil.example"}, "evil.example: DRAFTD_MODEL_API_BASES does not name it"),
         ({"api_key_env": "DRAFTD_DATABASE_URL"}, "DRAFTD_DATABASE_URL may never be sent"),
         ({"api_key_env": "APP_SECRET"}, "DRAFTD_MODEL_KEY_VARIABLES does not name it"),
-        ({"params": {"base_url": "http://evil.example"}}, "'base_url' cannot be set"),
+        ({"params": {"base_url": "http://evil.example"}}, "'base_url' is not allowed"),
         ({"model": "huggingface/https://evil.example"}, "not a litellm name"),
     ],
 )
@@ -252,7 +252,7 @@ async def test_a_row_that_may_not_be_used_is_named_and_its_agent_not_claimed(
     with capture_logs() as logged:
         await beat(models)
         await beat(models)
-    (entry,) = [one for one in logged if one["event"] == "model not asked here" and one["agent"] == AGENT]
+    (entry,) = [one for one in logged if one["event"] == "model skipped" and one["agent"] == AGENT]
     assert (entry["log_level"], entry["code"], entry["model"]) == ("error", "model_misconfigured", FIRST)
     assert said in entry["reason"]
     assert models.claimable_agents() == []
@@ -270,7 +270,7 @@ async def test_a_fallback_that_may_not_be_used_is_skipped_and_named(make: Make, 
         await beat(models)
     assert names(models) == [FIRST]
     assert models.claimable_agents() == [AGENT]
-    assert [one["model"] for one in logged if one["event"] == "model not asked here"] == [SECOND]
+    assert [one["model"] for one in logged if one["event"] == "model skipped"] == [SECOND]
     assert models.names() == {FIRST}
 
 

@@ -870,7 +870,7 @@ async def test_a_statement_that_may_be_repeated_waits_for_a_lock_on_everything(d
             await until(was_refused)
         assert not waiting.done()
     assert await waiting == []
-    assert "database lost" not in [line["event"] for line in logs]
+    assert "database connection lost" not in [line["event"] for line in logs]
 
 
 async def test_turns_that_lie_as_far_apart_as_can_be_keep_nobody_from_claiming(

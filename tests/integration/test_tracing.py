@@ -340,7 +340,7 @@ def test_an_examination_trusts_whom_the_exporter_trusts(tmp_path: Path, monkeypa
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
         assert examined(receiver.url) == (
             False,
-            "the certificate was refused: self-signed certificate; REQUESTS_CA_BUNDLE names authorities for it",
+            "the certificate was refused: self-signed certificate; set REQUESTS_CA_BUNDLE to its certificate authorities",
         )
         assert receiver.posts == 0
         for variable in ("REQUESTS_CA_BUNDLE", "OTEL_EXPORTER_OTLP_CERTIFICATE"):

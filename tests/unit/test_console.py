@@ -134,34 +134,44 @@ def test_the_list_of_requests_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -
     assert str(ID) in shown
 
 
-def fitted(monkeypatch: pytest.MonkeyPatch, text: str, columns: int, *, indent: str = "") -> list[str]:
+def wrapped(monkeypatch: pytest.MonkeyPatch, text: str, columns: int, *, indent: str = "") -> list[str]:
     monkeypatch.setenv("COLUMNS", str(columns))
-    return console.fitted(text, Terminal(), indent=indent).split("\n")
+    return console.wrapped(text, Terminal(), indent=indent).split("\n")
 
 
 def test_a_text_is_broken_at_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fitted(monkeypatch, "one two  three\n\n  four five", 9) == ["one two", "three", "", "  four", "five"]
-    assert fitted(monkeypatch, "summary one two", 11, indent="    ") == ["summary one", "    two"]
+    assert wrapped(monkeypatch, "one two  three\n\n  four five", 9) == ["one two", "three", "", "  four", "five"]
+    assert wrapped(monkeypatch, "summary one two", 11, indent="    ") == ["summary one", "    two"]
 
 
 def test_a_word_that_is_wider_than_the_terminal_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fitted(monkeypatch, f"see {ID} there", 20) == ["see", str(ID), "there"]
+    assert wrapped(monkeypatch, f"see {ID} there", 20) == ["see", str(ID), "there"]
 
 
 def test_wide_letters_take_two_columns_and_accents_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fitted(monkeypatch, "明日 ok", 6) == ["明日", "ok"]
-    assert fitted(monkeypatch, "明日 ok", 7) == ["明日 ok"]
-    assert fitted(monkeypatch, "cafe\N{COMBINING ACUTE ACCENT} ok", 7) == ["cafe\N{COMBINING ACUTE ACCENT} ok"]
+    assert wrapped(monkeypatch, "明日 ok", 6) == ["明日", "ok"]
+    assert wrapped(monkeypatch, "明日 ok", 7) == ["明日 ok"]
+    assert wrapped(monkeypatch, "cafe\N{COMBINING ACUTE ACCENT} ok", 7) == ["cafe\N{COMBINING ACUTE ACCENT} ok"]
 
 
 def test_a_text_stays_as_it_is_where_no_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "8")
-    assert console.fitted("one two three", io.StringIO()) == "one two three"
+    assert console.wrapped("one two three", io.StringIO()) == "one two three"
 
 
 def test_an_empty_table_is_talk_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_table(COLUMNS, [], empty="no requests")
     assert capsys.readouterr() == ("", "no requests\n")
+
+
+@pytest.mark.parametrize(("term", "written"), [("xterm", "\033[2J\033[H"), ("dumb", "")])
+def test_a_view_begins_on_a_clear_screen(monkeypatch: pytest.MonkeyPatch, term: str, written: str) -> None:
+    made = Terminal()
+    monkeypatch.setenv("TERM", term)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", made)
+        console.clear_screen()
+    assert made.getvalue() == written
 
 
 def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +184,7 @@ def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_no_text_steers_a_terminal_wherever_it_is_said(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert console.fitted("a\033[2J\x9b2J\tb\nc", stream) == "a\ufffd[2J\ufffd2J\tb\nc"
+    assert console.wrapped("a\033[2J\x9b2J\tb\nc", stream) == "a\ufffd[2J\ufffd2J\tb\nc"
 
 
 def test_the_error_of_a_request_does_not_steer_the_terminal_of_who_waits(capsys: pytest.CaptureFixture[str]) -> None:

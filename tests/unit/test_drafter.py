@@ -246,7 +246,7 @@ async def test_a_hang_outside_of_every_step_ends_as_a_retry() -> None:
     assert time.monotonic() - began < NET_S + 20
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.model) == ("internal_error", None)
-    assert "time was over" in outcome.message
+    assert "timed out" in outcome.message
 
 
 async def test_a_lost_lease_has_no_outcome() -> None:
@@ -335,7 +335,7 @@ async def test_a_defect_costs_one_attempt_and_tells_no_secret(
     assert (outcome.code, outcome.message) == ("internal_error", "KeyError: ('[redacted] for comment_generator', 21)")
     (line,) = log_lines()
     assert (line["event"], line["level"], line["request_id"]) == (
-        "attempt failed by a defect",
+        "attempt failed with an internal error",
         "error",
         str(UUID(int=1)),
     )

@@ -104,7 +104,7 @@ async def test_a_head_is_read_up_to_its_limit(fetcher: Fetcher, pieces: Iterable
 
     assert isinstance(error, ImageFetchFailed)
     assert error.kind is Kind.FINAL
-    assert error.message == f"files.example: the head of the answer is over {MAX_HEAD_BYTES} bytes"
+    assert error.message == f"files.example: the response headers exceed {MAX_HEAD_BYTES} bytes"
     assert flood.given_bytes == MAX_HEAD_BYTES
 
 
@@ -134,7 +134,7 @@ async def test_framing_is_read_up_to_its_limit(fetcher: Fetcher, pieces: Iterabl
 
     assert isinstance(error, ImageFetchFailed)
     assert error.kind is Kind.FINAL
-    assert error.message == "files.example: the answer is more framing than image"
+    assert error.message == "files.example: the response is more framing than image"
     assert flood.given_bytes <= MAX_HEAD_BYTES + MAX_FRAMING_BYTES + READ_BYTES
 
 
@@ -158,7 +158,7 @@ async def test_a_body_in_crumbs_is_given_up(fetcher: Fetcher) -> None:
     error = await outcome(fetcher, flood)
 
     assert isinstance(error, ImageFetchFailed)
-    assert (error.kind, error.message) == (Kind.FINAL, "files.example: the answer comes in crumbs")
+    assert (error.kind, error.message) == (Kind.FINAL, "files.example: the response arrives in tiny pieces")
     assert flood.reads <= 1.1 * MAX_SMALL_READS
 
 

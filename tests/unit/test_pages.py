@@ -1,4 +1,4 @@
-"""What a client may write and read stands in ``docs/requests.md``, what is measured and logged in ``docs/operations.md``."""
+"""The pages name what clients, metrics and logs use, and wrap."""
 
 import re
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ from draftd.status import STATUSES
 from draftd.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(pattern))
+WIDTH = 100
 
 
 def unnamed(page: str, words: Iterable[str]) -> set[str]:
@@ -35,6 +37,13 @@ def test_the_function_for_clients_takes_the_columns_that_a_client_may_set() -> N
     functions = "".join(path.read_text() for path in sorted((ROOT / "alembic/versions").glob("*.py")))
     *_, accepted = re.findall(r"WHERE k NOT IN \((.*?)\)", functions, re.DOTALL)
     assert set(re.findall(r"'(\w+)'", accepted)) == {column.name for column in CLIENT_COLUMNS}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_line_of_a_page_fits_the_width(page: Path) -> None:
+    """Rows of tables are as long as they need to be, and so is one long word."""
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("|") and " " in line.strip()]
+    assert [line for line in lines if len(line) > WIDTH] == []
 
 
 def test_every_status_is_named() -> None:

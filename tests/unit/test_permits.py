@@ -81,7 +81,7 @@ def test_a_refused_address_is_named_by_its_host_alone() -> None:
 
 @pytest.mark.parametrize("entry", ["gpu1:8000", "http://user:hunter2@gpu1", "http://gpu1?key=hunter2", "http://", "*"])
 def test_an_entry_that_is_no_address_is_a_configuration_error_that_does_not_repeat_it(entry: str) -> None:
-    with pytest.raises(ConfigurationError, match="DRAFTD_MODEL_API_BASES: entry 2 is no address") as caught:
+    with pytest.raises(ConfigurationError, match="DRAFTD_MODEL_API_BASES: entry 2 is not an address") as caught:
         make_permits(model_api_bases=f"http://ok, {entry}")
     assert "hunter2" not in caught.value.message
 

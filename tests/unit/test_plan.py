@@ -65,7 +65,7 @@ def test_where_it_leads_may_not_and_is_told_once(file: Path, changed: str) -> No
     file.write_text(changed)
     with structlog.testing.capture_logs() as logs:
         assert [url(), url()] == [URL, URL]
-    assert [line["event"] for line in logs] == ["settings not taken over"]
+    assert [line["event"] for line in logs] == ["changed settings ignored"]
     assert "second" not in str(logs)
     file.write_text(URL.replace("first", "third"))
     assert url() == URL.replace("first", "third")

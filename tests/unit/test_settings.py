@@ -176,7 +176,7 @@ def test_a_line_that_cannot_be_read_is_one_warning_and_not_shown(bare: Path, cap
     (bare / ".env").write_text("DRAFTD_MODEL=x/y\nsk-s3cr3t hunter2\nDRAFTD_LEASE_S=3\n")
     found, warnings = load_settings()
     assert (found.model, found.lease_s) == ("x/y", 3)
-    assert warnings == [".env: what begins on line 2 cannot be read; ignored"]
+    assert warnings == [".env: line 2 is invalid; ignored"]
     assert caplog.messages == []
 
 
@@ -210,7 +210,9 @@ def test_a_directory_named_like_the_file_is_none(bare: Path, monkeypatch: pytest
 )
 def test_what_no_variable_can_hold_is_named_and_not_shown(bare: Path, line: str, named: str) -> None:
     (bare / ".env").write_text(f"{line}\n")
-    with pytest.raises(ConfigurationError, match=f"^{named} cannot be an environment variable") as caught:
+    with pytest.raises(
+        ConfigurationError, match=f"^{named} has a name or value that no environment variable can have"
+    ) as caught:
         export_foreign_variables()
     assert "s3cr3t" not in repr(caught.value)
 
@@ -332,7 +334,7 @@ def test_a_file_that_changes_meanwhile_ends_as_a_configuration_error(
         raise error
 
     monkeypatch.setattr(Settings, "__init__", changed)
-    with pytest.raises(ConfigurationError, match=r"cannot be read: of DRAFTD_MODEL$"):
+    with pytest.raises(ConfigurationError, match=r"cannot read the settings: of DRAFTD_MODEL$"):
         read()
 
 

@@ -1,7 +1,7 @@
 """The command line: one module per group of commands, and the one place where errors become exit codes.
 
-Nothing here may be slow to import: ``draftd --help`` is on people's way. Heavy modules are imported inside the commands, and
-litellm by ``run``, ``demo`` and ``doctor`` alone.
+Nothing here may be slow to import, or ``draftd --help`` is slow. Heavy modules are imported inside the commands, and litellm only
+by ``run``, ``demo`` and ``doctor``.
 """
 
 import errno
@@ -23,7 +23,7 @@ app = typer.Typer(
     name="draftd",
     cls=Commands,
     suggest_commands=False,
-    help="Turns screenshots of posts, mails and chats into three ready replies, with PostgreSQL as the message bus.",
+    help="Turn screenshots of posts, emails and chats into three ready replies. PostgreSQL is the message bus.",
     epilog="Settings are environment variables (DRAFTD_DATABASE_URL, DRAFTD_MODEL, …); see docs/settings.md.",
     no_args_is_help=True,
     add_completion=False,
@@ -62,48 +62,48 @@ grants.register(app)
 
 
 def main() -> None:
-    """Run the command line; every error that a user can cause ends as one line and an exit code of the contract."""
-    _open_what_is_closed()
+    """Run the command line; print every error a user can cause as one line, and exit with a code of the contract."""
+    _reopen_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal of another encoding gets what it can show
+        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character
     try:
         app()
     except CommandError as error:
         _end(error)
     except UnicodeEncodeError:
-        # The command line held bytes that are no UTF-8: neither the database nor JSON takes them.
-        _end(UsageError("an argument is not UTF-8 text"))
+        # An argument holds bytes that neither the database nor JSON accepts.
+        _end(UsageError("an argument is not valid UTF-8"))
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        _give_up_output()
-        _end(CommandError(f"the output cannot be written: {error.strerror}"))
+        _discard_output()
+        _end(CommandError(f"cannot write the output: {error.strerror}"))
     finally:
         _flush()
 
 
-def _open_what_is_closed() -> None:
+def _reopen_closed_streams() -> None:
     """Open ``/dev/null`` for each standard stream that was closed before the start (``draftd run 2>&-``).
 
-    Talk would go to stdout then, and the next connection would get the number that a library writes its complaints to.
+    Otherwise messages would go to stdout, and a database connection could get descriptor 2, which libraries write to.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # for as long as the process lives
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # open for the life of the process
 
 
 def _flush() -> None:
-    """Write out what is still buffered; say nothing when its reader has gone (``draftd list | head``)."""
+    """Flush stdout; stay silent if its reader has gone (``draftd list | head``)."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        _give_up_output()
+        _discard_output()
         if not isinstance(error, BrokenPipeError):
-            _end(CommandError(f"the output cannot be written: {error.strerror}"))
+            _end(CommandError(f"cannot write the output: {error.strerror}"))
 
 
-def _give_up_output() -> None:
-    # The interpreter flushes once more at its exit, and would complain there.
+def _discard_output() -> None:
+    # The interpreter flushes once more at exit and would print another error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

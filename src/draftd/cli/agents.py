@@ -1,4 +1,4 @@
-"""Commands about agents: which models answer them, by name. Running daemons follow within seconds."""
+"""Commands for agents: which models they use, by name. Running daemons pick up a change within seconds."""
 
 import asyncio
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, e.g. com
 COLUMNS = {"agent": "agent", "model": "model", "fallback_models": "fallbacks", "params": "params"}
 
 agents = typer.Typer(
-    help="Show and change which models answer an agent. What a model's name means: `draftd models`.",
+    help="Show or change which models an agent uses. `draftd models` defines their names.",
     cls=Commands,
     suggest_commands=False,
     no_args_is_help=True,
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 @agents.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the agents that have models of their own."""
+    """List the agents with models of their own."""
     from draftd.providers.catalog import fallback_names
 
     rows = asyncio.run(_rows())
@@ -37,7 +37,7 @@ def list_(as_json: Json = False) -> None:
     table = [
         row | {"fallback_models": ", ".join(fallback_names(row)), "params": shown_params(row["params"])} for row in rows
     ]
-    print_table(COLUMNS, table, empty="no agent has models of its own; DRAFTD_MODEL answers")
+    print_table(COLUMNS, table, empty="no agent has models of its own; all use DRAFTD_MODEL")
 
 
 @agents.command("set")
@@ -53,18 +53,18 @@ def set_(
     ],
     fallback: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Asked when those before it cannot answer. Repeatable."),
+        typer.Option(metavar="NAME", help="Model to use when the ones before it cannot answer. Repeatable."),
     ] = None,
     param: Param = None,
     as_json: Json = False,
 ) -> None:
-    """Choose the models of an agent.
+    """Set an agent's models.
 
-    Replaces the agent's earlier choice: fallbacks and parameters that are not given are gone. Parameters apply to all of the
-    agent's models, over those of the model and of the prompt. Holds of these models end, so that they are tried at once.
+    Replaces the previous choice: fallbacks and parameters not given are removed. Parameters apply to all of the agent's models
+    and override those of the model and of the prompt. Ends holds on these models, so they are tried at once.
     """
     if not agent.strip():
-        raise UsageError("the agent has no name")
+        raise UsageError("the agent's name is empty")
     row = {
         "agent": agent,
         "model": checked_name(name),
@@ -76,15 +76,15 @@ def set_(
     if as_json:
         print_json(row)
     else:
-        say(f"{agent} is answered by {', '.join([name, *(fallback or ())])}; running daemons follow within seconds")
+        say(f"{agent} now uses {', '.join([name, *(fallback or ())])}; running daemons follow within seconds")
 
 
 @agents.command()
 def unset(agent: Agent) -> None:
-    """Give an agent back to DRAFTD_MODEL."""
+    """Return an agent to DRAFTD_MODEL."""
     if not asyncio.run(_unset(agent)):
         raise CommandError(f"{agent} has no models of its own")
-    say(f"{agent} is answered by DRAFTD_MODEL again")
+    say(f"{agent} uses DRAFTD_MODEL again")
 
 
 async def _rows() -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ async def _set(row: dict[str, Any]) -> bool:
     """Store the row; return whether no daemon has a prompt for its agent.
 
     Raises:
-        UsageError: a name without a meaning of its own is not one of litellm's that a table may hold.
+        UsageError: a name is neither defined nor a litellm name that may be used from a table.
     """
     from psycopg.types.json import Jsonb
 
@@ -117,7 +117,7 @@ async def _set(row: dict[str, Any]) -> bool:
                 raise UsageError(f"{name}: {why}")
         before = await (await connection.execute(CHOSEN.encode(), {"agent": row["agent"]})).fetchall()
         await connection.execute(SET_AGENT.encode(), row | {"params": Jsonb(row["params"])})
-        # Whoever changes this expects it to be tried now, whatever was wrong before; and nobody probes what nobody uses.
+        # The operator expects the new models to be tried now, and an unused model is never probed.
         names += [name for one in before for name in (one["model"], *fallback_names(one))]
         await connection.execute(FORGET.encode(), {"models": names})
         return await admin.nobody_serves(connection, row["agent"])

@@ -1,8 +1,8 @@
-"""What the commands share: arguments, settings, and how things are printed.
+"""What the commands share: arguments, settings and printing.
 
-Data goes to stdout, talk to stderr. Tables, colours and progress appear on a terminal only; anywhere else rows are lines of
-tab-separated values. On a terminal texts are broken at words, and tables give up columns before a line is wider than it.
-Invariant: no text that a client or a model wrote steers a terminal.
+Data goes to stdout, messages to stderr. Tables, colours and progress appear on a terminal only; elsewhere rows are lines of
+tab-separated values. On a terminal text wraps at words, and a table drops columns rather than exceed the width.
+Invariant: text written by a client or a model never reaches a terminal as control characters.
 """
 
 import difflib
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 EXIT_NEGATIVE = 1
-"""The answer is no, or the request that was waited for failed."""
+"""The answer is no, or the request being waited for failed."""
 CHANGING = frozenset({"run", "cancel", "retry", "prune", "reap-stale", "migrate", "set", "unset"})
-"""Commands that change or delete what is there. Whoever slips is not shown the way to one."""
+"""Commands that change or delete something. Never suggest one for a typo."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_S = 36_500 * 86_400.0
-"""A hundred years: far beyond it the database's clock ends."""
+"""A hundred years, well within the range of the database's timestamps."""
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 GAP = 2
 """Spaces between two columns of a table."""
 
 
 class Commands(TyperGroup):
-    """A group of commands that suggests, for a name that there is not, those alone that change nothing."""
+    """A group of commands that suggests only read-only commands for a typo."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; Typer's own suggestions are off."""
+        """Find the command. Typer's own suggestions are off."""
         if args and args[0] not in self.commands:
             near = difflib.get_close_matches(args[0], self.commands.keys() - CHANGING)
             if near:
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
 
 
 def settings() -> "Settings":
-    """Read the settings; names that look like draftd's but are unknown are mentioned."""
+    """Read the settings and print their warnings."""
     from draftd.settings import load_settings
 
     loaded, warnings = load_settings()
@@ -62,27 +62,27 @@ def settings() -> "Settings":
 
 
 def say(text: str) -> None:
-    """Talk to the person at the terminal."""
-    print(fitted(text, sys.stderr), file=sys.stderr, flush=True)
+    """Print a message to stderr."""
+    print(wrapped(text, sys.stderr), file=sys.stderr, flush=True)
 
 
-def fitted(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
-    """Return a text as it is printed: ``printable``, on a terminal with its lines broken at words.
+def wrapped(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
+    """Return a text as ``printable``, and wrapped at words if it goes to a terminal.
 
     Args:
         text: one line or more.
         stream: where it is going; stdout if None.
-        indent: what a line that was broken goes on with.
+        indent: the beginning of each continuation line.
     """
     text = printable(text)
     if not (stream or sys.stdout).isatty():
         return text
     columns = shutil.get_terminal_size().columns
-    return "\n".join(_broken(line, columns, indent) for line in text.split("\n"))
+    return "\n".join(_wrapped_line(line, columns, indent) for line in text.split("\n"))
 
 
-def _broken(line: str, columns: int, indent: str) -> str:
-    # rich wraps too, but folds or cuts a word that is wider than the terminal: an id must stay whole to be copied.
+def _wrapped_line(line: str, columns: int, indent: str) -> str:
+    # rich folds or cuts a word wider than the terminal, but an id must stay whole to be copied.
     from rich.cells import cell_len
 
     lines = [""]
@@ -95,14 +95,14 @@ def _broken(line: str, columns: int, indent: str) -> str:
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON: indented for a person, on one line for a program; escaped where the encoding is not UTF-8."""
+    """Print data as JSON: indented on a terminal, else on one line; escaped unless the encoding is UTF-8."""
     text = json.dumps(
         data,
         default=_plain,
         ensure_ascii=sys.stdout.encoding.lower() not in {"utf-8", "utf8"},
         indent=2 if sys.stdout.isatty() else None,
     )
-    # JSON escapes the controls of ASCII but not the others, which steer a terminal as well.
+    # JSON escapes only the control characters of ASCII; a terminal obeys others too.
     print(_STEERING.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
 
 
@@ -121,13 +121,13 @@ def _plain(value: Any) -> Any:
 def print_table(
     columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, empty: str, spare: Sequence[str] = ()
 ) -> None:
-    """Print rows: aligned under headings on a terminal, tab-separated values elsewhere.
+    """Print rows: aligned under headings on a terminal, else as tab-separated values.
 
     Args:
-        columns: key of a row → its heading. On a terminal a column without any value is left out.
+        columns: key of a row → its heading. A terminal shows no column without values.
         rows: what to print.
-        empty: what to say when there is no row.
-        spare: columns that a narrow terminal may do without, the least needed first.
+        empty: the message if there are no rows.
+        spare: columns that a narrow terminal drops, the least important first.
     """
     if not rows:
         say(empty)
@@ -150,7 +150,7 @@ def _print_on_terminal(columns: Mapping[str, str], cells: Sequence[Mapping[str, 
         for key, heading in columns.items()
         if any(line[key] for line in cells)
     }
-    # Columns give way, lines are never folded: an id that is wrapped cannot be copied.
+    # Drop columns instead of folding lines: a folded id cannot be copied.
     for key in spare:
         if sum(widths.values()) + GAP * (len(widths) - 1) > shutil.get_terminal_size().columns:
             widths.pop(key, None)
@@ -168,17 +168,24 @@ def _print_on_terminal(columns: Mapping[str, str], cells: Sequence[Mapping[str, 
     console.print(table)
 
 
+def clear_screen() -> None:
+    """Clear the terminal before a view is printed again; do nothing with ``TERM=dumb``."""
+    from rich.console import Console
+
+    Console().clear()
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else printable(re.sub(r"[\t\r\n]+", " ", str(value)))
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal: clients and models wrote it."""
+    """Return a text with its control characters replaced."""
     return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def colour_wanted(stream: TextIO | None = None) -> bool:
-    """Return whether a stream (stdout if None) is a terminal whose user has nothing against colours (https://no-color.org)."""
+    """Return whether a stream (stdout if None) is a terminal that may show colours (https://no-color.org)."""
     from draftd.settings import environment_value
 
     return (stream or sys.stdout).isatty() and not environment_value("NO_COLOR") and environment_value("TERM") != "dumb"
@@ -198,7 +205,7 @@ def duration_s(text: str) -> float:
     """Read a duration such as ``90``, ``90s``, ``15m``, ``2h`` or ``7d``, in seconds.
 
     Raises:
-        UsageError: it is none, or longer than a hundred years.
+        UsageError: the text is not a duration, or is longer than a hundred years.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)", text.strip().lower())
     if match is None:
@@ -209,23 +216,43 @@ def duration_s(text: str) -> float:
     return seconds
 
 
-def request_id(text: str) -> UUID:
-    """Read the id of a request.
+def key_value(text: str, option: str) -> tuple[str, str]:
+    """Read ``KEY=VALUE``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the key or the ``=`` is missing; the message names the option.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"{option} takes KEY=VALUE")
+    return key.strip(), value
+
+
+def json_or_text(text: str) -> Any:
+    """Parse a value that is valid JSON (``0.2``, ``true``, ``["a"]``); return any other text unchanged."""
+    try:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return text
+
+
+def request_id(text: str) -> UUID:
+    """Read a request's id.
+
+    Raises:
+        UsageError: it is not a UUID.
     """
     try:
         return UUID(text)
     except ValueError:
-        raise UsageError(f"{text!r} is not the id of a request (a UUID)") from None
+        raise UsageError(f"{text!r} is not a request id (a UUID)") from None
 
 
 def error_code(text: str) -> str:
-    """Read an error code of the contract.
+    """Check an error code.
 
     Raises:
-        UsageError: there is no such code; the message lists them.
+        UsageError: the code is unknown; the message lists the known ones.
     """
     known = [error.code for error in request_errors()]
     if text not in known:
@@ -234,33 +261,33 @@ def error_code(text: str) -> str:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object as it was read from a row, or an empty one for what is none: its owner may write anything."""
+    """Return a JSON object read from a row; an empty one for any other value, as the column may hold anything."""
     return value if isinstance(value, dict) else {}
 
 
 def json_objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of a JSON array as it was read from a row."""
+    """Return the objects in a JSON array read from a row."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 class RefusedRows:
-    """The rows that the database refused to change for a command, which goes on without them."""
+    """Rows that the database refused to change; the command goes on without them."""
 
     def __init__(self) -> None:
         self._left = 0
 
     def tell(self, row: "RefusedRow") -> None:
-        """Name a row."""
+        """Report a row."""
         self._left += not row.ended
         say(
             f"the database refused to {row.verb} {row.id} (SQLSTATE {row.sqlstate}){'; it has failed' if row.ended else ''}"
         )
 
     def end(self) -> None:
-        """End the command with exit code 1 if a row was left as it was.
+        """Exit with code 1 if any row was left unchanged.
 
         Raises:
-            typer.Exit: one was.
+            typer.Exit: a row was left unchanged.
         """
         if self._left:
             raise typer.Exit(EXIT_NEGATIVE)

@@ -27,16 +27,19 @@ def register(app: typer.Typer) -> None:
 def run(
     concurrency: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=10_000, help="Claim loops; default: DRAFTD_CONCURRENCY, else 16."),
+        typer.Option(
+            metavar="N", min=1, max=10_000, help="Number of claim loops. Default: DRAFTD_CONCURRENCY, else 16."
+        ),
     ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Work until nothing is claimable, then exit 0 (75: rows wait on a hold).")
+        bool,
+        typer.Option("--drain", help="Exit once nothing is left to claim: 0, or 75 if requests wait on a hold."),
     ] = False,
 ) -> None:
-    """Run the daemon: claim requests, draft, write back.
+    """Run the daemon: claim requests, draft replies, store them.
 
-    SIGTERM, SIGHUP and Ctrl-C drain: nothing new is claimed, attempts in flight may finish. A second SIGTERM or Ctrl-C exits at
-    once. Log lines that nobody reads are dropped and counted; the daemon never waits for a reader.
+    SIGTERM, SIGHUP and Ctrl-C drain: claiming stops, and attempts in flight may finish. A second SIGTERM or Ctrl-C exits at once.
+    The daemon never blocks on its log: lines that nobody reads are dropped and counted.
     """
     from draftd.streams import free_from_readers
 
@@ -53,18 +56,18 @@ def run(
 
 def health(
     ready: Annotated[
-        bool, typer.Option("--ready", help="Ask too whether it has every connection to its database that it needs.")
+        bool, typer.Option("--ready", help="Also check that the daemon has all its database connections.")
     ] = False,
     pid: Annotated[
         int | None,
-        typer.Option(metavar="PID", min=1, help="Ask this one of several daemons alone.", show_default=False),
+        typer.Option(metavar="PID", min=1, help="Ask only the daemon with this process id.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Exit 1 only if this host's daemon is gone or stuck.
 
-    Asks the daemons of the user that runs it, not those of other users or containers, without the database. They answer for
-    the connections that they use. A model on hold does not count.
+    Asks the current user's daemons directly, without the database. Daemons of other users and containers do not count, and
+    neither does a model on hold.
     """
     problem, detail = asyncio.run(_health(ready=ready, pid=pid))
     if as_json:
@@ -75,12 +78,12 @@ def health(
 
 
 async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
-    """Return what is wrong, if anything is, and a line for when nothing is."""
+    """Return the problem, if any, and the line to print if there is none."""
     from draftd.daemon import liveness
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
     answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
-    # One that has ended meanwhile is gone, and not stuck.
+    # A daemon that has ended meanwhile is gone, not stuck.
     ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
     answers = {name: answer for name, answer in answers.items() if name not in ended}
     if not answers:
@@ -98,20 +101,20 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
 def _no_daemon(pid: int | None, neighbours: set[int]) -> str:
     which = "no daemon" if pid is None else f"no daemon with pid {pid}"
     if not neighbours:
-        return f"{which} runs on this host"
+        return f"{which} is running on this host"
     users = ", ".join(map(_user, sorted(neighbours)))
-    return f"{which} of {_user(os.geteuid())} runs on this host, but perhaps one of {users}: ask as that user"
+    return f"{which} of {_user(os.geteuid())} is running on this host; for one of {users}, run this as that user"
 
 
 def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {uid}"
+        return str(uid)
 
 
 def _databases(answers: "Mapping[str, Mapping[str, Any]]") -> tuple[list[str], list[str]]:
-    """Return what keeps daemons from their databases, and which of them use another database than this command would."""
+    """Return what keeps daemons from their databases, and which daemons use a database other than this command's."""
     own = _own_address()
     problems, notes = [], []
     for name, answer in answers.items():
@@ -121,12 +124,12 @@ def _databases(answers: "Mapping[str, Mapping[str, Any]]") -> tuple[list[str], l
         if not database["ok"]:
             problems.append(f"pid {pid}: {database['detail']}")
         if own not in {None, database["address"]}:
-            notes.append(f"pid {pid} uses {database['address']}, and this command's settings name {own}")
+            notes.append(f"pid {pid} uses {database['address']}, but this command's settings name {own}")
     return problems, notes
 
 
 def _own_address() -> str | None:
-    """Return the database of this command's settings; None without any, which is no fault of the daemon."""
+    """Return the database in this command's settings; None if they name none, which is not the daemon's fault."""
     from draftd.db import dsn
 
     with suppress(ConfigurationError):
@@ -135,15 +138,15 @@ def _own_address() -> str | None:
 
 
 def systemd_unit(
-    timer: Annotated[bool, typer.Option("--timer", help="The reaper's service and timer instead.")] = False,
-    user: Annotated[str, typer.Option(metavar="NAME", help="The account that runs it.")] = "draftd",
-    environment_file: Annotated[str, typer.Option(metavar="PATH", help="Where the settings are.")] = "/etc/draftd.env",
+    timer: Annotated[bool, typer.Option("--timer", help="Print the reaper's service and timer instead.")] = False,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Account the service runs as.")] = "draftd",
+    environment_file: Annotated[str, typer.Option(metavar="PATH", help="File with the settings.")] = "/etc/draftd.env",
 ) -> None:
     """Print a hardened systemd service."""
     from draftd.cli.systemd_unit import program, reaper_units, service_unit
 
     if not environment_file.startswith("/"):
-        raise UsageError("--environment-file takes an absolute path: systemd reads no other")
+        raise UsageError("--environment-file must be an absolute path")
     text = reaper_units if timer else service_unit
     print(text(program=program(sys.argv[0]), user=user, environment_file=environment_file), end="")
 
@@ -152,13 +155,13 @@ def demo(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="Draft with this one (a litellm name) instead of the stand-in.", envvar="MODEL"
+            metavar="MODEL", help="Model to draft with (a litellm name) instead of the stand-in.", envvar="MODEL"
         ),
     ] = None,
 ) -> None:
-    """Show it all at work, from nothing to printed drafts.
+    """Run a complete demo, from nothing to printed drafts.
 
-    With an embedded PostgreSQL, a daemon and three sample screenshots; without a provider's key a stand-in answers.
+    Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers.
     """
     from draftd.cli.demo import tour
 

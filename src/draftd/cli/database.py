@@ -1,4 +1,4 @@
-"""The command about the schema: migrate."""
+"""The schema command: migrate."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ from draftd.errors import UsageError
 if TYPE_CHECKING:
     from draftd.db.schema_version import SchemaState
 
-_HINTS = {"behind": "; run `draftd migrate`", "ahead": ": a newer draftd migrated it"}
+_HINTS = {"behind": "; run `draftd migrate`", "ahead": ": a newer draftd has migrated it"}
 
 
 def register(app: typer.Typer) -> None:
@@ -20,16 +20,18 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(
-    check: Annotated[bool, typer.Option("--check", help="Report only; exit 1 if the schema is behind.")] = False,
-    sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead of executing them.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only report; exit 1 if the schema is behind.")] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL for an empty database; connect to nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the database to the newest schema.
+    """Upgrade the database to the newest schema.
 
-    On a current one it does nothing. Migrators wait for each other; all is done in one transaction.
+    Does nothing if the schema is current. Concurrent migrations wait for each other; each runs in one transaction.
     """
     if sql and (check or as_json):
-        raise UsageError("--sql stands alone: it prints every statement for an empty database, and connects to none")
+        raise UsageError("--sql cannot be combined with --check or --json")
     from draftd.db import schema_version
     from draftd.db.schema_version import SchemaState as State
 
@@ -41,7 +43,7 @@ def migrate(
     if state is State.BEHIND and not check:
         schema_version.upgrade(url, who_can=who_can)
         state = State.CURRENT
-        say(f"the schema is at {schema_version.revisions()[-1]} now")
+        say(f"the schema is now at {schema_version.revisions()[-1]}")
     else:
         say(f"the schema is {state}{_HINTS.get(state, '')}")
     if as_json:

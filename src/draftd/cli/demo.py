@@ -1,8 +1,8 @@
-"""The demo: from nothing to printed drafts, with the real parts: PostgreSQL, the daemon, the queue, a model server.
+"""The demo: from nothing to printed drafts, with the real PostgreSQL, daemon and queue, and a model server.
 
-Owns the processes that it starts and leaves none behind, also on Ctrl-C and SIGTERM. Without a provider's key the model server
-is the stand-in, and the demo says so: what it prints was then written by no model. Invariant: of what a developer has set for
-draftd itself nothing reaches the demo's daemon; a provider's key does, also one from ``.env``.
+Owns the processes it starts and leaves none behind, even on Ctrl-C and SIGTERM. Without a provider's key a stand-in answers, and
+the demo says so. Invariant: a developer's own settings of draftd never reach the demo's daemon; a provider's key does, even from
+``.env``.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ REAL_MODELS = {
     "GEMINI_API_KEY": "gemini/gemini-2.5-flash",
     "MISTRAL_API_KEY": "mistral/mistral-medium-latest",
 }
-"""The first of these keys that is set chooses the model, unless one is named."""
+"""The first key that is set selects the model, unless one is named."""
 STOP_TIME_S = 20.0
 LOOK_INTERVAL_S = 0.1
 TIME_S = 180.0
 
 STAND_IN_NOTICE = """\
-No provider's key is set, so a stand-in answers: a small program with scripted replies. No model looks at the screenshots.
-For real drafts: ANTHROPIC_API_KEY=… make demo, or MODEL=… with the key that it needs."""
+No provider's key is set: a stand-in answers with scripted replies, no model sees the screenshots.
+For real drafts: ANTHROPIC_API_KEY=… make demo, or MODEL=… with the key it needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +55,23 @@ class _Model:
 
 
 def tour(*, model: str | None) -> int:
-    """Run the demo and return its exit code: 0 when every sample was drafted."""
+    """Run the demo; return its exit code, 0 if every sample was drafted."""
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     _raise_on_sigterm()
     export_foreign_variables()
     began = time.monotonic()
     with _model(model) as chosen, EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory() as directory:
-        say(f"[{_since(began)}] PostgreSQL runs (embedded, temporary)")
+        say(f"[{_since(began)}] started PostgreSQL (embedded, temporary)")
         schema_version.upgrade(postgres.url)
-        say(f"[{_since(began)}] the schema is there; starting `draftd run` with {chosen.name}")
+        say(f"[{_since(began)}] created the schema; starting `draftd run` with {chosen.name}")
         log = Path(directory, "draftd.log")
         with _daemon(_environment(os.environ, chosen, postgres.url), log) as daemon:
             completed = asyncio.run(_draft_samples(postgres.url, daemon, began))
             if daemon.poll() is not None:
-                raise CommandError(f"the daemon ended with {daemon.returncode}:\n{log.read_text()}")
-    say(f"\n[{_since(began)}] {3 * completed} drafts; everything that the demo started has been stopped")
+                raise CommandError(f"the daemon exited with {daemon.returncode}:\n{log.read_text()}")
+    say(f"\n[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
     if chosen.variables:
-        say("A stand-in wrote these drafts, not a model.")
+        say("These drafts came from the stand-in, not from a model.")
     return 0 if completed == len(SAMPLES) else 1
 
 
@@ -88,7 +88,7 @@ def _raise_on_sigterm() -> None:
 
 @contextmanager
 def _model(named: str | None) -> Iterator[_Model]:
-    """Yield the model to draft with: the named one, the one whose key is set, or the stand-in."""
+    """Yield the model to use: the named one, the one whose key is set, or the stand-in."""
     by_key = next((model for key, model in REAL_MODELS.items() if os.environ.get(key)), None)
     if real := named or by_key:
         yield _Model(name=real, variables={})
@@ -99,18 +99,17 @@ def _model(named: str | None) -> Iterator[_Model]:
 
 
 def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:
-    """Return the daemon's variables: the inherited ones without a developer's settings of draftd, and the demo's own."""
+    """Return the daemon's environment: the inherited one without settings of draftd, plus the demo's own."""
     variables = {name: value for name, value in inherited.items() if not name.upper().startswith(PREFIX)}
     if model.variables:
-        # The stand-in listens on this machine, where no proxy leads. All of them are left aside: for one of SOCKS a library would
-        # be missing even if nothing went there.
+        # The stand-in is on this machine. Ignore every proxy: a SOCKS one would fail on a missing library even if unused.
         variables |= {"NO_PROXY": "*", "no_proxy": "*"}
     return {**variables, **model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
 
 
 @contextmanager
 def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run ``draftd run`` beside this process, until the context ends; in the log's directory, where there is no ``.env``."""
+    """Run ``draftd run`` until the context ends, in the log's directory, which has no ``.env``."""
     with log.open("w") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "draftd", "run"], env=environment, cwd=log.parent, stdout=sink, stderr=sink
@@ -127,24 +126,24 @@ def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.P
 
 
 async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: float) -> int:
-    """Insert the samples, print what becomes of them, and return how many were completed while the daemon lived.
+    """Insert the samples, print their drafts, and return how many were completed before the daemon ended.
 
     Raises:
-        ConfigurationError: the model cannot be used as it is configured.
-        CommandError: the time is over.
+        ConfigurationError: the model is misconfigured.
+        CommandError: the time is up.
     """
     async with db.connected(url) as connection:
         printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
-        say(f"[{_since(began)}] {len(printers)} screenshots are in the queue; drafts appear as they are written")
+        say(f"[{_since(began)}] queued {len(printers)} screenshots; drafts appear as they are written")
         final: dict[UUID, str] = {}
         while len(final) < len(printers) and daemon.poll() is None:
             if time.monotonic() - began > TIME_S:
                 raise CommandError(f"no answer within {TIME_S:.0f} s")
             for which in printers.keys() - final.keys():
                 row = await admin.show(connection, which)
-                assert row is not None  # noqa: S101  # nobody deletes here
+                assert row is not None  # noqa: S101  # nothing deletes rows here
                 if row["error_code"] == ModelMisconfigured.code:
-                    # A daemon would try again until an operator has mended it; here nobody will.
+                    # The daemon would retry until an operator fixes it; the demo has none.
                     raise ConfigurationError(row["error_message"])
                 printers[which].update(row)
                 if admin.is_final(row["status"]):

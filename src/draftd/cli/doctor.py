@@ -1,7 +1,7 @@
-"""The doctor: everything a daemon needs, tried once, one finding each.
+"""The doctor: checks everything a daemon needs, one finding each.
 
-The model check is a real call with a real picture of a few pixels (some hundred tokens per model), whose colour the model has to
-name: nothing less shows that the key is right, the model is there, and it sees.
+The model check is a real call with a tiny picture whose colour the model must name (a few hundred tokens per model). Nothing less
+shows that the key is right, that the model exists, and that it can see.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _TRIAL = """
 INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
 VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
 """
-# A trigger runs with the rights of whoever changes the row: of the daemon, and of the owner.
+# A trigger runs with the rights of the role that changes the row: the daemon's, or the owner's.
 _FOREIGN_CODE = """
 WITH tables AS (
     SELECT c.oid, c.relowner, c.relacl, format('%%I.%%I', n.nspname, c.relname) AS name
@@ -83,7 +83,7 @@ class Finding:
 
 
 async def examine() -> AsyncIterator[Finding]:
-    """Check everything, in the order in which one thing needs the other; yield a finding as soon as it is known."""
+    """Run the checks in order of dependency; yield each finding as soon as it is known."""
     try:
         settings, warnings = load_settings()
         export_foreign_variables()
@@ -110,17 +110,17 @@ def _configuration(settings: Settings, warnings: list[str]) -> Finding:
         Permits.of(settings, environment_value)
     except ConfigurationError as error:
         return Finding(check="configuration", ok=False, detail=error.message)
-    return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "every setting is understood")
+    return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "all settings are valid")
 
 
 class _Database:
-    """The checks of the database, and the models that it names."""
+    """The database checks, and the models configured there."""
 
     def __init__(self) -> None:
         self.catalog = Catalog()
 
     async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
-        """Check connection, schema and LISTEN; what a failed check needs no more is left out."""
+        """Check connection, schema and LISTEN; skip the checks that depend on a failed one."""
         check, url = "database", settings.require_database_url()
         try:
             async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
@@ -144,9 +144,9 @@ class _Database:
 
 
 async def _daemons(settings: Settings) -> Finding:
-    """Ask the daemons of this host: what they use may be older than what the settings say now."""
+    """Ask the daemons on this host; they may have started with older settings."""
     own, ok, lines = None, True, []
-    with suppress(ConfigurationError):  # already a finding
+    with suppress(ConfigurationError):  # reported by the configuration check
         own = dsn.address(settings.require_database_url())
     for name in liveness.daemons():
         pid, answer = name.partition(".")[0], await liveness.ask(name)
@@ -158,7 +158,7 @@ async def _daemons(settings: Settings) -> Finding:
             lines.append(f"pid {pid}: {database['detail']}")
         else:
             lines.append(f"pid {pid} uses another database, {database['address']}")
-    return Finding(check="daemon", ok=ok, detail="; ".join(lines) or "none runs on this host")
+    return Finding(check="daemon", ok=ok, detail="; ".join(lines) or "none running on this host")
 
 
 def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
@@ -167,7 +167,7 @@ def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
     except ConfigurationError as error:
         return Finding(check="prompts", ok=False, detail=error.message), []
     detail = ", ".join(f"{agent} {prompt.version}" for agent, prompt in sorted(prompts.items()))
-    return Finding(check="prompts", ok=bool(prompts), detail=detail or "there is none"), sorted(prompts)
+    return Finding(check="prompts", ok=bool(prompts), detail=detail or "no prompts found"), sorted(prompts)
 
 
 async def _server(connection: db.Connection) -> str:
@@ -179,30 +179,30 @@ async def _schema(connection: db.Connection) -> Finding:
     state, elsewhere = await schema_version.state(connection), await schema_version.elsewhere(connection)
     hints = {
         SchemaState.BEHIND: f"; {elsewhere or 'run `draftd migrate`'}",
-        SchemaState.AHEAD: "; this draftd is the older one",
+        SchemaState.AHEAD: "; this draftd is older than the schema",
     }
     return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
 
 
 async def _triggers(connection: db.Connection) -> Finding:
-    """Warn of roles whose code a daemon would run."""
+    """Report roles whose code a daemon would run."""
     rows = await (await connection.execute(_FOREIGN_CODE.encode(), [list(TABLES)])).fetchall()
     detail = "; ".join(row["found"] for row in rows) or "no other role can attach code to the tables"
     return Finding(check="triggers", ok=True, detail=detail)
 
 
 async def _write(connection: db.Connection, url: str) -> Finding:
-    """Write a row as a daemon does, and take it back.
+    """Insert a row as a daemon does, and roll back.
 
     Raises:
-        CommandError: the database refuses it.
+        CommandError: the database refuses the row.
     """
     with db.translated(url):
         row = await (await connection.execute(access.LOOK.encode())).fetchone()
         access.judge(row or {}, where=dsn.address(url), works=True)
         async with connection.transaction(force_rollback=True):
             await connection.execute(_TRIAL.encode(), [uuid.uuid4()])
-    return Finding(check="write", ok=True, detail="a row can be written")
+    return Finding(check="write", ok=True, detail="a test row was inserted and rolled back")
 
 
 def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:
@@ -219,9 +219,9 @@ async def _listen(settings: Settings) -> Finding:
         return Finding(check="listen", ok=True, detail="off: polling every second")
     heard = await proves_session(settings.listen_url)
     detail = (
-        "a notification arrives"
+        "notifications arrive"
         if heard
-        else "no notification arrives (a transaction-mode pooler?): polling every second"
+        else "no notifications arrive (a transaction-mode pooler?): polling every second"
     )
     return Finding(check="listen", ok=True, detail=detail)
 
@@ -230,8 +230,8 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
     try:
         permits = Permits.of(settings, environment_value)
     except ConfigurationError:
-        return  # a finding of its own
-    # Nothing is put on hold here: the link is never opened.
+        return  # reported by the configuration check
+    # The link is never opened: the doctor places no holds.
     link = db.Link(url="", name="draftd doctor")
     throttles = Throttles(link=link)
     models = Models(
@@ -272,8 +272,8 @@ async def _model(llm: Llm, target: Target) -> Finding:
     asked = target.name if target.name == target.model else f"{target.name} ({target.model})"
     detail = f"{asked} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
     if "red" not in completion.text.lower():
-        # Some servers drop a picture that their model cannot see, and let it guess.
-        return Finding(check="model", ok=False, detail=f"{detail}, but does not see that a red picture is red")
+        # Some servers drop the picture if their model cannot see, and let the model guess.
+        return Finding(check="model", ok=False, detail=f"{detail}, but did not recognise a red picture")
     return Finding(check="model", ok=True, detail=detail)
 
 
@@ -283,6 +283,6 @@ def _langfuse(settings: Settings) -> Finding:
         ok, detail = tracing.examine()
     finally:
         tracing.shutdown(time_s=LANGFUSE_TIME_S)
-    if detail.startswith("cannot be read"):
+    if detail.startswith("is invalid"):
         detail = f"{'LANGFUSE_BASE_URL' if environment_value('LANGFUSE_BASE_URL') else 'LANGFUSE_HOST'} {detail}"
     return Finding(check="langfuse", ok=ok, detail=detail)

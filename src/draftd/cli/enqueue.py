@@ -1,9 +1,10 @@
-"""The command that inserts a request by hand and, if wished, follows it: enqueue."""
+"""The command that inserts a request and can wait for its drafts: enqueue."""
 
 import asyncio
 import base64
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -14,13 +15,15 @@ from draftd.cli.console import (
     EXIT_NEGATIVE,
     Json,
     duration_s,
-    fitted,
     json_object,
     json_objects,
+    json_or_text,
+    key_value,
     print_json,
     request_id,
     say,
     settings,
+    wrapped,
 )
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
 
@@ -43,89 +46,123 @@ def enqueue(
         list[str] | None,
         typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
     ] = None,
-    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or to be known.")] = None,
-    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example: warm, brief, formal.")] = None,
+    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or want known.")] = None,
+    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example warm, brief or formal.")] = None,
     language: Annotated[
-        str | None, typer.Option(metavar="TAG", help="en, pt-BR, … (BCP 47); default: the conversation's own.")
+        str | None,
+        typer.Option(
+            metavar="TAG", help="Language of the replies, e.g. en or pt-BR (BCP 47). Default: the conversation's."
+        ),
     ] = None,
-    agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
-    requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-32_768, max=32_767, help="Higher comes first.")] = 0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any key of the request's options, e.g. max_chars=200. Repeatable."),
+    ] = None,
+    agent: Annotated[str, typer.Option(metavar="NAME", help="Agent that writes the drafts.")] = "comment_generator",
+    requester: Annotated[str, typer.Option(metavar="WHO", help="User or tenant the request belongs to.")] = "",
+    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher runs first.")] = 0,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
+        str | None,
+        typer.Option(metavar="KEY", help="A key the requester has used before returns the existing request."),
     ] = None,
     expires_in: Annotated[
         str | None,
-        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."),
+        typer.Option(
+            metavar="DURATION",
+            help="Fail as expired if not drafted in this time, e.g. 10m. Default: DRAFTD_DEFAULT_EXPIRY_S.",
+        ),
     ] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it and print the drafts as they arrive.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait, and print the drafts as they arrive.")] = False,
     timeout: Annotated[
-        float | None, typer.Option(metavar="S", min=0.1, help="With --wait: seconds to wait; then exit 75.")
+        str | None, typer.Option(metavar="DURATION", help="With --wait: give up and exit 75 after this time, e.g. 90s.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Insert a request by hand and print its id.
+    """Insert a request and print its id.
 
-    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when it still goes on after --timeout.
+    With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when --timeout has passed.
     """
     if not images and parent is None:
-        raise UsageError("name at least one screenshot, or --parent ID to refine earlier drafts")
+        raise UsageError("give at least one screenshot, or --parent ID to refine earlier drafts")
     if images and parent is not None:
-        raise UsageError(
-            "a refinement (--parent) takes no screenshots: it works with what was read from the first ones"
-        )
+        raise UsageError("--parent takes no screenshots: a refinement reuses what was read from the original ones")
     if timeout is not None and not wait:
-        raise UsageError("--timeout goes with --wait")
+        raise UsageError("--timeout needs --wait")
     request: dict[str, Any] = {
         "context": context,
-        "options": _options(tone=tone, language=language),
+        "options": _options(option or (), tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
-        "priority": priority or None,  # null is the default; a client that is not trusted may not even name it
+        "priority": priority or None,  # null is the default; an untrusted client may not set the column
         "idempotency_key": idempotency_key,
         "parent_id": None if parent is None else str(request_id(parent)),
         "image_urls": _image_urls(images or []),
     }
     expires_s = None if expires_in is None else duration_s(expires_in)
-    raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout, as_json=as_json)))
+    timeout_s = None if timeout is None else duration_s(timeout)
+    raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout_s, as_json=as_json)))
 
 
-def _options(**given: str | None) -> dict[str, str]:
-    """Return the options that were given, checked as the daemon would check them.
+def _options(pairs: Sequence[str], **flags: str | None) -> dict[str, Any]:
+    """Return the request's options, checked as the daemon checks them.
+
+    Args:
+        pairs: ``KEY=VALUE``, from ``--option``.
+        flags: options with a flag of their own.
 
     Raises:
-        UsageError: the daemon would refuse one.
+        UsageError: a key is unknown or given twice, or the daemon would refuse a value.
     """
     from draftd.request import Options
 
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    own = {name: f"--{name}" for name in options}
+    for pair in pairs:
+        key, value = key_value(pair, "--option")
+        if key not in Options.model_fields:
+            raise UsageError(f"unknown option {key!r}; known options: {', '.join(Options.model_fields)}")
+        if key in options:
+            raise UsageError(f"{key} is given twice")
+        options[key] = value if _accepts(key, value) else json_or_text(value)
     try:
         Options.read(options)
     except InvalidRequest as error:
-        hint = " (en and pt-BR are such tags)" if "language:" in error.message else ""
-        raise UsageError(f"--{error.message.removeprefix('options: ')}{hint}") from error
+        key, _, problem = error.message.removeprefix("options: ").partition(": ")
+        hint = " (use a tag such as en or pt-BR)" if key.endswith("language") else ""
+        raise UsageError(f"{own.get(key, f'--option {key}')}: {problem}{hint}") from error
     return options
+
+
+def _accepts(key: str, value: Any) -> bool:
+    """Return whether an option takes a value as it is."""
+    from draftd.request import Options
+
+    try:
+        Options.read({key: value})
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _image_urls(images: list[str]) -> list[str]:
     urls = [image_url(image) for image in images]
     if sum(map(len, urls)) > MAX_ROW_BYTES:
-        raise UsageError("the screenshots hold more than 24 MiB in base64; send fewer, or their URLs")
+        raise UsageError("the screenshots exceed 24 MiB in base64; send fewer, or their URLs")
     return urls
 
 
 def image_url(image: str) -> str:
-    """Return a URL as it is, and a file as a data: URL.
+    """Return a URL unchanged, and a file as a data: URL.
 
     Raises:
-        UsageError: the file cannot be read, is empty or too large, or the URL is of another kind.
+        UsageError: the file cannot be read, is empty or too large, or the URL's scheme is not supported.
     """
     if scheme := _SCHEME.match(image):
         if (scheme[1] or "").lower() not in {"", "http", "https"}:
-            raise UsageError(f"{scheme[1]}:// cannot be fetched; give a file, or an http(s) URL")
+            raise UsageError(f"{scheme[1]}:// is not supported; give a file, or an http(s) URL")
         return image
     try:
         with Path(image).open("rb") as file:
@@ -136,9 +173,9 @@ def image_url(image: str) -> str:
         raise UsageError(f"{image!r} is empty")
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(
-            f"{image!r} is larger than the {MAX_FILE_BYTES // 1024**2} MiB that a row can hold; give its URL"
+            f"{image!r} is larger than {MAX_FILE_BYTES // 1024**2} MiB, the most a row can hold; give its URL"
         )
-    # The type in the URL is a courtesy: magic bytes decide what a picture is.
+    # The daemon goes by magic bytes, not by the type in the URL.
     suffix = Path(image).suffix.lstrip(".").lower()
     kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -155,11 +192,9 @@ async def _enqueue(
             request["expires_at"] = (await admin.time_in(connection, expires_s)).isoformat()
         made = await _insert(connection, request)
         if not made["created"]:
-            say(f"this idempotency key was used before: the request is {made['status']}")
+            say(f"idempotency key already used; its request is {made['status']}")
         elif await admin.nobody_serves(connection, request["agent"]):
-            say(
-                f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request waits for one"
-            )
+            say(f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request will wait")
         if not wait:
             print_json({"id": made["id"]}) if as_json else print(made["id"])
             return 0
@@ -185,7 +220,7 @@ async def _insert(connection: "db.Connection", request: dict[str, Any]) -> dict[
 
 
 async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float | None, as_json: bool) -> int:
-    """Print options as they become ready, until the request is final."""
+    """Print drafts as they become ready, until the request is final."""
     from draftd.queue import admin
 
     ends_at = None if timeout_s is None else time.monotonic() + timeout_s
@@ -199,14 +234,14 @@ async def _follow(connection: "db.Connection", which: UUID, *, timeout_s: float 
         if ends_at is not None and time.monotonic() >= ends_at:
             if as_json:
                 print_json(row)
-            say(f"still {row['status']} after {timeout_s:g} s; it goes on: draftd show {which}")
+            say(f"still {row['status']} after {timeout_s:g} s; check on it with: draftd show {which}")
             return EXIT_TRY_AGAIN
         await asyncio.sleep(FOLLOW_INTERVAL_S)
-    raise CommandError(f"request {which} is gone")
+    raise CommandError(f"request {which} no longer exists")
 
 
 class DraftPrinter:
-    """Prints a request's drafts while they arrive, each once; what changed until the end is printed again."""
+    """Prints a request's drafts as they arrive, each once; a draft that changes is printed again."""
 
     def __init__(self, *, quiet: bool = False, label: str = "") -> None:
         self._quiet = quiet
@@ -215,7 +250,7 @@ class DraftPrinter:
         self._note = ""
 
     def update(self, row: dict[str, Any]) -> None:
-        """Look at the row again and print what is new."""
+        """Print what is new in the row."""
         if self._quiet:
             return
         progress = row["partial_result"] if row["status"] == "processing" else None
@@ -237,10 +272,10 @@ class DraftPrinter:
 
 
 def option_text(option: dict[str, Any], label: str = "") -> str:
-    """Return one draft for a person to read."""
+    """Return one draft as text for a person."""
     length = str(option.get("length"))
     head = f"{label}, {length}" if label else length
     lines = [f"\n— {head} ({option.get('angle')})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
-    return fitted("\n".join(lines))
+    return wrapped("\n".join(lines))

@@ -9,16 +9,17 @@ import typer
 
 from draftd.cli.console import (
     EXIT_NEGATIVE,
-    LONGEST_S,
     Json,
     RefusedRows,
     age,
+    clear_screen,
     colour_wanted,
-    fitted,
+    duration_s,
     print_json,
     print_table,
     say,
     settings,
+    wrapped,
 )
 
 WATCH_INTERVAL_S = 2.0
@@ -33,12 +34,12 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the queue's depth, the workers, holds and throttles.
+    """Show queue depth, workers, holds and throttles.
 
-    A worker that has missed three of its own heartbeats, and 50 seconds more, counts as lost.
+    A worker counts as lost 50 seconds after its third missed heartbeat.
     """
     asyncio.run(_status(watch=watch, as_json=as_json))
 
@@ -51,7 +52,7 @@ async def _status(*, watch: bool, as_json: bool) -> None:
         while True:
             facts = await read_status(connection)
             if watch and sys.stdout.isatty():
-                print("\033[H\033[2J", end="")
+                clear_screen()
             print_json(facts) if as_json else _print_status(facts)
             sys.stdout.flush()
             if not watch:
@@ -77,14 +78,14 @@ def _print_status(facts: dict[str, Any]) -> None:
     window = age(lately.pop("window_s"))
     print(f"in the last {window}: " + ", ".join(f"{count} {name}" for name, count in lately.items()))
     if facts["oldest_pending_s"] is not None:
-        print(f"the oldest pending request has waited {age(facts['oldest_pending_s'])}")
+        print(f"oldest pending request: waiting for {age(facts['oldest_pending_s'])}")
     for hold in facts["holds"]:
         reason = hold["reason"].removeprefix(f"{hold['model']}: ")
         line = f"on hold: {hold['model']}: {hold['code']}: {reason} ({_next_probe(hold['until'])})"
-        print(fitted(line, indent="  "))
+        print(wrapped(line, indent="  "))
     for throttle in facts["throttles"]:
         line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
-        print(fitted(line, indent="  "))
+        print(wrapped(line, indent="  "))
     workers = [
         row
         | {
@@ -94,27 +95,28 @@ def _print_status(facts: dict[str, Any]) -> None:
         }
         for row in facts["workers"]
     ]
-    print_table({name: name for name in WORKER_COLUMNS}, workers, empty="no worker is running")
+    print_table({name: name for name in WORKER_COLUMNS}, workers, empty="no workers running")
 
 
 def _next_probe(until: datetime) -> str:
     remaining_s = (until - datetime.now(UTC)).total_seconds()
-    return f"next probe in {age(remaining_s)}" if remaining_s > 0 else "a probe is due"
+    return f"next probe in {age(remaining_s)}" if remaining_s > 0 else "probe due"
 
 
 def reap_stale(
     older_than: Annotated[
-        float, typer.Option(metavar="S", min=0, max=LONGEST_S, help="Seconds since lease or deadline ran out.")
-    ] = 120,
+        str,
+        typer.Option(metavar="AGE", help="Only requests whose lease or deadline expired longer ago than this."),
+    ] = "120s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take back what dead workers held, in one pass.
+    """Requeue requests held by dead workers, in one pass.
 
-    Also fails what has expired and what no daemon has a prompt for. Safe beside any number of daemons; made for cron.
+    Also fails expired requests, and those whose agent no daemon has a prompt for. Safe to run beside daemons; meant for cron.
     """
     refused = RefusedRows()
-    reaped = asyncio.run(_reap(older_than_s=older_than, dry_run=dry_run, refused=refused))
+    reaped = asyncio.run(_reap(older_than_s=duration_s(older_than), dry_run=dry_run, refused=refused))
     requeued = sum(one.status == "pending" for one in reaped)
     counts = {"requeued": requeued, "failed": len(reaped) - requeued}
     if as_json:
@@ -140,13 +142,13 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
         with db.translated(url):
             await db.check_access(link, url)
             if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
-                say(f"waiting {wait_s:.0f} s: whoever lives must have had the time to renew")
+                say(f"waiting {wait_s:.0f} s so that live workers can renew their leases")
                 await asyncio.sleep(wait_s)
             while True:
                 batch = await reap(
                     link,
                     lease_s=loaded.lease_s,
-                    # The daemons' default may be another than what this crontab's environment says: theirs to expire.
+                    # Only the daemons know their default; this environment's may differ.
                     default_expiry_s=0,
                     older_than_s=older_than_s,
                     dry_run=dry_run,
@@ -160,18 +162,18 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check everything that a daemon needs; exit 1 if one fails.
+    """Check everything a daemon needs; exit 1 if a check fails.
 
-    One line each: configuration, prompts, database, schema, a write that is taken back, holds, LISTEN, the daemons of this
-    host, Langfuse, and every model by a real call with a tiny picture.
+    One line each: configuration, prompts, database, schema, triggers of other roles, a test write that is rolled back, holds,
+    LISTEN, the daemons on this host, each model by a real call with a tiny picture, and Langfuse.
     """
     from draftd.logs import configure_logging
 
-    # What is wrong is a finding; a log line beside it would say it twice.
+    # A failure is reported as a finding; a log line would repeat it.
     configure_logging(level="critical", style="auto", colours=colour_wanted(sys.stderr))
     findings = asyncio.run(_examine(quiet=as_json))
     if as_json:
-        print_json([{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings])
+        print_json({"checks": [{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings]})
     raise typer.Exit(0 if all(one.ok for one in findings) else EXIT_NEGATIVE)
 
 
@@ -182,6 +184,6 @@ async def _examine(*, quiet: bool) -> list[Any]:
     async for finding in examine():
         findings.append(finding)
         if not quiet:
-            line = f"{'ok ' if finding.ok else 'BAD'}  {finding.check:<14} {finding.detail}"
-            print(fitted(line, indent=" " * 20), flush=True)
+            line = f"{'ok' if finding.ok else 'FAIL':<4} {finding.check:<14} {finding.detail}"
+            print(wrapped(line, indent=" " * 20), flush=True)
     return findings

@@ -1,4 +1,4 @@
-"""The command that prints the rights of an app and of a daemon: grants."""
+"""The command that prints the SQL for an app's and a daemon's database rights: grants."""
 
 from typing import Annotated
 
@@ -20,17 +20,17 @@ def grants(
     ],
     client: Annotated[str | None, typer.Option(metavar="ROLE", help="The app's role.", show_default=False)] = None,
     worker: Annotated[str | None, typer.Option(metavar="ROLE", help="The daemons' role.", show_default=False)] = None,
-    schema: Annotated[str, typer.Option(metavar="NAME", help="Where the tables are.")] = "public",
-    trusted: Annotated[bool, typer.Option("--trusted", help="Let the client choose ids and priorities too.")] = False,
+    schema: Annotated[str, typer.Option(metavar="NAME", help="Schema of the tables.")] = "public",
+    trusted: Annotated[bool, typer.Option("--trusted", help="Also let the client set ids and priorities.")] = False,
 ) -> None:
-    """Print the SQL that grants a role what it needs and no more.
+    """Print the SQL that grants a role exactly what it needs.
 
-    It connects to nothing: read it, then apply it as the owner of the tables (draftd grants … | psql). The roles must exist.
+    Connects to nothing. Review the SQL, then apply it as the owner of the tables (draftd grants … | psql). The roles must exist.
     """
     from draftd.db.grants import backend
 
     if preset not in PRESETS:
-        raise UsageError(f"{preset!r} is no preset; there is {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {preset!r}; available: {', '.join(PRESETS)}")
     if trusted and client is None:
-        raise UsageError("--trusted goes with --client")
+        raise UsageError("--trusted needs --client")
     print(backend(schema=schema, client=client, worker=worker, trusted=trusted), end="")

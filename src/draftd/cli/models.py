@@ -1,4 +1,4 @@
-"""Commands about models: what a model's name means. Running daemons follow within seconds."""
+"""Commands for models: what a model's name stands for. Running daemons pick up a change within seconds."""
 
 import asyncio
 import json
@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, json_object, print_json, print_table, say, settings
+from draftd.cli.console import (
+    Commands,
+    Json,
+    json_object,
+    json_or_text,
+    key_value,
+    print_json,
+    print_table,
+    say,
+    settings,
+)
 from draftd.errors import CommandError, UsageError
 from draftd.providers.known import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
@@ -17,11 +27,11 @@ if TYPE_CHECKING:
     from draftd.settings import Settings
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The model's name, as agents and metrics use it.", show_default=False)
+    str, typer.Argument(metavar="NAME", help="The model's name, as used by agents and metrics.", show_default=False)
 ]
 Param = Annotated[
     list[str] | None,
-    typer.Option(metavar="K=V", help="A parameter of the model call, e.g. temperature=0.2. Repeatable."),
+    typer.Option(metavar="KEY=VALUE", help="A parameter of the model call, e.g. temperature=0.2. Repeatable."),
 ]
 COLUMNS = {
     "name": "name",
@@ -33,12 +43,12 @@ COLUMNS = {
     "output_usd_per_mtok": "USD/M out",
 }
 TABLES = ("draft_agents", "draft_models")
-"""What these commands read."""
+"""Tables these commands read."""
 MAX_PRICE_USD = 10_000
-"""Per million tokens: some ten times what the dearest model costs, and a call of 99 million tokens still fits ``draft_usage``."""
+"""Per million tokens: ten times the dearest model, and a call of 99 million tokens still fits into ``draft_usage``."""
 
 models = typer.Typer(
-    help="Show and change what a model's name means. Which models answer an agent: `draftd agents`.",
+    help="Show or change what a model's name stands for. `draftd agents` selects models by name.",
     cls=Commands,
     suggest_commands=False,
     no_args_is_help=True,
@@ -52,13 +62,13 @@ def register(app: typer.Typer) -> None:
 
 @models.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the names that have a meaning of their own."""
+    """List the defined names."""
     rows = asyncio.run(_rows())
     if as_json:
         print_json({"models": rows})
         return
     table = [row | {"params": shown_params(row["params"])} for row in rows]
-    print_table(COLUMNS, table, empty="no models defined; names are litellm's own")
+    print_table(COLUMNS, table, empty="no names defined; all are litellm's own")
 
 
 @models.command("set")
@@ -66,17 +76,19 @@ def set_(
     name: Name,
     model: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="The litellm name, e.g. openai/gpt-5-mini. Default: NAME itself."),
+        typer.Option(metavar="MODEL", help="The litellm name, e.g. openai/gpt-5-mini. Default: NAME."),
     ] = None,
     api_base: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where it is asked. Must be the provider's or in DRAFTD_MODEL_API_BASES."),
+        typer.Option(
+            metavar="URL", help="Server to send requests to. Must be the provider's own or in DRAFTD_MODEL_API_BASES."
+        ),
     ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
             metavar="VAR",
-            help="The environment variable that holds its key at the daemons. Must be the provider's or in "
+            help="The daemons' environment variable that holds the key. Must be the provider's own or in "
             "DRAFTD_MODEL_KEY_VARIABLES.",
         ),
     ] = None,
@@ -89,14 +101,14 @@ def set_(
     param: Param = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a model's name means.
+    """Define a model's name.
 
-    Replaces what the name meant before: what is not given is reset to the provider's address, key and prices. A hold of the
-    model ends, so that it is tried at once. Daemons judge addresses and keys by their own environment; set
-    DRAFTD_MODEL_API_BASES and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
+    Replaces the previous definition: address, key and prices not given are the provider's. Ends a hold on the model, so it is
+    tried at once. Each daemon checks the address and the key variable against its own environment: set DRAFTD_MODEL_API_BASES
+    and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
     """
     if (input_usd is None) != (output_usd is None):
-        raise UsageError("--input-usd and --output-usd go together")
+        raise UsageError("--input-usd and --output-usd must be given together")
     row: dict[str, Any] = {
         "name": checked_name(name),
         "model": checked_name(name if model is None else model),
@@ -113,22 +125,22 @@ def set_(
     if as_json:
         print_json(row)
     else:
-        say(f"{name} means {row['model']}; running daemons follow within seconds")
+        say(f"{name} now stands for {row['model']}; running daemons follow within seconds")
 
 
 @models.command()
 def unset(name: Name) -> None:
-    """Let a name mean litellm's own model again."""
+    """Remove a definition: the name is litellm's own again."""
     was_set, users = asyncio.run(_unset(name))
     if not was_set:
-        raise CommandError(f"{name} has no meaning of its own")
-    say(f"{name} is litellm's own name again")
+        raise CommandError(f"{name} is not defined")
+    say(f"{name} is no longer defined; it is litellm's own name again")
     if users:
-        say(f"warning: it still answers {', '.join(users)}; choose another with `draftd agents set`")
+        say(f"warning: still used by {', '.join(users)}; choose another with `draftd agents set`")
 
 
 def permits(loaded: "Settings") -> "Permits":
-    """Return what this command's environment allows; the daemons judge by theirs.
+    """Return what this command's environment permits; each daemon goes by its own.
 
     Raises:
         ConfigurationError: ``DRAFTD_MODEL_API_BASES`` cannot be read.
@@ -147,12 +159,12 @@ def checked_name(name: str) -> str:
         UsageError: it is empty, too long, or not printable.
     """
     if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise UsageError(f"a model's name has 1 to {MAX_NAME_CHARS} printable characters")
+        raise UsageError(f"a model's name must have 1 to {MAX_NAME_CHARS} printable characters")
     return name
 
 
 def parameters(texts: Sequence[str]) -> dict[str, Any]:
-    """Read several ``name=value``.
+    """Read several ``KEY=VALUE``.
 
     Raises:
         UsageError: one cannot be read, or may not be set; the message does not hold the value.
@@ -166,30 +178,24 @@ def parameters(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def parameter(text: str) -> tuple[str, Any]:
-    """Read ``name=value``; the value is JSON where it is (0.2, true), else text.
+    """Read ``KEY=VALUE``; a value that is valid JSON (0.2, true) is read as JSON, any other is text.
 
     Raises:
-        UsageError: there is no name, or the value cannot be stored or holds a secret. The message does not hold the value.
+        UsageError: the key is missing, or the value cannot be stored or is a secret. The message does not contain the value.
     """
-    name, separator, value = text.partition("=")
-    name = name.strip()
-    if not separator or not name:
-        raise UsageError("--param takes name=value")
-    try:
-        read = json.loads(value, parse_constant=str)
-    except (ValueError, RecursionError):
-        read = value
+    name, value = key_value(text, "--param")
+    read = json_or_text(value)
     if storable({name: read}) != {name: read}:
-        raise UsageError(f"--param {name!r}: this value cannot be stored (NUL, half a character, or far too large)")
+        raise UsageError(f"--param {name!r}: the value cannot be stored (NUL, a lone surrogate, or far too large)")
     if without_secrets({"": read}) != {"": read}:
         raise UsageError(
-            f"--param {name!r}: a secret would stand in the table as plain text; set it in the daemons' environment"
+            f"--param {name!r}: looks like a secret, and would be stored as plain text; set it in the daemons' environment"
         )
     return name, read
 
 
 def shown_params(params: object) -> str:
-    """Return parameters as they are given; nothing for what is no JSON object."""
+    """Return parameters in the form of ``--param``; an empty text for anything but a JSON object."""
     return " ".join(f"{name}={json.dumps(value)}" for name, value in json_object(params).items())
 
 
@@ -210,7 +216,7 @@ async def _set(loaded: "Settings", row: dict[str, Any]) -> None:
 
     async with db.connected(loaded.require_database_url(), reads=TABLES) as connection:
         await connection.execute(SET_MODEL.encode(), row | {"params": Jsonb(row["params"])})
-        # Whoever changes this expects it to be tried now, whatever was wrong before.
+        # The operator expects the new definition to be tried now.
         await connection.execute(FORGET.encode(), {"models": [row["name"]]})
 
 

@@ -1,4 +1,4 @@
-"""The command ``prune``."""
+"""The command that deletes old requests: prune."""
 
 import asyncio
 import sys
@@ -28,7 +28,7 @@ def prune(
         str | None,
         typer.Option(
             metavar="AGE",
-            help="Delete requests finished longer ago than this, e.g. 30d; default: DRAFTD_RETENTION_DAYS, if set.",
+            help="Delete requests finished longer ago than this, e.g. 30d. Default: DRAFTD_RETENTION_DAYS, if set.",
             show_default=False,
         ),
     ] = None,
@@ -37,8 +37,8 @@ def prune(
 ) -> None:
     """Delete old completed, failed and cancelled requests.
 
-    Their drafts and their feedback go with them. The record of what was paid (draft_usage) stays, and so does a request whose
-    drafts are being refined. Deletes in small batches: safe beside any number of daemons, and may be interrupted.
+    Deletes their drafts and feedback too. Keeps usage records (draft_usage) and requests whose drafts are being refined. Works in
+    small batches: safe to run beside daemons, and to interrupt.
     """
     loaded = settings()
     older_than_s = _older_than_s(older_than, loaded)
@@ -49,16 +49,16 @@ def prune(
     if as_json:
         print_json({"pruned": count, "dry_run": dry_run})
     else:
-        requests = f"{count} request{'' if count == 1 else 's'} that ended more than {age(older_than_s)} ago"
+        requests = f"{count} request{'' if count == 1 else 's'} finished more than {age(older_than_s)} ago"
         say(f"{requests} would be deleted" if dry_run else f"{requests} deleted")
     refused.end()
 
 
 def _older_than_s(given: str | None, loaded: "Settings") -> float:
-    """Return the age from which on a request goes, in seconds.
+    """Return the minimum age of the requests to delete, in seconds.
 
     Raises:
-        UsageError: nothing says it. What deletes has no default of its own.
+        UsageError: it is not set anywhere. A command that deletes has no default of its own.
     """
     from draftd.daemon.pruner import DAY_S
 
@@ -85,7 +85,7 @@ async def _prune(url: str, *, older_than_s: float, dry_run: bool, refused: Refus
 
 
 async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) -> int:
-    """Prune, and show on a terminal how far it is."""
+    """Prune, showing progress on a terminal."""
     from draftd.queue.isolation import Aside
     from draftd.queue.retention import prune as batches_of
 

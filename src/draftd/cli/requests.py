@@ -1,8 +1,9 @@
-"""Commands on requests that are there: show, list, cancel, retry."""
+"""Commands on existing requests: show, list, cancel, retry."""
 
 import asyncio
 import json
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
@@ -15,7 +16,6 @@ from draftd.cli.console import (
     age,
     duration_s,
     error_code,
-    fitted,
     json_object,
     json_objects,
     print_json,
@@ -23,6 +23,7 @@ from draftd.cli.console import (
     request_id,
     say,
     settings,
+    wrapped,
 )
 from draftd.cli.enqueue import option_text
 from draftd.errors import CommandError, UsageError
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from draftd import db
     from draftd.queue import admin
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
-OneId = Annotated[str | None, typer.Argument(metavar="ID", help="One request.", show_default=False)]
-Code = Annotated[str | None, typer.Option(metavar="CODE", help="All with this error code.", show_default=False)]
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="A request's id.", show_default=False)]
+OneId = Annotated[str | None, typer.Argument(metavar="ID", help="One request's id.", show_default=False)]
+Code = Annotated[
+    str | None, typer.Option(metavar="CODE", help="Only requests with this error code.", show_default=False)
+]
 Requester = Annotated[
-    str | None, typer.Option(metavar="WHO", help="All of this requester ('': those without one).", show_default=False)
+    str | None,
+    typer.Option(metavar="WHO", help="Only this requester's ('': requests without one).", show_default=False),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")]
 COLUMNS = {
@@ -49,7 +53,7 @@ COLUMNS = {
     "error_code": "error",
 }
 SPARE = ("priority", "agent", "attempt", "requester_id")
-"""Without these a line of the list has at most 77 columns."""
+"""Without these, a line of the list has at most 77 columns."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +68,7 @@ def show(which: RequestId, as_json: Json = False) -> None:
     """Print one request with its history."""
     row = asyncio.run(_row(request_id(which)))
     if row is None:
-        raise CommandError(f"there is no request {which}")
+        raise CommandError(f"request {which} does not exist")
     if as_json:
         print_json(row)
         return
@@ -98,7 +102,7 @@ def _print_request(row: dict[str, Any]) -> None:
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    """Print a result, or what is there of it so far."""
+    """Print a result, or what is ready of it."""
     _print_fact("platform", f"{result.get('platform_name', '')} ({result.get('content_type', '')})")
     _print_fact("summary", result.get("summary", ""))
     for name in ("reply_needed", "confidence"):
@@ -119,11 +123,11 @@ def _print_fact(name: str, value: Any) -> None:
             text = _moment(value.isoformat())
         case _:
             text = str(value)
-    print(fitted(f"{name:<15} {text}", indent=" " * 16))
+    print(wrapped(f"{name:<15} {text}", indent=" " * 16))
 
 
 def _moment(text: Any) -> str:
-    """Return a moment in ISO's form as a person reads it: UTC, whole seconds; what is no moment as it is."""
+    """Return an ISO timestamp in UTC and whole seconds; any other text unchanged."""
     try:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (TypeError, ValueError, OverflowError):
@@ -135,7 +139,7 @@ def list_(
         list[str] | None,
         typer.Option(
             metavar="STATUS",
-            help="pending, processing, completed, failed or cancelled; may be given again.",
+            help="Only this status: pending, processing, completed, failed or cancelled. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -148,10 +152,12 @@ def list_(
 
     for one in status or ():
         if one not in STATUSES:
-            raise UsageError(f"{one!r} is no status; choose from {', '.join(STATUSES)}")
-    rows = asyncio.run(_newest(status or [], requester, limit))
+            raise UsageError(f"{one!r} is not a status; use one of: {', '.join(STATUSES)}")
+    rows = asyncio.run(_newest(status or [], requester, limit + 1))
+    has_more = len(rows) > limit
+    del rows[limit:]
     if as_json:
-        print_json(rows)
+        print_json({"requests": rows, "has_more": has_more})
         return
     now = time.time()
     table = [
@@ -173,13 +179,14 @@ def cancel(
     which: OneId = None,
     code: Code = None,
     since: Annotated[
-        str | None, typer.Option(metavar="AGE", help="All inserted in this time, e.g. 2h.", show_default=False)
+        str | None,
+        typer.Option(metavar="AGE", help="Only requests inserted within this time, e.g. 2h.", show_default=False),
     ] = None,
     requester: Requester = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Cancel pending and running requests: one, or many."""
+    """Cancel pending and processing requests, one or many."""
     chosen = _choice("cancel", which, code, since, requester)
     _change("cancel", chosen, dry_run=dry_run, as_json=as_json)
 
@@ -188,31 +195,32 @@ def retry(
     which: OneId = None,
     code: Code = None,
     since: Annotated[
-        str | None, typer.Option(metavar="AGE", help="All that ended in this time, e.g. 2h.", show_default=False)
+        str | None,
+        typer.Option(metavar="AGE", help="Only requests that ended within this time, e.g. 2h.", show_default=False),
     ] = None,
     requester: Requester = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Start failed and cancelled requests anew: one, or many.
+    """Retry failed and cancelled requests, one or many.
 
-    The count of attempts begins at 0 again.
+    Resets the attempt count to 0.
     """
     chosen = _choice("retry", which, code, since, requester)
     _change("retry", chosen, dry_run=dry_run, as_json=as_json)
 
 
 def _choice(verb: str, which: str | None, code: str | None, since: str | None, requester: str | None) -> dict[str, Any]:
-    """Return what ``admin.change`` should look for.
+    """Return the arguments for ``admin.change``.
 
     Raises:
-        UsageError: nothing is chosen, or an ID together with a filter.
+        UsageError: neither an ID nor a filter is given, or both are.
     """
     filters = [one for one in (code, since, requester) if one is not None]
     if which is None and not filters:
-        raise UsageError(f"say what to {verb}: an ID, or all by --code, --since or --requester")
+        raise UsageError(f"say what to {verb}: give an ID, or --code, --since or --requester")
     if which is not None and filters:
-        raise UsageError("an ID stands alone; --code, --since and --requester choose among all")
+        raise UsageError("an ID cannot be combined with --code, --since or --requester")
     return {
         "request_id": None if which is None else request_id(which),
         "code": None if code is None else error_code(code),
@@ -227,14 +235,15 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
     changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
     which = chosen["request_id"]
     if which is not None and not changed.rows:
-        _refuse(verb, which, standing, as_json=as_json)
+        _refuse(verb, which, standing, dry_run=dry_run, as_json=as_json)
     if as_json:
-        print_json(changed.rows if which is None else changed.rows[0])
+        matched = len(changed.rows) + len(changed.refused)
+        _print_changes(matched, 0 if dry_run else len(changed.rows), changed.rows, dry_run=dry_run)
     else:
         for row in changed.rows:
             print(row["id"])
         count = f"{len(changed.rows)} request{'' if len(changed.rows) == 1 else 's'}"
-        outcome = {"cancel": "cancelled", "retry": "pending again"}[verb]
+        outcome = {"cancel": "cancelled", "retry": "retried"}[verb]
         say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
     refused = RefusedRows()
     for request, error in changed.refused.items():
@@ -242,22 +251,30 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
     refused.end()
 
 
-def _refuse(verb: str, which: UUID, standing: str | None, *, as_json: bool) -> NoReturn:
-    """Say why one request was not changed.
+def _print_changes(matched: int, changed: int, requests: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+    """Print what ``cancel --json`` and ``retry --json`` answer."""
+    print_json({"matched": matched, "changed": changed, "requests": requests, "dry_run": dry_run})
+
+
+def _refuse(verb: str, which: UUID, standing: str | None, *, dry_run: bool, as_json: bool) -> NoReturn:
+    """Explain why one request was not changed.
 
     Raises:
         CommandError: always.
     """
     if standing is None:
-        raise CommandError(f"there is no request {which}")
+        raise CommandError(f"request {which} does not exist")
     if as_json:
-        print_json({"id": which, "status": standing})
-    possible = {"cancel": "pending and processing", "retry": "failed and cancelled"}[verb]
-    raise CommandError(f"request {which} is {standing}; `draftd {verb}` is for {possible} ones")
+        _print_changes(1, 0, [{"id": which, "status": standing}], dry_run=dry_run)
+    possible = {
+        "cancel": "pending and processing requests can be cancelled",
+        "retry": "failed and cancelled requests can be retried",
+    }
+    raise CommandError(f"request {which} is {standing}; only {possible[verb]}")
 
 
 async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tuple[admin.Changed, str | None]":
-    """Return what was changed, and for one request that was not changed the status that it has."""
+    """Return what was changed, and the current status of a single request that was not."""
     from draftd import db
     from draftd.queue import admin
 
@@ -276,4 +293,4 @@ async def _warn_of_dropped_pictures(connection: "db.Connection", ids: list[UUID]
     from draftd.queue import admin
 
     if count := await admin.without_pictures(connection, ids):
-        say(f"warning: the pictures of {count} of them were dropped when they ended: these fail as image_gone")
+        say(f"warning: {count} of them will fail as image_gone: their pictures were deleted when they ended")

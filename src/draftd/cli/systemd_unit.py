@@ -1,6 +1,6 @@
 """The systemd units that ``draftd systemd-unit`` prints.
 
-The service is sandboxed as far as a daemon can be that needs the network, its own Python and nothing else:
+The service is sandboxed as tightly as a daemon that needs the network and its own Python can be:
 ``systemd-analyze security --offline=true`` rates it below 2.0 (1.2 with systemd 252).
 """
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 _SANDBOX = """\
-# Nothing but the network, read-only programs and a private /tmp.
+# Only the network, read-only programs and a private /tmp.
 CapabilityBoundingSet=
 AmbientCapabilities=
 NoNewPrivileges=yes
@@ -37,12 +37,12 @@ MemoryDenyWriteExecute=yes
 KeyringMode=private
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
-# The image helper limits itself with prlimit64, which @resources does not hold.
+# @resources does not include prlimit64, with which the image helper limits itself.
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 UMask=0077
 DevicePolicy=closed
-# A core would hold keys and screenshots.
+# A core dump would contain keys and screenshots.
 LimitCORE=0
 """
 
@@ -51,7 +51,7 @@ _SERVICE = """\
 Description=draftd: drafts replies to screenshots
 Wants=network-online.target
 After=network-online.target postgresql.service
-# A database that is away for an hour must not be the end of the restarts.
+# Never stop restarting, even if the database is away for an hour.
 StartLimitIntervalSec=0
 
 [Service]
@@ -61,15 +61,15 @@ ExecStart={program} run
 EnvironmentFile={environment_file}
 User={user}
 Group={user}
-# 2 and 78 are for the operator to mend: starting again would not help.
+# 2 and 78 need the operator: a restart would not help.
 Restart=always
 RestartSec=2
 RestartPreventExitStatus=2 78
 WatchdogSec=30
-# The drain's grace (DRAFTD_SHUTDOWN_GRACE_S, 30 s), and 45 s to give back what is left, settle and flush traces.
+# DRAFTD_SHUTDOWN_GRACE_S (30 s) and 45 s to return unfinished work, store results and flush traces.
 TimeoutStopSec=75
 KillMode=mixed
-# An image helper that runs out of memory costs one request, not the daemon.
+# An image helper that runs out of memory must not take the daemon with it.
 OOMPolicy=continue
 LimitNOFILE=65536
 {sandbox}
@@ -80,7 +80,7 @@ WantedBy=multi-user.target
 _REAPER = """\
 # /etc/systemd/system/draftd-reap.service
 [Unit]
-Description=draftd: takes back what dead workers held
+Description=draftd: requeue requests held by dead workers
 Wants=network-online.target
 After=network-online.target postgresql.service
 
@@ -94,7 +94,7 @@ Group={user}
 {sandbox}
 # /etc/systemd/system/draftd-reap.timer
 [Unit]
-Description=draftd: the reaper, every minute
+Description=draftd: run the reaper every minute
 
 [Timer]
 OnBootSec=1min
@@ -112,15 +112,15 @@ def service_unit(*, program: str, user: str, environment_file: str) -> str:
 
 
 def reaper_units(*, program: str, user: str, environment_file: str) -> str:
-    """Return the reaper's service and timer, one after the other, each under a comment that names its file."""
+    """Return the reaper's service and timer, each under a comment that names its file."""
     return _REAPER.format(program=program, user=user, environment_file=environment_file, sandbox=_SANDBOX)
 
 
 def program(called_as: str) -> str:
-    """Return the command that starts this draftd again, for ExecStart.
+    """Return the command for ExecStart that starts this draftd.
 
     Args:
-        called_as: ``sys.argv[0]``; under ``python -m draftd`` that is a module, which only Python can start.
+        called_as: ``sys.argv[0]``; under ``python -m draftd`` a module, which needs Python to start.
     """
     if Path(called_as).name == "__main__.py":
         return f"{_quoted(sys.executable)} -m draftd"
@@ -128,6 +128,6 @@ def program(called_as: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    """Write a path as one word of ExecStart (systemd.service(5)); quotes and backslashes in it are refused by systemd."""
-    path = path.replace("%", "%%")  # it begins a specifier
+    """Quote a path for ExecStart (systemd.service(5)); systemd itself refuses quotes and backslashes in it."""
+    path = path.replace("%", "%%")  # % begins a specifier
     return f'"{path}"' if " " in path else path

@@ -71,7 +71,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     """Run the daemon until a signal, or with ``drain`` until nothing is claimable.
 
     Returns:
-        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a part of the daemon died.
+        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a daemon task died.
 
     Raises:
         CommandError: it cannot start.
@@ -107,7 +107,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     try:
         await daemon.run(stop, started=started)
     except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
-        log.exception("a part of the daemon died")
+        log.exception("a daemon task died")
         return EXIT_DIED
     return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
 
@@ -129,7 +129,7 @@ async def check_schema(url: str) -> None:
             case SchemaState.BEHIND:
                 raise ConfigurationError(schema_version.BEHIND)
             case SchemaState.AHEAD:
-                log.warning("the database's schema is newer than this draftd")
+                log.warning("the schema is newer than this draftd")
             case SchemaState.CURRENT:
                 pass
 
@@ -144,7 +144,7 @@ def _stop_on_signals() -> asyncio.Event:
             stop.set()
         elif number is not signal.SIGHUP:  # when a terminal closes, its shell and the kernel both send one
             try:
-                log.warning("ended at once", signal=number.name)
+                log.warning("exited at once", signal=number.name)
             finally:
                 exit_at_once(128 + number)
 

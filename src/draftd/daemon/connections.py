@@ -49,7 +49,7 @@ class ConnectionKeeper:
         self._asked = asyncio.Event()
         self._trouble = ""
         self._is_missed = False
-        self.heartbeat_trouble: Callable[[], str | None] = lambda: "no beat yet"
+        self.heartbeat_trouble: Callable[[], str | None] = lambda: "no heartbeat yet"
         """What keeps the heartbeat from the database, if anything does; it has a thread and a connection of its own."""
 
     async def open(self, first_beat: db.Link) -> None:
@@ -91,7 +91,7 @@ class ConnectionKeeper:
             return
         if self._trouble:
             self._trouble = ""
-            log.info("connections complete")
+            log.info("claiming resumed: connections open")
         if self._is_missed:
             self._is_missed = False
             self._wakeup.ring()
@@ -100,9 +100,9 @@ class ConnectionKeeper:
         """Return how the database looks from here, for whoever asks about this daemon."""
         missing, where = self._missing(), self._where
         if not missing:
-            return {"ok": True, "detail": f"every connection to {where} stands", "address": where}
+            return {"ok": True, "detail": f"all connections to {where} are open", "address": where}
         trouble = self.heartbeat_trouble() if missing == ["heartbeat"] else self._trouble
-        detail = f"nothing is claimed: no connection to {where} for {', '.join(missing)}"
+        detail = f"claiming paused: no connection to {where} for {', '.join(missing)}"
         return {"ok": False, "detail": f"{detail}: {trouble}" if trouble else detail, "address": where}
 
     def _missing(self) -> list[str]:
@@ -119,7 +119,7 @@ class ConnectionKeeper:
                     raise
                 if time.monotonic() > ends_at:
                     raise DatabaseUnavailable(
-                        f"a daemon needs {needed} connections to the database and could have {had}: {error.message}"
+                        f"a daemon needs {needed} connections to the database but could open only {had}: {error.message}"
                     ) from error
             else:
                 return
@@ -138,7 +138,7 @@ class ConnectionKeeper:
 
     def _tell(self, error: BaseException) -> None:
         if not self._trouble:
-            log.warning("nothing is claimed: connections missing", missing=self._missing(), error=redact(str(error)))
+            log.warning("claiming paused: connections missing", missing=self._missing(), error=redact(str(error)))
         self._trouble = redact(str(error)) or "no answer in time"
 
     async def _pause(self, at_most_s: float, *, until_asked: bool) -> None:

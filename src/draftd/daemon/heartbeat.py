@@ -111,7 +111,7 @@ class Heartbeat:
         self._heard: asyncio.Future[None] | None = None
         self._beats_along = True
         self._is_beat_refused = False
-        self.trouble: str | None = "no beat yet"
+        self.trouble: str | None = "no heartbeat yet"
         """Why the last beat of the thread did not reach the database; None when it did."""
 
     async def first_beat(self, link: db.Link | None = None) -> Beat:

@@ -57,4 +57,4 @@ class HoldCleaner:
             self._up_since = now
         if now - self._up_since >= UNUSED_S:
             for row in await self._link.run(FORGET_UNUSED):
-                log.info("hold forgotten: no daemon uses its model", model=row["model"])
+                log.info("hold deleted: no daemon uses its model", model=row["model"])

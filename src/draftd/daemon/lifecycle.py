@@ -118,7 +118,7 @@ class Daemon:
             if not task.done():
                 task.cancel()
         if self.worker.in_flight:
-            log.error("left rows behind; their leases run out by themselves", in_flight=self.worker.in_flight)
+            log.error("left rows; their leases will expire", in_flight=self.worker.in_flight)
 
     async def _leave(self) -> None:
         with suppress(TimeoutError):
@@ -151,7 +151,7 @@ class Daemon:
 
 async def _forever(task: Callable[[], Awaitable[None]]) -> None:
     await task()
-    raise RuntimeError(f"a side task ended by itself: {task}")
+    raise RuntimeError(f"a background task ended unexpectedly: {task}")
 
 
 async def _wait(future: "asyncio.Future[None]") -> None:

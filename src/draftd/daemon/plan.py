@@ -44,13 +44,13 @@ class CurrentUrl:
             found = self._choose(load_settings()[0])
             dsn.parameters(found, name="")  # one that cannot be used is not taken over
             is_same = dsn.is_same_place(found, self._url)
-            problem = "" if is_same else "the URL leads to another database; restart the daemon to use it"
+            problem = "" if is_same else "the URL names another database; restart the daemon to use it"
         except ConfigurationError as error:
             problem = error.message
         if problem != self._refused:
             self._refused = problem
             if problem:
-                log.warning("settings not taken over", reason=problem)
+                log.warning("changed settings ignored", reason=problem)
         if not problem:
             self._url = found
         return self._url

@@ -42,7 +42,7 @@ class Pruner:
             except psycopg.Error as error:
                 # No right to delete, a foreign key of somebody's table, a batch that took too long: the daemon drafts all the
                 # same, and tomorrow is another day.
-                log.warning("not pruned to the end", error=redact(str(error)))
+                log.warning("pruning incomplete", error=redact(str(error)))
             finally:
                 await self._link.close()
             await asyncio.sleep(self._interval_s)

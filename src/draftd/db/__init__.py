@@ -3,12 +3,12 @@
 connection       how connections are opened, timed, kept and repaired; ``Link`` reconnects by itself
 dsn              the URL: what libpq makes of it and what of it may be shown
 certificates     where the system keeps its authorities, and why a certificate was refused
-access           whether this role sees the tables, and who does if it does not
-refusals         what went wrong, for whoever ran the command
+access           whether this role sees the tables, and which role does
+refusals         database errors as one line and an exit code
 read_committed   READ COMMITTED whatever the server's default is
-sqlstate         what an error of the server means
+sqlstate         what a server's error means
 schema           the tables, for Alembic and for clients' SQLAlchemy code
-schema_version   which version the database has, and which one is wanted
+schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 """
 

@@ -1,7 +1,7 @@
-"""Whether this role sees draftd's tables, and if not, which one does.
+"""Whether this role sees draftd's tables, and if not, which role does.
 
-To a role without rights an empty queue, a hidden one and none at all look the same. One look at the catalogue, which everybody
-may read, tells them apart. Owns that look and its words; what a role is granted is ``draftd grants``' affair.
+To a role without rights, an empty queue, a hidden one and none at all look the same. A query of the catalogue, which every role
+may read, tells them apart. Owns that query and its messages. ``draftd grants`` decides what a role gets.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from draftd.errors import ConfigurationError
 
-# Policies count for the roles whose rights this one has, as in PostgreSQL's own check.
+# Policies apply to the roles whose rights this one has, as in PostgreSQL's own check.
 _POLICY = """
     (NOT row_security_active(t.oid) OR EXISTS (
         SELECT FROM pg_policy AS p
@@ -53,7 +53,7 @@ def judge(
     works: bool = False,
     reads: Collection[str] = ("draft_requests",),
 ) -> None:
-    """Refuse to go on where draftd's tables are missing or hidden.
+    """Raise if draftd's tables are missing or hidden.
 
     Args:
         row: what ``LOOK`` returned.
@@ -63,7 +63,7 @@ def judge(
         reads: the tables that are read otherwise.
 
     Raises:
-        ConfigurationError: says which of the cases it is, and which role can help.
+        ConfigurationError: they are; the message says why, and which role can help.
     """
     problem = _missing(row) if row["owner"] is None else _hidden(row, works=works, reads=reads)
     if problem and (migrated or row["owner"] is not None):
@@ -71,17 +71,17 @@ def judge(
 
 
 def elsewhere(row: Mapping[str, Any]) -> str | None:
-    """Return where else in this database draftd's tables are, when the search path does not lead to any."""
+    """Return where else in this database draftd's tables are, if the search path leads to none."""
     return _elsewhere(row) if row["owner"] is None else None
 
 
 def who_can(row: Mapping[str, Any]) -> str:
-    """Say which role may do everything to the tables, where there are any."""
+    """Return the advice to connect as the role that owns the tables."""
     return f"connect as {row['owner']}, who owns the tables, or as a member of it"
 
 
 def denied(row: Mapping[str, Any], said: str) -> ConfigurationError:
-    """Return what to tell of a statement that this role lacks a right for.
+    """Return the error for a statement that this role has no right to.
 
     Args:
         row: what ``LOOK`` returned.

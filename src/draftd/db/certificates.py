@@ -1,7 +1,7 @@
-"""The certificates of database servers: where this system keeps its authorities, and why a certificate was refused.
+"""Certificates of database servers: where this system keeps its authorities, and why a certificate was refused.
 
-libpq checks certificates itself. But the OpenSSL inside psycopg's wheels looks for the system's authorities in a directory that
-no system has, and libpq does not tell an expired certificate from one of an unknown issuer. Owns both answers.
+libpq checks certificates itself. But the OpenSSL in psycopg's wheels looks for the system's authorities in a directory that no
+system has, and libpq does not distinguish an expired certificate from an unknown issuer. Owns both answers.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 SYSTEM_STORES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # RHEL, Fedora, CentOS
-    "/etc/pki/tls/certs/ca-bundle.crt",  # older ones of these
+    "/etc/pki/tls/certs/ca-bundle.crt",  # older releases of these
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # Alpine without ca-certificates
 )
@@ -26,15 +26,15 @@ _OTHER_HOST = re.compile(r'server certificate for .+ does not match host name "[
 
 
 def system_store() -> str | None:
-    """Return the file of the authorities that this system trusts: ``SSL_CERT_FILE``, else where distributions keep it."""
+    """Return the file of this system's certificate authorities: ``SSL_CERT_FILE``, else where distributions keep it."""
     named = ssl.get_default_verify_paths().cafile
     return next((path for path in (named, *SYSTEM_STORES) if path and Path(path).is_file()), None)
 
 
 def why_refused(error: str, target: Mapping[str, Any]) -> str | None:
-    """Return why a server's certificate was refused, or None when that is not what went wrong.
+    """Return why a server's certificate was refused, or None if something else went wrong.
 
-    Asks the server for its certificate once more, for at most ``HANDSHAKE_TIME_S`` seconds.
+    Asks the server for its certificate again, for at most ``HANDSHAKE_TIME_S`` seconds.
 
     Args:
         error: what libpq said.

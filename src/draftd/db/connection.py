@@ -32,14 +32,14 @@ from draftd.errors import ConnectionLost, DatabaseUnavailable
 from draftd.sanitize import redact
 
 STATEMENT_TIMEOUT_S = 15.0
-"""The server's bound for one statement; the slowest of draftd's own takes under 0.1 s."""
+"""The server's time limit for one statement; the slowest of draftd's takes under 0.1 s."""
 CLIENT_MARGIN_S = 5.0
-"""How much longer the client waits than the server: a server that does not even answer the timeout is gone."""
+"""How much longer the client waits than the server: a server that does not even report the timeout is gone."""
 CANCEL_S = 1.0
-"""How long the server may take to be told that a statement is given up."""
+"""How long telling the server to cancel a statement may take."""
 
 REFUSED_CAP_S = 1.5
-"""The longest pause before what a server refused is tried again, in seconds: it is well, and others wait behind this."""
+"""The longest pause before a refused statement is retried, in seconds: the server is up, and others wait behind this."""
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ and what reads or writes the value next may have a lower one."""
 UNREADABLE = {"unreadable": "nested too deeply"}
 """What stands for JSON that PostgreSQL stores and draftd does not read; clients may store any."""
 FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-"""Those that Python has."""
+"""The range of Python's ``datetime``."""
 
 
 def loads(text: str | bytes) -> Any:
@@ -86,14 +86,14 @@ def _is_too_deep(value: Any) -> bool:
 
 
 class MomentLoader(TimestamptzLoader):
-    """Reads a moment; for one before the year 1 or after 9999, which Python has not, the first or the last that it has.
+    """Reads a timestamp; one before the year 1 or after 9999 becomes the first or the last that Python has.
 
-    Clients write such moments: the year 10000 for never, and what their language takes for no time at all, which in the time
-    zone of the session may lie before the year 1.
+    Clients write such timestamps: the year 10000 for never, or their language's zero time, which may be before the year 1 in the
+    session's time zone.
     """
 
     def load(self, data: Buffer) -> datetime:
-        """Return the moment, or the nearest one."""
+        """Return the timestamp, or the nearest one."""
         try:
             return super().load(data)
         except psycopg.DataError:
@@ -106,11 +106,11 @@ LOST = (ConnectionLost, DatabaseUnavailable)
 that only reads. A ``psycopg.Error`` that comes out of it is a refusal by a server that is well."""
 
 
-# psycopg reads moments in no other style. Where a server was told another one, it is changed behind a pooler, too: poolers carry
-# this setting along with their client.
+# psycopg reads timestamps in this style only. If the server's style is another, change it even behind a pooler: poolers track
+# this setting per client.
 STYLE_SETUP = "SET datestyle = 'ISO'"
-# Only where the server that answers is the one that was greeted. A pooler greets clients itself, with a process id of its own
-# making; behind it a setting would stay on a server connection that serves others next.
+# Only if the server that answers is the one that sent the greeting. A pooler greets clients itself, with its own process id;
+# behind it, a setting would stay on a server connection that serves others next.
 SESSION_SETUP = f"""
 SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT_S:.0f}s', false),
        set_config('lock_timeout', '10s', false),
@@ -118,8 +118,8 @@ SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT_S:.0f}s', false),
        set_config('default_transaction_isolation', 'read committed', false)
  WHERE pg_backend_pid() = %s
 """
-# For the daemon's few statements, which run again and again. To plan a claim takes twice as long as to carry it out, so their
-# plans are made once; and as the table may have been empty then, no plan may read it whole where an index serves.
+# For the daemon's few statements, which run again and again. Planning a claim takes twice as long as executing it, so each is
+# planned once; since the table may have been empty then, no plan may scan it where an index serves.
 HOT_SETUP = (
     "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)"
 )
@@ -131,7 +131,7 @@ async def connect(url: dsn.Url, *, name: str = "draftd", session: bool = True) -
     Args:
         url: the database, as it is now.
         name: shown in ``pg_stat_activity``.
-        session: whether the connection is known to be a session of its own, so that statements may be prepared, and planned
+        session: whether the connection is known to be a session, so that statements may be prepared, and planned
             once. Where a pooler is found in between, nothing is prepared in any case.
 
     Raises:
@@ -173,7 +173,7 @@ async def _set_up(connection: Connection, *, session: bool) -> None:
 async def connected(
     url: dsn.Url, *, migrated: bool = True, works: bool = False, reads: Collection[str] = ("draft_requests",)
 ) -> AsyncIterator[Connection]:
-    """Open a connection for the time of one command, and translate what goes wrong on it.
+    """Open a connection for one command, and translate its errors.
 
     Args:
         url: the database.
@@ -202,7 +202,7 @@ async def connected(
 
 @contextmanager
 def translated(url: dsn.Url) -> Iterator[None]:
-    """Turn what the database refuses into an error that ends a command; see ``refusals``."""
+    """Turn database errors into errors that end a command; see ``refusals``."""
     try:
         yield
     except (psycopg.Error, ConnectionLost, TimeoutError) as error:
@@ -211,13 +211,13 @@ def translated(url: dsn.Url) -> Iterator[None]:
 
 @asynccontextmanager
 async def _bounded(connection: Connection, time_s: float) -> AsyncIterator[None]:
-    """Give a statement up after so many seconds, a second more at most.
+    """Abandon a statement after so many seconds, or at most a second more.
 
-    Not by cancelling its task: psycopg then waits for up to ten more seconds for a server that may be gone, and a heartbeat
-    has not got them.
+    Not by cancelling its task: psycopg then waits up to ten more seconds for a server that may be gone, which a heartbeat cannot
+    afford.
 
     Raises:
-        TimeoutError: it was given up; the connection is of no use any more.
+        TimeoutError: it was abandoned; the connection can no longer be used.
     """
     given_up: list[asyncio.Task[None]] = []
     timer = asyncio.get_running_loop().call_later(
@@ -236,7 +236,7 @@ async def _bounded(connection: Connection, time_s: float) -> AsyncIterator[None]
 
 
 async def _hang_up(connection: Connection) -> None:
-    """Ask the server to end what it is doing, and end the connection whatever it says."""
+    """Ask the server to cancel, then close the connection, whatever it answers."""
     try:
         with suppress(psycopg.Error, OSError):
             await connection.cancel_safe(timeout=CANCEL_S)
@@ -273,20 +273,20 @@ class Link:
 
         Raises:
             LOST: the connection broke, or nothing came back in time; the statement may or may not have taken effect.
-            psycopg.Error: the server refused the statement; the connection is well.
+            psycopg.Error: the server refused the statement; the connection is intact.
         """
         return await self._run(lambda connection: self._execute(connection, statement, params))
 
     async def run_within(self, statement: str, params: Params, *, time_s: float) -> list[DictRow]:
-        """Execute one statement as ``run`` does, giving it up after ``time_s`` seconds: others may be waiting for this link."""
+        """Execute one statement as ``run`` does, but abandon it after ``time_s`` seconds: others may be waiting for this link."""
         return await self._run(lambda connection: self._execute(connection, statement, params), time_s=time_s)
 
     async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
-        """Execute one statement, and take it back; see ``rehearse``."""
+        """Execute one statement, and roll it back; see ``rehearse``."""
         return await self.rehearse(lambda execute: execute(statement, params))
 
     async def rehearse(self, play: Callable[[Execute], Awaitable[Answer]]) -> Answer:
-        """Let ``play`` execute statements in one transaction, and take them back: only whether they are refused counts.
+        """Let ``play`` execute statements in one transaction, and roll them back: only whether they are refused matters.
 
         Raises:
             LOST, psycopg.Error: as in ``run``.
@@ -338,12 +338,12 @@ class Link:
                 await self.pause(error)
 
     async def pause(self, error: Exception) -> None:
-        """Wait before the next try: jittered and growing, at most 5 s for a lost database and 1.5 s for one that refuses."""
+        """Wait before the next try: jittered and growing, up to 5 s for a lost database and 1.5 s for one that refuses."""
         self._failures += 1
         is_lost = isinstance(error, LOST)
         delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0 if is_lost else REFUSED_CAP_S)
         log.warning(
-            "database lost" if is_lost else "statement refused",
+            "database connection lost" if is_lost else "statement refused",
             link=self._name,
             sqlstate=getattr(error, "sqlstate", None),
             error=redact(str(error)),
@@ -366,7 +366,9 @@ class Link:
             self._hang_up = select.poll()
             self._hang_up.register(self._connection.fileno(), select.POLLRDHUP)
             if self._failures:
-                log.info("database back", link=self._name, connect_s=round(time.monotonic() - started, 2))
+                log.info(
+                    "database connection restored", link=self._name, connect_s=round(time.monotonic() - started, 2)
+                )
         return self._connection
 
     async def _connect(self) -> Connection:
@@ -379,7 +381,7 @@ class Link:
 
     @property
     def stands(self) -> bool:
-        """Whether the connection is open, as far as can be told from here: an idle one shows that the server hung up."""
+        """Whether the connection is open, as far as this end can tell: an idle one shows if the server has closed it."""
         connection = self._connection
         return connection is not None and not connection.closed and not self._hang_up.poll(0)
 
@@ -389,7 +391,7 @@ class Link:
 
 
 async def check_access(link: Link, url: dsn.Url) -> None:
-    """Refuse to go on where draftd's tables are missing or hidden from this role.
+    """Raise if draftd's tables are missing or hidden from this role.
 
     Raises:
         LOST: see ``Link.run``.

@@ -1,8 +1,8 @@
-"""The database's URL: what libpq makes of it, what draftd adds to it, and what of it may be shown.
+"""The database URL: what libpq makes of it, what draftd adds, and what may be shown.
 
-Owns the connection's parameters and the time that connecting may take; opens nothing. A URL may be given as a function that
-returns it: it is asked before every connection, so that a rotated password needs no restart. Invariant: no message repeats
-more of a URL than host, port, database and the name of a parameter.
+Owns the connection's parameters and the time that connecting may take; opens nothing. A URL may be given as a function, which is
+called before every connection, so that a rotated password needs no restart. Invariant: no message repeats more of a URL than
+host, port, database and the name of a parameter.
 """
 
 import re
@@ -21,15 +21,15 @@ Url = str | Callable[[], str]
 
 CONNECT_TIMEOUT_S = 10
 HOST_TIMEOUT_S = 3
-"""For each of several hosts: a silent one must not use up a lease before the next is tried."""
+"""For each of several hosts: a silent one must not use up a lease before the next one is tried."""
 SHORTEST_TIMEOUT_S = 2
 """libpq's own minimum."""
 _NO_TIMEOUT_S = 130
-"""What psycopg makes of a ``connect_timeout`` of 0."""
+"""What psycopg uses for a ``connect_timeout`` of 0."""
 
 _CREDENTIALS = frozenset({"user", "password", "passfile", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"})
 _MALFORMED = (
-    "the URL of the database cannot be read; it looks like postgresql://user:password@host:5432/name, with special characters "
+    "the database URL is invalid; expected postgresql://user:password@host:5432/name, with special characters "
     "percent-encoded (@ is %40)"
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
@@ -37,7 +37,7 @@ _HINTS = {
     "schema": "; for a schema write options=-csearch_path%3DNAME",
     "currentschema": "; for a schema write options=-csearch_path%3DNAME",
     "search_path": "; for a schema write options=-csearch_path%3DNAME",
-    "pgbouncer": "; draftd notices a pooler by itself",
+    "pgbouncer": "; draftd detects a pooler by itself",
 }
 
 
@@ -69,11 +69,11 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
 
 
 def time_to_connect_s(target: Mapping[str, Any], *, margin_s: float) -> float:
-    """Return how long connecting may take in all, in seconds: psycopg counts ``connect_timeout`` for each host.
+    """Return how long connecting may take in total, in seconds: psycopg applies ``connect_timeout`` per host.
 
     Args:
         target: the connection's parameters.
-        margin_s: what each host gets on top, for its name to be resolved and for the first statements.
+        margin_s: extra time per host, to resolve its name and run the first statements.
     """
     configured_s = int(target["connect_timeout"])
     each_s = max(configured_s, SHORTEST_TIMEOUT_S) if configured_s > 0 else _NO_TIMEOUT_S
@@ -83,7 +83,7 @@ def time_to_connect_s(target: Mapping[str, Any], *, margin_s: float) -> float:
 
 
 def address(url: Url) -> str:
-    """Return host, port and database of a URL, for messages: no user and no password."""
+    """Return host, port and database of a URL, for messages, without user and password."""
     parts = _parsed(read(url))
     hosts = str(parts.get("host") or parts.get("hostaddr") or "localhost").split(",")
     ports = str(parts.get("port") or "").split(",")
@@ -93,7 +93,7 @@ def address(url: Url) -> str:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Return whether two URLs lead to the same tables: they differ in who connects, and in certificates, at most."""
+    """Return whether two URLs lead to the same tables: they differ at most in credentials and certificates."""
     places = [{name: value for name, value in _parsed(url).items() if name not in _CREDENTIALS} for url in (one, other)]
     return places[0] == places[1]
 
@@ -106,7 +106,7 @@ def _parsed(url: str) -> dict[str, Any]:
     if not _has_ports(parts):
         raise ConfigurationError(_MALFORMED)
     if not re.fullmatch(r"-?\d{1,6}", str(parts.get("connect_timeout", "0"))):
-        raise ConfigurationError("the URL of the database: connect_timeout is a number of seconds")
+        raise ConfigurationError("the database URL: connect_timeout must be a number of seconds")
     return parts
 
 
@@ -115,7 +115,7 @@ def _has_ports(parts: Mapping[str, Any]) -> bool:
 
 
 def _unknown_parameter(url: str) -> str | None:
-    """Say which parameter of a URL libpq does not know; None if it is something else, or if it may be part of a password."""
+    """Return the message about a URL parameter unknown to libpq; None if there is none, or if it may be part of a password."""
     before, _, query = url.partition("?")
     try:
         if "@" in query or not _has_ports(conninfo_to_dict(before)):
@@ -127,7 +127,7 @@ def _unknown_parameter(url: str) -> str | None:
         name = unquote(pair.partition("=")[0])
         if _NAME.fullmatch(name) and name not in known:
             hint = _HINTS.get(name.lower(), "")
-            return f"the URL of the database has a parameter that PostgreSQL does not know: {name}; remove it{hint}"
+            return f"the database URL has a parameter unknown to PostgreSQL: {name}; remove it{hint}"
     return None
 
 
@@ -146,10 +146,10 @@ def _setting(parts: Mapping[str, Any], keyword: str) -> str | None:
 
 
 def _system_store(parts: Mapping[str, Any]) -> dict[str, str]:
-    """Replace ``sslrootcert=system`` by the system's file, as strict as libpq is with it.
+    """Replace ``sslrootcert=system`` with the system's file, and be as strict as libpq is with it.
 
     Raises:
-        ConfigurationError: this system has none.
+        ConfigurationError: this system has no such file.
     """
     # A weaker mode than verify-full is libpq's to refuse.
     if _setting(parts, "sslrootcert") != "system" or _setting(parts, "sslmode") not in {"prefer", "verify-full"}:

@@ -1,29 +1,31 @@
-"""The SQL that ``draftd grants`` prints: what a client and a daemon need of the database, and no more.
+"""The SQL that ``draftd grants`` prints: exactly the rights that a client and a daemon need.
 
-Owns who gets which right, row security policies included. How a stranger is kept out whatever it was granted is the guard's, in
-the migrations. Invariants: every table of draftd is named, be it only to revoke; the whole is one transaction, and applying it
-again changes nothing; of what the caller says, nothing gets into the SQL but quoted identifiers.
+Owns who gets which right, row security policies included. The guard in the migrations keeps strangers out, whatever they were
+granted. Invariants: the SQL names every table of draftd, if only to revoke; it is one transaction, and applying it again changes
+nothing; the caller's input gets into it only as quoted identifiers.
 """
 
 import hashlib
 from collections.abc import Iterator
 
+from psycopg import sql
+
 from draftd.errors import UsageError
 
 MAX_NAME_BYTES = 63
-"""PostgreSQL cuts longer identifiers off."""
+"""PostgreSQL truncates longer identifiers."""
 _NOT_A_ROLE = {"public", "none"}
-"""Even quoted, PostgreSQL takes these for everybody and for nobody."""
+"""Even quoted, PostgreSQL takes these to mean everybody and nobody."""
 
 CLIENT_COLUMNS = (
     "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
     "idempotency_key", "max_attempts", "metadata",
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
-"""Whoever sets a priority can starve others, and whoever chooses ids can find out which ones are taken."""
+"""A client that sets priorities can starve others, and one that chooses ids can find out which are taken."""
 FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
 WORKER_TYPE = "draft_worker"
-"""The right to use this type is what makes a role a worker for the guard."""
+"""A role is a worker, to the guard, if it may use this type."""
 
 CLIENT_RIGHTS = {
     "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, rating)",
@@ -41,7 +43,7 @@ WORKER_RIGHTS = {
     "draft_models": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
-"""What ``draftd run`` and the commands use. Which models answer is the owner's to say."""
+"""What ``draftd run`` and the commands use. Only the owner may choose models."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -62,14 +64,14 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         trusted: whether the client may choose ids and priorities.
 
     Raises:
-        UsageError: a name cannot be one, or the two roles are one.
+        UsageError: a name is invalid, or both roles are the same.
     """
     if client == worker:
-        raise UsageError("name a --client, a --worker or both; they are two roles")
+        raise UsageError("give --client, --worker or both, as two different roles")
     home = _quoted(schema, "--schema")
     lines = [
-        "-- What these roles need of draftd's tables, and no more; it replaces what they had of them.",
-        "-- Apply it as the owner of the tables. Applied again, it changes nothing.",
+        "-- Exactly the rights that these roles need on draftd's tables. Replaces any rights they had on them.",
+        "-- Apply as the owner of the tables. Applying it again changes nothing.",
         "BEGIN;",
         "SET LOCAL lock_timeout = '5s';",
         "SET LOCAL client_min_messages = warning;",
@@ -86,13 +88,13 @@ class _Role:
 
     def __init__(self, name: str, option: str, home: str) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
-            raise UsageError(f"{option}: {name!r} is no role of yours")
+            raise UsageError(f"{option}: {name!r} is a reserved role")
         self._quoted = _quoted(name, option)
         self._name = name
         self._home = home
 
     def begin(self) -> Iterator[str]:
-        """Take away what an earlier version of this SQL, or a person, has granted; let the role into the schema."""
+        """Revoke what an earlier version of this SQL, or a person, has granted; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
         yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
         for table in TABLES:
@@ -101,7 +103,7 @@ class _Role:
         yield f"GRANT USAGE ON SCHEMA {self._home} TO {self._quoted};"
 
     def table(self, table: str, rights: str, policies: dict[str, str] = _EVERY_ROW) -> Iterator[str]:
-        """Grant rights on a table, and let row security show the rows that they are about."""
+        """Grant rights on a table, and policies for the rows they apply to."""
         yield f"GRANT {rights} ON {self._home}.{table} TO {self._quoted};"
         for purpose, terms in policies.items():
             what = terms.format(role=self._quoted)
@@ -116,20 +118,20 @@ class _Role:
         return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
 
     def _policy(self, purpose: str) -> str:
-        """Return the name of a policy; two long roles that begin alike must not share one."""
+        """Return the name of a policy; two long role names with the same beginning must not share one."""
         name = f"draftd {purpose}: {self._name}"
         if len(name.encode()) > MAX_NAME_BYTES:
             name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"
-        return _identifier(name)
+        return sql.Identifier(name).as_string()
 
 
 def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     yield ""
-    yield "-- The client inserts, reads, refines and cancels the requests of all requesters, rates drafts and keeps profiles."
-    yield "-- It is a server that acts for all of them: never give this role to a browser or a phone."
+    yield "-- The client may insert, read, refine and cancel all requesters' requests, rate drafts and keep profiles."
+    yield "-- It is a server that acts for all of them. Never give this role to a browser or a phone."
     yield from role.begin()
     if trusted:
-        yield "-- It may set id and priority: whoever sets a priority can starve others."
+        yield "-- It may also set id and priority. A client that sets priorities can starve others."
     columns = ", ".join((*TRUSTED_COLUMNS, *CLIENT_COLUMNS) if trusted else CLIENT_COLUMNS)
     yield from role.table(
         "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
@@ -141,9 +143,9 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command but the owner's: migrate, and set and unset of agents and models."
+    yield "-- The worker runs draftd run and every command except the owner's: migrate, and set and unset of agents and models."
     yield from role.begin()
-    yield "-- What makes it a worker: the guard on draft_requests lets it write what daemons write."
+    yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
@@ -154,12 +156,8 @@ def _quoted(name: str, option: str) -> str:
     """Return a name as an SQL identifier.
 
     Raises:
-        UsageError: nothing in PostgreSQL can have it, or it would not stay on its line.
+        UsageError: it is not a valid name in PostgreSQL, or not printable.
     """
     if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
-        raise UsageError(f"{option}: {name!r} cannot be a name; PostgreSQL's have 1 to {MAX_NAME_BYTES} bytes")
-    return _identifier(name)
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        raise UsageError(f"{option}: {name!r} is not a valid name; PostgreSQL names have 1 to {MAX_NAME_BYTES} bytes")
+    return sql.Identifier(name).as_string()

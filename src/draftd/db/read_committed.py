@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from draftd.backoff import full_jitter_s
 
 TRIES = 4
-"""How often a statement is carried out that conflicts with another one all the same."""
+"""How often a statement is executed that still conflicts with another one."""
 LEVEL = "SELECT current_setting('default_transaction_isolation') AS level"
 
 Answer = TypeVar("Answer")
@@ -25,8 +25,8 @@ Answer = TypeVar("Answer")
 class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection in autocommit whose every statement is one READ COMMITTED transaction.
 
-    A session is told so once. Behind a pooler, where a setting would stay on a server connection that serves others next,
-    ``isolation_level`` is set if the server's default is another, and each statement is wrapped.
+    A session is set up once. Behind a pooler, where a setting would stay on a server connection that serves others next,
+    ``isolation_level`` is set if the server's default differs, and each statement is wrapped.
     """
 
     async def execute(
@@ -37,7 +37,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return await self.as_one(lambda: cursor.execute(query, params, prepare=prepare))
 
     async def as_one(self, run: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Run one statement as one transaction, and again when it conflicted with another one: it has changed nothing then."""
+        """Run one statement as one transaction, and repeat it after a conflict, which means that it changed nothing."""
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             return await run()
         for conflicts in range(1, TRIES):

@@ -1,7 +1,7 @@
-"""What went wrong at the database, for the person who ran the command: one line and an exit code.
+"""Database errors, for the person who ran the command: one line and an exit code.
 
-Owns the one table from psycopg's errors to draftd's. Whatever a server can answer has a place in it: no command may end in a
-traceback for something outside of draftd.
+Owns the table from psycopg's errors to draftd's. It covers whatever a server can answer: no command may end in a traceback for
+something outside draftd.
 """
 
 import psycopg
@@ -27,7 +27,7 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     (
         (errors.ReadOnlySqlTransaction,),
         DatabaseUnavailable,
-        "the database at {where} only reads (a standby, or default_transaction_read_only): {said}",
+        "the database at {where} is read-only (a standby, or default_transaction_read_only): {said}",
     ),
     ((psycopg.OperationalError, psycopg.InterfaceError), DatabaseUnavailable, _UNAVAILABLE),
     (
@@ -48,23 +48,23 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     ),
     ((psycopg.Error,), CommandError, "the database at {where} refused that: {said} (SQLSTATE {sqlstate})"),
 )
-"""The first line that fits counts."""
+"""The first match counts."""
 
 
 def unavailable(url: dsn.Url, error: BaseException, reason: str | None = None) -> DatabaseUnavailable:
-    """Say that a database cannot be reached, in one line without credentials.
+    """Return the error for a database that cannot be reached: one line, without credentials.
 
     Args:
         url: the database.
         error: what was raised.
-        reason: what to say instead of the error's own words.
+        reason: replaces the error's own words.
     """
     said = reason or redact(str(error)) or "no answer in time"
     return DatabaseUnavailable(_UNAVAILABLE.format(where=dsn.address(url), said=said))
 
 
 def refusal(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
-    """Return what to tell about an error of the database.
+    """Return the error to show for an error of the database.
 
     Args:
         url: the database.

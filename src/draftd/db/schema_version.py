@@ -1,7 +1,7 @@
-"""Which version the database's schema has, and which one this draftd wants.
+"""The version of the database's schema, and the one that this draftd needs.
 
-Owns the way to Alembic: where the migrations are, and the commands on them. Alembic itself (0.2 s to import) is loaded by the
-functions that migrate; ``current`` is one query.
+Owns the interface to Alembic: where the migrations are, and the commands on them. Alembic itself (0.2 s to import) is loaded by
+the functions that migrate; ``current`` is one query.
 """
 
 from enum import StrEnum
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 ENCODING = "UTF8"
-"""Of the database: replies hold emoji and any script, and in SQL_ASCII not even a text is one."""
+"""Of the database: replies contain emoji and any script, and SQL_ASCII does not even return text."""
 VERSION_TABLE = "draftd_alembic_version"
-"""Not Alembic's default name: the app that shares the schema may well use Alembic too."""
+"""Not Alembic's default name: an app that shares the schema may use Alembic too."""
 
 
 TABLES = ("draft_requests", VERSION_TABLE)
-"""What a look at the version reads."""
+"""The tables read to find the version."""
 BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
 """Why a daemon does not start."""
 
 
 class SchemaState(StrEnum):
-    """How the database's schema stands to this program's."""
+    """How the database's schema compares to this program's."""
 
     CURRENT = "current"
     BEHIND = "behind"
@@ -52,7 +52,7 @@ def revisions() -> list[str]:
 
 
 async def current(connection: db.Connection) -> str | None:
-    """Return the database's revision, or None where draftd was never installed."""
+    """Return the database's revision, or None if draftd was never installed."""
     try:
         cursor = await connection.execute(f"SELECT version_num FROM {VERSION_TABLE}")
     except psycopg.errors.UndefinedTable:
@@ -70,7 +70,7 @@ async def state(connection: db.Connection) -> SchemaState:
     encoding = connection.info.parameter_status("server_encoding") or ENCODING
     if encoding != ENCODING:
         raise ConfigurationError(
-            f"the database has the encoding {encoding}, which cannot hold every reply; draftd needs one with {ENCODING}"
+            f"the database's encoding is {encoding}, which cannot store every reply; draftd needs {ENCODING}"
         )
     known, found = revisions(), await current(connection)
     if found == known[-1]:
@@ -79,19 +79,19 @@ async def state(connection: db.Connection) -> SchemaState:
 
 
 async def elsewhere(connection: db.Connection) -> str | None:
-    """Return where else in this database draftd's tables are, when the search path does not lead to any."""
+    """Return where else in this database draftd's tables are, if the search path leads to none."""
     row = await (await connection.execute(access.LOOK.encode())).fetchone()
     return access.elsewhere(row or {})
 
 
 async def who_can(connection: db.Connection) -> str | None:
-    """Return which role may migrate; None where there are no tables yet."""
+    """Return which role may migrate; None if there are no tables yet."""
     row = await (await connection.execute(access.LOOK.encode())).fetchone()
     return access.who_can(row) if row and row["owner"] else None
 
 
 def upgrade(url: str, *, who_can: str | None = None) -> None:
-    """Bring the database to the newest revision.
+    """Upgrade the database to the newest revision.
 
     Args:
         url: the database.
@@ -122,7 +122,7 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
 
 
 def upgrade_sql() -> str:
-    """Return the statements of all migrations, for a database that draftd itself may not change."""
+    """Return the SQL of all migrations, for a database that draftd may not change itself."""
     from alembic import command  # noqa: PLC0415  # as above
 
     config = _config(None)

@@ -1,18 +1,18 @@
-"""What an error of the server says: whether the connection is lost, whether the trouble passes, whether the schema is another.
+"""What a server's error means: a lost connection, temporary trouble, or a different schema.
 
-Judged by SQLSTATE and by where the error was raised. What a trigger or a function raises carries a context, and may be any
-SQLSTATE that its author chose (or that another server gave it, through ``dblink``): it says nothing about this connection.
+Decided by SQLSTATE and by where the error was raised. An error from a trigger or a function has a context, and may have any
+SQLSTATE that its author chose (or that another server returned, through ``dblink``): it says nothing about this connection.
 """
 
 import psycopg
 
 _LOST = ("08", "57P01", "57P02", "57P03", "25006")
-"""Connection exceptions, shutdown, crash, start-up; and a server that only reads, as a primary does after a switch-over."""
+"""Connection exceptions, shutdown, crash, start-up; and a read-only server, as a former primary is after a switch-over."""
 _PASSING = ("53", "55P03", "57014", "58", "40")
-"""Resources, a lock or the time that ran out, the system's own errors, transactions that conflicted."""
+"""Exhausted resources, lock and statement timeouts, system errors, conflicting transactions."""
 _RESOURCES = ("53", "58")
 _MISFIT = ("3F000", "42P01", "42703", "42883", "42601")
-"""No such schema, table, column, function; a syntax that this server has not."""
+"""No such schema, table, column or function; syntax that this server does not have."""
 
 
 def _is_one_of(error: psycopg.Error, states: tuple[str, ...]) -> bool:
@@ -20,25 +20,25 @@ def _is_one_of(error: psycopg.Error, states: tuple[str, ...]) -> bool:
 
 
 def is_raised_within(error: psycopg.Error) -> bool:
-    """Return whether a trigger or a function raised it, and not the server by itself."""
+    """Return whether a trigger or a function raised it, rather than the server itself."""
     return error.diag.context is not None
 
 
 def is_loss(error: psycopg.Error) -> bool:
-    """Return whether the server says that it will carry out nothing more on this connection."""
+    """Return whether the server will execute nothing more on this connection."""
     return isinstance(error, psycopg.InterfaceError) or (_is_one_of(error, _LOST) and not is_raised_within(error))
 
 
 def is_passing(error: psycopg.Error) -> bool:
-    """Return whether the same statement may well succeed a moment later."""
+    """Return whether the same statement may succeed a moment later."""
     return _is_one_of(error, _PASSING)
 
 
 def is_exhausted(error: psycopg.Error) -> bool:
-    """Return whether the server says that it ran out of something: no row is to blame for that."""
+    """Return whether the server ran out of something, for which no row is to blame."""
     return _is_one_of(error, _RESOURCES) and not is_raised_within(error)
 
 
 def is_misfit(error: psycopg.Error) -> bool:
-    """Return whether the schema is not the one that the statement was written for: no row and no time changes that."""
+    """Return whether the schema is not the one the statement was written for, which neither another row nor waiting changes."""
     return _is_one_of(error, _MISFIT) and not is_raised_within(error)

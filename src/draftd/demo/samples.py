@@ -1,4 +1,4 @@
-"""The sample screenshots: invented persons and companies.
+"""The sample screenshots, of invented people and companies.
 
 None is taller than 2.5:1, so that each reaches a model in one piece.
 """
@@ -11,7 +11,7 @@ _FOLDER = Path(__file__).parent / "samples"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One screenshot with invented persons and companies."""
+    """One screenshot, of invented people and companies."""
 
     name: str
     width_px: int
@@ -26,7 +26,7 @@ class Sample:
 
     @property
     def path(self) -> Path:
-        """Where the PNG lies."""
+        """The PNG file."""
         return _FOLDER / f"{self.name}.png"
 
 

@@ -1,7 +1,7 @@
 """Which addresses belong to the public Internet.
 
-Owns the tables of the special networks and the forms in which an IPv6 address carries an IPv4 one; who may be reached all
-the same is ``gate``'s.
+Owns the tables of special networks, and the forms in which an IPv6 address carries an IPv4 one. ``gate`` decides about
+exceptions.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -38,7 +38,7 @@ _CLOSED_V6 = tuple(
     for text in (
         "2001::/23",  # Teredo, ORCHID, benchmarking: nothing that serves images
         "2001:db8::/32",
-        "2002::/16",  # 6to4 carries an IPv4 address to whatever relay is near
+        "2002::/16",  # 6to4 sends packets to the nearest relay, whichever that is
         "2620:4f:8000::/48",
         "3fff::/20",
     )

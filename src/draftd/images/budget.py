@@ -22,7 +22,7 @@ class Reservation:
         self.held_bytes = held_bytes
 
     def shrink(self, to: int) -> None:
-        """Give back what turned out not to be needed; growing is not possible and does nothing.
+        """Return bytes that are not needed. A reservation cannot grow; asking for more does nothing.
 
         Args:
             to: bytes still needed, 0 or more.
@@ -55,7 +55,7 @@ class ByteBudget:
 
     @property
     def free_bytes(self) -> int:
-        """What nobody holds."""
+        """Bytes that are free."""
         return self._free_bytes
 
     @asynccontextmanager
@@ -63,11 +63,11 @@ class ByteBudget:
         """Wait for room and hold it until the block ends.
 
         Args:
-            n: bytes wanted, 0 or more; more than the limit is taken as the limit, so that it can be had at all.
+            n: bytes wanted, 0 or more; capped at the limit, or they could never be granted.
             time_s: seconds left for the wait, not for the block.
 
         Raises:
-            NoRoomForImage: it came too late.
+            NoRoomForImage: no room became free in time.
         """
         wanted_bytes = min(max(n, 0), self.limit_bytes)
         try:
@@ -94,7 +94,7 @@ class ByteBudget:
             raise
 
     def _withdraw(self, waiter: _Waiter) -> None:
-        # The grant and the cancellation can fall into the same turn of the loop: then the bytes are ours to return.
+        # Grant and cancellation can happen in the same turn of the loop; the bytes must then be returned here.
         if waiter.granted.done() and not waiter.granted.cancelled():
             self._give_back(waiter.wanted_bytes)
         else:
@@ -108,7 +108,7 @@ class ByteBudget:
     def _grant(self) -> None:
         while self._waiters and self._waiters[0].wanted_bytes <= self._free_bytes:
             if self._waiters[0].granted.cancelled():
-                return  # its task withdraws it in a moment, and grants again
+                return  # its task is about to withdraw it and grant again
             waiter = self._waiters.popleft()
             self._free_bytes -= waiter.wanted_bytes
             waiter.granted.set_result(None)

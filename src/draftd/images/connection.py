@@ -1,10 +1,10 @@
-"""The connections that images come through: to judged addresses only, and read no further than an image is worth.
+"""Connections for fetching images: only to checked addresses, and with limits on what is read.
 
-Owns where httpcore connects to and what an answer may cost to read; which addresses are allowed is ``gate``'s, what an
-answer means is ``fetch``'s.
+Owns where httpcore connects to, and what a response may cost to read. ``gate`` decides which addresses are allowed; ``fetch``
+interprets responses.
 
-Invariants: a connection goes to an address that the gate returned; whatever a server sends, the head of its answer is at
-most ``MAX_HEAD_BYTES``, the framing of its body a small share of it, and the event loop gets its turn in between.
+Invariants: a connection goes to an address that the gate returned; whatever a server sends, its response headers are at most
+``MAX_HEAD_BYTES``, the framing of the body is a small share of it, and the event loop runs in between.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from draftd.images.gate import Gate
 
 CONNECT_S = 5.0
 MAX_DIALLED = 4
-"""Addresses of a name that are tried: a stranger's name must not make draftd knock at a thousand doors."""
+"""Addresses of a name that are tried: a hostile name must not make draftd connect to a thousand of them."""
 
-# httpcore bounds one event (100 KiB) but not their number: 1xx answers and header fields can come for ever. Node.js
-# allows 16 KiB for a head too.
+# httpcore bounds one event (100 KiB) but not their number: 1xx responses and header fields may never end. Node.js also allows 16
+# KiB of headers.
 MAX_HEAD_BYTES = 16 * 1024
 _HEAD_READ_BYTES = 4 * 1024
 # Chunk sizes, their extensions and trailers. A chunk of 256 bytes costs 7 more; one of a single byte costs 5 and the time
 # of a large one.
 MAX_FRAMING_BYTES = 16 * 1024
 FRAMING_SHARE = 32
-# Records of TLS can be as small as a byte, and each is a read. One of a network is 1,200 bytes or more.
+# TLS records can be as small as a byte, and each is a read. A network packet holds 1,200 bytes or more.
 MAX_SMALL_READS = 4_096
 READ_SHARE_BYTES = 256
 # Chunks and records that came together are read without a turn of the event loop in between; 64 take about a millisecond.
@@ -39,17 +39,17 @@ _SOCKET_OPTION = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tup
 
 
 class Wasteful(Exception):
-    """An answer costs more to read than any image is worth."""
+    """A response costs more to read than any image is worth."""
 
 
 class Meter:
-    """What one answer has cost so far; every read of a connection passes it."""
+    """What one response has cost so far. Every read of a connection passes through it."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a new answer, with its head."""
+        """Begin a new response, with its headers."""
         self._in_head = True
         self._read_bytes = 0
         self._reads = 0
@@ -58,7 +58,7 @@ class Meter:
         self._body_bytes = 0
 
     def begin_body(self) -> None:
-        """End the head; what was read with it is not counted as framing."""
+        """End the headers; what was read with them does not count as framing."""
         self._in_head = False
         self._head_bytes = self._read_bytes
 
@@ -75,15 +75,15 @@ class Meter:
             Wasteful: the head, the framing or the number of reads is over its limit.
         """
         if self._reads > MAX_SMALL_READS + self._read_bytes // READ_SHARE_BYTES:
-            raise Wasteful("the answer comes in crumbs")
+            raise Wasteful("the response arrives in tiny pieces")
         if self._in_head:
             if self._read_bytes >= MAX_HEAD_BYTES:
-                raise Wasteful(f"the head of the answer is over {MAX_HEAD_BYTES} bytes")
+                raise Wasteful(f"the response headers exceed {MAX_HEAD_BYTES} bytes")
             return min(_HEAD_READ_BYTES, MAX_HEAD_BYTES - self._read_bytes)
         # Asked for more, httpcore has used up all events of the bytes before: what is not body was framing.
         framing_bytes = self._read_bytes - self._head_bytes - self._body_bytes
         if framing_bytes > MAX_FRAMING_BYTES + self._body_bytes // FRAMING_SHARE:
-            raise Wasteful("the answer is more framing than image")
+            raise Wasteful("the response is more framing than image")
         return None
 
     def count_read(self, n: int) -> bool:
@@ -113,7 +113,7 @@ class MeteredStream(httpcore.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         await self._stream.aclose()
 
     async def start_tls(
@@ -122,11 +122,11 @@ class MeteredStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
     ) -> httpcore.AsyncNetworkStream:
-        """Go on in TLS, through the same meter."""
+        """Continue in TLS, through the same meter."""
         return MeteredStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._meter)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ARG002 - the signature is httpcore's
-        """Tell nothing: httpcore would change to HTTP/2 because a server claims it in the handshake."""
+        """Return nothing: otherwise httpcore switches to HTTP/2 if the server offers it in the handshake."""
         return None
 
 
@@ -134,7 +134,7 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
     """Connects only to addresses that the gate returned; made for one fetch.
 
     Args:
-        gate: resolves and judges.
+        gate: resolves and checks names.
         dialer: opens the connection to a numeric address.
     """
 
@@ -157,7 +157,7 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[_SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Resolve, judge, and connect to the first address that answers, all within ``timeout`` seconds."""
+        """Resolve, check, and connect to the first address that answers, all within ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
         try:
@@ -166,7 +166,7 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout from error
         for left in range(len(addresses), 0, -1):
-            # A silent address may use up its share of the time only: the next one can still answer.
+            # A silent address uses up only its share of the time: the next one may still answer.
             share_s = max(deadline - loop.time(), 0) / left
             try:
                 stream = await self._dialer.connect_tcp(

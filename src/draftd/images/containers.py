@@ -1,11 +1,11 @@
-"""What of a file makes up its picture: the containers PNG, JPEG, GIF and WebP, read without a decoder.
+"""Extracts the pieces of a file that make up its picture, from PNG, JPEG, GIF and WebP containers, without a decoder.
 
-Owns which pieces of a file Pillow gets to see. Colour profiles, texts, XMP, previews, comments, animation, further
-pictures and whatever is appended are left out, so that the parsers of all these never see hostile bytes and cannot be
-kept busy by them. Runs in the helper process only; the standard library is all that it uses.
+Owns which pieces of a file Pillow sees. Colour profiles, texts, XMP, previews, comments, animation, further pictures and appended
+data are left out, so that their parsers never see hostile bytes and cannot be kept busy. Runs only in the helper process, and
+uses only the standard library.
 
-Invariants: a piece is passed on as it is or not at all, so what is truncated or corrupt stays so; the work is bounded
-by the number of pieces.
+Invariants: a piece is passed on unchanged or not at all, so a truncated or corrupt file stays one; the work is bounded by the
+number of pieces.
 """
 
 import re
@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 MAX_PIECES = 65_536
-"""Chunks, segments or blocks of one file; each costs Python time, and an honest file has some thousands at most."""
+"""Chunks, segments or blocks of one file; each costs Python time, and an ordinary file has a few thousand at most."""
 MAX_SCANS = 100
 """Of a progressive JPEG; each may cost a pass over all pixels for a few bytes. Encoders write about 10."""
 
@@ -38,23 +38,23 @@ _SHORT = 3
 
 
 class Unsupported(Exception):
-    """A picture of a variety of its format that is not accepted."""
+    """The picture uses a variant of its format that is not accepted."""
 
 
 class Essence(NamedTuple):
-    """What of a file makes up its picture."""
+    """The pieces of a file that make up its picture."""
 
     data: bytes
     exif: bytes = b""
-    """The note about the picture; empty if there is none, or if it is still in ``data``."""
+    """The EXIF block; empty if there is none, or if it is still in ``data``."""
 
 
 def essence(data: bytes, image_format: str) -> Essence:
-    """Return the pieces of a file that its picture is made of.
+    """Return the pieces of a file that make up its picture.
 
     Raises:
-        Unsupported: a JPEG of a kind that nobody writes.
-        ValueError, IndexError: too many pieces, or broken; not every broken file is found out here.
+        Unsupported: a kind of JPEG that no encoder writes. ValueError, IndexError: too many pieces, or a broken file; not every
+        broken file is detected here.
     """
     match image_format:
         case "PNG":
@@ -63,7 +63,7 @@ def essence(data: bytes, image_format: str) -> Essence:
             return _jpeg(data)
         case "GIF":
             return _gif(data)
-    return Essence(data)  # libwebp takes the notes of a WebP as bytes, and nothing here reads them
+    return Essence(data)  # libwebp treats a WebP's metadata as plain bytes, and nothing here reads it
 
 
 def _png(data: bytes) -> Essence:
@@ -109,7 +109,7 @@ def _makes_up_jpeg(kind: int) -> bool:
         raise ValueError("no such marker has a place here")
     if kind in _FRAMES and kind not in {_BASELINE, _EXTENDED, _PROGRESSIVE, _HUFFMAN_TABLES}:
         raise Unsupported
-    # JFIF and Adobe say what the channels mean.
+    # JFIF and Adobe define the meaning of the channels.
     return kind in _TABLES_OR_FRAME or kind in {_JFIF, _ADOBE}
 
 
@@ -120,7 +120,7 @@ def _gif(data: bytes) -> Essence:
     pieces = iter(range(MAX_PIECES))
     for _ in pieces:
         if data[start] != _GIF_EXTENSION:
-            return Essence(head + control + data[start:])  # the first frame, beyond which Pillow is not asked to read
+            return Essence(head + control + data[start:])  # the first frame; Pillow reads no further
         label, begin = data[start + 1], start
         start = _gif_blocks_end(data, start + 2, pieces)
         if label == _GIF_CONTROL:  # says which colour is transparent
@@ -137,9 +137,9 @@ def _gif_blocks_end(data: bytes, start: int, pieces: Iterator[int]) -> int:
 
 
 def orientation(exif: bytes) -> int:
-    """Return the orientation that an EXIF note claims, 1 if it is silent or broken.
+    """Return the orientation in an EXIF block, 1 if it is missing or broken.
 
-    One entry of its first directory is wanted; a parser of all of it would read whatever a stranger made it read.
+    Only one entry of the first directory is needed; a complete parser would read whatever a stranger put there.
     """
     exif = exif.removeprefix(_EXIF)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])

@@ -26,7 +26,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, BinaryIO
 
 from PIL import (
-    GifImagePlugin,  # noqa: F401 - importing a plugin registers it, and these four are all that is needed
+    GifImagePlugin,  # noqa: F401 - importing a plugin registers it, and only these four are needed
     Image,
     JpegImagePlugin,  # noqa: F401 - likewise
     PngImagePlugin,  # noqa: F401 - likewise
@@ -47,7 +47,7 @@ containers, kernel, layout = _load("containers"), _load("kernel"), _load("layout
 
 ADDRESS_SPACE_BYTES = 1 << 30
 CPU_S = 10
-"""Processor time for one picture, in seconds, three times what the dearest that was measured took; the clock is the parent's."""
+"""CPU time for one picture, in seconds: three times the most expensive one measured. The parent limits wall time."""
 
 QUALITIES = (85, 40, 10)
 """Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
@@ -65,7 +65,7 @@ _UPRIGHT = {
 
 
 class TooManyPixels(Exception):
-    """The picture is over the limit of pixels."""
+    """The picture exceeds the pixel limit."""
 
 
 class OutOfMemory(Exception):
@@ -82,7 +82,7 @@ def render(
 
     Raises:
         TooManyPixels: decided from the header.
-        OutOfMemory: it did not fit.
+        OutOfMemory: the picture did not fit.
         containers.Unsupported: decided from the header.
         Exception: the picture is broken.
     """
@@ -109,7 +109,7 @@ def render(
 
 
 def _fits(pixels: int) -> bool:
-    # libwebp reports a failed allocation like a broken file. Its first wish is two canvases of 4 bytes a pixel.
+    # libwebp reports a failed allocation as a broken file. It first allocates two canvases of 4 bytes a pixel.
     try:
         bytearray(pixels * 8)
     except MemoryError:
@@ -126,7 +126,7 @@ def _encode(
     width_px, height_px = flat.size[::-1] if sideways else flat.size
     plan = layout.plan(width_px, height_px, long_edge_px=long_edge_px, part_pixels=part_pixels)
     size = (plan.width_px, plan.height_px)
-    # Scaled first and turned then: turning the original would hold two of it.
+    # Scale first, then rotate: rotating the original would hold two copies of it.
     flat = flat.resize(size[::-1] if sideways else size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     if turn is not None:
         flat = flat.transpose(turn)
@@ -151,7 +151,7 @@ def _encode(
 def flatten(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit RGB: transparency on white, 16 bits scaled, CMYK and palettes converted.
 
-    Colour profiles are ignored: text stays as legible, and one parser less sees hostile bytes.
+    Colour profiles are ignored: text stays as legible, and one parser fewer sees hostile bytes.
     """
     if image.mode.startswith("I"):
         # Pillow clips 16-bit grey at 255 when it converts, which turns nearly everything white.
@@ -192,12 +192,12 @@ def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
         return {"outcome": "memory"}, []
     except containers.Unsupported:
         return {"outcome": "unsupported"}, []
-    except Exception:  # noqa: BLE001 - Pillow raises nearly anything at broken files, and a new process is dear
+    except Exception:  # noqa: BLE001 - Pillow raises almost anything for broken files, and a new process is expensive
         return {"outcome": "invalid"}, []
 
 
 def read_frame(source: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Return the next request, or None when the parent has gone."""
+    """Return the next request, or None if the parent is gone."""
     length = source.read(_LENGTH.size)
     if len(length) < _LENGTH.size:
         return None
@@ -214,9 +214,9 @@ def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> N
 
 
 def confine() -> None:
-    """Give up what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
+    """Drop what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
     kernel.promise()
-    # If the machine runs out of memory, this process is the one to go. A service may see no /proc.
+    # If the machine runs out of memory, this process is killed first. A service may not see /proc.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as sink:  # noqa: PTH123 - pathlib loads urllib
         sink.write("1000")
     _lower(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
@@ -226,13 +226,13 @@ def confine() -> None:
     # What is open stays open, and nothing else can be from here on: no file, no socket, no module. Not 3, the number of what
     # is open: then whoever closes one of them could open something in its place.
     _lower(resource.RLIMIT_NOFILE, 0)
-    # A stop is the parent's decision: it finishes its pictures first, and the end of stdin ends this program.
+    # The parent decides when to stop: it finishes its pictures first, then closes stdin, which ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def allow_cpu() -> None:
-    """Let the next picture use its share of processor time; beyond it SIGXCPU ends the program."""
+    """Give the next picture its share of CPU time; beyond it SIGXCPU ends the program."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft_s = int(used.ru_utime + used.ru_stime) + CPU_S
     _, hard_s = resource.getrlimit(resource.RLIMIT_CPU)
@@ -251,7 +251,7 @@ def _lower(limit: int, value: int) -> None:
 
 def main() -> None:
     """Serve until the parent closes stdin."""
-    Image._initialized = 2  # noqa: SLF001 - or Pillow looks for plugins at the first picture
+    Image._initialized = 2  # noqa: SLF001 - otherwise Pillow looks for plugins at the first picture
     confine()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     source, sink = sys.stdin.buffer, sys.stdout.buffer

@@ -1,10 +1,10 @@
 """From the URL of an image to its bytes.
 
-Owns the HTTP client for images, its redirects, limits and the reading of ``data:`` URLs; the rules about addresses are
-``gate``'s, the connections ``connection``'s, what the bytes are is ``prepare``'s.
+Owns the HTTP client for images, its redirects and limits, and the decoding of ``data:`` URLs. ``gate`` has the rules about
+addresses, ``connection`` the connections; ``prepare`` interprets the bytes.
 
-Invariants: every hop of every fetch passes the gate and connects to the address that was judged, because a connection
-lives for one fetch only; no proxy; at most ``max_bytes`` are ever held; a message names the host at most.
+Invariants: every hop of every fetch passes the gate and connects to the address that was checked, because a connection lives for
+one fetch only; no proxy; at most ``max_bytes`` are ever held; a message names the host at most.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from draftd.images.formats import SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
 from draftd.images.urls import ImageUrl, join_url
 
-# anyio would load it at the first connection, and hold the event loop for 20 to 60 ms.
+# anyio would load it at the first connection, and block the event loop for 20 to 60 ms.
 with suppress(ImportError):
-    import anyio._backends._asyncio  # noqa: F401 - importing it is all
+    import anyio._backends._asyncio  # noqa: F401 - imported for its side effect
 
 TOTAL_S = 20.0
 MAX_REDIRECTS = 3
@@ -34,15 +34,15 @@ MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
 _OVER = frozenset({403, 404, 410})
-"""What stores answer when a signed address has run out, or what it led to is gone."""
-_HINT = "; an address must work until the request's expires_at, a data: URL needs none"
+"""What stores answer when a signed URL has expired or its object is gone."""
+_HINT = "; a URL must work until the request's expires_at, or send a data: URL"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
     "Accept-Encoding": "identity",
 }
-# Stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture; the first
-# bytes decide. These alone announce a body that nobody could read as it is.
+# Stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture; the first bytes
+# decide. Only these mean that the body is really compressed.
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _MAX_DATA_HEADER_CHARS = 256
@@ -66,7 +66,7 @@ class Fetched:
     """The bytes of one image, whatever they are."""
 
     host: str
-    """Of the URL that was asked for; empty for ``data:``."""
+    """Of the requested URL; empty for ``data:``."""
     data: memoryview = field(repr=False)
 
 
@@ -75,7 +75,7 @@ class Fetcher:
 
     Args:
         max_bytes: the largest image, in bytes.
-        allow_private: what may be fetched although it is private, as ``gate.AllowList`` reads it.
+        allow_private: private hosts that may be fetched, as parsed by ``gate.AllowList``.
         resolve: answers names; the system's resolver if None.
         dialer: connects to numeric addresses; TCP if None.
     """
@@ -91,7 +91,7 @@ class Fetcher:
         self.max_bytes = max_bytes
         self._gate = Gate(allow_private=allow_private, resolve=resolve)
         self._dialer = dialer or httpcore.AnyIOBackend()
-        # With the certificates of the package and those of the system: an operator's own authority is in the latter.
+        # Trust the package's certificates and the system's: an operator's own authority is among the latter.
         self._tls = httpcore.default_ssl_context()
 
     async def fetch(self, url: str, *, time_s: float) -> Fetched:
@@ -103,7 +103,7 @@ class Fetcher:
 
         Raises:
             ImageBlocked: the URL or an address on the way is not allowed.
-            ImageFetchFailed: no answer in time, or not the wanted one; final for a 4xx that will not change.
+            ImageFetchFailed: no response in time, or an error; final for a 4xx that will not change.
             ImageTooLarge: more than ``max_bytes``.
             ImageInvalid: a compressed answer, or a malformed ``data:`` URL.
         """
@@ -114,15 +114,15 @@ class Fetcher:
             async with asyncio.timeout(min(max(time_s, 0), TOTAL_S)):
                 return Fetched(host=first.host, data=await self._follow(first))
         except TimeoutError as error:
-            raise ImageFetchFailed(f"{first.host}: the image was not there in time") from error
+            raise ImageFetchFailed(f"{first.host}: the image did not arrive in time") from error
 
     async def aclose(self) -> None:
-        """Give up the look-ups under way."""
+        """Abandon the look-ups under way."""
         self._gate.close()
 
     async def _follow(self, first: ImageUrl) -> memoryview:
         target = first
-        # A pool per fetch: none outlives its judgement, and a cancelled fetch cannot leave a dead connection behind.
+        # A pool per fetch: no connection outlives its check, and a cancelled fetch leaves no dead connection behind.
         async with (
             aclosing(GatedBackend(gate=self._gate, dialer=self._dialer)) as backend,
             httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
@@ -209,7 +209,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
 
 @contextmanager
 def _blank(n: int) -> Iterator[mmap.mmap]:
-    """Make room for ``n`` bytes, written like a file; what is never written takes no memory.
+    """Allocate ``n`` bytes, written like a file; what is never written takes no memory.
 
     A block that grows to 20 MiB is moved now and then, and one that is allocated whole is cleared first: either holds the
     event loop for 10 ms. The room stays as long as a view of it, and goes at once if the block fails: its error may be kept
@@ -236,13 +236,13 @@ def _translated(host: str) -> Iterator[None]:
     except Wasteful as error:
         raise ImageFetchFailed(f"{host}: {error}", kind=Kind.FINAL) from error
     except httpcore.TimeoutException as error:
-        raise ImageFetchFailed(f"{host}: no connection in time") from error
+        raise ImageFetchFailed(f"{host}: the connection timed out") from error
     except httpcore.ProtocolError:
-        # Its text quotes the server, and the server may quote the path.
-        raise ImageFetchFailed(f"{host}: the answer is not HTTP") from None
+        # Its text quotes the server, which may quote the path.
+        raise ImageFetchFailed(f"{host}: the response is not HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
         if (why := refused_certificate(error)) is not None:
-            # Tried again like any connection: another machine may trust it, and an operator can renew it meanwhile.
+            # Retried like any failed connection: another machine may trust it, or an operator may renew it.
             raise ImageFetchFailed(f"{host}: its certificate was refused ({why})") from error
         raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
 
@@ -264,21 +264,21 @@ def _check_status(status: int, host: str) -> None:
 
 
 def _compression(response: httpcore.Response) -> str:
-    """Return the compression that the answer announces; empty for none."""
+    """Return the compression that the response declares; empty if none."""
     announced = _header(response, b"content-encoding").lower().split(",")
     return next((one.strip() for one in announced if one.strip() in _COMPRESSIONS), "")
 
 
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
-    """Refuse a body that is what its header says; some stores label plain pictures, too."""
+    """Refuse a body that really is compressed; some stores label plain pictures, too."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although it was asked for as it is")
+        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd asked for it uncompressed")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
-        raise ImageFetchFailed(f"{target.host}: a redirect that leads nowhere", kind=Kind.FINAL)
+        raise ImageFetchFailed(f"{target.host}: a redirect without a target", kind=Kind.FINAL)
     return join_url(target, location)
 
 

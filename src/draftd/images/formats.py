@@ -1,6 +1,6 @@
 """Which kind of image bytes are, by their magic bytes: never by a name or a Content-Type.
 
-Owns the formats that are accepted, and the names of others so that a refusal can say what it refuses. Nothing is decoded.
+Owns the accepted formats, and the names of others so that a refusal can name them. Decodes nothing.
 """
 
 from draftd.errors import ImageInvalid, ImageUnsupported

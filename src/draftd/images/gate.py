@@ -1,9 +1,9 @@
 """Which addresses an image may be fetched from.
 
-Owns the decision; how a URL is read is ``urls``', what is public ``addresses``', and no connection is opened here. Two
-doors, and every hop of a fetch passes both: ``Gate.check`` reads the URL before anything is sent, ``Gate.addresses``
-resolves the host at connect time and judges what the resolver really answered, so no spelling of an address (decimal,
-octal, hexadecimal, short, full-width) needs to be understood.
+Owns the decision. ``urls`` parses URLs, ``addresses`` knows what is public, and nothing here opens a connection. Every hop of a
+fetch passes two checks: ``Gate.check`` reads the URL before anything is sent; ``Gate.addresses`` resolves the host at connect
+time and checks what the resolver really answered, so that no spelling of an address (decimal, octal, hexadecimal, short,
+full-width) needs to be understood.
 
 Invariants: the caller connects to an address that ``addresses`` returned, never to the name again; one forbidden
 address among many refuses the host; a message names the host at most.
@@ -20,16 +20,16 @@ from draftd.images.resolver import SystemResolver
 from draftd.images.urls import DEFAULT_PORTS, ImageUrl, host_name, parse_url
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a host and a port to numeric addresses; raises OSError when there are none."""
+"""Resolves a host and a port to numeric addresses; raises OSError if there are none."""
 
 MAX_ADDRESSES = 64
-"""Of a name: an answer of DNS can hold thousands, and each is judged."""
+"""Of a name: a DNS answer can hold thousands, and each one is checked."""
 MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowList:
-    """What an operator lets draftd fetch although it is private."""
+    """Private hosts and networks that an operator lets draftd fetch from."""
 
     names: frozenset[tuple[str, int | None]]
     networks: tuple[tuple[IPNetwork, int | None], ...]
@@ -72,7 +72,7 @@ class AllowList:
 
 
 class Gate:
-    """The two doors in front of every connection.
+    """The two checks before every connection.
 
     Args:
         allow_private: entries as ``AllowList.parse`` reads them.
@@ -85,7 +85,7 @@ class Gate:
         self._resolve = resolve or self._system
 
     def check(self, url: str) -> ImageUrl:
-        """Read a URL and judge what can be judged without the network.
+        """Parse a URL and check what can be checked without the network.
 
         Raises:
             ImageBlocked: not a plain http or https URL, or a port that is neither 80, 443 nor listed.
@@ -96,10 +96,10 @@ class Gate:
         return target
 
     async def addresses(self, host: str, port: int) -> list[IPAddress]:
-        """Resolve a host and judge every address; the caller connects to these and nothing else.
+        """Resolve a host and check every address; the caller connects to these and nothing else.
 
         Raises:
-            ImageBlocked: an address is not public, or the port needs an entry of the list and has none.
+            ImageBlocked: an address is not public, or the port is neither a default one nor listed.
             ImageFetchFailed: the name does not resolve.
         """
         try:
@@ -118,7 +118,7 @@ class Gate:
         return found
 
     def close(self) -> None:
-        """Give up the look-ups under way."""
+        """Abandon the look-ups under way."""
         self._system.close()
 
     def _judge(self, address: IPAddress, host: str, port: int) -> None:
@@ -127,7 +127,7 @@ class Gate:
         if port not in DEFAULT_PORTS.values():
             raise ImageBlocked(f"{host}: the port is not allowed")
         if not is_public(address):
-            raise ImageBlocked(f"{host}: the address is not one that draftd may connect to")
+            raise ImageBlocked(f"{host}: draftd may not connect to this address")
 
 
 def _split_entry(entry: str) -> tuple[str, int | None]:

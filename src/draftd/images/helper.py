@@ -1,7 +1,6 @@
 """One helper process: how it is started, asked and ended, and the protocol on its two pipes.
 
-Owns what is said on the pipes, on the daemon's side; ``decoder`` is what runs at their other end. What a helper says is
-checked like any other foreign input.
+Owns the daemon's side of the pipes; ``decoder`` runs at the other end. A helper's answers are validated like any external input.
 """
 
 import asyncio
@@ -46,7 +45,7 @@ class _PartHeader(BaseModel):
 
 
 class Reply(BaseModel):
-    """What a helper says of a picture; the bodies of its parts follow."""
+    """A helper's answer about a picture; the bodies of its parts follow."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -69,7 +68,7 @@ class HelperDied(Exception):
 
 
 class HelperLied(HelperDied):
-    """A helper spoke nonsense; it is this process that ends it then."""
+    """A helper broke the protocol; this process then ends it."""
 
 
 class Helper:
@@ -104,10 +103,10 @@ class Helper:
         return cls(process)
 
     async def ready(self) -> None:
-        """Wait until it says that its limits stand.
+        """Wait until the helper reports that its limits are set.
 
         Raises:
-            InternalError: it does not say so; no picture is to blame.
+            InternalError: it does not report; no picture is to blame.
         """
         try:
             async with asyncio.timeout(START_S):
@@ -119,7 +118,7 @@ class Helper:
         """Send one picture and return the answer.
 
         Raises:
-            HelperDied: there was none.
+            HelperDied: the helper ended without one.
         """
         self.pictures += 1
         await self._send(header, data)
@@ -133,7 +132,7 @@ class Helper:
 
     @property
     def alive(self) -> bool:
-        """Whether the process has not ended, as far as is known."""
+        """Whether the process is still running, as far as known."""
         return self._process.returncode is None
 
     def kill(self) -> None:
@@ -145,7 +144,7 @@ class Helper:
 
     async def ended(self) -> int:
         """Wait for the end of a killed or dead process and return its exit code, negative for a signal."""
-        # What it still wrote must be read: a full buffer keeps the pipe, and with it wait(), from ending.
+        # Read what it still wrote: a full buffer keeps the pipe open, and wait() from returning.
         with suppress(ConnectionError):
             await self._stdout.read()
         return await self._process.wait()

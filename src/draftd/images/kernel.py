@@ -1,7 +1,7 @@
-"""What the helper process asks of the kernel: to lose rights for good, and to die with its parent.
+"""What the helper process asks of the kernel: to give up privileges for good, and to die with its parent.
 
-Owns the calls for which Python has no names. Each may be refused, by an old kernel or a strict container; the limits that
-``decoder`` sets are then what is left. Runs in the helper process only.
+Owns the calls that Python does not offer. An old kernel or a strict container may refuse each of them; the limits that
+``decoder`` sets then remain. Runs in the helper process only.
 """
 
 import errno
@@ -17,7 +17,7 @@ _SECCOMP_MODE_FILTER = 2
 
 _AUDIT_ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _FOREIGN_CALLS = 0x4000_0000
-"""From here on x86-64 numbers the calls of another interface, which would go past the list."""
+"""From here on x86-64 numbers the calls of another interface, which would bypass the list."""
 
 _REFUSED = {
     "x86_64": (101, 310, 311, 62, 200, 234, 129, 297, 59, 322, 56, 435, 57, 58, 72, 141, 142, 144, 203, 314),
@@ -44,7 +44,7 @@ _ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
 
 def promise() -> None:
     """Ask for no new privileges, for the end with the parent, and for the refusal of calls that reach or make processes."""
-    # Where no memory may be writable and executable, an old libffi cannot be loaded.
+    # Where memory may not be writable and executable, an old libffi cannot be loaded.
     with suppress(ImportError, MemoryError, OSError):
         import ctypes  # noqa: PLC0415 - see above
 

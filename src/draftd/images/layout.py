@@ -14,12 +14,12 @@ MAX_ASPECT = 2.5
 SLICE_WIDTH_PX = 768
 MIN_SLICE_WIDTH_PX = 512
 WIDE_PAGE_PX = 1320
-"""Wider than the screen of any iPhone: the page of a desktop, whose text is smaller for its width."""
+"""Wider than any iPhone's screen: a desktop page, whose text is smaller for its width."""
 WIDE_SLICE_WIDTH_PX = 1088
 WIDTH_STEP_PX = 64
 SLICE_HEIGHT_PX = 1536
 SLICE_PIXELS = 768 * 1536
-"""What Claude does not scale down; so a wider slice is less tall. Of tiles, too."""
+"""What Claude does not scale down, so a wider slice is less tall. Holds for tiles, too."""
 OVERLAP_PX = 128
 MAX_SLICES = 6
 PICTURE_PIXELS = MAX_SLICES * SLICE_PIXELS
@@ -57,7 +57,7 @@ class Layout:
 
 
 def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = PICTURE_PIXELS) -> Layout:
-    """Decide the scale and the parts of a picture.
+    """Choose the scale and the parts of a picture.
 
     Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
     10 px, sliced it keeps 33 px. What other values would do is measured in ``docs/images.md``.

@@ -1,10 +1,10 @@
 """From the ``image_urls`` of a request to the pictures that its prompt shows.
 
-Owns the order of the steps, the retries within an attempt and what a request may show in all; fetching, decoding and
-the budget of bytes are the collaborators'.
+Owns the order of the steps, the retries within an attempt, and what a request may show in total. The collaborators fetch, decode
+and keep the byte budget.
 
-Invariants: every picture has room for its bytes, and then for its parts until the model has answered; who waits for room
-with room in hand gives up soon, so that requests cannot block each other; the order of the URLs is the order of the pictures.
+Invariants: every picture has room for its bytes, and then for its parts until the model has answered; a request that waits for
+more room while holding some gives up soon, so that requests cannot deadlock; the order of the URLs is the order of the pictures.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Picture:
     height_px: int
     parts: tuple[Part, ...]
     truncated: bool
-    """Whether something of it is not in the parts."""
+    """Whether the parts leave something out."""
     tiled: bool = False
     """Whether the first part is the whole, and the others are its tiles, row by row."""
 
@@ -70,17 +70,17 @@ class Picture:
 
 
 class EarlierPictures(Protocol):
-    """What an attempt knows of its pictures beside their URLs."""
+    """What an attempt knows about its pictures besides their URLs."""
 
     @property
     def most_bytes_found(self) -> int:
         """How much ``find`` may return."""
 
     async def find(self) -> Mapping[int, Picture]:
-        """Return pictures that are there already, by the index of their URL."""
+        """Return the pictures already available, by the index of their URL."""
 
     def add(self, index: int, picture: Picture) -> None:
-        """Take in a picture as soon as it is ready, whatever becomes of the others."""
+        """Store a picture as soon as it is ready, whatever happens to the others."""
 
 
 class ImageLoader:
@@ -97,7 +97,7 @@ class ImageLoader:
         self._fetcher = fetcher
         self._preparer = preparer
         self._budget = budget
-        # Full jitter: rows that failed together on one host do not come back together.
+        # Full jitter: rows that failed together on one host must not retry together.
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
@@ -135,7 +135,7 @@ class ImageLoader:
         return pictures
 
     async def aclose(self) -> None:
-        """Close what fetches and what prepares."""
+        """Close the fetcher and the preparer."""
         await self._fetcher.aclose()
         await self._preparer.aclose()
 
@@ -161,7 +161,7 @@ class ImageLoader:
         return [task.result() for task in tasks]
 
     async def _find(self, load: "_Load") -> Mapping[int, Picture]:
-        """Return the pictures that need not be fetched; they have their room like those that were."""
+        """Return the pictures that need not be fetched; they take up room like the others."""
         if load.album is None or not load.album.most_bytes_found:
             return {}
         most_bytes = load.album.most_bytes_found * 4 // 3
@@ -172,7 +172,7 @@ class ImageLoader:
         return found
 
     async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
-        # A hostile URL takes milliseconds to be read, and eight of them must not be one turn of the event loop.
+        # A hostile URL takes milliseconds to parse; eight of them must not share one turn of the event loop.
         await asyncio.sleep(0)
         fetched, room = await self._fetch(url, load)
         room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
@@ -193,7 +193,7 @@ class ImageLoader:
     async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
         """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""
         most_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
-        # Never more than half of all the room there is: a request could not have it while it holds any.
+        # At most half of all room: a request that holds some could never get more.
         most_bytes = min(most_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
         retrying = AsyncRetrying(
             stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(load.left_s()),
@@ -203,7 +203,7 @@ class ImageLoader:
         )
         async for attempt in retrying:
             with attempt:
-                # Of one try only: between two, the room is somebody else's.
+                # Per try: between two tries, others may use the room.
                 async with AsyncExitStack() as stack:
                     reserved = self._budget.reserve(most_bytes, time_s=load.patience_s())
                     room = await stack.enter_async_context(reserved)
@@ -216,7 +216,7 @@ class ImageLoader:
 
 @dataclass(slots=True, kw_only=True)
 class _Load:
-    """The pictures of one request on their way."""
+    """The pictures of one request in progress."""
 
     deadline_s: float
     part_pixels: int
@@ -229,7 +229,7 @@ class _Load:
         return max(self.deadline_s - time.monotonic(), 0)
 
     def patience_s(self) -> float:
-        """Return how long to wait for room: not for long with room in hand that others may be waiting for."""
+        """Return how long to wait for room: not long while holding room that others may be waiting for."""
         return min(self.left_s(), PATIENCE_S) if self.holds_room else self.left_s()
 
 
@@ -279,12 +279,12 @@ def _forget(error: BaseException | None) -> None:
         seen.add(one)
         traceback.clear_frames(one.__traceback__)
         behind += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
-        if one.__suppress_context__:  # nobody would be shown it
+        if one.__suppress_context__:  # nothing would use it
             one.__context__ = None
 
 
 def _may_pass(error: BaseException) -> bool:
-    # Whoever found no room gives up what room it has, and does not wait once more.
+    # A request that found no room returns what it holds, and does not wait again.
     return isinstance(error, ImageFetchFailed) and error.kind is Kind.RETRY and not isinstance(error, NoRoomForImage)
 
 

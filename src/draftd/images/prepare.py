@@ -1,7 +1,7 @@
 """From the bytes of an image to the JPEG parts that a model sees.
 
-Owns the pool of helper processes and what their answers and their ends mean; the decoding itself is ``decoder``'s, which runs
-in them and is never imported here.
+Owns the pool of helper processes, and the meaning of their answers and exits. ``decoder`` does the decoding; it runs in the
+helpers and is never imported here.
 
 Invariants: no byte of a picture is decoded in this process; a helper that did not finish its picture, for whatever reason, is
 killed and never asked again.
@@ -22,9 +22,9 @@ from draftd.images.layout import PICTURE_PIXELS
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
 DECODE_S = 30.0
-"""The clock for one picture; the helper's limit of processor time is below it."""
+"""Wall time for one picture; the helper's CPU time limit is below it."""
 MAX_PICTURES_PER_HELPER = 256
-"""A fresh process now and then undoes what fragmentation did to its address space."""
+"""A new process from time to time undoes the fragmentation of its address space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +106,14 @@ class Preparer:
             self._slots.release()
 
     async def aclose(self) -> None:
-        """End every helper and wait until it has gone."""
+        """End every helper and wait for it."""
         while self._idle:
             self._discard(self._idle.pop())
         while self._ending:
             await self._ending.pop().ended()
 
     async def _decode(self, header: dict[str, str | int], data: memoryview, *, time_s: float) -> Prepared:
-        # With the full time the picture is to blame; with the rest of a slow attempt it may not be.
+        # If it had the full time, the picture is to blame; with what a slow attempt left, it may not be.
         allowed_s, is_to_blame = min(time_s, DECODE_S), time_s >= DECODE_S
         try:
             async with asyncio.timeout(allowed_s):
@@ -125,13 +125,13 @@ class Preparer:
 
     async def _try(self, header: dict[str, str | int], data: memoryview, *, fresh: bool = False) -> Prepared:
         helper = await (self._start() if fresh else self._take())
-        # A helper that has worked before can die, or be short of memory, for what came before this picture.
+        # A helper that has worked before may die, or run out of memory, because of an earlier picture.
         worn = helper.pictures > 0
         try:
             reply, bodies = await self._ask(helper, header, data)
         except HelperDied as error:
             exit_code = await helper.ended()
-            # Processor time is counted anew for each picture, so none of it went to another.
+            # CPU time is counted per picture, so no other picture used any of it.
             if worn and exit_code != -signal.SIGXCPU:
                 return await self._try(header, data, fresh=True)
             raise _autopsy(None if isinstance(error, HelperLied) else exit_code) from error
@@ -182,7 +182,7 @@ def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
         case "unsupported":
-            raise ImageUnsupported("the image is of a variety of its format that is not accepted")
+            raise ImageUnsupported("the image uses a variant of its format that is not accepted")
         case "invalid":
             raise ImageInvalid("the image is truncated or corrupt")
     return Prepared(
@@ -199,8 +199,8 @@ def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared
 
 def _autopsy(exit_code: int | None) -> ImageInvalid | ImageFetchFailed:
     if exit_code == -signal.SIGKILL:
-        # By the kernel that was short of memory, or by an operator: no picture can do that.
+        # By the kernel when memory ran out, or by an operator: no picture can do that.
         return ImageFetchFailed("the image helper was killed")
     if exit_code == -signal.SIGXCPU:
-        return ImageInvalid("decoding the image took too much processor time")
-    return ImageInvalid("the decoder died on the image")
+        return ImageInvalid("decoding the image took too much CPU time")
+    return ImageInvalid("the decoder crashed on the image")

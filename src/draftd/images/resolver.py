@@ -1,6 +1,6 @@
-"""From a name to its addresses, by the system's resolver.
+"""Resolves names to addresses with the system's resolver.
 
-Owns the threads of the look-ups; what may be connected to is ``gate``'s.
+Owns the threads of the look-ups; ``gate`` decides what may be connected to.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from threading import Thread
 class SystemResolver:
     """``getaddrinfo``, each in a thread of its own.
 
-    A look-up cannot be cancelled, and takes half a minute when nobody answers. In the event loop's shared threads a few
-    such names would stop every other look-up of the process, the model provider's too; and Python waits for the threads
-    of a pool before it ends.
+    A look-up cannot be cancelled, and takes half a minute if nothing answers. In the event loop's shared threads a few such names
+    would stop every other look-up of the process, the model provider's too; and Python waits for the threads of a pool before it
+    ends.
 
     Args:
         lookups: how many at a time; further ones wait.
@@ -41,7 +41,7 @@ class SystemResolver:
             self._awaited.discard(answer)
 
     def close(self) -> None:
-        """Give up the look-ups under way; their threads end with them or with the process."""
+        """Abandon the look-ups under way; their threads end with them or with the process."""
         for answer in list(self._awaited):
             _fail(answer, OSError("the look-up was given up"))
 
@@ -57,7 +57,7 @@ class SystemResolver:
             answer.get_loop().call_soon_threadsafe(self._settle, answer, outcome)
 
     def _settle(self, answer: "asyncio.Future[Sequence[str]]", outcome: Sequence[str] | OSError) -> None:
-        # Not when the caller is gone but when the thread is: a slot stands for a thread.
+        # Released when the thread ends, not when the caller is gone: a slot stands for a thread.
         self._slots.release()
         if isinstance(outcome, OSError):
             _fail(answer, outcome)

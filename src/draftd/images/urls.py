@@ -1,6 +1,6 @@
-"""The URLs of images, read in the one way that is left when everything with two readings is refused.
+"""Parses the URLs of images, and refuses everything that two parsers could interpret differently.
 
-Owns the form of a URL and of a host; which of them may be fetched is ``gate``'s.
+Owns the form of a URL and of a host; ``gate`` decides which may be fetched.
 
 Invariant: neither a message nor the chain of an exception holds a path, a query or a user name.
 """
@@ -31,7 +31,7 @@ _OTHER_IN_A_BROWSER = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageUrl:
-    """A URL that passed the first door, in the parts a request needs."""
+    """A URL that passed the first check, in the parts a request needs."""
 
     scheme: str
     host: str
@@ -51,7 +51,7 @@ class ImageUrl:
 
 
 def parse_url(url: str) -> ImageUrl:
-    """Take a URL apart, refusing what two parsers could read in two ways.
+    """Parse a URL; refuse what two parsers could interpret differently.
 
     Raises:
         ImageBlocked: another scheme, no host, userinfo, a backslash or a control character, or over 8,192 characters.
@@ -61,14 +61,14 @@ def parse_url(url: str) -> ImageUrl:
         split = urlsplit(url)
         port = split.port
     except ValueError:
-        # The error's text holds what it could not read, which may be a password.
-        raise ImageBlocked("the URL of an image cannot be read") from None
+        # The error's text quotes what it could not parse, which may be a password.
+        raise ImageBlocked("the URL of an image is invalid") from None
     if split.scheme not in DEFAULT_PORTS:
         raise ImageBlocked("the URL of an image is neither http nor https")
     if "@" in split.netloc:
-        raise ImageBlocked("the URL of an image holds a user name")
+        raise ImageBlocked("the URL of an image contains a user name")
     if not _AUTHORITY.fullmatch(split.netloc):
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     host = host_name(split.hostname or "")
     return ImageUrl(
         scheme=split.scheme, host=host, port=DEFAULT_PORTS[split.scheme] if port is None else port, path=_path(split)
@@ -79,34 +79,34 @@ def join_url(base: ImageUrl, location: str) -> str:
     """Return the URL that a redirect leads to; the standard library would drop control characters silently.
 
     Raises:
-        ImageBlocked: what the answer says cannot be a URL.
+        ImageBlocked: the Location is not a valid URL.
     """
     _check_characters(location)
     try:
         return urljoin(f"{base.scheme}://{base.authority}{base.path}", location)
     except ValueError:
-        raise ImageBlocked("a redirect leads to a URL that cannot be read") from None
+        raise ImageBlocked("a redirect leads to an invalid URL") from None
 
 
 def host_name(text: str) -> str:
-    """Bring a host into the one form that is compared, resolved and sent.
+    """Normalise a host to the form that is compared, resolved and sent.
 
     Raises:
         ImageBlocked: neither a name nor an IPv6 address without a zone, or a name that browsers read in another way.
     """
     # Before any mapping: a letter can become eighteen, and reading what they make held the event loop for half a second.
     if len(text) > MAX_HOST_CHARS + 1 or max(map(len, _DOTS.split(text))) > MAX_LABEL_CHARS:
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     try:
         if ":" in text:
             return str(IPv6Address(text if "%" not in text else ""))
         name = text.encode("idna").decode("ascii").lower().removesuffix(".")
     except ValueError as error:
-        raise ImageBlocked("the URL of an image has no readable host") from error
+        raise ImageBlocked("the URL of an image has no valid host") from error
     if not _HOST_NAME.fullmatch(name) or len(name) > MAX_HOST_CHARS:
-        raise ImageBlocked("the URL of an image has no readable host")
+        raise ImageBlocked("the URL of an image has no valid host")
     if not _OTHER_IN_A_BROWSER.isdisjoint(text):
-        raise ImageBlocked("the host of an image's URL has two readings; its xn-- form has one")
+        raise ImageBlocked("the host of an image's URL is ambiguous; use its xn-- form")
     return name
 
 
@@ -114,7 +114,7 @@ def _check_characters(url: str) -> None:
     if len(url) > MAX_URL_CHARS:
         raise ImageBlocked("the URL of an image is too long")
     if "\\" in url or any(unicodedata.category(char) in {"Cc", "Cs"} for char in url):
-        raise ImageBlocked("the URL of an image holds a backslash or a control character")
+        raise ImageBlocked("the URL of an image contains a backslash or a control character")
 
 
 def _path(split: SplitResult) -> str:

@@ -160,9 +160,7 @@ def translate(error: Exception, *, model: str) -> ModelError:
     if what := _unsendable(error):
         return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
     if status := _redirected(error):
-        return ModelMisconfigured(
-            f"{model}: {status}: the server redirects elsewhere, which is not followed", model=model
-        )
+        return ModelMisconfigured(f"{model}: {status}: the server redirects, which draftd does not follow", model=model)
     said, status = _said(error), _status(error)
     kind = _class_of(error, said, status)
     excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)

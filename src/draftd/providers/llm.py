@@ -118,7 +118,7 @@ class Llm:
         try:
             tempfile.gettempdir()
         except FileNotFoundError as error:
-            raise ConfigurationError("no temporary directory can be written; set TMPDIR (/dev/shm will do)") from error
+            raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
         _follow_no_redirects(importlib.import_module("httpx"))
@@ -188,7 +188,7 @@ class Llm:
                     await worker.stop()
                 await self._litellm.close_litellm_async_clients()
         except TimeoutError:
-            log.warning("model connections left open")
+            log.warning("model connections not closed")
         # A closed client stays in this cache and would be handed out again.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 

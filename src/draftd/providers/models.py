@@ -80,9 +80,7 @@ class Models:
             if was_known:
                 log.info("model changed", agent=agent, models=", ".join(line.models))
             for one in line.refused:
-                log.error(
-                    "model not asked here", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason
-                )
+                log.error("model skipped", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason)
 
     def names(self) -> set[str]:
         """Return the names of the models that this process asks."""

@@ -77,7 +77,7 @@ def read(params: object) -> dict[str, Any]:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"])[:MAX_NAME_CHARS]
         if first["type"] == "extra_forbidden":
-            raise ValueError(f"the parameter {name!r} cannot be set; these can: {', '.join(ALLOWED)}") from None
+            raise ValueError(f"the parameter {name!r} is not allowed; allowed: {', '.join(ALLOWED)}") from None
         raise ValueError(f"the parameter {name!r}: {first['msg']}") from None
 
 

@@ -106,7 +106,7 @@ class Permits:
         if None in bases:
             # Not repeated: an entry may hold a password.
             raise ConfigurationError(
-                f"{BASES}: entry {bases.index(None) + 1} is no address; write http://host:port or https://host, "
+                f"{BASES}: entry {bases.index(None) + 1} is not an address; write http://host:port or https://host, "
                 "without user and query"
             )
         bases += [Address.parse(variable(name) or "") for provider in PROVIDERS.values() for name in provider.bases]
@@ -145,8 +145,8 @@ class Permits:
             return None
         if not is_litellm_name(model):
             return (
-                "its model is not a litellm name such as openai/gpt-5-mini; more than a provider and a model may stand in "
-                "DRAFTD_MODEL and DRAFTD_FALLBACK_MODELS"
+                "its model is not a litellm name such as openai/gpt-5-mini; only DRAFTD_MODEL and DRAFTD_FALLBACK_MODELS "
+                "may use other forms"
             )
         if provider is None or provider in PROVIDERS:
             return None

@@ -222,7 +222,7 @@ class Scribe:
 
     def _written(self, kept: dict[Held, set["asyncio.Task[None]"]], held: Held, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("usage lost by a defect", request_id=held[0], error=type(error).__name__)
+            log.error("usage lost to an internal error", request_id=held[0], error=type(error).__name__)
         kept[held].discard(task)
         if not kept[held]:
             del kept[held]

@@ -198,7 +198,7 @@ class Claims:
         if now - self._locked_since < LOCKED_TIME_S:
             return False
         if left["is_due"]:
-            log.warning("left rows behind that another session has locked", agents=agents, waited_s=LOCKED_TIME_S)
+            log.warning("left rows that another session has locked", agents=agents, waited_s=LOCKED_TIME_S)
         if left["refused"]:
             _log_refused(left["refused"])
         return True
@@ -214,7 +214,7 @@ class Claims:
             await self._link.pause(error)
             strays = await self._unless_refused(self._claimer.release_strays(self._leases.snapshot()), [])
             if strays:
-                log.info("released what a lost connection had claimed", rows=len(strays))
+                log.info("released claims of a lost connection", rows=len(strays))
             return True
         await self._release_orphans()
         if claimed:
@@ -295,4 +295,4 @@ class Claims:
 
 
 def _log_refused(ids: list[str]) -> None:
-    log.warning("left rows behind that the database refuses to change", rows=len(ids), request_ids=ids[:MAX_NAMED])
+    log.warning("left rows that the database refuses to change", rows=len(ids), request_ids=ids[:MAX_NAMED])

@@ -73,7 +73,7 @@ class Asking:
                 verdict = judge(error, claim, facts)
                 if verdict.action is not Action.ASK_NEXT:
                     return outcome_of(error, verdict)
-                log.info("asking the next model", model=target.name, code=error.code)
+                log.info("trying the next model", model=target.name, code=error.code)
             else:
                 await self._holds.succeeded(target.name)
                 return Done(draft=draft, model=target.name, prompt_version=inputs.prompt_version)

@@ -117,7 +117,7 @@ class Drafter:
         claim = attempt.claim
         agent = self._agents.get(claim.agent)
         if agent is None:
-            raise InvalidRequest(f"there is no prompt for the agent {claim.agent!r}")
+            raise InvalidRequest(f"no prompt for the agent {claim.agent!r}")
         targets = self._models.targets(agent.name, probe=claim.probe)
         if not targets:
             missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
@@ -132,9 +132,9 @@ def _outcome_after(error: Exception, claim: Claim) -> Outcome:
             failure = error
         case TimeoutError():
             # Every step has a limit of its own within the attempt's; this is the net under them.
-            failure = InternalError("the attempt's time was over outside of any step")
+            failure = InternalError("the attempt timed out between steps")
         case _:
-            log.error("attempt failed by a defect", request_id=claim.id, exc_info=error)
+            log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
             failure = InternalError(f"{type(error).__name__}: {redact(str(error), 200)}")
     return outcome_of(failure, judge(failure, claim))
 

@@ -82,7 +82,7 @@ class PictureStore:
                 return await find_pictures(self._link, claim, time_s=KEEP_S)
             except (*db.LOST, psycopg.Error) as error:
                 self._rests_until = time.monotonic() + REST_S
-                log.warning("kept pictures cannot be read", request_id=claim.id, error=redact(str(error)))
+                log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
                 return []
 
     async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:

@@ -83,7 +83,7 @@ class MeteredCalls:
             raise Expired
         time_s = min(self._model_timeout_s, attempt.time_left_s())
         if time_s < SHORTEST_CALL_S:
-            raise ModelTimeout("the attempt's time was over before the model could be asked", model=target.name)
+            raise ModelTimeout("the attempt ran out of time before the model call", model=target.name)
         return time_s
 
     def _record(

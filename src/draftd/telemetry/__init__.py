@@ -1,4 +1,4 @@
-"""What the outside learns of a running daemon: Langfuse traces and Prometheus metrics.
+"""What a running daemon reports: Langfuse traces and Prometheus metrics.
 
 tracing      the only module that imports langfuse
 complaints   what the Langfuse SDK says when traces do not arrive

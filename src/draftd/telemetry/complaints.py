@@ -1,6 +1,6 @@
-"""What the SDK of Langfuse says when traces do not arrive: for the log seldom, for the doctor at once.
+"""What the Langfuse SDK reports when traces do not arrive: rarely in the log, at once for the doctor.
 
-Owns how much of it is told, and in which words; what is traced is ``tracing``'s.
+Owns how much is reported, and in which words. ``tracing`` owns what is traced.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
 
 
 def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
-    """Send nothing, by the way that traces take; return whether it arrived, and what was said.
+    """Send an empty batch the way traces are sent; return whether it arrived, and what was reported.
 
     Args:
         provider: of OpenTelemetry's SDK.
@@ -37,10 +37,10 @@ def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tupl
     requests: Any = importlib.import_module("requests")
     try:
         requests.Request("POST", host or LANGFUSE_CLOUD).prepare()
-    except ValueError:  # what is said there quotes the address
-        return False, "cannot be read; write https://host or http://host:port"
+    except ValueError:  # its message quotes the address
+        return False, "is invalid; write https://host or http://host:port"
     exporter = processors[0].span_exporter
-    # The SDK's own layer around it sends no empty batch.
+    # The SDK's own wrapper does not send an empty batch.
     exporter = getattr(exporter, "_exporter", exporter)
     with _overheard() as said:
         outcome = exporter.export([])
@@ -48,36 +48,36 @@ def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tupl
 
 
 def _silence(provider: Any, processors: Sequence[Any]) -> str | None:
-    """Return why nothing is sent at all; None when something is."""
+    """Return why nothing is sent at all; None if something is."""
     api: Any = importlib.import_module("opentelemetry.trace")
     if isinstance(provider.get_tracer("draftd"), api.NoOpTracer):
         return "OTEL_SDK_DISABLED"
     if not processors:
         return "LANGFUSE_TRACING_ENABLED"
-    # Of all trace ids the one that is sampled if any is.
+    # The trace id that is sampled if any is.
     if not provider.sampler.should_sample(None, 0, "draftd").decision.is_sampled():
-        return "the sampler takes nothing (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
+        return "the sampler drops every trace (LANGFUSE_SAMPLE_RATE, OTEL_TRACES_SAMPLER)"
     return None
 
 
 def _told(message: str) -> str:
-    """Return what the exporter said; of a refused certificate only that, which it hides behind its retries."""
+    """Return the exporter's error; of a refused certificate only the reason, which it hides behind its retries."""
     refused = _CERTIFICATE.search(message)
     return f"the certificate was refused: {refused['why']}" if refused else message
 
 
 def _reason(message: str) -> str:
-    """Return why a batch did not arrive, from what the exporter said first."""
+    """Return why a batch did not arrive, from the exporter's first message."""
     if answered := _ANSWERED.search(message):
         return f"answered {answered['status']}"
     if (refused := _told(message)) != message:
-        return f"{redact(refused, 200)}; REQUESTS_CA_BUNDLE names authorities for it"
+        return f"{redact(refused, 200)}; set REQUESTS_CA_BUNDLE to its certificate authorities"
     return f"cannot be reached: {redact(message, 300)}"
 
 
 @contextmanager
 def _overheard() -> Iterator[list[str]]:
-    """Collect what the SDK says meanwhile, in place of the log."""
+    """Collect the SDK's messages instead of logging them."""
     said: list[str] = []
 
     class Ear(logging.Handler):
@@ -93,7 +93,7 @@ def _overheard() -> Iterator[list[str]]:
 
 
 class Complaints(logging.Handler):
-    """Where the loggers of the SDK end: at most one line in five minutes, which says how many it stands for."""
+    """The handler of the SDK's loggers: at most one line in five minutes, with the number suppressed."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -101,8 +101,8 @@ class Complaints(logging.Handler):
         self._held_back = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log what a logger of the SDK says."""
-        self.tell("langfuse complained", record.name, _told(record.getMessage()))
+        """Log a record of the SDK's loggers."""
+        self.tell("langfuse error", record.name, _told(record.getMessage()))
 
     def tell(self, event: str, source: str, detail: str) -> None:
         """Log it, unless something was logged a moment ago."""

@@ -1,8 +1,7 @@
-"""What Prometheus may know of this process: counts, durations and states, under the names of the contract (section 5).
+"""The Prometheus metrics of this process: counts, durations and states.
 
-Owns the names and the endpoint. It always counts, which costs microseconds, and serves only if there is a port.
-Invariant: no label carries what a client or requester wrote; models and codes are the operator's and the contract's
-own words, so that the number of series stays small.
+Owns the names and the endpoint. Always counts, which costs microseconds; serves only if a port is set. Invariant: no label
+contains a client's or requester's text. Models and error codes are few, so the number of series stays small.
 """
 
 import errno
@@ -26,29 +25,27 @@ from prometheus_client.registry import Collector
 from draftd.errors import ConfigurationError
 
 BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
-"""Finest where a person waits for the first draft; the end is the standard time of an attempt."""
+"""Finest where a person waits for the first draft; ends at the default time limit of an attempt."""
 
 
 class _Holds(Collector):
-    """The holds of this moment, for a scrape by another thread: all of them or none, never those that are being entered."""
+    """The current holds, for a scrape by another thread: all of them, never a half-updated set."""
 
     def __init__(self) -> None:
         self.now: tuple[tuple[str, str], ...] = ()
 
     def collect(self) -> Iterable[Metric]:
-        gauge = GaugeMetricFamily(
-            "draftd_model_hold", "1 while nothing is claimed for a model.", labels=["model", "code"]
-        )
+        gauge = GaugeMetricFamily("draftd_model_hold", "1 while the model is on hold.", labels=["model", "code"])
         for model, code in self.now:
             gauge.add_metric([model, code], 1)
         yield gauge
 
 
 class Metrics:
-    """The figures of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        # A time of creation for each series doubles their number and is read by nobody here.
+        # A creation time per series doubles their number, and nothing here reads it.
         disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus-client does not annotate it
         self.registry = CollectorRegistry()
         self._server: WSGIServer | None = None
@@ -56,13 +53,13 @@ class Metrics:
             "draftd_requests_total", "Requests that became final.", ["status", "code"], registry=self.registry
         )
         self._oldest_pending = Gauge(
-            "draftd_oldest_pending_seconds", "Age of the oldest request that is due.", registry=self.registry
+            "draftd_oldest_pending_seconds", "How long the oldest due request has waited.", registry=self.registry
         )
         self._holds = _Holds()
         self.registry.register(self._holds)
         self._first_option = Histogram(
             "draftd_first_option_seconds",
-            "From the claim to the first draft that can be read.",
+            "From the claim to the first complete reply.",
             buckets=BUCKETS_S,
             registry=self.registry,
         )
@@ -70,9 +67,9 @@ class Metrics:
             "draftd_request_seconds", "From the claim to the end.", buckets=BUCKETS_S, registry=self.registry
         )
         self._lease_lost = Counter(
-            "draftd_lease_lost_total", "Attempts thrown away for a lost lease.", registry=self.registry
+            "draftd_lease_lost_total", "Attempts discarded because their lease was lost.", registry=self.registry
         )
-        self._in_flight = Gauge("draftd_in_flight", "Requests this process works on.", registry=self.registry)
+        self._in_flight = Gauge("draftd_in_flight", "Requests in flight in this process.", registry=self.registry)
         self._tokens = Counter(
             "draftd_tokens_total", "Tokens of model calls.", ["model", "kind"], registry=self.registry
         )
@@ -88,17 +85,17 @@ class Metrics:
         self._requests.labels(status="failed", code=code).inc()
 
     def first_option(self, elapsed_s: float) -> None:
-        """Record how long after the claim the first draft could be read, in seconds."""
+        """Record the seconds from the claim to the first complete draft."""
         self._first_option.observe(elapsed_s)
 
     def lease_lost(self) -> None:
-        """Count an attempt whose row was no longer held."""
+        """Count an attempt that lost its row."""
         self._lease_lost.inc()
 
     def model_called(
         self, *, model: str, input_tokens: int | None, output_tokens: int | None, cost_usd: Decimal | None
     ) -> None:
-        """Count what a call took; what is not known is not counted."""
+        """Count a call's usage; skip what is not known."""
         for kind, count in (("input", input_tokens), ("output", output_tokens)):
             if count is not None:
                 self._tokens.labels(model=model, kind=kind).inc(count)
@@ -106,21 +103,21 @@ class Metrics:
             self._cost_usd.labels(model=model).inc(float(cost_usd))
 
     def in_flight(self, count: int) -> None:
-        """Say how many requests this process works on."""
+        """Set how many requests are in flight in this process."""
         self._in_flight.set(count)
 
     def oldest_pending(self, age_s: float | None) -> None:
-        """Say how long the oldest due request has waited, in seconds; None when none waits."""
+        """Set how long the oldest due request has waited, in seconds; None if none is waiting."""
         self._oldest_pending.set(age_s or 0.0)
 
     def holds(self, holds: Iterable[tuple[str, str]]) -> None:
-        """Say which models are on hold now, as pairs of model and code; those of before are forgotten."""
+        """Replace the models on hold, given as pairs of model and code."""
         self._holds.now = tuple(holds)
 
     def serve(self, host: str, port: int) -> int:
         """Serve ``/metrics`` and return the port.
 
-        There is no password, but what is served holds no text, no name and no address of anybody.
+        There is no authentication, but what is served contains no text, name or address of anyone.
 
         Args:
             host: an IPv4 or IPv6 address of this machine, or a name of one; ``0.0.0.0`` is every IPv4 address, ``::`` every

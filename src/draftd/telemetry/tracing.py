@@ -1,8 +1,8 @@
-"""The door to Langfuse: what happened to a request, for those who want to look at it later.
+"""Langfuse tracing: what happened to a request, for later inspection.
 
-Owns what is told, when, and how little it may cost; it is the only importer of langfuse. Invariants (docs/adr/0004):
-tracing never delays, fails or prolongs a request, whatever Langfuse or its SDK does; without keys nothing of the SDK is
-imported; no secret, no path of an image URL and, unless the operator asked for it, no picture leaves the process.
+Owns what is traced, when, and how little it may cost; the only importer of langfuse. Invariants (docs/adr/0004): tracing never
+delays, fails or prolongs a request, whatever Langfuse or its SDK does; without keys nothing of the SDK is imported; no secret, no
+path of an image URL and, unless the operator asked for it, no picture leaves the process.
 """
 
 import atexit
@@ -31,7 +31,7 @@ ATTRIBUTE_CHARS = 200
 """Langfuse drops propagated values that are longer, or not ASCII (Langfuse, "Propagating attributes")."""
 TEXT_CHARS = 100_000
 EXPORT_S = 5
-"""The longest that one batch is tried, on the exporter's own thread, before it is dropped."""
+"""How long one batch is tried, on the exporter's own thread, before it is dropped."""
 EXIT_S = 2.0
 """How long a process that ends without ``shutdown`` waits; the SDK's own hook waits for a minute and more."""
 MAX_PENDING_PICTURES = 64
@@ -39,10 +39,10 @@ MAX_PENDING_PICTURES = 64
 
 
 class ShownPicture(dict[str, Any]):
-    """The part of a message that shows a picture; it knows its hash and its size, which is what a trace tells of it.
+    """The part of a message that shows a picture, with the hash and size that a trace contains.
 
-    Made in a thread, where its bytes are at hand. To find both out at each call of a model would hold the event loop for as long
-    as a request's pictures, up to 19 MB, take to be decoded and hashed.
+    Made in a thread, where the bytes are available. Computing both at each model call would block the event loop while a
+    request's pictures, up to 19 MB, are decoded and hashed.
 
     Args:
         data: a JPEG.
@@ -59,19 +59,19 @@ class ShownPicture(dict[str, Any]):
 
 
 class RequestSpan:
-    """One attempt at a request; this class is also the one that tells nobody."""
+    """One attempt at a request. This class itself is the no-op version."""
 
     trace_id: str | None = None
 
     def set_output(self, output: Mapping[str, Any]) -> None:
-        """Tell what was drafted."""
+        """Record the draft."""
 
     def set_error(self, code: str, message: str) -> None:
-        """Tell why there is no draft; ``code`` is one of the contract's."""
+        """Record why there is no draft; ``code`` is an error code."""
 
 
 class GenerationSpan:
-    """One call of a model; this class is also the one that tells nobody."""
+    """One model call. This class itself is the no-op version."""
 
     def set(
         self,
@@ -81,11 +81,11 @@ class GenerationSpan:
         output_tokens: int | None = None,
         cost_usd: Decimal | None = None,
     ) -> None:
-        """Tell what came back; None stands for what is not known."""
+        """Record what came back; None stands for unknown."""
 
 
 class Tracing:
-    """Traces that go nowhere: what an installation without Langfuse's keys has."""
+    """No-op tracing, for an installation without Langfuse keys."""
 
     _finding: tuple[bool, str] = True, "off: no keys"
 
@@ -100,7 +100,7 @@ class Tracing:
         release: str,
         sample_rate: str | None = None,
     ) -> "Tracing":
-        """Return tracing to Langfuse if there are keys for it; for use in a thread, as the import takes a second.
+        """Return tracing to Langfuse if its keys are set. Call it in a thread: the import takes a second.
 
         Args:
             public_key: of the Langfuse project.
@@ -130,15 +130,15 @@ class Tracing:
             return off
 
     def examine(self) -> tuple[bool, str]:
-        """Return whether traces would arrive, and why not; for use in a thread.
+        """Return whether traces would arrive, or why not. Call it in a thread.
 
-        It is the exporter itself that asks, so certificates, proxies and addresses are those that traces meet.
+        Uses the exporter itself, so certificates, proxies and addresses are the ones that traces meet.
         """
         return self._finding
 
     @contextmanager
     def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
-        """Trace one attempt; what is traced inside, in the same task, belongs to it."""
+        """Trace one attempt, including whatever is traced inside it in the same task."""
         del request_id, requester_id, agent, attempt
         yield RequestSpan()
 
@@ -152,7 +152,7 @@ class Tracing:
         prompt_version: str,
         params: Mapping[str, Any],
     ) -> Iterator[GenerationSpan]:
-        """Trace one call of a model; an exception that passes marks it as failed."""
+        """Trace one model call; an exception marks it as failed."""
         del name, model, messages, prompt_version, params
         yield GenerationSpan()
 
@@ -232,7 +232,7 @@ class _Langfuse(Tracing):
         sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
         self._content = content
         self._host = host
-        # Of our own: no other library's spans come in, ours go nowhere else, and none of them waits at exit.
+        # A separate provider: no other library's spans come in, ours go nowhere else, and none delays the exit.
         self._provider = otel.TracerProvider(
             resource=resources.Resource({"service.name": "draftd", "service.version": release}),
             shutdown_on_exit=False,
@@ -257,7 +257,7 @@ class _Langfuse(Tracing):
         )
         self._ended = False
         _quieten()
-        # Hooks run last in, first out: this one comes before the SDK's, which the SDK takes back when it is shut down.
+        # Hooks run in reverse order: this one runs before the SDK's, which the SDK removes when it is shut down.
         atexit.register(self._end_at_exit)
 
     @contextmanager
@@ -319,7 +319,7 @@ class _Langfuse(Tracing):
         thread.start()
         thread.join(time_s)
         if thread.is_alive():
-            log.warning("traces left behind", time_s=time_s)
+            log.warning("traces not flushed", time_s=time_s)
         return not thread.is_alive()
 
     def _finish(self) -> None:
@@ -342,7 +342,7 @@ class _Langfuse(Tracing):
 
 @contextmanager
 def _entered(make: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """Enter a context manager of the SDK, whose errors stay here, and which never hears of an exception that passes.
+    """Enter a context manager of the SDK: its errors stay here, and it never sees an exception from inside.
 
     OpenTelemetry would record that exception with its message and traceback, unredacted.
     """
@@ -359,7 +359,7 @@ def _entered(make: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
 def _quietly(act: Callable[[], Any]) -> Any:
     try:
         return act()
-    except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the request goes on
+    except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the request continues
         _complaints.tell("tracing failed", type(error).__name__, str(error))
         return None
 
