@@ -8,7 +8,8 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-settings.register_profile("draftd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("draftd", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")
 
 # What a script starts in the background inherits that Ctrl-C is ignored, and hands it on to all that it starts.

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpcore
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from draftd.errors import ImageBlocked, ImageFetchFailed, ImageInvalid, ImageTooLarge, RequestError
@@ -242,13 +242,11 @@ def check_fetch(url: str, net: Net, fetcher: Fetcher, loop: asyncio.Runner) -> N
     event(f"{type(outcome).__name__} after {len(net.dialled)} connections")
 
 
-@settings(max_examples=300)
 @given(url=urls, net=nets)
 def test_no_url_reaches_what_is_not_public(url: str, net: Net, fetcher: Fetcher, loop: asyncio.Runner) -> None:
     check_fetch(url, net, fetcher, loop)
 
 
-@settings(max_examples=300)
 @given(url=links, net=nets)
 def test_no_chain_of_redirects_reaches_what_is_not_public(
     url: str, net: Net, fetcher: Fetcher, loop: asyncio.Runner
