@@ -7,6 +7,8 @@ process: it reads a line of JSON from stdin for each wish and answers with one. 
 
 import atexit
 import functools
+import gc
+import importlib
 import json
 import os
 import select
@@ -25,6 +27,14 @@ from chaos.saboteur import run
 from draftd.providers.llm import Llm
 
 TESTS = Path(__file__).parent
+PRELOADED = (
+    "aiohttp",
+    "openai.resources.chat",
+    "draftd.cli.doctor",
+    "draftd.daemon.composition",
+    "draftd.db.schema_version",
+)
+"""What commands, and the first call of a model, import when they get to it."""
 KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG")
 
 
@@ -148,6 +158,10 @@ def completed(
 
 def _serve() -> None:
     Llm.load()
+    for name in PRELOADED:
+        importlib.import_module(name)
+    # Garbage collections in the children would copy every page of what they share.
+    gc.freeze()
     children: set[int] = set()
     for line in sys.stdin:
         wish = json.loads(line)

@@ -79,8 +79,9 @@ def test_drafts_appear_one_after_the_other(
 
 
 @pytest.mark.timeout(240)
-def test_two_daemons_draft_each_of_500_requests_exactly_once(
-    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.long)])
+def test_two_daemons_draft_each_of_many_requests_exactly_once(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, count: int
 ) -> None:
     env = environment(database, stand_in)
     url = sample_url(stand_in, EMAIL.name)
@@ -89,17 +90,18 @@ def test_two_daemons_draft_each_of_500_requests_exactly_once(
         daemon.wait_for('"started"')
     client.query(
         "INSERT INTO draft_requests (image_urls, context, requester_id) "
-        "SELECT ARRAY[%s], 'request number ' || n || ' of many', 'r' || n %% 7 FROM generate_series(1, 500) AS n",
+        "SELECT ARRAY[%s], 'request number ' || n || ' of many', 'r' || n %% 7 FROM generate_series(1, %s) AS n",
         url,
+        count,
     )
     wait_until(
-        lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == 500,
+        lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == count,
         220,
         what=lambda: client.query("SELECT status, count(*) FROM draft_requests GROUP BY status"),
     )
     asked = [re.findall(r"request number (\d+) of many", call["prompt"]) for call in stand_in.log]
     numbers = [int(found[0]) for found in asked]
-    assert sorted(numbers) == list(range(1, 501))
+    assert sorted(numbers) == list(range(1, count + 1))
     rows = client.query("SELECT max(attempt) AS attempts, count(DISTINCT worker_id) AS workers FROM draft_requests")
     assert rows == [{"attempts": 1, "workers": 2}]
 
