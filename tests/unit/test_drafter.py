@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import logging
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
