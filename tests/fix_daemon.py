@@ -19,6 +19,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from draftd.cli import main
+from draftd.demo.samples import LINKEDIN_POST
 from fix_database import cloned
 from nursery import close, completed, nursery
 from standin.threaded import ThreadedStandIn, run_in_thread
@@ -41,6 +42,11 @@ def stand_in() -> Iterator[ThreadedStandIn]:
     """The stand-in model server, answering at once."""
     with run_in_thread() as server:
         yield server
+
+
+def sample_url(stand_in: ThreadedStandIn, name: str = LINKEDIN_POST.name) -> str:
+    """Return where the stand-in serves one of the sample screenshots."""
+    return f"{stand_in.root_url}/samples/{name}.png"
 
 
 def environment(database_url: str, stand_in: ThreadedStandIn | None = None, **over: str) -> dict[str, str]:
@@ -161,6 +167,15 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     started = Fleet(tmp_path)
     yield started
     started.end()
+
+
+def in_flight(fleet: Fleet, client: "Client", stand_in: ThreadedStandIn, env: Mapping[str, str]) -> tuple[Daemon, str]:
+    """Start a daemon, and return it with the id of a request that waits for its model."""
+    stand_in.script({"hang": True})
+    daemon = fleet.start(env)
+    request_id = client.insert(sample_url(stand_in))
+    stand_in.wait_for_calls(1)
+    return daemon, request_id
 
 
 def wait_until(condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "") -> None:

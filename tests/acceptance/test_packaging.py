@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from draftd.daemon import liveness
-from fix_daemon import Client, environment
+from fix_daemon import Client, environment, sample_url
 from standin.threaded import ThreadedStandIn
 
 CHECKOUT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_the_installed_draftd_migrates_and_drafts_away_from_the_checkout(
     env = environment(empty_database, stand_in)
     run(installed, "migrate", env=env, cwd=tmp_path)
     app = Client(empty_database)
-    request_id = app.insert(f"{stand_in.root_url}/samples/email.png")
+    request_id = app.insert(sample_url(stand_in))
     run(installed, "run", "--drain", env=env, cwd=tmp_path)
     row = app.row(request_id)
     app.connection.close()

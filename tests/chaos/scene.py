@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 from psycopg.types.json import Jsonb
 
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Daemon, Fleet, environment, wait_until
+from fix_daemon import Client, Daemon, Fleet, environment, sample_url, wait_until
 from standin.threaded import ThreadedStandIn
 
 START_TIME_S = 120.0
@@ -119,7 +118,7 @@ class Scene:
         for context in contexts:
             content: dict[str, Any] = {"parent_id": self.parent_id, "image_urls": []}
             if self.rng.random() < 0.1:
-                content = {"image_urls": [f"{self.stand_in.root_url}/samples/{LINKEDIN_POST.name}.png"]}
+                content = {"image_urls": [sample_url(self.stand_in)]}
             columns = {"context": context, **content, **over}
             names, values = ", ".join(columns), ", ".join(["%s"] * len(columns))
             statement = f"INSERT INTO draft_requests ({names}) VALUES ({values}) RETURNING id"
