@@ -5,13 +5,15 @@ PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Whoever is done takes over from whoever is not: daemons and databases shared by a module are rarely made twice for it.
+WORKERS := -n auto --dist worksteal
 PYTHON_BENCH ?= python3.12
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
+.PHONY: help install demo test test-unit test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
@@ -39,8 +41,18 @@ $(STAMP): requirements-dev.txt pyproject.toml
 demo: $(STAMP) ## Run the demo, from nothing to printed drafts: embedded PostgreSQL, a daemon, sample screenshots (MODEL=… for a real model)
 	@$(BIN)/draftd demo
 
-test: $(STAMP) ## Run the tests (PostgreSQL comes with the environment; DRAFTD_TEST_DATABASE_URL takes another)
-	$(BIN)/python -m pytest $(ARGS)
+test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting; ten seconds
+	$(BIN)/python -m pytest $(or $(ARGS),tests/unit)
+
+test: $(STAMP) ## Run every test but the long ones, on all cores (DRAFTD_TEST_DATABASE_URL takes another PostgreSQL than the one that comes along)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+test-long: $(STAMP) ## Run the long tests alone: properties and mutants in number, then chaos and fuzz (SEEDS, MUTANTS)
+	$(BIN)/python -m pytest $(WORKERS) -m "long or hypothesis" --hypothesis-profile=long $(ARGS)
+	$(MAKE) chaos ARGS="-n 2"
+	$(MAKE) fuzz ARGS=
+
+test-all: test test-long ## Run everything, an hour or more
 
 chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form)
 	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -v --capture=no -p no:randomly $(ARGS)

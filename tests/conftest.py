@@ -1,5 +1,6 @@
 """What every ring of tests shares: the fixtures stand in ``fix_*.py``, one theme each."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -8,7 +9,8 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-settings.register_profile("draftd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("draftd", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")
 
 # What a script starts in the background inherits that Ctrl-C is ignored, and hands it on to all that it starts.
@@ -16,6 +18,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output", "fix_roles"]
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: many a test waits for a process or a database."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Databases for tests: one server per run, one migrated template, one clone per test (about 20 ms)."""
+"""Databases for tests: one server per run and worker, one migrated template, one clone per test (about 20 ms)."""
 
 import os
 import uuid
@@ -35,7 +35,10 @@ def database_url(server_url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """A PostgreSQL server: ``DRAFTD_TEST_DATABASE_URL``, or an embedded one."""
+    """A PostgreSQL server: ``DRAFTD_TEST_DATABASE_URL``, or an embedded one.
+
+    With several workers each has one of its own: tests end connections, use up all there are, and make roles.
+    """
     if url := os.environ.get("DRAFTD_TEST_DATABASE_URL"):
         yield url
         return

@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-from draftd.demo.samples import EMAIL
 from draftd.reply.agents import packaged_directory
 from draftd.reply.result import Result
-from fix_daemon import Client, Fleet, draftd, environment
+from fix_daemon import Client, Fleet, draftd, environment, sample_url
 from fix_docs import example_agent
 from standin.threaded import ThreadedStandIn
 
@@ -20,7 +19,7 @@ def test_the_agent_of_the_documents_drafts_beside_the_packaged_one(
     (prompts / name).write_text(content, encoding="utf-8")
     env = environment(database, stand_in, DRAFTD_PROMPTS_DIR=str(prompts))
     fleet.start(env)
-    url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
+    url = sample_url(stand_in)
     rows = [
         client.wait_for(client.insert(url, agent=agent), "completed", "failed")
         for agent in ("front_desk", "comment_generator")

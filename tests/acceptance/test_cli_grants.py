@@ -10,8 +10,7 @@ from alembic.command import downgrade
 from psycopg import sql
 
 from draftd.db import schema_version
-from draftd.demo.samples import EMAIL
-from fix_daemon import Call, Client, Fleet, environment, wait_until
+from fix_daemon import Call, Client, Fleet, environment, sample_url, wait_until
 from fix_roles import Roles
 from standin.threaded import ThreadedStandIn
 
@@ -43,7 +42,7 @@ def test_a_worker_drafts_for_a_client_reaps_and_prunes(
     role = roles.make()
     granted(call, roles, "--client", role)
     app = Client(roles.url(role))
-    url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
+    url = sample_url(stand_in)
     old, overdue, lost = (client.insert(url) for _ in range(3))
     client.query("UPDATE draft_requests SET status = 'failed' WHERE id = %s", old)
     client.query(
@@ -79,7 +78,7 @@ def test_a_model_is_held_and_probed_by_a_worker(
 ) -> None:
     stand_in.script([{"status": 429}, {"status": 503}])
     daemon = fleet.start(worker_env)
-    request_id = client.insert(f"{stand_in.root_url}/samples/{EMAIL.name}.png")
+    request_id = client.insert(sample_url(stand_in))
     client.wait_for(request_id, "completed")
     assert "model throttled" in daemon.log or "model on hold" in daemon.log
     wait_until(lambda: not client.query("SELECT 1 FROM draft_holds"), 60)
@@ -89,7 +88,7 @@ def test_a_model_is_held_and_probed_by_a_worker(
 def test_every_command_but_the_owners_works_as_worker(
     call: Call, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    url = f"{stand_in.root_url}/samples/{EMAIL.name}.png"
+    url = sample_url(stand_in)
 
     def run(*arguments: str) -> str:
         ended = call(*arguments, env=worker_env)

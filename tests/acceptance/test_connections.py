@@ -11,8 +11,7 @@ import pytest
 
 from draftd.db.grants import backend
 from draftd.demo.embedded import EmbeddedPostgres
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Fleet, draftd, environment, wait_until
+from fix_daemon import Client, Fleet, draftd, environment, sample_url, wait_until
 from fix_database import database_url, server_parts
 from standin.threaded import ThreadedStandIn
 
@@ -66,7 +65,7 @@ def role(client: Client, database: str) -> Iterator[Role]:
 
 
 def insert(client: Client, stand_in: ThreadedStandIn) -> str:
-    return client.insert(f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png")
+    return client.insert(sample_url(stand_in))
 
 
 def test_a_daemon_that_cannot_have_its_connections_does_not_start(

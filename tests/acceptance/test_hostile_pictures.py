@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Daemon, Fleet, Running, environment, wait_until
+from fix_daemon import Client, Daemon, Fleet, Running, environment, sample_url, wait_until
 from fix_database import cloned
 from fix_hostile import flat_png, one_column_png
 from fix_images import data_url, make_decoder, make_png
@@ -93,7 +92,7 @@ def helpers_of(pid: int) -> set[int]:
 def check_that_only_it_fails(running: Running, picture: str, *, code: str, message: str) -> None:
     """Insert a hostile picture between honest ones that wait for the model, are read, and come later."""
     client, stand_in = running.client, running.stand_in
-    sample = f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png"
+    sample = sample_url(stand_in)
     stand_in.reset()
     stand_in.script([{"hang": True}, {"hang": True}])
     others = [client.insert(sample) for _ in range(2)]

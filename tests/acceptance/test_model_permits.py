@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Fleet, environment
+from fix_daemon import Client, Fleet, environment, sample_url
 from standin.threaded import ThreadedStandIn
 
 
@@ -55,7 +54,7 @@ def test_a_hostile_row_gets_no_secret_and_no_picture_and_its_fallback_answers(
         "VALUES ('comment_generator', 'base', ARRAY['own key', 'params', 'name', 'good'])"
     )
     daemon = fleet.start(environment(database, stand_in))
-    request_id = client.insert(f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png")
+    request_id = client.insert(sample_url(stand_in))
     row = client.wait_for(request_id, "completed", "failed")
     assert (row["status"], row["model"]) == ("completed", "good")
     assert row["cost_usd"] > 0
@@ -73,7 +72,7 @@ def test_an_agent_with_no_other_model_is_not_claimed_until_it_has_one(
     define(client, "openai/stand-in", api_base=thief.url)
     daemon = fleet.start(environment(database, stand_in))
     daemon.wait_for('"model skipped"')
-    request_id = client.insert(f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png")
+    request_id = client.insert(sample_url(stand_in))
     client.query("UPDATE draft_models SET api_base = %s", stand_in.url)
     row = client.wait_for(request_id, "completed", "failed")
     assert (row["status"], row["attempt"]) == ("completed", 1)

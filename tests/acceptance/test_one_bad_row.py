@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Daemon, Fleet, draftd, environment, wait_until
+from fix_daemon import Client, Daemon, Fleet, draftd, environment, sample_url, wait_until
 from fix_extremes import (
     BOUNDS,
     PENDING,
@@ -25,10 +24,6 @@ READ_WITH_THE_PICTURE = {"context", "options", "metadata", "parent_id", "image_u
 PROMISED_S = 5.0
 REAP_S = 2.0
 ATTEMPT_S = 10.0
-
-
-def sample_url(stand_in: ThreadedStandIn) -> str:
-    return f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png"
 
 
 def assert_neighbour_completes(client: Client, stand_in: ThreadedStandIn) -> None:

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from draftd.demo.samples import EMAIL
-from fix_daemon import Client, environment, wait_until
+from fix_daemon import Client, environment, sample_url, wait_until
 from fix_output import PIPE_BYTES, full_pipe
 from standin.threaded import ThreadedStandIn
 
@@ -39,16 +38,12 @@ def wait_for_state(client: Client, state: str, daemon: "subprocess.Popen[bytes]"
     )
 
 
-def email(stand_in: ThreadedStandIn) -> str:
-    return f"{stand_in.root_url}/samples/{EMAIL.name}.png"
-
-
 def test_requests_complete_and_sigterm_drains_although_nobody_reads(
     database: str, client: Client, stand_in: ThreadedStandIn
 ) -> None:
     with unread_daemon(environment(database, stand_in), client) as (daemon, reads):
         for _ in range(20):
-            client.wait_for(client.insert(email(stand_in)), "completed")
+            client.wait_for(client.insert(sample_url(stand_in)), "completed")
         os.read(reads, PIPE_BYTES)
         text = ""
         while "log lines dropped" not in text or not text.endswith("\n"):
@@ -67,7 +62,7 @@ def test_a_second_signal_ends_it_at_once_although_nobody_reads(
 ) -> None:
     stand_in.script({"hang": True})
     with unread_daemon(environment(database, stand_in), client) as (daemon, _):
-        request_id = client.insert(email(stand_in))
+        request_id = client.insert(sample_url(stand_in))
         stand_in.wait_for_calls(1)
         daemon.send_signal(signal.SIGTERM)
         wait_for_state(client, "draining", daemon)

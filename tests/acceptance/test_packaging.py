@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from draftd.daemon import liveness
-from fix_daemon import Client, environment
+from fix_daemon import Client, environment, sample_url
 from standin.threaded import ThreadedStandIn
 
 CHECKOUT = Path(__file__).parents[2]
@@ -89,6 +89,7 @@ def test_the_wheel_tells_type_checkers_and_brings_the_samples(wheel: Path) -> No
     assert {"draftd/py.typed", "draftd/demo/samples/email.png"} <= files_of(wheel)
 
 
+@pytest.mark.long
 def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     archive = build("sdist", tmp_path / "sdist")
     subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True, timeout=100)
@@ -108,6 +109,7 @@ def test_the_lock_satisfies_every_dependency_of_the_wheel(wheel: Path) -> None:
     assert [str(one) for one in wanted if not one.specifier.contains(locked.get(one.name, "0"))] == []
 
 
+@pytest.mark.long
 def test_the_installed_draftd_is_the_wheels(installed: Path, tmp_path: Path) -> None:
     code = "import draftd; print(draftd.__file__)"
     command = [str(installed / "bin" / "python"), "-I", "-c", code]
@@ -115,13 +117,14 @@ def test_the_installed_draftd_is_the_wheels(installed: Path, tmp_path: Path) -> 
     assert Path(found.strip()).is_relative_to(installed)
 
 
+@pytest.mark.long
 def test_the_installed_draftd_migrates_and_drafts_away_from_the_checkout(
     installed: Path, empty_database: str, stand_in: ThreadedStandIn, tmp_path: Path
 ) -> None:
     env = environment(empty_database, stand_in)
     run(installed, "migrate", env=env, cwd=tmp_path)
     app = Client(empty_database)
-    request_id = app.insert(f"{stand_in.root_url}/samples/email.png")
+    request_id = app.insert(sample_url(stand_in))
     run(installed, "run", "--drain", env=env, cwd=tmp_path)
     row = app.row(request_id)
     app.connection.close()

@@ -16,7 +16,7 @@ from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import ConnectionLost
 from draftd.queue import wakeup
 from draftd.queue.wakeup import proves_session
-from fix_daemon import Client, Fleet, draftd, environment, wait_until
+from fix_daemon import Client, Fleet, draftd, environment, sample_url, wait_until
 from fix_pooler import POOL_SIZE, PgBouncer, Unavailable, pgbouncer, program
 from standin.threaded import ThreadedStandIn
 
@@ -77,7 +77,7 @@ def assert_nothing_is_left(client: Client, pooled_url: str) -> None:
 
 
 def insert_many(client: Client, stand_in: ThreadedStandIn, count: int = REQUESTS) -> list[str]:
-    return [client.insert(f"{stand_in.root_url}/samples/{LINKEDIN_POST.name}.png") for _ in range(count)]
+    return [client.insert(sample_url(stand_in)) for _ in range(count)]
 
 
 def wait_for_all(client: Client, ids: list[str]) -> None:

@@ -12,18 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from draftd.demo.samples import EMAIL
-from fix_daemon import Client, Fleet, environment, wait_until
+from fix_daemon import Client, Fleet, environment, in_flight, sample_url, wait_until
 from standin.threaded import ThreadedStandIn
 
 TIME_S = 100.0
 CHECKOUT = Path(__file__).parents[2]
 IMAGE = ["env", "--block-signal=TERM,INT,HUP"]
 """What the image puts before ``draftd``; docs/adr/0011-container.md says why."""
-
-
-def email(stand_in: ThreadedStandIn) -> str:
-    return f"{stand_in.root_url}/samples/{EMAIL.name}.png"
 
 
 @contextmanager
@@ -80,7 +75,7 @@ def test_process_one_hears_a_signal_at_any_moment_of_its_start(
 def test_another_command_as_process_one_ends_like_one_that_is_not(
     database: str, client: Client, stand_in: ThreadedStandIn
 ) -> None:
-    command = [*IMAGE, sys.executable, "-m", "draftd", "enqueue", email(stand_in), "--wait"]
+    command = [*IMAGE, sys.executable, "-m", "draftd", "enqueue", sample_url(stand_in), "--wait"]
     with process_one(*command, env=environment(database, stand_in)) as (outside, pid):
         wait_until(lambda: bool(client.query("SELECT id FROM draft_requests")), TIME_S)
         os.kill(pid, signal.SIGTERM)
@@ -88,10 +83,7 @@ def test_another_command_as_process_one_ends_like_one_that_is_not(
 
 
 def test_a_terminal_that_closes_drains(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
-    stand_in.script({"hang": True})
-    daemon = fleet.start(environment(database, stand_in))
-    request_id = client.insert(email(stand_in))
-    stand_in.wait_for_calls(1)
+    daemon, request_id = in_flight(fleet, client, stand_in, environment(database, stand_in))
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for("waiting for attempts")
     # The shell sends one, the kernel another.
@@ -106,7 +98,7 @@ def test_nohup_keeps_its_promise(database: str, client: Client, stand_in: Thread
     fleet.program = ("-c", nohup)
     daemon = fleet.start(environment(database, stand_in))
     daemon.process.send_signal(signal.SIGHUP)
-    client.wait_for(client.insert(email(stand_in)), "completed")
+    client.wait_for(client.insert(sample_url(stand_in)), "completed")
     assert daemon.stop() == 0
     assert "SIGHUP" not in daemon.log
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from draftd.cli.systemd_unit import program, reaper_units, service_unit
-from fix_daemon import START_TIME_S, Client, Fleet, draftd, environment
+from fix_daemon import START_TIME_S, Client, Fleet, draftd, environment, sample_url
 from standin.behaviour import Behaviour
 from standin.threaded import ThreadedStandIn
 
@@ -136,9 +136,9 @@ def test_the_status_shows_what_is_in_flight_and_which_model_is_on_hold(
 ) -> None:
     stand_in.script(Behaviour(hang=True), default=Behaviour(status=503))
     fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="2000000"))
-    client.insert(f"{stand_in.root_url}/samples/email.png")
+    client.insert(sample_url(stand_in))
     watcher.wait_for("STATUS=1 in flight")
-    client.insert(f"{stand_in.root_url}/samples/email.png")
+    client.insert(sample_url(stand_in))
     watcher.wait_for("STATUS=1 in flight; openai/stand-in on hold: model_unavailable")
     assert client.query("SELECT model, code FROM draft_holds") == [
         {"model": "openai/stand-in", "code": "model_unavailable"}
@@ -150,7 +150,7 @@ def test_the_watchdog_is_fed_by_the_event_loop_through_the_whole_drain(
 ) -> None:
     stand_in.script(Behaviour(hang=True))
     daemon = fleet.start(environment(database, stand_in, NOTIFY_SOCKET=watcher.address, WATCHDOG_USEC="2000000"))
-    client.insert(f"{stand_in.root_url}/samples/email.png")
+    client.insert(sample_url(stand_in))
     watcher.wait_for("STATUS=1 in flight")
     # What has not been asked yet would not be released, and would hang for as long as the grace lasts.
     stand_in.wait_for_calls(1)

@@ -13,16 +13,12 @@ import pytest
 
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 from draftd.reply.result import Result
-from fix_daemon import DIRECTLY, Client, Fleet, draftd, environment, free_port, wait_until
+from fix_daemon import DIRECTLY, Client, Fleet, draftd, environment, free_port, in_flight, sample_url, wait_until
 from fix_otlp import otlp_receiver
 from standin.threaded import ThreadedStandIn
 
 MOST_ROUNDS = 5
 WORDS = re.compile(r"\w+")
-
-
-def sample_url(stand_in: ThreadedStandIn, name: str = LINKEDIN_POST.name) -> str:
-    return f"{stand_in.root_url}/samples/{name}.png"
 
 
 def test_a_row_becomes_a_draft_and_the_channel_says_so(
@@ -79,8 +75,9 @@ def test_drafts_appear_one_after_the_other(
 
 
 @pytest.mark.timeout(240)
-def test_two_daemons_draft_each_of_500_requests_exactly_once(
-    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.long)])
+def test_two_daemons_draft_each_of_many_requests_exactly_once(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, count: int
 ) -> None:
     env = environment(database, stand_in)
     url = sample_url(stand_in, EMAIL.name)
@@ -89,17 +86,18 @@ def test_two_daemons_draft_each_of_500_requests_exactly_once(
         daemon.wait_for('"started"')
     client.query(
         "INSERT INTO draft_requests (image_urls, context, requester_id) "
-        "SELECT ARRAY[%s], 'request number ' || n || ' of many', 'r' || n %% 7 FROM generate_series(1, 500) AS n",
+        "SELECT ARRAY[%s], 'request number ' || n || ' of many', 'r' || n %% 7 FROM generate_series(1, %s) AS n",
         url,
+        count,
     )
     wait_until(
-        lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == 500,
+        lambda: client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'completed'")[0]["n"] == count,
         220,
         what=lambda: client.query("SELECT status, count(*) FROM draft_requests GROUP BY status"),
     )
     asked = [re.findall(r"request number (\d+) of many", call["prompt"]) for call in stand_in.log]
     numbers = [int(found[0]) for found in asked]
-    assert sorted(numbers) == list(range(1, 501))
+    assert sorted(numbers) == list(range(1, count + 1))
     rows = client.query("SELECT max(attempt) AS attempts, count(DISTINCT worker_id) AS workers FROM draft_requests")
     assert rows == [{"attempts": 1, "workers": 2}]
 
@@ -107,11 +105,8 @@ def test_two_daemons_draft_each_of_500_requests_exactly_once(
 def test_sigterm_gives_the_attempt_back_and_another_daemon_goes_on(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    stand_in.script({"hang": True})
     env = environment(database, stand_in, DRAFTD_SHUTDOWN_GRACE_S="0.2")
-    first = fleet.start(env)
-    request_id = client.insert(sample_url(stand_in))
-    stand_in.wait_for_calls(1)
+    first, request_id = in_flight(fleet, client, stand_in, env)
     second = fleet.start(env)
     assert first.stop() == 0
     row = client.wait_for(request_id, "completed")
@@ -124,10 +119,7 @@ def test_sigterm_gives_the_attempt_back_and_another_daemon_goes_on(
 def test_a_drain_waits_for_the_attempt_in_flight(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    stand_in.script({"hang": True})
-    daemon = fleet.start(environment(database, stand_in))
-    request_id = client.insert(sample_url(stand_in))
-    stand_in.wait_for_calls(1)
+    daemon, request_id = in_flight(fleet, client, stand_in, environment(database, stand_in))
     daemon.process.send_signal(signal.SIGINT)
     daemon.wait_for("waiting for attempts")
     later = client.insert(sample_url(stand_in))
@@ -140,10 +132,7 @@ def test_a_drain_waits_for_the_attempt_in_flight(
 def test_a_second_signal_ends_it_at_once(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    stand_in.script({"hang": True})
-    daemon = fleet.start(environment(database, stand_in))
-    request_id = client.insert(sample_url(stand_in))
-    stand_in.wait_for_calls(1)
+    daemon, request_id = in_flight(fleet, client, stand_in, environment(database, stand_in))
     daemon.process.send_signal(signal.SIGTERM)
     daemon.wait_for("waiting for attempts")
     daemon.process.send_signal(signal.SIGTERM)

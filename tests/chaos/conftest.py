@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from chaos.nursery import Nursery
 from chaos.scene import Crew, Form, Scene, staged
 from chaos.server import Server
 from draftd.db import schema_version
@@ -37,20 +36,10 @@ def form() -> Form:
     return Form(is_long=SEEDS > 0)
 
 
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery | None]:
-    """What forks the daemons of the short form; those of the long form are started."""
-    if SEEDS:
-        yield None
-        return
-    with Nursery() as ready:
-        yield ready
-
-
 @pytest.fixture
-def crew(tmp_path: Path, nursery: Nursery | None) -> Iterator[Crew]:
+def crew(tmp_path: Path) -> Iterator[Crew]:
     """A starter of daemons that ends them with the test, also those that were stopped."""
-    started = Crew(tmp_path, nursery=nursery)
+    started = Crew(tmp_path, forks=not SEEDS)
     yield started
     started.end()
 

@@ -173,7 +173,7 @@ def run(sabotage: Iterable[str], arguments: Sequence[str]) -> None:
     for one in sabotage:
         kind, _, value = one.partition("=")
         KINDS[kind](float(value or 0))
-    from draftd.cli import main
+    from draftd.__main__ import main
 
     sys.argv = ["draftd", *arguments]
     main()

@@ -6,8 +6,6 @@ write of theirs), and each change of a row is recorded by a trigger. What counts
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +16,7 @@ from urllib.parse import quote
 
 from psycopg.types.json import Jsonb
 
-from chaos.nursery import Nursery
-from draftd.demo.samples import LINKEDIN_POST
-from fix_daemon import Client, Daemon, Fleet, environment, wait_until
+from fix_daemon import Client, Daemon, Fleet, environment, sample_url, wait_until
 from standin.threaded import ThreadedStandIn
 
 START_TIME_S = 120.0
@@ -70,30 +66,20 @@ class Form:
 class Crew(Fleet):
     """Daemons, some of them sabotaged (see ``saboteur``)."""
 
-    nursery: Nursery | None = None
-    """Forks them, which is cheaper than a start."""
+    forks: bool = True
+    """Those of the long form are started, each with an interpreter of its own."""
 
     def start(
         self, env: Mapping[str, str], *arguments: str, wait: bool = True, sabotage: tuple[str, ...] = ()
     ) -> Daemon:
         """Start a daemon; with ``sabotage`` one that suffers so."""
-        log_path = self.directory / f"draftd-{len(self.daemons)}.log"
         # A clock must be wrong before anything is imported.
-        if self.nursery is not None and not any(one.startswith("clock") for one in sabotage):
-            process = self.nursery.fork(["run", *arguments], sabotage=sabotage, env=env, log_path=log_path)
-        else:
-            # Whatever tree these tests are run on, its daemons are what comes to harm.
-            path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-            program = [str(SABOTEUR), ",".join(sabotage)] if sabotage else ["-m", "draftd"]
-            with log_path.open("wb") as sink:
-                process = subprocess.Popen(
-                    [sys.executable, *program, "run", *arguments], env={**env, **path}, stdout=sink, stderr=sink
-                )
-        daemon = Daemon(process, log_path)
-        self.daemons.append(daemon)
-        if wait:
-            started(daemon)
-        return daemon
+        if self.forks and not any(one.startswith("clock") for one in sabotage):
+            return self.begin(self.forked(["run", *arguments], env, sabotage), wait=wait)
+        # Whatever tree these tests are run on, its daemons are what comes to harm.
+        path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        program = [str(SABOTEUR), ",".join(sabotage)] if sabotage else ["-m", "draftd"]
+        return self.begin(self.executed([*program, "run", *arguments], {**env, **path}), wait=wait)
 
 
 def started(daemon: Daemon) -> None:
@@ -132,7 +118,7 @@ class Scene:
         for context in contexts:
             content: dict[str, Any] = {"parent_id": self.parent_id, "image_urls": []}
             if self.rng.random() < 0.1:
-                content = {"image_urls": [f"{self.stand_in.root_url}/samples/{LINKEDIN_POST.name}.png"]}
+                content = {"image_urls": [sample_url(self.stand_in)]}
             columns = {"context": context, **content, **over}
             names, values = ", ".join(columns), ", ".join(["%s"] * len(columns))
             statement = f"INSERT INTO draft_requests ({names}) VALUES ({values}) RETURNING id"

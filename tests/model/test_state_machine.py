@@ -13,7 +13,9 @@ from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
 from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
-EXAMPLES = 100
+EXAMPLES = 30
+"""Of a usual run."""
+LONG_EXAMPLES = 300
 MUTANT_EXAMPLES = 500
 """A mutant dies long before; the number only bounds how long a survivor lives."""
 
@@ -45,11 +47,15 @@ def run(
     run_state_machine_as_test(Machine, settings=how)
 
 
-@pytest.mark.timeout(600)
 def test_the_queue_does_what_its_model_says_in_any_order(bench: Bench) -> None:
-    """``DRAFTD_TEST_MODEL_EXAMPLES=2000`` looks for longer, and elsewhere each time."""
-    examples = os.environ.get("DRAFTD_TEST_MODEL_EXAMPLES")
-    run(bench, examples=int(examples or EXAMPLES), derandomize=examples is None)
+    run(bench, examples=EXAMPLES)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_queue_does_what_its_model_says_however_long_one_looks(bench: Bench) -> None:
+    """Elsewhere each time; ``DRAFTD_TEST_MODEL_EXAMPLES=2000`` looks for longer."""
+    run(bench, examples=int(os.environ.get("DRAFTD_TEST_MODEL_EXAMPLES", LONG_EXAMPLES)), derandomize=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,7 @@ def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
     bench.sql(one.apply(row["body"]))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("fence", CUTS)
 def test_without_its_fence_a_statement_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch, fence: str) -> None:

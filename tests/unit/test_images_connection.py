@@ -1,7 +1,7 @@
 """What an answer may cost to read, with a network that is not there and counts every byte that it was asked for."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ import httpcore
 import pytest
 
 from draftd.errors import ImageFetchFailed, ImageTooLarge, Kind, RequestError
-from draftd.images import Fetcher
+from draftd.images import Fetcher, connection
 from draftd.images.connection import MAX_DIALLED, MAX_FRAMING_BYTES, MAX_HEAD_BYTES, MAX_SMALL_READS
 from fix_images import FakeDialer, FakeDns, FakeStream
 
@@ -61,19 +61,11 @@ class FloodDialer(FakeDialer):
         return next(self._floods)
 
 
-@pytest.fixture(scope="module")
-def shared_fetcher() -> Iterator[Fetcher]:
-    """Shared, because reading the certificates takes a fifth of a second."""
-    fetcher = Fetcher(max_bytes=MAX_BYTES, allow_private=[], resolve=FakeDns(files_example=[["8.8.8.8"]]))
-    yield fetcher
-    asyncio.run(fetcher.aclose())
-
-
 @pytest.fixture
-def fetcher(shared_fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> Fetcher:
-    """The shared one, whose dialer a test may replace."""
-    monkeypatch.setattr(shared_fetcher, "_dialer", FakeDialer())
-    return shared_fetcher
+async def fetcher() -> AsyncIterator[Fetcher]:
+    made = Fetcher(max_bytes=MAX_BYTES, allow_private=[], resolve=FakeDns(files_example=[["8.8.8.8"]]))
+    yield made
+    await made.aclose()
 
 
 async def outcome(fetcher: Fetcher, *floods: Flood) -> bytes | RequestError:
@@ -162,11 +154,13 @@ async def test_a_body_in_crumbs_is_given_up(fetcher: Fetcher) -> None:
     assert flood.reads <= 1.1 * MAX_SMALL_READS
 
 
-async def test_reads_of_the_size_of_a_packet_are_no_crumbs(fetcher: Fetcher) -> None:
-    body = b"x" * (MAX_BYTES - 1)
+async def test_reads_of_the_size_of_a_packet_are_no_crumbs(fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_SMALL_READS", 40)
+    body = b"x" * 100_000
     flood = Flood([OK, b"\r\n", body], read_bytes=536)
 
     assert await outcome(fetcher, flood) == body
+    assert flood.reads > 4 * 40
 
 
 @pytest.mark.parametrize(

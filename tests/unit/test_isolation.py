@@ -14,7 +14,6 @@ from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
 from draftd.queue import isolation, trials
 from draftd.queue.isolation import Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
-from draftd.queue.remembered import MAX_REMEMBERED
 from draftd.queue.trials import Before, Trial
 
 
@@ -277,11 +276,12 @@ def test_what_may_be_the_servers_is_left_alone_for_a_moment_only() -> None:
     assert not aside.knows(ROW[0])
 
 
-def test_the_memory_is_bounded() -> None:
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "MAX_REMEMBERED", 10)
     aside = Aside()
-    for number in range(3 * MAX_REMEMBERED):
+    for number in range(30):
         aside.put(UUID(int=number))
-    assert len(aside.ids()) <= MAX_REMEMBERED
+    assert len(aside.ids()) <= 10
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "57P01", "57P02", "57P03", "25006"])

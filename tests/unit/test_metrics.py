@@ -7,7 +7,6 @@ from prometheus_client import generate_latest
 
 from draftd.errors import ConfigurationError
 from draftd.telemetry.metrics import BUCKETS_S, Metrics
-from fix_daemon import DIRECTLY
 
 
 @pytest.fixture
@@ -98,51 +97,6 @@ def test_two_processes_worth_of_metrics_do_not_collide(metrics: Metrics) -> None
     metrics.lease_lost()
     assert value(metrics, "draftd_lease_lost_total") == 1
     assert value(other, "draftd_lease_lost_total") == 0
-
-
-@pytest.mark.parametrize(
-    ("host", "asked"),
-    [
-        ("127.0.0.1", ["127.0.0.1"]),
-        ("localhost", ["localhost"]),
-        ("0.0.0.0", ["127.0.0.1"]),  # noqa: S104  # what a container needs
-        ("::1", ["[::1]"]),
-        ("::", ["127.0.0.1", "[::1]"]),
-    ],
-)
-def test_the_endpoint_serves_the_figures_until_it_is_closed(metrics: Metrics, host: str, asked: list[str]) -> None:
-    if ":" in host and not has_ipv6():
-        pytest.skip("no IPv6 on this machine")
-    metrics.lease_lost()
-    port = metrics.serve(host, 0)
-    for address in asked:
-        with DIRECTLY.open(f"http://{address}:{port}/metrics", timeout=20) as answer:
-            assert b"draftd_lease_lost_total 1.0" in answer.read()
-    metrics.close()
-    for address in asked:
-        with pytest.raises(OSError, match="refused"):
-            DIRECTLY.open(f"http://{address}:{port}/metrics", timeout=20)
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("port", [None, 70_000])
-def test_a_port_that_cannot_be_had_is_a_configuration_error(metrics: Metrics, port: int | None) -> None:
-    taken = metrics.serve("127.0.0.1", 0)
-    with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_PORT"):
-        Metrics().serve("127.0.0.1", port or taken)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "a" * 70 + ".example", "2001:db8::1"])
-def test_an_address_that_cannot_be_had_is_a_configuration_error(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="DRAFTD_METRICS_HOST: cannot listen on port 0 of "):
-        Metrics().serve(host, 0)
 
 
 def test_a_name_without_an_address_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:

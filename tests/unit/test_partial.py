@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
@@ -199,7 +199,6 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60)
 @given(
     answer=answers(),
     ascii_only=st.booleans(),
@@ -224,7 +223,6 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
         assert all(option in result["options"] for option in one["options"])
 
 
-@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(st.text(), st.sampled_from(['{"has_message":', "true", ',"short":"', '"', "\\", "\ud800", "{", "}"]))
