@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
 COMMANDS = (
     "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "agents", "agents list",
-    "agents set", "agents unset", "models", "models list", "models set", "models unset", "doctor", "health", "grants",
+    "agents set", "agents unset", "models", "models list", "models set", "models unset", "settings", "settings list",
+    "settings set", "doctor", "health", "grants",
     "systemd-unit", "demo",
 )  # fmt: skip
 

@@ -56,8 +56,8 @@ BEGIN
     RETURN jsonb_build_object('id', found_id, 'status', found_status, 'created', false);
 END $$;
 
--- $1 and no name: a parameter called id beside WHERE id = id cancels the whole table.
-CREATE FUNCTION cancel_draft_request(uuid) RETURNS boolean LANGUAGE sql SECURITY INVOKER AS $$
+-- $1 and not the name: beside WHERE id = id it would cancel the whole table.
+CREATE FUNCTION cancel_draft_request(id uuid) RETURNS boolean LANGUAGE sql SECURITY INVOKER AS $$
     WITH cancelled AS (
         UPDATE draft_requests AS r SET status = 'cancelled'
          WHERE r.id = $1 AND r.status IN ('pending', 'processing')

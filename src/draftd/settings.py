@@ -30,6 +30,11 @@ MIB = 1024 * 1024
 _FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
 _KUBERNETES = re.compile(r"DRAFTD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)")
 """What a Service named ``draftd…`` puts into every container beside it: too near to the metrics' port, and nobody's slip."""
+MOVED = {
+    "DRAFTD_DEFAULT_EXPIRY_S": "draftd settings set default_expiry_s=…",
+    "DRAFTD_RETENTION_DAYS": "draftd settings set retention_days=…",
+}
+"""What was a variable of each daemon and is the fleet's now, with the command that sets it."""
 NEARLY = 0.8
 """How alike two names must be for the one to be taken for a slip of the other (difflib's ratio)."""
 
@@ -109,12 +114,6 @@ class Settings(BaseSettings):
         60, description="The longest single model call; stages share what is left of the attempt."
     )
     shutdown_grace_s: float = Field(30, ge=0, le=86_400, description="How long a drain waits for attempts in flight.")
-    default_expiry_s: float = Field(
-        86_400, ge=0, le=3_155_760_000, description="When a request without `expires_at` expires; 0 = never."
-    )
-    retention_days: float = Field(
-        0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
-    )
     image_max_bytes: int = Field(20 * MIB, ge=1024, le=80 * MIB, description="The largest image as fetched, in bytes.")
     image_max_pixels: int = Field(40_000_000, ge=1024, le=40_000_000, description="The largest image, in pixels.")
     image_long_edge_px: int = Field(1568, ge=256, le=8192, description="The long edge of an image as it is sent.")
@@ -202,11 +201,13 @@ def check_names(names: Iterable[str]) -> list[str]:
     """Return a warning for each unknown ``DRAFTD_*`` name.
 
     Raises:
-        ConfigurationError: a name is so near to a known one that it must be a slip.
+        ConfigurationError: a name is so near to a known one that it must be a slip, or its setting has moved.
     """
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     warnings = []
     for name in sorted(set(names) - set(known)):
+        if name in MOVED:
+            raise ConfigurationError(f"{name} is the fleet's now: unset it, and use `{MOVED[name]}`")
         near = difflib.get_close_matches(name, known, n=1, cutoff=NEARLY)
         if near and not _KUBERNETES.fullmatch(name):
             raise ConfigurationError(f"{name} is not a setting; did you mean {near[0]}?")

@@ -50,13 +50,13 @@ def enqueue(
     ] = None,
     agent: Annotated[str, typer.Option(metavar="NAME", help="Which prompt answers.")] = "comment_generator",
     requester: Annotated[str, typer.Option(metavar="WHO", help="Whose request it is: a user or a tenant.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-32_768, max=32_767, help="Higher comes first.")] = 0,
+    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher comes first.")] = 0,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key of the same requester gives the same request.")
     ] = None,
     expires_in: Annotated[
         str | None,
-        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: DRAFTD_DEFAULT_EXPIRY_S."),
+        typer.Option(metavar="AGE", help="A later draft is worth nothing, e.g. 10m; default: see `draftd settings`."),
     ] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")

@@ -146,8 +146,6 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
                 batch = await reap(
                     link,
                     lease_s=loaded.lease_s,
-                    # The daemons' default may be another than what this crontab's environment says: theirs to expire.
-                    default_expiry_s=0,
                     older_than_s=older_than_s,
                     dry_run=dry_run,
                     refusals=refusals,

@@ -17,7 +17,7 @@ _NOT_A_ROLE = {"public", "none"}
 
 CLIENT_COLUMNS = (
     "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
-    "idempotency_key", "max_attempts", "metadata",
+    "idempotency_key", "max_attempts", "traceparent", "metadata",
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
 """Whoever sets a priority can starve others, and whoever chooses ids can find out which ones are taken."""
@@ -26,7 +26,7 @@ WORKER_TYPE = "draft_worker"
 """The right to use this type is what makes a role a worker for the guard."""
 
 CLIENT_RIGHTS = {
-    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, rating)",
+    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
     "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
 }
 """Beside those on ``draft_requests``."""
@@ -39,9 +39,10 @@ WORKER_RIGHTS = {
     "draft_pictures": "SELECT, INSERT, UPDATE, DELETE",
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
+    "draft_settings": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
-"""What ``draftd run`` and the commands use. Which models answer is the owner's to say."""
+"""What ``draftd run`` and the commands use. Which models answer, and the fleet's settings, are the owner's to say."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -141,7 +142,7 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command but the owner's: migrate, and set and unset of agents and models."
+    yield "-- The worker runs draftd run and every command but the owner's: migrate, and those that set and unset."
     yield from role.begin()
     yield "-- What makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()

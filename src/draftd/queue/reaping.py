@@ -90,19 +90,11 @@ SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
 
 def _overdue(taken: str) -> str:
     return f"""
-overdue_by_own_time AS MATERIALIZED (
+overdue AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
        AND {_WHICH}
      {taken}
-), overdue_by_default AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r, judge AS j
-     WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
-       AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
-       AND {_WHICH}
-     {taken}
-), overdue AS (
-    SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
 )"""
 
 
@@ -248,7 +240,6 @@ async def reap(
     link: db.Link,
     *,
     lease_s: float,
-    default_expiry_s: float,
     older_than_s: float = 0.0,
     dry_run: bool = False,
     watch: Watch | None = None,
@@ -260,7 +251,6 @@ async def reap(
     Args:
         link: where; see ``_lost`` for when anybody may be judged.
         lease_s: how long a lease lives.
-        default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
         older_than_s: how long ago lease or deadline must have passed.
         dry_run: only say what would be taken, all of it at once.
         watch: over the passes of a judge that comes again and again.
@@ -274,7 +264,6 @@ async def reap(
     refusals = refusals or Refusals(verb="reap", aside=Aside())
     params: dict[str, Any] = {
         "lease_s": lease_s,
-        "default_expiry_s": default_expiry_s,
         "older_than_s": older_than_s,
         "gap_s": watch.gap_s if watch else 0.0,
         "now": now,

@@ -2,8 +2,8 @@
 
 Owns the one statement that deletes requests. Invariants: only a final row goes, and only while nobody else has it locked;
 a row that a pending or running refinement still reads stays until that has ended (one inserted in the very moment of the
-delete finds its parent gone). A row's feedback goes with it;
-``draft_usage`` stays, because it is the record of the money. An interrupted pass has deleted whole batches, and the next one goes
+delete finds its parent gone). Its feedback stays without it, and so does
+``draft_usage``, because it is the record of the money. An interrupted pass has deleted whole batches, and the next one goes
 on: it may be repeated at any time, beside any number of others. What the server refuses to delete stays, and keeps nothing else.
 """
 
