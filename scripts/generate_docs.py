@@ -43,9 +43,12 @@ def _default(name: str, value: object) -> str:
 
 
 def errors_table() -> str:
-    """Return every error code with its kind."""
-    lines = ["| code | kind | meaning |", "|---|---|---|"]
-    lines += [f"| `{error.code}` | {error.default_kind} | {first_line(error)} |" for error in request_errors()]
+    """Return every error code with its kind, and what the app's user can do."""
+    lines = ["| code | kind | action | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{error.code}` | {error.default_kind} | `{error.user_action}` | {first_line(error)} |"
+        for error in request_errors()
+    ]
     return "\n".join(lines)
 
 
@@ -109,7 +112,8 @@ that is nearly a known one is an error that names it; any other is a warning."""
 
 ERRORS_INTRODUCTION = """\
 `retry`: back to `pending` with a delay, until `max_attempts`. `final`: `failed` at once. `hold`: back to `pending` with the
-attempt given back, and nobody claims for that model until a probe succeeds."""
+attempt given back, and nobody claims for that model until a probe succeeds. `action` in `error_details` says what the app's
+user can do."""
 
 
 def main() -> int:

@@ -147,7 +147,8 @@ async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, lin
         (expired, "expired", "failed"),
         (by_default, "expired", "failed"),
     }
-    assert (await read_row(connection, expired))["error_code"] == "expired"
+    row = await read_row(connection, expired)
+    assert (row["error_code"], row["error_details"]) == ("expired", {"action": "resend"})
     assert (await read_row(connection, alive))["status"] == "pending"
     assert await reap_now(link) == []
 

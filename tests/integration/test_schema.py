@@ -27,8 +27,8 @@ SHA_OF_HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e730433629
 OPTIONS = [{"length": length, "text": f"text of {length}"} for length in ("short", "medium", "detailed")]
 
 
-def draft(**result: Any) -> Draft:
-    return Draft(result=result, reading=[], model="m", prompt_version="1")
+def done(**result: Any) -> Done:
+    return Done(draft=Draft(result=result, reading=[]), model="m", prompt_version="1")
 
 
 MALFORMED: list[tuple[dict[str, Any], str]] = [
@@ -157,7 +157,7 @@ async def defaulted(connection: db.Connection, table: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-NEEDED = {
+NEEDED: dict[str, dict[str, Any]] = {
     "draft_requests": {"image_urls": f"{{{URL}}}"},
     "draft_feedback": {},
     "draft_profiles": {"requester_id": "ada"},
@@ -170,7 +170,7 @@ NEEDED = {
 
 async def insert(connection: db.Connection, table: str, nulls: list[str]) -> dict[str, Any]:
     """Insert a row with these columns null, and return it."""
-    needed: dict[str, Any] = NEEDED[table]
+    needed = NEEDED[table]
     if table == "draft_feedback":
         needed = {"request_id": await make_request(connection)}
     if table == "draft_settings":
@@ -424,7 +424,7 @@ async def test_every_option_that_is_ready_is_announced(
     await heard(connection, listener)
     for count in (1, 2):
         await scribe.publish(claimed, {"options": OPTIONS[:count]})
-    await Settler(link=link).settle(claimed, Done(draft=draft(options=OPTIONS)))
+    await Settler(link=link).settle(claimed, done(options=OPTIONS))
     told = [json.loads(payload) for channel, payload in await heard(connection, listener) if channel == "draft_results"]
     assert [(one["status"], one["options_ready"]) for one in told] == [
         ("processing", 1),
@@ -484,7 +484,7 @@ async def rated(connection: db.Connection, request_id: UUID, **given: Any) -> di
 
 async def make_completed(connection: db.Connection, link: db.Link, result: dict[str, Any]) -> UUID:
     request_id = await make_request(connection, requester_id="ada")
-    await Settler(link=link).settle(await claim_one(link), Done(draft=draft(**result)))
+    await Settler(link=link).settle(await claim_one(link), done(**result))
     return request_id
 
 

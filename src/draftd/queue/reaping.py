@@ -16,8 +16,8 @@ from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.db.sqlstate import is_misfit
-from draftd.errors import InternalError
-from draftd.queue.history import with_error
+from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost
+from draftd.queue.history import details_of, with_error
 from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import FORGOTTEN, Held
 from draftd.queue.moments import LONGEST_S, seconds
@@ -140,6 +140,7 @@ _TAKE_BACK = f""", reaped AS (
                             ELSE r.available_at END,
         error_code = 'worker_lost',
         error_message = {_LOST_MESSAGE},
+        error_details = {details_of(WorkerLost)},
         errors = {with_error(code="'worker_lost'", message=_LOST_MESSAGE, model="r.model")},
         updated_at = now()
       FROM lost WHERE r.id = lost.id AND r.status = 'processing'
@@ -148,12 +149,14 @@ _TAKE_BACK = f""", reaped AS (
 _FAIL = f""", expired AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'expired', error_message = 'not drafted before it expired',
+        error_details = {details_of(Expired)},
         errors = {with_error(code="'expired'", message="'not drafted before it expired'", model="r.model")}
       FROM overdue WHERE r.id = overdue.id AND r.status = 'pending'
     RETURNING r.id, r.status, NULL::uuid AS worker_id
 ), refused AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'invalid_request', error_message = {_UNKNOWN_MESSAGE},
+        error_details = {details_of(InvalidRequest)},
         errors = {with_error(code="'invalid_request'", message=_UNKNOWN_MESSAGE, model="r.model")}
       FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
         AND r.id NOT IN (SELECT id FROM overdue)
