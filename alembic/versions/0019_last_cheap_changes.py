@@ -11,17 +11,20 @@ depends_on = None
 
 TABLES = r"""
 CREATE TABLE draft_settings (
-    id               boolean NOT NULL DEFAULT true,
-    default_expiry_s integer NOT NULL DEFAULT 21600,
-    retention_days   integer NOT NULL DEFAULT 0,
+    id                      boolean NOT NULL DEFAULT true,
+    default_expiry_s        integer NOT NULL DEFAULT 21600,
+    retention_days          integer NOT NULL DEFAULT 0,
+    feedback_retention_days integer NOT NULL DEFAULT 0,
     CONSTRAINT draft_settings_pkey PRIMARY KEY (id),
     CONSTRAINT draft_settings_id_check CHECK (id),
     CONSTRAINT draft_settings_default_expiry_s_check CHECK (default_expiry_s BETWEEN 0 AND 315360000),
-    CONSTRAINT draft_settings_retention_days_check CHECK (retention_days BETWEEN 0 AND 36500)
+    CONSTRAINT draft_settings_retention_days_check CHECK (retention_days BETWEEN 0 AND 36500),
+    CONSTRAINT draft_settings_feedback_retention_days_check CHECK (feedback_retention_days BETWEEN 0 AND 36500)
 );
 COMMENT ON COLUMN draft_settings.id IS 'always true: there is one row';
 COMMENT ON COLUMN draft_settings.default_expiry_s IS 'from available_at to the expires_at that a client left null; 0: never';
 COMMENT ON COLUMN draft_settings.retention_days IS 'final requests older than this are deleted; 0: they are kept';
+COMMENT ON COLUMN draft_settings.feedback_retention_days IS 'feedback older than this is deleted; 0: it is kept';
 INSERT INTO draft_settings DEFAULT VALUES;
 
 ALTER TABLE draft_requests ADD COLUMN traceparent text, ADD COLUMN error_details jsonb;
@@ -42,6 +45,7 @@ ALTER TABLE draft_feedback
     ADD CONSTRAINT draft_feedback_request_id_fkey FOREIGN KEY (request_id) REFERENCES draft_requests (id) ON DELETE SET NULL,
     ADD CONSTRAINT draft_feedback_outcome_check CHECK (outcome IN ('sent', 'edited', 'rejected')),
     ADD CONSTRAINT draft_feedback_rating_check CHECK (rating IN (-1, 1));
+CREATE INDEX draft_feedback_created_at_idx ON draft_feedback (created_at);
 """
 COPIED = """
        platform = r.result ->> 'platform', author = r.result #>> '{replying_to,author}',
@@ -328,6 +332,7 @@ DROP FUNCTION draft_feedback_begin();
 @earlier@
 DROP FUNCTION draft_requests_default_expiry(timestamptz);
 DROP TABLE draft_settings;
+DROP INDEX draft_feedback_created_at_idx;
 DELETE FROM draft_feedback WHERE request_id IS NULL;
 ALTER TABLE draft_feedback
     DROP CONSTRAINT draft_feedback_rating_check,

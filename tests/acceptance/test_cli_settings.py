@@ -9,18 +9,19 @@ from fix_daemon import Call, Client, environment
 from fix_roles import Roles
 
 USAGE, CONFIGURATION = 2, 78
+DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0}
 
 
 def test_settings_are_listed_and_set_together(call: Call, client: Client, database: str) -> None:
     env = environment(database)
     listed = call("settings", "list", "--json", env=env)
-    assert json.loads(listed.stdout) == {"settings": {"default_expiry_s": 21_600, "retention_days": 0}}
+    assert json.loads(listed.stdout) == {"settings": DEFAULTS}
     done = call("settings", "set", "default_expiry_s=10m", "retention_days=30", "--json", env=env)
-    assert json.loads(done.stdout) == {"settings": {"default_expiry_s": 600, "retention_days": 30}}
+    assert json.loads(done.stdout) == {"settings": DEFAULTS | {"default_expiry_s": 600, "retention_days": 30}}
     one = call("settings", "set", "default_expiry_s=90", env=env)
     assert (one.returncode, one.stdout, one.stderr) == (0, "", "default_expiry_s is 90\n")
     lines = [line.split("\t")[:2] for line in call("settings", "list", env=env).stdout.splitlines()]
-    assert lines == [["default_expiry_s", "90"], ["retention_days", "30"]]
+    assert lines == [["default_expiry_s", "90"], ["retention_days", "30"], ["feedback_retention_days", "0"]]
     assert client.query("SELECT default_expiry_s, retention_days FROM draft_settings") == [
         {"default_expiry_s": 90, "retention_days": 30}
     ]
@@ -52,7 +53,7 @@ def test_what_is_no_setting_is_refused_and_nothing_is_set(
 def test_a_lost_row_is_made_again(call: Call, client: Client, database: str) -> None:
     client.query("DELETE FROM draft_settings")
     done = call("settings", "set", "retention_days=7d", "--json", env=environment(database))
-    assert json.loads(done.stdout) == {"settings": {"default_expiry_s": 21_600, "retention_days": 7}}
+    assert json.loads(done.stdout) == {"settings": DEFAULTS | {"retention_days": 7}}
 
 
 def test_a_worker_reads_the_settings_and_does_not_change_them(call: Call, roles: Roles) -> None:

@@ -181,7 +181,9 @@ async def one_pass(pruner: Pruner) -> list[Any]:
     with capture_logs() as logs:
         running = asyncio.create_task(pruner.run())
         async with asyncio.timeout(60):
-            while not (own := [line for line in logs if line["event"].startswith(("pruned", "not pruned"))]):
+            while not (
+                own := [line for line in logs if line["event"].startswith(("pruned", "not pruned", "feedback pruned"))]
+            ):
                 assert not running.done()
                 await asyncio.sleep(0.01)
         running.cancel()
@@ -214,6 +216,23 @@ class Forbidden(db.Link):
 
     async def run(self, _statement: str, _params: db.Params = None) -> list[DictRow]:
         raise psycopg.errors.InsufficientPrivilege("permission denied for table draft_requests")
+
+
+async def test_feedback_goes_when_it_is_old_enough_and_not_with_its_request(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftd.queue.retention.BATCH", 2)
+    request_id = await make_final(connection)
+    for _ in range(5):
+        await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1)", [request_id])
+    await connection.execute("UPDATE draft_feedback SET created_at = created_at - interval '2 d'")
+    await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, -1)", [request_id])
+    await connection.execute("UPDATE draft_settings SET feedback_retention_days = 1")
+    logs = await one_pass(Pruner(reads=link, link=link))
+    assert {"event": "feedback pruned", "rows": 5, "log_level": "info"} in logs
+    left = await (await connection.execute("SELECT rating FROM draft_feedback")).fetchall()
+    assert left == [{"rating": -1}]
+    assert await standing(connection) == {request_id}
 
 
 async def test_a_user_who_may_not_delete_ends_no_daemon(database: str, link: db.Link) -> None:

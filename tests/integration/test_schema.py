@@ -211,6 +211,7 @@ OTHER: dict[str, Any] = {
     "max_attempts": 2,
     "default_expiry_s": 60,
     "retention_days": 7,
+    "feedback_retention_days": 7,
 }
 """Values that are not the default; moments differ anyway."""
 
@@ -461,7 +462,9 @@ async def test_the_fleet_has_one_row_of_settings(connection: db.Connection) -> N
             await connection.execute(f"INSERT INTO draft_settings (id) VALUES ({values})".encode())
 
 
-@pytest.mark.parametrize("change", ["default_expiry_s = -1", "default_expiry_s = 315360001", "retention_days = 36501"])
+@pytest.mark.parametrize(
+    "change", ["default_expiry_s = -1", "default_expiry_s = 315360001", "feedback_retention_days = 36501"]
+)
 async def test_a_setting_of_the_fleet_has_its_bounds(connection: db.Connection, change: str) -> None:
     with pytest.raises(psycopg.IntegrityError):
         await connection.execute(f"UPDATE draft_settings SET {change}".encode())

@@ -40,6 +40,7 @@ WORKER_RIGHTS = {
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
+    "draft_feedback": "SELECT, DELETE",
     "draftd_alembic_version": "SELECT",
 }
 """What ``draftd run`` and the commands use. Which models answer, and the fleet's settings, are the owner's to say."""

@@ -271,6 +271,7 @@ draft_feedback = Table(
     Column("platform", Text),
     Column("author", Text),
     Column("drafted_text", Text),
+    Index("draft_feedback_created_at_idx", "created_at"),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
     CheckConstraint(text("rating IN (-1, 1)"), name="rating"),
@@ -306,7 +307,15 @@ draft_settings = Table(
         server_default=text("0"),
         comment="final requests older than this are deleted; 0: they are kept",
     ),
+    Column(
+        "feedback_retention_days",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="feedback older than this is deleted; 0: it is kept",
+    ),
     CheckConstraint(text("id"), name="id"),
     CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),
     CheckConstraint(text("retention_days BETWEEN 0 AND 36500"), name="retention_days"),
+    CheckConstraint(text("feedback_retention_days BETWEEN 0 AND 36500"), name="feedback_retention_days"),
 )

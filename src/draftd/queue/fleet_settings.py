@@ -34,6 +34,12 @@ SETTINGS: Mapping[str, FleetSetting] = {
         unit_s=86_400,
         meaning="the daemons delete final requests older than this, once an hour; 0 = they are kept",
     ),
+    "feedback_retention_days": FleetSetting(
+        default=0,
+        most=36_500,
+        unit_s=86_400,
+        meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
+    ),
 }
 
 READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
