@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
 COMMANDS = (
     "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "agents", "agents list",
-    "agents set", "agents unset", "models", "models list", "models set", "models unset", "doctor", "health", "grants",
+    "agents set", "agents unset", "models", "models list", "models set", "models unset", "settings", "settings list",
+    "settings set", "doctor", "health", "grants",
     "systemd-unit", "demo",
 )  # fmt: skip
 
@@ -42,9 +43,12 @@ def _default(name: str, value: object) -> str:
 
 
 def errors_table() -> str:
-    """Return every error code with its kind."""
-    lines = ["| code | kind | meaning |", "|---|---|---|"]
-    lines += [f"| `{error.code}` | {error.default_kind} | {first_line(error)} |" for error in request_errors()]
+    """Return every error code with its kind, and what the app's user can do."""
+    lines = ["| code | kind | action | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{error.code}` | {error.default_kind} | `{error.user_action}` | {first_line(error)} |"
+        for error in request_errors()
+    ]
     return "\n".join(lines)
 
 
@@ -111,7 +115,8 @@ like a typo of a setting is an error; any other is a warning."""
 ERRORS_INTRODUCTION = """\
 `retry`: the request returns to `pending` and is tried again after a delay, up to `max_attempts`.
 `final`: the request fails at once. `hold`: the request returns to `pending` without spending the
-attempt, and no daemon claims requests for that model until a probe succeeds."""
+attempt, and no daemon claims requests for that model until a probe succeeds. `action` in
+`error_details` says what the app's user can do."""
 
 
 def main() -> int:

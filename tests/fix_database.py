@@ -148,7 +148,6 @@ def make_terms(**over: Any) -> ClaimTerms:
         "worker_id": uuid.uuid4(),
         "lease_s": 10.0,
         "attempt_s": 120.0,
-        "default_expiry_s": 86_400.0,
     }
     return ClaimTerms(**defaults | over)
 
@@ -193,7 +192,7 @@ async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[
 
 async def reap_now(link: db.Link, **over: Any) -> list[Reaped]:
     """Reap as a judge does who has been connected for long enough: however young it is, it is older than this lease."""
-    return await reap(link, **{"lease_s": 0.001, "default_expiry_s": 86_400.0} | over)
+    return await reap(link, **{"lease_s": 0.001} | over)
 
 
 async def shift(connection: db.Connection, request_id: UUID, **seconds: float) -> None:

@@ -73,7 +73,7 @@ class Load:
         self._scribe = Scribe(link=self._settle)
         self._settler = Settler(link=self._settle)
         self._leases = Leases()
-        self._terms = ClaimTerms(worker_id=uuid4(), lease_s=LEASE_S, attempt_s=120, default_expiry_s=86_400)
+        self._terms = ClaimTerms(worker_id=uuid4(), lease_s=LEASE_S, attempt_s=120)
         self.heartbeat = Heartbeat(
             url=url,
             session=True,

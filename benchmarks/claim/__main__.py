@@ -61,7 +61,6 @@ def claim_ms(connection: psycopg.Connection[Any], count: int) -> float:
         "n": count,
         "lease_s": 10.0,
         "attempt_s": 120.0,
-        "default_expiry_s": 86_400.0,
         "worker_id": uuid.UUID(int=1),
         "now": None,
     }

@@ -27,6 +27,7 @@
         │   ├── OutputInvalid        retry
         │   └── ContextTooLong       final
         ├── NothingToReplyTo         final
+        ├── NothingOpen              final
         ├── WorkerLost               retry, the first time without delay (written by the reaper)
         └── InternalError            retry
 
@@ -37,10 +38,12 @@ Invariant: an error is a fact. What it knows is given when it is made and never 
 prove; what it means to a request is decided in ``providers.failure_policy`` and nowhere else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, Final
+from types import MappingProxyType
+from typing import ClassVar, Final, Self
 
 
 class Kind(StrEnum):
@@ -52,6 +55,24 @@ class Kind(StrEnum):
     """It will not pass: ``failed`` at once."""
     HOLD = "hold"
     """It is the model's: the attempt is given back, and nobody claims for that model until a probe succeeds."""
+
+
+class UserAction(StrEnum):
+    """What the app's user can do about an error (``error_details`` in section 1 of the contract)."""
+
+    RESEND = "resend"
+    """Send the picture again, or another one."""
+    OPEN_MESSAGE = "open_message"
+    """Open one message and send a picture of that."""
+    TRY_LATER = "try_later"
+    SHORTEN = "shorten"
+    """Send less."""
+    NONE = "none"
+
+
+Details = Mapping[str, str | int]
+"""What is known of an error: ``picture`` (from 1), ``host``, ``status``, ``found``, ``limit``."""
+NO_DETAILS: Details = MappingProxyType({})
 
 
 class DraftdError(Exception):
@@ -118,6 +139,7 @@ class RequestError(DraftdError):
 
     code: ClassVar[str] = ""
     default_kind: ClassVar[Kind] = Kind.FINAL
+    user_action: ClassVar[UserAction] = UserAction.NONE
 
     def __init__(
         self,
@@ -126,13 +148,20 @@ class RequestError(DraftdError):
         kind: Kind | None = None,
         model: str | None = None,
         retry_after_s: float | None = None,
+        details: Details = NO_DETAILS,
     ) -> None:
         super().__init__(message)
+        self.details: Final[Details] = details
         self.kind: Final[Kind] = kind or self.default_kind
         self.model: Final[str | None] = model
         """By the operator's name; None when no model has to do with it."""
         self.retry_after_s: Final[float | None] = retry_after_s
         """How long the provider asks to wait, in seconds."""
+
+    def about(self, **details: str | int) -> Self:
+        """Return this error of a picture with more details; an empty one tells nothing."""
+        more = {name: value for name, value in details.items() if value != ""}
+        return type(self)(self.message, kind=self.kind, details={**more, **self.details})
 
 
 class InvalidRequest(RequestError):
@@ -145,18 +174,21 @@ class Expired(RequestError):
     """The request was not drafted before its expires_at."""
 
     code = "expired"
+    user_action = UserAction.RESEND
 
 
 class ImageBlocked(RequestError):
     """The address of an image is not one that draftd may connect to."""
 
     code = "image_blocked"
+    user_action = UserAction.RESEND
 
 
 class ImageFetchFailed(RequestError):
     """An image could not be fetched; a URL must work until the request's expires_at, a data: URL needs none."""
 
     code = "image_fetch_failed"
+    user_action = UserAction.RESEND
     default_kind = Kind.RETRY
 
 
@@ -168,24 +200,28 @@ class ImageTooLarge(RequestError):
     """An image is over the limit of bytes, pixels or memory."""
 
     code = "image_too_large"
+    user_action = UserAction.SHORTEN
 
 
 class ImageInvalid(RequestError):
     """The bytes are not an image, or a broken one."""
 
     code = "image_invalid"
+    user_action = UserAction.RESEND
 
 
 class ImageUnsupported(RequestError):
     """The image is of a kind that is not accepted (PNG, JPEG, WebP and GIF are)."""
 
     code = "image_unsupported"
+    user_action = UserAction.RESEND
 
 
 class ImageGone(RequestError):
     """The images of this request were dropped when it became final; insert it again with its images."""
 
     code = "image_gone"
+    user_action = UserAction.RESEND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +253,7 @@ class ModelRateLimited(ModelError):
     """The provider's rate limit or quota is used up."""
 
     code = "model_rate_limited"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.HOLD
 
     def __init__(
@@ -237,6 +274,7 @@ class ModelUnavailable(ModelError):
     """The provider is down, overloaded or cannot be reached."""
 
     code = "model_unavailable"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.HOLD
 
 
@@ -244,6 +282,7 @@ class ModelMisconfigured(ModelError):
     """The key is wrong, the model is unknown, or it cannot see images."""
 
     code = "model_misconfigured"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.HOLD
 
 
@@ -251,6 +290,7 @@ class ModelTimeout(ModelError):
     """The model did not answer in the time allowed."""
 
     code = "model_timeout"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.RETRY
 
 
@@ -264,6 +304,7 @@ class OutputInvalid(ModelError):
     """The model's answer is still not acceptable after one repair."""
 
     code = "output_invalid"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.RETRY
 
 
@@ -271,18 +312,28 @@ class ContextTooLong(ModelError):
     """The request does not fit into the model's context window."""
 
     code = "context_too_long"
+    user_action = UserAction.SHORTEN
 
 
 class NothingToReplyTo(RequestError):
     """The screenshot shows no message that could be replied to."""
 
     code = "nothing_to_reply_to"
+    user_action = UserAction.RESEND
+
+
+class NothingOpen(RequestError):
+    """The screenshot shows a list of chats or mails, and none of them is open."""
+
+    code = "nothing_open"
+    user_action = UserAction.OPEN_MESSAGE
 
 
 class WorkerLost(RequestError):
     """The worker died, lost its lease, or let the attempt run past its deadline."""
 
     code = "worker_lost"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.RETRY
 
 
@@ -290,6 +341,7 @@ class InternalError(RequestError):
     """A defect of draftd, or a row that the database refuses."""
 
     code = "internal_error"
+    user_action = UserAction.TRY_LATER
     default_kind = Kind.RETRY
 
 
@@ -305,3 +357,14 @@ def request_errors() -> list[type[RequestError]]:
 
     walk(RequestError)
     return found
+
+
+def error_details(code: str, details: Details = NO_DETAILS) -> dict[str, str | int]:
+    """Return what ``draft_requests.error_details`` says of an error.
+
+    Args:
+        code: one of the contract's; of another one nothing can be done.
+        details: as far as known.
+    """
+    action = next((error.user_action for error in request_errors() if error.code == code), UserAction.NONE)
+    return {**details, "action": action.value}

@@ -4,6 +4,7 @@ Owns the types, and the list of what a client may set. A ``Claim`` never carries
 200 MB): a request reads its own when it starts.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from pydantic_core import PydanticCustomError
 from draftd.errors import InvalidRequest
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context; the table's trigger has the same expression."""
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 """BCP 47, by its form only."""
 VoiceSample = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
@@ -102,17 +105,23 @@ CLIENT_COLUMNS = (
         "the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
     ),
     ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
-    ClientColumn("priority", "smallint", "0", "higher comes first; for trusted clients"),
+    ClientColumn("priority", "smallint", "0", "-100 to 100; higher comes first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),
     ClientColumn(
         "expires_at",
         "timestamptz",
         "null",
-        "a later draft is worth nothing: the request fails as `expired`. Null: `available_at` and a day "
-        "(`DRAFTD_DEFAULT_EXPIRY_S`)",
+        "a later draft is worth nothing: the request fails as `expired` without a model call. Null becomes "
+        "`available_at` plus six hours (`draftd settings set default_expiry_s=…`)",
     ),
     ClientColumn("idempotency_key", "text", "null", "unique per requester"),
     ClientColumn("max_attempts", "smallint", "5", "1 to 10"),
+    ClientColumn(
+        "traceparent",
+        "text",
+        "null",
+        "your trace, as a W3C `traceparent`: the request's trace continues it, and the model's server receives it",
+    ),
     ClientColumn("metadata", "jsonb", "{}", "your own data, which draftd never reads; 256 KiB"),
     ClientColumn("id", "uuid", "random", "can be set by trusted clients"),
 )
@@ -137,6 +146,8 @@ class Claim:
     """Size of ``image_urls`` as stored, in bytes, known without reading it."""
     given_back: int = 0
     """How often a hold gave the attempt back."""
+    traceparent: str | None = None
+    """The client's trace, in W3C's form."""
     probe: str | None = None
     """The held model that this request may try."""
 

@@ -30,6 +30,11 @@ MIB = 1024 * 1024
 _FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
 _KUBERNETES = re.compile(r"DRAFTD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)")
 """What a Service named ``draftd…`` sets in every container of its namespace: close to the metrics' port, but no typo."""
+MOVED = {
+    "DRAFTD_DEFAULT_EXPIRY_S": "draftd settings set default_expiry_s=…",
+    "DRAFTD_RETENTION_DAYS": "draftd settings set retention_days=…",
+}
+"""Former variables of each daemon that are now settings of the fleet, with the command that sets them."""
 NEARLY = 0.8
 """How similar a name must be to a setting to count as a typo of it (difflib's ratio)."""
 
@@ -111,12 +116,6 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: float = Field(
         30, ge=0, le=86_400, description="How long a shutdown waits for attempts in flight."
-    )
-    default_expiry_s: float = Field(
-        86_400, ge=0, le=3_155_760_000, description="When a request without `expires_at` expires; 0 = never."
-    )
-    retention_days: float = Field(
-        0, ge=0, le=36_500, description="Final requests older than this are deleted, once a day; 0 = they are kept."
     )
     image_max_bytes: int = Field(
         20 * MIB, ge=1024, le=80 * MIB, description="Maximum size of an image as fetched, in bytes."
@@ -210,11 +209,13 @@ def check_names(names: Iterable[str]) -> list[str]:
     """Return a warning for each unknown ``DRAFTD_*`` name.
 
     Raises:
-        ConfigurationError: a name is so similar to a setting that it must be a typo.
+        ConfigurationError: a name is so similar to a setting that it must be a typo, or its setting has moved.
     """
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     warnings = []
     for name in sorted(set(names) - set(known)):
+        if name in MOVED:
+            raise ConfigurationError(f"{name} is the fleet's now: unset it, and use `{MOVED[name]}`")
         near = difflib.get_close_matches(name, known, n=1, cutoff=NEARLY)
         if near and not _KUBERNETES.fullmatch(name):
             raise ConfigurationError(f"{name} is not a setting; did you mean {near[0]}?")

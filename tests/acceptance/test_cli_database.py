@@ -10,7 +10,7 @@ import pytest
 from fix_daemon import Call, environment
 from fix_database import database_url
 
-NEGATIVE = 1
+NEGATIVE, CONFIGURATION = 1, 78
 SHAPE = """
 SELECT 'column', table_name, column_name, data_type || coalesce(column_default, '') || is_nullable
   FROM information_schema.columns WHERE table_schema = 'public'
@@ -56,6 +56,17 @@ def test_a_schema_of_a_newer_draftd_is_left_alone(call: Call, database: str) -> 
     assert result.returncode == 0
     assert "ahead" in result.stderr
     assert revision(database) == ("9999",)
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["migrate", "--check"], ["run", "--drain"]], ids=" ".join)
+def test_a_schema_from_before_the_squash_is_told_its_way(call: Call, database: str, command: list[str]) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE draftd_alembic_version SET version_num = '0012'")
+    refused = call(*command, env=environment(database, DRAFTD_MODEL="openai/m"))
+    assert (refused.returncode, refused.stdout) == (CONFIGURATION, "")
+    assert refused.stderr.endswith("first, then this one\n")
+    assert refused.stderr.count("\n") == 1
+    assert revision(database) == ("0012",)
 
 
 def test_the_printed_statements_make_the_same_schema(call: Call, empty_database: str, database: str) -> None:

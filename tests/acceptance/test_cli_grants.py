@@ -31,9 +31,8 @@ def worker_env(call: Call, roles: Roles, stand_in: ThreadedStandIn) -> dict[str,
     """The environment of a daemon that connects as a worker."""
     role = roles.make()
     granted(call, roles, "--worker", role)
-    return environment(
-        roles.url(role), stand_in, DRAFTD_RETENTION_DAYS="1", DRAFTD_REAP_INTERVAL_S="1", DRAFTD_LEASE_S="3"
-    )
+    roles.owner("UPDATE draft_settings SET retention_days = 1")
+    return environment(roles.url(role), stand_in, DRAFTD_REAP_INTERVAL_S="1", DRAFTD_LEASE_S="3")
 
 
 def test_a_worker_drafts_for_a_client_reaps_and_prunes(

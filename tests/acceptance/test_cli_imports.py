@@ -24,7 +24,8 @@ for line in sys.argv[1:]:
 LIGHT = (
     "--help", "list", f"show {NOBODY}", "enqueue https://a.example/b.png", "cancel --requester ann", "retry --since 1h",
     "status", "reap-stale", "migrate", "agents list",
-    "agents set a openai/b", "models list", "models set a --model openai/b", "health --ready", "systemd-unit",
+    "agents set a openai/b", "models list", "models set a --model openai/b", "settings list",
+    "settings set retention_days=1", "health --ready", "systemd-unit",
     "grants --preset backend --client app",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Keeping the table small: ``draftd prune``, and the daemon's daily pass."""
+"""Keeping the table small: ``draftd prune``, and the daemon's hourly pass."""
 
 import json
 
@@ -41,16 +41,15 @@ def test_prune_deletes_what_is_older(call: Call, client: Client, database: str) 
     assert json.loads(again.stdout) == {"pruned": 0, "dry_run": False}
 
 
-def test_prune_takes_its_default_from_the_setting(call: Call, client: Client, database: str) -> None:
+def test_prune_takes_its_default_from_the_fleet(call: Call, client: Client, database: str) -> None:
     ended(client, days_ago=40)
-    env = environment(database, DRAFTD_RETENTION_DAYS="30")
-    assert json.loads(call("prune", "--json", env=env).stdout)["pruned"] == 1
+    client.query("UPDATE draft_settings SET retention_days = 30")
+    assert json.loads(call("prune", "--json", env=environment(database)).stdout)["pruned"] == 1
 
 
-@pytest.mark.parametrize("retention_days", ["", "0"])
-def test_prune_has_no_default_of_its_own(call: Call, client: Client, database: str, retention_days: str) -> None:
+def test_prune_has_no_default_of_its_own(call: Call, client: Client, database: str) -> None:
     kept = ended(client, days_ago=400)
-    refused = call("prune", env=environment(database, DRAFTD_RETENTION_DAYS=retention_days))
+    refused = call("prune", env=environment(database))
     assert refused.returncode == USAGE
     assert "--older-than" in refused.stderr
     assert standing(client) == {kept}
@@ -79,7 +78,8 @@ def test_a_daemon_prunes_when_it_is_told_for_how_long_to_keep(
 ) -> None:
     ended(client, days_ago=8)
     young = ended(client, days_ago=6)
-    daemon = fleet.start(environment(database, stand_in, DRAFTD_RETENTION_DAYS="7"))
+    client.query("UPDATE draft_settings SET retention_days = 7")
+    daemon = fleet.start(environment(database, stand_in))
     daemon.wait_for('"pruned"')
     assert standing(client) == {young}
     wait_until(

@@ -128,7 +128,7 @@ def test_a_migration_that_is_refused_is_one_line(
 
 def test_a_version_that_the_schema_is_not_is_one_line(call: Call, database: str) -> None:
     with psycopg.connect(database) as connection:
-        connection.execute("UPDATE draftd_alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE draftd_alembic_version SET version_num = '0018a'")
     result = call("migrate", env=environment(database))
     assert_one_line(result.stderr)
     assert result.returncode == CONFIGURATION

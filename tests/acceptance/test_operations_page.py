@@ -20,7 +20,7 @@ from fix_database import cloned, server_parts
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 USAGE = "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model)"
-TABLES = ("draft_requests", "draft_usage", "draft_feedback")
+TABLES = ("draft_requests", "draft_usage", "draft_feedback", "draft_settings")
 
 
 def block(heading: str, language: str) -> str:
@@ -63,6 +63,8 @@ def fill(client: Client) -> None:
     )
     client.query(f"{USAGE} VALUES (%s, 'me', 1, 1, 1, 'm')", parent["id"])
     client.query("INSERT INTO draft_feedback (request_id, option) VALUES (%s, 'short')", parent["id"])
+    client.query("UPDATE draft_feedback SET created_at = created_at - interval '1 d', drafted_text = 'as it was'")
+    client.query("UPDATE draft_settings SET retention_days = 7")
 
 
 def contents(url: str) -> dict[str, list[Any]]:
@@ -116,7 +118,8 @@ def test_so_does_a_superuser(client: Client, database: str, restored: str, progr
     fill(client)
     dump = block("A dump of the data alone", "sh").splitlines()[0]
     (restore,) = re.findall(r"`(pg_restore --data-only --disable-triggers [^`]+)`", PAGE.read_text())
-    ended = run(f"{dump}\n{restore}", programs, database, restored, tmp_path)
+    (before,) = re.findall(r"`(psql --command='TRUNCATE [^`]+)`", PAGE.read_text())
+    ended = run(f"{dump}\n{before} >/dev/null\n{restore}", programs, database, restored, tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert contents(restored) == contents(database)
 

@@ -34,7 +34,7 @@ async def judged_from_outside(url: str, lease_s: float) -> list[Reaped]:
     """Reap once over a new connection, as cron does."""
     link = db.Link(url=url, name="cron")
     try:
-        return await reap(link, lease_s=lease_s, default_expiry_s=0)
+        return await reap(link, lease_s=lease_s)
     finally:
         await link.close()
 

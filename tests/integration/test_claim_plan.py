@@ -20,7 +20,6 @@ PARAMS: Mapping[str, tuple[str, str]] = {
     "n": ("bigint", str(N)),
     "lease_s": ("float8", "10"),
     "attempt_s": ("float8", "120"),
-    "default_expiry_s": ("float8", "86400"),
     "worker_id": ("uuid", f"'{UUID(int=1)}'"),
     "now": ("timestamptz", "NULL"),
 }

@@ -16,11 +16,12 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.errors import ConnectionLost
 from draftd.queue import claims as claims_module
+from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
 from draftd.queue.claims import ClaimGroup, Claims, Probe
 from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Release
+from draftd.queue.outcome import Fail, Release, Retry
 from draftd.queue.settlements import Settler
 from draftd.queue.wakeup import WakeUp
 from draftd.request import Claim
@@ -84,19 +85,32 @@ async def test_a_claim_says_when_its_row_expires(connection: db.Connection, link
     assert ahead_s - 10 < claimed.expires_in_s < ahead_s + 10
 
 
-async def test_the_default_expiry_counts_from_the_first_time_it_was_available(
+async def test_a_claim_of_a_row_that_never_expires_says_so(connection: db.Connection, link: db.Link) -> None:
+    await connection.execute("UPDATE draft_settings SET default_expiry_s = 0")
+    await make_request(connection, available_at=datetime.now(UTC) - timedelta(days=400))
+    assert (await claim_one(link)).expires_in_s is None
+
+
+async def test_a_claim_carries_the_clients_trace_and_no_other_text(connection: db.Connection, link: db.Link) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    request_id = await make_request(connection, traceparent=traceparent)
+    assert (await claim_one(link)).traceparent == traceparent
+    await overwrite(connection, request_id, status="pending", traceparent=f"{traceparent}\r\nx: y")
+    assert (await claim_one(link)).traceparent is None
+
+
+async def test_what_an_attempt_published_stays_until_the_next_one_publishes(
     connection: db.Connection, link: db.Link
 ) -> None:
-    await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=100))
-    claimed = await claim_one(link, make_terms(default_expiry_s=60))
-    assert claimed.expires_in_s is not None
-    assert -50 < claimed.expires_in_s < -30
-
-
-async def test_without_a_default_nothing_expires(connection: db.Connection, link: db.Link) -> None:
-    request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(days=400))
-    assert (await claim_one(link, make_terms(default_expiry_s=0))).expires_in_s is None
-    assert (await read_row(connection, request_id))["expires_at"] is None
+    request_id, shown = await make_request(connection), {"options": [{"length": "short", "text": "yes"}]}
+    scribe, settler = Scribe(link=link), Settler(link=link)
+    await scribe.publish(first := await claim_one(link), shown)
+    await settler.settle(first, Retry(code="model_timeout", message="x", delay_s=0))
+    second = await claim_one(link)
+    assert (await read_row(connection, request_id))["partial_result"] == shown
+    await settler.settle(second, Fail(code="output_invalid", message="x"))
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["partial_result"]) == ("failed", shown)
 
 
 async def test_a_claim_carries_the_size_of_the_pictures_and_not_the_pictures(

@@ -25,7 +25,7 @@ from fix_extremes import SHARED, add_extreme, cases
 
 MODEL = "openai/m"
 JUDGING: dict[str, Any] = {
-    "lease_s": 0.001, "default_expiry_s": 0.0, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
+    "lease_s": 0.001, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
     "now": None, "aside": [], "only": None,
 }  # fmt: skip
 
@@ -130,4 +130,4 @@ async def test_a_worker_without_a_name_for_its_agent_keeps_no_unknown_agent_aliv
     await shift(connection, row_id, available_at=-60)
     await link.run(RENEW, beat())
     assert add_extreme(client.connection, "draft_workers", "agents", "'{NULL}'")
-    assert [(one.id, one.code) for one in await reap_now(link, default_expiry_s=0)] == [(row_id, "invalid_request")]
+    assert [(one.id, one.code) for one in await reap_now(link)] == [(row_id, "invalid_request")]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -266,6 +266,33 @@ async def test_a_client_sees_nothing_of_models_workers_holds_and_usage(roles: Ro
             for statement in ("SELECT FROM {}", "DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     await client.execute(sql.SQL(statement).format(sql.Identifier(table)))
+
+
+async def test_nobody_rates_a_request_that_row_security_hides(connection: db.Connection, roles: Roles) -> None:
+    """Or the database would fill in the drafts of others."""
+    role = roles.make()
+    name = sql.Identifier(role)
+    for statement in (
+        "GRANT SELECT, INSERT ON draft_feedback TO {}",
+        "GRANT SELECT ON draft_requests TO {}",
+        "CREATE POLICY everything ON draft_feedback TO {} USING (true) WITH CHECK (true)",
+        "CREATE POLICY own ON draft_requests TO {} USING (requester_id = 'ada')",
+    ):
+        roles.owner(sql.SQL(statement).format(name))
+    own, foreign = [await make_request(connection, requester_id=requester) for requester in ("ada", "eve")]
+    insert = "INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1) RETURNING requester_id"
+    async with db.connected(roles.url(role)) as client:
+        assert await (await client.execute(insert, [own])).fetchone() == {"requester_id": "ada"}
+        with pytest.raises(psycopg.IntegrityError, match="request_id is no request"):
+            await client.execute(insert, [foreign])
+
+
+@pytest.mark.parametrize("statement", ["UPDATE draft_settings SET retention_days = 1", "DELETE FROM draft_settings"])
+async def test_a_worker_reads_the_fleets_settings_and_changes_none(roles: Roles, statement: LiteralString) -> None:
+    async with db.connected(roles.url(roles.worker())) as worker:
+        assert await (await worker.execute("SELECT retention_days FROM draft_settings")).fetchall()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await worker.execute(statement)
 
 
 async def test_a_worker_cannot_say_which_models_answer(roles: Roles) -> None:

@@ -167,6 +167,22 @@ async def test_after_three_tries_the_attempt_fails(server: Server, loader: Image
     assert len(server.requests) == 3
 
 
+async def test_a_failure_says_which_picture_it_was_and_what_is_known_of_it(server: Server, loader: ImageLoader) -> None:
+    fine = data_url(make_png())
+    gone = server.on("/gone", response(b"", status="404 Not Found"))
+    broken = server.on("/broken", response(b"<html>"))
+    large = data_url(b"\0" * (MAX_BYTES + 3))
+    for url, details in (
+        (gone, {"picture": 2, "host": "127.0.0.1", "status": 404}),
+        (broken, {"picture": 2, "host": "127.0.0.1"}),
+        (large, {"picture": 2, "limit": MAX_BYTES}),
+        ("ftp://x/y", {"picture": 2}),
+    ):
+        with pytest.raises(RequestError) as caught:
+            await load(loader, [fine, url])
+        assert caught.value.details == details
+
+
 async def test_a_lasting_failure_is_not_tried_again(server: Server, loader: ImageLoader) -> None:
     with pytest.raises(ImageFetchFailed, match="404") as caught:
         await load(loader, [server.on("/a", response(status="404 Not Found"))])

@@ -68,11 +68,14 @@ def target(standin: StandIn, **over: Any) -> Target:
     return Target(**{"name": given["model"], **given})
 
 
-async def ask(llm: Llm, to: Target, *, streamed: bool = True, time_s: float = 20.0) -> Completion:
+async def ask(
+    llm: Llm, to: Target, *, streamed: bool = True, time_s: float = 20.0, traceparent: str | None = None
+) -> Completion:
     async def ignore(_text: str) -> None:
         pass
 
-    return await llm.complete(to, MESSAGES, schema=SCHEMA, time_s=time_s, on_text=ignore if streamed else None)
+    on_text = ignore if streamed else None
+    return await llm.complete(to, MESSAGES, schema=SCHEMA, time_s=time_s, on_text=on_text, traceparent=traceparent)
 
 
 @STREAMED
@@ -332,9 +335,9 @@ def test_the_registry_answers_without_asking_a_server() -> None:
 
 @contextlib.asynccontextmanager
 async def plain_server(
-    body: str, content_type: str = "application/json"
+    body: str, content_type: str = "application/json", heads: list[str] | None = None
 ) -> AsyncIterator[tuple[str, Callable[[], int]]]:
-    """Serve the same body for whatever is asked, streams included."""
+    """Serve the same body for whatever is asked, streams included; note the heads of what was asked."""
     calls = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -342,6 +345,8 @@ async def plain_server(
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
         calls += 1
+        if heads is not None:
+            heads.append(head)
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n".encode())
         writer.write(f"Connection: close\r\n\r\n{body}".encode())
         await writer.drain()
@@ -351,6 +356,21 @@ async def plain_server(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", lambda: calls
+
+
+@STREAMED
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "anthropic/claude-sonnet-4-5", "ollama_chat/m"])
+async def test_the_clients_trace_is_sent_on_to_the_models_server(llm: Llm, model: str, *, streamed: bool) -> None:
+    heads: list[str] = []
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with plain_server("", "text/plain", heads) as (url, _):
+        to = Target(name="m", model=model, api_base=url, api_key="x")
+        for sent in (traceparent, None):
+            with pytest.raises(ModelError):
+                await ask(llm, to, streamed=streamed, traceparent=sent)
+    with_trace, without = heads
+    assert f"\r\ntraceparent: {traceparent}\r\n" in with_trace
+    assert "traceparent" not in without
 
 
 async def test_a_server_that_cannot_stream_is_asked_without_from_the_second_call_on(llm: Llm) -> None:

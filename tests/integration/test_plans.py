@@ -24,7 +24,7 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
     for one in claimed:
         await read_request(link, one)
         await scribe.publish(one, {"options": []})
-    await reap(link, lease_s=10.0, default_expiry_s=86_400.0)
+    await reap(link, lease_s=10.0)
     await release_strays(link, worker_id=TERMS.worker_id, held=pairs)
     for number, one in enumerate(claimed):
         await settler.settle(one, Release() if number % 2 else Retry(code="x", message="x", delay_s=0.0))

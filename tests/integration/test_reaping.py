@@ -140,16 +140,17 @@ async def test_a_dry_run_counts_more_than_one_batch(connection: db.Connection, l
 
 async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, link: db.Link) -> None:
     expired = await make_request(connection, expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    by_default = await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=90_000))
+    by_default = await make_request(connection, available_at=datetime.now(UTC) - timedelta(seconds=21_601))
     alive = await make_request(connection)
     reaped = await reap_now(link)
     assert {(one.id, one.code, one.status) for one in reaped} == {
         (expired, "expired", "failed"),
         (by_default, "expired", "failed"),
     }
-    assert (await read_row(connection, expired))["error_code"] == "expired"
+    row = await read_row(connection, expired)
+    assert (row["error_code"], row["error_details"]) == ("expired", {"action": "resend"})
     assert (await read_row(connection, alive))["status"] == "pending"
-    assert await reap_now(link, default_expiry_s=0) == []
+    assert await reap_now(link) == []
 
 
 async def test_an_agent_that_no_daemon_has_known_fails_after_a_while(connection: db.Connection, link: db.Link) -> None:

@@ -117,7 +117,7 @@ async def test_a_request_stays_while_its_drafts_are_refined(connection: db.Conne
     assert other not in await standing(connection)
 
 
-async def test_the_record_of_the_money_stays_and_the_feedback_goes(connection: db.Connection, link: db.Link) -> None:
+async def test_the_record_of_the_money_and_the_feedback_stay(connection: db.Connection, link: db.Link) -> None:
     request_id = await make_final(connection)
     await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1)", [request_id])
     await connection.execute(
@@ -130,7 +130,7 @@ async def test_the_record_of_the_money_stays_and_the_feedback_goes(connection: d
             "SELECT (SELECT count(*) FROM draft_usage) AS usage, (SELECT count(*) FROM draft_feedback) AS feedback"
         )
     ).fetchall()
-    assert rows == [{"usage": 1, "feedback": 0}]
+    assert rows == [{"usage": 1, "feedback": 1}]
 
 
 async def test_the_plan_follows_the_index_on_created_at(connection: db.Connection) -> None:
@@ -181,7 +181,9 @@ async def one_pass(pruner: Pruner) -> list[Any]:
     with capture_logs() as logs:
         running = asyncio.create_task(pruner.run())
         async with asyncio.timeout(60):
-            while not (own := [line for line in logs if line["event"].startswith(("pruned", "not pruned"))]):
+            while not (
+                own := [line for line in logs if line["event"].startswith(("pruned", "not pruned", "feedback pruned"))]
+            ):
                 assert not running.done()
                 await asyncio.sleep(0.01)
         running.cancel()
@@ -189,14 +191,22 @@ async def one_pass(pruner: Pruner) -> list[Any]:
     return own
 
 
-async def test_a_daily_pass_survives_a_lost_connection(connection: db.Connection, interrupted: Interrupted) -> None:
+async def keeping(link: db.Link, *, days: int) -> db.Link:
+    """Let the fleet keep final requests for so many days; return the link."""
+    await link.run("UPDATE draft_settings SET retention_days = %s", [days])
+    return link
+
+
+async def test_a_pass_survives_a_lost_connection(
+    connection: db.Connection, link: db.Link, interrupted: Interrupted
+) -> None:
     for _ in range(25):
         await make_final(connection)
     await connection.execute(
         "UPDATE draft_requests SET created_at = created_at - interval '2 d', finished_at = finished_at - interval '2 d'"
     )
     kept = await make_final(connection)
-    logs = await one_pass(Pruner(link=interrupted, retention_s=DAY_S))
+    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=interrupted))
     assert await standing(connection) == {kept}
     assert {"event": "pruned", "rows": 25, "log_level": "info"} in logs
 
@@ -208,8 +218,25 @@ class Forbidden(db.Link):
         raise psycopg.errors.InsufficientPrivilege("permission denied for table draft_requests")
 
 
-async def test_a_user_who_may_not_delete_ends_no_daemon(database: str) -> None:
-    logs = await one_pass(Pruner(link=Forbidden(url=database, name="forbidden"), retention_s=DAY_S))
+async def test_feedback_goes_when_it_is_old_enough_and_not_with_its_request(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftd.queue.retention.BATCH", 2)
+    request_id = await make_final(connection)
+    for _ in range(5):
+        await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1)", [request_id])
+    await connection.execute("UPDATE draft_feedback SET created_at = created_at - interval '2 d'")
+    await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, -1)", [request_id])
+    await connection.execute("UPDATE draft_settings SET feedback_retention_days = 1")
+    logs = await one_pass(Pruner(reads=link, link=link))
+    assert {"event": "feedback pruned", "rows": 5, "log_level": "info"} in logs
+    left = await (await connection.execute("SELECT rating FROM draft_feedback")).fetchall()
+    assert left == [{"rating": -1}]
+    assert await standing(connection) == {request_id}
+
+
+async def test_a_user_who_may_not_delete_ends_no_daemon(database: str, link: db.Link) -> None:
+    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=Forbidden(url=database, name="forbidden")))
     assert [line["log_level"] for line in logs] == ["warning"]
 
 
@@ -230,7 +257,10 @@ async def test_what_another_table_refers_to_ends_the_pass_and_no_daemon(
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_final(connection)
+    await connection.execute(
+        "UPDATE draft_requests SET created_at = created_at - interval '2 d', finished_at = finished_at - interval '2 d'"
+    )
     await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
     await connection.execute("INSERT INTO tickets SELECT id FROM draft_requests")
-    logs = await one_pass(Pruner(link=link, retention_s=0.0))
+    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=link))
     assert [line["event"] for line in logs] == ["pruning incomplete"]

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +13,22 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
+from draftd.queue import admin
+from draftd.queue.attempts import Scribe
+from draftd.queue.outcome import Done, Draft
+from draftd.queue.settlements import Settler
 from draftd.request import Options
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
 
 DATA_URL = "data:image/png;base64,aGVsbG8="
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
 SHA_OF_HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+OPTIONS = [{"length": length, "text": f"text of {length}"} for length in ("short", "medium", "detailed")]
+
+
+def done(**result: Any) -> Done:
+    return Done(draft=Draft(result=result, reading=[]), model="m", prompt_version="1")
 
 
 MALFORMED: list[tuple[dict[str, Any], str]] = [
@@ -36,6 +47,14 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"x": "y" * 300_000}}, "256 KiB"),
     ({"max_attempts": 0}, "max_attempts"),
     ({"max_attempts": 11}, "max_attempts"),
+    ({"priority": 101}, "priority is -100 to 100, not 101"),
+    ({"priority": -101}, "priority is -100 to 100"),
+    ({"traceparent": ""}, "not a W3C trace context"),
+    ({"traceparent": f"ff-{TRACE_ID}-{SPAN_ID}-01"}, "not a W3C trace context"),
+    ({"traceparent": f"00-{'0' * 32}-{SPAN_ID}-01"}, "not a W3C trace context"),
+    ({"traceparent": f"00-{TRACE_ID}-{'0' * 16}-01"}, "not a W3C trace context"),
+    ({"traceparent": f"00-{TRACE_ID.upper()}-{SPAN_ID}-01"}, "not a W3C trace context"),
+    ({"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01\r\nx: y"}, "not a W3C trace context"),
     ({"requester_id": "x" * 300}, "256 characters"),
     ({"idempotency_key": "x" * 300}, "256 characters"),
     ({"agent": "nobody"}, "no daemon has a prompt for the agent 'nobody'"),
@@ -138,21 +157,24 @@ async def defaulted(connection: db.Connection, table: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-NEEDED = {
+NEEDED: dict[str, dict[str, Any]] = {
     "draft_requests": {"image_urls": f"{{{URL}}}"},
     "draft_feedback": {},
     "draft_profiles": {"requester_id": "ada"},
     "draft_agents": {"agent": "a", "model": "m"},
     "draft_models": {"name": "m"},
+    "draft_settings": {"id": True},
 }
 """What a row cannot be without."""
 
 
 async def insert(connection: db.Connection, table: str, nulls: list[str]) -> dict[str, Any]:
     """Insert a row with these columns null, and return it."""
-    needed: dict[str, Any] = NEEDED[table]
+    needed = NEEDED[table]
     if table == "draft_feedback":
         needed = {"request_id": await make_request(connection)}
+    if table == "draft_settings":
+        await connection.execute("DELETE FROM draft_settings")
     values = dict.fromkeys(nulls) | needed
     names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
     statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING *"
@@ -187,6 +209,9 @@ OTHER: dict[str, Any] = {
     "agent": "special",
     "priority": 3,
     "max_attempts": 2,
+    "default_expiry_s": 60,
+    "retention_days": 7,
+    "feedback_retention_days": 7,
 }
 """Values that are not the default; moments differ anyway."""
 
@@ -197,7 +222,7 @@ async def test_null_is_the_default_at_update(connection: db.Connection, table: s
     columns = [
         name
         for name in await defaulted(connection, table)
-        if table != "draft_requests" or name in {*CLIENT_COLUMNS} - {"id", "image_urls"}
+        if name != "id" and (table != "draft_requests" or name in {*CLIENT_COLUMNS} - {"image_urls"})
     ]
     plain = await insert(connection, table, [])
     for name in columns:
@@ -223,7 +248,7 @@ async def test_create_takes_null_for_the_default_as_well(connection: db.Connecti
     nulls = dict.fromkeys(CLIENT_COLUMNS) | {"image_urls": [URL]}
     row = await read_row(connection, UUID((await create(connection, **nulls))["id"]))
     for name in CLIENT_COLUMNS:
-        assert row[name] == plain[name] or name in {"id", "available_at"}, name
+        assert row[name] == plain[name] or name in {"id", "available_at", "expires_at"}, name
     with pytest.raises(psycopg.IntegrityError, match="1 to 8 entries"):
         await create(connection)
 
@@ -350,12 +375,14 @@ async def test_create_takes_every_client_column_and_no_other(connection: db.Conn
         options={"tone": "warm"},
         priority=3,
         max_attempts=2,
+        traceparent=TRACEPARENT,
         metadata={"x": 1},
         expires_at="2031-01-01T00:00:00Z",
     )
     row = await read_row(connection, UUID(made["id"]))
     assert (row["id"].int, row["image_urls"], row["options"]) == (9, [URL, DATA_URL], {"tone": "warm"})
     assert (row["context"], row["priority"], row["max_attempts"], row["expires_at"].year) == ("c", 3, 2, 2031)
+    assert row["traceparent"] == TRACEPARENT
     with pytest.raises(psycopg.DataError, match="unknown key: status"):
         await create(connection, image_urls=[URL], status="completed")
     with pytest.raises(psycopg.DataError, match="is a list"):
@@ -386,7 +413,120 @@ async def test_an_insert_rings_and_an_end_is_announced(connection: db.Connection
     assert await heard(connection, listener) == [("draft_requests", "")]
     await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
     ((channel, payload),) = await heard(connection, listener)
-    assert (channel, json.loads(payload)) == ("draft_results", {"id": str(request_id), "status": "cancelled"})
+    told = {"id": str(request_id), "status": "cancelled", "options_ready": 0}
+    assert (channel, json.loads(payload)) == ("draft_results", told)
+
+
+async def test_every_option_that_is_ready_is_announced(
+    connection: db.Connection, link: db.Link, listener: db.Connection
+) -> None:
+    await make_request(connection)
+    claimed, scribe = await claim_one(link), Scribe(link=link)
+    await heard(connection, listener)
+    for count in (1, 2):
+        await scribe.publish(claimed, {"options": OPTIONS[:count]})
+    await Settler(link=link).settle(claimed, done(options=OPTIONS))
+    told = [json.loads(payload) for channel, payload in await heard(connection, listener) if channel == "draft_results"]
+    assert [(one["status"], one["options_ready"]) for one in told] == [
+        ("processing", 1),
+        ("processing", 2),
+        ("completed", 3),
+    ]
+
+
+async def test_an_expiry_left_open_is_filled_in_by_the_fleets_default(connection: db.Connection) -> None:
+    later = datetime.now(UTC) + timedelta(days=1)
+    row = await read_row(connection, await make_request(connection, available_at=later))
+    assert row["expires_at"] == later + timedelta(hours=6)
+    await connection.execute("UPDATE draft_settings SET default_expiry_s = 60")
+    row = await read_row(connection, await make_request(connection, available_at=later, expires_at=None))
+    assert row["expires_at"] == later + timedelta(seconds=60)
+    await make_request(connection, available_at="294276-12-31")
+    await connection.execute("UPDATE draft_settings SET default_expiry_s = 0")
+    assert (await read_row(connection, await make_request(connection)))["expires_at"] is None
+    await connection.execute("DELETE FROM draft_settings")
+    assert (await read_row(connection, await make_request(connection)))["expires_at"] is None
+
+
+async def test_a_retry_by_hand_gets_a_new_expiry(connection: db.Connection) -> None:
+    request_id = await make_request(connection, expires_at=datetime.now(UTC) - timedelta(days=1))
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    await admin.change(connection, admin.RETRY, request_id=request_id)
+    row = await read_row(connection, request_id)
+    assert row["expires_at"] == row["available_at"] + timedelta(hours=6)
+
+
+async def test_the_fleet_has_one_row_of_settings(connection: db.Connection) -> None:
+    for values in ("DEFAULT", "false"):
+        with pytest.raises(psycopg.IntegrityError):
+            await connection.execute(f"INSERT INTO draft_settings (id) VALUES ({values})".encode())
+
+
+@pytest.mark.parametrize(
+    "change", ["default_expiry_s = -1", "default_expiry_s = 315360001", "feedback_retention_days = 36501"]
+)
+async def test_a_setting_of_the_fleet_has_its_bounds(connection: db.Connection, change: str) -> None:
+    with pytest.raises(psycopg.IntegrityError):
+        await connection.execute(f"UPDATE draft_settings SET {change}".encode())
+
+
+async def test_a_request_is_cancelled_by_the_name_of_the_parameter(connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    row = await (await connection.execute("SELECT cancel_draft_request(id => %s) AS done", [request_id])).fetchone()
+    assert row == {"done": True}
+
+
+async def rated(connection: db.Connection, request_id: UUID, **given: Any) -> dict[str, Any]:
+    """Insert feedback as a client does; return the row."""
+    columns = ", ".join(["request_id", *given])
+    statement = f"INSERT INTO draft_feedback ({columns}) VALUES ({', '.join(['%s'] * (len(given) + 1))}) RETURNING *"
+    row = await (await connection.execute(statement.encode(), [request_id, *given.values()])).fetchone()
+    assert row is not None
+    return row
+
+
+async def make_completed(connection: db.Connection, link: db.Link, result: dict[str, Any]) -> UUID:
+    request_id = await make_request(connection, requester_id="ada")
+    await Settler(link=link).settle(await claim_one(link), done(**result))
+    return request_id
+
+
+async def test_the_database_fills_in_what_was_rated(connection: db.Connection, link: db.Link) -> None:
+    result = {"platform": "slack", "replying_to": {"author": "Bo"}, "options": OPTIONS}
+    request_id = await make_completed(connection, link, result)
+    row = await rated(connection, request_id, option="medium", outcome="edited", sent_text="mine", rating=1)
+    assert (row["requester_id"], row["platform"], row["author"]) == ("ada", "slack", "Bo")
+    assert (row["drafted_text"], row["sent_text"], row["outcome"]) == ("text of medium", "mine", "edited")
+    forged = await rated(connection, request_id, requester_id="eve", drafted_text="x", created_at="2001-01-01")
+    assert (forged["requester_id"], forged["drafted_text"]) == ("ada", None)
+    assert forged["created_at"].year > 2001
+
+
+@pytest.mark.parametrize("result", [{}, {"options": 3, "replying_to": "x"}, {"options": [3, {"length": 3}]}])
+async def test_a_result_of_another_shape_can_be_rated(
+    connection: db.Connection, link: db.Link, result: dict[str, Any]
+) -> None:
+    row = await rated(connection, await make_completed(connection, link, result), option="short", rating=-1)
+    assert (row["platform"], row["author"], row["drafted_text"]) == (None, None, None)
+
+
+async def test_feedback_outlives_its_request(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_completed(connection, link, {"platform": "slack", "options": OPTIONS})
+    await rated(connection, request_id, option="short", outcome="sent")
+    await connection.execute("DELETE FROM draft_requests WHERE id = %s", [request_id])
+    rows = await (await connection.execute("SELECT * FROM draft_feedback")).fetchall()
+    assert [(row["request_id"], row["drafted_text"]) for row in rows] == [(None, "text of short")]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"), [({"outcome": "liked"}, "outcome"), ({"rating": 5}, "rating"), ({"option": "long"}, "option")]
+)
+async def test_feedback_has_its_bounds(connection: db.Connection, given: dict[str, Any], named: str) -> None:
+    request_id = await make_request(connection)
+    with pytest.raises(psycopg.IntegrityError, match=f"draft_feedback_{named}_check"):
+        await rated(connection, request_id, **given)
+    with pytest.raises(psycopg.IntegrityError, match="request_id is no request"):
+        await rated(connection, UUID(int=7))
 
 
 async def test_only_a_return_to_pending_rings_again(
@@ -493,7 +633,6 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
         "n": 16,
         "lease_s": 10.0,
         "attempt_s": 120.0,
-        "default_expiry_s": 86_400.0,
         "worker_id": UUID(int=1),
         "now": None,
     }

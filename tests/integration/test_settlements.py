@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import LeaseLost
+from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.leases import RENEW
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
@@ -67,8 +68,35 @@ async def test_a_finished_draft_is_written(connection: db.Connection, link: db.L
     assert row["result"]["platform"] == "slack"
     assert row["reading"] == ["When?"]
     assert (row["model"], row["trace_id"], row["images"][0]["host"]) == ("m", "t", "h")
-    assert row["error_code"] is row["lease_until"] is row["deadline_at"] is None
+    assert row["error_code"] is row["error_details"] is row["lease_until"] is row["deadline_at"] is None
     assert row["finished_at"] is not None
+
+
+async def test_an_error_leaves_what_is_known_of_it_until_a_draft_succeeds(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    request_id = await make_request(connection)
+    details: dict[str, str | int] = {"picture": 2, "host": "images.example", "status": 503}
+    for outcome, left in (
+        (Retry(code="image_fetch_failed", message="x", delay_s=0, details=details), details | {"action": "resend"}),
+        (Hold(code="model_unavailable", message="x", model="m"), {"action": "try_later"}),
+        (Release(), None),
+        (make_done(), None),
+    ):
+        await settler.settle(await claim_one(link), outcome)
+        assert (await read_row(connection, request_id))["error_details"] == left
+
+
+async def test_a_failure_says_what_the_apps_user_can_do(
+    connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    request_id = await make_request(connection)
+    too_large = Fail(code="image_too_large", message="x", details={"picture": 1, "limit": 20})
+    await settler.settle(await claim_one(link), too_large)
+    row = await read_row(connection, request_id)
+    assert row["error_details"] == {"picture": 1, "limit": 20, "action": "shorten"}
+    await admin.change(connection, admin.RETRY, request_id=request_id)
+    assert (await read_row(connection, request_id))["error_details"] is None
 
 
 async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, link: db.Link, settler: Settler) -> None:
@@ -393,9 +421,10 @@ async def test_progress_is_fenced(connection: db.Connection, link: db.Link, sett
     assert (await read_row(connection, zombie.id))["partial_result"] == {"options": [1]}
     await settler.settle(zombie, Release())
     owner = await claim_one(link)
-    assert (await read_row(connection, owner.id))["partial_result"] is None
+    await scribe.publish(owner, {"options": [2]})
     with pytest.raises(LeaseLost):
-        await scribe.publish(zombie, {"options": [2]})
+        await scribe.publish(zombie, {"options": [3]})
+    assert (await read_row(connection, owner.id))["partial_result"] == {"options": [2]}
 
 
 async def settle_all(link: db.Link, claims: Sequence[Claim]) -> None:

@@ -111,6 +111,16 @@ def test_all_attempts_of_a_request_share_a_trace(langfuse: OtlpReceiver) -> None
     assert len(langfuse.spans) == 6
 
 
+def test_a_clients_trace_goes_on(langfuse: OtlpReceiver) -> None:
+    traces = load(langfuse.url)
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    assert trace_one(traces, traceparent=f"00-{trace_id}-{span_id}-01") == trace_id
+    assert traces.shutdown(time_s=60)
+    request, generation = langfuse.named("comment_generator"), langfuse.named("draft")
+    assert (request.trace_id, request.parent_id) == (trace_id, span_id)
+    assert (generation.trace_id, generation.parent_id) == (trace_id, request.span_id)
+
+
 def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse: OtlpReceiver) -> None:
     traces = load(langfuse.url)
     trace_one(traces)

@@ -51,7 +51,7 @@ class Row:
     agent: str
     max_attempts: int
     available_at: int
-    expires_at: int | None
+    expires_at: int
     status: str = "pending"
     attempt: int = 0
     lease_token: int = 0
@@ -63,11 +63,6 @@ class Row:
     error_code: str | None = None
     errors: list[tuple[int, str]] = field(default_factory=list)
     given_back: int = 0
-
-    @property
-    def worth_until(self) -> int:
-        """When a draft is worth nothing any more."""
-        return self.available_at + DEFAULT_EXPIRY_S if self.expires_at is None else self.expires_at
 
 
 class QueueModel:
@@ -83,9 +78,10 @@ class QueueModel:
         self, request_id: UUID, *, agent: str, max_attempts: int, delay_s: int, expires_in_s: int | None
     ) -> None:
         """Take a new request in."""
-        expires_at = None if expires_in_s is None else self.now_s + expires_in_s
+        available_at = self.now_s + delay_s
+        expires_at = available_at + DEFAULT_EXPIRY_S if expires_in_s is None else self.now_s + expires_in_s
         self.rows[request_id] = Row(
-            agent=agent, max_attempts=max_attempts, available_at=self.now_s + delay_s, expires_at=expires_at
+            agent=agent, max_attempts=max_attempts, available_at=available_at, expires_at=expires_at
         )
 
     def count_open(self) -> int:
@@ -99,11 +95,10 @@ class QueueModel:
     def claim(self, request_id: UUID, worker_id: UUID) -> Row:
         """Let a worker claim a due row."""
         row = self.rows[request_id]
-        row.status, row.holder, row.partial = "processing", worker_id, None
+        row.status, row.holder = "processing", worker_id
         row.attempt += 1
         row.lease_token += 1
         row.lease_until, row.deadline_at = self.now_s + LEASE_S, self.now_s + ATTEMPT_S
-        row.expires_at = row.worth_until
         return row
 
     def holds(self, key: Key) -> bool:
@@ -170,8 +165,8 @@ class QueueModel:
             return False
         row.status, row.attempt, row.given_back = "pending", 0, 0
         row.available_at, row.error_code = self.now_s, None
-        if row.expires_at is not None and row.expires_at <= self.now_s:
-            row.expires_at = None
+        if row.expires_at <= self.now_s:
+            row.expires_at = self.now_s + DEFAULT_EXPIRY_S
         return True
 
     def reap(self, older_than_s: int) -> tuple[set[tuple[UUID, str, str]], set[UUID]]:
@@ -202,7 +197,7 @@ class QueueModel:
         if row.status == "processing":
             over = min(row.lease_until, row.deadline_at) <= self.now_s - older_than_s
             return "worker_lost" if over else None
-        if row.worth_until <= self.now_s:
+        if row.expires_at <= self.now_s:
             return "expired"
         return "invalid_request" if row.agent == UNSERVED and row.available_at <= self.now_s - UNKNOWN_S else None
 

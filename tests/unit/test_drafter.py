@@ -178,6 +178,7 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
         "requester_id": "r",
         "agent": "comment_generator",
         "attempt": 2,
+        "traceparent": None,
     }
     assert spy.output["options"][0] == {"length": "short", "angle": "a", "text": "short"}
     assert spy.error is None

@@ -23,6 +23,7 @@ CONTRACT = {
     "model_refused": Kind.FINAL,
     "output_invalid": Kind.RETRY,
     "nothing_to_reply_to": Kind.FINAL,
+    "nothing_open": Kind.FINAL,
     "context_too_long": Kind.FINAL,
     "worker_lost": Kind.RETRY,
     "internal_error": Kind.RETRY,

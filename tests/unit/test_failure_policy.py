@@ -27,6 +27,7 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     NoRoomForImage,
+    NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
     RequestError,
@@ -113,6 +114,7 @@ VERDICTS: dict[type[RequestError], str] = {
     OutputInvalid:      "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     ContextTooLong:     "fail   fail    fail    next    retry   fail    fail    fail    fail    fail",
     NothingToReplyTo:   "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
+    NothingOpen:        "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     WorkerLost:         "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     InternalError:      "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
 }
@@ -125,6 +127,7 @@ REACTIONS: dict[type[RequestError], str] = {
     OutputInvalid:      "end_hold  end_hold  end_hold  end_hold  end_hold",
     ContextTooLong:     "end_hold  end_hold  end_hold  end_hold  end_hold",
     NothingToReplyTo:   "end_hold  end_hold  end_hold  end_hold  end_hold",
+    NothingOpen:        "end_hold  end_hold  end_hold  end_hold  end_hold",
 }
 # fmt: on
 NO_REACTION = "none none none none none"

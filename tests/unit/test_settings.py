@@ -81,7 +81,6 @@ CONTRACT = {
     "attempt_timeout_s": 120,
     "model_timeout_s": 60,
     "shutdown_grace_s": 30,
-    "default_expiry_s": 86_400,
     "image_max_bytes": 20 * 1024 * 1024,
     "image_max_pixels": 40_000_000,
     "allow_private_image_hosts": (),
@@ -97,6 +96,16 @@ CONTRACT = {
 def test_the_defaults_are_the_contracts() -> None:
     found = read().model_dump()
     assert {name: found[name] for name in CONTRACT} == CONTRACT
+
+
+@pytest.mark.parametrize("name", ["DRAFTD_DEFAULT_EXPIRY_S", "DRAFTD_RETENTION_DAYS"])
+def test_a_variable_that_became_the_fleets_names_the_command_that_replaces_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "30")
+    setting = name.removeprefix("DRAFTD_").lower()
+    with pytest.raises(ConfigurationError, match=f"^{name} .*unset it, and use `draftd settings set {setting}="):
+        read()
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, dotenv: Write) -> None:

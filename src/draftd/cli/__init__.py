@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from draftd.cli import agents, daemon, database, enqueue, fleet, grants, models, prune, requests
+from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
 
@@ -57,6 +58,7 @@ prune.register(app)
 fleet.register(app)
 agents.register(app)
 models.register(app)
+fleet_settings.register(app)
 database.register(app)
 grants.register(app)
 

@@ -69,7 +69,7 @@ def enqueue(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="Fail as expired if not drafted in this time, e.g. 10m. Default: DRAFTD_DEFAULT_EXPIRY_S.",
+            help="Fail as expired if not drafted in this time, e.g. 10m. Default: the fleet's default_expiry_s.",
         ),
     ] = None,
     parent: Annotated[

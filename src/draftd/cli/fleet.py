@@ -148,8 +148,6 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
                 batch = await reap(
                     link,
                     lease_s=loaded.lease_s,
-                    # Only the daemons know their default; this environment's may differ.
-                    default_expiry_s=0,
                     older_than_s=older_than_s,
                     dry_run=dry_run,
                     refusals=refusals,

@@ -13,7 +13,6 @@ from draftd.errors import UsageError
 
 if TYPE_CHECKING:
     from draftd import db
-    from draftd.settings import Settings
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -28,7 +27,7 @@ def prune(
         str | None,
         typer.Option(
             metavar="AGE",
-            help="Delete requests finished longer ago than this, e.g. 30d. Default: DRAFTD_RETENTION_DAYS, if set.",
+            help="Delete requests finished longer ago than this, e.g. 30d. Default: the fleet's retention_days, if set.",
             show_default=False,
         ),
     ] = None,
@@ -37,15 +36,13 @@ def prune(
 ) -> None:
     """Delete old completed, failed and cancelled requests.
 
-    Deletes their drafts and feedback too. Keeps usage records (draft_usage) and requests whose drafts are being refined. Works in
-    small batches: safe to run beside daemons, and to interrupt.
+    Deletes their drafts too. Keeps feedback (draft_feedback), usage records (draft_usage) and requests whose drafts are being
+    refined. Works in small batches: safe to run beside daemons, and to interrupt.
     """
-    loaded = settings()
-    older_than_s = _older_than_s(older_than, loaded)
+    older_than_s = None if older_than is None else duration_s(older_than)
     refused = RefusedRows()
-    count = asyncio.run(
-        _prune(loaded.require_database_url(), older_than_s=older_than_s, dry_run=dry_run, refused=refused)
-    )
+    url = settings().require_database_url()
+    older_than_s, count = asyncio.run(_prune(url, older_than_s=older_than_s, dry_run=dry_run, refused=refused))
     if as_json:
         print_json({"pruned": count, "dry_run": dry_run})
     else:
@@ -54,22 +51,8 @@ def prune(
     refused.end()
 
 
-def _older_than_s(given: str | None, loaded: "Settings") -> float:
-    """Return the minimum age of the requests to delete, in seconds.
-
-    Raises:
-        UsageError: it is not set anywhere. A command that deletes has no default of its own.
-    """
-    from draftd.daemon.pruner import DAY_S
-
-    if given is not None:
-        return duration_s(given)
-    if not loaded.retention_days:
-        raise UsageError("say what to prune: --older-than 30d, or set DRAFTD_RETENTION_DAYS")
-    return loaded.retention_days * DAY_S
-
-
-async def _prune(url: str, *, older_than_s: float, dry_run: bool, refused: RefusedRows) -> int:
+async def _prune(url: str, *, older_than_s: float | None, dry_run: bool, refused: RefusedRows) -> tuple[float, int]:
+    """Prune; return from which age on, in seconds, and how many were deleted."""
     from draftd import db
     from draftd.queue.retention import count_prunable
 
@@ -77,11 +60,27 @@ async def _prune(url: str, *, older_than_s: float, dry_run: bool, refused: Refus
     try:
         with db.translated(url):
             await db.check_access(link, url)
+            if older_than_s is None:
+                older_than_s = await _retention_s(link)
             if dry_run:
-                return await count_prunable(link, older_than_s=older_than_s)
-            return await _delete(link, older_than_s, refused)
+                return older_than_s, await count_prunable(link, older_than_s=older_than_s)
+            return older_than_s, await _delete(link, older_than_s, refused)
     finally:
         await link.close()
+
+
+async def _retention_s(link: "db.Link") -> float:
+    """Return how long the fleet keeps final requests, in seconds.
+
+    Raises:
+        UsageError: for ever: what deletes has no default of its own.
+    """
+    from draftd.daemon.pruner import DAY_S
+    from draftd.queue import fleet_settings
+
+    if days := fleet_settings.of(await link.run(fleet_settings.READ))["retention_days"]:
+        return days * DAY_S
+    raise UsageError("say what to prune: --older-than 30d, or `draftd settings set retention_days=30`")
 
 
 async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) -> int:

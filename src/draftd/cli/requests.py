@@ -88,6 +88,7 @@ def _print_request(row: dict[str, Any]) -> None:
         "id", "status", "agent", "requester_id", "parent_id", "context", "options", "priority", "attempt", "max_attempts",
         "model", "prompt_version", "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at",
         "claimed_at", "lease_until", "deadline_at", "finished_at", "worker_id", "trace_id", "error_code", "error_message",
+        "error_details",
     )  # fmt: skip
     for name in facts:
         if row[name] not in (None, "", {}):

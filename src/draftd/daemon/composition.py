@@ -22,7 +22,7 @@ from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.daemon.liveness import Liveness
 from draftd.daemon.plan import Links, Plan, listen_works, open_links
-from draftd.daemon.pruner import DAY_S, Pruner
+from draftd.daemon.pruner import Pruner
 from draftd.daemon.reaper import Reaper
 from draftd.daemon.systemd import SystemdNotifier
 from draftd.daemon.worker import Worker
@@ -284,7 +284,6 @@ def _claims(shared: _Shared) -> Claims:
         worker_id=shared.identity.worker_id,
         lease_s=settings.lease_s,
         attempt_s=settings.attempt_timeout_s,
-        default_expiry_s=settings.default_expiry_s,
     )
     return Claims(
         link=shared.links.claim,
@@ -342,7 +341,6 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     reaper = Reaper(
         link=shared.links.judge,
         lease_s=settings.lease_s,
-        default_expiry_s=settings.default_expiry_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
         aside=shared.aside,
@@ -353,10 +351,8 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
-    if settings.retention_days:
-        link = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
-        tasks.append(Pruner(link=link, retention_s=settings.retention_days * DAY_S, aside=shared.aside).run)
-    return tasks
+    prunes = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
+    return [*tasks, Pruner(reads=shared.links.judge, link=prunes, aside=shared.aside).run]
 
 
 def _identity(plan: Plan) -> Identity:

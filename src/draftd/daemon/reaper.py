@@ -21,7 +21,6 @@ class Reaper:
     Args:
         link: stays open between passes: how long it has been up is the proof that others could renew.
         lease_s: how long a lease lives.
-        default_expiry_s: when a request without ``expires_at`` expires; 0 = never.
         interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
             the leases must be longer than the gap that the watch allows for, or the living would be judged after it.
         metrics: where what it ends is counted.
@@ -33,7 +32,6 @@ class Reaper:
         *,
         link: db.Link,
         lease_s: float,
-        default_expiry_s: float,
         interval_s: float,
         metrics: Metrics,
         aside: Aside | None = None,
@@ -42,7 +40,6 @@ class Reaper:
         self._metrics = metrics
         self._refusals = Refusals(verb="reap", aside=aside or Aside())
         self._lease_s = lease_s
-        self._default_expiry_s = default_expiry_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
         self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
         self._refused = 0
@@ -67,13 +64,7 @@ class Reaper:
 
     async def _once(self) -> None:
         passed_over = self._refusals.aside.ids()
-        reaped = await reap(
-            self._link,
-            lease_s=self._lease_s,
-            default_expiry_s=self._default_expiry_s,
-            watch=self._watch,
-            refusals=self._refusals,
-        )
+        reaped = await reap(self._link, lease_s=self._lease_s, watch=self._watch, refusals=self._refusals)
         # A pass that left out what was refused says nothing.
         if reaped or not passed_over:
             self._refused = 0

@@ -19,7 +19,7 @@ _NOT_A_ROLE = {"public", "none"}
 
 CLIENT_COLUMNS = (
     "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
-    "idempotency_key", "max_attempts", "metadata",
+    "idempotency_key", "max_attempts", "traceparent", "metadata",
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
 """A client that sets priorities can starve others, and one that chooses ids can find out which are taken."""
@@ -28,7 +28,7 @@ WORKER_TYPE = "draft_worker"
 """A role is a worker, to the guard, if it may use this type."""
 
 CLIENT_RIGHTS = {
-    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, rating)",
+    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
     "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
 }
 """Beside those on ``draft_requests``."""
@@ -41,9 +41,11 @@ WORKER_RIGHTS = {
     "draft_pictures": "SELECT, INSERT, UPDATE, DELETE",
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
+    "draft_settings": "SELECT",
+    "draft_feedback": "SELECT, DELETE",
     "draftd_alembic_version": "SELECT",
 }
-"""What ``draftd run`` and the commands use. Only the owner may choose models."""
+"""What ``draftd run`` and the commands use. Only the owner may choose models and change the fleet's settings."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -143,7 +145,7 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command except the owner's: migrate, and set and unset of agents and models."
+    yield "-- The worker runs draftd run and every command except the owner's: migrate, and those that set and unset."
     yield from role.begin()
     yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()

@@ -97,6 +97,8 @@ draft_requests = Table(
         server_default=text("0"),
         comment="how often a hold gave the attempt back",
     ),
+    Column("traceparent", Text, comment="the client's trace, in W3C's form"),
+    Column("error_details", JSONB),
     CheckConstraint(text(f"status IN {STATUSES}"), name="status"),
     CheckConstraint(text("(status = 'completed') = (result IS NOT NULL)"), name="result"),
     UniqueConstraint("requester_id", "idempotency_key"),
@@ -118,16 +120,10 @@ draft_requests = Table(
         text("turn DESC"),
         postgresql_where=text("status = 'pending' AND requester_id >= ''"),
     ),
-    # The reaper's two ways to an expired request: its own time, or the daemon's default counted from available_at.
     Index(
         "draft_requests_expires_at_idx",
         "expires_at",
         postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
-    ),
-    Index(
-        "draft_requests_default_expiry_idx",
-        "available_at",
-        postgresql_where=text("status = 'pending' AND expires_at IS NULL"),
     ),
     # Not on lease_until: an index on a column that a renewal writes would make every renewal a full new row version.
     Index("draft_requests_processing_idx", "deadline_at", postgresql_where=text("status = 'processing'")),
@@ -265,12 +261,20 @@ draft_feedback = Table(
     "draft_feedback",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("request_id", Uuid, ForeignKey("draft_requests.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("request_id", Uuid, ForeignKey("draft_requests.id", ondelete="SET NULL"), index=True),
     Column("option", Text),
     Column("sent_text", Text),
     Column("rating", SmallInteger),
     _time("created_at", default=True),
+    Column("requester_id", Text, nullable=False, server_default=""),
+    Column("outcome", Text),
+    Column("platform", Text),
+    Column("author", Text),
+    Column("drafted_text", Text),
+    Index("draft_feedback_created_at_idx", "created_at"),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
+    CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
+    CheckConstraint(text("rating IN (-1, 1)"), name="rating"),
 )
 
 draft_profiles = Table(
@@ -283,4 +287,35 @@ draft_profiles = Table(
     Column("signature", Text),
     Column("voice_samples", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("reader_language", Text),
+)
+
+draft_settings = Table(
+    "draft_settings",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true"), comment="always true: there is one row"),
+    Column(
+        "default_expiry_s",
+        Integer,
+        nullable=False,
+        server_default=text("21600"),
+        comment="from available_at to the expires_at that a client left null; 0: never",
+    ),
+    Column(
+        "retention_days",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="final requests older than this are deleted; 0: they are kept",
+    ),
+    Column(
+        "feedback_retention_days",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="feedback older than this is deleted; 0: it is kept",
+    ),
+    CheckConstraint(text("id"), name="id"),
+    CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),
+    CheckConstraint(text("retention_days BETWEEN 0 AND 36500"), name="retention_days"),
+    CheckConstraint(text("feedback_retention_days BETWEEN 0 AND 36500"), name="feedback_retention_days"),
 )

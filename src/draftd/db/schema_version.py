@@ -28,6 +28,8 @@ VERSION_TABLE = "draftd_alembic_version"
 
 TABLES = ("draft_requests", VERSION_TABLE)
 """The tables read to find the version."""
+LAST_UNSQUASHED = "25b96a69bcc4"
+"""The last commit with the single migrations of the time before the first release."""
 BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
 """Why a daemon does not start."""
 
@@ -47,7 +49,7 @@ def migrations_directory() -> Path:
 
 
 def revisions() -> list[str]:
-    """Return the known revisions, oldest first; files are named ``NNNN_slug.py`` and the last is the head."""
+    """Return the known revisions, oldest first; files are named ``<revision>_<slug>.py`` and the last is the head."""
     return sorted(path.name.partition("_")[0] for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
 
 
@@ -65,7 +67,7 @@ async def state(connection: db.Connection) -> SchemaState:
     """Compare the database's revision with the newest one that this program knows.
 
     Raises:
-        ConfigurationError: the database cannot hold every text.
+        ConfigurationError: the database cannot hold every text, or is older than the first migration.
     """
     encoding = connection.info.parameter_status("server_encoding") or ENCODING
     if encoding != ENCODING:
@@ -73,6 +75,11 @@ async def state(connection: db.Connection) -> SchemaState:
             f"the database's encoding is {encoding}, which cannot store every reply; draftd needs {ENCODING}"
         )
     known, found = revisions(), await current(connection)
+    if found is not None and found < known[0]:
+        raise ConfigurationError(
+            f"the schema is at {found}, from before the first release: run `draftd migrate` of commit {LAST_UNSQUASHED} "
+            "first, then this one"
+        )
     if found == known[-1]:
         return SchemaState.CURRENT
     return SchemaState.BEHIND if found is None or found in known else SchemaState.AHEAD

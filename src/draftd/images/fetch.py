@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import httpcore
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind, RequestError
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
 from draftd.images.formats import SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
@@ -114,7 +114,11 @@ class Fetcher:
             async with asyncio.timeout(min(max(time_s, 0), TOTAL_S)):
                 return Fetched(host=first.host, data=await self._follow(first))
         except TimeoutError as error:
-            raise ImageFetchFailed(f"{first.host}: the image did not arrive in time") from error
+            raise ImageFetchFailed(
+                f"{first.host}: the image did not arrive in time", details={"host": first.host}
+            ) from error
+        except RequestError as error:
+            raise error.about(host=first.host) from error
 
     async def aclose(self) -> None:
         """Abandon the look-ups under way."""
@@ -154,11 +158,16 @@ class Fetcher:
         compression = _compression(response)
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
-            raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
+            raise ImageTooLarge(
+                f"{host}: the image is over {self.max_bytes} bytes",
+                details={"found": int(length), "limit": self.max_bytes},
+            )
         with _blank(self.max_bytes) as body:
             async for piece in response.aiter_stream():
                 if body.tell() + len(piece) > self.max_bytes:
-                    raise ImageTooLarge(f"{host}: the image is over {self.max_bytes} bytes")
+                    raise ImageTooLarge(
+                        f"{host}: the image is over {self.max_bytes} bytes", details={"limit": self.max_bytes}
+                    )
                 body.write(piece)
                 if compression and body.tell() >= SNIFFED_BYTES:
                     _check_plain(body, compression, host)
@@ -191,7 +200,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
     if header is None:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if data_url_bytes(url) > max_bytes + 2:
-        raise ImageTooLarge(f"an image is over {max_bytes} bytes")
+        raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
     with _blank(data_url_bytes(url)) as body:
         for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
             piece = url[start : start + _BASE64_PIECE_CHARS]
@@ -203,7 +212,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
                 raise ImageInvalid("a data: URL is not valid base64") from error
             await asyncio.sleep(0)
         if body.tell() > max_bytes:
-            raise ImageTooLarge(f"an image is over {max_bytes} bytes")
+            raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
         return memoryview(body)[: body.tell()].toreadonly()
 
 
@@ -260,7 +269,8 @@ def _check_status(status: int, host: str) -> None:
         return
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
     hint = _HINT if status in _OVER else ""
-    raise ImageFetchFailed(f"{host}: answered {status}{hint}", kind=Kind.RETRY if passing else Kind.FINAL)
+    kind = Kind.RETRY if passing else Kind.FINAL
+    raise ImageFetchFailed(f"{host}: answered {status}{hint}", kind=kind, details={"status": status})
 
 
 def _compression(response: httpcore.Response) -> str:

@@ -44,7 +44,7 @@ def sniff(data: bytes) -> str:
     if _looks_like_svg(data):
         other = "SVG"
     if other:
-        raise ImageUnsupported(f"{other} is not accepted; PNG, JPEG, WebP and GIF are")
+        raise ImageUnsupported(f"{other} is not accepted; PNG, JPEG, WebP and GIF are", details={"found": other})
     raise ImageInvalid("the bytes are not an image")
 
 

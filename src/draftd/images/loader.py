@@ -24,11 +24,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, Kind, NoRoomForImage
+from draftd.errors import ImageFetchFailed, Kind, NoRoomForImage, RequestError
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.layout import PICTURE_PIXELS, SLICE_PIXELS
-from draftd.images.prepare import Part, Preparer
+from draftd.images.prepare import Part, Prepared, Preparer
 
 MAX_PARTS = 12
 REQUEST_PIXELS = MAX_PARTS * SLICE_PIXELS
@@ -147,7 +147,10 @@ class ImageLoader:
             if index in found:
                 return found[index], None
             async with slots:
-                picture, room = await self._load_one(url, load)
+                try:
+                    picture, room = await self._load_one(url, load)
+                except RequestError as error:
+                    raise error.about(picture=index + 1) from error
             if load.album is not None:
                 load.album.add(index, picture)
             return picture, room
@@ -176,7 +179,7 @@ class ImageLoader:
         await asyncio.sleep(0)
         fetched, room = await self._fetch(url, load)
         room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
-        prepared = await self._preparer.prepare(fetched.data, time_s=load.left_s(), part_pixels=load.part_pixels)
+        prepared = await self._prepare(fetched, load)
         digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
         room.shrink(_base64_bytes(prepared.parts))
         picture = Picture(
@@ -189,6 +192,12 @@ class ImageLoader:
             tiled=prepared.tiled,
         )
         return picture, room
+
+    async def _prepare(self, fetched: Fetched, load: "_Load") -> Prepared:
+        try:
+            return await self._preparer.prepare(fetched.data, time_s=load.left_s(), part_pixels=load.part_pixels)
+        except RequestError as error:
+            raise error.about(host=fetched.host) from error
 
     async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
         """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""

@@ -22,6 +22,7 @@ from draftd.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
     RequestError,
@@ -59,6 +60,7 @@ RULES: Mapping[type[RequestError], Rule] = {
     ContextTooLong: Rule(another_may_do=True, was_answered=True),
     OutputInvalid: Rule(was_answered=True),
     NothingToReplyTo: Rule(was_answered=True),
+    NothingOpen: Rule(was_answered=True),
 }
 _NO_RULE = Rule()
 
@@ -192,12 +194,14 @@ def reaction(error: RequestError, claim: Claim, *, model: str, is_throttled: boo
 
 _OUTCOMES: Mapping[Action, Callable[[RequestError, float], Retry | Hold | Fail]] = {
     Action.RETRY: lambda error, delay_s: Retry(
-        code=error.code, message=error.message, delay_s=delay_s, model=error.model
+        code=error.code, message=error.message, delay_s=delay_s, model=error.model, details=error.details
     ),
     Action.GIVE_BACK: lambda error, delay_s: Hold(
-        code=error.code, message=error.message, delay_s=delay_s, model=error.model or ""
+        code=error.code, message=error.message, delay_s=delay_s, model=error.model or "", details=error.details
     ),
-    Action.FAIL: lambda error, _: Fail(code=error.code, message=error.message, model=error.model),
+    Action.FAIL: lambda error, _: Fail(
+        code=error.code, message=error.message, model=error.model, details=error.details
+    ),
 }
 
 

@@ -148,6 +148,7 @@ class Llm:
         schema: Mapping[str, Any],
         time_s: float,
         on_text: OnText | None = None,
+        traceparent: str | None = None,
     ) -> Completion:
         """Ask a model once and return its answer.
 
@@ -157,6 +158,7 @@ class Llm:
             schema: JSON schema of the answer; asked for as strictly as the model takes it.
             time_s: for all of it, ``on_text`` included; above 0.
             on_text: called with the whole text so far whenever it has grown; makes the call a streamed one.
+            traceparent: the W3C trace context that the model's server receives.
 
         Raises:
             ModelError: no usable text came, see ``errors.translate``; ``ModelTimeout`` when ``time_s`` is over,
@@ -165,7 +167,7 @@ class Llm:
         limit = asyncio.timeout(time_s)
         try:
             async with limit:
-                return await self._complete(target, messages, schema, on_text)
+                return await self._complete(target, messages, schema, on_text, traceparent)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -193,7 +195,12 @@ class Llm:
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
     async def _complete(
-        self, target: Target, messages: list[dict[str, Any]], schema: Mapping[str, Any], on_text: OnText | None
+        self,
+        target: Target,
+        messages: list[dict[str, Any]],
+        schema: Mapping[str, Any],
+        on_text: OnText | None,
+        traceparent: str | None,
     ) -> Completion:
         key = (target.name, target.model, target.api_base)
         started = time.monotonic()
@@ -208,6 +215,7 @@ class Llm:
                 mode,
                 streamed=streamed,
                 drop_params=key in self._dropping,
+                traceparent=traceparent,
             )
             try:
                 answer = await self._ask(request, started, on_text)
@@ -342,6 +350,7 @@ def _request(
     *,
     streamed: bool,
     drop_params: bool,
+    traceparent: str | None,
 ) -> dict[str, Any]:
     request: dict[str, Any] = {
         **target.params,
@@ -353,6 +362,7 @@ def _request(
         "num_retries": 0,
         "max_retries": 0,
         "drop_params": drop_params,
+        "extra_headers": {"traceparent": traceparent} if traceparent else None,
     }
     if streamed:
         request |= {"stream": True, "stream_options": {"include_usage": True}}

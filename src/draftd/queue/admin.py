@@ -25,8 +25,8 @@ from draftd.status import FINAL_STATUSES, STATUSES
 COLUMNS = """
     id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
     max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
-    error_code, error_message, errors, images, model, prompt_version, input_tokens, output_tokens,
-    cost_usd, trace_id, created_at, claimed_at, finished_at, updated_at"""
+    error_code, error_message, error_details, errors, images, model, prompt_version, input_tokens, output_tokens,
+    cost_usd, traceparent, trace_id, created_at, claimed_at, finished_at, updated_at"""
 
 RATE_WINDOW_S = 300
 
@@ -101,6 +101,7 @@ RETRY = _change(
     _named("('failed', 'cancelled')", "finished_at"),
     """
         status = 'pending', attempt = 0, given_back = 0, available_at = now(), error_code = NULL, error_message = NULL,
+        error_details = NULL,
         expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
 )
 

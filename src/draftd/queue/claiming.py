@@ -20,7 +20,7 @@ from draftd.db.sqlstate import is_misfit
 from draftd.queue.isolation import PATIENCE_S, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import Held
 from draftd.queue.trials import Before, Trial
-from draftd.request import Claim
+from draftd.request import TRACEPARENT, Claim
 
 _TAKE = """
 UPDATE draft_requests AS r SET
@@ -29,21 +29,16 @@ UPDATE draft_requests AS r SET
     lease_token = r.lease_token + 1,
     lease_until = now() + make_interval(secs => %(lease_s)s),
     deadline_at = now() + make_interval(secs => %(attempt_s)s),
-    expires_at = CASE WHEN %(default_expiry_s)s > 0
-                      THEN coalesce(r.expires_at, r.available_at + make_interval(secs => %(default_expiry_s)s))
-                      ELSE r.expires_at END,
     worker_id = %(worker_id)s,
-    partial_result = NULL,
     claimed_at = now(),
     updated_at = now()
   FROM due WHERE r.id = due.id
-RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn,
+RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn, r.traceparent,
     -- As a number: that is read in a tenth of the time.
     extract(epoch FROM r.available_at)::float8 AS available_at,
     pg_column_size(r.image_urls) AS image_bytes,
     -- Each by itself: an operator may have written infinity, from which no moment can be taken away before PostgreSQL 17.
-    extract(epoch FROM coalesce(r.expires_at, r.available_at + make_interval(secs => nullif(%(default_expiry_s)s, 0))))::float8
-        - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
+    extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 """
 
 # The front of each agent's line is read in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan. No
@@ -129,8 +124,6 @@ class ClaimTerms:
     worker_id: UUID
     lease_s: float
     attempt_s: float
-    default_expiry_s: float
-    """0 = a request without ``expires_at`` never expires."""
 
 
 async def claim(
@@ -168,7 +161,6 @@ def _params(terms: ClaimTerms, agents: list[str], limit: int, now: datetime | No
         "n": limit,
         "lease_s": terms.lease_s,
         "attempt_s": terms.attempt_s,
-        "default_expiry_s": terms.default_expiry_s,
         "worker_id": terms.worker_id,
         "now": now,
     }
@@ -190,6 +182,8 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
         given_back=row["given_back"],
         attempt_s=terms.attempt_s,
         image_bytes=row["image_bytes"] or 0,
+        # Past its trigger a row may hold anything, and this becomes a header.
+        traceparent=row["traceparent"] if TRACEPARENT.fullmatch(row["traceparent"] or "") else None,
     )
 
 

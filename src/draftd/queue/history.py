@@ -1,7 +1,16 @@
 """How a row remembers what went wrong: one piece of SQL for every statement that ends an attempt."""
 
+import json
+
+from draftd.errors import RequestError, error_details
+
 KEPT = 20
 """The last so many errors of a row are kept (section 1 of the contract)."""
+
+
+def details_of(error: type[RequestError]) -> str:
+    """Return ``error_details`` of an error of which nothing more is known, as SQL."""
+    return f"jsonb '{json.dumps(error_details(error.code))}'"
 
 
 def with_error(*, code: str, message: str, model: str) -> str:

@@ -17,10 +17,11 @@ from uuid import UUID
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_misfit, is_passing
-from draftd.errors import InternalError
+from draftd.errors import InternalError, error_details
 from draftd.queue.leases import Held
 from draftd.queue.remembered import MAX_REMEMBERED, Remembered
 from draftd.queue.trials import Finding, Trial, Trials
@@ -41,7 +42,7 @@ NAMED_AFTER = 3
 
 # As few columns as possible, and no lock that anybody is waited for.
 END = """
-UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s
+UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s, error_details = %(details)s
  WHERE r.id = (SELECT x.id FROM draft_requests AS x
                 WHERE x.id = %(id)s AND x.lease_token = %(lease_token)s AND x.status IN ('pending', 'processing'){still}
                   FOR NO KEY UPDATE SKIP LOCKED)
@@ -324,4 +325,5 @@ class Refusals:
             "lease_token": held[1],
             "code": InternalError.code,
             "message": f"the database refused to {self._verb} this request (SQLSTATE {error.sqlstate})",
+            "details": Jsonb(error_details(InternalError.code)),
         }

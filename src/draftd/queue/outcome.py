@@ -7,8 +7,10 @@ Release   back to pending at once, the attempt given back (shutdown)
 Hold      back to pending, the attempt given back: its model is held, or has too much to do
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from draftd.errors import Details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Retry:
     message: str
     delay_s: float
     model: str | None = None
+    details: Details = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Fail:
     code: str
     message: str
     model: str | None = None
+    details: Details = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class Hold:
     model: str
     delay_s: float = 0.0
     """How long the row itself waits; the hold, where there is one, keeps it back for longer."""
+    details: Details = field(default_factory=dict)
 
 
 Outcome = Done | Retry | Fail | Release | Hold

@@ -16,8 +16,8 @@ from psycopg.rows import DictRow
 
 from draftd import db
 from draftd.db.sqlstate import is_misfit
-from draftd.errors import InternalError
-from draftd.queue.history import with_error
+from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost
+from draftd.queue.history import details_of, with_error
 from draftd.queue.isolation import END, Aside, Refusals, Verdict, apart
 from draftd.queue.leases import FORGOTTEN, Held
 from draftd.queue.moments import LONGEST_S, seconds
@@ -90,19 +90,11 @@ SELECT %(lease_s)s - extract(epoch FROM {_CONNECTED_FOR})::float8 AS wait_s
 
 def _overdue(taken: str) -> str:
     return f"""
-overdue_by_own_time AS MATERIALIZED (
+overdue AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, judge AS j
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= j.now
        AND {_WHICH}
      {taken}
-), overdue_by_default AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r, judge AS j
-     WHERE r.status = 'pending' AND r.expires_at IS NULL AND %(default_expiry_s)s > 0
-       AND r.available_at <= j.now - make_interval(secs => %(default_expiry_s)s)
-       AND {_WHICH}
-     {taken}
-), overdue AS (
-    SELECT id FROM overdue_by_own_time UNION ALL SELECT id FROM overdue_by_default
 )"""
 
 
@@ -148,6 +140,7 @@ _TAKE_BACK = f""", reaped AS (
                             ELSE r.available_at END,
         error_code = 'worker_lost',
         error_message = {_LOST_MESSAGE},
+        error_details = {details_of(WorkerLost)},
         errors = {with_error(code="'worker_lost'", message=_LOST_MESSAGE, model="r.model")},
         updated_at = now()
       FROM lost WHERE r.id = lost.id AND r.status = 'processing'
@@ -156,12 +149,14 @@ _TAKE_BACK = f""", reaped AS (
 _FAIL = f""", expired AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'expired', error_message = 'not drafted before it expired',
+        error_details = {details_of(Expired)},
         errors = {with_error(code="'expired'", message="'not drafted before it expired'", model="r.model")}
       FROM overdue WHERE r.id = overdue.id AND r.status = 'pending'
     RETURNING r.id, r.status, NULL::uuid AS worker_id
 ), refused AS (
     UPDATE draft_requests AS r SET
         status = 'failed', error_code = 'invalid_request', error_message = {_UNKNOWN_MESSAGE},
+        error_details = {details_of(InvalidRequest)},
         errors = {with_error(code="'invalid_request'", message=_UNKNOWN_MESSAGE, model="r.model")}
       FROM orphaned WHERE r.id = orphaned.id AND r.status = 'pending'
         AND r.id NOT IN (SELECT id FROM overdue)
@@ -248,7 +243,6 @@ async def reap(
     link: db.Link,
     *,
     lease_s: float,
-    default_expiry_s: float,
     older_than_s: float = 0.0,
     dry_run: bool = False,
     watch: Watch | None = None,
@@ -260,7 +254,6 @@ async def reap(
     Args:
         link: where; see ``_lost`` for when anybody may be judged.
         lease_s: how long a lease lives.
-        default_expiry_s: when a request without ``expires_at`` expires, counted from ``available_at``; 0 = never.
         older_than_s: how long ago lease or deadline must have passed.
         dry_run: only say what would be taken, all of it at once.
         watch: over the passes of a judge that comes again and again.
@@ -274,7 +267,6 @@ async def reap(
     refusals = refusals or Refusals(verb="reap", aside=Aside())
     params: dict[str, Any] = {
         "lease_s": lease_s,
-        "default_expiry_s": default_expiry_s,
         "older_than_s": older_than_s,
         "gap_s": watch.gap_s if watch else 0.0,
         "now": now,

@@ -1,10 +1,10 @@
-"""Retention: final requests go when they are old enough, a few at a time.
+"""Retention: final requests, and feedback, go when they are old enough, a few at a time.
 
-Owns the one statement that deletes requests. Invariants: only a final row goes, and only while nobody else has it locked;
-a row that a pending or running refinement still reads stays until that has ended (one inserted in the very moment of the
-delete finds its parent gone). A row's feedback goes with it;
-``draft_usage`` stays, because it is the record of the money. An interrupted pass has deleted whole batches, and the next one goes
-on: it may be repeated at any time, beside any number of others. What the server refuses to delete stays, and keeps nothing else.
+Owns the one statement that deletes requests, and the one that deletes feedback. Invariants: only a final row goes, and only
+while nobody else has it locked; a row that a pending or running refinement still reads stays until that has ended (one inserted
+in the very moment of the delete finds its parent gone). Its feedback stays without it, and so does ``draft_usage``, because it
+is the record of the money. An interrupted pass has deleted whole batches, and the next one goes on: it may be repeated at any
+time, beside any number of others. What the server refuses to delete stays, and keeps nothing else.
 """
 
 import asyncio
@@ -67,6 +67,14 @@ WITH {_REFINED}, old AS MATERIALIZED (
 )
 SELECT created_at AS reached, id AS reached_id, (SELECT count(*) FROM old)::int AS seen
   FROM old ORDER BY created_at DESC, id DESC LIMIT 1
+"""
+
+PRUNE_FEEDBACK = """
+DELETE FROM draft_feedback AS f USING (
+    SELECT id FROM draft_feedback
+     WHERE created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+     ORDER BY created_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED) AS old
+ WHERE f.id = old.id RETURNING f.id
 """
 
 
@@ -138,6 +146,21 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
         "reached": found[-1]["created_at"] if found else None,
         "pruned": sum(count for _, count in parts.answered),
     }
+
+
+async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:
+    """Delete the feedback that is at least so old, in seconds; return how much there was.
+
+    Raises:
+        db.LOST: the connection broke; whole batches are deleted.
+        psycopg.Error: the server refused.
+    """
+    params: db.Row = {"older_than_s": older_than_s, "batch": BATCH, "now": now}
+    pruned = 0
+    while rows := await link.run(PRUNE_FEEDBACK, params):
+        pruned += len(rows)
+        await asyncio.sleep(PAUSE_S)
+    return pruned
 
 
 async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:

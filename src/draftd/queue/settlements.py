@@ -19,7 +19,7 @@ import psycopg
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.errors import LeaseLost
+from draftd.errors import Details, LeaseLost, error_details
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.history import with_error
 from draftd.queue.isolation import Aside, Refusals, Verdict, apart
@@ -54,7 +54,8 @@ SETTLE = f"""
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
-        error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb, trace_id text)
+        details jsonb, error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb,
+        trace_id text)
      ORDER BY id
 ), locked AS MATERIALIZED (
     -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
@@ -71,6 +72,7 @@ WITH v AS MATERIALIZED (
         available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
         error_code = v.code,
         error_message = v.message,
+        error_details = v.details,
         errors = CASE WHEN v.code IS NULL THEN r.errors
                       ELSE {with_error(code="v.code", message="v.message", model="v.error_model")} END,
         result = v.result,
@@ -118,6 +120,7 @@ class Settlement:
     delay_s: float = 0.0
     code: str | None = None
     message: str | None = None
+    details: Details = field(default_factory=dict)
     error_model: str | None = None
     draft: dict[str, Any] = field(default_factory=dict)
     trail: Trail = field(default_factory=Trail)
@@ -132,6 +135,7 @@ class Settlement:
             "delay_s": self.delay_s,
             "code": self.code,
             "message": None if self.message is None else redact(self.message, MAX_MESSAGE_CHARS),
+            "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
             "images": self.trail.images,
             "trace_id": self.trail.trace_id,
@@ -152,14 +156,18 @@ def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
                 "prompt_version": prompt_version,
             }
             return replace(row, status="completed", draft=written)
-        case Retry(code=code, message=message, delay_s=delay_s, model=model):
-            return replace(row, code=code, message=message, delay_s=delay_s, error_model=model)
-        case Fail(code=code, message=message, model=model):
-            return replace(row, status="failed", code=code, message=message, error_model=model)
-        case Hold(code=code, message=message, delay_s=delay_s, model=model):
-            return replace(row, give_back=True, code=code, message=message, delay_s=delay_s, error_model=model)
+        case Retry(delay_s=delay_s) as failed:
+            return replace(_of_error(row, failed), delay_s=delay_s)
+        case Fail() as failed:
+            return replace(_of_error(row, failed), status="failed")
+        case Hold(delay_s=delay_s) as failed:
+            return replace(_of_error(row, failed), give_back=True, delay_s=delay_s)
         case Release():
             return replace(row, give_back=True)
+
+
+def _of_error(row: Settlement, failed: Retry | Fail | Hold) -> Settlement:
+    return replace(row, code=failed.code, message=failed.message, details=failed.details, error_model=failed.model)
 
 
 class Settler:

@@ -81,7 +81,11 @@ class Drafter:
             LeaseLost: the row is no longer ours; there is nothing to settle.
         """
         with self._tracing.request(
-            request_id=claim.id, requester_id=claim.requester_id, agent=claim.agent, attempt=claim.attempt
+            request_id=claim.id,
+            requester_id=claim.requester_id,
+            agent=claim.agent,
+            attempt=claim.attempt,
+            traceparent=claim.traceparent,
         ) as span:
             try:
                 outcome, images = await self._run(Attempt.begin(claim, trace_id=span.trace_id))

@@ -62,7 +62,12 @@ class MeteredCalls:
                 params=target.params,
             ) as span:
                 completion = await self._llm.complete(
-                    target, inputs.messages, schema=inputs.reply_format.schema, time_s=time_s, on_text=on_text
+                    target,
+                    inputs.messages,
+                    schema=inputs.reply_format.schema,
+                    time_s=time_s,
+                    on_text=on_text,
+                    traceparent=attempt.claim.traceparent,
                 )
                 spent, code = completion.spent, ""
                 span.set(

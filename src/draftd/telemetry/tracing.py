@@ -137,9 +137,19 @@ class Tracing:
         return self._finding
 
     @contextmanager
-    def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
-        """Trace one attempt, including whatever is traced inside it in the same task."""
-        del request_id, requester_id, agent, attempt
+    def request(
+        self, *, request_id: UUID, requester_id: str, agent: str, attempt: int, traceparent: str | None = None
+    ) -> Iterator[RequestSpan]:
+        """Trace one attempt, including whatever is traced inside it in the same task.
+
+        Args:
+            request_id: whose attempt.
+            requester_id: likewise.
+            agent: likewise.
+            attempt: its number.
+            traceparent: the client's trace, which this one continues; None for a trace of its own.
+        """
+        del request_id, requester_id, agent, attempt, traceparent
         yield RequestSpan()
 
     @contextmanager
@@ -261,13 +271,15 @@ class _Langfuse(Tracing):
         atexit.register(self._end_at_exit)
 
     @contextmanager
-    def request(self, *, request_id: UUID, requester_id: str, agent: str, attempt: int) -> Iterator[RequestSpan]:
-        trace_id = hashlib.sha256(str(request_id).encode()).digest()[:16].hex()
+    def request(
+        self, *, request_id: UUID, requester_id: str, agent: str, attempt: int, traceparent: str | None = None
+    ) -> Iterator[RequestSpan]:
+        trace_context = _trace_context(request_id, traceparent)
         metadata = {"request_id": str(request_id), "agent": _attribute(agent), "attempt": str(attempt)}
         with (
             _entered(
                 lambda: self._client.start_as_current_observation(
-                    trace_context={"trace_id": trace_id}, name=_attribute(agent), as_type="span", metadata=metadata
+                    trace_context=trace_context, name=_attribute(agent), as_type="span", metadata=metadata
                 )
             ) as observation,
             _entered(
@@ -276,7 +288,7 @@ class _Langfuse(Tracing):
                 )
             ),
         ):
-            yield _RequestSpan(observation=observation, content=self._content, trace_id=trace_id)
+            yield _RequestSpan(observation=observation, content=self._content, trace_id=trace_context["trace_id"])
 
     @contextmanager
     def generation(
@@ -338,6 +350,14 @@ class _Langfuse(Tracing):
     def _has_room(self) -> bool:
         queue = getattr(getattr(self._client, "_resources", None), "_media_upload_queue", None)
         return queue is not None and queue.qsize() < MAX_PENDING_PICTURES
+
+
+def _trace_context(request_id: UUID, traceparent: str | None) -> dict[str, str]:
+    """Return the trace of a request: the client's, else one that its attempts share."""
+    if traceparent is None:
+        return {"trace_id": hashlib.sha256(str(request_id).encode()).digest()[:16].hex()}
+    _version, trace_id, parent_span_id, _flags = traceparent.split("-")
+    return {"trace_id": trace_id, "parent_span_id": parent_span_id}
 
 
 @contextmanager

@@ -1,16 +1,61 @@
-"""Hold the checks of INSERT at every UPDATE too, take null for the default, and refuse unknown agents and options."""
+"""What a row may be: how it begins, what is refused, and null for the default."""
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0018b"
+down_revision = "0018a"
 branch_labels = None
 depends_on = None
 
 UPGRADE = r"""
+-- Takes the defaults from the catalogue: for the columns that the trigger names, or for all. No record is turned into JSON on the
+-- way, because numbers, moments and 7 MB of pictures must come out as they went in.
+CREATE FUNCTION draft_nulls_are_defaults() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    fields text;
+BEGIN
+    SELECT string_agg(CASE WHEN a.attnotnull AND a.attgenerated = '' AND d.adbin IS NOT NULL
+                                AND (TG_NARGS = 0 OR a.attname = ANY (TG_ARGV))
+                           THEN format('coalesce(($1).%I, (%s)::%s)', a.attname, pg_get_expr(d.adbin, d.adrelid),
+                                       format_type(a.atttypid, a.atttypmod))
+                           ELSE format('($1).%I', a.attname) END, ', ' ORDER BY a.attnum)
+      INTO fields
+      FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = TG_RELID AND a.attnum > 0 AND NOT a.attisdropped;
+    EXECUTE 'SELECT ' || fields INTO NEW USING NEW;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER draft_feedback_05_defaults BEFORE INSERT OR UPDATE ON draft_feedback
+    FOR EACH ROW EXECUTE FUNCTION draft_nulls_are_defaults();
+CREATE TRIGGER draft_profiles_05_defaults BEFORE INSERT OR UPDATE ON draft_profiles
+    FOR EACH ROW EXECUTE FUNCTION draft_nulls_are_defaults();
+CREATE TRIGGER draft_agents_05_defaults BEFORE INSERT OR UPDATE ON draft_agents
+    FOR EACH ROW EXECUTE FUNCTION draft_nulls_are_defaults();
+CREATE TRIGGER draft_models_05_defaults BEFORE INSERT OR UPDATE ON draft_models
+    FOR EACH ROW EXECUTE FUNCTION draft_nulls_are_defaults();
+CREATE TRIGGER draft_settings_05_defaults BEFORE INSERT OR UPDATE ON draft_settings
+    FOR EACH ROW EXECUTE FUNCTION draft_nulls_are_defaults();
+-- What a client may set. The daemon's columns stay strict: a null status would otherwise start a paid draft again. At INSERT
+-- draft_requests_begin sets every column anyway.
+CREATE TRIGGER draft_requests_05_defaults
+    BEFORE UPDATE OF requester_id, agent, image_urls, options, priority, available_at, max_attempts, metadata
+    ON draft_requests FOR EACH ROW
+    WHEN (NEW.requester_id IS NULL OR NEW.agent IS NULL OR NEW.image_urls IS NULL OR NEW.options IS NULL
+          OR NEW.priority IS NULL OR NEW.available_at IS NULL OR NEW.max_attempts IS NULL OR NEW.metadata IS NULL)
+    EXECUTE FUNCTION draft_nulls_are_defaults(
+        requester_id, agent, image_urls, options, priority, available_at, max_attempts, metadata);
+
+-- A moment near the end of time has none after it.
+CREATE FUNCTION draft_requests_default_expiry(available_at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT least($1, timestamptz '290000-01-01 00:00+00') + make_interval(secs => s.default_expiry_s)
+      FROM draft_settings AS s WHERE s.default_expiry_s > 0;
+$$;
+
 -- How every request begins. Clients of PostgREST send null where they mean nothing; ORMs send their own defaults for the
--- daemon's columns, which begin empty whatever was sent. What would be a result or a claim is refused.
-CREATE FUNCTION draft_requests_begin() RETURNS trigger LANGUAGE plpgsql AS $$
+-- daemon's columns, which begin empty whatever was sent. What would be a result or a claim is refused. SECURITY DEFINER, because
+-- a client need not see the fleet's settings.
+CREATE FUNCTION draft_requests_begin() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF NEW.status <> 'pending' OR NEW.attempt <> 0 OR NEW.lease_token <> 0 OR NEW.result IS NOT NULL
        OR NEW.lease_until IS NOT NULL OR NEW.worker_id IS NOT NULL OR NEW.finished_at IS NOT NULL THEN
@@ -24,6 +69,7 @@ BEGIN
     NEW.options := coalesce(NEW.options, '{}');
     NEW.priority := coalesce(NEW.priority, 0);
     NEW.available_at := coalesce(NEW.available_at, now());
+    NEW.expires_at := coalesce(NEW.expires_at, draft_requests_default_expiry(NEW.available_at));
     NEW.max_attempts := coalesce(NEW.max_attempts, 5);
     NEW.metadata := coalesce(NEW.metadata, '{}');
     NEW.status := 'pending';
@@ -37,6 +83,7 @@ BEGIN
     NEW.reading := NULL;
     NEW.error_code := NULL;
     NEW.error_message := NULL;
+    NEW.error_details := NULL;
     NEW.images := NULL;
     NEW.model := NULL;
     NEW.prompt_version := NULL;
@@ -50,8 +97,11 @@ BEGIN
 END $$;
 
 -- Judges what is new: at INSERT everything (OLD is null there), at UPDATE what differs. A row that was let in before a check was
--- made, or whose pictures have become hashes, can still be claimed, ended and retried.
-CREATE OR REPLACE FUNCTION draft_requests_check_shape() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- made, or whose pictures have become hashes, can still be claimed, ended and retried. A trigger and not a CHECK: a CHECK is
+-- evaluated at every UPDATE, and one that reads image_urls makes the renewal of a 7 MB row 200 times dearer. SECURITY DEFINER,
+-- because row security may hide the parent; a foreign parent and a missing one get the same answer, so that nobody can find out
+-- which ids exist.
+CREATE FUNCTION draft_requests_check_shape() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     option_keys CONSTANT text[] := '{tone,language,reader_language,me,voice_samples,max_chars}';
     unknown jsonb;
@@ -113,6 +163,9 @@ BEGIN
                 USING ERRCODE = 'check_violation', HINT = format('Known are %s.', array_to_string(option_keys, ', '));
         END IF;
     END IF;
+    IF NEW.priority IS DISTINCT FROM OLD.priority AND NEW.priority NOT BETWEEN -100 AND 100 THEN
+        RAISE EXCEPTION 'draft_requests: priority is -100 to 100, not %', NEW.priority USING ERRCODE = 'check_violation';
+    END IF;
     IF NEW.max_attempts IS DISTINCT FROM OLD.max_attempts AND NEW.max_attempts NOT BETWEEN 1 AND 10 THEN
         RAISE EXCEPTION 'draft_requests: max_attempts is 1 to 10, not %', NEW.max_attempts
             USING ERRCODE = 'check_violation';
@@ -121,6 +174,11 @@ BEGIN
        OR NEW.agent IS DISTINCT FROM OLD.agent AND length(NEW.agent) > 256
        OR NEW.idempotency_key IS DISTINCT FROM OLD.idempotency_key AND length(NEW.idempotency_key) > 256 THEN
         RAISE EXCEPTION 'draft_requests: requester_id, agent and idempotency_key have at most 256 characters'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.traceparent IS DISTINCT FROM OLD.traceparent
+       AND NEW.traceparent !~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$' THEN
+        RAISE EXCEPTION 'draft_requests: traceparent is not a W3C trace context (00-<32 hex>-<16 hex>-<2 hex>)'
             USING ERRCODE = 'check_violation';
     END IF;
     -- Workers of the last day and not only those alive: an agent stays known while its daemons restart. Where there are none,
@@ -143,63 +201,44 @@ END $$;
 -- asked without calling anything: a claim or a renewal of a 7 MB row does not pay for a look at its pictures.
 CREATE TRIGGER draft_requests_05_begin BEFORE INSERT ON draft_requests
     FOR EACH ROW EXECUTE FUNCTION draft_requests_begin();
+CREATE TRIGGER draft_requests_10_check_shape BEFORE INSERT ON draft_requests
+    FOR EACH ROW EXECUTE FUNCTION draft_requests_check_shape();
 CREATE TRIGGER draft_requests_10_check_changed_shape
-    BEFORE UPDATE OF image_urls, context, options, metadata, parent_id, requester_id, agent, idempotency_key, max_attempts
+    BEFORE UPDATE OF image_urls, context, options, metadata, parent_id, requester_id, agent, idempotency_key, max_attempts,
+                     priority, traceparent
     ON draft_requests FOR EACH ROW EXECUTE FUNCTION draft_requests_check_shape();
 CREATE TRIGGER draft_requests_10_check_changed_moments BEFORE UPDATE OF available_at, expires_at ON draft_requests
     FOR EACH ROW WHEN (NOT isfinite(NEW.available_at) OR NOT isfinite(NEW.expires_at))
     EXECUTE FUNCTION draft_requests_check_shape();
 
-DROP TRIGGER draft_requests_15_begin_unheld ON draft_requests;
-DROP FUNCTION draft_requests_begin_unheld();
-
-CREATE FUNCTION draft_profiles_begin() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    NEW.facts := coalesce(NEW.facts, '{}');
-    NEW.voice_samples := coalesce(NEW.voice_samples, '{}');
-    RETURN NEW;
-END $$;
-CREATE TRIGGER draft_profiles_05_begin BEFORE INSERT ON draft_profiles
-    FOR EACH ROW EXECUTE FUNCTION draft_profiles_begin();
-
+-- SECURITY INVOKER: whoever rates a request must be able to see it, or could read others' drafts here.
 CREATE FUNCTION draft_feedback_begin() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    rated record;
 BEGIN
-    NEW.created_at := coalesce(NEW.created_at, now());
+    SELECT r.requester_id, coalesce(r.result, r.partial_result) AS result INTO rated
+      FROM draft_requests AS r WHERE r.id = NEW.request_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'draft_feedback: request_id is no request' USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    NEW.requester_id := rated.requester_id;
+    NEW.platform := rated.result ->> 'platform';
+    NEW.author := rated.result #>> '{replying_to,author}';
+    NEW.drafted_text := jsonb_path_query_first(rated.result, '$.options[*] ? (@.length == $length).text',
+                                               jsonb_build_object('length', NEW.option)) #>> '{}';
+    NEW.created_at := now();
     RETURN NEW;
 END $$;
-CREATE TRIGGER draft_feedback_05_begin BEFORE INSERT ON draft_feedback
+CREATE TRIGGER draft_feedback_10_begin BEFORE INSERT ON draft_feedback
     FOR EACH ROW EXECUTE FUNCTION draft_feedback_begin();
-
--- Private by default, like every function of draftd.
-DO $$
-DECLARE
-    stranger text;
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['draft_requests_begin()', 'draft_requests_check_shape()', 'draft_profiles_begin()',
-                                'draft_feedback_begin()'] LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
-    END LOOP;
-    FOR stranger IN
-        SELECT 'public' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
-    LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION draft_requests_begin(), draft_profiles_begin(), draft_feedback_begin() FROM %s',
-                       stranger);
-    END LOOP;
-END $$;
 """
 
 DOWNGRADE = r"""
-DROP TRIGGER draft_feedback_05_begin ON draft_feedback;
-DROP FUNCTION draft_feedback_begin();
-DROP TRIGGER draft_profiles_05_begin ON draft_profiles;
-DROP FUNCTION draft_profiles_begin();
-DROP TRIGGER draft_requests_10_check_changed_moments ON draft_requests;
-DROP TRIGGER draft_requests_10_check_changed_shape ON draft_requests;
-DROP TRIGGER draft_requests_10_check_shape ON draft_requests;
-DROP FUNCTION draft_requests_check_shape();
-DROP TRIGGER draft_requests_05_begin ON draft_requests;
-DROP FUNCTION draft_requests_begin();
+DROP FUNCTION draft_feedback_begin() CASCADE;
+DROP FUNCTION draft_requests_check_shape() CASCADE;
+DROP FUNCTION draft_requests_begin() CASCADE;
+DROP FUNCTION draft_requests_default_expiry(timestamptz);
+DROP FUNCTION draft_nulls_are_defaults() CASCADE;
 """
 
 
@@ -209,7 +248,3 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(DOWNGRADE)
-    # The functions and their triggers as these made them.
-    for earlier in ("0002", "0009"):
-        op.execute(op.get_context().environment_context.script.get_revision(earlier).module.UPGRADE)
-    op.execute("REVOKE ALL ON FUNCTION draft_requests_check_shape() FROM public")

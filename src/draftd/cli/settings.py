@@ -1,0 +1,107 @@
+"""Commands about the fleet's settings: what all daemons and the database go by, whatever stands in their environments."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from draftd.cli.console import Commands, Json, duration_s, print_json, print_table, say
+from draftd.cli.console import settings as own_settings
+from draftd.errors import UsageError
+
+if TYPE_CHECKING:
+    from draftd.queue.fleet_settings import FleetSetting
+
+TABLES = ("draft_settings",)
+"""What these commands read."""
+COLUMNS = {"name": "name", "value": "value", "meaning": "meaning"}
+
+app = typer.Typer(
+    help="Show and change the fleet's settings. Each daemon's own are environment variables: docs/settings.md.",
+    cls=Commands,
+    suggest_commands=False,
+    no_args_is_help=True,
+)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="settings")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the fleet's settings."""
+    from draftd.queue.fleet_settings import SETTINGS
+
+    values = asyncio.run(_read())
+    if as_json:
+        print_json({"settings": values})
+        return
+    rows = [
+        {"name": name, "value": values[name], "meaning": setting.meaning.replace("`", "")}
+        for name, setting in SETTINGS.items()
+    ]
+    print_table(COLUMNS, rows, empty="", spare=("meaning",))
+
+
+@app.command("set")
+def set_(
+    assignments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE...", help="For example default_expiry_s=6h retention_days=30.", show_default=False
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Change some of the fleet's settings; the others keep their values.
+
+    They apply at once: an expiry to what is inserted from now on, a retention at the daemons' next hourly pass. Only the owner
+    of the tables may.
+    """
+    values = dict(assignment(text) for text in assignments)
+    now = asyncio.run(_set(values))
+    if as_json:
+        print_json({"settings": now})
+    else:
+        say(", ".join(f"{name} is {value}" for name, value in values.items()))
+
+
+def assignment(text: str) -> tuple[str, int]:
+    """Read ``name=value``; the value may be a duration.
+
+    Raises:
+        UsageError: there is no such setting, or the value is none for it.
+    """
+    from draftd.queue.fleet_settings import SETTINGS
+
+    name, equals, value = text.partition("=")
+    if not equals or name not in SETTINGS:
+        raise UsageError(f"{text!r} sets nothing; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
+    return name, _number(name, SETTINGS[name], value)
+
+
+def _number(name: str, setting: "FleetSetting", value: str) -> int:
+    number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / setting.unit_s
+    if not number.is_integer() or number > setting.most:
+        raise UsageError(f"{name} is a whole number from 0 to {setting.most}, not {value!r}")
+    return int(number)
+
+
+async def _read() -> dict[str, int]:
+    from draftd import db
+    from draftd.queue.fleet_settings import READ, of
+
+    async with db.connected(own_settings().require_database_url(), reads=TABLES) as connection:
+        return of(await (await connection.execute(READ)).fetchall())
+
+
+async def _set(values: Mapping[str, int]) -> Mapping[str, int]:
+    from draftd import db
+    from draftd.queue.fleet_settings import READ, change, of
+
+    async with db.connected(own_settings().require_database_url(), reads=TABLES) as connection:
+        await change(connection, values)
+        return of(await (await connection.execute(READ)).fetchall())

@@ -1,0 +1,64 @@
+"""The fleet's settings: the one row of ``draft_settings``, which all daemons and the database itself go by.
+
+Owns their names, bounds and the statements on them. What each daemon decides for itself is ``draftd.settings``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from draftd import db
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSetting:
+    """A column of ``draft_settings``: a whole number from 0 to ``most``."""
+
+    default: int
+    most: int
+    unit_s: int
+    """What one of it is, in seconds."""
+    meaning: str
+    """For the documents, in Markdown."""
+
+
+SETTINGS: Mapping[str, FleetSetting] = {
+    "default_expiry_s": FleetSetting(
+        default=21_600,
+        most=315_360_000,
+        unit_s=1,
+        meaning="when a request without `expires_at` expires, counted from its `available_at`; 0 = never",
+    ),
+    "retention_days": FleetSetting(
+        default=0,
+        most=36_500,
+        unit_s=86_400,
+        meaning="the daemons delete final requests older than this, once an hour; 0 = they are kept",
+    ),
+    "feedback_retention_days": FleetSetting(
+        default=0,
+        most=36_500,
+        unit_s=86_400,
+        meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
+    ),
+}
+
+READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
+
+
+def of(rows: Sequence[db.Row]) -> dict[str, int]:
+    """Return the fleet's settings from what ``READ`` returned; the defaults where the row is missing."""
+    return dict(rows[0]) if rows else {name: setting.default for name, setting in SETTINGS.items()}
+
+
+async def change(connection: db.Connection, values: Mapping[str, int]) -> None:
+    """Set some of the fleet's settings.
+
+    Raises:
+        psycopg.Error: the server refused; only the owner of the tables may.
+    """
+    names = [name for name in SETTINGS if name in values]
+    statement = (
+        f"INSERT INTO draft_settings ({', '.join(names)}) VALUES ({', '.join(f'%({name})s' for name in names)}) "
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names)}"
+    )
+    await connection.execute(statement.encode(), dict(values))

@@ -1,0 +1,64 @@
+"""The fleet's settings: ``draftd settings``."""
+
+import json
+
+import pytest
+
+from draftd.queue.fleet_settings import SETTINGS
+from fix_daemon import Call, Client, environment
+from fix_roles import Roles
+
+USAGE, CONFIGURATION = 2, 78
+DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0}
+
+
+def test_settings_are_listed_and_set_together(call: Call, client: Client, database: str) -> None:
+    env = environment(database)
+    listed = call("settings", "list", "--json", env=env)
+    assert json.loads(listed.stdout) == {"settings": DEFAULTS}
+    done = call("settings", "set", "default_expiry_s=10m", "retention_days=30", "--json", env=env)
+    assert json.loads(done.stdout) == {"settings": DEFAULTS | {"default_expiry_s": 600, "retention_days": 30}}
+    one = call("settings", "set", "default_expiry_s=90", env=env)
+    assert (one.returncode, one.stdout, one.stderr) == (0, "", "default_expiry_s is 90\n")
+    lines = [line.split("\t")[:2] for line in call("settings", "list", env=env).stdout.splitlines()]
+    assert lines == [["default_expiry_s", "90"], ["retention_days", "30"], ["feedback_retention_days", "0"]]
+    assert client.query("SELECT default_expiry_s, retention_days FROM draft_settings") == [
+        {"default_expiry_s": 90, "retention_days": 30}
+    ]
+
+
+def test_the_defaults_of_the_code_are_those_of_the_table(client: Client) -> None:
+    (row,) = client.query("SELECT * FROM draft_settings")
+    assert {name: row[name] for name in SETTINGS} == {name: setting.default for name, setting in SETTINGS.items()}
+    for name, setting in SETTINGS.items():
+        client.query(f"UPDATE draft_settings SET {name} = {setting.most}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "usd_per_day=20", "retention_days", "=3", "id=false", "retention_days=", "retention_days=-1", "retention_days=soon",
+        "retention_days=12h", "retention_days=36501", "default_expiry_s=3651d", f"default_expiry_s={'9' * 400}",
+    ],
+)  # fmt: skip
+def test_what_is_no_setting_is_refused_and_nothing_is_set(
+    call: Call, client: Client, database: str, given: str
+) -> None:
+    refused = call("settings", "set", "default_expiry_s=1", given, env=environment(database))
+    assert refused.returncode == USAGE
+    assert refused.stderr.count("\n") == 1
+    assert client.query("SELECT default_expiry_s FROM draft_settings") == [{"default_expiry_s": 21_600}]
+
+
+def test_a_lost_row_is_made_again(call: Call, client: Client, database: str) -> None:
+    client.query("DELETE FROM draft_settings")
+    done = call("settings", "set", "retention_days=7d", "--json", env=environment(database))
+    assert json.loads(done.stdout) == {"settings": DEFAULTS | {"retention_days": 7}}
+
+
+def test_a_worker_reads_the_settings_and_does_not_change_them(call: Call, roles: Roles) -> None:
+    env = environment(roles.url(roles.worker()))
+    assert call("settings", "list", env=env).returncode == 0
+    refused = call("settings", "set", "retention_days=1", env=env)
+    assert refused.returncode == CONFIGURATION
+    assert "draft_settings" in refused.stderr
