@@ -173,10 +173,11 @@ def run(sabotage: Iterable[str], arguments: Sequence[str]) -> None:
     for one in sabotage:
         kind, _, value = one.partition("=")
         KINDS[kind](float(value or 0))
-    from draftd.__main__ import main
+    from draftd import __main__
 
-    sys.argv = ["draftd", *arguments]
-    main()
+    # As under `python -m draftd`.
+    sys.argv = [__main__.__file__, *arguments]
+    __main__.main()
 
 
 if __name__ == "__main__":

@@ -147,6 +147,17 @@ async def test_an_answer_can_break_off_in_the_middle(
     assert [entry["outcome"] for entry in stand_in.log] == ["disconnected", "answered"]
 
 
+async def test_a_stop_waits_for_no_call_that_hangs(stand_in: StandIn) -> None:
+    stand_in.script([{"hang": True}])
+    async with httpx.AsyncClient(timeout=100) as client:
+        asking = asyncio.create_task(client.post(f"{stand_in.url}/chat/completions", json=ASK))
+        await stand_in.wait_for_calls(1)
+        async with asyncio.timeout(20):
+            await stand_in.stop()
+        with pytest.raises(httpx.HTTPError):
+            await asking
+
+
 async def test_a_dripped_answer_outlives_a_timeout_between_two_reads(stand_in: StandIn) -> None:
     stand_in.script([{"drip": True, "drip_s": 0.005}])
     async with httpx.AsyncClient(timeout=httpx.Timeout(30, read=2)) as client:

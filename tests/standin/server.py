@@ -55,8 +55,9 @@ class StandIn:
 
     async def start(self, port: int = 0) -> None:
         """Listen on 127.0.0.1; port 0 takes a free one."""
-        # A handler is cancelled when its client goes away, also while it plays a hanging call.
-        self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0, access_log=None)
+        # A handler is cancelled when its client goes away, also while it plays a hanging call. A stop waits for none:
+        # aiohttp would take a timeout of 0 for none at all.
+        self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self._port = self._runner.addresses[0][1]

@@ -86,7 +86,8 @@ def running() -> Iterator[str]:
         loop = runner.get_loop()
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post("/v1/chat/completions", complete)
-        server = web.AppRunner(app, shutdown_timeout=0, access_log=None)
+        # A timeout of 0 would be none at all.
+        server = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
         runner.run(server.setup())
         runner.run(web.TCPSite(server, "127.0.0.1", 0).start())
         thread = threading.Thread(target=loop.run_forever, name="answerer", daemon=True)
