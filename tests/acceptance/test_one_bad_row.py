@@ -1,5 +1,6 @@
 """A row harms only itself: real daemons beside triggers that refuse, values nobody expects, serializable transactions."""
 
+import os
 import time
 
 import pytest
@@ -21,15 +22,19 @@ from standin.threaded import ThreadedStandIn
 BLOCKED = "http://10.0.0.1/picture.png"
 """A picture that nobody fetches: most columns are read before it, or after it all."""
 READ_WITH_THE_PICTURE = {"context", "options", "metadata", "parent_id", "image_urls"}
-PROMISED_S = 5.0
 REAP_S = 2.0
 ATTEMPT_S = 10.0
+
+
+def promised_s() -> float:
+    """Return how long a neighbour may take: 5 s, or as much longer as this machine has more to run than cores."""
+    return 5.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def assert_neighbour_completes(client: Client, stand_in: ThreadedStandIn) -> None:
     row = client.wait_for(client.insert(sample_url(stand_in), requester_id="other"), "completed", "failed")
     assert row["status"] == "completed", row["errors"]
-    assert (row["finished_at"] - row["created_at"]).total_seconds() <= PROMISED_S
+    assert (row["finished_at"] - row["created_at"]).total_seconds() <= promised_s()
 
 
 def assert_is_well(daemon: Daemon) -> None:
@@ -81,7 +86,7 @@ def test_usage_that_is_refused_costs_no_draft_and_delays_no_neighbour(
     assert_neighbour_completes(client, stand_in)
     row = client.wait_for(refused, "completed", "failed")
     assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
-    assert (row["finished_at"] - row["claimed_at"]).total_seconds() <= PROMISED_S
+    assert (row["finished_at"] - row["claimed_at"]).total_seconds() <= promised_s()
     assert daemon.log.count('"usage refused"') == 1
     assert_is_well(daemon)
     assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 1}]
@@ -131,7 +136,7 @@ def test_no_value_of_any_column_harms_another_row(
         100,
         what=lambda: client.query("SELECT * FROM draft_requests WHERE status = 'processing'"),
     )
-    assert time.monotonic() - set_at <= ATTEMPT_S + REAP_S + PROMISED_S
+    assert time.monotonic() - set_at <= ATTEMPT_S + REAP_S + promised_s()
     assert_neighbour_completes(client, stand_in)
     assert_is_well(daemon)
     for command in (["list", "--limit", "1000"], ["list", "--json", "--limit", "1000"], ["status"], ["reap-stale"]):

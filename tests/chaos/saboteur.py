@@ -7,6 +7,7 @@ Nothing of draftd's own files is changed; each kind replaces something inside th
     spinning=S       SIGUSR1 blocks the event loop for S seconds, computing
     clock=S          the wall clock is S seconds ahead (behind, if negative)
     poison           a request that says POISON kills the process in its model call
+    merged=N         the first N settlements meet in one statement
     unstorable       a result that says UNSTORABLE slips past the filter before the database
     probes=S         the listener probes its connection every S seconds
 """
@@ -149,6 +150,23 @@ def let_unstorable_pass(_value: float) -> None:
     replace(Settler, "_write", write_loudly)
 
 
+def merge(count: float) -> None:
+    """Begin to settle once so many settlements are there, and from then on as usual."""
+    from draftd.queue.group_commit import GroupCommit
+
+    settle = GroupCommit._run
+    met = False
+
+    async def settle_when_met(group: GroupCommit[Any, Any]) -> None:
+        nonlocal met
+        while not met and len(group._queue) < count:  # noqa: ASYNC110  # nobody tells when one more is queued
+            await asyncio.sleep(0.01)
+        met = True
+        await settle(group)
+
+    replace(GroupCommit, "_run", settle_when_met)
+
+
 def probe_often(seconds: float) -> None:
     """Let the listener probe its connection more often than every 15 s."""
     from draftd.queue import wakeup
@@ -163,6 +181,7 @@ KINDS: dict[str, Callable[[float], None]] = {
     "spinning": spin,
     "clock": shift_clock,
     "poison": poison,
+    "merged": merge,
     "unstorable": let_unstorable_pass,
     "probes": probe_often,
 }

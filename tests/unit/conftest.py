@@ -27,9 +27,9 @@ def no_ports_no_processes_no_litellm() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def certificates_read_once() -> Iterator[None]:
-    """Give every fetcher the same context: reading the machine's certificates takes a fifth of a second."""
+    """Give the fetchers of a module the same context: reading the machine's certificates takes a fifth of a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpcore, "default_ssl_context", functools.cache(httpcore.default_ssl_context))
         yield
