@@ -105,13 +105,13 @@ CLIENT_COLUMNS = (
         "the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
     ),
     ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
-    ClientColumn("priority", "smallint", "0", "-100 to 100; higher comes first; for trusted clients"),
+    ClientColumn("priority", "smallint", "0", "-100 to 100; higher runs first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),
     ClientColumn(
         "expires_at",
         "timestamptz",
         "null",
-        "a later draft is worth nothing: the request fails as `expired` without a model call. Null becomes "
+        "a request not drafted by then fails as `expired` without a model call. Null becomes "
         "`available_at` plus six hours (`draftd settings set default_expiry_s=…`)",
     ),
     ClientColumn("idempotency_key", "text", "null", "unique per requester"),

@@ -60,7 +60,7 @@ def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_mis
         seen = 0
         while seen < len(LINES):
             for line in read_until(reads, "\n").splitlines(keepends=True):
-                if notice := re.fullmatch("draftd: ([0-9]+) lines were lost: nobody read them in time\n", line):
+                if notice := re.fullmatch("draftd: dropped ([0-9]+) lines? that nobody read in time\n", line):
                     seen += int(notice[1])
                 else:
                     assert line == LINES[seen]
@@ -109,7 +109,7 @@ def test_a_reader_that_has_gone_hurts_nobody(pipe: tuple[int, int]) -> None:
     stream.drain(20)
     os.dup2(pipe[1], stream._behind._sink)
     stream.write("said to somebody\n")
-    assert read_until(pipe[0], "in time\n").startswith("said to somebody\ndraftd: 1 line was lost")
+    assert read_until(pipe[0], "in time\n").startswith("said to somebody\ndraftd: dropped 1 line")
     os.close(writes)
 
 
@@ -121,7 +121,7 @@ def test_a_full_disk_loses_lines_and_says_how_many(pipe: tuple[int, int]) -> Non
         stream.drain(20)
     os.dup2(pipe[1], stream._behind._sink)
     stream.write("there is room again\n")
-    assert read_until(pipe[0], "in time\n").startswith("there is room again\ndraftd: 4 lines were lost")
+    assert read_until(pipe[0], "in time\n").startswith("there is room again\ndraftd: dropped 4 lines")
     os.close(full)
 
 

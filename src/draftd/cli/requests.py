@@ -39,7 +39,7 @@ Code = Annotated[
 ]
 Requester = Annotated[
     str | None,
-    typer.Option(metavar="WHO", help="Only this requester's ('': requests without one).", show_default=False),
+    typer.Option(metavar="WHO", help="Only this requester's requests ('': those without one).", show_default=False),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")]
 COLUMNS = {

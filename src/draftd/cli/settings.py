@@ -1,4 +1,4 @@
-"""Commands about the fleet's settings: what all daemons and the database go by, whatever stands in their environments."""
+"""Commands for the fleet's settings, which apply to all daemons and the database, whatever their environments."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from draftd.queue.fleet_settings import FleetSetting
 
 TABLES = ("draft_settings",)
-"""What these commands read."""
+"""Tables these commands read."""
 COLUMNS = {"name": "name", "value": "value", "meaning": "meaning"}
 
 app = typer.Typer(
-    help="Show and change the fleet's settings. Each daemon's own are environment variables: docs/settings.md.",
+    help="Show or change settings of the whole fleet. A daemon's own settings are environment variables: docs/settings.md.",
     cls=Commands,
     suggest_commands=False,
     no_args_is_help=True,
@@ -56,10 +56,10 @@ def set_(
     ],
     as_json: Json = False,
 ) -> None:
-    """Change some of the fleet's settings; the others keep their values.
+    """Change settings of the fleet; the others keep their values.
 
-    They apply at once: an expiry to what is inserted from now on, a retention at the daemons' next hourly pass. Only the owner
-    of the tables may.
+    Changes apply at once: an expiry to requests inserted from now on, a retention at the daemons' next hourly pass. Needs the
+    role that owns the tables.
     """
     values = dict(assignment(text) for text in assignments)
     now = asyncio.run(_set(values))
@@ -70,23 +70,23 @@ def set_(
 
 
 def assignment(text: str) -> tuple[str, int]:
-    """Read ``name=value``; the value may be a duration.
+    """Read ``NAME=VALUE``; the value may be a duration.
 
     Raises:
-        UsageError: there is no such setting, or the value is none for it.
+        UsageError: the setting is unknown, or the value is not valid for it.
     """
     from draftd.queue.fleet_settings import SETTINGS
 
     name, equals, value = text.partition("=")
     if not equals or name not in SETTINGS:
-        raise UsageError(f"{text!r} sets nothing; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
+        raise UsageError(f"{text!r} is not a setting; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
     return name, _number(name, SETTINGS[name], value)
 
 
 def _number(name: str, setting: "FleetSetting", value: str) -> int:
     number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / setting.unit_s
     if not number.is_integer() or number > setting.most:
-        raise UsageError(f"{name} is a whole number from 0 to {setting.most}, not {value!r}")
+        raise UsageError(f"{name} must be a whole number from 0 to {setting.most}, not {value!r}")
     return int(number)
 
 

@@ -26,7 +26,7 @@ SETTINGS: Mapping[str, FleetSetting] = {
         default=21_600,
         most=315_360_000,
         unit_s=1,
-        meaning="when a request without `expires_at` expires, counted from its `available_at`; 0 = never",
+        meaning="how long after its `available_at` a request without `expires_at` expires; 0 = never",
     ),
     "retention_days": FleetSetting(
         default=0,
