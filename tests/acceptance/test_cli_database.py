@@ -93,7 +93,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(call: Call, server_ur
         migrated, checked = call("migrate", env=env), call("migrate", "--check", env=env)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     assert (migrated.returncode, checked.returncode) == (78, 78)
-    assert f"encoding {encoding}" in migrated.stderr
+    assert f"encoding is {encoding}" in migrated.stderr
 
 
 def test_a_database_is_migrated_whatever_encoding_the_surroundings_name(call: Call, empty_database: str) -> None:
