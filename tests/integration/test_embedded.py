@@ -109,7 +109,7 @@ def test_one_that_is_not_made_in_time_says_so_and_leaves_nothing(monkeypatch: py
 
     monkeypatch.setattr(embedded, "_make_directory", make_directory)
     monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 0)
-    with pytest.raises(ConfigurationError, match="initdb has not ended"):
+    with pytest.raises(ConfigurationError, match="initdb has not finished"):
         EmbeddedPostgres().start()
     wait_until_gone(made[0])
 

@@ -184,6 +184,12 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
     assert spy.error is None
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catch a hang at once."""
+    monkeypatch.setattr(drafter, "NET_S", 0.01)
+
+
 @pytest.fixture
 def log_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -240,8 +246,7 @@ async def test_an_attempt_is_over_before_the_database_says_so() -> None:
     assert 60 - MARGIN_S - 30 < seen[0] <= 60 - MARGIN_S
 
 
-async def test_a_hang_outside_of_every_step_ends_as_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafter, "NET_S", 0.01)
+async def test_a_hang_outside_of_every_step_ends_as_a_retry() -> None:
     outcome, _ = await asyncio.wait_for(run(hang, attempt_s=MARGIN_S + 0.01), 20)
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.model) == ("internal_error", None)
