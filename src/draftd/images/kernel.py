@@ -1,7 +1,10 @@
-"""What the helper process asks of the kernel: to give up privileges for good, and to die with its parent.
+"""What the helper process asks of the kernel: to give up privileges for good, to die with its parent, and to refuse system calls.
 
-Owns the calls that Python does not offer. An old kernel or a strict container may refuse each of them; the limits that
-``decoder`` sets then remain. Runs in the helper process only.
+Owns the calls that Python does not offer, and the list of refused system calls (docs/adr/0020). An old kernel or a strict
+container may refuse each of them; the limits that ``decoder`` sets then remain. Runs in the helper process only.
+
+This guards the daemon against a decoder that was taken over: it runs as the same user, so without the list it could read the
+daemon's memory, signal it, change its limits or delete its files.
 """
 
 import errno
@@ -9,29 +12,96 @@ import platform
 import signal
 import struct
 from contextlib import suppress
+from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 
-_AUDIT_ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
-_FOREIGN_CALLS = 0x4000_0000
-"""From here on x86-64 numbers the calls of another interface, which would bypass the list."""
+
+class _Numbers(NamedTuple):
+    """What a system call has for a number; None where it does not exist."""
+
+    x86_64: int | None
+    aarch64: int | None
+
 
 _REFUSED = {
-    "x86_64": (101, 310, 311, 62, 200, 234, 129, 297, 59, 322, 56, 435, 57, 58, 72, 141, 142, 144, 203, 314),
-    "aarch64": (117, 270, 271, 129, 130, 131, 138, 240, 221, 281, 220, 435, 25, 140, 118, 119, 122, 274),
+    # Read, write or stop another process.
+    "ptrace": _Numbers(101, 117),
+    "process_vm_readv": _Numbers(310, 270),
+    "process_vm_writev": _Numbers(311, 271),
+    # Signal one.
+    "kill": _Numbers(62, 129),
+    "tkill": _Numbers(200, 130),
+    "tgkill": _Numbers(234, 131),
+    "rt_sigqueueinfo": _Numbers(129, 138),
+    "rt_tgsigqueueinfo": _Numbers(297, 240),
+    "fcntl": _Numbers(72, 25),  # tells a pipe to send a signal of one's choice to a process of one's choice
+    # Become another program, or start a process: no limit of processes binds root.
+    "execve": _Numbers(59, 221),
+    "execveat": _Numbers(322, 281),
+    "clone": _Numbers(56, 220),
+    "clone3": _Numbers(435, 435),
+    "fork": _Numbers(57, None),
+    "vfork": _Numbers(58, None),
+    # Change another's priority or processors.
+    "setpriority": _Numbers(141, 140),
+    "sched_setparam": _Numbers(142, 118),
+    "sched_setscheduler": _Numbers(144, 119),
+    "sched_setaffinity": _Numbers(203, 122),
+    "sched_setattr": _Numbers(314, 274),
+    "ioprio_set": _Numbers(251, 30),
+    # Delete, move, empty, make or change what stands under a path: none of them opens anything.
+    "unlink": _Numbers(87, None),
+    "unlinkat": _Numbers(263, 35),
+    "rmdir": _Numbers(84, None),
+    "rename": _Numbers(82, None),
+    "renameat": _Numbers(264, 38),
+    "renameat2": _Numbers(316, 276),
+    "truncate": _Numbers(76, 45),
+    "link": _Numbers(86, None),
+    "linkat": _Numbers(265, 37),
+    "symlink": _Numbers(88, None),
+    "symlinkat": _Numbers(266, 36),
+    "mkdir": _Numbers(83, None),
+    "mkdirat": _Numbers(258, 34),
+    "mknod": _Numbers(133, None),
+    "mknodat": _Numbers(259, 33),
+    "chmod": _Numbers(90, None),
+    "fchmodat": _Numbers(268, 53),
+    "fchmodat2": _Numbers(452, 452),
+    "chown": _Numbers(92, None),
+    "lchown": _Numbers(94, None),
+    "fchownat": _Numbers(260, 54),
+    "setxattr": _Numbers(188, 5),
+    "lsetxattr": _Numbers(189, 6),
+    "removexattr": _Numbers(197, 14),
+    "lremovexattr": _Numbers(198, 15),
+    # Share memory or messages with processes of the same user, or read the keys that the kernel keeps for it.
+    "shmget": _Numbers(29, 194),
+    "shmat": _Numbers(30, 196),
+    "shmctl": _Numbers(31, 195),
+    "msgget": _Numbers(68, 186),
+    "msgsnd": _Numbers(69, 189),
+    "msgrcv": _Numbers(70, 188),
+    "msgctl": _Numbers(71, 187),
+    "semget": _Numbers(64, 190),
+    "semop": _Numbers(65, 193),
+    "semtimedop": _Numbers(220, 192),
+    "semctl": _Numbers(66, 191),
+    "add_key": _Numbers(248, 217),
+    "request_key": _Numbers(249, 218),
+    "keyctl": _Numbers(250, 219),
 }
-"""ptrace, process_vm_readv, process_vm_writev, kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, execve, execveat,
-clone, clone3, fork, vfork (these two are x86-64's), fcntl, setpriority, sched_setparam, sched_setscheduler,
-sched_setaffinity, sched_setattr.
-
-They need no descriptor, of which the helper gets no further one; and no limit of processes binds root. By fcntl a pipe is told
-to send a signal of one's choice to a process of one's choice."""
-_PRLIMIT = {"x86_64": 302, "aarch64": 261}
+"""What reaches beyond the helper without a descriptor, of which it can get no further one."""
+_PRLIMIT64 = _Numbers(302, 261)
 """Refused for other processes: a lower limit of processor time would end them."""
-_OWN_LIMITS = 0
+_AUDIT_ARCHITECTURES = _Numbers(0xC000_003E, 0xC000_00B7)
+_FOREIGN_CALLS = 0x4000_0000
+"""From here on x86-64 numbers the calls of another interface (x32), which would bypass the list."""
+_THIS_PROCESS = 0
 
 _POINTER_BYTES = 8
 """A program of 32 bits on such a machine calls by other numbers."""
@@ -39,11 +109,12 @@ _INSTRUCTION = struct.Struct("HBBI")
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 """In what the filter is shown (seccomp_data); of an argument the lower half, as both machines are little-endian."""
-_ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
+_ALLOW = (_RETURN, 0, 0, 0x7FFF_0000)
+_REFUSE = (_RETURN, 0, 0, 0x0005_0000 | errno.EPERM)
 
 
 def promise() -> None:
-    """Ask for no new privileges, for the end with the parent, and for the refusal of calls that reach or make processes."""
+    """Ask for no new privileges, for the end with the parent, and for the refusal of calls that reach beyond it."""
     # Where memory may not be writable and executable, an old libffi cannot be loaded.
     with suppress(ImportError, MemoryError, OSError):
         import ctypes  # noqa: PLC0415 - see above
@@ -61,24 +132,28 @@ def promise() -> None:
 
 def filter_program(machine: str) -> bytes:
     """Return the filter for the kernel (classic BPF, seccomp(2)); empty where the numbers of the calls are not known."""
-    if machine not in _REFUSED or struct.calcsize("P") != _POINTER_BYTES:
+    if machine not in _Numbers._fields or struct.calcsize("P") != _POINTER_BYTES:
         return b""
-    numbers = _REFUSED[machine]
-    rest = [
-        (_IF_EQUAL, 0, 2, _PRLIMIT[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
-        (_IF_EQUAL, 0, 1, _OWN_LIMITS),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-    to_refuse = len(numbers) + len(rest) - 1  # how far it is from the first test
-    tests = [(_IF_EQUAL, to_refuse - index - 1, 0, number) for index, number in enumerate(numbers)]
+    architecture, prlimit64, *refused = (
+        getattr(numbers, machine) for numbers in (_AUDIT_ARCHITECTURES, _PRLIMIT64, *_REFUSED.values())
+    )
+    # A test is followed by how many instructions to skip if it is true, and if it is false.
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_IF_EQUAL, 0, to_refuse + 2, _AUDIT_ARCHITECTURES[machine]),
+        (_IF_EQUAL, 1, 0, architecture),
+        _REFUSE,
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_IF_AT_LEAST, to_refuse, 0, _FOREIGN_CALLS),
-        *tests,
-        *rest,
+        (_IF_AT_LEAST, 0, 1, _FOREIGN_CALLS),
+        _REFUSE,
+    ]
+    for number in refused:
+        if number is not None:
+            steps += [(_IF_EQUAL, 0, 1, number), _REFUSE]
+    steps += [
+        (_IF_EQUAL, 0, 3, prlimit64),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_IF_EQUAL, 1, 0, _THIS_PROCESS),
+        _REFUSE,
+        _ALLOW,
     ]
     return b"".join(_INSTRUCTION.pack(*step) for step in steps)
