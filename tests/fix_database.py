@@ -18,7 +18,7 @@ from draftd import db, request
 from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claiming import ClaimTerms, claim
-from draftd.queue.leases import RENEW
+from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
 
@@ -26,6 +26,8 @@ TEMPLATE = f"draftd_template_{uuid.uuid4().hex[:8]}"
 URL = "https://images.example/shot.png"
 LEASE_S = 10.0
 ROOM_BYTES = 2 << 30
+UNKNOWN_S = 5
+"""How long a request for an agent that no daemon knows may be due before the reaper fails it."""
 
 
 def database_url(server_url: str, name: str) -> str:
@@ -198,6 +200,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
+        "beat_s": LEASE_S / 3,
         "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over
@@ -205,7 +208,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
 
 async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
     """Carry out one beat of a worker that holds these claims, and return what it says."""
-    row = await (await connection.execute(RENEW.encode(), beat(*claims, **over))).fetchone()
+    row = await (await connection.execute(RENEW_AND_BEAT.encode(), beat(*claims, **over))).fetchone()
     assert row is not None
     return row
 

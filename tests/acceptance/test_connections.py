@@ -106,7 +106,7 @@ def test_nothing_is_claimed_while_a_connection_is_missing(
     daemon = fleet.start(environment(role.url, stand_in, DRAFTD_LEASE_S="3"))
     assert client.wait_for(insert(client, stand_in), "completed")["attempt"] == 1
     ready = ("health", "--ready", "--pid", str(daemon.pid), "--json")
-    for calls, lost in enumerate(["settle", "read", "judge", "heartbeat"], start=1):
+    for calls, lost in enumerate(["settle", "read", "maintenance", "heartbeat"], start=1):
         role.limit(NEEDED - 1)
         role.end(f"draftd {lost}")
         wait_until(lambda: "too many connections" in draftd(*ready, env={}).stdout, 60)

@@ -16,7 +16,7 @@ from fix_daemon import Fleet, environment, wait_until
 from fix_database import database_url
 from standin.threaded import ThreadedStandIn
 
-PERIODS_S = {"draftd claim": 3.0, "draftd judge": 2.0, "draftd heartbeat": 10 / 3}
+PERIODS_S = {"draftd claim": 3.0, "draftd maintenance": 2.0, "draftd heartbeat": 10 / 3}
 """Seconds between two statements of each connection that an idle daemon uses: together 68 a minute."""
 SETTLED = 2
 """Statements of each connection until whatever a start brings with it is over."""

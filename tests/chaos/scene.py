@@ -157,9 +157,9 @@ class Scene:
         statement = f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
         return len(self.client.query(statement, *params))
 
-    def wait_until_it_may_judge(self, name: str, lease_s: float) -> None:
-        """Wait until a daemon's reaper has been connected for long enough to judge the leases of others."""
-        reaps = "application_name = %s AND query LIKE '%%judge AS MATERIALIZED%%'"
+    def wait_until_its_reaper_may_take(self, name: str, lease_s: float) -> None:
+        """Wait until a daemon's reaper has been connected for long enough to take back what others lost."""
+        reaps = "application_name = %s AND query LIKE 'WITH RECURSIVE pass AS%%'"
         settled = f"{reaps} AND now() - backend_start > make_interval(secs => %s)"
         wait_until(lambda: self.connections(settled, name, lease_s) > 0, lease_s + 60)
 

@@ -30,7 +30,7 @@ def answer_all(stand_in: ThreadedStandIn, count: int) -> None:
     stand_in.wait_for_calls(count, outcome="answered")
 
 
-async def judged_from_outside(url: str, lease_s: float) -> list[Reaped]:
+async def reaped_from_outside(url: str, lease_s: float) -> list[Reaped]:
     """Reap once over a new connection, as cron does."""
     link = db.Link(url=url, name="cron")
     try:
@@ -125,8 +125,8 @@ def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, ser
     pause_until(back_at)
     server.revive()
     revived_at = time.time()
-    taken = asyncio.run(judged_from_outside(scene.url, lease_s))
-    assert taken == [], "judged before anybody could renew"
+    taken = asyncio.run(reaped_from_outside(scene.url, lease_s))
+    assert taken == [], "reaped before anybody could renew"
     scene.reopen()
     wait_until(lambda: scene.count("lease_token = 2") == 4, 6 * lease_s + 60, what=scene.rows)
     scene.stand_in.release()

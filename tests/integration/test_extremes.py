@@ -17,16 +17,16 @@ from draftd.providers.holds import FORGET_UNUSED, MARK_USED, Holds
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
-from draftd.queue.leases import RENEW
-from draftd.queue.reaping import CANDIDATES
+from draftd.queue.leases import RENEW_AND_BEAT
+from draftd.queue.reaping import FIND_REAPABLE
 from fix_daemon import Client
 from fix_database import beat, claim_all, make_request, overwrite, reap_now, shift
 from fix_extremes import SHARED, add_extreme, cases
 
 MODEL = "openai/m"
-JUDGING: dict[str, Any] = {
+REAPING: dict[str, Any] = {
     "lease_s": 0.001, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
-    "now": None, "aside": [], "only": None,
+    "now": None, "aside": [], "most": 500,
 }  # fmt: skip
 
 
@@ -42,12 +42,12 @@ async def daemons_work(link: db.Link, connection: db.Connection) -> None:
         permits=Permits(bases=[], variables=[]),
         variable=lambda _name: None,
     )
-    (row,) = await link.run(RENEW, beat())
+    (row,) = await link.run(RENEW_AND_BEAT, beat())
     models.update(Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"], as_of=time.monotonic())
     assert all(0 < portion.share <= 1 for portion in models.claim_groups())
     await models.take_probe(link)
     await holds.look(link)
-    await link.run(CANDIDATES, JUDGING)
+    await link.run(FIND_REAPABLE, REAPING)
     await reap_now(link)
     await link.run(OLDEST_PENDING)
     await read_status(connection)
@@ -128,6 +128,6 @@ async def test_a_worker_without_a_name_for_its_agent_keeps_no_unknown_agent_aliv
 ) -> None:
     row_id = await make_request(connection, agent="nobodys")
     await shift(connection, row_id, available_at=-60)
-    await link.run(RENEW, beat())
+    await link.run(RENEW_AND_BEAT, beat())
     assert add_extreme(client.connection, "draft_workers", "agents", "'{NULL}'")
     assert [(one.id, one.code) for one in await reap_now(link)] == [(row_id, "invalid_request")]

@@ -4,7 +4,7 @@ import pytest
 
 from draftd import db
 from draftd.daemon.hold_cleaner import HoldCleaner
-from draftd.providers.holds import THROTTLE_GONE_S, UNUSED_S
+from draftd.providers.holds import UNUSED_S
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_a_hold_that_was_just_placed_is_not_unused(link: db.Link) -> None:
 async def test_a_throttle_that_limits_nothing_any_more_goes_too(link: db.Link) -> None:
     await link.run(
         "INSERT INTO draft_throttles (model, changed_at) VALUES ('old', now() - make_interval(secs => %s)), ('new', now())",
-        [THROTTLE_GONE_S + 1],
+        [3601],
     )
     cleaner = HoldCleaner(link=link, names=set)
     await cleaner.keep(0.0)

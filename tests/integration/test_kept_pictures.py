@@ -397,7 +397,7 @@ async def test_an_end_that_meets_pictures_on_their_way_waits_for_them_and_takes_
     params |= {"facts": ["{}"], "data": [b"canary"], "least_bytes": 1, "most_bytes": 10}
     async with db.connected(database) as client:
         async with connection.transaction():
-            await connection.execute(pictures.KEEP.encode(), params)
+            await connection.execute(pictures.KEEP_PICTURES.encode(), params)
             cancelling = asyncio.create_task(client.execute("SELECT cancel_draft_request(id) FROM draft_requests"))
             await waits(attempts.link)
         await cancelling

@@ -41,7 +41,7 @@ from draftd.providers.models import Models
 from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import LIST_THROTTLES, RECOVERY_S, Throttles
 from draftd.queue.claims import ClaimGroup, Probe
-from draftd.queue.leases import RENEW
+from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.wakeup import CHANNEL, listen
 from draftd.request import Claim
 from fix_database import make_request
@@ -121,7 +121,7 @@ def beat(link: db.Link) -> Beat:
             "in_flight": 0,
         }
         began = time.monotonic()
-        (row,) = await link.run(RENEW, params)
+        (row,) = await link.run(RENEW_AND_BEAT, params)
         read = (Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"])
         return [models.update(*read, as_of=began) for models in several][-1]
 

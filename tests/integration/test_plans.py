@@ -5,7 +5,7 @@ import time
 from draftd import db
 from draftd.queue.attempts import Scribe, read_request
 from draftd.queue.claiming import release_strays
-from draftd.queue.leases import RENEW
+from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Release, Retry
 from draftd.queue.reaping import reap
 from draftd.queue.settlements import Settler
@@ -20,7 +20,7 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
     settler, scribe = Settler(link=link), Scribe(link=link)
     claimed = await claim_all(link, TERMS, limit=limit)
     pairs = [(one.id, one.lease_token) for one in claimed]
-    await link.run(RENEW, beat(*claimed, worker_id=TERMS.worker_id))
+    await link.run(RENEW_AND_BEAT, beat(*claimed, worker_id=TERMS.worker_id))
     for one in claimed:
         await read_request(link, one)
         await scribe.publish(one, {"options": []})

@@ -7,8 +7,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from draftd import db
-from draftd.queue.reaping import REAP_BATCH, UNKNOWN_S, Reaped, Watch, judge_in_s
-from fix_database import claim_all, claim_one, lose, make_request, make_terms, read_row, reap_now, renew, shift
+from draftd.queue.reaping import REAP_BATCH, Reaped, Watch, may_take_in_s
+from fix_database import (
+    UNKNOWN_S,
+    claim_all,
+    claim_one,
+    lose,
+    make_request,
+    make_terms,
+    read_row,
+    reap_now,
+    renew,
+    shift,
+)
 
 
 async def test_a_lost_lease_goes_back_at_once_the_first_time(connection: db.Connection, link: db.Link) -> None:
@@ -64,34 +75,34 @@ LONG_S = 1e7
 """A lease that is longer than any session here is old."""
 
 
-async def test_nobody_is_judged_before_the_judge_has_been_connected_for_one_lease(
+async def test_nothing_is_taken_back_before_the_reaper_has_been_connected_for_one_lease(
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_request(connection)
-    assert await judge_in_s(link, lease_s=LONG_S, older_than_s=0) == 0, "nothing has run out"
+    assert await may_take_in_s(link, lease_s=LONG_S, older_than_s=0) == 0, "nothing has run out"
     await lose(connection, await claim_one(link), by_s=3600)
     assert await reap_now(link, lease_s=LONG_S) == []
-    assert LONG_S - 3600 < await judge_in_s(link, lease_s=LONG_S, older_than_s=0) <= LONG_S
-    assert await judge_in_s(link, lease_s=0.001, older_than_s=0) == 0
+    assert LONG_S - 3600 < await may_take_in_s(link, lease_s=LONG_S, older_than_s=0) <= LONG_S
+    assert await may_take_in_s(link, lease_s=0.001, older_than_s=0) == 0
     assert len(await reap_now(link, lease_s=0.001)) == 1
 
 
 async def test_the_age_of_another_session_is_no_proof(database: str, connection: db.Connection, link: db.Link) -> None:
     await make_request(connection)
     await lose(connection, await claim_one(link))
-    # Old enough that the judge is younger whatever the machine does.
+    # Old enough that the reaper is younger whatever the machine does.
     await connection.execute("SELECT pg_sleep(2)")
     age = await connection.execute(
         "SELECT extract(epoch FROM now() - backend_start)::float8 AS s FROM pg_stat_get_activity(pg_backend_pid())"
     )
     row = await age.fetchone()
     assert row is not None
-    judge = db.Link(url=database, name="just connected")
-    assert await reap_now(judge, lease_s=row["s"]) == []
-    await judge.close()
+    young = db.Link(url=database, name="just connected")
+    assert await reap_now(young, lease_s=row["s"]) == []
+    await young.close()
 
 
-async def test_a_server_that_stood_still_lets_nobody_be_judged_for_one_lease(
+async def test_after_a_standstill_of_the_server_nothing_is_taken_back_for_one_lease(
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_request(connection)

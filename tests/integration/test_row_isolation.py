@@ -24,11 +24,10 @@ from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Release
-from draftd.queue.reaping import UNKNOWN_S
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
-from fix_database import claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
+from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
 from fix_refusals import (
     ALWAYS,
     CLAIM,

@@ -15,7 +15,7 @@ from draftd import db
 from draftd.errors import LeaseLost
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
-from draftd.queue.leases import RENEW
+from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
 from draftd.reply.platforms import Platform
@@ -440,7 +440,7 @@ async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
 async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
     beat = {"worker_id": claims[0].id, "hostname": "h", "pid": 1, "version": "0", "state": "running", "agents": []}
     held = {"ids": [one.id for one in claims], "tokens": [one.lease_token for one in claims], "lease_s": 10.0}
-    await link.run(RENEW, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0})
+    await link.run(RENEW_AND_BEAT, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0})
 
 
 async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(

@@ -323,7 +323,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _beat(self, worker_id: UUID) -> dict[str, Any]:
         keys = sorted(self.held[worker_id])
         (row,) = self.bench.sql(
-            leases.RENEW,
+            leases.RENEW_AND_BEAT,
             ids=[request_id for request_id, _ in keys],
             tokens=[token for _, token in keys],
             lease_s=queue_model.LEASE_S,
@@ -334,6 +334,7 @@ class QueueMachine(RuleBasedStateMachine):
             state="running",
             agents=[SERVED],
             concurrency=1,
+            beat_s=queue_model.LEASE_S / 3,
             attempt_s=queue_model.ATTEMPT_S,
             in_flight=len(keys),
         )
@@ -421,7 +422,7 @@ class QueueMachine(RuleBasedStateMachine):
             self._reap(older_than_s)
 
     def _reap(self, older_than_s: int) -> None:
-        """Reap as a judge that has been there for long: the reaper's ``lease_s`` bounds nothing else."""
+        """Reap on a connection that has been up for long: the reaper's ``lease_s`` bounds nothing else."""
         reaped = self.bench.run(
             reaping.reap(
                 self.bench.link,

@@ -74,6 +74,7 @@ class Cut:
 
 PROCESSING = "r.status = 'processing'"
 PENDING = "r.status = 'pending'"
+CHOSEN_AS = " AND r.status = c.was"
 UNFINISHED = "r.status IN ('pending', 'processing')"
 
 CUTS: dict[str, list[Cut]] = {
@@ -88,8 +89,8 @@ CUTS: dict[str, list[Cut]] = {
     "release_strays: held with this token": [
         Cut(claiming, "RELEASE_STRAYS", " AND h.lease_token = r.lease_token"),
     ],
-    "renew: only processing": [Cut(leases, "RENEW", PROCESSING, "true")],
-    "renew: this token": [Cut(leases, "RENEW", " AND r.lease_token = h.lease_token")],
+    "renew: only processing": [Cut(leases, "RENEW_AND_BEAT", PROCESSING, "true")],
+    "renew: this token": [Cut(leases, "RENEW_AND_BEAT", " AND r.lease_token = h.lease_token")],
     "read: only processing": [Cut(attempts, "READ_REQUEST", PROCESSING, "true")],
     "read: this token": [Cut(attempts, "READ_REQUEST", " AND r.lease_token = %(lease_token)s")],
     "publish: only processing": [Cut(attempts, "PUBLISH", PROCESSING, "true")],
@@ -102,6 +103,7 @@ CUTS: dict[str, list[Cut]] = {
     # The end of an attempt clears its lease, so the statement's own check is the second fence of two.
     "reap: only processing": [
         Cut(reaping, "REAP", PROCESSING, "true"),
+        Cut(reaping, "REAP", CHOSEN_AS),
         *(
             Cut(None, function, f"NEW.{column} := NULL;")
             for function in ("draft_requests_finish", "draft_requests_requeue")
@@ -112,17 +114,17 @@ CUTS: dict[str, list[Cut]] = {
         Cut(
             reaping,
             "REAP",
-            "coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= j.now - make_interval(secs => %(older_than_s)s)",
+            "coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed",
             "true",
         )
     ],
     "reap: expires only pending": [
         Cut(reaping, "REAP", f"{PENDING} AND r.expires_at", "r.expires_at"),
-        Cut(reaping, "REAP", f"r.id = overdue.id AND {PENDING}", "r.id = overdue.id"),
+        Cut(reaping, "REAP", CHOSEN_AS),
     ],
     "reap: refuses only pending": [
-        Cut(reaping, "REAP", f"{PENDING} AND r.agent = asked.agent", "r.agent = asked.agent"),
-        Cut(reaping, "REAP", f"r.id = orphaned.id AND {PENDING}", "r.id = orphaned.id"),
+        Cut(reaping, "REAP", f"{PENDING} AND r.agent = unserved.agent", "r.agent = unserved.agent"),
+        Cut(reaping, "REAP", CHOSEN_AS),
     ],
     "cancel: only unfinished": [Cut(None, "cancel_draft_request", f" AND {UNFINISHED}")],
     "cancel: only this one": [Cut(None, "cancel_draft_request", "r.id = $1", "true")],
@@ -138,7 +140,7 @@ def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
     if one.where is not None:
         statement = getattr(one.where, one.name)
         without = (
-            admin.Change(one.apply(statement.named), one.apply(statement.applied))
+            admin.Change(find=one.apply(statement.find), apply=one.apply(statement.apply))
             if isinstance(statement, admin.Change)
             else one.apply(statement)
         )

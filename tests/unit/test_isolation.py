@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
 from draftd.queue import isolation, trials
-from draftd.queue.isolation import Aside, Refusals, Verdict, apart
+from draftd.queue.isolation import Aside, Refusals, Resolution, apart
 from draftd.queue.leases import Held
 from draftd.queue.trials import Before, Trial
 
@@ -120,133 +120,139 @@ TRIAL = Trial(before=Before.HELD, change=never)
 SERVERS_OWN = ["53100", "53200", "58030"]
 
 
-async def judged(
-    judge: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
-) -> list[Verdict]:
-    verdicts = await judge.judge(
+async def resolved(
+    refusals: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
+) -> list[Resolution]:
+    resolutions = await refusals.resolve(
         cast("db.Link", server),
         [(row, refusal(sqlstate, **over)) for row in rows],
         passed=[ANOTHER] if passed else [],
         trial=TRIAL,
     )
-    return [verdicts[row] for row in rows]
+    return [resolutions[row] for row in rows]
 
 
 @pytest.fixture
-def judge() -> Refusals:
+def refusals() -> Refusals:
     return Refusals(verb="claim", aside=Aside())
 
 
-async def test_what_another_row_does_not_meet_is_the_rows_own(judge: Refusals) -> None:
+async def test_what_another_row_does_not_meet_is_the_rows_own(refusals: Refusals) -> None:
     server = Server()
-    assert await judged(judge, server, ROW, passed=True) == [Verdict.ENDED]
+    assert await resolved(refusals, server, ROW, passed=True) == [Resolution.ENDED]
     assert server.ended == [ROW[0]]
 
 
-async def test_what_another_row_meets_too_is_the_servers(judge: Refusals) -> None:
+async def test_what_another_row_meets_too_is_the_servers(refusals: Refusals) -> None:
     server = Server()
-    assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
-    assert await judged(judge, server, ROW) == [Verdict.UNDECIDED], "nothing has got through since"
-    judge.accepted([ANOTHER])
-    assert await judged(judge, server, ROW) == [Verdict.ENDED]
+    assert await resolved(refusals, server, ROW, OTHER) == [Resolution.UNDECIDED] * 2
+    assert await resolved(refusals, server, ROW) == [Resolution.UNDECIDED], "nothing has got through since"
+    refusals.accepted([ANOTHER])
+    assert await resolved(refusals, server, ROW) == [Resolution.ENDED]
 
 
-async def test_what_the_plain_ending_does_not_meet_is_the_rows_own(judge: Refusals) -> None:
-    assert await judged(judge, Server(), ROW) == [Verdict.ENDED]
+async def test_what_the_plain_ending_does_not_meet_is_the_rows_own(refusals: Refusals) -> None:
+    assert await resolved(refusals, Server(), ROW) == [Resolution.ENDED]
 
 
 @pytest.mark.parametrize("others", [[], [False], [False, False]])
 async def test_what_the_plain_ending_and_every_other_row_meet_is_the_servers(
-    judge: Refusals, others: list[bool]
+    refusals: Refusals, others: list[bool]
 ) -> None:
-    assert await judged(judge, Server(ends=False, others=others), ROW) == [Verdict.UNDECIDED]
+    assert await resolved(refusals, Server(ends=False, others=others), ROW) == [Resolution.UNDECIDED]
 
 
 async def test_what_another_row_meets_in_a_trial_is_the_servers_although_the_plain_ending_passes(
-    judge: Refusals,
+    refusals: Refusals,
 ) -> None:
     server = Server(others=[False])
-    assert await judged(judge, server, ROW) == [Verdict.UNDECIDED]
+    assert await resolved(refusals, server, ROW) == [Resolution.UNDECIDED]
     assert server.ended == []
 
 
-async def test_many_suspects_end_once_another_row_gets_through_in_a_trial(judge: Refusals) -> None:
-    assert await judged(judge, Server(others=[False, False, True]), ROW, OTHER) == [Verdict.ENDED] * 2
-    assert await judged(judge, Server(), (UUID(int=100), 1)) == [Verdict.ENDED], "tried beside the one that got through"
+async def test_many_suspects_end_once_another_row_gets_through_in_a_trial(refusals: Refusals) -> None:
+    assert await resolved(refusals, Server(others=[False, False, True]), ROW, OTHER) == [Resolution.ENDED] * 2
+    assert await resolved(refusals, Server(), (UUID(int=100), 1)) == [Resolution.ENDED], (
+        "tried beside the one that got through"
+    )
 
 
-async def test_trials_that_prove_nothing_are_rare(judge: Refusals, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_trials_that_prove_nothing_are_rare(refusals: Refusals, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(trials, "time", SimpleNamespace(monotonic=lambda: clock.now))
     server = Server(others=[False] * 10)
     for _ in range(10):
-        assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
+        assert await resolved(refusals, server, ROW, OTHER) == [Resolution.UNDECIDED] * 2
     assert server.trials == 10
     clock.now += trials.REST_S
     server.others = [True]
-    assert await judged(judge, server, ROW, OTHER) == [Verdict.ENDED] * 2
+    assert await resolved(refusals, server, ROW, OTHER) == [Resolution.ENDED] * 2
 
 
-async def test_what_only_this_row_meets_whatever_is_done_to_it_is_set_aside(judge: Refusals) -> None:
-    assert await judged(judge, Server(ends=False, others=[True]), ROW) == [Verdict.ASIDE]
-    assert judge.aside.ids() == [ROW[0]]
+async def test_what_only_this_row_meets_whatever_is_done_to_it_is_set_aside(refusals: Refusals) -> None:
+    assert await resolved(refusals, Server(ends=False, others=[True]), ROW) == [Resolution.ASIDE]
+    assert refusals.aside.ids() == [ROW[0]]
 
 
 @pytest.mark.parametrize("sqlstate", ["53100", "55P03", "57014", "58030", "40001"])
-async def test_what_passes_is_tried_once_more_before_a_row_is_blamed(judge: Refusals, sqlstate: str) -> None:
+async def test_what_passes_is_tried_once_more_before_a_row_is_blamed(refusals: Refusals, sqlstate: str) -> None:
     server = Server()
-    assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True) == [Verdict.UNDECIDED]
-    assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True) == [Verdict.ENDED]
+    assert await resolved(refusals, server, ROW, sqlstate=sqlstate, passed=True) == [Resolution.UNDECIDED]
+    assert await resolved(refusals, server, ROW, sqlstate=sqlstate, passed=True) == [Resolution.ENDED]
 
 
 @pytest.mark.parametrize("sqlstate", SERVERS_OWN)
-async def test_a_server_that_has_run_out_of_something_blames_no_row(judge: Refusals, sqlstate: str) -> None:
+async def test_a_server_that_has_run_out_of_something_blames_no_row(refusals: Refusals, sqlstate: str) -> None:
     server = Server()
     for _ in range(5):
-        assert await judged(judge, server, ROW, sqlstate=sqlstate, passed=True, context=None) == [Verdict.UNDECIDED]
+        assert await resolved(refusals, server, ROW, sqlstate=sqlstate, passed=True, context=None) == [
+            Resolution.UNDECIDED
+        ]
     assert server.ended == []
 
 
 @pytest.mark.parametrize("sqlstate", ["22003", "22P02", "54000"])
-async def test_values_that_the_server_refuses_are_judged_like_any_other_refusal(judge: Refusals, sqlstate: str) -> None:
+async def test_values_that_the_server_refuses_are_resolved_like_any_other_refusal(
+    refusals: Refusals, sqlstate: str
+) -> None:
     server = Server()
-    assert await judged(judge, server, ROW, OTHER, sqlstate=sqlstate, context=None) == [Verdict.UNDECIDED] * 2
+    assert await resolved(refusals, server, ROW, OTHER, sqlstate=sqlstate, context=None) == [Resolution.UNDECIDED] * 2
     assert server.ended == []
-    verdicts = await judged(judge, server, ROW, OTHER, sqlstate=sqlstate, context=None, passed=True)
-    assert verdicts == [Verdict.ENDED] * 2
+    resolutions = await resolved(refusals, server, ROW, OTHER, sqlstate=sqlstate, context=None, passed=True)
+    assert resolutions == [Resolution.ENDED] * 2
 
 
-async def test_rows_that_another_row_gets_past_end_at_their_next_refusal_each_by_itself(judge: Refusals) -> None:
-    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.UNDECIDED] * 2
-    judge.accepted([ANOTHER])
-    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.ENDED] * 2
+async def test_rows_that_another_row_gets_past_end_at_their_next_refusal_each_by_itself(refusals: Refusals) -> None:
+    assert await resolved(refusals, Server(), ROW, OTHER) == [Resolution.UNDECIDED] * 2
+    refusals.accepted([ANOTHER])
+    assert await resolved(refusals, Server(), ROW, OTHER) == [Resolution.ENDED] * 2
 
 
-async def test_rows_that_another_row_got_past_are_kept_while_the_server_refuses_everything(judge: Refusals) -> None:
-    await judged(judge, Server(), ROW, OTHER)
-    judge.accepted([ANOTHER])
+async def test_rows_that_another_row_got_past_are_kept_while_the_server_refuses_everything(refusals: Refusals) -> None:
+    await resolved(refusals, Server(), ROW, OTHER)
+    refusals.accepted([ANOTHER])
     server = Server(ends=False, others=[False])
-    assert await judged(judge, server, ROW, OTHER) == [Verdict.UNDECIDED] * 2
+    assert await resolved(refusals, server, ROW, OTHER) == [Resolution.UNDECIDED] * 2
 
 
-async def test_a_row_that_gets_through_after_all_is_held_against_nothing_later(judge: Refusals) -> None:
-    await judged(judge, Server(), ROW, OTHER)
-    judge.accepted([ANOTHER])
-    judge.accepted([ROW[0], OTHER[0]])
-    assert await judged(judge, Server(), ROW, OTHER) == [Verdict.UNDECIDED] * 2
+async def test_a_row_that_gets_through_after_all_is_held_against_nothing_later(refusals: Refusals) -> None:
+    await resolved(refusals, Server(), ROW, OTHER)
+    refusals.accepted([ANOTHER])
+    refusals.accepted([ROW[0], OTHER[0]])
+    assert await resolved(refusals, Server(), ROW, OTHER) == [Resolution.UNDECIDED] * 2
 
 
-async def test_a_server_that_refuses_rows_one_after_the_other_ends_the_first_of_them_only(judge: Refusals) -> None:
-    assert await judged(judge, Server(), ROW) == [Verdict.ENDED]
+async def test_a_server_that_refuses_rows_one_after_the_other_ends_the_first_of_them_only(refusals: Refusals) -> None:
+    assert await resolved(refusals, Server(), ROW) == [Resolution.ENDED]
     for number in range(10, 13):
-        assert await judged(judge, Server(), (UUID(int=number), 1)) == [Verdict.UNDECIDED]
+        assert await resolved(refusals, Server(), (UUID(int=number), 1)) == [Resolution.UNDECIDED]
 
 
-async def test_a_row_is_named_once(judge: Refusals) -> None:
+async def test_a_row_is_named_once(refusals: Refusals) -> None:
     server = Server(ends=False, others=[True])
     with capture_logs() as logs:
         for _ in range(3):
-            await judged(judge, server, ROW, passed=True)
+            await resolved(refusals, server, ROW, passed=True)
     (line,) = logs
     assert (line["event"], line["request_id"], line["to"], line["sqlstate"], line["ended"]) == (
         "row refused", ROW[0], "claim", "P0001", False,

@@ -131,7 +131,7 @@ def reap_stale(
 async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> list[Any]:
     from draftd import db
     from draftd.queue.isolation import Aside, Refusals
-    from draftd.queue.reaping import REAP_BATCH, Reaped, judge_in_s, reap
+    from draftd.queue.reaping import REAP_BATCH, Reaped, may_take_in_s, reap
 
     loaded = settings()
     url = loaded.require_database_url()
@@ -141,7 +141,7 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
     try:
         with db.translated(url):
             await db.check_access(link, url)
-            if wait_s := await judge_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
+            if wait_s := await may_take_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
                 say(f"waiting {wait_s:.0f} s so that live workers can renew their leases")
                 await asyncio.sleep(wait_s)
             while True:

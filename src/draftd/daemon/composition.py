@@ -218,8 +218,8 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
-    identity, throttles = _identity(plan), Throttles(link=links.judge)
-    holds, aside = Holds(link=links.judge, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
+    identity, throttles = _identity(plan), Throttles(link=links.maintenance)
+    holds, aside = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
     return _Shared(
         plan=plan,
         identity=identity,
@@ -339,20 +339,20 @@ async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
 def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     settings = shared.plan.settings
     reaper = Reaper(
-        link=shared.links.judge,
+        link=shared.links.maintenance,
         lease_s=settings.lease_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
         aside=shared.aside,
     )
-    holds = HoldCleaner(link=shared.links.judge, names=shared.models.names, needed=shared.models.are_limited)
+    holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
     if shared.links.listener is not None:
         tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:
-        tasks.append(Gauges(link=shared.links.judge, metrics=shared.metrics).run)
+        tasks.append(Gauges(link=shared.links.maintenance, metrics=shared.metrics).run)
     prunes = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
-    return [*tasks, Pruner(reads=shared.links.judge, link=prunes, aside=shared.aside).run]
+    return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, aside=shared.aside).run]
 
 
 def _identity(plan: Plan) -> Identity:

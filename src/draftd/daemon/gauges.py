@@ -5,14 +5,15 @@ import asyncio
 import psycopg
 
 from draftd import db
-from draftd.queue.moments import since_s
 from draftd.telemetry.metrics import Metrics
 
 INTERVAL_S = 15.0
 """A scrape interval's usual length."""
 
-OLDEST_PENDING = f"""
-SELECT {since_s("min(available_at)")} AS age_s
+# The due rows are found over draft_requests_claim_idx. No value of available_at fails it, infinity included.
+OLDEST_PENDING = """
+SELECT CASE WHEN min(available_at) IS NOT NULL
+            THEN least(3153600000, extract(epoch FROM now()) - extract(epoch FROM min(available_at)))::float8 END AS age_s
   FROM draft_requests WHERE status = 'pending' AND available_at <= now()
 """
 

@@ -26,7 +26,7 @@ from draftd.db import dsn
 from draftd.db.sqlstate import is_misfit
 from draftd.providers.catalog import Catalog
 from draftd.queue.isolation import Aside, Refusals, apart
-from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_ONLY, Held, Leases
+from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, Held, Leases
 from draftd.queue.trials import Before, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
@@ -209,7 +209,7 @@ class Heartbeat:
     async def _beat(self, link: db.Link, *, strict: bool = False) -> Beat:
         began, held = time.monotonic(), list(self._leases.snapshot())
         # Until a beat has come through, renewals go ahead of it: whatever keeps it back, a lock included, must not keep them.
-        statement, self._beats_along = RENEW if self._beats_along else RENEW_ONLY, False
+        statement, self._beats_along = RENEW_AND_BEAT if self._beats_along else RENEW, False
         refused: set[Held] = set()
         try:
             rows = [await self._renew(link, held, statement, in_flight=len(held))]
@@ -218,9 +218,9 @@ class Heartbeat:
         except psycopg.Error as error:
             if is_misfit(error) or strict:
                 raise
-            statement = RENEW_ONLY
+            statement = RENEW
             rows, refused = await self._renew_apart(link, held, began)
-        self._beats_along = statement == RENEW or await self._beat_alone(link, in_flight=len(held))
+        self._beats_along = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
         lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
         last = rows[-1]
         return Beat(
@@ -236,10 +236,10 @@ class Heartbeat:
         """Renew what can be renewed; return the answers, and what is refused by its own fault."""
 
         async def renew(some: Sequence[Held]) -> DictRow:
-            return await self._renew(link, some, RENEW_ONLY, in_flight=len(held))
+            return await self._renew(link, some, RENEW, in_flight=len(held))
 
         async def renew_it(execute: db.Execute, another: Held) -> bool:
-            (row,) = await execute(RENEW_ONLY, self._renewal([another], in_flight=len(held)))
+            (row,) = await execute(RENEW, self._renewal([another], in_flight=len(held)))
             return bool(row["renewed"])
 
         parts = await apart(held, renew, began=began)
@@ -283,6 +283,7 @@ class Heartbeat:
             "state": self._state,
             "agents": list(me.agents),
             "concurrency": me.concurrency,
+            "beat_s": self._lease_s / BEATS_PER_LEASE,
             "attempt_s": me.attempt_s,
             "in_flight": in_flight,
         }

@@ -98,7 +98,7 @@ class Links:
     """Rung by ``claim`` where it listens."""
     settle: db.Link
     """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
-    judge: db.Link
+    maintenance: db.Link
     """The reaper, holds, figures."""
     read: db.Link
     """Inputs with their pictures, of up to 24 MiB each, so that nobody else stands behind them."""
@@ -114,14 +114,14 @@ class Links:
         """Close them."""
         if self.listener is not None:
             await self.listener.aclose()
-        for link in (self.claim, self.settle, self.judge, self.read, self.first_beat):
+        for link in (self.claim, self.settle, self.maintenance, self.read, self.first_beat):
             await link.close()
 
 
 async def open_links(plan: Plan) -> Links:
     """Open every connection that a daemon needs: what is claimed must have a way to its end.
 
-    The reaper's must have been up for one lease before the reaper may judge.
+    The reaper's must have been up for one lease before the reaper takes lost rows.
 
     Raises:
         DatabaseUnavailable: one cannot be had; the message says how many can.
@@ -133,14 +133,14 @@ async def open_links(plan: Plan) -> Links:
         if plan.session
         else db.Link(url=url, name="draftd claim", session=False)
     )
-    judge, settle, read, first_beat = (
+    maintenance, settle, read, first_beat = (
         db.Link(url=url, name=f"draftd {name}", session=plan.session)
-        for name in ("judge", "settle", "read", "heartbeat")
+        for name in ("maintenance", "settle", "read", "heartbeat")
     )
     listener = Listener(url=plan.listener_url, wakeup=wakeup) if plan.listener_url else None
     keeper = ConnectionKeeper(
         url=url,
-        links={"judge": judge, "claim": claim, "settle": settle, "read": read},
+        links={"maintenance": maintenance, "claim": claim, "settle": settle, "read": read},
         listener=listener,
         wakeup=wakeup,
     )
@@ -148,7 +148,7 @@ async def open_links(plan: Plan) -> Links:
         claim=claim,
         wakeup=wakeup,
         settle=settle,
-        judge=judge,
+        maintenance=maintenance,
         read=read,
         first_beat=first_beat,
         listener=listener,

@@ -10,39 +10,18 @@ from decimal import Decimal
 from typing import Any
 
 from draftd import db
+from draftd.db.statements import statements
 from draftd.providers import parameters
 from draftd.providers.llm import Target
 from draftd.providers.permits import Permits
-from draftd.queue.leases import AGENTS, MODELS
 
-READ = f"SELECT {AGENTS} AS agents, {MODELS} AS models"
-
-LIST_AGENTS = "SELECT agent, model, fallback_models, params, updated_at FROM draft_agents ORDER BY agent"
-SET_AGENT = """
-INSERT INTO draft_agents (agent, model, fallback_models, params)
-VALUES (%(agent)s, %(model)s, %(fallback_models)s, %(params)s)
-ON CONFLICT (agent) DO UPDATE SET
-    model = excluded.model, fallback_models = excluded.fallback_models, params = excluded.params, updated_at = now()
-"""
-UNSET_AGENT = "DELETE FROM draft_agents WHERE agent = %(agent)s RETURNING model, fallback_models"
-CHOSEN = "SELECT model, fallback_models FROM draft_agents WHERE agent = %(agent)s"
-
-LIST_MODELS = """
-SELECT name, coalesce(model, name) AS model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok, updated_at
-  FROM draft_models ORDER BY name
-"""
-SET_MODEL = """
-INSERT INTO draft_models (name, model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok)
-VALUES (%(name)s, %(model)s, %(api_base)s, %(api_key_env)s, %(params)s, %(input_usd_per_mtok)s, %(output_usd_per_mtok)s)
-ON CONFLICT (name) DO UPDATE SET
-    model = excluded.model, api_base = excluded.api_base, api_key_env = excluded.api_key_env, params = excluded.params,
-    input_usd_per_mtok = excluded.input_usd_per_mtok, output_usd_per_mtok = excluded.output_usd_per_mtok, updated_at = now()
-"""
-UNSET_MODEL = "DELETE FROM draft_models WHERE name = %(name)s RETURNING name"
-DEFINED = "SELECT name FROM draft_models WHERE name = ANY (%(names)s)"
-USERS = """
-SELECT agent FROM draft_agents WHERE model = %(name)s OR %(name)s = ANY (fallback_models) ORDER BY agent
-"""
+_SQL = statements(__name__)
+READ = _SQL["read"]
+LIST_AGENTS, SET_AGENT, UNSET_AGENT, CHOSEN = (
+    _SQL[name] for name in ("list_agents", "set_agent", "unset_agent", "chosen")
+)
+LIST_MODELS, SET_MODEL, UNSET_MODEL = _SQL["list_models"], _SQL["set_model"], _SQL["unset_model"]
+DEFINED, USERS = _SQL["defined"], _SQL["users"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,12 +19,10 @@ import structlog
 
 from draftd import db
 from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
+from draftd.db.statements import statements
 from draftd.errors import RequestError
 from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, ModelState, Reaction, reaction
-from draftd.providers.throttles import ANOTHER_SUCCEEDED, Throttles
-from draftd.queue.leases import LAPSED, UNTIL_S
-from draftd.queue.moments import LATEST, since_s
-from draftd.queue.wakeup import CHANNEL
+from draftd.providers.throttles import Throttles
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_text
 
@@ -47,65 +45,12 @@ KEEP_INTERVAL_S = 15.0
 """How often a daemon marks the holds of the models that it uses."""
 UNUSED_S = 60.0
 """A hold that no daemon has marked for this long is nobody's: four marks are missing."""
-THROTTLE_GONE_S = 3_600.0
-"""By then a share has long doubled back to all of it."""
-MOST_FAILURES = 1_000_000
-
-# No row comes back when another request has succeeded meanwhile: the model works, this request does not.
-HOLD = f"""
-INSERT INTO draft_holds AS h (model, code, until, reason)
-SELECT %(model)s, %(code)s, now() + make_interval(secs => greatest(%(first_s)s, %(retry_after_s)s)), %(reason)s
- WHERE NOT {ANOTHER_SUCCEEDED}
-ON CONFLICT (model) DO UPDATE SET
-    -- Many requests fail of one outage: only the failure that comes after the pause counts as another, and it counts once,
-    -- also when this statement is repeated after a lost connection.
-    failures = least(h.failures, {MOST_FAILURES}) + (h.probing AND %(is_probe)s)::int,
-    until = CASE WHEN h.probing AND %(is_probe)s
-                 THEN now() + make_interval(secs => greatest(
-                      %(retry_after_s)s,
-                      least(%(first_s)s * 2 ^ greatest(0, least(h.failures, 10)),
-                            greatest(%(longest_s)s, least(%(later_s)s, {since_s("h.since")} / 60)))))
-                 ELSE greatest(h.until, now() + make_interval(secs => %(retry_after_s)s)) END,
-    probing = h.probing AND NOT %(is_probe)s,
-    code = excluded.code, reason = excluded.reason
-RETURNING {UNTIL_S} AS until_s
-"""
-
-TAKE_PROBE = f"""
-UPDATE draft_holds AS h SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
- WHERE model = %(model)s AND {LAPSED}
-   AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
-        SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
-         LIMIT 1) AS x)
-RETURNING model
-"""
-
-RETURN_PROBE = "UPDATE draft_holds SET probing = false, until = now() WHERE model = %(model)s AND probing"
-# Rung, because rows that waited may be claimed now; by whom, each daemon finds out with LOOK.
-END_HOLD = f"""
-WITH ended AS (DELETE FROM draft_holds WHERE model = %(model)s RETURNING model)
-SELECT pg_notify('{CHANNEL}', '') FROM ended
-"""
-FORGET = f"""
-WITH throttles AS (DELETE FROM draft_throttles WHERE model = ANY (%(models)s)),
-     ended AS (DELETE FROM draft_holds WHERE model = ANY (%(models)s) RETURNING model)
-SELECT pg_notify('{CHANNEL}', '') FROM ended
-"""
-LOOK = f"SELECT h.model, h.code, {UNTIL_S} AS until_s FROM draft_holds AS h"
-# The daemons mark the holds of models that they use. Deleted is what none has marked for ``UNUSED_S``, and a throttle that
-# limits nothing any more.
-MARK_USED = f"""
-UPDATE draft_holds SET used_at = now()
- WHERE model = ANY (%(models)s)
-   AND used_at NOT BETWEEN now() - make_interval(secs => {KEEP_INTERVAL_S / 2}) AND {LATEST}
-"""
-FORGET_UNUSED = f"""
-WITH throttles AS (
-    DELETE FROM draft_throttles WHERE changed_at NOT BETWEEN now() - make_interval(secs => {THROTTLE_GONE_S}) AND {LATEST}
+_SQL = statements(__name__)
+HOLD, END_HOLD, LOOK = _SQL["hold"], _SQL["end_hold"], _SQL["look"]
+TAKE_PROBE, RETURN_PROBE = _SQL["take_probe"], _SQL["return_probe"]
+FORGET, MARK_USED, FORGET_UNUSED, LIST_HOLDS = (
+    _SQL[name] for name in ("forget", "mark_used", "forget_unused", "list_holds")
 )
-DELETE FROM draft_holds WHERE used_at NOT BETWEEN now() - make_interval(secs => {UNUSED_S}) AND {LATEST} RETURNING model
-"""
-LIST_HOLDS = "SELECT model, code, since, until, reason FROM draft_holds ORDER BY since"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,48 +15,16 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.queue.leases import LEAST_SHARE, SHARE
-from draftd.queue.moments import LATEST, since_s
+from draftd.db.statements import statements
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 RECOVERY_S = 30.0
 """Providers count per minute: two doublings in that time find the right share again without a new burst at each."""
-MOST_BURSTS = 1_000_000
 
-_SHARE_NOW = f"""
-least(1, {SHARE} * 2 ^ greatest(0, least(20, floor({since_s("t.changed_at")} / {RECOVERY_S}))))"""
-
-ANOTHER_SUCCEEDED = f"""
-EXISTS (SELECT FROM draft_usage AS u
-         WHERE u.model = %(model)s AND u.code IS NULL AND u.request_id <> %(request_id)s
-           AND u.created_at BETWEEN now() - make_interval(secs => %(elapsed_s)s) AND {LATEST})"""
-"""Whether a request beside ``request_id`` was answered in the last ``elapsed_s`` seconds."""
-
-# A call that began before the share was last changed belongs to the burst that changed it.
-HALVE = f"""
-WITH halved AS (
-    INSERT INTO draft_throttles AS t (model) VALUES (%(model)s)
-    ON CONFLICT (model) DO UPDATE SET
-        share = greatest({LEAST_SHARE}, {_SHARE_NOW} / 2),
-        since = CASE WHEN {_SHARE_NOW} < 1 THEN t.since ELSE now() END,
-        bursts = CASE WHEN {_SHARE_NOW} < 1 AND NOT EXISTS (
-                           SELECT FROM draft_usage AS u
-                            WHERE u.model = t.model AND u.code IS NULL AND u.created_at BETWEEN t.changed_at AND {LATEST})
-                      THEN least(t.bursts, {MOST_BURSTS}) + 1 ELSE 1 END,
-        changed_at = now()
-      WHERE t.changed_at NOT BETWEEN now() - make_interval(secs => %(elapsed_s)s) AND {LATEST}
-    RETURNING t.share, t.bursts
-)
-SELECT share::float8, bursts, {ANOTHER_SUCCEEDED} AS another_succeeded FROM halved
-UNION ALL
-SELECT NULL, 0, {ANOTHER_SUCCEEDED} WHERE NOT EXISTS (SELECT FROM halved)
-"""
-
-LIST_THROTTLES = f"""
-SELECT t.model, {_SHARE_NOW} AS share, t.since, t.bursts FROM draft_throttles AS t WHERE {_SHARE_NOW} < 1 ORDER BY t.model
-"""
+_SQL = statements(__name__)
+HALVE, LIST_THROTTLES = _SQL["halve"], _SQL["list_throttles"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,11 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.db.statements import statements
 from draftd.queue.isolation import apart
-from draftd.queue.leases import ALIVE, LONGEST_BEAT_S
-from draftd.queue.moments import seconds, since_s
 from draftd.status import FINAL_STATUSES, STATUSES
+
+_SQL = statements(__name__)
 
 # Everything but the pictures: a row of 7 MB is no reading.
 COLUMNS = """
@@ -30,80 +31,20 @@ COLUMNS = """
 
 RATE_WINDOW_S = 300
 
-COUNTS = f"""
-SELECT coalesce(jsonb_object_agg(status, n), '{{}}') AS requests,
-       coalesce(jsonb_object_agg(status, ended_lately) FILTER (WHERE status = ANY (%(final)s)), '{{}}') AS ended,
-       coalesce(sum(inserted_lately), 0)::int AS inserted,
-       {since_s("min(oldest_pending)")} AS oldest_pending_s
-  FROM (SELECT status, count(*) AS n,
-               count(*) FILTER (WHERE finished_at > now() - interval '{RATE_WINDOW_S} s') AS ended_lately,
-               count(*) FILTER (WHERE created_at > now() - interval '{RATE_WINDOW_S} s') AS inserted_lately,
-               min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now()) AS oldest_pending
-          FROM draft_requests GROUP BY status) AS by_status
-"""
-
 BATCH = 1_000
 """Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
-
-WORKERS = f"""
-SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
-       {seconds("beat_s", most=LONGEST_BEAT_S)} AS beat_s,
-       {since_s("heartbeat_at")} AS heartbeat_age_s,
-       {ALIVE} AS alive
-  FROM draft_workers AS w WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at
-"""
-
-# Row security shows a stranger no worker at all, which says nothing about them.
-NOBODY_SERVES = f"""
-SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
-    SELECT FROM draft_workers AS w
-     WHERE w.state = 'running' AND {ALIVE} AND %s = ANY (w.agents)) AS nobody
-"""
-
-WITHOUT_PICTURES = """
-SELECT count(*) AS n FROM draft_requests
- WHERE id = ANY (%s) AND EXISTS (SELECT FROM unnest(image_urls) AS u WHERE u LIKE 'sha256:%%')
-"""
-
-
-def _named(which: str, counted_from: str) -> str:
-    """Return the statement that names the requests that match, for a dry run: it locks nothing."""
-    return f"""
-    SELECT r.id, r.status FROM draft_requests AS r
-     WHERE r.status IN {which}
-       AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
-       AND (%(after)s::uuid IS NULL OR r.id > %(after)s)
-       AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
-       AND (%(code)s::text IS NULL OR r.error_code = %(code)s)
-       AND (%(requester_id)s::text IS NULL OR r.requester_id = %(requester_id)s)
-       AND (%(since_s)s::float8 IS NULL OR r.{counted_from} >= now() - make_interval(secs => %(since_s)s))
-     ORDER BY r.id LIMIT %(batch)s"""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A bulk change: how the requests that match are named, which locks nothing, and how they are changed."""
+    """A bulk change, as its statements: one finds the requests that match and locks nothing, one changes them."""
 
-    named: str
-    applied: str
-
-
-def _change(named: str, change: str) -> Change:
-    applied = f"""
-WITH chosen AS MATERIALIZED ({named} FOR NO KEY UPDATE)
-UPDATE draft_requests AS r SET {change} FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.status
-"""
-    return Change(named, applied)
+    find: str
+    apply: str
 
 
-CANCEL = _change(_named("('pending', 'processing')", "created_at"), "status = 'cancelled'")
-RETRY = _change(
-    _named("('failed', 'cancelled')", "finished_at"),
-    """
-        status = 'pending', attempt = 0, given_back = 0, available_at = now(), error_code = NULL, error_message = NULL,
-        error_details = NULL,
-        expires_at = CASE WHEN r.expires_at <= now() THEN NULL ELSE r.expires_at END""",
-)
+CANCEL = Change(find=_SQL["find_cancellable"], apply=_SQL["cancel"])
+RETRY = Change(find=_SQL["find_retryable"], apply=_SQL["retry"])
 
 
 async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +131,7 @@ async def _change_batch(
 
     began = time.monotonic()
     try:
-        rows = await run(wanted.named if dry_run else wanted.applied)
+        rows = await run(wanted.find if dry_run else wanted.apply)
     except psycopg.Error as error:
         if connection.closed or dry_run:
             raise
@@ -198,8 +139,8 @@ async def _change_batch(
     else:
         changed.rows += rows
         return [row["id"] for row in rows]
-    ids = [row["id"] for row in await run(wanted.named)]
-    parts = await apart(ids, lambda some: run(wanted.applied, list(some)), refusal=refusal, began=began)
+    ids = [row["id"] for row in await run(wanted.find)]
+    parts = await apart(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
     changed.rows += [row for _, rows in parts.answered for row in rows]
     changed.refused |= dict([*parts.refused, *parts.untried])
     if not changed.rows:
@@ -209,7 +150,7 @@ async def _change_batch(
 
 async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
     """Return how many of these requests have lost pictures that came inside the row."""
-    cursor = await connection.execute(WITHOUT_PICTURES, [list(ids)])
+    cursor = await connection.execute(_SQL["count_without_pictures"].encode(), {"ids": list(ids)})
     row = await cursor.fetchone()
     return row["n"] if row else 0
 
@@ -217,7 +158,7 @@ async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> in
 async def nobody_serves(connection: db.Connection, agent: str) -> bool:
     """Return whether no living daemon has a prompt for an agent; False when this user may not know."""
     try:
-        row = await (await connection.execute(NOBODY_SERVES.encode(), [agent])).fetchone()
+        row = await (await connection.execute(_SQL["is_unserved"].encode(), {"agent": agent})).fetchone()
     except InsufficientPrivilege:
         return False
     return bool(row and row["nobody"])
@@ -228,7 +169,8 @@ async def counts(connection: db.Connection) -> dict[str, Any]:
 
     ``lately`` counts what was inserted and what ended, by its status, in the last ``window_s`` seconds.
     """
-    row = await (await connection.execute(COUNTS.encode(), {"final": list(FINAL_STATUSES)})).fetchone()
+    params = {"final": list(FINAL_STATUSES), "window_s": RATE_WINDOW_S}
+    row = await (await connection.execute(_SQL["count_requests"].encode(), params)).fetchone()
     assert row is not None  # noqa: S101  # an aggregate returns one row
     ended = {status: row["ended"].get(status, 0) for status in FINAL_STATUSES}
     return {
@@ -240,7 +182,7 @@ async def counts(connection: db.Connection) -> dict[str, Any]:
 
 async def workers(connection: db.Connection) -> list[DictRow]:
     """Return the daemons that did not stop on purpose, the living first, with the age of their last heartbeat."""
-    return await (await connection.execute(WORKERS.encode())).fetchall()
+    return await (await connection.execute(_SQL["list_workers"].encode())).fetchall()
 
 
 def is_final(status: str) -> bool:

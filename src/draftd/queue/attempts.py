@@ -22,6 +22,7 @@ import structlog
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.sqlstate import is_misfit, is_passing, is_raised_within
+from draftd.db.statements import statements
 from draftd.errors import LeaseLost
 from draftd.queue.isolation import Aside
 from draftd.queue.leases import Held
@@ -33,40 +34,8 @@ log = structlog.get_logger(__name__)
 USAGE_TRIES = 3
 """How often a line of usage is tried that the server refuses: within a second."""
 
-# A row for each picture: an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50 ms.
-# Put into order here, as a sort of the server's would carry the pictures through its temporary files. All else comes once, with
-# the first. A data: URL with a letter outside of ASCII is none, and in Python one such letter makes all of it four times as
-# large. An entry may be null: its owner may have written anything.
-READ_REQUEST = """
-SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
-            ELSE coalesce(i.url, '') END AS url,
-       coalesce(i.place, 1) AS place, i.place IS NOT NULL AS has_picture,
-       f.context, f.options, p.result AS parent_result, p.reading AS parent_reading
-  FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
-       LEFT JOIN draft_requests AS f ON f.id = r.id AND coalesce(i.place, 1) = 1
-       LEFT JOIN draft_requests AS p ON p.id = f.parent_id AND p.requester_id = f.requester_id
- WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
-"""
-
-# Progress is a courtesy: a row that somebody else has locked is passed over. No row comes back when it is not ours any more.
-PUBLISH = """
-WITH locked AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r WHERE r.id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
-), published AS (
-    UPDATE draft_requests AS r SET partial_result = %(partial_result)s::jsonb, updated_at = now()
-      FROM locked WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = %(lease_token)s
-)
-SELECT r.id FROM draft_requests AS r
- WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s
-"""
-
-RECORD_USAGE = """
-INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
-                         input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
-VALUES (%(request_id)s, %(requester_id)s, %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
-        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
-ON CONFLICT (request_id, lease_token, call) DO NOTHING
-"""
+_SQL = statements(__name__)
+READ_REQUEST, PUBLISH, RECORD_USAGE = _SQL["read_request"], _SQL["publish"], _SQL["record_usage"]
 
 
 async def read_request(link: db.Link, claim: Claim) -> Request:

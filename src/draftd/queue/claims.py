@@ -19,6 +19,7 @@ import structlog
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.sqlstate import is_misfit
+from draftd.db.statements import statements
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
 from draftd.queue.leases import Leases
@@ -35,12 +36,7 @@ DRAIN_INTERVAL_S = 0.25
 LOCKED_TIME_S = 10.0
 """How long a drain waits for a due row that another session has locked, or that the server refuses to let it claim."""
 
-# No lock: what the claims' SKIP LOCKED passes over is seen. What the claim left out, being refused, is told apart.
-_DUE = "FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) AND available_at <= now()"
-DUE = f"""
-SELECT EXISTS (SELECT {_DUE} AND id <> ALL (%(aside)s::uuid[])) AS is_due,
-       ARRAY (SELECT id::text {_DUE} AND id = ANY (%(aside)s::uuid[])) AS refused
-"""
+LOOK_FOR_DUE = statements(__name__)["look_for_due"]
 MAX_NAMED = 10
 
 
@@ -185,7 +181,7 @@ class Claims:
         """
         agents = [agent for portion in self._menu.claim_groups() for agent in portion.agents]
         try:
-            (left,) = await self._link.run(DUE, {"agents": agents, "aside": self._claimer.passed_over})
+            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "aside": self._claimer.passed_over})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)

@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_misfit, is_passing
+from draftd.db.statements import statements
 from draftd.errors import InternalError, error_details
 from draftd.queue.leases import Held
 from draftd.queue.remembered import MAX_REMEMBERED, Remembered
@@ -40,16 +41,7 @@ UNDECIDED_S = 1.5
 NAMED_AFTER = 3
 """So many refusals in, a row is named although nobody knows yet whose fault they are."""
 
-# As few columns as possible, and no lock that anybody is waited for.
-END = """
-UPDATE draft_requests AS r SET status = 'failed', error_code = %(code)s, error_message = %(message)s, error_details = %(details)s
- WHERE r.id = (SELECT x.id FROM draft_requests AS x
-                WHERE x.id = %(id)s AND x.lease_token = %(lease_token)s AND x.status IN ('pending', 'processing'){still}
-                  FOR NO KEY UPDATE SKIP LOCKED)
-   AND r.status IN ('pending', 'processing')
-RETURNING r.id
-"""
-END_HELD = END.format(still="")
+END_ROW = statements(__name__)["end_row"]
 
 
 @dataclass(slots=True)
@@ -179,7 +171,7 @@ class Aside:
             self._tell(RefusedRow(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
 
 
-class Verdict(Enum):
+class Resolution(Enum):
     """What became of a row whose change was refused."""
 
     ENDED = "ended"
@@ -214,16 +206,16 @@ class Refusals:
         """Return the refusals of one kind of this statement's changes: that another kind is accepted says nothing about it."""
         return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside))
 
-    async def judge(
+    async def resolve(
         self,
         link: db.Link,
         refused: Sequence[tuple[Held, psycopg.Error]],
         *,
         passed: Collection[UUID],
         trial: Trial,
-        end: str = END_HELD,
+        end: str = END_ROW,
         params: db.Row | None = None,
-    ) -> dict[Held, Verdict]:
+    ) -> dict[Held, Resolution]:
         """Decide about rows that were refused alone, and end those whose own fault it is.
 
         Args:
@@ -236,7 +228,7 @@ class Refusals:
         """
         own = await self.own(link, refused, passed=passed, trial=trial)
         return {
-            held: await self._end(link, held, error, end, params or {}) if held in own else Verdict.UNDECIDED
+            held: await self._end(link, held, error, end, params or {}) if held in own else Resolution.UNDECIDED
             for held, error in refused
         }
 
@@ -303,21 +295,21 @@ class Refusals:
         if held[0] not in self._outlived and any(one != held[0] for one in self._suspects):
             return False
         try:
-            return bool(await link.try_out(END_HELD, self._ending(held, error)))
+            return bool(await link.try_out(END_ROW, self._ending(held, error)))
         except psycopg.Error:
             return False
 
-    async def _end(self, link: db.Link, held: Held, error: psycopg.Error, end: str, params: db.Row) -> Verdict:
+    async def _end(self, link: db.Link, held: Held, error: psycopg.Error, end: str, params: db.Row) -> Resolution:
         try:
             ended = await link.run(end, self._ending(held, error) | params)
         except psycopg.Error:
             self.aside.put(held[0])
             self.aside.name(held[0], error, verb=self._verb, ended=False)
-            return Verdict.ASIDE
+            return Resolution.ASIDE
         if not ended:
-            return Verdict.UNDECIDED
+            return Resolution.UNDECIDED
         self.aside.name(held[0], error, verb=self._verb, ended=True)
-        return Verdict.ENDED
+        return Resolution.ENDED
 
     def _ending(self, held: Held, error: psycopg.Error) -> db.Row:
         return {

@@ -13,6 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from draftd import db
+from draftd.db.statements import statements
 from draftd.request import Claim
 
 MOST_BYTES_OF_A_ROW = 8 * 1024 * 1024
@@ -22,33 +23,8 @@ MOST_BYTES_OF_ALL = 1024 * 1024 * 1024
 LEAST_COUNTED_BYTES = 64 * 1024
 """A smaller picture counts as much, so that the sum over all is one of 16,384 rows at most (2 ms)."""
 
-KEEP = """
-WITH stock AS MATERIALIZED (
-    SELECT coalesce(sum(greatest(octet_length(p.data), %(least_bytes)s)), 0) >= %(most_bytes)s AS is_full
-      FROM draft_pictures AS p
-), held AS MATERIALIZED (
-    SELECT r.id FROM draft_requests AS r, stock
-     WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s AND NOT stock.is_full
-       FOR NO KEY UPDATE OF r SKIP LOCKED
-), kept AS (
-    INSERT INTO draft_pictures (request_id, position, url_sha256, facts, data)
-    SELECT held.id, v.* FROM held, unnest(%(positions)s::smallint[], %(url_sha256s)s::bytea[], %(facts)s::jsonb[],
-                                          %(data)b::bytea[]) AS v
-    ON CONFLICT (request_id, position) DO UPDATE SET
-        url_sha256 = excluded.url_sha256, facts = excluded.facts, data = excluded.data, created_at = now()
-    RETURNING position
-)
-SELECT EXISTS (SELECT FROM kept) AS is_kept,
-       NOT is_full AND EXISTS (SELECT FROM draft_requests AS r WHERE r.id = %(id)s AND r.status = 'processing'
-                                  AND r.lease_token = %(lease_token)s) AS is_held
-  FROM stock
-"""
-
-FIND = """
-SELECT position, url_sha256, facts, data FROM draft_pictures
- WHERE request_id = %(id)s
-   AND (SELECT sum(octet_length(p.data)) FROM draft_pictures AS p WHERE p.request_id = %(id)s) <= %(most_bytes)s
-"""
+_SQL = statements(__name__)
+KEEP_PICTURES, FIND_PICTURES = _SQL["keep_pictures"], _SQL["find_pictures"]
 
 
 class Kept(Enum):
@@ -90,7 +66,7 @@ async def keep_pictures(link: db.Link, claim: Claim, pictures: Sequence[StoredPi
         "least_bytes": LEAST_COUNTED_BYTES,
         "most_bytes": MOST_BYTES_OF_ALL,
     }
-    (row,) = await link.run(KEEP, params)
+    (row,) = await link.run(KEEP_PICTURES, params)
     if row["is_kept"]:
         return Kept.KEPT
     return Kept.BUSY if row["is_held"] else Kept.NOT
@@ -104,4 +80,4 @@ async def find_pictures(link: db.Link, claim: Claim, *, time_s: float) -> list[S
         psycopg.Error: the server refused to say.
     """
     params = {"id": claim.id, "most_bytes": MOST_BYTES_OF_A_ROW}
-    return [StoredPicture(**row) for row in await link.run_within(FIND, params, time_s=time_s)]
+    return [StoredPicture(**row) for row in await link.run_within(FIND_PICTURES, params, time_s=time_s)]

@@ -18,6 +18,7 @@ import psycopg
 
 from draftd import db
 from draftd.db.sqlstate import is_misfit
+from draftd.db.statements import statements
 from draftd.queue.isolation import Aside, apart
 
 BATCH = 500
@@ -31,51 +32,9 @@ pass keep most of the server's time, however slow the batches are."""
 MOST_REFUSED = 100
 """A pass that is refused so many rows ends: it would cost the server more than it frees."""
 
-_FINAL = "('completed', 'failed', 'cancelled')"
-# Two branches, because each has its partial index; one condition on both statuses would read the whole table.
-_REFINED = """
-refined AS MATERIALIZED (
-    SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
-    UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
-)"""
-# No request ends before it was made, so the condition on created_at loses nothing and the index on it serves.
-_OLD = f"""r.status IN {_FINAL}
-       AND r.created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
-       AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
-       AND r.id NOT IN (SELECT parent_id FROM refined)"""
-
-_BATCH = f"""
-WITH {_REFINED}, old AS MATERIALIZED (
-    SELECT r.id, r.created_at FROM draft_requests AS r
-     WHERE {_OLD} AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
-       AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
-     ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED
-)"""
-PRUNE = f"""{_BATCH}, pruned AS (
-    DELETE FROM draft_requests AS r USING old WHERE r.id = old.id AND r.status IN {_FINAL} RETURNING r.id
-)
-SELECT (SELECT count(*) FROM old)::int AS seen, (SELECT max(created_at) FROM old) AS reached,
-       (SELECT count(*) FROM pruned)::int AS pruned
-"""
-CANDIDATES = f"{_BATCH} SELECT id, created_at FROM old ORDER BY created_at"
-
-COUNT = f"""
-WITH {_REFINED}, old AS MATERIALIZED (
-    SELECT r.id, r.created_at FROM draft_requests AS r
-     WHERE {_OLD} AND (%(after)s::timestamptz IS NULL OR (r.created_at, r.id) > (%(after)s, %(after_id)s::uuid))
-     ORDER BY r.created_at, r.id LIMIT %(batch)s
-)
-SELECT created_at AS reached, id AS reached_id, (SELECT count(*) FROM old)::int AS seen
-  FROM old ORDER BY created_at DESC, id DESC LIMIT 1
-"""
-
-PRUNE_FEEDBACK = """
-DELETE FROM draft_feedback AS f USING (
-    SELECT id FROM draft_feedback
-     WHERE created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
-     ORDER BY created_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED) AS old
- WHERE f.id = old.id RETURNING f.id
-"""
+_SQL = statements(__name__)
+PRUNE, FIND_PRUNABLE, COUNT_PRUNABLE = _SQL["prune"], _SQL["find_prunable"], _SQL["count_prunable"]
+PRUNE_FEEDBACK = _SQL["prune_feedback"]
 
 
 async def prune(
@@ -129,7 +88,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
         refusal = error
     else:
         return row
-    found = await link.run(CANDIDATES, params)
+    found = await link.run(FIND_PRUNABLE, params)
 
     async def delete(some: Sequence[UUID]) -> int:
         (row,) = await link.run(PRUNE, params | {"only": list(some)})
@@ -177,7 +136,7 @@ async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | 
         "now": now,
     }
     count = 0
-    while rows := await link.run(COUNT, params):
+    while rows := await link.run(COUNT_PRUNABLE, params):
         count += rows[0]["seen"]
         params |= {"after": rows[0]["reached"], "after_id": rows[0]["reached_id"]}
     return count

@@ -19,15 +19,17 @@ import psycopg
 
 from draftd import db
 from draftd.backoff import full_jitter_s
+from draftd.db.statements import statements
 from draftd.errors import Details, LeaseLost, error_details
 from draftd.queue.group_commit import GroupCommit
-from draftd.queue.history import with_error
-from draftd.queue.isolation import Aside, Refusals, Verdict, apart
+from draftd.queue.isolation import Aside, Refusals, Resolution, apart
 from draftd.queue.leases import Held
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.trials import Before, Trial
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
+
+SETTLE = statements(__name__)["settle"]
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
@@ -46,59 +48,6 @@ class Unsettled(Enum):
 
 class SettlementRefused(Exception):
     """A settlement is refused for the time being: to be tried again."""
-
-
-# A row that somebody else has locked is passed over and settled a moment later, by itself: a client that holds one row in a
-# long transaction must not keep the results of the others back.
-SETTLE = f"""
-WITH v AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
-        id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
-        details jsonb, error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb,
-        trace_id text)
-     ORDER BY id
-), locked AS MATERIALIZED (
-    -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
-    -- planner read the whole table for 50 rows of it.
-    SELECT x.* FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
-        SELECT r.id, r.status, r.lease_token, r.error_code FROM draft_requests AS r
-         WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
-), settled AS (
-    UPDATE draft_requests AS r SET
-        status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
-                      THEN 'failed' ELSE v.status END,
-        attempt = r.attempt - v.give_back::int,
-        given_back = r.given_back + (v.give_back AND v.code IS NOT NULL)::int,
-        available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
-        error_code = v.code,
-        error_message = v.message,
-        error_details = v.details,
-        errors = CASE WHEN v.code IS NULL THEN r.errors
-                      ELSE {with_error(code="v.code", message="v.message", model="v.error_model")} END,
-        result = v.result,
-        reading = coalesce(v.reading, r.reading),
-        model = coalesce(v.model, r.model),
-        prompt_version = coalesce(v.prompt_version, r.prompt_version),
-        images = coalesce(v.images, r.images),
-        trace_id = coalesce(v.trace_id, r.trace_id),
-        input_tokens = u.input_tokens,
-        output_tokens = u.output_tokens,
-        cost_usd = u.cost_usd,
-        updated_at = now()
-      FROM locked JOIN v ON v.id = locked.id LEFT JOIN LATERAL (
-        SELECT sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-               CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS cost_usd
-          FROM draft_usage WHERE request_id = v.id AND (code IS NULL OR input_tokens IS NOT NULL)) AS u ON true
-     WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
-    RETURNING r.id, r.lease_token, r.status
-)
-SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
-       -- The reaper's return to pending has this token too, and another code.
-       locked.lease_token = v.lease_token AND locked.error_code IS NOT DISTINCT FROM v.code AS is_mine,
-       locked.id IS NULL AND coalesce((SELECT true FROM draft_requests AS r WHERE r.id = v.id), false) AS is_busy
-  FROM v LEFT JOIN locked ON locked.id = v.id
-         LEFT JOIN settled ON settled.id = v.id AND settled.lease_token = v.lease_token
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,10 +187,10 @@ class Settler:
         for status, ids in passed.items():
             self._refusals.of(status).accepted(ids)
         if parts.refused:
-            answers |= await self._judge(items, parts.refused, passed)
+            answers |= await self._resolve(items, parts.refused, passed)
         return [answers[one] for one in range(len(items))]
 
-    async def _judge(
+    async def _resolve(
         self,
         items: Sequence[tuple[Settlement, str]],
         refused: Sequence[tuple[int, psycopg.Error]],
@@ -256,13 +205,13 @@ class Settler:
         for status, rows in by_status.items():
             example = self._accepted.get(status, items[next(iter(rows.values()))[0]][0])
             with suppress(*db.LOST):
-                verdicts = await self._refusals.of(status).judge(
+                resolutions = await self._refusals.of(status).resolve(
                     self._link,
                     [(held, error) for held, (_, error) in rows.items()],
                     passed=passed[status],
                     trial=_trial(example),
                 )
-                answers |= {rows[held][0]: _ANSWERS[verdict] for held, verdict in verdicts.items()}
+                answers |= {rows[held][0]: _ANSWERS[resolution] for held, resolution in resolutions.items()}
         return answers
 
     async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
@@ -283,10 +232,10 @@ def _trial(example: Settlement) -> Trial:
     return Trial(before=Before.HELD, change=settle)
 
 
-_ANSWERS: dict[Verdict, str | Unsettled] = {
-    Verdict.ENDED: "failed",
-    Verdict.ASIDE: Unsettled.LOST,
-    Verdict.UNDECIDED: Unsettled.REFUSED,
+_ANSWERS: dict[Resolution, str | Unsettled] = {
+    Resolution.ENDED: "failed",
+    Resolution.ASIDE: Unsettled.LOST,
+    Resolution.UNDECIDED: Unsettled.REFUSED,
 }
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
+from draftd.db.statements import statements
 from draftd.queue.leases import Held
 from draftd.queue.remembered import Remembered
 
@@ -21,44 +22,15 @@ ROUND_S = 0.3
 """How long other rows are tried at a time: whatever shares the connection waits meanwhile."""
 REST_S = 1.0
 """How long a round that proved nothing stands before the next one."""
-MOST_OTHERS = 200
-
-# Newest first: a request that came after a crowd of refused ones is likely to be of another kind. The order is that of
-# draft_requests_claim_idx, backwards.
-_PENDING = f"""
-(SELECT r.id, row_number() OVER (ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC) AS place
-   FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
-  ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT {MOST_OTHERS})"""
-_PROCESSING = f"""
-(SELECT r.id, row_number() OVER (ORDER BY r.deadline_at DESC) AS place
-   FROM draft_requests AS r WHERE r.status = 'processing' AND r.id <> ALL (%(but)s::uuid[])
-  ORDER BY r.deadline_at DESC LIMIT {MOST_OTHERS})"""
-_IF_FREE = """
-(SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status IN ({statuses}) FOR NO KEY UPDATE SKIP LOCKED)"""
-_IF_PENDING = _IF_FREE.format(statuses="'pending'")
-_IF_UNFINISHED = _IF_FREE.format(statuses="'pending', 'processing'")
-
-# The lease differs from any that a worker sets: a renewal must still be a change.
-_AS_HELD = f"""
-UPDATE draft_requests AS r SET
-    status = 'processing', attempt = greatest(r.attempt, 1), worker_id = coalesce(%(worker_id)s, r.worker_id),
-    lease_until = now() + make_interval(secs => %(lease_s)s), deadline_at = coalesce(r.deadline_at, now() + interval '1 min')
- WHERE r.id = {_IF_UNFINISHED}
-RETURNING r.id, r.lease_token
-"""
-_AS_PENDING = f"SELECT r.id, r.lease_token FROM draft_requests AS r WHERE r.id = {_IF_PENDING}"
-_AS_OVERDUE = f"""
-UPDATE draft_requests AS r SET expires_at = now() - interval '1 d' WHERE r.id = {_IF_PENDING}
-RETURNING r.id, r.lease_token
-"""
+_SQL = statements(__name__)
 
 
 class Before(Enum):
     """What a row must be before it can be changed, as the statements that find such rows and make one so."""
 
-    PENDING = (_PENDING, _AS_PENDING)
-    OVERDUE = (_PENDING, _AS_OVERDUE)
-    HELD = (f"{_PROCESSING} UNION ALL {_PENDING} ORDER BY place", _AS_HELD)
+    PENDING = (_SQL["find_pending"], _SQL["make_pending"])
+    OVERDUE = (_SQL["find_pending"], _SQL["make_overdue"])
+    HELD = (_SQL["find_unfinished"], _SQL["make_held"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,43 @@
+-- name: read_request
+-- What a claimed row asks for: a row for each picture, in no order, and all else with the first of them. No row if the claim does
+-- not hold it any more.
+--
+-- A row for each picture, because an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50
+-- ms. Sorted by the caller: a sort here would carry the pictures through temporary files. A data: URL with a letter outside of
+-- ASCII is none, and in Python one such letter makes all of it four times as large. An entry may be null: its owner may have
+-- written anything.
+--
+-- Parameters: id, lease_token.
+SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
+            ELSE coalesce(i.url, '') END AS url,
+       coalesce(i.place, 1) AS place, i.place IS NOT NULL AS has_picture,
+       f.context, f.options, p.result AS parent_result, p.reading AS parent_reading
+  FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
+       LEFT JOIN draft_requests AS f ON f.id = r.id AND coalesce(i.place, 1) = 1
+       LEFT JOIN draft_requests AS p ON p.id = f.parent_id AND p.requester_id = f.requester_id
+ WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s;
+
+-- name: publish
+-- Show the options that are ready so far. Returns no row if the claim does not hold the request any more.
+--
+-- Invariants: fenced like a settlement. Progress is a courtesy: a row that somebody else has locked is passed over.
+-- Parameters: id, lease_token, partial_result.
+WITH locked AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r WHERE r.id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
+), published AS (
+    UPDATE draft_requests AS r SET partial_result = %(partial_result)s::jsonb, updated_at = now()
+      FROM locked WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = %(lease_token)s
+)
+SELECT r.id FROM draft_requests AS r
+ WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s;
+
+-- name: record_usage
+-- Record one model call. May be repeated.
+--
+-- Invariants: not fenced, because a result can be refused and its cost cannot.
+-- Parameters: the columns.
+INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
+                         input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
+VALUES (%(request_id)s, %(requester_id)s, %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
+        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
+ON CONFLICT (request_id, lease_token, call) DO NOTHING;

@@ -1,0 +1,101 @@
+-- The heartbeat's statements. renew_and_beat is renew with beat inside it.
+
+-- name: renew_and_beat
+-- Renew a worker's leases, write its row in draft_workers, and read back what daemons go by: agents, models, holds, throttles.
+--
+-- Invariants: locks first and in the order of ids, like every write of several rows: unordered renewals beside settlements made
+-- ten deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
+-- holds one row in a long transaction must not stop the renewals of all the others (the reaper passes over it, too). Lost is only
+-- what is no longer processing with this token. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
+--
+-- No value of a column fails the statement, whoever wrote it. params come back as text, and not all of a long one: a value that
+-- cannot be read must not take the other rows with it. Times come back as seconds within a hundred years, because JSON has no
+-- infinity; they are differences of epochs, because PostgreSQL 16 and older cannot subtract an infinite timestamp. A hold of more
+-- than a day is longer than daemons set it, and does not count.
+--
+-- Parameters: ids and tokens, what is held; lease_s; the worker's columns.
+WITH held AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
+), locked AS MATERIALIZED (
+    SELECT x.id FROM held AS h CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r
+         WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+           FOR NO KEY UPDATE SKIP LOCKED) AS x
+), renewed AS (
+    UPDATE draft_requests AS r SET lease_until = now() + make_interval(secs => %(lease_s)s)
+      FROM locked JOIN held AS h ON h.id = locked.id
+     WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+    RETURNING r.id
+), beat AS (
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s)
+    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
+            %(beat_s)s, %(attempt_s)s)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
+)
+SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
+            SELECT FROM draft_requests AS r
+             WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
+       (SELECT coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('params', left(a.params::text, 10000))), '[]')
+          FROM draft_agents AS a) AS agents,
+       (SELECT coalesce(jsonb_agg(to_jsonb(m) || jsonb_build_object('params', left(m.params::text, 10000))), '[]')
+          FROM draft_models AS m) AS models,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'model', h.model, 'code', h.code,
+                    'until_s', CASE WHEN h.until > now() AND h.until <= now() + interval '86400 s'
+                                    THEN (extract(epoch FROM h.until) - extract(epoch FROM now()))::float8
+                                    ELSE 0 END)), '[]')
+          FROM draft_holds AS h) AS holds,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'model', t.model,
+                    'share', greatest(0.015625, least(1, t.share)),
+                    'age_s', greatest(-3153600000, least(3153600000,
+                                extract(epoch FROM now()) - extract(epoch FROM t.changed_at)))::float8)), '[]')
+          FROM draft_throttles AS t) AS throttles;
+
+-- name: renew
+-- Renew a worker's leases and read back what daemons go by, while the worker's own row is refused or locked.
+--
+-- Invariants and parameters: as those of renew_and_beat; touches no row of draft_workers.
+WITH held AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
+), locked AS MATERIALIZED (
+    SELECT x.id FROM held AS h CROSS JOIN LATERAL (
+        SELECT r.id FROM draft_requests AS r
+         WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+           FOR NO KEY UPDATE SKIP LOCKED) AS x
+), renewed AS (
+    UPDATE draft_requests AS r SET lease_until = now() + make_interval(secs => %(lease_s)s)
+      FROM locked JOIN held AS h ON h.id = locked.id
+     WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
+    RETURNING r.id
+)
+SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
+            SELECT FROM draft_requests AS r
+             WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
+       (SELECT coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('params', left(a.params::text, 10000))), '[]')
+          FROM draft_agents AS a) AS agents,
+       (SELECT coalesce(jsonb_agg(to_jsonb(m) || jsonb_build_object('params', left(m.params::text, 10000))), '[]')
+          FROM draft_models AS m) AS models,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'model', h.model, 'code', h.code,
+                    'until_s', CASE WHEN h.until > now() AND h.until <= now() + interval '86400 s'
+                                    THEN (extract(epoch FROM h.until) - extract(epoch FROM now()))::float8
+                                    ELSE 0 END)), '[]')
+          FROM draft_holds AS h) AS holds,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'model', t.model,
+                    'share', greatest(0.015625, least(1, t.share)),
+                    'age_s', greatest(-3153600000, least(3153600000,
+                                extract(epoch FROM now()) - extract(epoch FROM t.changed_at)))::float8)), '[]')
+          FROM draft_throttles AS t) AS throttles;
+
+-- name: beat
+-- Write a worker's row alone.
+--
+-- Parameters: the worker's columns.
+INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s)
+VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
+        %(beat_s)s, %(attempt_s)s)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now();

@@ -1,0 +1,35 @@
+-- name: keep_pictures
+-- Keep prepared pictures for the next attempt at a claimed row, in place of those that were kept for the same entries.
+--
+-- Invariants: only while the claim holds the row, and under the row's lock, so that the end of the request, which deletes them,
+-- cannot overtake them; a row that somebody else has locked is passed over; nothing is kept once all of them together reach
+-- most_bytes. A picture counts as least_bytes at least, so that the sum is one of 16,384 rows at most (2 ms).
+--
+-- Parameters: id, lease_token; positions, url_sha256s, facts and data, one of each per picture; least_bytes, most_bytes.
+WITH stock AS MATERIALIZED (
+    SELECT coalesce(sum(greatest(octet_length(p.data), %(least_bytes)s)), 0) >= %(most_bytes)s AS is_full
+      FROM draft_pictures AS p
+), held AS MATERIALIZED (
+    SELECT r.id FROM draft_requests AS r, stock
+     WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s AND NOT stock.is_full
+       FOR NO KEY UPDATE OF r SKIP LOCKED
+), kept AS (
+    INSERT INTO draft_pictures (request_id, position, url_sha256, facts, data)
+    SELECT held.id, v.* FROM held, unnest(%(positions)s::smallint[], %(url_sha256s)s::bytea[], %(facts)s::jsonb[],
+                                          %(data)b::bytea[]) AS v
+    ON CONFLICT (request_id, position) DO UPDATE SET
+        url_sha256 = excluded.url_sha256, facts = excluded.facts, data = excluded.data, created_at = now()
+    RETURNING position
+)
+SELECT EXISTS (SELECT FROM kept) AS is_kept,
+       NOT is_full AND EXISTS (SELECT FROM draft_requests AS r WHERE r.id = %(id)s AND r.status = 'processing'
+                                  AND r.lease_token = %(lease_token)s) AS is_held
+  FROM stock;
+
+-- name: find_pictures
+-- What an earlier attempt has kept, unless it is more than most_bytes.
+--
+-- Parameters: id, most_bytes.
+SELECT position, url_sha256, facts, data FROM draft_pictures
+ WHERE request_id = %(id)s
+   AND (SELECT sum(octet_length(p.data)) FROM draft_pictures AS p WHERE p.request_id = %(id)s) <= %(most_bytes)s;

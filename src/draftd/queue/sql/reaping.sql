@@ -1,0 +1,265 @@
+-- The reaper's statements. Three of them choose rows by the same rules, which each spells out:
+--
+-- lost      processing, and nobody holds it any more: its lease or its deadline has passed. Or both lie further ahead than any
+--           worker sets them (or there are none), and nobody would ever take the row back.
+-- overdue   pending, and past its expires_at.
+-- orphaned  pending and due for 5 s, for an agent that no daemon of the last day has had a prompt for. Asking only oneself, or only
+--           who runs right now, would fail an agent's requests while its daemons are upgraded or restarted.
+--
+-- A lost row is taken only if its worker could have renewed (may_take):
+-- * This session has been up for one lease. It outlives no crash, no recovery, no failover and no lost network. The age of the
+--   server's first process says nothing about them, and other sessions may be those that nobody is at the other end of.
+-- * The passes have followed each other steadily for one lease: a server that stood still keeps its sessions (see Watch).
+--
+-- Parameters of all:
+--   lease_s       how long a lease lives
+--   older_than_s  how long ago a lease or a deadline must have passed
+--   gap_s, last_at, steady_since   the caller's Watch
+--   now           the time if not the database's (tests)
+--   aside         rows to pass over
+--
+-- max(attempt_s) is bounded to 0 to 86,400 s, the longest that an attempt may be set to: a column may hold NaN, and a worker that
+-- does not say counts as the longest. The 5 s are slack: the reaper's time may be a little behind that of a claim.
+
+-- name: reap
+-- One pass: take back what is lost, fail what is overdue or orphaned, at most 500 rows of each kind; forget dead workers.
+--
+-- Invariants: changes a row only in the status in which it was chosen and locked; passes over rows that others have locked; locks
+-- in the order of ids where another statement may lock several of the same rows.
+--
+-- The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
+-- waits longer and longer, and fails at its cap of attempts.
+--
+-- 500 is no parameter: the plan is made once, and must not be made for an unknown limit. The recursion hops from agent to agent
+-- over the claim's index. A worker is forgotten a day after its last beat, or after three missed beats if those are longer.
+--
+-- Parameters, too: details, error_details by error code.
+-- Returns a row for each request, and a last one with nothing but the time.
+WITH RECURSIVE pass AS MATERIALIZED (
+    SELECT p.now,
+           p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
+           p.now + make_interval(secs => (SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
+                                            FROM draft_workers AS w)) AS furthest,
+           (SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)
+               >= make_interval(secs => %(lease_s)s)
+           AND coalesce(now() - %(last_at)s::timestamptz <= make_interval(secs => %(gap_s)s), true)
+           AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_take
+      FROM (SELECT coalesce(%(now)s::timestamptz, now()) AS now) AS p
+), lost AS MATERIALIZED (
+    SELECT r.id, 'processing' AS was, 'worker_lost' AS code,
+           CASE WHEN coalesce(least(r.lease_until, r.deadline_at), 'infinity') > now()
+                THEN 'neither its lease nor its deadline was one that a worker sets'
+                WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
+                ELSE 'the worker died or lost its lease' END AS message
+      FROM draft_requests AS r, pass
+     WHERE r.status = 'processing' AND pass.may_take
+       AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
+            OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
+       AND r.id <> ALL (%(aside)s::uuid[])
+     ORDER BY r.id LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
+), overdue AS MATERIALIZED (
+    SELECT r.id, 'pending' AS was, 'expired' AS code, 'not drafted before it expired' AS message
+      FROM draft_requests AS r, pass
+     WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
+       AND r.id <> ALL (%(aside)s::uuid[])
+     LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
+), served AS MATERIALIZED (
+    SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
+     WHERE agent IS NOT NULL
+), asked AS (
+    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent > asked.agent
+             ORDER BY r.agent LIMIT 1)
+      FROM asked WHERE asked.agent IS NOT NULL
+), unserved AS MATERIALIZED (
+    SELECT asked.agent FROM asked, served WHERE asked.agent <> ALL (served.agents)
+), orphaned AS MATERIALIZED (
+    SELECT x.id, 'pending' AS was, 'invalid_request' AS code, x.message
+      FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
+        SELECT r.id, 'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100)) AS message
+          FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
+           AND r.id <> ALL (%(aside)s::uuid[])
+         LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED) AS x
+), chosen AS MATERIALIZED (
+    SELECT * FROM lost
+    UNION ALL
+    SELECT * FROM overdue
+    UNION ALL
+    SELECT * FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue)
+), reaped AS (
+    UPDATE draft_requests AS r SET
+        status = CASE WHEN c.was = 'pending' OR r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
+        available_at = CASE WHEN c.code = 'worker_lost' AND r.errors @> '[{"code": "worker_lost"}]'
+                            THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
+                            ELSE r.available_at END,
+        error_code = c.code,
+        error_message = c.message,
+        error_details = %(details)s::jsonb -> c.code,
+        errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
+                      WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
+                      ELSE r.errors END
+                 || jsonb_build_object(
+                    'attempt', r.attempt, 'at', now(), 'code', c.code, 'message', c.message, 'model', r.model),
+        updated_at = now()
+      FROM chosen AS c WHERE r.id = c.id AND r.status = c.was
+    RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_id END AS worker_id
+), forgotten AS (
+    DELETE FROM draft_workers AS w
+     WHERE w.heartbeat_at NOT BETWEEN now() - interval '1 day' AND now() + interval '1 min'
+       AND w.heartbeat_at NOT BETWEEN now() - make_interval(secs => 3 * greatest(0, least(w.beat_s, 28800)) + 50)
+                                  AND now() + interval '1 min'
+)
+SELECT code, id, status, worker_id, now() AS at FROM reaped
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, now();
+
+-- name: reap_these
+-- Take back or fail some rows, as far as they still are lost, overdue or orphaned: what is left of a pass that was refused as a
+-- whole, in ever smaller parts. A statement that is refused is planned anew each time, and to plan a whole pass takes longer than
+-- all else that is done about a row.
+--
+-- Invariants: as those of reap.
+-- Parameters, too: ids, the rows; details, error_details by error code.
+WITH pass AS MATERIALIZED (
+    SELECT p.now,
+           p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
+           p.now + make_interval(secs => (SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
+                                            FROM draft_workers AS w)) AS furthest,
+           (SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)
+               >= make_interval(secs => %(lease_s)s)
+           AND coalesce(now() - %(last_at)s::timestamptz <= make_interval(secs => %(gap_s)s), true)
+           AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_take
+      FROM (SELECT coalesce(%(now)s::timestamptz, now()) AS now) AS p
+), served AS MATERIALIZED (
+    SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
+     WHERE agent IS NOT NULL
+), chosen AS MATERIALIZED (
+    SELECT r.id, r.status AS was,
+           CASE WHEN r.status = 'processing' THEN 'worker_lost'
+                WHEN r.expires_at <= pass.now THEN 'expired'
+                ELSE 'invalid_request' END AS code,
+           CASE WHEN r.status = 'pending' AND r.expires_at <= pass.now THEN 'not drafted before it expired'
+                WHEN r.status = 'pending' THEN 'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100))
+                WHEN coalesce(least(r.lease_until, r.deadline_at), 'infinity') > now()
+                THEN 'neither its lease nor its deadline was one that a worker sets'
+                WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
+                ELSE 'the worker died or lost its lease' END AS message
+      FROM draft_requests AS r, pass, served
+     WHERE r.id = ANY (%(ids)s::uuid[]) AND r.id <> ALL (%(aside)s::uuid[])
+       AND (r.status = 'processing' AND pass.may_take
+               AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
+                    OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
+            OR r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
+            OR r.status = 'pending' AND r.available_at <= pass.now - interval '5 s' AND r.agent <> ALL (served.agents))
+     ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE draft_requests AS r SET
+    status = CASE WHEN c.was = 'pending' OR r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END,
+    available_at = CASE WHEN c.code = 'worker_lost' AND r.errors @> '[{"code": "worker_lost"}]'
+                        THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
+                        ELSE r.available_at END,
+    error_code = c.code,
+    error_message = c.message,
+    error_details = %(details)s::jsonb -> c.code,
+    errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
+                  WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
+                  ELSE r.errors END
+             || jsonb_build_object(
+                'attempt', r.attempt, 'at', now(), 'code', c.code, 'message', c.message, 'model', r.model),
+    updated_at = now()
+  FROM chosen AS c WHERE r.id = c.id AND r.status = c.was
+RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_id END AS worker_id;
+
+-- name: find_reapable
+-- What a pass would take, and what each row would become: for a dry run, and after a pass that was refused.
+--
+-- Invariants: writes nothing and locks nothing. So it works on a server that only reads, and sees rows that others have locked.
+-- Parameters, too: most, how many rows of each kind; null for all.
+WITH RECURSIVE pass AS MATERIALIZED (
+    SELECT p.now,
+           p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
+           p.now + make_interval(secs => (SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
+                                            FROM draft_workers AS w)) AS furthest,
+           (SELECT now() - a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) AS a)
+               >= make_interval(secs => %(lease_s)s)
+           AND coalesce(now() - %(last_at)s::timestamptz <= make_interval(secs => %(gap_s)s), true)
+           AND coalesce(now() - %(steady_since)s::timestamptz >= make_interval(secs => %(lease_s)s), true) AS may_take
+      FROM (SELECT coalesce(%(now)s::timestamptz, now()) AS now) AS p
+), lost AS MATERIALIZED (
+    SELECT r.id, r.lease_token, r.status AS was, 'worker_lost' AS code,
+           CASE WHEN r.attempt >= r.max_attempts THEN 'failed' ELSE 'pending' END AS status, r.worker_id
+      FROM draft_requests AS r, pass
+     WHERE r.status = 'processing' AND pass.may_take
+       AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
+            OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
+       AND r.id <> ALL (%(aside)s::uuid[])
+     LIMIT %(most)s
+), overdue AS MATERIALIZED (
+    SELECT r.id, r.lease_token, r.status AS was, 'expired' AS code, 'failed' AS status, NULL::uuid AS worker_id
+      FROM draft_requests AS r, pass
+     WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
+       AND r.id <> ALL (%(aside)s::uuid[])
+     LIMIT %(most)s
+), served AS MATERIALIZED (
+    SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
+     WHERE agent IS NOT NULL
+), asked AS (
+    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent > asked.agent
+             ORDER BY r.agent LIMIT 1)
+      FROM asked WHERE asked.agent IS NOT NULL
+), unserved AS MATERIALIZED (
+    SELECT asked.agent FROM asked, served WHERE asked.agent <> ALL (served.agents)
+), orphaned AS MATERIALIZED (
+    SELECT x.id, x.lease_token, x.was, 'invalid_request' AS code, 'failed' AS status, NULL::uuid AS worker_id
+      FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
+        SELECT r.id, r.lease_token, r.status AS was FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
+           AND r.id <> ALL (%(aside)s::uuid[])
+         LIMIT %(most)s) AS x
+)
+SELECT *, now() AS at FROM lost
+UNION ALL
+SELECT *, now() FROM overdue
+UNION ALL
+SELECT *, now() FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue);
+
+-- name: end_reapable
+-- Fail a row that can be reaped, while the reaper's own change of it is refused: as few columns as possible.
+--
+-- Invariants: waits for no lock; matches id and lease_token; ends no row that has been renewed meanwhile.
+-- Parameters: id, lease_token, code, message, details, older_than_s.
+UPDATE draft_requests AS r SET
+    status = 'failed', error_code = %(code)s, error_message = %(message)s, error_details = %(details)s
+ WHERE r.id = (SELECT x.id FROM draft_requests AS x
+                WHERE x.id = %(id)s AND x.lease_token = %(lease_token)s
+                  AND (x.status = 'pending'
+                       OR x.status = 'processing'
+                          AND (coalesce(least(x.lease_until, x.deadline_at), 'infinity')
+                                   <= now() - make_interval(secs => %(older_than_s)s)
+                               OR coalesce(least(x.lease_until, x.deadline_at), 'infinity')
+                                   > now() + make_interval(secs => (
+                                        SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
+                                          FROM draft_workers AS w))))
+                  FOR NO KEY UPDATE SKIP LOCKED)
+   AND r.status IN ('pending', 'processing')
+RETURNING r.id;
+
+-- name: may_take_in
+-- If a row is lost: after how many seconds this session will have been up for one lease, so that a pass may take the row. Negative
+-- when that was so long ago; no row when nothing is lost.
+--
+-- Parameters: lease_s, older_than_s.
+SELECT %(lease_s)s - extract(epoch FROM now() - a.backend_start)::float8 AS wait_s
+  FROM pg_stat_get_activity(pg_backend_pid()) AS a
+ WHERE EXISTS (SELECT FROM draft_requests AS r
+                WHERE r.status = 'processing'
+                  AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity')
+                           <= now() - make_interval(secs => %(older_than_s)s)
+                       OR coalesce(least(r.lease_until, r.deadline_at), 'infinity')
+                           > now() + make_interval(secs => (
+                                SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
+                                  FROM draft_workers AS w))));

@@ -1,0 +1,79 @@
+-- A final request is old when it ended long enough ago. No request ends before it was made, so the condition on created_at loses
+-- nothing and the index on it serves. A row that a pending or running refinement still reads stays; that is asked in two branches,
+-- because each has its partial index: one condition on both statuses would read the whole table.
+--
+-- Parameters of all: older_than_s; batch; now, the time if not the database's (tests).
+
+-- name: prune
+-- Delete a batch of old final requests, the oldest first.
+--
+-- Invariants: deletes final rows only, and only those that nobody else has locked.
+-- Parameters, too: after, created_at of the last row of the batch before; aside, rows to pass over; only, null for all.
+-- Returns: seen, how many rows the batch had; reached, the created_at of its last row; pruned, how many were deleted.
+WITH refined AS MATERIALIZED (
+    SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
+    UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
+), old AS MATERIALIZED (
+    SELECT r.id, r.created_at FROM draft_requests AS r
+     WHERE r.status IN ('completed', 'failed', 'cancelled')
+       AND r.created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+       AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+       AND r.id NOT IN (SELECT parent_id FROM refined)
+       AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
+       AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+     ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED
+), pruned AS (
+    DELETE FROM draft_requests AS r USING old
+     WHERE r.id = old.id AND r.status IN ('completed', 'failed', 'cancelled')
+    RETURNING r.id
+)
+SELECT (SELECT count(*) FROM old)::int AS seen, (SELECT max(created_at) FROM old) AS reached,
+       (SELECT count(*) FROM pruned)::int AS pruned;
+
+-- name: find_prunable
+-- The rows of a batch that the server refused to delete as a whole.
+--
+-- Invariants: deletes nothing; passes over rows that others have locked, as prune does.
+-- Parameters, too: after, aside and only, as for prune.
+WITH refined AS MATERIALIZED (
+    SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
+    UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
+)
+SELECT r.id, r.created_at FROM draft_requests AS r
+ WHERE r.status IN ('completed', 'failed', 'cancelled')
+   AND r.created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+   AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+   AND r.id NOT IN (SELECT parent_id FROM refined)
+   AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
+   AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+ ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED;
+
+-- name: count_prunable
+-- How many of the next batch of rows prune would delete, locked rows included, and how far the batch reaches; no row at the end.
+--
+-- Invariants: writes nothing and locks nothing.
+-- Parameters, too: after and after_id, the last row of the batch before.
+WITH refined AS MATERIALIZED (
+    SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
+    UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
+), old AS MATERIALIZED (
+    SELECT r.id, r.created_at FROM draft_requests AS r
+     WHERE r.status IN ('completed', 'failed', 'cancelled')
+       AND r.created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+       AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+       AND r.id NOT IN (SELECT parent_id FROM refined)
+       AND (%(after)s::timestamptz IS NULL OR (r.created_at, r.id) > (%(after)s, %(after_id)s::uuid))
+     ORDER BY r.created_at, r.id LIMIT %(batch)s
+)
+SELECT created_at AS reached, id AS reached_id, (SELECT count(*) FROM old)::int AS seen
+  FROM old ORDER BY created_at DESC, id DESC LIMIT 1;
+
+-- name: prune_feedback
+-- Delete a batch of old feedback, the oldest first. Returns a row for each.
+--
+-- Invariants: passes over rows that others have locked.
+DELETE FROM draft_feedback AS f USING (
+    SELECT id FROM draft_feedback
+     WHERE created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
+     ORDER BY created_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED) AS old
+ WHERE f.id = old.id RETURNING f.id;

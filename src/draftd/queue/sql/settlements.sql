@@ -1,0 +1,61 @@
+-- name: settle
+-- Write what came of some attempts, each once, and only if its claim still holds the row.
+--
+-- Invariants: matches id, status 'processing' and lease_token; locks in the order of ids. A row that somebody else has locked is
+-- passed over and settled a moment later, by itself: a client that holds one row in a long transaction must not keep the results
+-- of the others back. May be repeated: what the first execution settled, the second finds standing with the claim's token.
+--
+-- Parameters: rows, a JSON array of settlements.
+-- Returns for each settlement: settled, its status now if this execution settled it; standing, is_mine and is_busy, else.
+WITH v AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
+        id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
+        details jsonb, error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb,
+        trace_id text)
+     ORDER BY id
+), locked AS MATERIALIZED (
+    -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
+    -- planner read the whole table for 50 rows of it.
+    SELECT x.* FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
+        SELECT r.id, r.status, r.lease_token, r.error_code FROM draft_requests AS r
+         WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
+), settled AS (
+    UPDATE draft_requests AS r SET
+        status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
+                      THEN 'failed' ELSE v.status END,
+        attempt = r.attempt - v.give_back::int,
+        given_back = r.given_back + (v.give_back AND v.code IS NOT NULL)::int,
+        available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
+        error_code = v.code,
+        error_message = v.message,
+        error_details = v.details,
+        -- The last 20. Whoever made it no array, it begins anew: that must not fail this statement.
+        errors = CASE WHEN v.code IS NULL THEN r.errors
+                      ELSE CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
+                                WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
+                                ELSE r.errors END
+                           || jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', v.code,
+                                                 'message', v.message, 'model', v.error_model) END,
+        result = v.result,
+        reading = coalesce(v.reading, r.reading),
+        model = coalesce(v.model, r.model),
+        prompt_version = coalesce(v.prompt_version, r.prompt_version),
+        images = coalesce(v.images, r.images),
+        trace_id = coalesce(v.trace_id, r.trace_id),
+        input_tokens = u.input_tokens,
+        output_tokens = u.output_tokens,
+        cost_usd = u.cost_usd,
+        updated_at = now()
+      FROM locked JOIN v ON v.id = locked.id LEFT JOIN LATERAL (
+        SELECT sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+               CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS cost_usd
+          FROM draft_usage WHERE request_id = v.id AND (code IS NULL OR input_tokens IS NOT NULL)) AS u ON true
+     WHERE r.id = v.id AND r.status = 'processing' AND r.lease_token = v.lease_token
+    RETURNING r.id, r.lease_token, r.status
+)
+SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
+       -- The reaper's return to pending has this token too, and another code.
+       locked.lease_token = v.lease_token AND locked.error_code IS NOT DISTINCT FROM v.code AS is_mine,
+       locked.id IS NULL AND coalesce((SELECT true FROM draft_requests AS r WHERE r.id = v.id), false) AS is_busy
+  FROM v LEFT JOIN locked ON locked.id = v.id
+         LEFT JOIN settled ON settled.id = v.id AND settled.lease_token = v.lease_token;
