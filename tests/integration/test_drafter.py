@@ -783,7 +783,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     rig: Rig, claimed: Claimed, database: str, status: int, probe: str | None
 ) -> None:
     rig.standin.script(default=[{"status": status}])
-    claim = replace(await claimed(), attempt_s=MARGIN_S + SHORTEST_CALL_S + 3, probe=probe)
+    claim = replace(await claimed(), attempt_s=MARGIN_S + 60, probe=probe)
     if probe:
         await rig.links[0].run("INSERT INTO draft_holds (model, code, probing) VALUES (%s, 'x', true)", [FIRST])
     away = Away(url=database)
