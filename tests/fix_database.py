@@ -200,7 +200,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
-        "beat_s": LEASE_S / 3,
+        "beat_s": over.get("lease_s", LEASE_S) / 3,
         "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over
