@@ -16,7 +16,7 @@ from draftd import db, request
 from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claiming import ClaimTerms, claim
-from draftd.queue.leases import RENEW_AND_BEAT
+from draftd.queue.leases import BEATS_PER_LEASE, RENEW_AND_BEAT
 from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
 
@@ -169,7 +169,7 @@ async def claim_one(link: db.Link, terms: ClaimTerms | None = None) -> Claim:
 
 def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
     """Return the parameters of one beat of a worker that holds these claims."""
-    return {
+    params: dict[str, Any] = {
         "ids": [one.id for one in claims],
         "tokens": [one.lease_token for one in claims],
         "lease_s": LEASE_S,
@@ -180,10 +180,10 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
-        "beat_s": LEASE_S / 3,
         "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over
+    return {"beat_s": params["lease_s"] / BEATS_PER_LEASE} | params
 
 
 async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[str, Any]:
