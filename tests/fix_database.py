@@ -194,7 +194,7 @@ async def renew(connection: db.Connection, *claims: Claim, **over: Any) -> dict[
 
 
 async def reap_now(link: db.Link, **over: Any) -> list[Reaped]:
-    """Reap as a judge does who has been connected for long enough: however young it is, it is older than this lease."""
+    """Reap as a reaper that has been connected for long enough: however young the connection is, it is older than this lease."""
     return await reap(link, **{"lease_s": 0.001} | over)
 
 

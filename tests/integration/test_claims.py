@@ -395,7 +395,7 @@ async def test_a_drain_counts_anew_for_each_locked_row(
             if is_locked:
                 await other.execute("SELECT FROM draft_requests FOR UPDATE")
             rows = await original(statement, params)
-        is_locked = is_locked and statement != claims_module.DUE
+        is_locked = is_locked and statement != claims_module.LOOK_FOR_DUE
         return rows
 
     pump.link.run = locked_for_one_look  # type: ignore[method-assign]  # as another statement has it

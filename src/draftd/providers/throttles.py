@@ -21,8 +21,8 @@ from draftd.sanitize import redact
 log = structlog.get_logger(__name__)
 
 RECOVERY_S = 30.0
-"""Providers count per minute: two doublings a minute find the right share again without a new burst at each. ``sql/throttles.sql``
-counts the same."""
+"""Providers count per minute: two doublings a minute find the right share again, without a new burst at each. The statements say
+the same."""
 
 _SQL = statements(__name__)
 HALVE, LIST_THROTTLES = _SQL["halve"], _SQL["list_throttles"]

@@ -228,7 +228,7 @@ class Claims:
         await asyncio.sleep(delay_s)
 
     async def _unless_refused(self, doing: Awaitable[Answer], otherwise: Answer) -> Answer:
-        """Return the answer of a claim's statement, or ``otherwise``: a refusal must not keep the other statements from going on."""
+        """Return a statement's answer, or ``otherwise`` if it is refused: the other statements of a claim must go on."""
         try:
             return await doing
         except psycopg.Error as error:
