@@ -7,6 +7,11 @@ from importlib.resources import files
 import pytest
 
 from draftd.db.statements import statements
+from draftd.providers.holds import KEEP_INTERVAL_S, UNUSED_S
+from draftd.providers.throttles import RECOVERY_S
+from draftd.queue.leases import BEATS_PER_LEASE
+from draftd.queue.reaping import REAP_BATCH
+from draftd.queue.wakeup import CHANNEL
 
 MODULES = [
     f"draftd.{package}.{file.name.removesuffix('.sql')}"
@@ -89,6 +94,22 @@ def test_a_rule_that_several_statements_spell_out_reads_the_same_in_each(
     module: str, names: str, first: str, last: str
 ) -> None:
     assert len(set(parts(f"draftd.{module}", names, first, last))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "literal"),
+    [
+        ("queue.reaping", "reap", f"LIMIT {REAP_BATCH} FOR"),
+        ("queue.admin", "list_workers", f"secs => {BEATS_PER_LEASE} * "),
+        ("providers.holds", "mark_used", f"interval '{KEEP_INTERVAL_S / 2:g} s'"),
+        ("providers.holds", "forget_unused", f"interval '{UNUSED_S:g} s'"),
+        ("providers.holds", "end_hold", f"pg_notify('{CHANNEL}', '')"),
+        ("providers.holds", "forget", f"pg_notify('{CHANNEL}', '')"),
+        ("providers.throttles", "halve", f"::float8 / {RECOVERY_S:g})"),
+    ],
+)
+def test_a_number_that_python_shares_is_the_same_in_the_statement(module: str, name: str, literal: str) -> None:
+    assert literal in statements(f"draftd.{module}")[name]
 
 
 def test_the_lost_rows_are_the_same_wherever_the_reaper_looks_for_them() -> None:
