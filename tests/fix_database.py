@@ -18,7 +18,7 @@ from draftd import db, request
 from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claiming import ClaimTerms, claim
-from draftd.queue.leases import RENEW_AND_BEAT
+from draftd.queue.leases import BEATS_PER_LEASE, RENEW_AND_BEAT
 from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
 
@@ -201,7 +201,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
-        "beat_s": lease_s / 3,
+        "beat_s": lease_s / BEATS_PER_LEASE,
         "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over

@@ -1,9 +1,9 @@
 """Settlements: how an attempt's outcome reaches its row, once and only if the row is still held.
 
-Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``;
-what it stores passed ``storable``; it is repeated when the connection was lost, and a repetition is recognised (the row stands
-where this settlement wanted it, with this token), not taken for a lost lease; what is refused harms no neighbour (``isolation``),
-and an outcome is kept for as long as the server may accept it yet.
+Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``.
+What it stores has passed ``storable``. After a lost connection it is repeated, and a row that already has the status and the
+token of this settlement counts as settled, not as a lost lease. A refused row harms no neighbour (``isolation``), and an outcome
+is kept as long as the server may still accept it.
 """
 
 import asyncio
@@ -43,16 +43,16 @@ class Unsettled(Enum):
     BUSY = "busy"
     """Somebody else has it locked."""
     REFUSED = "refused"
-    """The server refuses it, and may not for long."""
+    """The server refuses it, perhaps not for long."""
 
 
 class SettlementRefused(Exception):
-    """A settlement is refused for the time being: to be tried again."""
+    """The server refuses a settlement for now; try again later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What an attempt leaves on its row whatever came of it."""
+    """What an attempt leaves on its row, whatever its outcome."""
 
     images: list[dict[str, Any]] | None = None
     trace_id: str | None = None
@@ -94,7 +94,7 @@ class Settlement:
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Say what an outcome does to its row."""
+    """Return what an outcome does to its row."""
     row = Settlement(id=claim.id, lease_token=claim.lease_token, status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
@@ -124,14 +124,14 @@ class Settler:
 
     Args:
         link: a connection that nothing slow runs on.
-        aside: where rows are set aside that can neither be settled nor ended.
+        aside: the rows that this process leaves alone, because they can neither be settled nor ended.
     """
 
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
         self._refusals = Refusals(verb="settle", aside=aside or Aside())
         self._accepted: dict[str, Settlement] = {}
-        """The last that the server accepted of each status, to be tried on other rows."""
+        """By status, the last settlement that the server accepted; trials repeat it on other rows."""
         self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -139,12 +139,12 @@ class Settler:
     async def settle(
         self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
     ) -> str:
-        """Write what came of an attempt.
+        """Write the outcome of an attempt.
 
         Args:
-            claim: whose attempt it was.
-            outcome: what came of it.
-            trail: what it leaves on its row besides.
+            claim: the claim of the attempt.
+            outcome: its outcome.
+            trail: what else it leaves on its row.
             waits_out: whether to try until the server accepts it, or the row is not held any more.
 
         Returns:
@@ -152,7 +152,7 @@ class Settler:
 
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written.
-            SettlementRefused: without ``waits_out``: the server refuses it now, and may accept it later.
+            SettlementRefused: only without ``waits_out``: the server refuses it now, and may accept it later.
         """
         row = settlement(claim, outcome, trail or Trail())
         text, refusals = row.as_json(), 0
@@ -165,7 +165,7 @@ class Settler:
             if not waits_out:
                 raise SettlementRefused
             refusals += 1
-            # Each by itself: what is tried again together is refused together.
+            # Each at its own time: what is tried again together is refused together.
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
         return answer
 
@@ -196,7 +196,7 @@ class Settler:
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, str | Unsettled]:
-        """Decide about what was refused alone."""
+        """Resolve what was refused alone."""
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
@@ -222,7 +222,7 @@ class Settler:
 
 
 def _trial(example: Settlement) -> Trial:
-    """Return how a settlement like this one is tried on another row: with what the server has accepted before, if anything."""
+    """Return how to try a settlement like this one on another row."""
 
     async def settle(execute: db.Execute, another: Held) -> bool:
         row = replace(example, id=another[0], lease_token=another[1])
@@ -240,7 +240,7 @@ _ANSWERS: dict[Resolution, str | Unsettled] = {
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> str | Unsettled:
-    """Return the status that this settlement brought about, now or when it was first sent, or why there is none."""
+    """Return the status that this settlement set, now or when it was first sent; else why it set none."""
     if row["settled"]:
         return str(row["settled"])
     if row["is_busy"]:
