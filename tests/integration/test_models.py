@@ -117,6 +117,7 @@ def beat(link: db.Link) -> Beat:
             "state": "running",
             "agents": [AGENT],
             "concurrency": 1,
+            "beat_s": 10 / 3,
             "attempt_s": 120.0,
             "in_flight": 0,
         }
