@@ -45,7 +45,7 @@ async def test_a_dry_run_locks_nothing_and_sees_what_is_locked(
     lost = await make_request(connection)
     await lose(connection, await claim_one(link))
     expired = await make_request(connection)
-    await shift(connection, expired, available_at=-100_000)
+    await shift(connection, expired, available_at=-100_000, expires_at=-100_000)
     orphan = await make_request(connection, agent="nobodys")
     await shift(connection, orphan, available_at=-100)
     await renew(connection)

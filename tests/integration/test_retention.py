@@ -182,7 +182,11 @@ async def one_pass(pruner: Pruner) -> list[Any]:
         running = asyncio.create_task(pruner.run())
         async with asyncio.timeout(60):
             while not (
-                own := [line for line in logs if line["event"].startswith(("pruned", "not pruned", "feedback pruned"))]
+                own := [
+                    line
+                    for line in logs
+                    if line["event"].startswith(("pruned", "pruning incomplete", "feedback pruned"))
+                ]
             ):
                 assert not running.done()
                 await asyncio.sleep(0.01)
