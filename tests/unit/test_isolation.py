@@ -201,6 +201,18 @@ async def test_what_passes_is_tried_once_more_before_a_row_is_blamed(refusals: R
     assert await resolved(refusals, server, ROW, sqlstate=sqlstate, passed=True) == [Resolution.ENDED]
 
 
+async def test_a_lock_that_ends_between_a_refusal_and_its_proof_blames_no_row(refusals: Refusals) -> None:
+    """However often it was refused before: that others are accepted now says nothing about a refusal of a moment ago."""
+    server = Server(others=[False, True])
+    for _ in range(2):
+        assert await resolved(refusals, server, ROW, sqlstate="55P03") == [Resolution.UNDECIDED]
+    alone = Server()
+    for row in (ROW, OTHER):
+        refusals = Refusals(verb="settle", aside=Aside())
+        assert await resolved(refusals, alone, row, sqlstate="55P03") == [Resolution.UNDECIDED]
+    assert server.ended == alone.ended == []
+
+
 @pytest.mark.parametrize("sqlstate", SERVERS_OWN)
 async def test_a_server_that_has_run_out_of_something_blames_no_row(refusals: Refusals, sqlstate: str) -> None:
     server = Server()
