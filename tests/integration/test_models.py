@@ -119,6 +119,7 @@ def beat(link: db.Link) -> Beat:
             "concurrency": 1,
             "attempt_s": 120.0,
             "in_flight": 0,
+            "beat_s": 3.0,
         }
         began = time.monotonic()
         (row,) = await link.run(RENEW_AND_BEAT, params)

@@ -34,6 +34,7 @@ from draftd.errors import (
     WorkerLost,
 )
 from draftd.providers.failure_policy import (
+    HICCUP_S,
     LONGEST_STEP_ASIDE_S,
     MAX_GIVEN_BACK,
     NOTHING_KNOWN,
@@ -197,6 +198,15 @@ def test_an_exhausted_quota_holds_at_once() -> None:
     error = ModelRateLimited("402", model=MODEL, is_quota=True)
     assert reaction(error, CLAIM, model=MODEL) is Reaction.HOLD
     assert reaction(error, SPENT, model=MODEL) is Reaction.NONE
+
+
+def test_only_a_hiccup_is_repeated() -> None:
+    down = ModelUnavailable("503", model=MODEL)
+    asking_for_time = ModelUnavailable("503", model=MODEL, retry_after_s=20)
+    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (HICCUP_S, HICCUP_S + 0.1))
+    assert judge(down, CLAIM, soon).action is Action.REPEAT_CALL
+    assert judge(down, CLAIM, late).action is Action.GIVE_BACK
+    assert judge(asking_for_time, CLAIM, soon).action is Action.GIVE_BACK
 
 
 def test_an_errors_own_kind_goes_before_that_of_its_class() -> None:

@@ -36,6 +36,10 @@ class Attempt:
         """Return the seconds until this attempt must be over; never negative."""
         return max(0.0, self.ends_at - time.monotonic())
 
+    def can_ask(self, *, after_s: float = 0.0) -> bool:
+        """Return whether a model call can still begin after that many seconds."""
+        return self.time_left_s() - after_s >= SHORTEST_CALL_S
+
     def time_for_images_s(self) -> float:
         """Return the seconds that are left if a model is to be asked, too; never negative."""
         return max(0.0, self.time_left_s() - SHORTEST_CALL_S)
