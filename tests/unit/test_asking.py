@@ -98,7 +98,6 @@ class World:
             finish_reason="stop",
             spent=Spent(),
             mode="prompt",
-            first_token_s=None,
             elapsed_s=0.0,
         )
 
