@@ -26,7 +26,6 @@ from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.request import Claim
-from draftd.sanitize import redact
 from draftd.telemetry.tracing import RequestSpan, Tracing
 
 log = structlog.get_logger(__name__)
@@ -98,10 +97,11 @@ class Drafter:
 
     async def _run(self, attempt: Attempt) -> tuple[Outcome, list[dict[str, Any]] | None]:
         images = None
+        net = asyncio.timeout(attempt.time_left_s() + NET_S)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
         async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
             try:
-                async with asyncio.timeout(attempt.time_left_s() + NET_S):
+                async with net:
                     agent, targets = self._chosen(attempt)
                     inputs = await self._inputs.read(attempt, agent, album=album, rooms=rooms)
                     images = inputs.images
@@ -109,7 +109,7 @@ class Drafter:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001  # the boundary of a request: a defect must cost one attempt, not the daemon
-                outcome = _outcome_after(error, attempt.claim)
+                outcome = _outcome_after(error, attempt.claim, timed_out=net.expired())
             if isinstance(outcome, Done | Fail):
                 album.discard()
         return outcome, images
@@ -129,17 +129,18 @@ class Drafter:
         return agent, targets
 
 
-def _outcome_after(error: Exception, claim: Claim) -> Outcome:
+def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcome:
     # A function of its own: an error in a variable of a frame that it passed through is a cycle, which would keep its pictures.
     match error:
         case RequestError():
             failure = error
-        case TimeoutError():
+        case TimeoutError() if timed_out:
             # Every step has a limit of its own within the attempt's; this is the net under them.
             failure = InternalError("the attempt timed out between steps")
         case _:
             log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
-            failure = InternalError(f"{type(error).__name__}: {redact(str(error), 200)}")
+            # What it says may quote any row or answer, and the requester reads this; the operator has the log.
+            failure = InternalError(f"{type(error).__name__}: a defect of draftd; its log has the details")
     return outcome_of(failure, judge(failure, claim))
 
 
