@@ -22,16 +22,13 @@ from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
-from draftd.reply.attempt import Attempt
+from draftd.reply.attempt import NET_S, Attempt
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.request import Claim
 from draftd.telemetry.tracing import RequestSpan, Tracing
 
 log = structlog.get_logger(__name__)
-
-NET_S = 2.0
-"""How long after the steps' own end the net under them is: each step must have the time to end with its own code."""
 
 
 class Ended(NamedTuple):
