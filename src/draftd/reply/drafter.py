@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from draftd.errors import Expired, InternalError, InvalidRequest, Kind, LeaseLost, ModelMisconfigured, RequestError
+from draftd.errors import Expired, InternalError, InvalidRequest, LeaseLost, NoModelHere, RequestError
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
@@ -121,8 +121,7 @@ class Drafter:
             raise InvalidRequest(f"no prompt for the agent {claim.agent!r}")
         targets = self._models.targets(agent.name, probe=claim.probe)
         if not targets:
-            missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
-            raise ModelMisconfigured(missing, kind=Kind.RETRY)
+            raise NoModelHere("no model is configured: set DRAFTD_MODEL, or use `draftd agents set`")
         return agent, targets
 
 
