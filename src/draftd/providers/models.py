@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from draftd import db
-from draftd.errors import Kind, ModelMisconfigured
+from draftd.errors import ModelMisconfigured, NoModelHere
 from draftd.providers.catalog import Catalog, Choice, Line
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
@@ -143,19 +143,19 @@ class Models:
         """Return the models of an agent that may be asked here, in order, on hold or not; none when nobody chose one.
 
         Raises:
-            ModelMisconfigured: none of those that were chosen may be asked here; a retry, maybe on a machine that may.
+            NoModelHere: none of those that were chosen may be asked here.
         """
         line = self.line(agent)
         if line.refused and not line.targets:
             first = line.refused[0]
-            raise ModelMisconfigured(first.message, model=first.name, kind=Kind.RETRY)
+            raise NoModelHere(first.message, model=first.name)
         return list(line.targets)
 
     def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
         """Return what to call for this agent, in order: the model that is probed, then those that are not on hold.
 
         Raises:
-            ModelMisconfigured: see ``configured``.
+            NoModelHere: see ``configured``.
         """
         targets = self.configured(agent)
         usable = [target for target in targets if target.name not in self._holds or target.name == probe]
