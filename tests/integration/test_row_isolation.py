@@ -23,9 +23,9 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Release
+from draftd.queue.outcome import Fail, Outcome, Release
 from draftd.queue.retention import prune
-from draftd.queue.settlements import Settler
+from draftd.queue.settlements import Settler, Trail
 from draftd.request import Claim
 from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
 from fix_refusals import (
@@ -430,6 +430,37 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     refused = make_done(reading=["no"])
     async with asyncio.timeout(20):
         assert [await settler.settle(one, refused) for one in (bad, worse)] == ["failed"] * 2
+
+
+LEAKS = """
+CREATE SEQUENCE tried;
+CREATE SEQUENCE leaked;
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM nextval('tried');
+    IF to_jsonb(NEW)::text LIKE '%private words%' THEN PERFORM nextval('leaked'); END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER app BEFORE UPDATE ON draft_requests FOR EACH ROW
+    WHEN (OLD.requester_id = 'another' AND NEW.status IN ('completed', 'failed')) EXECUTE FUNCTION look()"""
+"""An app's trigger with an effect that outlives a rollback."""
+
+
+@pytest.mark.parametrize("outcome", [make_done(text="private words"), Fail(code="x", message="private words")])
+async def test_a_trial_carries_nothing_of_one_request_to_another(
+    connection: db.Connection, link: db.Link, outcome: Outcome
+) -> None:
+    await make_many(connection, 2)
+    (first, bad), settler = await claim_all(link), Settler(link=link)
+    await make_many(connection, 1, requester_id="another")
+    await connection.execute(LEAKS.encode())
+    trail = Trail(images=[{"host": "private words"}], trace_id="private words")
+    await settler.settle(first, outcome, trail)
+    await refuse(connection, [bad.id], when="NEW.trace_id IS NOT NULL")
+    async with asyncio.timeout(20):
+        assert await settler.settle(bad, outcome, trail) == "failed"
+    assert await standing(connection, bad.id) == ("failed", "internal_error")
+    (row,) = await link.run("SELECT t.is_called AS tried, l.is_called AS leaked FROM tried AS t, leaked AS l")
+    assert row == {"tried": True, "leaked": False}
 
 
 async def test_a_lone_draft_is_kept_while_nothing_can_be_written(

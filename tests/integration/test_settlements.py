@@ -15,6 +15,7 @@ from draftd import db
 from draftd.errors import LeaseLost
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
+from draftd.queue.examples import EXAMPLES
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
@@ -261,6 +262,12 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neig
     assert isinstance(refused, LeaseLost)
 
 
+def test_the_draft_that_is_tried_on_other_rows_is_complete() -> None:
+    example = EXAMPLES["completed"]
+    assert isinstance(example, Done)
+    assert Result.model_validate(example.draft.result).as_json() == example.draft.result
+
+
 async def test_an_answer_with_nul_and_surrogates_is_stored_without_them(
     connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:
@@ -440,7 +447,7 @@ async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
 async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
     beat = {"worker_id": claims[0].id, "hostname": "h", "pid": 1, "version": "0", "state": "running", "agents": []}
     held = {"ids": [one.id for one in claims], "tokens": [one.lease_token for one in claims], "lease_s": 10.0}
-    await link.run(RENEW_AND_BEAT, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0})
+    await link.run(RENEW_AND_BEAT, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0, "beat_s": 3.3})
 
 
 async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(

@@ -9,6 +9,7 @@
     attempts       what a running attempt reads and writes: its input, its progress, its usage
     admin          what people do: enqueue, show, list, cancel, retry, counts
     retention      deletes old final rows
+    examples       invented outcomes, tried on other rows
     fleet_settings what all daemons go by: the row of draft_settings
     isolation      what the server refuses for one row: done without it, judged, ended or set aside; for all of the above
     outcome        what came of an attempt, as values

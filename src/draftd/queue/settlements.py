@@ -21,6 +21,7 @@ from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.statements import statements
 from draftd.errors import Details, LeaseLost, error_details
+from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.isolation import Aside, Refusals, Resolution, apart
 from draftd.queue.leases import Held
@@ -95,7 +96,11 @@ class Settlement:
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
     """Say what an outcome does to its row."""
-    row = Settlement(id=claim.id, lease_token=claim.lease_token, status="pending", trail=trail)
+    return _settlement((claim.id, claim.lease_token), outcome, trail)
+
+
+def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
+    row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
             written = {
@@ -130,8 +135,6 @@ class Settler:
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
         self._refusals = Refusals(verb="settle", aside=aside or Aside())
-        self._accepted: dict[str, Settlement] = {}
-        """The last that the server accepted of each status, to be tried on other rows."""
         self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -183,7 +186,6 @@ class Settler:
             if isinstance(answer, str):
                 row = items[one][0]
                 passed[row.status].add(row.id)
-                self._accepted[row.status] = row
         for status, ids in passed.items():
             self._refusals.of(status).accepted(ids)
         if parts.refused:
@@ -203,13 +205,12 @@ class Settler:
             by_status[row.status][row.id, row.lease_token] = one, error
         answers: dict[int, str | Unsettled] = {}
         for status, rows in by_status.items():
-            example = self._accepted.get(status, items[next(iter(rows.values()))[0]][0])
             with suppress(*db.LOST):
                 resolutions = await self._refusals.of(status).resolve(
                     self._link,
                     [(held, error) for held, (_, error) in rows.items()],
                     passed=passed[status],
-                    trial=_trial(example),
+                    trial=_trial(status),
                 )
                 answers |= {rows[held][0]: _ANSWERS[resolution] for held, resolution in resolutions.items()}
         return answers
@@ -221,13 +222,13 @@ class Settler:
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
 
 
-def _trial(example: Settlement) -> Trial:
-    """Return how a settlement like this one is tried on another row: with what the server has accepted before, if anything."""
+def _trial(status: str) -> Trial:
+    """Return how a settlement of one kind is tried on another row: with an invented outcome."""
 
     async def settle(execute: db.Execute, another: Held) -> bool:
-        row = replace(example, id=another[0], lease_token=another[1])
+        row = _settlement(another, EXAMPLES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
-        return bool(answer["settled"] == row.status)
+        return bool(answer["settled"] == status)
 
     return Trial(before=Before.HELD, change=settle)
 
