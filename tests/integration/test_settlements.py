@@ -18,7 +18,7 @@ from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.examples import EXAMPLES
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
+from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, NotSettledYet, Settler, Trail, settlement
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
@@ -471,6 +471,18 @@ async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(
         assert unpublished == unsettled == [{"id": claims[3].id}]
     await settling
     assert (await read_row(connection, claims[3].id))["status"] == "completed"
+
+
+async def test_whoever_does_not_wait_out_a_lock_is_told_to_settle_later(
+    database: str, connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    async with db.connected(database) as client, client.transaction():
+        await client.execute("SELECT FROM draft_requests FOR UPDATE")
+        with pytest.raises(NotSettledYet):
+            await asyncio.wait_for(settler.settle(claimed, make_done(), waits_out=False), 20)
+    assert await settler.settle(claimed, make_done(), waits_out=False) == "completed"
 
 
 async def test_two_claims_of_one_row_in_one_statement_are_told_apart(

@@ -183,7 +183,7 @@ class Bench:
             return await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)
         except LeaseLost:
             return None
-        except settlements.SettlementRefused as refused:
+        except settlements.NotSettledYet as refused:
             raise AssertionError("a settlement was refused: a fence is missing") from refused
 
     def clear(self) -> None:

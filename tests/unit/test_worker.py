@@ -14,7 +14,7 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Fail, Outcome, Release, Retry
-from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.queue.settlements import NotSettledYet, Settler, Trail
 from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
@@ -79,7 +79,7 @@ class Rig:
         if claim.lease_token in self.lost:
             raise LeaseLost
         if not waits_out and not self.accepts.is_set():
-            raise SettlementRefused
+            raise NotSettledYet
         await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
         return "failed"

@@ -18,7 +18,7 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.queue.settlements import NotSettledYet, Settler, Trail
 from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
@@ -154,7 +154,7 @@ class Worker:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
             return True
-        except SettlementRefused:
+        except NotSettledYet:
             return False
         self._report(running, outcome, status)
         return True

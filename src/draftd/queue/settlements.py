@@ -34,6 +34,8 @@ SETTLE = statements(__name__)["settle"]
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
+BUSY_TRIES = 5
+"""How often a locked row is tried before whoever settles it may turn to something else."""
 
 
 class Unsettled(Enum):
@@ -47,8 +49,8 @@ class Unsettled(Enum):
     """The server refuses it, and may not for long."""
 
 
-class SettlementRefused(Exception):
-    """A settlement is refused for the time being: to be tried again."""
+class NotSettledYet(Exception):
+    """The row is locked, or the server refuses the settlement for now: to be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,25 +150,27 @@ class Settler:
             claim: whose attempt it was.
             outcome: what came of it.
             trail: what it leaves on its row besides.
-            waits_out: whether to try until the server accepts it, or the row is not held any more.
+            waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
             The row's status now; ``failed`` for a ``Retry`` at the cap of attempts.
 
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written.
-            SettlementRefused: without ``waits_out``: the server refuses it now, and may accept it later.
+            NotSettledYet: without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
+                it later.
         """
         row = settlement(claim, outcome, trail or Trail())
-        text, refusals = row.as_json(), 0
+        text, refusals, locked = row.as_json(), 0, 0
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
+            locked += answer is Unsettled.BUSY
+            if not waits_out and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
+                raise NotSettledYet
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
-            if not waits_out:
-                raise SettlementRefused
             refusals += 1
             # Each by itself: what is tried again together is refused together.
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
