@@ -79,7 +79,7 @@ class Heartbeat:
         aside: where rows are set aside.
         lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
         on_beat: called on the daemon's event loop with what came back.
-        on_death: called on the daemon's event loop when the thread ended by a defect.
+        on_death: called once, on the daemon's event loop, when the thread ended by a defect, or ``on_beat`` raised.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Heartbeat:
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
+        self._is_dead = False
         self._state = "running"
         self._last_tick = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -169,7 +170,7 @@ class Heartbeat:
         try:
             asyncio.run(self._beat_until_stopped())
         except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
-            self._tell(self._on_death, error)
+            self._tell(self._die, error)
 
     async def _beat_until_stopped(self) -> None:
         self._own_loop = asyncio.get_running_loop()
@@ -295,9 +296,18 @@ class Heartbeat:
         return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
 
     def _hear(self, beat: Beat) -> None:
-        self._on_beat(beat)
+        try:
+            self._on_beat(beat)
+        except Exception as error:  # noqa: BLE001  # the event loop would only log it, and leases lost would never be heard of
+            self._die(error)
+            return
         if self._heard is not None and not self._heard.done():
             self._heard.set_result(None)
+
+    def _die(self, error: BaseException) -> None:
+        if not self._is_dead:
+            self._is_dead = True
+            self._on_death(error)
 
     def _tell(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():
