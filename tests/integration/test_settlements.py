@@ -63,7 +63,7 @@ async def test_a_finished_draft_is_written(connection: db.Connection, link: db.L
     await make_request(connection)
     claimed = await claim_one(link)
     trail = Trail(images=[{"host": "h", "sha256": "0", "width": 1, "height": 1, "parts": 1}], trace_id="t")
-    assert await settler.settle(claimed, make_done(), trail) == "completed"
+    assert (await settler.settle(claimed, make_done(), trail)).status == "completed"
     row = await read_row(connection, claimed.id)
     assert row["status"] == "completed"
     assert row["result"]["platform"] == "slack"
@@ -103,7 +103,7 @@ async def test_a_failure_says_what_the_apps_user_can_do(
 async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "pending"
+    assert (await settler.settle(claimed, RETRY)).status == "pending"
     row = await read_row(connection, claimed.id)
     assert (row["attempt"], row["error_code"], row["lease_until"]) == (1, "model_timeout", None)
     assert 25 < (row["available_at"] - row["updated_at"]).total_seconds() <= 30
@@ -115,7 +115,7 @@ async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, li
 async def test_a_retry_at_the_cap_is_a_failure(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection, max_attempts=1)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "failed"
+    assert (await settler.settle(claimed, RETRY)).status == "failed"
     assert (await read_row(connection, claimed.id))["error_code"] == "model_timeout"
 
 
@@ -125,7 +125,7 @@ async def test_an_attempt_is_given_back(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, OUTCOMES[outcome]) == "pending"
+    assert (await settler.settle(claimed, OUTCOMES[outcome])).status == "pending"
     row = await read_row(connection, claimed.id)
     assert (row["attempt"], row["lease_token"]) == (0, 1)
 
@@ -194,7 +194,7 @@ async def test_a_settlement_beside_its_own_first_try_is_a_success(
             again = asyncio.create_task(settler.settle(claimed, make_done()))
             await asyncio.wait([again], timeout=2 * BUSY_INTERVAL_S)
             assert not again.done()
-        assert await again == "completed"
+        assert (await again).status == "completed"
 
 
 async def test_a_connection_lost_in_a_settlement_is_no_loss(
@@ -205,7 +205,7 @@ async def test_a_connection_lost_in_a_settlement_is_no_loss(
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
     )
-    assert await settler.settle(claimed, make_done()) == "completed"
+    assert (await settler.settle(claimed, make_done())).status == "completed"
 
 
 async def test_concurrent_settlements_share_statements(database: str, connection: db.Connection, link: db.Link) -> None:
@@ -224,7 +224,7 @@ async def test_concurrent_settlements_share_statements(database: str, connection
     settler = Settler(link=own)
     settled = await asyncio.gather(*(settler.settle(one, make_done()) for one in claimed))
     await own.close()
-    assert settled == ["completed"] * 30
+    assert settled == [("completed", None)] * 30
     assert statements == 1
 
 
@@ -239,7 +239,7 @@ async def test_one_refused_outcome_does_not_hurt_its_neighbours(
     bad = make_done(reading=["a \x00 in the middle"])
     outcomes = [bad if one is claimed[2] else make_done() for one in claimed]
     statuses = await asyncio.gather(*(settler.settle(*pair) for pair in zip(claimed, outcomes, strict=True)))
-    assert statuses == ["completed", "completed", "failed", "completed", "completed"]
+    assert statuses == [("completed", None)] * 2 + [("failed", "internal_error")] + [("completed", None)] * 2
     row = await read_row(connection, claimed[2].id)
     assert row["error_code"] == "internal_error"
 
@@ -258,7 +258,7 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neig
     )
     settled = (settler.settle(one, make_done()) for one in claimed)
     first, refused, last = await asyncio.gather(*settled, return_exceptions=True)
-    assert (first, last) == ("completed", "completed")
+    assert first == last == ("completed", None)
     assert isinstance(refused, LeaseLost)
 
 
@@ -482,7 +482,7 @@ async def test_whoever_does_not_wait_out_a_lock_is_told_to_settle_later(
         await client.execute("SELECT FROM draft_requests FOR UPDATE")
         with pytest.raises(NotSettledYet):
             await asyncio.wait_for(settler.settle(claimed, make_done(), waits_out=False), 20)
-    assert await settler.settle(claimed, make_done(), waits_out=False) == "completed"
+    assert (await settler.settle(claimed, make_done(), waits_out=False)).status == "completed"
 
 
 async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
@@ -497,7 +497,7 @@ async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
     assert [type(one) for one in published] == [LeaseLost, type(None)]
     outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, make_done()))
     settled = await asyncio.gather(*outcomes, return_exceptions=True)
-    assert [type(settled[0]), settled[1]] == [LeaseLost, "completed"]
+    assert [type(settled[0]), settled[1]] == [LeaseLost, ("completed", None)]
 
 
 async def test_a_row_whose_history_is_no_list_can_be_ended_all_the_same(
@@ -505,7 +505,7 @@ async def test_a_row_whose_history_is_no_list_can_be_ended_all_the_same(
 ) -> None:
     await make_request(connection, errors={"not": "a list"})
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "pending"
+    assert (await settler.settle(claimed, RETRY)).status == "pending"
     assert [one["code"] for one in (await read_row(connection, claimed.id))["errors"]] == ["model_timeout"]
 
 

@@ -180,7 +180,7 @@ class Bench:
 
     async def _settle(self, grip: Grip, kind: Kind) -> str | None:
         try:
-            return await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)
+            return (await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)).status
         except LeaseLost:
             return None
         except settlements.NotSettledYet as refused:

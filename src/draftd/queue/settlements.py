@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -20,7 +20,7 @@ import psycopg
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.statements import statements
-from draftd.errors import Details, LeaseLost, error_details
+from draftd.errors import Details, InternalError, LeaseLost, error_details
 from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.isolation import Aside, Refusals, Resolution, apart
@@ -47,6 +47,14 @@ class Unsettled(Enum):
     """Somebody else has it locked."""
     REFUSED = "refused"
     """The server refuses it, and may not for long."""
+
+
+class Settled(NamedTuple):
+    """What a row came to."""
+
+    status: str
+    code: str | None = None
+    """Of the error that it was written with, if any."""
 
 
 class NotSettledYet(Exception):
@@ -137,13 +145,13 @@ class Settler:
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
         self._refusals = Refusals(verb="settle", aside=aside or Aside())
-        self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
+        self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
     async def settle(
         self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
-    ) -> str:
+    ) -> Settled:
         """Write what came of an attempt.
 
         Args:
@@ -153,7 +161,8 @@ class Settler:
             waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
-            The row's status now; ``failed`` for a ``Retry`` at the cap of attempts.
+            The row's status now, and its error: ``failed`` for a ``Retry`` at the cap of attempts, and as ``internal_error`` for
+            whatever the server refuses of this row alone.
 
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written.
@@ -180,14 +189,14 @@ class Settler:
         """Wait until every settlement handed in has been written."""
         await self._group.flush()
 
-    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
+    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))
-        answers: dict[int, str | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
+        answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
         passed: defaultdict[str, set[UUID]] = defaultdict(set)
         for one, answer in answers.items():
-            if isinstance(answer, str):
+            if isinstance(answer, Settled):
                 row = items[one][0]
                 passed[row.status].add(row.id)
         for status, ids in passed.items():
@@ -201,13 +210,13 @@ class Settler:
         items: Sequence[tuple[Settlement, str]],
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
-    ) -> dict[int, str | Unsettled]:
+    ) -> dict[int, Settled | Unsettled]:
         """Decide about what was refused alone."""
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
             by_status[row.status][row.id, row.lease_token] = one, error
-        answers: dict[int, str | Unsettled] = {}
+        answers: dict[int, Settled | Unsettled] = {}
         for status, rows in by_status.items():
             with suppress(*db.LOST):
                 resolutions = await self._refusals.of(status).resolve(
@@ -219,7 +228,7 @@ class Settler:
                 answers |= {rows[held][0]: _ANSWERS[resolution] for held, resolution in resolutions.items()}
         return answers
 
-    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
+    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         params = {"rows": f"[{','.join(text for _, text in items)}]"}
         rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
@@ -237,18 +246,19 @@ def _trial(status: str) -> Trial:
     return Trial(before=Before.HELD, change=settle)
 
 
-_ANSWERS: dict[Resolution, str | Unsettled] = {
-    Resolution.ENDED: "failed",
+_ANSWERS: dict[Resolution, Settled | Unsettled] = {
+    Resolution.ENDED: Settled("failed", InternalError.code),
     Resolution.ASIDE: Unsettled.LOST,
     Resolution.UNDECIDED: Unsettled.REFUSED,
 }
 
 
-def _standing(wanted: Settlement, row: dict[str, Any]) -> str | Unsettled:
-    """Return the status that this settlement brought about, now or when it was first sent, or why there is none."""
+def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
+    """Return what this settlement brought about, now or when it was first sent, or why there is none."""
     if row["settled"]:
-        return str(row["settled"])
+        return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:
         return Unsettled.BUSY
     reachable = {wanted.status, "failed"} if wanted.status == "pending" else {wanted.status}
-    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else Unsettled.LOST
+    is_standing = row["is_mine"] and row["standing"] in reachable
+    return Settled(str(row["standing"]), wanted.code) if is_standing else Unsettled.LOST
