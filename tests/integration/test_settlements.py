@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.errors import LeaseLost
+from draftd.errors import LeaseLost, RequestCancelled
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.examples import EXAMPLES
@@ -153,7 +153,9 @@ async def test_nothing_is_settled_after_a_cancel(
     await make_request(connection)
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
-    with pytest.raises(LeaseLost):
+    with pytest.raises(RequestCancelled):
+        await Scribe(link=link).publish(claimed, {})
+    with pytest.raises(RequestCancelled):
         await settler.settle(claimed, OUTCOMES[outcome])
     row = await read_row(connection, claimed.id)
     assert (row["status"], row["result"]) == ("cancelled", None)

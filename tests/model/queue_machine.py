@@ -316,7 +316,7 @@ class QueueMachine(RuleBasedStateMachine):
         row = self._beat(worker_id)
         kept = {key for key in sorted(keys) if self.model.renew(key)}
         assert sorted(row["renewed"]) == sorted(request_id for request_id, _ in kept)
-        assert {(UUID(request_id), token) for request_id, token in row["lost"]} == keys - kept
+        assert {(UUID(request_id), token) for request_id, token, _ in row["lost"]} == keys - kept
         if notices:
             self.held[worker_id] = kept
 

@@ -271,3 +271,17 @@ async def test_a_draft_that_is_refused_is_reported_as_the_error_it_became() -> N
     assert (told["status"], told["code"], "model" in told) == ("failed", "internal_error", False)
     counted = {"status": "failed", "code": "internal_error"}
     assert rig.metrics.registry.get_sample_value("draftd_requests_total", counted) == 1
+
+
+async def test_a_cancelled_request_is_not_counted_as_a_lost_lease() -> None:
+    rig = Rig(Gate())
+    claim = make_claim()
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(claim)
+    rig.queue.put_nowait(None)
+    await until(lambda: rig.worker.in_flight == 1)
+    rig.worker.abort_cancelled({(claim.id, claim.lease_token)})
+    with capture_logs() as logs:
+        await working
+    assert [(one["event"], one["log_level"]) for one in logs] == [("request cancelled", "info")]
+    assert rig.metrics.registry.get_sample_value("draftd_lease_lost_total") == 0

@@ -303,6 +303,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
     def on_beat(beat: Beat) -> None:
         shared.links.keeper.look()
         worker.abort_lost(beat.lost)
+        worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()

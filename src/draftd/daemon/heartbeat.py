@@ -60,7 +60,9 @@ class Beat:
     began: float
     """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
     lost: set[Held]
-    """What was held at the beat and is not any more."""
+    """What was held at the beat and is not any more, without what its client cancelled."""
+    cancelled: set[Held]
+    """What was held at the beat, and its client has cancelled."""
     catalog: Catalog
     refused: set[Held]
     """What is held and cannot be renewed, by its own fault."""
@@ -222,11 +224,13 @@ class Heartbeat:
             statement = RENEW
             rows, refused = await self._renew_apart(link, held, began)
         self._beats_along = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
-        lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
+        lost = {(UUID(request_id), token): status for row in rows for request_id, token, status in row["lost"]}
+        cancelled = {held for held, status in lost.items() if status == "cancelled"}
         last = rows[-1]
         return Beat(
             began=began,
-            lost=lost,
+            lost=lost.keys() - cancelled,
+            cancelled=cancelled,
             refused=refused,
             catalog=Catalog.read(last["agents"], last["models"]),
             holds=last["holds"],

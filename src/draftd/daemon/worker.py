@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import InternalError, Kind, LeaseLost
+from draftd.errors import InternalError, Kind, LeaseLost, RequestCancelled
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
@@ -30,6 +30,7 @@ class Abort(Enum):
     """Why a running attempt is ended from outside."""
 
     LEASE_LOST = "lease_lost"
+    CANCELLED = "cancelled"
     REFUSED = "refused"
     SHUTDOWN = "shutdown"
 
@@ -94,6 +95,11 @@ class Worker:
         for held in lost & self._running.keys():
             self._abort(self._running[held], Abort.LEASE_LOST)
 
+    def abort_cancelled(self, cancelled: set[Held]) -> None:
+        """Abort the attempts whose requests their clients cancelled."""
+        for held in cancelled & self._running.keys():
+            self._abort(self._running[held], Abort.CANCELLED)
+
     def abort_refused(self, refused: set[Held]) -> None:
         """End the attempts whose rows the server refuses to renew."""
         for held in refused & self._running.keys():
@@ -150,6 +156,9 @@ class Worker:
         try:
             outcome, trail = _result(running)
             settled = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
+        except RequestCancelled:
+            log.info("request cancelled", request_id=claim.id, attempt=claim.attempt)
+            return True
         except LeaseLost:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
@@ -188,13 +197,15 @@ def _result(running: _Running) -> Ended:
     """Return what an ended attempt came to.
 
     Raises:
-        LeaseLost: it was aborted because the row is no longer ours.
+        LeaseLost: it was aborted because the row is no longer ours, or its client cancelled it.
     """
     if not running.task.cancelled():
         return running.task.result()
     match running.abort:
         case Abort.LEASE_LOST:
             raise LeaseLost
+        case Abort.CANCELLED:
+            raise RequestCancelled
         case Abort.SHUTDOWN:
             return Ended(Release(), Trail())
         case Abort.REFUSED:

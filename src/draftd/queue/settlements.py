@@ -20,7 +20,7 @@ import psycopg
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.statements import statements
-from draftd.errors import Details, InternalError, LeaseLost, error_details
+from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
 from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.isolation import Aside, Refusals, Resolution, apart
@@ -43,6 +43,8 @@ class Unsettled(Enum):
 
     LOST = "lost"
     """It is not held by this claim any more."""
+    CANCELLED = "cancelled"
+    """It is not held any more, because its client cancelled it."""
     BUSY = "busy"
     """Somebody else has it locked."""
     REFUSED = "refused"
@@ -165,7 +167,8 @@ class Settler:
             whatever the server refuses of this row alone.
 
         Raises:
-            LeaseLost: the row is not held by this claim any more; nothing was written.
+            LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
+                cancelled it.
             NotSettledYet: without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
                 it later.
         """
@@ -174,6 +177,8 @@ class Settler:
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
+            if answer is Unsettled.CANCELLED:
+                raise RequestCancelled
             locked += answer is Unsettled.BUSY
             if not waits_out and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
                 raise NotSettledYet
@@ -260,5 +265,6 @@ def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
     if row["is_busy"]:
         return Unsettled.BUSY
     reachable = {wanted.status, "failed"} if wanted.status == "pending" else {wanted.status}
-    is_standing = row["is_mine"] and row["standing"] in reachable
-    return Settled(str(row["standing"]), wanted.code) if is_standing else Unsettled.LOST
+    if row["is_mine"] and row["standing"] in reachable:
+        return Settled(str(row["standing"]), wanted.code)
+    return Unsettled.CANCELLED if row["standing"] == "cancelled" else Unsettled.LOST
