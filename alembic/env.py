@@ -1,4 +1,4 @@
-"""Runs the migrations of draftd: in one transaction, one migrator at a time, never waiting long for a lock."""
+"""Runs the migrations of draftd: in one transaction, one migrator at a time, never waiting long for a lock on a table."""
 
 from functools import partial
 from typing import Any
@@ -30,10 +30,12 @@ def configure(**how: Any) -> None:
 def migrate_online(connection: Connection) -> None:
     configure(connection=connection)
     with context.begin_transaction():
-        # A migration that waits for a lock makes everybody behind it wait too.
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        # Another migrator may take long, and only migrators wait for this lock.
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+        # A migration that waits for a lock on a table makes everybody behind it wait too.
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         context.run_migrations()
 
 

@@ -8,6 +8,7 @@
     │   └── ConfigurationError       78
     ├── ConnectionLost               the statement may or may not have taken effect
     ├── LeaseLost                    the row is no longer ours: the attempt is thrown away
+    │   └── RequestCancelled         because its client cancelled it
     └── RequestError                 ends an attempt, with a code of the contract
         ├── InvalidRequest           final
         ├── Expired                  final
@@ -136,6 +137,10 @@ class ConnectionLost(DraftdError):
 
 class LeaseLost(DraftdError):
     """The row is no longer held by this claim."""
+
+
+class RequestCancelled(LeaseLost):
+    """Its client cancelled it."""
 
 
 class RequestError(DraftdError):

@@ -45,7 +45,7 @@ def deafen(_value: float) -> None:
     from draftd.daemon.worker import Worker
     from draftd.errors import LeaseLost
     from draftd.queue.attempts import Scribe
-    from draftd.queue.settlements import Settler
+    from draftd.queue.settlements import Settled, Settler
 
     publish, settle = Scribe.publish, Settler.settle
 
@@ -59,7 +59,7 @@ def deafen(_value: float) -> None:
         except LeaseLost:
             tell("progress refused", request_id=str(claim.id))
 
-    async def settle_loudly(settler: Settler, claim: Any, outcome: Any, trail: Any = None, **rest: Any) -> str:
+    async def settle_loudly(settler: Settler, claim: Any, outcome: Any, trail: Any = None, **rest: Any) -> Settled:
         try:
             return await settle(settler, claim, outcome, trail, **rest)
         except LeaseLost:

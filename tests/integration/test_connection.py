@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from chaos.proxy import Proxy
@@ -86,6 +87,28 @@ async def test_a_statement_that_was_given_up_ends_on_the_server(database: str, l
             await asyncio.sleep(0.01)
     assert await hasty.run("SELECT 1 AS one") == [{"one": 1}]
     await hasty.close()
+
+
+async def test_a_link_does_not_keep_a_connection_that_was_being_hung_up_when_the_answer_came(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging_up = asyncio.Event()
+
+    async def cancel(_connection: db.Connection, **_how: float) -> None:
+        hanging_up.set()
+        await asyncio.Event().wait()
+
+    async def answer(execute: db.Execute) -> list[DictRow]:
+        await hanging_up.wait()
+        return await execute("SELECT 1 AS one", None)
+
+    monkeypatch.setattr(db.Connection, "cancel_safe", cancel)
+    link = db.Link(url=database, name="t", time_s=0.01)
+    assert await link.rehearse(answer) == [{"one": 1}]
+    monkeypatch.undo()
+    own = db.connection.STATEMENT_TIMEOUT_S
+    assert await link.run_within("SELECT 2 AS two", None, time_s=own) == [{"two": 2}]
+    await link.close()
 
 
 async def test_a_server_that_only_reads_counts_as_away(link: db.Link) -> None:

@@ -523,7 +523,7 @@ async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
     recorded = await link.run("SELECT * FROM draft_usage ORDER BY call")
     assert [(row["call"], row["code"]) for row in recorded] == [(1, "model_unavailable"), (2, None), (3, None)]
     assert {(row["request_id"], row["attempt"], row["lease_token"]) for row in recorded} == {(claim.id, 1, 1)}
-    assert await rig.settler.settle(claim, outcome, trail) == "completed"
+    assert (await rig.settler.settle(claim, outcome, trail)).status == "completed"
     row = await read_row(connection, claim.id)
     for column in ("input_tokens", "output_tokens", "cost_usd"):
         assert row[column] == sum(one[column] for one in recorded[1:]), column
@@ -843,7 +843,7 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
 
 async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:
     await rig.scribe.recorded(claim)
-    return await settler.settle(claim, outcome, trail)
+    return (await settler.settle(claim, outcome, trail)).status
 
 
 async def kept(link: db.Link) -> int:

@@ -93,10 +93,38 @@ async def test_a_lease_that_is_gone_is_reported_with_its_token(
 ) -> None:
     leases = Leases()
     claimed = await hold_one(connection, link, leases)
+    await connection.execute("UPDATE draft_requests SET lease_token = lease_token + 1")
+    beats: asyncio.Queue[Beat] = asyncio.Queue()
+    make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
+    beat = await beats.get()
+    assert (beat.lost, beat.cancelled) == ({(claimed.id, claimed.lease_token)}, set())
+
+
+async def test_a_cancelled_request_is_no_lost_lease(connection: db.Connection, link: db.Link, make: Make) -> None:
+    leases = Leases()
+    claimed = await hold_one(connection, link, leases)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
-    assert (await beats.get()).lost == {(claimed.id, claimed.lease_token)}
+    beat = await beats.get()
+    assert (beat.lost, beat.cancelled) == (set(), {(claimed.id, claimed.lease_token)})
+
+
+async def test_a_beat_that_cannot_be_heard_is_the_heartbeats_death(make: Make) -> None:
+    deaths: list[BaseException] = []
+    heard = asyncio.Event()
+    beats = 0
+
+    def broken(_beat: Beat) -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 3:
+            heard.set()
+        raise LookupError("a defect")
+
+    make(Leases(), on_beat=broken, on_death=deaths.append).start(asyncio.get_running_loop())
+    await asyncio.wait_for(heard.wait(), 20)
+    assert [type(one) for one in deaths] == [LookupError]
 
 
 async def test_it_comes_back_after_a_lost_connection(connection: db.Connection, link: db.Link, make: Make) -> None:

@@ -348,7 +348,7 @@ async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_pictures")
         await asyncio.wait_for(album.leave(), 20)
-        assert await Settler(link=settling).settle(claim, HOLD) == "pending"
+        assert (await Settler(link=settling).settle(claim, HOLD)).status == "pending"
     await settling.close()
     assert await attempts.kept() == [], "what comes too late is refused by the fence"
 

@@ -1,5 +1,6 @@
 """The migrations, squashed: a database that the earlier ones made goes on, and ends like a new one."""
 
+import asyncio
 import re
 import subprocess
 from importlib.util import find_spec
@@ -61,6 +62,21 @@ async def test_a_database_at_the_last_revision_before_the_squash_goes_on(unsquas
     assert LAST in schema_version.revisions()
     async with db.connected(unsquashed) as connection:
         assert await schema_version.state(connection) is not schema_version.SchemaState.AHEAD
+
+
+async def test_a_migration_waits_for_another_however_long_that_takes(empty_database: str) -> None:
+    source = (schema_version.migrations_directory() / "env.py").read_text()
+    (number,) = re.findall(r"^ADVISORY_LOCK = ([\d_]+)$", source, re.MULTILINE)
+    waiting = "SELECT count(*) AS waiting FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with db.connected(empty_database, migrated=False) as other:
+        async with other.transaction():
+            await other.execute("SELECT pg_advisory_xact_lock(%s)", [int(number)])
+            migrating = asyncio.create_task(asyncio.to_thread(schema_version.upgrade, empty_database))
+            while await (await other.execute(waiting)).fetchone() == {"waiting": 0}:
+                assert not migrating.done()
+            await other.execute("SELECT pg_sleep(6)")  # longer than a migration waits for a table
+        await migrating
+        assert await schema_version.current(other) == schema_version.revisions()[-1]
 
 
 @pytest.mark.parametrize("revision", ["0001", "0017", "0018"])

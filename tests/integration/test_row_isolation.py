@@ -23,9 +23,9 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Release
+from draftd.queue.outcome import Fail, Outcome, Release
 from draftd.queue.retention import prune
-from draftd.queue.settlements import Settler
+from draftd.queue.settlements import Settled, Settler, Trail
 from draftd.request import Claim
 from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
 from fix_refusals import (
@@ -376,7 +376,8 @@ async def test_a_lock_on_the_workers_delays_no_renewal_but_the_first(
 
 
 async def settle_all(settler: Settler, claimed: list[Claim]) -> list[str | BaseException]:
-    return await asyncio.gather(*(settler.settle(one, DONE) for one in claimed), return_exceptions=True)
+    answers = await asyncio.gather(*(settler.settle(one, DONE) for one in claimed), return_exceptions=True)
+    return [one.status if isinstance(one, Settled) else one for one in answers]
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
@@ -432,10 +433,41 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     (first, bad, worse), settler = await claim_all(link), Settler(link=link)
     await make_many(connection, 1)
     await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
-    assert await settler.settle(first, DONE) == "completed"
+    assert (await settler.settle(first, DONE)).status == "completed"
     refused = make_done(reading=["no"])
     async with asyncio.timeout(20):
-        assert [await settler.settle(one, refused) for one in (bad, worse)] == ["failed"] * 2
+        assert [(await settler.settle(one, refused)).status for one in (bad, worse)] == ["failed"] * 2
+
+
+LEAKS = """
+CREATE SEQUENCE tried;
+CREATE SEQUENCE leaked;
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM nextval('tried');
+    IF to_jsonb(NEW)::text LIKE '%private words%' THEN PERFORM nextval('leaked'); END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER app BEFORE UPDATE ON draft_requests FOR EACH ROW
+    WHEN (OLD.requester_id = 'another' AND NEW.status IN ('completed', 'failed')) EXECUTE FUNCTION look()"""
+"""An app's trigger with an effect that outlives a rollback."""
+
+
+@pytest.mark.parametrize("outcome", [make_done(text="private words"), Fail(code="x", message="private words")])
+async def test_a_trial_carries_nothing_of_one_request_to_another(
+    connection: db.Connection, link: db.Link, outcome: Outcome
+) -> None:
+    await make_many(connection, 2)
+    (first, bad), settler = await claim_all(link), Settler(link=link)
+    await make_many(connection, 1, requester_id="another")
+    await connection.execute(LEAKS.encode())
+    trail = Trail(images=[{"host": "private words"}], trace_id="private words")
+    await settler.settle(first, outcome, trail)
+    await refuse(connection, [bad.id], when="NEW.trace_id IS NOT NULL")
+    async with asyncio.timeout(20):
+        assert (await settler.settle(bad, outcome, trail)).status == "failed"
+    assert await standing(connection, bad.id) == ("failed", "internal_error")
+    (row,) = await link.run("SELECT t.is_called AS tried, l.is_called AS leaked FROM tried AS t, leaked AS l")
+    assert row == {"tried": True, "leaked": False}
 
 
 async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
@@ -462,11 +494,11 @@ async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
     await refuse(connection, when=COMPLETION)
     settler = Settler(link=link)
     settling = [asyncio.create_task(settler.settle(one, DONE)) for one in claimed[:2]]
-    assert await settler.settle(claimed[2], Release()) == "pending"
+    assert (await settler.settle(claimed[2], Release())).status == "pending"
     await asyncio.wait(settling, timeout=1)
     assert not any(one.done() for one in settling)
     await accept(connection)
-    assert await asyncio.gather(*settling) == ["completed"] * 2
+    assert await asyncio.gather(*settling) == [("completed", None)] * 2
 
 
 @dataclass
@@ -524,7 +556,7 @@ async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_stat
     settling = {one.id: asyncio.create_task(settler.settle(one, DONE)) for one in first}
     with counted.at_most(STATEMENTS):
         settled = await asyncio.gather(*(task for row_id, task in settling.items() if row_id in good))
-    assert {*settled} == {"completed"}
+    assert {*settled} == {("completed", None)}
     await asyncio.gather(*settling.values())
     await accept(connection)
     for one in second:
@@ -546,7 +578,7 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
     assert shown == [{"options": [1]}, None, {"options": [1]}]
     assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [claimed[1].id]
-    assert await Settler(link=link).settle(claimed[1], DONE) == "completed", "a courtesy costs no draft"
+    assert (await Settler(link=link).settle(claimed[1], DONE)).status == "completed", "a courtesy costs no draft"
 
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(PROGRESS, "P0001"), (PROGRESS, "55P03"), (ALWAYS, "53100")])

@@ -15,7 +15,7 @@ from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe
-from draftd.queue.outcome import Done, Draft
+from draftd.queue.outcome import Done, Draft, Release
 from draftd.queue.settlements import Settler
 from draftd.request import Options
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
@@ -454,6 +454,18 @@ async def test_a_retry_by_hand_gets_a_new_expiry(connection: db.Connection) -> N
     await admin.change(connection, admin.RETRY, request_id=request_id)
     row = await read_row(connection, request_id)
     assert row["expires_at"] == row["available_at"] + timedelta(hours=6)
+
+
+async def test_a_request_without_an_expiry_gets_none_when_it_comes_back_from_an_attempt(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await connection.execute("UPDATE draft_settings SET default_expiry_s = 0")
+    request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(hours=7))
+    claimed = await claim_one(link)
+    await connection.execute("UPDATE draft_settings SET default_expiry_s = DEFAULT")
+    await Settler(link=link).settle(claimed, Release())
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["expires_at"]) == ("pending", None)
 
 
 async def test_the_fleet_has_one_row_of_settings(connection: db.Connection) -> None:

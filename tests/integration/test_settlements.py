@@ -12,12 +12,13 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.errors import LeaseLost
+from draftd.errors import LeaseLost, RequestCancelled
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
+from draftd.queue.examples import EXAMPLES
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, Settler, Trail, settlement
+from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, NotSettledYet, Settler, Trail, settlement
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
@@ -62,7 +63,7 @@ async def test_a_finished_draft_is_written(connection: db.Connection, link: db.L
     await make_request(connection)
     claimed = await claim_one(link)
     trail = Trail(images=[{"host": "h", "sha256": "0", "width": 1, "height": 1, "parts": 1}], trace_id="t")
-    assert await settler.settle(claimed, make_done(), trail) == "completed"
+    assert (await settler.settle(claimed, make_done(), trail)).status == "completed"
     row = await read_row(connection, claimed.id)
     assert row["status"] == "completed"
     assert row["result"]["platform"] == "slack"
@@ -102,7 +103,7 @@ async def test_a_failure_says_what_the_apps_user_can_do(
 async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "pending"
+    assert (await settler.settle(claimed, RETRY)).status == "pending"
     row = await read_row(connection, claimed.id)
     assert (row["attempt"], row["error_code"], row["lease_until"]) == (1, "model_timeout", None)
     assert 25 < (row["available_at"] - row["updated_at"]).total_seconds() <= 30
@@ -114,7 +115,7 @@ async def test_a_retry_waits_and_keeps_its_history(connection: db.Connection, li
 async def test_a_retry_at_the_cap_is_a_failure(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection, max_attempts=1)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "failed"
+    assert (await settler.settle(claimed, RETRY)).status == "failed"
     assert (await read_row(connection, claimed.id))["error_code"] == "model_timeout"
 
 
@@ -124,7 +125,7 @@ async def test_an_attempt_is_given_back(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, OUTCOMES[outcome]) == "pending"
+    assert (await settler.settle(claimed, OUTCOMES[outcome])).status == "pending"
     row = await read_row(connection, claimed.id)
     assert (row["attempt"], row["lease_token"]) == (0, 1)
 
@@ -152,7 +153,9 @@ async def test_nothing_is_settled_after_a_cancel(
     await make_request(connection)
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
-    with pytest.raises(LeaseLost):
+    with pytest.raises(RequestCancelled):
+        await Scribe(link=link).publish(claimed, {})
+    with pytest.raises(RequestCancelled):
         await settler.settle(claimed, OUTCOMES[outcome])
     row = await read_row(connection, claimed.id)
     assert (row["status"], row["result"]) == ("cancelled", None)
@@ -193,7 +196,7 @@ async def test_a_settlement_beside_its_own_first_try_is_a_success(
             again = asyncio.create_task(settler.settle(claimed, make_done()))
             await asyncio.wait([again], timeout=2 * BUSY_INTERVAL_S)
             assert not again.done()
-        assert await again == "completed"
+        assert (await again).status == "completed"
 
 
 async def test_a_connection_lost_in_a_settlement_is_no_loss(
@@ -204,7 +207,7 @@ async def test_a_connection_lost_in_a_settlement_is_no_loss(
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd test'"
     )
-    assert await settler.settle(claimed, make_done()) == "completed"
+    assert (await settler.settle(claimed, make_done())).status == "completed"
 
 
 async def test_concurrent_settlements_share_statements(database: str, connection: db.Connection, link: db.Link) -> None:
@@ -223,7 +226,7 @@ async def test_concurrent_settlements_share_statements(database: str, connection
     settler = Settler(link=own)
     settled = await asyncio.gather(*(settler.settle(one, make_done()) for one in claimed))
     await own.close()
-    assert settled == ["completed"] * 30
+    assert settled == [("completed", None)] * 30
     assert statements == 1
 
 
@@ -238,7 +241,7 @@ async def test_one_refused_outcome_does_not_hurt_its_neighbours(
     bad = make_done(reading=["a \x00 in the middle"])
     outcomes = [bad if one is claimed[2] else make_done() for one in claimed]
     statuses = await asyncio.gather(*(settler.settle(*pair) for pair in zip(claimed, outcomes, strict=True)))
-    assert statuses == ["completed", "completed", "failed", "completed", "completed"]
+    assert statuses == [("completed", None)] * 2 + [("failed", "internal_error")] + [("completed", None)] * 2
     row = await read_row(connection, claimed[2].id)
     assert row["error_code"] == "internal_error"
 
@@ -257,8 +260,14 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neig
     )
     settled = (settler.settle(one, make_done()) for one in claimed)
     first, refused, last = await asyncio.gather(*settled, return_exceptions=True)
-    assert (first, last) == ("completed", "completed")
+    assert first == last == ("completed", None)
     assert isinstance(refused, LeaseLost)
+
+
+def test_the_draft_that_is_tried_on_other_rows_is_complete() -> None:
+    example = EXAMPLES["completed"]
+    assert isinstance(example, Done)
+    assert Result.model_validate(example.draft.result).as_json() == example.draft.result
 
 
 async def test_an_answer_with_nul_and_surrogates_is_stored_without_them(
@@ -464,6 +473,18 @@ async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(
     assert (await read_row(connection, claims[3].id))["status"] == "completed"
 
 
+async def test_whoever_does_not_wait_out_a_lock_is_told_to_settle_later(
+    database: str, connection: db.Connection, link: db.Link, settler: Settler
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    async with db.connected(database) as client, client.transaction():
+        await client.execute("SELECT FROM draft_requests FOR UPDATE")
+        with pytest.raises(NotSettledYet):
+            await asyncio.wait_for(settler.settle(claimed, make_done(), waits_out=False), 20)
+    assert (await settler.settle(claimed, make_done(), waits_out=False)).status == "completed"
+
+
 async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
     connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:
@@ -476,7 +497,7 @@ async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
     assert [type(one) for one in published] == [LeaseLost, type(None)]
     outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, make_done()))
     settled = await asyncio.gather(*outcomes, return_exceptions=True)
-    assert [type(settled[0]), settled[1]] == [LeaseLost, "completed"]
+    assert [type(settled[0]), settled[1]] == [LeaseLost, ("completed", None)]
 
 
 async def test_a_row_whose_history_is_no_list_can_be_ended_all_the_same(
@@ -484,7 +505,7 @@ async def test_a_row_whose_history_is_no_list_can_be_ended_all_the_same(
 ) -> None:
     await make_request(connection, errors={"not": "a list"})
     claimed = await claim_one(link)
-    assert await settler.settle(claimed, RETRY) == "pending"
+    assert (await settler.settle(claimed, RETRY)).status == "pending"
     assert [one["code"] for one in (await read_row(connection, claimed.id))["errors"]] == ["model_timeout"]
 
 

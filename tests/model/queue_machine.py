@@ -180,10 +180,10 @@ class Bench:
 
     async def _settle(self, grip: Grip, kind: Kind) -> str | None:
         try:
-            return await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)
+            return (await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)).status
         except LeaseLost:
             return None
-        except settlements.SettlementRefused as refused:
+        except settlements.NotSettledYet as refused:
             raise AssertionError("a settlement was refused: a fence is missing") from refused
 
     def clear(self) -> None:
@@ -316,7 +316,7 @@ class QueueMachine(RuleBasedStateMachine):
         row = self._beat(worker_id)
         kept = {key for key in sorted(keys) if self.model.renew(key)}
         assert sorted(row["renewed"]) == sorted(request_id for request_id, _ in kept)
-        assert {(UUID(request_id), token) for request_id, token in row["lost"]} == keys - kept
+        assert {(UUID(request_id), token) for request_id, token, _ in row["lost"]} == keys - kept
         if notices:
             self.held[worker_id] = kept
 

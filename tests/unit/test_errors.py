@@ -9,7 +9,7 @@ from draftd import errors
 from draftd.errors import (
     CommandError,
     DraftdError,
-    ImageFetchFailed,
+    ImageNotServed,
     Kind,
     ModelError,
     RequestError,
@@ -118,8 +118,8 @@ def test_details_say_what_the_apps_user_can_do() -> None:
 
 
 def test_an_error_of_a_picture_learns_where_it_was_without_being_changed() -> None:
-    error = ImageFetchFailed("503", kind=Kind.FINAL, details={"status": 503, "host": "first.example"})
+    error = ImageNotServed("503", details={"status": 503, "host": "first.example"})
     told = error.about(picture=2, host="second.example")
-    assert (type(told), told.message, told.kind) == (ImageFetchFailed, "503", Kind.FINAL)
+    assert (type(told), told.message, told.kind) == (ImageNotServed, "503", Kind.FINAL)
     assert told.details == {"status": 503, "host": "first.example", "picture": 2}
     assert error.details == {"status": 503, "host": "first.example"}

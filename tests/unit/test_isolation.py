@@ -1,6 +1,8 @@
 """Whose fault a refusal is, and what is done without the row that it belongs to."""
 
+import uuid
 from collections.abc import Callable, Sequence
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -317,3 +319,21 @@ def test_the_classes_do_not_overlap() -> None:
     assert is_passing(refusal("53100"))
     assert not is_exhausted(refusal("53100")), "raised by a trigger"
     assert not is_misfit(refusal("42703")), "a trigger that names a column that is not there"
+
+
+def test_one_thread_at_a_time_sets_rows_aside() -> None:
+    """The heartbeat's thread shares them with the event loop."""
+    meanwhile: list[Thread] = []
+
+    def clock() -> float:
+        if not meanwhile:
+            meanwhile.append(Thread(target=aside.put, args=[uuid.uuid4()]))
+            meanwhile[0].start()
+            meanwhile[0].join(0.2)
+            assert meanwhile[0].is_alive(), "it waits"
+        return 0.0
+
+    aside = Aside(clock=clock)
+    aside.put(uuid.uuid4())
+    meanwhile[0].join()
+    assert len(aside.ids()) == 2

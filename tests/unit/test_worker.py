@@ -7,14 +7,15 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from draftd.daemon.worker import Worker
 from draftd.errors import LeaseLost
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Fail, Outcome, Release, Retry
-from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.queue.outcome import Done, Draft, Fail, Outcome, Release, Retry
+from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
 from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
@@ -42,6 +43,8 @@ class Rig:
         self.queue: asyncio.Queue[Claim | None] = asyncio.Queue()
         self.settled: list[tuple[int, Outcome]] = []
         self.lost: set[int] = set()
+        self.settles_as = Settled("failed", "expired")
+        self.metrics = Metrics()
         self.waited_for: list[int] = []
         self.usage_written = asyncio.Event()
         self.usage_written.set()
@@ -56,7 +59,7 @@ class Rig:
             settler=cast("Settler", self),
             scribe=cast("Scribe", self),
             leases=self.leases,
-            metrics=Metrics(),
+            metrics=self.metrics,
             concurrency=2,
         )
 
@@ -75,14 +78,14 @@ class Rig:
         await self.usage_written.wait()
         return True
 
-    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, waits_out: bool) -> str:
+    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, waits_out: bool) -> Settled:
         if claim.lease_token in self.lost:
             raise LeaseLost
         if not waits_out and not self.accepts.is_set():
-            raise SettlementRefused
+            raise NotSettledYet
         await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
-        return "failed"
+        return self.settles_as
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -252,3 +255,33 @@ async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> 
     ((_, outcome),) = rig.settled
     assert isinstance(outcome, Fail)
     assert outcome.code == "internal_error"
+
+
+async def test_a_draft_that_is_refused_is_reported_as_the_error_it_became() -> None:
+    async def drafted(_claim: Claim) -> Ended:
+        return Ended(Done(draft=Draft(result={"platform": "x"}, reading=[]), model="m", prompt_version="1"), Trail())
+
+    rig = Rig(drafted)
+    rig.settles_as = Settled("failed", "internal_error")
+    rig.queue.put_nowait(make_claim())
+    rig.queue.put_nowait(None)
+    with capture_logs() as logs:
+        await rig.worker.run()
+    (told,) = [one for one in logs if one["event"] == "settled"]
+    assert (told["status"], told["code"], "model" in told) == ("failed", "internal_error", False)
+    counted = {"status": "failed", "code": "internal_error"}
+    assert rig.metrics.registry.get_sample_value("draftd_requests_total", counted) == 1
+
+
+async def test_a_cancelled_request_is_not_counted_as_a_lost_lease() -> None:
+    rig = Rig(Gate())
+    claim = make_claim()
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(claim)
+    rig.queue.put_nowait(None)
+    await until(lambda: rig.worker.in_flight == 1)
+    rig.worker.abort_cancelled({(claim.id, claim.lease_token)})
+    with capture_logs() as logs:
+        await working
+    assert [(one["event"], one["log_level"]) for one in logs] == [("request cancelled", "info")]
+    assert rig.metrics.registry.get_sample_value("draftd_lease_lost_total") == 0

@@ -44,7 +44,7 @@ from draftd.queue.claims import Claims
 from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Release
-from draftd.queue.settlements import SettlementRefused, Settler
+from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
@@ -275,8 +275,8 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused is the reaper's.
-        with suppress(LeaseLost, SettlementRefused):
+        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused or locked is the reaper's.
+        with suppress(LeaseLost, NotSettledYet):
             await shared.settler.settle(claim, Release(), waits_out=False)
         shared.leases.drop(claim.id, claim.lease_token)
 
@@ -303,6 +303,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
     def on_beat(beat: Beat) -> None:
         shared.links.keeper.look()
         worker.abort_lost(beat.lost)
+        worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
             shared.links.wakeup.ring()

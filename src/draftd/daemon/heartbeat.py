@@ -60,7 +60,9 @@ class Beat:
     began: float
     """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
     lost: set[Held]
-    """What was held at the beat and is not any more."""
+    """What was held at the beat and is not any more, without what its client cancelled."""
+    cancelled: set[Held]
+    """What was held at the beat, and its client has cancelled."""
     catalog: Catalog
     refused: set[Held]
     """What is held and cannot be renewed, by its own fault."""
@@ -79,7 +81,7 @@ class Heartbeat:
         aside: where rows are set aside.
         lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
         on_beat: called on the daemon's event loop with what came back.
-        on_death: called on the daemon's event loop when the thread ended by a defect.
+        on_death: called once, on the daemon's event loop, when the thread ended by a defect, or ``on_beat`` raised.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Heartbeat:
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
+        self._is_dead = False
         self._state = "running"
         self._last_tick = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -169,7 +172,7 @@ class Heartbeat:
         try:
             asyncio.run(self._beat_until_stopped())
         except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
-            self._tell(self._on_death, error)
+            self._tell(self._die, error)
 
     async def _beat_until_stopped(self) -> None:
         self._own_loop = asyncio.get_running_loop()
@@ -221,11 +224,13 @@ class Heartbeat:
             statement = RENEW
             rows, refused = await self._renew_apart(link, held, began)
         self._beats_along = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
-        lost = {(UUID(request_id), token) for row in rows for request_id, token in row["lost"]}
+        lost = {(UUID(request_id), token): status for row in rows for request_id, token, status in row["lost"]}
+        cancelled = {held for held, status in lost.items() if status == "cancelled"}
         last = rows[-1]
         return Beat(
             began=began,
-            lost=lost,
+            lost=lost.keys() - cancelled,
+            cancelled=cancelled,
             refused=refused,
             catalog=Catalog.read(last["agents"], last["models"]),
             holds=last["holds"],
@@ -295,9 +300,18 @@ class Heartbeat:
         return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
 
     def _hear(self, beat: Beat) -> None:
-        self._on_beat(beat)
+        try:
+            self._on_beat(beat)
+        except Exception as error:  # noqa: BLE001  # the event loop would only log it, and leases lost would never be heard of
+            self._die(error)
+            return
         if self._heard is not None and not self._heard.done():
             self._heard.set_result(None)
+
+    def _die(self, error: BaseException) -> None:
+        if not self._is_dead:
+            self._is_dead = True
+            self._on_death(error)
 
     def _tell(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():

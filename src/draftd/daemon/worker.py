@@ -12,13 +12,13 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import InternalError, LeaseLost, RowRefused
+from draftd.errors import InternalError, LeaseLost, RequestCancelled, RowRefused
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.settlements import SettlementRefused, Settler, Trail
+from draftd.queue.outcome import Done, Outcome, Release
+from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
 from draftd.reply.drafter import Drafter, Ended
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
@@ -30,6 +30,7 @@ class Abort(Enum):
     """Why a running attempt is ended from outside."""
 
     LEASE_LOST = "lease_lost"
+    CANCELLED = "cancelled"
     REFUSED = "refused"
     SHUTDOWN = "shutdown"
 
@@ -94,6 +95,11 @@ class Worker:
         for held in lost & self._running.keys():
             self._abort(self._running[held], Abort.LEASE_LOST)
 
+    def abort_cancelled(self, cancelled: set[Held]) -> None:
+        """Abort the attempts whose requests their clients cancelled."""
+        for held in cancelled & self._running.keys():
+            self._abort(self._running[held], Abort.CANCELLED)
+
     def abort_refused(self, refused: set[Held]) -> None:
         """End the attempts whose rows the server refuses to renew."""
         for held in refused & self._running.keys():
@@ -149,14 +155,17 @@ class Worker:
             return False
         try:
             outcome, trail = _result(running)
-            status = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
+            settled = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
+        except RequestCancelled:
+            log.info("request cancelled", request_id=claim.id, attempt=claim.attempt)
+            return True
         except LeaseLost:
             self._metrics.lease_lost()
             log.warning("lease lost", request_id=claim.id, attempt=claim.attempt)
             return True
-        except SettlementRefused:
+        except NotSettledYet:
             return False
-        self._report(running, outcome, status)
+        self._report(running, outcome, settled)
         return True
 
     def _abort(self, running: _Running, reason: Abort) -> None:
@@ -165,18 +174,20 @@ class Worker:
             running.abort = reason
             running.task.cancel()
 
-    def _report(self, running: _Running, outcome: Outcome, status: str) -> None:
+    def _report(self, running: _Running, outcome: Outcome, settled: Settled) -> None:
         claim, elapsed_s = running.claim, time.monotonic() - running.began
-        facts: dict[str, Any] = {"code": outcome.code} if isinstance(outcome, Fail | Retry | Hold) else {}
-        if isinstance(outcome, Done):
+        facts: dict[str, Any] = {}
+        if settled.code is not None:
+            facts = {"code": settled.code}
+        elif isinstance(outcome, Done):
             facts = {"platform": outcome.draft.result.get("platform"), "model": outcome.model}
-        if status in {"completed", "failed"}:
-            self._metrics.request_finished(status=status, code=facts.get("code"), elapsed_s=elapsed_s)
+        if settled.status in {"completed", "failed"}:
+            self._metrics.request_finished(status=settled.status, code=settled.code, elapsed_s=elapsed_s)
         log.info(
             "settled",
             request_id=claim.id,
             attempt=claim.attempt,
-            status=status,
+            status=settled.status,
             elapsed_s=round(elapsed_s, 2),
             **facts,
         )
@@ -186,13 +197,15 @@ def _result(running: _Running) -> Ended:
     """Return what an ended attempt came to.
 
     Raises:
-        LeaseLost: it was aborted because the row is no longer ours.
+        LeaseLost: it was aborted because the row is no longer ours, or its client cancelled it.
     """
     if not running.task.cancelled():
         return running.task.result()
     match running.abort:
         case Abort.LEASE_LOST:
             raise LeaseLost
+        case Abort.CANCELLED:
+            raise RequestCancelled
         case Abort.SHUTDOWN:
             return Ended(Release(), Trail())
         case Abort.REFUSED:

@@ -216,8 +216,11 @@ async def _bounded(connection: Connection, time_s: float) -> AsyncIterator[None]
     Not by cancelling its task: psycopg then waits up to ten more seconds for a server that may be gone, which a heartbeat cannot
     afford.
 
+    Once the time is up, the connection is closed in any case: an answer that comes just then counts, but hanging up may no
+    longer be stoppable.
+
     Raises:
-        TimeoutError: it was abandoned; the connection can no longer be used.
+        TimeoutError: it was abandoned.
     """
     given_up: list[asyncio.Task[None]] = []
     timer = asyncio.get_running_loop().call_later(
@@ -233,6 +236,7 @@ async def _bounded(connection: Connection, time_s: float) -> AsyncIterator[None]
         timer.cancel()
         for task in given_up:
             task.cancel()
+            await connection.close()
 
 
 async def _hang_up(connection: Connection) -> None:

@@ -25,7 +25,7 @@ from draftd.db.sqlstate import is_misfit, is_passing, is_raised_within
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
 from draftd.queue.isolation import Aside
-from draftd.queue.leases import Held
+from draftd.queue.leases import HELD, Held, lost
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable, storable_json
 
@@ -95,7 +95,7 @@ class Scribe:
         self._aside = aside or Aside()
         self._turn = asyncio.Lock()
         self._latest: dict[Held, dict[str, Any]] = {}
-        self._publishing: dict[Held, asyncio.Task[bool]] = {}
+        self._publishing: dict[Held, asyncio.Task[str | None]] = {}
         self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
         self._refused: dict[Held, set[asyncio.Task[None]]] = {}
 
@@ -109,8 +109,8 @@ class Scribe:
         self._latest[held] = partial_result
         if (task := self._publishing.get(held)) is None:
             task = self._publishing[held] = asyncio.create_task(self._publish(held), name="progress")
-        if not await asyncio.shield(task):
-            raise LeaseLost
+        if (standing := await asyncio.shield(task)) != HELD:
+            raise lost(standing)
 
     def record(self, usage: Usage, *, until: float = -math.inf) -> None:
         """Hand in one model call for ``draft_usage``; it is written whatever becomes of the attempt, once the database is there.
@@ -196,32 +196,33 @@ class Scribe:
         if not kept[held]:
             del kept[held]
 
-    async def _publish(self, held: Held) -> bool:
-        """Show whatever is the latest by the time it is written; return whether the row is still held."""
-        is_held = True
+    async def _publish(self, held: Held) -> str | None:
+        """Show what is the latest by the time it is written; return where the row stands."""
+        standing: str | None = HELD
         try:
             async with self._turn:
                 while (partial_result := self._latest.pop(held, None)) is not None:
-                    is_held = await self._show(held, partial_result)
+                    standing = await self._show(held, partial_result)
         finally:
             # Before the task ends: a caller that finds it here waits for it.
             del self._publishing[held]
-        return is_held
+        return standing
 
-    async def _show(self, held: Held, partial_result: dict[str, Any]) -> bool:
+    async def _show(self, held: Held, partial_result: dict[str, Any]) -> str | None:
         row_id, lease_token = held
         params = {"id": row_id, "lease_token": lease_token, "partial_result": storable_json(partial_result)}
         try:
-            return bool(await self._link.run(PUBLISH, params))
+            rows = await self._link.run(PUBLISH, params)
         except db.LOST:
-            # Progress is a courtesy. The settlement is what must arrive, and it tells whether the lease still holds.
-            return True
+            # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
+            return HELD
         except psycopg.Error as error:
             if is_misfit(error):
                 raise
             # For the same reason a refusal here ends no row.
             self._aside.name(row_id, error, verb="publish", ended=False)
-            return True
+            return HELD
+        return str(rows[0]["standing"]) if rows else None
 
 
 def _worth(error: psycopg.Error) -> float:

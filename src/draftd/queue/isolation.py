@@ -8,6 +8,7 @@ server's fault, whatever its SQLSTATE; without a refusal, nothing here runs. The
 
 import math
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -128,13 +129,15 @@ class Aside:
     ) -> None:
         self._tell = tell
         self._clock = clock
+        self._lock = threading.Lock()
         self._until: dict[UUID, float] = {}
         self._times: Remembered[UUID] = Remembered()
         self._named: Remembered[UUID] = Remembered()
 
     def put(self, row_id: UUID) -> None:
-        """Leave a row alone that can neither be changed nor ended: each time twice as long, up to 5 minutes."""
-        times = self._times.note(row_id)
+        """Leave a row alone that can neither be changed nor ended: each time for twice as long, 5 minutes at most."""
+        with self._lock:
+            times = self._times.note(row_id)
         longest_s = min(LONGEST_ASIDE_S, FIRST_ASIDE_S * 2.0 ** min(times - 1, 20))
         self._put(row_id, random.uniform(longest_s / 2, longest_s))  # noqa: S311  # jitter, no secret
 
@@ -143,31 +146,37 @@ class Aside:
         self._put(row_id, random.uniform(UNDECIDED_S / 2, UNDECIDED_S))  # noqa: S311  # jitter, no secret
 
     def _put(self, row_id: UUID, for_s: float) -> None:
-        now = self._clock()
-        self._until = {one: until for one, until in self._until.items() if until > now and one != row_id}
-        if len(self._until) >= MAX_REMEMBERED:
-            self._until.pop(min(self._until, key=self._until.__getitem__))
-        self._until[row_id] = now + for_s
+        with self._lock:
+            now = self._clock()
+            self._until = {one: until for one, until in self._until.items() if until > now and one != row_id}
+            if len(self._until) >= MAX_REMEMBERED:
+                self._until.pop(min(self._until, key=self._until.__getitem__))
+            self._until[row_id] = now + for_s
 
     def ids(self) -> list[UUID]:
         """Return the rows to leave alone right now."""
         if not self._until:
             return []
-        now = self._clock()
-        return [one for one, until in self._until.copy().items() if until > now]
+        with self._lock:
+            now = self._clock()
+            return [one for one, until in self._until.items() if until > now]
 
     def next_in_s(self) -> float:
         """Return when the next of them may be touched again, in seconds from now."""
-        now = self._clock()
-        return min((until - now for until in self._until.copy().values() if until > now), default=math.inf)
+        with self._lock:
+            now = self._clock()
+            return min((until - now for until in self._until.values() if until > now), default=math.inf)
 
     def knows(self, row_id: UUID) -> bool:
         """Return whether a row was set aside before because it could not be ended."""
-        return row_id in self._times
+        with self._lock:
+            return row_id in self._times
 
     def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
-        """Report a row, once."""
-        if self._named.note(row_id) == 1:
+        """Tell of a row, once."""
+        with self._lock:
+            times = self._named.note(row_id)
+        if times == 1:
             self._tell(RefusedRow(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
 
 

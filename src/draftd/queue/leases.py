@@ -9,15 +9,24 @@ from collections.abc import Collection
 from uuid import UUID
 
 from draftd.db.statements import statements
+from draftd.errors import LeaseLost, RequestCancelled
 
 _SQL = statements(__name__)
 RENEW_AND_BEAT, RENEW, BEAT = _SQL["renew_and_beat"], _SQL["renew"], _SQL["beat"]
 
 BEATS_PER_LEASE = 3
 
+HELD = "held"
+"""Where a row stands that its claim still holds; else it stands at its status."""
+
 Held = tuple[UUID, int]
 """A claim of a row: its id and its lease token. One process can hold the same row twice: an attempt may not know yet that it
 lost the row, and the next attempt may already be under way."""
+
+
+def lost(standing: str | None) -> LeaseLost:
+    """Return what to raise for a row that its claim does not hold any more, by its status; None if it is gone."""
+    return RequestCancelled() if standing == "cancelled" else LeaseLost()
 
 
 class Leases:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -20,7 +20,8 @@ import psycopg
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.statements import statements
-from draftd.errors import Details, LeaseLost, error_details
+from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
+from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.isolation import Aside, Refusals, Resolution, apart
 from draftd.queue.leases import Held
@@ -33,6 +34,8 @@ SETTLE = statements(__name__)["settle"]
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
+BUSY_TRIES = 5
+"""How often a locked row is tried before whoever settles it may turn to something else."""
 
 
 class Unsettled(Enum):
@@ -40,14 +43,24 @@ class Unsettled(Enum):
 
     LOST = "lost"
     """It is not held by this claim any more."""
+    CANCELLED = "cancelled"
+    """It is not held any more, because its client cancelled it."""
     BUSY = "busy"
     """Somebody else has it locked."""
     REFUSED = "refused"
     """The server refuses it, perhaps not for long."""
 
 
-class SettlementRefused(Exception):
-    """The server refuses a settlement for now; try again later."""
+class Settled(NamedTuple):
+    """What a row came to."""
+
+    status: str
+    code: str | None = None
+    """Of the error that it was written with, if any."""
+
+
+class NotSettledYet(Exception):
+    """The row is locked, or the server refuses the settlement for now: to be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +107,12 @@ class Settlement:
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Return what an outcome does to its row."""
-    row = Settlement(id=claim.id, lease_token=claim.lease_token, status="pending", trail=trail)
+    """Say what an outcome does to its row."""
+    return _settlement((claim.id, claim.lease_token), outcome, trail)
+
+
+def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
+    row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
             written = {
@@ -130,40 +147,44 @@ class Settler:
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
         self._link = link
         self._refusals = Refusals(verb="settle", aside=aside or Aside())
-        self._accepted: dict[str, Settlement] = {}
-        """By status, the last settlement that the server accepted; trials repeat it on other rows."""
-        self._group: GroupCommit[tuple[Settlement, str], str | Unsettled] = GroupCommit(
+        self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
     async def settle(
         self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
-    ) -> str:
-        """Write the outcome of an attempt.
+    ) -> Settled:
+        """Write what came of an attempt.
 
         Args:
-            claim: the claim of the attempt.
-            outcome: its outcome.
-            trail: what else it leaves on its row.
-            waits_out: whether to try until the server accepts it, or the row is not held any more.
+            claim: whose attempt it was.
+            outcome: what came of it.
+            trail: what it leaves on its row besides.
+            waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
-            The row's status now; ``failed`` for a ``Retry`` at the cap of attempts.
+            The row's status now, and its error: ``failed`` for a ``Retry`` at the cap of attempts, and as ``internal_error`` for
+            whatever the server refuses of this row alone.
 
         Raises:
-            LeaseLost: the row is not held by this claim any more; nothing was written.
-            SettlementRefused: only without ``waits_out``: the server refuses it now, and may accept it later.
+            LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
+                cancelled it.
+            NotSettledYet: without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
+                it later.
         """
         row = settlement(claim, outcome, trail or Trail())
-        text, refusals = row.as_json(), 0
+        text, refusals, locked = row.as_json(), 0, 0
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
+            if answer is Unsettled.CANCELLED:
+                raise RequestCancelled
+            locked += answer is Unsettled.BUSY
+            if not waits_out and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
+                raise NotSettledYet
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
-            if not waits_out:
-                raise SettlementRefused
             refusals += 1
             # Each at its own time: what is tried again together is refused together.
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
@@ -173,17 +194,16 @@ class Settler:
         """Wait until every settlement handed in has been written."""
         await self._group.flush()
 
-    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
+    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))
-        answers: dict[int, str | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
+        answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
         passed: defaultdict[str, set[UUID]] = defaultdict(set)
         for one, answer in answers.items():
-            if isinstance(answer, str):
+            if isinstance(answer, Settled):
                 row = items[one][0]
                 passed[row.status].add(row.id)
-                self._accepted[row.status] = row
         for status, ids in passed.items():
             self._refusals.of(status).accepted(ids)
         if parts.refused:
@@ -195,55 +215,56 @@ class Settler:
         items: Sequence[tuple[Settlement, str]],
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
-    ) -> dict[int, str | Unsettled]:
-        """Resolve what was refused alone."""
+    ) -> dict[int, Settled | Unsettled]:
+        """Decide about what was refused alone."""
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
             by_status[row.status][row.id, row.lease_token] = one, error
-        answers: dict[int, str | Unsettled] = {}
+        answers: dict[int, Settled | Unsettled] = {}
         for status, rows in by_status.items():
-            example = self._accepted.get(status, items[next(iter(rows.values()))[0]][0])
             with suppress(*db.LOST):
                 resolutions = await self._refusals.of(status).resolve(
                     self._link,
                     [(held, error) for held, (_, error) in rows.items()],
                     passed=passed[status],
-                    trial=_trial(example),
+                    trial=_trial(status),
                 )
                 answers |= {rows[held][0]: _ANSWERS[resolution] for held, resolution in resolutions.items()}
         return answers
 
-    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[str | Unsettled]:
+    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         params = {"rows": f"[{','.join(text for _, text in items)}]"}
         rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
 
 
-def _trial(example: Settlement) -> Trial:
-    """Return how to try a settlement like this one on another row."""
+def _trial(status: str) -> Trial:
+    """Return how a settlement of one kind is tried on another row: with an invented outcome."""
 
     async def settle(execute: db.Execute, another: Held) -> bool:
-        row = replace(example, id=another[0], lease_token=another[1])
+        row = _settlement(another, EXAMPLES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
-        return bool(answer["settled"] == row.status)
+        return bool(answer["settled"] == status)
 
     return Trial(before=Before.HELD, change=settle)
 
 
-_ANSWERS: dict[Resolution, str | Unsettled] = {
-    Resolution.ENDED: "failed",
+_ANSWERS: dict[Resolution, Settled | Unsettled] = {
+    Resolution.ENDED: Settled("failed", InternalError.code),
     Resolution.ASIDE: Unsettled.LOST,
     Resolution.UNDECIDED: Unsettled.REFUSED,
 }
 
 
-def _standing(wanted: Settlement, row: dict[str, Any]) -> str | Unsettled:
-    """Return the status that this settlement set, now or when it was first sent; else why it set none."""
+def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
+    """Return what this settlement brought about, now or when it was first sent, or why there is none."""
     if row["settled"]:
-        return str(row["settled"])
+        return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:
         return Unsettled.BUSY
     reachable = {wanted.status, "failed"} if wanted.status == "pending" else {wanted.status}
-    return str(row["standing"]) if row["is_mine"] and row["standing"] in reachable else Unsettled.LOST
+    if row["is_mine"] and row["standing"] in reachable:
+        return Settled(str(row["standing"]), wanted.code)
+    return Unsettled.CANCELLED if row["standing"] == "cancelled" else Unsettled.LOST

@@ -18,7 +18,8 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
  WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s;
 
 -- name: publish
--- Show the options that are ready so far. Returns no row if the claim does not hold the request any more.
+-- Show the options that are ready so far. Returns 'held', the status of a request that the claim does not hold any more, or no
+-- row if it is gone.
 --
 -- Invariants: fenced like a settlement. Progress is a courtesy: a row that somebody else has locked is passed over.
 -- Parameters: id, lease_token, partial_result.
@@ -28,8 +29,8 @@ WITH locked AS MATERIALIZED (
     UPDATE draft_requests AS r SET partial_result = %(partial_result)s::jsonb, updated_at = now()
       FROM locked WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 )
-SELECT r.id FROM draft_requests AS r
- WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s;
+SELECT CASE WHEN r.status = 'processing' AND r.lease_token = %(lease_token)s THEN 'held' ELSE r.status END AS standing
+  FROM draft_requests AS r WHERE r.id = %(id)s;
 
 -- name: record_usage
 -- Record one model call. May be repeated.

@@ -6,7 +6,7 @@
 -- Invariants: locks first and in the order of ids, like every write of several rows: unordered renewals beside settlements made
 -- ten deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
 -- holds one row in a long transaction must not stop the renewals of all the others (the reaper passes over it, too). Lost is only
--- what is no longer processing with this token. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
+-- what is no longer processing with this token; it comes with its status, null if the row is gone. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
 --
 -- No value of a column fails the statement, whoever wrote it. params come back as text, and not all of a long one: a value that
 -- cannot be read must not take the other rows with it. Times come back as seconds within a hundred years, because JSON has no
@@ -33,7 +33,9 @@ WITH held AS MATERIALIZED (
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(
+            h.id, h.lease_token, (SELECT r.status FROM draft_requests AS r WHERE r.id = h.id))), '[]')
+          FROM held AS h WHERE NOT EXISTS (
             SELECT FROM draft_requests AS r
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        (SELECT coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('params', left(a.params::text, 10000))), '[]')
@@ -71,7 +73,9 @@ WITH held AS MATERIALIZED (
     RETURNING r.id
 )
 SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.id, h.lease_token)), '[]') FROM held AS h WHERE NOT EXISTS (
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(
+            h.id, h.lease_token, (SELECT r.status FROM draft_requests AS r WHERE r.id = h.id))), '[]')
+          FROM held AS h WHERE NOT EXISTS (
             SELECT FROM draft_requests AS r
              WHERE r.id = h.id AND r.status = 'processing' AND r.lease_token = h.lease_token)) AS lost,
        (SELECT coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('params', left(a.params::text, 10000))), '[]')

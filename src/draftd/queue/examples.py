@@ -1,0 +1,31 @@
+"""Invented outcomes, one for each status a settlement sets: what is tried on other rows.
+
+Invariant: nothing in them comes from a request. What an app's triggers do outside of the transaction survives the rollback of a
+trial, so one request's draft must never be tried under another's id. They are complete: an app's checks may read any part.
+"""
+
+from draftd.errors import InternalError
+from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome
+
+_TEXT = "Example written by draftd to test the database; it is rolled back."
+_RESULT = {
+    "schema_version": 1,
+    "platform": "other",
+    "platform_name": "Example",
+    "content_type": "other",
+    "language": "en",
+    "summary": _TEXT,
+    "me": "nobody",
+    "replying_to": {"author": "nobody", "gist": _TEXT},
+    "reply_needed": "unclear",
+    "options": [{"length": length, "angle": "example", "text": _TEXT} for length in ("short", "medium", "detailed")],
+    "missing": [],
+    "confidence": "low",
+    "warnings": [],
+}
+
+EXAMPLES: dict[str, Outcome] = {
+    "completed": Done(draft=Draft(result=_RESULT, reading=[_TEXT]), model="example", prompt_version="0"),
+    "failed": Fail(code=InternalError.code, message=_TEXT),
+    "pending": Hold(code=InternalError.code, message=_TEXT, model="example"),
+}
