@@ -272,6 +272,28 @@ async def test_pictures_that_the_server_refuses_fail_no_settlement(
     assert await attempts.kept() == []
 
 
+async def test_no_attempt_waits_for_kept_pictures_while_others_use_the_connection(
+    attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
+    await make_request(connection)
+    claim = await claim_one(attempts.link)
+    uses, over = asyncio.Event(), asyncio.Event()
+
+    async def use(_execute: db.Execute) -> None:
+        uses.set()
+        await over.wait()
+
+    using = asyncio.create_task(attempts.link.rehearse(use))
+    await uses.wait()
+    store = kept_pictures.PictureStore(link=attempts.link)
+    for found in await asyncio.wait_for(asyncio.gather(store.find(claim), store.find(claim)), 20):
+        assert found == []
+    assert not using.done()
+    over.set()
+    await using
+
+
 async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_no_input(
     server: Server,
     attempts: Attempts,

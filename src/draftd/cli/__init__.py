@@ -17,6 +17,21 @@
 
 Nothing here may be slow to import, or ``draftd --help`` is slow. Heavy modules are imported inside the commands, and litellm only
 by ``run``, ``demo`` and ``doctor``.
+
+console        what the commands share: arguments, settings and printing
+requests       show, list, cancel, retry
+enqueue        inserts a request, and can wait for its drafts
+prune          deletes old requests
+daemon         run, health, systemd-unit, demo
+fleet          status, reap-stale, doctor
+doctor         the checks that the doctor makes
+agents         which models the agents use
+models         what a model's name stands for
+settings       the settings of the whole fleet
+database       migrate
+grants         the SQL for the rights of an app and a daemon
+demo           from nothing to printed drafts
+systemd_unit   the units that ``draftd systemd-unit`` prints
 """
 
 import errno

@@ -282,8 +282,20 @@ class Link:
         return await self._run(lambda connection: self._execute(connection, statement, params))
 
     async def run_within(self, statement: str, params: Params, *, time_s: float) -> list[DictRow]:
-        """Execute one statement as ``run`` does, but abandon it after ``time_s`` seconds: others may be waiting for this link."""
-        return await self._run(lambda connection: self._execute(connection, statement, params), time_s=time_s)
+        """Execute one statement as ``run`` does, but wait ``time_s`` seconds at most for this link and the answer together.
+
+        Raises:
+            TimeoutError: others used the link for as long; nothing was sent.
+            LOST, psycopg.Error: as in ``run``.
+        """
+        ends_at = time.monotonic() + time_s
+        async with asyncio.timeout(time_s):
+            await self._lock.acquire()
+        try:
+            left_s = max(0.0, ends_at - time.monotonic())
+            return await self._run_alone(lambda connection: self._execute(connection, statement, params), left_s)
+        finally:
+            self._lock.release()
 
     async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
         """Execute one statement, and roll it back; see ``rehearse``."""
@@ -302,24 +314,27 @@ class Link:
 
         return await self._run(taken_back)
 
-    async def _run(self, use: Callable[[Connection], Awaitable[Answer]], *, time_s: float | None = None) -> Answer:
+    async def _run(self, use: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         async with self._lock:
-            try:
-                connection = await self._open()
-            except (psycopg.Error, TimeoutError) as error:
-                raise ConnectionLost(redact(str(error) or "no answer in time")) from error
-            try:
-                async with _bounded(connection, time_s or self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S):
-                    answer = await self._use(connection, use)
-            except (psycopg.Error, TimeoutError) as error:
-                # A pooler may end a connection with an error of any class.
-                is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
-                if not is_lost:
-                    raise
-                await self._drop()
-                raise ConnectionLost(redact(str(error) or type(error).__name__)) from error
-            self._failures = 0
-            return answer
+            return await self._run_alone(use, self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S)
+
+    async def _run_alone(self, use: Callable[[Connection], Awaitable[Answer]], time_s: float) -> Answer:
+        try:
+            connection = await self._open()
+        except (psycopg.Error, TimeoutError) as error:
+            raise ConnectionLost(redact(str(error) or "no answer in time")) from error
+        try:
+            async with _bounded(connection, time_s):
+                answer = await self._use(connection, use)
+        except (psycopg.Error, TimeoutError) as error:
+            # A pooler may end a connection with an error of any class.
+            is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
+            if not is_lost:
+                raise
+            await self._drop()
+            raise ConnectionLost(redact(str(error) or type(error).__name__)) from error
+        self._failures = 0
+        return answer
 
     async def run_until_done(
         self, statement: str, params: Params | Callable[[], Params] = None, *, waits_out: bool = True

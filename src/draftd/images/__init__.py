@@ -1,7 +1,20 @@
 """The images of a request: fetched by draftd alone, decoded in a helper process, cut into parts for the model.
 
-``fetch`` (behind ``gate``) gets the bytes; ``formats`` says what they are; ``prepare`` has a ``helper`` process decode them, in
-which ``decoder`` scales and cuts them as ``layout`` says; ``loader`` does it all for a request within ``budget``.
+loader       all of it, for one request
+budget       how many image bytes this process may hold
+fetch        from a URL to bytes
+gate         which addresses a URL may lead to
+urls         parses URLs, and refuses ambiguous ones
+resolver     from names to addresses
+addresses    which addresses are public
+connection   connects to checked addresses only, and limits what is read
+formats      what kind of picture the bytes are
+containers   the pieces of a file that make up its picture
+prepare      from bytes to the JPEG parts that a model sees
+layout       the scale and the parts, from the size alone
+helper       the helper process, seen from here
+decoder      the program that runs in it: scales and cuts
+kernel       how it gives up its privileges
 """
 
 from draftd.images.budget import ByteBudget, Reservation

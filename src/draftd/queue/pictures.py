@@ -76,6 +76,7 @@ async def find_pictures(link: db.Link, claim: Claim, *, time_s: float) -> list[S
     """Return what an earlier attempt kept, up to ``MOST_BYTES_OF_A_ROW``; give up after ``time_s`` seconds.
 
     Raises:
+        TimeoutError: others used the link for as long.
         db.LOST: the connection broke, or nothing came back in time.
         psycopg.Error: the server refused to say.
     """

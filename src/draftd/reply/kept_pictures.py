@@ -3,7 +3,7 @@
 A signed address may live for seconds and a provider's outage for hours. So an attempt that gives its row back leaves its
 pictures in the database, and the next one begins with them. Owns how a picture becomes a row of ``draft_pictures`` and a picture
 again; the statements are ``queue.pictures``'s. Invariants: what cannot be kept is fetched again, and nothing worse comes of it;
-no attempt waits for longer than ``KEEP_S``; ``data:`` entries are not kept, as the row itself holds them.
+no attempt waits for longer than ``KEEP_S``, a new connection apart; ``data:`` entries are not kept, as the row itself holds them.
 """
 
 import asyncio
@@ -74,15 +74,23 @@ class PictureStore:
 
         One attempt at a time, and none for ``REST_S`` after a failure: inputs are read on the same connection.
         """
-        async with self._one_reads:
-            if time.monotonic() < self._rests_until:
-                return []
+        ends_at = time.monotonic() + KEEP_S
+        try:
+            async with asyncio.timeout(KEEP_S):
+                await self._one_reads.acquire()
             try:
-                return await find_pictures(self._link, claim, time_s=KEEP_S)
-            except (*db.LOST, psycopg.Error) as error:
-                self._rests_until = time.monotonic() + REST_S
-                log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
-                return []
+                if time.monotonic() < self._rests_until:
+                    return []
+                return await find_pictures(self._link, claim, time_s=max(0.0, ends_at - time.monotonic()))
+            finally:
+                self._one_reads.release()
+        except TimeoutError:
+            # Others read, which says nothing about the table.
+            log.info("kept pictures not read", request_id=claim.id, error="not read in time")
+        except (*db.LOST, psycopg.Error) as error:
+            self._rests_until = time.monotonic() + REST_S
+            log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
+        return []
 
     async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
         """Leave pictures, by their index; given up after ``KEEP_S``."""
