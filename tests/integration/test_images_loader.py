@@ -211,7 +211,7 @@ async def test_a_fetch_ends_with_the_time_of_the_attempt(server: Server, loader:
 
 async def test_the_wait_for_room_ends_with_the_time_of_the_attempt(loader: ImageLoader, budget: ByteBudget) -> None:
     async with budget.reserve(BUDGET_BYTES, time_s=60):
-        with pytest.raises(ImageFetchFailed, match="no room"):
+        with pytest.raises(ImageFetchFailed, match="No memory"):
             await load(loader, [data_url(make_png())], time_s=0.05)
 
 

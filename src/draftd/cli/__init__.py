@@ -1,20 +1,5 @@
 """The command line: one module per group of commands, and the one place where errors become exit codes.
 
-    requests       show, list, cancel, retry
-    enqueue        enqueue
-    fleet          status, reap-stale, doctor
-    doctor         the checks of ``draftd doctor``
-    agents         which models an agent uses
-    models         what a model's name stands for
-    settings       what all daemons go by
-    grants         the SQL that gives an app and daemons their rights
-    database       migrate
-    prune          prune
-    daemon         run, health, systemd-unit, demo
-    demo           what ``draftd demo`` does
-    systemd_unit   the units that ``systemd-unit`` prints
-    console        arguments, tables and JSON, for all of them
-
 Nothing here may be slow to import, or ``draftd --help`` is slow. Heavy modules are imported inside the commands, and litellm only
 by ``run``, ``demo`` and ``doctor``.
 

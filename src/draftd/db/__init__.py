@@ -12,7 +12,6 @@ schema           the tables, for Alembic and for clients' SQLAlchemy code
 schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 private          the SQL by which migrations close what they create to strangers
-statements       reads the statements that are kept as SQL files
 """
 
 from draftd.db.connection import (
