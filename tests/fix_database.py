@@ -18,7 +18,7 @@ from draftd import db, request
 from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.queue.claiming import ClaimTerms, claim
-from draftd.queue.leases import RENEW_AND_BEAT
+from draftd.queue.leases import BEATS_PER_LEASE, RENEW_AND_BEAT
 from draftd.queue.reaping import Reaped, reap
 from draftd.request import Claim
 
@@ -189,10 +189,11 @@ async def claim_one(link: db.Link, terms: ClaimTerms | None = None) -> Claim:
 
 def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
     """Return the parameters of one beat of a worker that holds these claims."""
+    lease_s = over.pop("lease_s", LEASE_S)
     return {
         "ids": [one.id for one in claims],
         "tokens": [one.lease_token for one in claims],
-        "lease_s": LEASE_S,
+        "lease_s": lease_s,
         "worker_id": uuid.uuid4(),
         "hostname": "h",
         "pid": 1,
@@ -200,7 +201,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "state": "running",
         "agents": ["comment_generator"],
         "concurrency": 1,
-        "beat_s": LEASE_S / 3,
+        "beat_s": lease_s / BEATS_PER_LEASE,
         "attempt_s": 120.0,
         "in_flight": len(claims),
     } | over

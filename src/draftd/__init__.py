@@ -1,4 +1,26 @@
-"""draftd: screenshots in, three ready replies out, with PostgreSQL as the message bus."""
+"""draftd: screenshots in, three ready replies out, with PostgreSQL as the message bus.
+
+    cli, demo   the commands, and what ``draftd demo`` runs against
+    daemon      the running daemon
+    reply       from a claimed request to its drafts
+    providers   the models
+    queue       the table as a queue
+    images      from an address to what a model sees
+    telemetry   traces and metrics
+    db          connections, schema, rights
+
+    settings    every ``DRAFTD_…`` variable, its default and bounds
+    errors      every error code, and what the app's user can do about it
+    request     what a client may set: the columns and the keys of ``options``
+    status      the states of a request
+    backoff     how long to wait before another try
+    sanitize    what may be stored, logged or shown
+    logs        structured logs
+    streams     stdout and stderr that block nobody
+    signals     SIGTERM, SIGINT and SIGHUP, heard from the first line on
+
+The tables, triggers and rights are in ``alembic/versions``, the agents in ``prompts``.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

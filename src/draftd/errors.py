@@ -55,7 +55,7 @@ class Kind(StrEnum):
     FINAL = "final"
     """It will not pass: ``failed`` at once."""
     HOLD = "hold"
-    """It is the model's: the attempt is given back, and nobody claims for that model until a probe succeeds."""
+    """It is the model's: the attempt is given back, and no daemon claims for that model until a probe succeeds."""
 
 
 class UserAction(StrEnum):
@@ -98,13 +98,13 @@ EXIT_TRY_AGAIN = 75
 
 
 class CommandError(DraftdError):
-    """The command cannot go on."""
+    """The command cannot continue."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(CommandError):
-    """The command was called with something it cannot use."""
+    """The command line is invalid."""
 
     exit_code = 2
 
@@ -116,7 +116,7 @@ class DatabaseUnavailable(CommandError):
 
 
 class TryAgain(CommandError):
-    """Somebody else was in the way; nothing was changed."""
+    """Another session blocked this; nothing was changed."""
 
     exit_code = EXIT_TRY_AGAIN
 
@@ -170,7 +170,7 @@ class RequestError(DraftdError):
 
 
 class InvalidRequest(RequestError):
-    """The options or the agent of the request are not understood."""
+    """The request's options or agent are invalid."""
 
     code = "invalid_request"
 
@@ -183,14 +183,14 @@ class Expired(RequestError):
 
 
 class ImageBlocked(RequestError):
-    """The address of an image is not one that draftd may connect to."""
+    """draftd may not connect to the address of an image."""
 
     code = "image_blocked"
     user_action = UserAction.RESEND
 
 
 class ImageFetchFailed(RequestError):
-    """An image could not be fetched; a URL must work until the request's expires_at, a data: URL needs none."""
+    """An image could not be fetched; a URL must work until the request's expires_at, or send a data: URL."""
 
     code = "image_fetch_failed"
     user_action = UserAction.RESEND
@@ -198,32 +198,32 @@ class ImageFetchFailed(RequestError):
 
 
 class NoRoomForImage(ImageFetchFailed):
-    """There was no room for the image in time."""
+    """No memory became free for the image in time."""
 
 
 class ImageTooLarge(RequestError):
-    """An image is over the limit of bytes, pixels or memory."""
+    """An image exceeds the limit of bytes, pixels or memory."""
 
     code = "image_too_large"
     user_action = UserAction.SHORTEN
 
 
 class ImageInvalid(RequestError):
-    """The bytes are not an image, or a broken one."""
+    """The bytes are not an image, or the image is damaged."""
 
     code = "image_invalid"
     user_action = UserAction.RESEND
 
 
 class ImageUnsupported(RequestError):
-    """The image is of a kind that is not accepted (PNG, JPEG, WebP and GIF are)."""
+    """The image format is not accepted (PNG, JPEG, WebP and GIF are)."""
 
     code = "image_unsupported"
     user_action = UserAction.RESEND
 
 
 class ImageGone(RequestError):
-    """The images of this request were dropped when it became final; insert it again with its images."""
+    """The request's images were deleted when it ended; insert it again with its images."""
 
     code = "image_gone"
     user_action = UserAction.RESEND
@@ -255,7 +255,7 @@ class ModelError(RequestError):
 
 
 class ModelRateLimited(ModelError):
-    """The provider's rate limit or quota is used up."""
+    """The provider's rate limit or quota is exhausted."""
 
     code = "model_rate_limited"
     user_action = UserAction.TRY_LATER
@@ -276,7 +276,7 @@ class ModelRateLimited(ModelError):
 
 
 class ModelUnavailable(ModelError):
-    """The provider is down, overloaded or cannot be reached."""
+    """The provider is down, overloaded or unreachable."""
 
     code = "model_unavailable"
     user_action = UserAction.TRY_LATER
@@ -306,7 +306,7 @@ class ModelRefused(ModelError):
 
 
 class OutputInvalid(ModelError):
-    """The model's answer is still not acceptable after one repair."""
+    """The model's answer is still invalid after one repair."""
 
     code = "output_invalid"
     user_action = UserAction.TRY_LATER
@@ -321,7 +321,7 @@ class ContextTooLong(ModelError):
 
 
 class NothingToReplyTo(RequestError):
-    """The screenshot shows no message that could be replied to."""
+    """The screenshot shows no message to reply to."""
 
     code = "nothing_to_reply_to"
     user_action = UserAction.RESEND
@@ -343,7 +343,7 @@ class WorkerLost(RequestError):
 
 
 class InternalError(RequestError):
-    """A defect of draftd, or a row that the database refuses."""
+    """A bug in draftd, or a row that the database refuses."""
 
     code = "internal_error"
     user_action = UserAction.TRY_LATER

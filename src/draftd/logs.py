@@ -8,7 +8,7 @@ of a request without a model.
 import logging
 import sys
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,7 +19,6 @@ from draftd.sanitize import redact
 from draftd.streams import Outlet
 
 MAX_VALUE_CHARS = 2_000
-MAX_WORD_CHARS = 60
 LIBRARY_LEVEL = logging.WARNING
 
 
@@ -94,7 +93,7 @@ def _redact_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _redacted(value: Any) -> Any:
     match value:
         case str():
-            return _redacted_word(value) if len(value) <= MAX_WORD_CHARS else _redacted_text(value)
+            return _redacted_text(value)
         case bool() | int() | float() | None:
             return value
         case UUID():
@@ -110,12 +109,6 @@ def _redacted(value: Any) -> Any:
 
 def _redacted_text(text: str) -> str:
     return "\n".join(redact(line, MAX_VALUE_CHARS) if line.strip() else line for line in _lines(text))
-
-
-@lru_cache(maxsize=1024)
-def _redacted_word(text: str) -> str:
-    # Events, codes, models and states: the same few words repeat.
-    return _redacted_text(text)
 
 
 def _lines(text: str) -> list[str]:

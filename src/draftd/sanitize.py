@@ -90,7 +90,8 @@ def _storable(value: Any, depth: int) -> Any:
 def storable_json(value: Any) -> str:
     """Return JSON text that PostgreSQL can store: of the value as it stands where that is possible, else of ``storable(value)``.
 
-    Nearly every value is storable as it stands, and its JSON text shows that sooner than a walk through it.
+    Nearly every value is storable as it stands, and its JSON text shows that sooner than a walk through it, which cost a third of
+    the daemon's CPU time in ``make bench-queue`` (docs/adr/0021).
     """
     with suppress(ValueError, TypeError, RecursionError):
         text = _WHOLE.encode(value)

@@ -140,6 +140,7 @@ def test_a_policy_of_a_role_that_this_one_is_in_counts(call: Call, database: str
         (["agents", "list"], "draft_agents"),
         (["models", "list"], "draft_agents, draft_models"),
         (["models", "unset", "m"], "draft_agents, draft_models"),
+        (["settings", "list"], "draft_settings"),
         (["status"], "draft_holds, draft_throttles, draft_workers"),
         (["migrate", "--check"], "draftd_alembic_version"),
         (["run"], "draft_agents"),

@@ -34,6 +34,12 @@ def _one_loop(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("draftd.cli.fleet.asyncio.run", runner.run)
 
 
+@pytest.fixture(autouse=True)
+def no_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the daemons that other tests run on this host at the same time, with settings of their own."""
+    monkeypatch.setattr(liveness, "daemons", list)
+
+
 def examined(call: Call, env: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Run the doctor; return its exit code, and check → detail of what is not well (all checks under ``checks``)."""
     result = call("doctor", "--json", env=env)

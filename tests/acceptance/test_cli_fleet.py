@@ -78,7 +78,7 @@ def test_status_counts_and_shows_holds_and_lost_workers(call: Call, client: Clie
 
 def test_reap_stale_says_first_and_then_does(call: Call, client: Client, database: str) -> None:
     again, over, fresh = lost_request(client), lost_request(client, max_attempts=1), lost_request(client, since_s=60)
-    # Nobody is judged dead before the judge has been connected for one lease.
+    # Nothing is taken back before the reaper has been connected for one lease.
     env = environment(database, DRAFTD_LEASE_S="1")
     rehearsed = json.loads(call("reap-stale", "--dry-run", "--json", env=env).stdout)
     assert (rehearsed["requeued"], rehearsed["failed"]) == (1, 1)

@@ -28,6 +28,8 @@ COMMANDS = [
     ["retry", "--since", "2h", "--dry-run"],
     ["prune", "--older-than", "30d"],
     ["prune", "--older-than", "30d", "--dry-run"],
+    ["settings", "list"],
+    ["settings", "set", "retention_days=1"],
     ["status"],
     ["reap-stale"],
     ["reap-stale", "--dry-run"],

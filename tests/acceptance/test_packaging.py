@@ -85,8 +85,11 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     assert files_of(wheel) == wanted | {f"draftd/_data/prompts/{name}" for name in prompts}
 
 
-def test_the_wheel_tells_type_checkers_and_brings_the_samples(wheel: Path) -> None:
+def test_the_wheel_tells_type_checkers_and_brings_the_samples_and_statements(wheel: Path) -> None:
     assert {"draftd/py.typed", "draftd/demo/samples/email.png"} <= files_of(wheel)
+    statements = {f"draftd/{name}" for name in files_below(CHECKOUT / "src" / "draftd", "*.sql")}
+    assert "draftd/queue/sql/reaping.sql" in statements
+    assert statements <= files_of(wheel)
 
 
 @pytest.mark.long

@@ -224,6 +224,23 @@ async def test_a_draft_says_where_it_came_from(rig: Rig, claimed: Claimed) -> No
     assert rig.asked() == ["first"]
 
 
+async def test_every_call_carries_the_clients_trace(
+    rig: Rig, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str | None] = []
+    complete = rig.llm.complete
+
+    async def watched(*args: Any, traceparent: str | None, **how: Any) -> Completion:
+        sent.append(traceparent)
+        return await complete(*args, traceparent=traceparent, **how)
+
+    monkeypatch.setattr(rig.llm, "complete", watched)
+    rig.standin.script(once={"garbage": True})
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await rig.draft(await claimed(traceparent=traceparent))
+    assert sent == [traceparent, traceparent]
+
+
 @pytest.mark.parametrize(
     ("behaviour", "calls", "code"),
     [
@@ -783,7 +800,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     rig: Rig, claimed: Claimed, database: str, status: int, probe: str | None
 ) -> None:
     rig.standin.script(default=[{"status": status}])
-    claim = replace(await claimed(), attempt_s=MARGIN_S + SHORTEST_CALL_S + 3, probe=probe)
+    claim = replace(await claimed(), attempt_s=MARGIN_S + 60, probe=probe)
     if probe:
         await rig.links[0].run("INSERT INTO draft_holds (model, code, probing) VALUES (%s, 'x', true)", [FIRST])
     away = Away(url=database)

@@ -44,6 +44,7 @@ from draftd.queue.claims import ClaimGroup, Probe
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.wakeup import CHANNEL, listen
 from draftd.request import Claim
+from fix_database import beat as parameters_of_a_beat
 from fix_database import make_request
 
 AGENT = "comment_generator"
@@ -108,18 +109,7 @@ def beat(link: db.Link) -> Beat:
     """Let models take in what a heartbeat reads."""
 
     async def beat(*several: Process) -> bool:
-        params = dict.fromkeys(("hostname", "version"), "t") | {
-            "ids": [],
-            "tokens": [],
-            "lease_s": 10,
-            "worker_id": "00000000-0000-0000-0000-000000000001",
-            "pid": 1,
-            "state": "running",
-            "agents": [AGENT],
-            "concurrency": 1,
-            "attempt_s": 120.0,
-            "in_flight": 0,
-        }
+        params = parameters_of_a_beat(worker_id=UUID(int=1), agents=[AGENT])
         began = time.monotonic()
         (row,) = await link.run(RENEW_AND_BEAT, params)
         read = (Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"])

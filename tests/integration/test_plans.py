@@ -1,13 +1,16 @@
 """No statement that a daemon runs again and again reads the whole table, whatever the table looked like when it was planned."""
 
+import re
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from draftd import db
 from draftd.queue.attempts import Scribe, read_request
 from draftd.queue.claiming import release_strays
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Release, Retry
-from draftd.queue.reaping import reap
+from draftd.queue.reaping import REAP, reap
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import beat, claim_all, make_request, make_terms
@@ -62,3 +65,35 @@ async def test_statements_planned_for_an_empty_table_do_not_read_a_full_one_whol
     await link.run("SELECT pg_stat_force_next_flush()")
     await link.close()
     assert await whole_reads(connection) == before, f"in {elapsed_s:.1f} s"
+
+
+PASS = {
+    "lease_s": "'10'::float8",
+    "older_than_s": "'0'::float8",
+    "gap_s": "'0'::float8",
+    "last_at": "'now'::timestamptz",
+    "steady_since": "'now'::timestamptz",
+    "now": "'now'::timestamptz",
+    "aside": "'{}'::uuid[]",
+    "details": "'{}'::jsonb",
+}
+"""The parameters of a pass of the reaper, as SQL."""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def test_a_pass_of_the_reaper_that_is_planned_for_an_empty_table_changes_rows_by_their_key(
+    connection: db.Connection,
+) -> None:
+    statement = re.sub(r"%\((\w+)\)s", lambda match: f"({PASS[match[1]]})", REAP)
+    async with connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        row = await (await connection.execute(f"EXPLAIN (FORMAT JSON) {statement}".encode())).fetchone()
+    assert row is not None
+    (update,) = [node for node in nodes(row["QUERY PLAN"][0]["Plan"]) if node.get("Operation") == "Update"]
+    scans = [node for node in nodes(update) if node.get("Index Name")]
+    assert [(scan["Index Name"], "Index Cond" in scan) for scan in scans] == [("draft_requests_pkey", True)]

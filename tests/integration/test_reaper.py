@@ -74,7 +74,7 @@ async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(
     claimed = await claim_one(link)
     await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
     await link.close()
-    # The first pass may judge nobody: its connection is younger than a lease.
+    # The first pass takes back nothing: its connection is younger than a lease.
     reaper = Reaper(link=link, lease_s=1.0, interval_s=3600, metrics=Metrics())
     left_s = 1.0 - 1.0 / BEATS_PER_LEASE
     assert reaper._watch.gap_s <= left_s, "a standstill that the living do not outlive is noticed"

@@ -66,6 +66,13 @@ async def until(condition: Callable[[], Awaitable[bool]], *, time_s: float = 20)
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a loaded machine take its time with refusals: what is refused slowly is the unit tests' subject."""
+    for module in (isolation, claiming):
+        monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+
+
 @pytest.fixture
 def claimer(link: db.Link) -> Claimer:
     return Claimer(link=link, terms=make_terms(), aside=Aside())
@@ -133,9 +140,8 @@ async def test_values_that_every_row_is_refused_for_end_no_request(
 
 
 async def test_many_rows_whose_attempt_cannot_be_counted_end_beside_one_that_can(
-    connection: db.Connection, claimer: Claimer, monkeypatch: pytest.MonkeyPatch
+    connection: db.Connection, claimer: Claimer
 ) -> None:
-    monkeypatch.setattr(isolation, "PATIENCE_S", 60.0)
     bad = await make_many(connection, 60, priority=9)
     await connection.execute("UPDATE draft_requests SET attempt = 32767")
     (good,) = await make_many(connection, 1)
@@ -521,10 +527,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_statements(
-    database: str, connection: db.Connection, link: db.Link, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    database: str, connection: db.Connection, link: db.Link, counted: Counted
 ) -> None:
     """Of 50 rows in one statement every third is refused, at each step of their way."""
-    monkeypatch.setattr(isolation, "PATIENCE_S", 60.0)
     ids = await make_many(connection, 50)
     bad = ids[::3]
     good = {*ids} - {*bad}

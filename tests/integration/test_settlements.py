@@ -22,7 +22,7 @@ from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, NotSettledYet, Set
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
-from fix_database import claim_all, claim_one, make_request, read_row
+from fix_database import beat, claim_all, claim_one, make_request, read_row
 
 
 def make_done(**over: Any) -> Done:
@@ -447,9 +447,7 @@ async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
 
 
 async def renew_all(link: db.Link, claims: Sequence[Claim]) -> None:
-    beat = {"worker_id": claims[0].id, "hostname": "h", "pid": 1, "version": "0", "state": "running", "agents": []}
-    held = {"ids": [one.id for one in claims], "tokens": [one.lease_token for one in claims], "lease_s": 10.0}
-    await link.run(RENEW_AND_BEAT, beat | held | {"concurrency": 1, "in_flight": 1, "attempt_s": 120.0, "beat_s": 3.3})
+    await link.run(RENEW_AND_BEAT, beat(*claims, worker_id=claims[0].id))
 
 
 async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(

@@ -1,13 +1,14 @@
 import asyncio
 import hashlib
-import logging
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -44,12 +45,18 @@ CALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _silent_afterwards() -> Iterator[None]:
-    """Let clients whose server is gone complain to nobody later: a test that looks at what is said may be running then."""
-    yield
-    for name in ("langfuse", "opentelemetry"):
-        logging.getLogger(name).handlers = [logging.NullHandler()]
+@pytest.fixture(autouse=True)
+def none_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for clients whose server is gone to give up: what they have to say later would be heard by another test."""
+    sleep = time.sleep
+    with monkeypatch.context() as patch:
+        # Between two tries to upload a picture.
+        patch.setattr("backoff._sync.time", SimpleNamespace(sleep=lambda seconds: sleep(min(seconds, 0.05))))
+        yield
+        for thread in threading.enumerate():
+            if thread.name == "langfuse-shutdown":
+                thread.join(60)
+                assert not thread.is_alive()
 
 
 @pytest.fixture(autouse=True)

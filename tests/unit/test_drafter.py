@@ -170,7 +170,7 @@ def returning(outcome: Outcome) -> Ask:
 
 async def test_a_draft_is_done_and_leaves_its_trail() -> None:
     spy = Spy()
-    outcome, trail = await run(done, spy=spy)
+    outcome, trail = await run(done, spy=spy, traceparent="00-trace-span-01")
     assert outcome == DONE
     assert trail == Trail(images=IMAGES, trace_id="t")
     assert spy.request_of == {
@@ -178,7 +178,7 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
         "requester_id": "r",
         "agent": "comment_generator",
         "attempt": 2,
-        "traceparent": None,
+        "traceparent": "00-trace-span-01",
     }
     assert spy.output["options"][0] == {"length": "short", "angle": "a", "text": "short"}
     assert spy.error is None

@@ -5,7 +5,17 @@ import re
 import pytest
 
 from draftd import errors
-from draftd.errors import CommandError, DraftdError, Kind, ModelError, RequestError, first_line, request_errors
+from draftd.errors import (
+    CommandError,
+    DraftdError,
+    ImageFetchFailed,
+    Kind,
+    ModelError,
+    RequestError,
+    error_details,
+    first_line,
+    request_errors,
+)
 
 CONTRACT = {
     "invalid_request": Kind.FINAL,
@@ -96,3 +106,17 @@ def test_commands_end_with_the_exit_codes_of_the_contract() -> None:
     found = {cls.__name__: cls.exit_code for cls in of_the_module() if issubclass(cls, CommandError)}
     codes = {"CommandError": 1, "UsageError": 2, "DatabaseUnavailable": 69, "TryAgain": 75, "ConfigurationError": 78}
     assert found == codes
+
+
+def test_details_say_what_the_apps_user_can_do() -> None:
+    assert error_details("image_too_large", {"limit": 20}) == {"limit": 20, "action": "shorten"}
+    assert error_details("nothing_open") == {"action": "open_message"}
+    assert error_details("unheard_of") == {"action": "none"}
+
+
+def test_an_error_of_a_picture_learns_where_it_was_without_being_changed() -> None:
+    error = ImageFetchFailed("503", kind=Kind.FINAL, details={"status": 503, "host": "first.example"})
+    told = error.about(picture=2, host="second.example")
+    assert (type(told), told.message, told.kind) == (ImageFetchFailed, "503", Kind.FINAL)
+    assert told.details == {"status": 503, "host": "first.example", "picture": 2}
+    assert error.details == {"status": 503, "host": "first.example"}

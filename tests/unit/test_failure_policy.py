@@ -306,3 +306,9 @@ def test_only_a_hold_and_a_release_give_the_attempt_back() -> None:
         ("pending", True, 0.0),
     ]
     assert {(row.id, row.lease_token) for row in rows} == {(CLAIM.id, CLAIM.lease_token)}
+
+
+@pytest.mark.parametrize("action", [Action.RETRY, Action.GIVE_BACK, Action.FAIL])
+def test_an_outcome_keeps_what_is_known_of_the_error(action: Action) -> None:
+    error = ImageFetchFailed("404", details={"picture": 2, "status": 404})
+    assert outcome_of(error, Verdict(action=action)).details == {"picture": 2, "status": 404}

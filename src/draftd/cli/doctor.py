@@ -199,7 +199,7 @@ async def _write(connection: db.Connection, url: str) -> Finding:
     """
     with db.translated(url):
         row = await (await connection.execute(access.LOOK.encode())).fetchone()
-        access.judge(row or {}, where=dsn.address(url), works=True)
+        access.check(row or {}, where=dsn.address(url), works=True)
         async with connection.transaction(force_rollback=True):
             await connection.execute(_TRIAL.encode(), [uuid.uuid4()])
     return Finding(check="write", ok=True, detail="a test row was inserted and rolled back")

@@ -1,7 +1,7 @@
 """The cleaner of holds: deletes those of models that no daemon uses any more, after a typo in ``DRAFTD_MODEL``, say.
 
-Every daemon marks the holds of its own models and deletes what nobody has marked. Invariant: nobody judges others before the own
-connection has been up for as long as a hold may go unmarked; after an outage all have had the time to mark.
+Every daemon marks the holds of its own models and deletes those that no daemon has marked. Invariant: a daemon deletes nothing
+before its own connection has been up for as long as a hold may go unmarked: after an outage, all have had time to mark.
 """
 
 import asyncio

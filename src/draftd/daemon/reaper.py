@@ -22,7 +22,7 @@ class Reaper:
         link: stays open between passes: how long it has been up is the proof that others could renew.
         lease_s: how long a lease lives.
         interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
-            the leases must be longer than the gap that the watch allows for, or the living would be judged after it.
+            the leases must be longer than the gap that the watch allows for, or living workers would lose their rows after it.
         metrics: where what it ends is counted.
         aside: where rows are set aside that can neither be taken back nor ended.
     """

@@ -7,11 +7,11 @@ access           whether this role sees the tables, and which role does
 refusals         database errors as one line and an exit code
 read_committed   READ COMMITTED whatever the server's default is
 sqlstate         what a server's error means
+statements       reads the statements that packages keep in sql/
 schema           the tables, for Alembic and for clients' SQLAlchemy code
 schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 private          the SQL by which migrations close what they create to strangers
-statements       reads the statements that are kept as SQL files
 """
 
 from draftd.db.connection import (

@@ -45,7 +45,7 @@ SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, curren
 """
 
 
-def judge(
+def check(
     row: Mapping[str, Any],
     *,
     where: str,

@@ -189,7 +189,7 @@ async def connected(
         connection = await connect(url, session=False)
         try:
             row = await (await connection.execute(access.LOOK.encode())).fetchone()
-            access.judge(row or {}, where=dsn.address(url), migrated=migrated, works=works, reads=reads)
+            access.check(row or {}, where=dsn.address(url), migrated=migrated, works=works, reads=reads)
             try:
                 yield connection
             except psycopg.errors.InsufficientPrivilege as error:
@@ -417,4 +417,4 @@ async def check_access(link: Link, url: dsn.Url) -> None:
         ConfigurationError: says which role can help.
     """
     (row,) = await link.run(access.LOOK)
-    access.judge(row, where=dsn.address(url), works=True)
+    access.check(row, where=dsn.address(url), works=True)

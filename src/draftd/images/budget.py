@@ -3,6 +3,9 @@
 Owns one counter and its queue. First come, first served: a large reservation at the head is not overtaken by small
 ones behind it, or it would wait for ever. A holder asks for everything in one reservation, so holders never wait for
 each other.
+
+It guarantees the daemon's memory, whatever rows ask for. Reservations shrink as soon as more is known: as large as they begin,
+six would fill the default budget until their models have answered.
 """
 
 import asyncio

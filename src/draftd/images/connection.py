@@ -4,7 +4,8 @@ Owns where httpcore connects to, and what a response may cost to read. ``gate`` 
 interprets responses.
 
 Invariants: a connection goes to an address that the gate returned; whatever a server sends, its response headers are at most
-``MAX_HEAD_BYTES``, the framing of the body is a small share of it, and the event loop runs in between.
+``MAX_HEAD_BYTES``, the framing of the body is a small share of it, and the event loop runs in between. The meter guards against
+hostile servers: without it 1xx responses never ended, and chunks of one byte held the event loop for 168 ms (docs/adr/0006).
 """
 
 import asyncio

@@ -4,6 +4,9 @@ Owns which pieces of a file Pillow sees. Colour profiles, texts, XMP, previews, 
 data are left out, so that their parsers never see hostile bytes and cannot be kept busy. Runs only in the helper process, and
 uses only the standard library.
 
+This guards the other pictures, which wait for one of two helpers: files of at most 20 MiB that keep Pillow busy for 3 to 10 s
+(texts of a PNG, segments or scans of a JPEG, comments of a GIF) end here after 0.1 s at most (docs/adr/0021).
+
 Invariants: a piece is passed on unchanged or not at all, so a truncated or corrupt file stays one; the work is bounded by the
 number of pieces.
 """

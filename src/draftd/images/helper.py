@@ -25,6 +25,7 @@ _LENGTH = struct.Struct(">I")
 _MAX_HEADER_BYTES = 64 * 1024
 _JPEG_BLOCK_PX = 8
 _PIECE_BYTES = 256 * 1024
+"""Of a picture on its way to the helper: the pipe's transport copies what it cannot write at once, beyond the picture's room."""
 
 
 class _PartHeader(BaseModel):

@@ -175,8 +175,6 @@ class ImageLoader:
         return found
 
     async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
-        # A hostile URL takes milliseconds to parse; eight of them must not share one turn of the event loop.
-        await asyncio.sleep(0)
         fetched, room = await self._fetch(url, load)
         room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
         prepared = await self._prepare(fetched, load)
@@ -276,8 +274,8 @@ def _fits(kept: Sequence[tuple[Part, ...]]) -> bool:
 def _forget(error: BaseException | None) -> None:
     """Clear what the frames of an error hold, and those of the errors behind it, and take it out of its cycle.
 
-    An error of a task group has the group as its context, which has the error. In such a cycle pictures and URLs would stay until
-    the next full collection, far beyond their room.
+    A guarantee of memory: an error of a task group has the group as its context, which has the error. In such a cycle pictures
+    and URLs would stay until the next full collection: 379 MiB after 20 failures of 18 MiB, instead of 25 (docs/adr/0021).
     """
     behind = [error]
     seen: set[BaseException] = set()

@@ -24,7 +24,7 @@ MAX_HELPERS = 2
 DECODE_S = 30.0
 """Wall time for one picture; the helper's CPU time limit is below it."""
 MAX_PICTURES_PER_HELPER = 256
-"""A new process from time to time undoes the fragmentation of its address space."""
+"""What a decoder that was taken over may see of others; a new process also undoes the fragmentation of its address space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

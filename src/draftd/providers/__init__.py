@@ -11,4 +11,5 @@ parameters       which parameters of a call an agent or a model may set
 known            the providers that a model may name, with their addresses and variables
 holds            models that are not asked for now, fleet-wide
 throttles        how much of its concurrency a daemon uses for a model whose provider says 429
+sql/             the statements of holds, throttles and catalog, whole, with their invariants
 """

@@ -1,7 +1,7 @@
-"""Holds: which models nobody may be asked for now, shared by the fleet through ``draft_holds``.
+"""Holds: the models that nobody may ask for now, shared by the fleet through ``draft_holds``.
 
-A hold keeps every daemon from claiming for a model until a probe succeeded. A probe is one request of one daemon, chosen by an
-update of the hold's row that only one can win; a failing one doubles the pause. What other daemons do is learnt from the
+A hold keeps every daemon from claiming for a model until a probe has succeeded. A probe is one request of one daemon, chosen by
+an update of the hold's row that only one can win; a failed probe doubles the pause. What other daemons do is learnt from the
 heartbeat, at most a third of a lease later. A rate limit is first answered by halving the fleet's concurrency (``throttles``).
 Which error calls for what is ``failure_policy``'s to say. Invariants: what this process has just done itself is not undone by a
 beat that began before it; no attempt waits longer than ``patience_s`` for a change to be written, which then goes on beside it.
@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 5.0
 YOUNG_PAUSE_S = 10.0
-"""Six probes a minute for the whole fleet while an outage is young: its end is noticed soon."""
+"""While an outage is young, the fleet sends six probes a minute, and notices its end soon."""
 LATER_PAUSE_S = 60.0
-"""The cap grows with the hold's age, a sixtieth of it, to this: nobody minds the last minute of an hour."""
+"""The cap grows to this with the hold's age, a sixtieth of it: after an hour, one more minute matters little."""
 SCARCE_PAUSE_S = 300.0
-"""The cap also grows, to this, when the probe is a row that has come back often: there are no others, and ``MAX_GIVEN_BACK``
-probes a minute would use its attempts up in a short outage."""
+"""The cap also grows to this when the probing row has come back often: there are no other rows, and frequent probes would reach
+``MAX_GIVEN_BACK`` in a short outage."""
 PATIENCE_S = 1.0
-"""How long an attempt waits for a change of a hold to be written: what came of it, a draft that is paid or an error, waits for
-no database."""
+"""How long an attempt waits for a change of a hold to be written: its outcome must not wait for the database."""
 KEEP_INTERVAL_S = 15.0
 """How often a daemon marks the holds of the models that it uses."""
 UNUSED_S = 60.0
-"""A hold that no daemon has marked for this long is nobody's: four marks are missing."""
+"""A hold that no daemon has marked for this long is unused: four marks are missing."""
+
 _SQL = statements(__name__)
 HOLD, END_HOLD, LOOK = _SQL["hold"], _SQL["end_hold"], _SQL["look"]
 TAKE_PROBE, RETURN_PROBE = _SQL["take_probe"], _SQL["return_probe"]
@@ -61,7 +61,7 @@ class _Hold:
 
 
 class Holds:
-    """What is on hold, as this process knows it.
+    """The holds, as this process knows them.
 
     Args:
         link: for placing and ending holds.

@@ -1,8 +1,8 @@
 """Throttles: how much of its concurrency each daemon uses for a model whose provider says 429.
 
-Each burst of rate limits halves the share of the whole fleet, through ``draft_throttles``; every ``RECOVERY_S`` seconds
-without one double it again, which is computed and needs no write. What other daemons do is learnt from the heartbeat.
-Invariant: the many rate limits of one burst halve the share once.
+Each burst of rate limits halves the share of the whole fleet, through ``draft_throttles``. Every ``RECOVERY_S`` seconds without a
+burst double it again; that is computed and needs no write. The heartbeat brings what other daemons did. Invariant: the many rate
+limits of one burst halve the share once.
 """
 
 import time
@@ -21,7 +21,8 @@ from draftd.sanitize import redact
 log = structlog.get_logger(__name__)
 
 RECOVERY_S = 30.0
-"""Providers count per minute: two doublings in that time find the right share again without a new burst at each."""
+"""Providers count per minute: two doublings a minute find the right share again, without a new burst at each. The statements say
+the same."""
 
 _SQL = statements(__name__)
 HALVE, LIST_THROTTLES = _SQL["halve"], _SQL["list_throttles"]

@@ -1,24 +1,26 @@
 """The queue: every statement that changes ``draft_requests``, and the rules that make it one.
 
-    group_commit    many callers, one statement in flight
-    claims          pending → processing, for all claim loops of a process at once
-    claiming        the statements of a claim
+    claims          pending → processing, for all claim loops of a process in one statement
+    claiming        the claim itself, and what a lost connection claimed
     settlements     processing → completed, failed or pending, fenced
-    leases          who holds what, and the heartbeat's renewals
-    reaping         what the reaper takes back from the dead, and ends when nobody will draft it
-    attempts        what a running attempt reads and writes: its input, its progress, its usage
+    leases          what this process holds, and the heartbeat's renewals
+    reaping         takes back the rows of dead workers, ends what nobody will draft
+    attempts        what a running attempt reads and writes: its input, progress, usage
     admin           what people do: enqueue, show, list, cancel, retry, counts
-    retention       deletes old final rows
-    examples        invented outcomes, tried on other rows
-    fleet_settings  what all daemons go by: the row of draft_settings
-    isolation       what the server refuses for one row: done without it, judged, ended or set aside; for all of the above
-    trials          whether a change that was refused of one row is accepted of another
-    remembered      a bounded memory of rows that were refused
+    retention       deletes old final requests and old feedback
+    fleet_settings  what all daemons go by: the one row of draft_settings
     outcome         what came of an attempt, as values
-    pictures        prepared pictures kept for the next attempt
+    pictures        prepared pictures, kept for the next attempt
     wakeup          the bell that wakes the claim loops, and the listener that rings it
+    group_commit    many callers, one statement in flight
+    isolation       a row that the server refuses to change: done without it, ended or set aside
+    trials          whether the server accepts the same change of another row
+    remembered      a bounded memory of keys
+    examples        invented outcomes, which trials write to other rows
+    sql/            the statements of each module, whole, with their invariants
 
-Invariants: a row leaves ``processing`` only by a statement that matches ``id``, ``status = 'processing'`` and ``lease_token``,
-by the reaper on an expired or impossible lease and deadline, or by a client's cancel. A row that the server refuses to change
-harms only itself, and nothing is thrown away for a refusal that may be the server's.
+Owns no model, no picture's bytes and no retry policy. Invariants: a row leaves ``processing`` only by a statement that matches
+``id``, ``status = 'processing'`` and ``lease_token``, by the reaper on a lease or deadline that has passed or that no worker
+sets, or by a client's cancel. A row that the server refuses to change harms only itself, and no row is ended for a refusal that
+may be the server's fault.
 """

@@ -1,6 +1,6 @@
-"""The desk: what people do with requests. Statements for the commands; nothing here is hot.
+"""Administration: what people do with requests through the commands. Nothing here is hot.
 
-Every function takes an open connection and raises psycopg's errors as they are; the commands translate them once.
+Every function takes an open connection and raises psycopg's errors untranslated; the commands translate them in one place.
 """
 
 import time
@@ -22,7 +22,7 @@ from draftd.status import FINAL_STATUSES, STATUSES
 
 _SQL = statements(__name__)
 
-# Everything but the pictures: a row of 7 MB is no reading.
+# Everything but the pictures: nobody wants to read 7 MB.
 COLUMNS = """
     id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
     max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
@@ -32,7 +32,7 @@ COLUMNS = """
 RATE_WINDOW_S = 300
 
 BATCH = 1_000
-"""Rows in one statement of a bulk change: far below the statement's time limit, and no long locks."""
+"""Rows in one statement of a bulk change: far below the statement's time limit, and locked only briefly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Changed:
     """What a bulk change did."""
 
     rows: list[DictRow] = field(default_factory=list)
-    """``id`` and ``status`` of each as it stands now: of a dry run, the status that it still has."""
+    """``id`` and ``status`` of each, as they are now; after a dry run, as they still are."""
     refused: dict[UUID, psycopg.Error] = field(default_factory=dict)
     """What the server refused to change, and why."""
 
@@ -95,10 +95,10 @@ async def change(
     since_s: float | None = None,
     dry_run: bool = False,
 ) -> Changed:
-    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; a dry run only names them.
+    """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; a dry run changes nothing.
 
     A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0. A request that the server
-    refuses to change keeps no other from being changed.
+    refuses to change does not keep the others from being changed.
 
     Raises:
         psycopg.Error: the server refused to change any of them.
@@ -117,14 +117,14 @@ async def change(
         seen = await _change_batch(connection, wanted, params, changed, dry_run=dry_run)
         if len(seen) < BATCH:
             return changed
-        # Upwards in the order of ids: a request that was retried may have failed again already, and is not chosen twice.
+        # In the order of ids: a retried request may already have failed again, and must not be chosen twice.
         params["after"] = max(seen)
 
 
 async def _change_batch(
     connection: db.Connection, wanted: Change, params: dict[str, Any], changed: Changed, *, dry_run: bool
 ) -> list[UUID]:
-    """Change the next batch; return the ids that it is made of."""
+    """Change the next batch; return its ids."""
 
     async def run(statement: str, only: Sequence[UUID] | None = None) -> list[DictRow]:
         return await (await connection.execute(statement.encode(), params | {"only": only})).fetchall()
@@ -186,12 +186,12 @@ async def workers(connection: db.Connection) -> list[DictRow]:
 
 
 def is_final(status: str) -> bool:
-    """Return whether a request of this status changes no more by itself."""
+    """Return whether a request of this status is finished."""
     return status in FINAL_STATUSES
 
 
 async def time_in(connection: db.Connection, seconds: float) -> datetime:
-    """Return the database's time in so many seconds."""
+    """Return the database's time, that many seconds from now."""
     row = await (await connection.execute("SELECT now() + make_interval(secs => %s) AS moment", [seconds])).fetchone()
     assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
     moment: datetime = row["moment"]

@@ -1,9 +1,9 @@
 """What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
 
-Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. Usage is
-handed in and never awaited by an attempt, whose time it must not use up; whoever settles waits for it. What the server refuses
-of one row keeps no neighbour's from being written, and is given up in the end: it goes to the log with its figures, because
-a draft must not be lost for its bookkeeping. No transaction is open between these calls.
+Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. An attempt
+hands its usage in and never waits for it; the settlement waits. A line that the server refuses does not keep others from being
+written, and is given up in the end: its figures go to the log, because a draft must not be lost for its bookkeeping. No
+transaction is open between these calls.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from draftd.sanitize import storable, storable_json
 log = structlog.get_logger(__name__)
 
 USAGE_TRIES = 3
-"""How often a line of usage is tried that the server refuses: within a second."""
+"""How often a refused line of usage is tried, within a second."""
 
 _SQL = statements(__name__)
 READ_REQUEST, PUBLISH, RECORD_USAGE = _SQL["read_request"], _SQL["publish"], _SQL["record_usage"]
@@ -50,7 +50,7 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     rows.sort(key=itemgetter("place"))
     first = rows[0]
     parent = None
-    # Of another kind it holds no drafts, whoever wrote that.
+    # Anything else holds no drafts, whoever wrote it.
     if isinstance(first["parent_result"], dict):
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
         parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
@@ -86,8 +86,8 @@ class Scribe:
     """Writes progress and usage.
 
     Args:
-        link: the settlements' connection: usage must be there before the settlement that sums it up.
-        aside: where the names of refused rows are remembered.
+        link: the settlements' connection: usage must be written before the settlement that sums it up.
+        aside: remembers which refused rows were reported.
     """
 
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
@@ -100,7 +100,7 @@ class Scribe:
         self._refused: dict[Held, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
-        """Show the options that are ready so far; a caller that stops waiting leaves, the latest is shown all the same.
+        """Show the options that are ready so far. If the caller stops waiting, the latest are shown all the same.
 
         Raises:
             LeaseLost: the row is not held by this claim any more.
@@ -115,18 +115,18 @@ class Scribe:
     def record(self, usage: Usage, *, until: float = -math.inf) -> None:
         """Hand in one model call for ``draft_usage``; it is written whatever becomes of the attempt, once the database is there.
 
-        A repetition changes nothing.
+        Handing in the same call again changes nothing.
 
         Args:
             usage: the call.
-            until: how long to try if the server itself is short of something or locked, a moment of ``time.monotonic``; a few
-                tries are made in any case.
+            until: when to give up if the server is short of something or locked, a moment of ``time.monotonic``; a few tries
+                are made in any case.
         """
         self._keep(self._unwritten, usage, self._write_usage(usage, until))
 
     async def _write_usage(self, usage: Usage, until: float) -> None:
         if (refusal := await self._insert(usage)) is not None:
-            # A task of its own: whoever will not wait out a refusal can tell.
+            # A task of its own, so that a caller that will not wait out a refusal can tell.
             self._keep(self._refused, usage, self._write_refused(usage, until, refusal))
 
     async def _write_refused(self, usage: Usage, until: float, refusal: psycopg.Error | None) -> None:
@@ -140,7 +140,7 @@ class Scribe:
             tries += 1
 
     async def _insert(self, usage: Usage) -> psycopg.Error | None:
-        """Write one line as soon as the database is there; return why the server refuses it."""
+        """Write one line as soon as the database is there; return the refusal, if any."""
         params = storable(asdict(usage) | {"elapsed_s": round(usage.elapsed_s, 3)})
         try:
             async with self._turn:
@@ -152,17 +152,17 @@ class Scribe:
         return None
 
     async def recorded(self, claim: Claim, *, waits_out: bool = True) -> bool:
-        """Wait until the usage of a claim that was handed in has been written, or given up: a settlement sums it up.
+        """Wait until the usage handed in for a claim has been written or given up: the settlement sums it up.
 
-        Whoever claims goes on only after this, so that there are no more calls unwritten than claims held, however long the
-        database is away.
+        A claim loop goes on only after this. So no more calls are unwritten than claims are held, however long the database is
+        away.
 
         Args:
             claim: whose usage.
-            waits_out: whether to wait, too, while the server is there and refuses it.
+            waits_out: whether to wait while the server is there and refuses it, too.
 
         Returns:
-            Whether it is all done with; always with ``waits_out``.
+            Whether all of it is written or given up; always True with ``waits_out``.
         """
         if not (self._unwritten or self._refused):
             return True
@@ -176,7 +176,7 @@ class Scribe:
         return True
 
     async def flush(self) -> None:
-        """Wait until everything handed in has been written, or given up."""
+        """Wait until everything handed in has been written or given up."""
         tasks: set[asyncio.Task[Any]]
         while tasks := set().union(*self._unwritten.values(), *self._refused.values(), self._publishing.values()):
             await asyncio.wait(tasks)
@@ -204,7 +204,7 @@ class Scribe:
                 while (partial_result := self._latest.pop(held, None)) is not None:
                     standing = await self._show(held, partial_result)
         finally:
-            # Before the task ends: a caller that finds it here is served by it.
+            # Before the task ends: a caller that finds it here waits for it.
             del self._publishing[held]
         return standing
 
@@ -214,27 +214,27 @@ class Scribe:
         try:
             rows = await self._link.run(PUBLISH, params)
         except db.LOST:
-            # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
+            # Progress is a courtesy. The settlement is what must arrive, and it tells whether the lease still holds.
             return HELD
         except psycopg.Error as error:
             if is_misfit(error):
                 raise
-            # For the same reason no row is ended for what is refused here.
+            # For the same reason a refusal here ends no row.
             self._aside.name(row_id, error, verb="publish", ended=False)
             return HELD
         return str(rows[0]["standing"]) if rows else None
 
 
 def _worth(error: psycopg.Error) -> float:
-    """Return how many tries a line is worth that the server refuses; infinite if it is for time to tell."""
+    """Return how often to try a line that the server refuses; infinity if the refusal may pass."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1
-    # A trigger may say whatever its author chose, and of one requester only: it must not keep the loops from the others.
+    # A trigger may raise any SQLSTATE, and for one requester only: it must not keep the claim loops from the others.
     return math.inf if is_passing(error) and not is_raised_within(error) else USAGE_TRIES
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
-    """Return what the log keeps of a call that the table does not take: it was paid all the same."""
+    """Return what the log keeps of a call that the table refuses: it was paid for all the same."""
     return {
         "request_id": usage.request_id,
         "model": usage.model,

@@ -53,15 +53,15 @@ async def claim(
     Args:
         link: the connection to claim on.
         terms: who claims, and for how long.
-        agents: whose requests, one or more.
+        agents: one or more.
         limit: how many rows, 1 or more.
         statement: ``CLAIM_PROBE`` for a probe.
         aside: rows to pass over.
-        now: the database's time if None; tests move it.
+        now: the time if not the database's, for tests.
 
     Raises:
-        db.LOST: the connection broke; the server may have claimed all the same (see ``release_strays``).
-        psycopg.Error: the server refused; it has claimed nothing.
+        db.LOST: the connection broke; the server may have claimed rows all the same (see ``release_strays``).
+        psycopg.Error: the server refused; it claimed nothing.
     """
     params = _params(terms, agents, limit, now) | {"aside": list(aside)}
     return _claims(await link.run(statement, params), terms)
@@ -100,12 +100,12 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
 
 
 class Claimer:
-    """Claims rows, and what is refused of a claim apart.
+    """Claims rows; where a claim is refused, claims as many of its rows as the server accepts.
 
     Args:
         link: the connection to claim on.
         terms: who claims, and for how long.
-        aside: the rows that are passed over.
+        aside: the rows that this process leaves alone.
     """
 
     def __init__(self, *, link: db.Link, terms: ClaimTerms, aside: Aside) -> None:
@@ -115,14 +115,14 @@ class Claimer:
         self._claims = Refusals(verb="claim", aside=aside)
         self._releases = Refusals(verb="release", aside=aside)
         self.passed_over: list[UUID] = []
-        """What the last claim left out."""
+        """The rows that the last claim left out."""
 
     async def claim(self, agents: list[str], limit: int, statement: str = CLAIM) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
 
         Raises:
             db.LOST: as in ``claim``.
-            psycopg.Error: the server refused, and it may be its own fault: nothing was claimed.
+            psycopg.Error: the server refused, possibly through its own fault: nothing was claimed.
         """
         began, aside = time.monotonic(), self._aside.ids()
         self.passed_over = aside
@@ -139,7 +139,7 @@ class Claimer:
         return claimed
 
     async def _claim_apart(self, agents: list[str], limit: int, refusal: psycopg.Error, began: float) -> list[Claim]:
-        """Claim by id, looking past what is refused: rows in front must not keep those behind them."""
+        """Claim by id, and look past refused rows: those in front must not keep back those behind them."""
         # Resolved once another row was tried: whether it gets through says whose fault the refusals are.
         params, refused = _params(self._terms, agents, limit, None), list[tuple[Held, psycopg.Error]]()
         looked_at: list[UUID] = []
@@ -175,13 +175,13 @@ class Claimer:
         return [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
 
     def retry_in_s(self) -> float:
-        """Return in how many seconds something that was passed over may be claimed after all."""
+        """Return in how many seconds a row that was passed over may be tried again."""
         return self._aside.next_in_s()
 
     async def release_strays(self, held: Iterable[Held]) -> list[UUID]:
-        """Give back, attempt and all, what is claimed in this process's name but not held here.
+        """Give back, attempt included, what is claimed in this process's name but not held here.
 
-        What is refused of it is left to the reaper.
+        Rows that the server refuses to give back are left to the reaper.
         """
         pairs, worker_id = list(held), self._terms.worker_id
         try:
@@ -209,7 +209,7 @@ class Claimer:
 async def release_strays(
     link: db.Link, *, worker_id: UUID, held: Iterable[Held], only: list[UUID] | None = None
 ) -> list[UUID]:
-    """Give back, attempt and all, what is claimed in a process's name but not held there.
+    """Give back, attempt included, what is claimed in a process's name but not held there.
 
     Args:
         link: where.

@@ -1,9 +1,9 @@
 """Claims: pending → processing, for all claim loops of a process in one statement.
 
-``Claims.next`` is what a claim loop awaits; ``Claims.run`` is the one pump that claims for whoever waits. An idle process runs
-one claim per poll interval, whatever the number of its loops. Invariants: the wake-up is cleared before the claim, never after
-it; a claimed row is in ``Leases`` before anybody sees it; a row claimed for a caller that is gone, or lost with its
-connection on the way here, goes back to pending with its attempt; what the server refuses keeps nobody from claiming the rest.
+Each claim loop awaits ``Claims.next``; ``Claims.run`` is the one pump that claims for all that wait. An idle process runs one
+claim per poll interval, however many loops it has. Invariants: the wake-up is cleared before the claim, never after it. A
+claimed row is in ``Leases`` before anybody sees it. A row claimed for a caller that is gone, or lost with its connection on the
+way here, goes back to pending with its attempt. A refused row does not keep others from being claimed.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
 DRAIN_INTERVAL_S = 0.25
-"""A drain looks often whether what is in flight has been settled: somebody waits for its end."""
+"""A drain looks often whether everything in flight is settled: somebody waits for its end."""
 LOCKED_TIME_S = 10.0
-"""How long a drain waits for a due row that another session has locked, or that the server refuses to let it claim."""
+"""How long a drain waits for a due row that another session has locked, or that the server refuses to change."""
 
 LOOK_FOR_DUE = statements(__name__)["look_for_due"]
 MAX_NAMED = 10
@@ -46,7 +46,7 @@ class Probe:
 
     model: str
     agents: list[str]
-    """Whose requests may try it."""
+    """The agents whose requests may try it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +55,18 @@ class ClaimGroup:
 
     agents: list[str]
     share: float = 1.0
-    """Of this process's concurrency that they may take up, above 0; at least one request whatever it is."""
+    """How much of this process's concurrency they may use, above 0; never less than one request."""
 
 
 class Menu(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
     def claim_groups(self) -> list[ClaimGroup]:
-        """Return the agents that may be claimed for, grouped by the share of the loops that they may take up."""
+        """Return the agents that may be claimed for, grouped by the share of the loops that they may use."""
         ...
 
     async def look_again(self, link: db.Link) -> None:
-        """Find out whether more may be claimed by now; asked when nothing may."""
+        """Find out whether more may be claimed by now; called when nothing may."""
         ...
 
     async def take_probe(self, link: db.Link) -> Probe | None:
@@ -74,7 +74,7 @@ class Menu(Protocol):
         ...
 
     async def return_probe(self, model: str) -> None:
-        """Give up the right to probe a model: no request was there to do it."""
+        """Give up the right to probe a model: there was no request to do it with."""
         ...
 
 
@@ -83,15 +83,15 @@ class Claims:
 
     Args:
         link: the claim's own connection.
-        claimer: claims on it.
+        claimer: claims on that connection.
         menu: what may be claimed.
-        leases: where every claimed row is entered.
-        wakeup: what ends a wait before the poll interval does.
+        leases: holds every claimed row.
+        wakeup: ends a wait before the poll interval does.
         release: gives a claimed row back, attempt included.
         concurrency: how many claim loops there are; throttled models get a share of it.
         poll_interval_s: how long to wait when nothing more was due.
         drain: whether to stop when nothing is due and nothing is held.
-        ready: whether what a claimed row needs is there; while it is not, nothing is claimed. Whoever changes that rings.
+        ready: whether everything that a claimed row needs is there; nothing is claimed before. Ring when that changes.
     """
 
     def __init__(
@@ -135,18 +135,18 @@ class Claims:
         self._waiting.append(future)
         self._someone_waits.set()
         if self._throttled:
-            # Rows may be due that had no room; the request that ended has just made some.
+            # Due rows may have found no room; the request that just ended has made some.
             self._wakeup.ring()
         try:
             return await future
         except asyncio.CancelledError:
-            # The pump may have answered in the very moment in which this caller was cancelled.
+            # The pump may have answered just as this caller was cancelled.
             if future.done() and not future.cancelled() and (claimed := future.result()) is not None:
                 self._orphans.append(claimed)
             raise
 
     def stop(self) -> None:
-        """Claim no more; whoever waits gets None."""
+        """Claim no more; callers that wait get None."""
         self._stopped = True
         for future in self._waiting:
             if not future.done():
@@ -156,7 +156,7 @@ class Claims:
         self._wakeup.ring()
 
     async def run(self) -> None:
-        """Claim for whoever waits, until stopped."""
+        """Claim for all that wait, until stopped."""
         while not self._stopped:
             await self._someone_waits.wait()
             if self._stopped:
@@ -174,10 +174,10 @@ class Claims:
         await self._release_orphans()
 
     async def _is_drained(self) -> bool:
-        """Return whether nothing is due, seen by a look that no lock hides anything from.
+        """Return whether nothing is due, locked rows included.
 
-        The reaper, say, may just hold a row that the claim passed over. Who keeps one for long does not keep the drain, and
-        neither does a row that is refused.
+        The reaper, for one, may briefly hold a row that the claim passed over. A row that stays locked or refused does not keep
+        the drain from ending.
         """
         agents = [agent for portion in self._menu.claim_groups() for agent in portion.agents]
         try:
@@ -222,13 +222,13 @@ class Claims:
     async def _pause(self, refusal: psycopg.Error) -> None:
         self._refusals += 1
         delay_s = full_jitter_s(self._refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S)
-        # Of many in a row some are enough: a lone row that is refused would fill the log.
+        # Log only some of many in a row: one refused row would fill the log.
         if self._refusals.bit_count() == 1:
             log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refusals)
         await asyncio.sleep(delay_s)
 
     async def _unless_refused(self, doing: Awaitable[Answer], otherwise: Answer) -> Answer:
-        """Return what a statement of a claim brings; what the server refuses of it must not keep the others from going on."""
+        """Return a statement's answer, or ``otherwise`` if it is refused: the other statements of a claim must go on."""
         try:
             return await doing
         except psycopg.Error as error:
@@ -268,7 +268,7 @@ class Claims:
         return max(1, int(portion.share * self._concurrency)) - self._leases.count(portion.agents)
 
     def _deliver(self, claimed: list[Claim]) -> None:
-        """Hand rows out as soon as they are claimed: a failure of the next statement must not take them along."""
+        """Hand rows out as soon as they are claimed: a failure of the next statement must not affect them."""
         if claimed:
             self._locked_since = None
         for one in claimed:

@@ -46,8 +46,13 @@ READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
 
 
 def of(rows: Sequence[db.Row]) -> dict[str, int]:
-    """Return the fleet's settings from what ``READ`` returned; the defaults where the row is missing."""
-    return dict(rows[0]) if rows else {name: setting.default for name, setting in SETTINGS.items()}
+    """Return the fleet's settings from what ``READ`` returned; the defaults if the row is missing.
+
+    A value out of its bounds, which only an owner past the checks could have written, counts as the nearest bound: a negative
+    retention would delete everything.
+    """
+    row = rows[0] if rows else {name: setting.default for name, setting in SETTINGS.items()}
+    return {name: max(0, min(row[name], setting.most)) for name, setting in SETTINGS.items()}
 
 
 async def change(connection: db.Connection, values: Mapping[str, int]) -> None:

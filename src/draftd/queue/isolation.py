@@ -1,9 +1,9 @@
 """Isolation: a row that the server refuses to change harms only itself.
 
-Owns what happens when a statement over rows is refused by a server that is well: ``apart`` carries it out in halves, so that all
-rows get through but those that are refused alone; ``Refusals`` judges whose fault that is, ends the row plainly if it is the
-row's own, and sets it aside in memory if not even that is accepted. Invariants: nothing is thrown away for a refusal that may be
-the server's, whatever its SQLSTATE; in the normal case nothing here runs. What the statements are is their owners' matter.
+Owns what happens when a server that is well refuses a statement over several rows. ``apart`` executes it in halves, until only
+rows that are refused alone are left. ``Refusals`` decides whose fault a refusal is: it fails the row if the fault is the row's
+own, and sets the row aside in memory if the server refuses that, too. Invariants: no row is ended for a refusal that may be the
+server's fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to their callers.
 """
 
 import math
@@ -34,27 +34,27 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 PATIENCE_S = 1.0
-"""Statements that take longer to be refused are not carried out in ever smaller parts: the neighbours wait meanwhile."""
+"""After so long, a refused statement is not split any further: the neighbours wait meanwhile."""
 FIRST_ASIDE_S = 2.0
 LONGEST_ASIDE_S = 300.0
 UNDECIDED_S = 1.5
-"""How long a row is left alone whose refusal may be the server's."""
+"""How long a row is left alone whose refusal may be the server's fault."""
 NAMED_AFTER = 3
-"""So many refusals in, a row is named although nobody knows yet whose fault they are."""
+"""After so many refusals the log names a row, although nobody knows yet whose fault they are."""
 
 END_ROW = statements(__name__)["end_row"]
 
 
 @dataclass(slots=True)
 class Parts(Generic[Item, Answer]):
-    """What became of a statement that was carried out in parts."""
+    """What came of a statement that was executed in parts."""
 
     answered: list[tuple[Sequence[Item], Answer]] = field(default_factory=list)
-    """Parts that the server carried out, each with what it answered."""
+    """The parts that the server accepted, each with its answer."""
     refused: list[tuple[Item, psycopg.Error]] = field(default_factory=list)
-    """What it refused alone."""
+    """What it refused even alone."""
     untried: list[tuple[Item, psycopg.Error]] = field(default_factory=list)
-    """What was not carried out alone, because refusals take too long."""
+    """What was not tried alone, because refusals take too long."""
 
 
 async def apart(
@@ -64,12 +64,12 @@ async def apart(
     refusal: psycopg.Error | None = None,
     began: float | None = None,
 ) -> Parts[Item, Answer]:
-    """Carry a statement out over all items, or over as many as the server accepts.
+    """Execute a statement over all items, or over as many as the server accepts.
 
     Args:
         items: what the statement is about.
-        carry_out: carries it out over some of them; a refusal changes nothing.
-        refusal: why the server has just refused all of them together, if it has been asked.
+        carry_out: executes it over some of them; a refusal changes nothing.
+        refusal: why the server has just refused all of them together, if it was asked.
         began: when it was asked, a moment of ``time.monotonic``.
 
     Raises:
@@ -101,27 +101,27 @@ async def apart(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row that the server refused to change, as it is told of once."""
+    """A row that the server refused to change, as reported once."""
 
     id: UUID
     verb: str
-    """What was to be done to it."""
+    """What was to be done with it."""
     sqlstate: str | None
     ended: bool
     """Whether it has failed as ``internal_error``."""
 
 
 def log_refused(row: RefusedRow) -> None:
-    """Name a row in the log; without the refusal's text, which is the app's and may hold what the row holds."""
+    """Name a row in the log, without the refusal's text: an app wrote it, and it may quote the row."""
     log.error("row refused", request_id=row.id, to=row.verb, sqlstate=row.sqlstate, ended=row.ended)
 
 
 class Aside:
-    """The rows that nobody here touches for a while; shared by the actors of a process, the heartbeat's thread included.
+    """The rows that this process leaves alone for a while; shared by its actors, the heartbeat's thread included.
 
     Args:
-        tell: who is told of each refused row once.
-        clock: what tells the time, in seconds.
+        tell: called once for each refused row.
+        clock: returns the time, in seconds.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class Aside:
         self._named: Remembered[UUID] = Remembered()
 
     def put(self, row_id: UUID) -> None:
-        """Leave a row alone that can neither be changed nor ended: each time for twice as long, 5 minutes at most."""
+        """Leave a row alone that can neither be changed nor ended: each time twice as long, up to 5 minutes."""
         with self._lock:
             times = self._times.note(row_id)
         longest_s = min(LONGEST_ASIDE_S, FIRST_ASIDE_S * 2.0 ** min(times - 1, 20))
         self._put(row_id, random.uniform(longest_s / 2, longest_s))  # noqa: S311  # jitter, no secret
 
     def put_briefly(self, row_id: UUID) -> None:
-        """Leave a row alone for a moment, so that others get their turn: its refusal may be the server's."""
+        """Leave a row alone for a moment, so that others get their turn: its refusal may be the server's fault."""
         self._put(row_id, random.uniform(UNDECIDED_S / 2, UNDECIDED_S))  # noqa: S311  # jitter, no secret
 
     def _put(self, row_id: UUID, for_s: float) -> None:
@@ -154,7 +154,7 @@ class Aside:
             self._until[row_id] = now + for_s
 
     def ids(self) -> list[UUID]:
-        """Return what is to be left alone right now."""
+        """Return the rows to leave alone right now."""
         if not self._until:
             return []
         with self._lock:
@@ -173,7 +173,7 @@ class Aside:
             return row_id in self._times
 
     def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
-        """Tell of a row, once."""
+        """Report a row, once."""
         with self._lock:
             times = self._named.note(row_id)
         if times == 1:
@@ -181,25 +181,25 @@ class Aside:
 
 
 class Resolution(Enum):
-    """What became of a row whose change was refused."""
+    """What became of a row that the server refused to change."""
 
     ENDED = "ended"
-    """It was the row's own fault; it has failed as ``internal_error``."""
+    """The row's own fault: it has failed as ``internal_error``."""
     ASIDE = "aside"
-    """It was the row's own fault; it cannot be ended either, and is left alone for a while."""
+    """The row's own fault, and it cannot be ended either: it is left alone for a while."""
     UNDECIDED = "undecided"
-    """It may be the server's fault: to be tried again."""
+    """Possibly the server's fault: to be tried again."""
 
 
 class Refusals:
-    """Judges the refusals of one kind of change.
+    """Resolves the refusals of one kind of change.
 
-    A refused row is a suspect until this change of another row is accepted, in earnest or in a trial. A suspect that another
-    row was accepted after is outlived: where there is no other row left to try, only its own refusals are held against it.
+    A refused row is a suspect until the server accepts the same change of another row, in earnest or in a trial. From then on
+    the suspect is outlived: where there is no other row left to try, only its own refusals count against it.
 
     Args:
         verb: what the statement does, for the log.
-        aside: where rows are set aside.
+        aside: the rows that this process leaves alone.
     """
 
     def __init__(self, *, verb: str, aside: Aside) -> None:
@@ -212,7 +212,7 @@ class Refusals:
         self._outlived: Remembered[UUID] = Remembered()
 
     def of(self, kind: str) -> "Refusals":
-        """Return the refusals of one kind of this statement's changes: that another kind is accepted says nothing about it."""
+        """Return the refusals of one kind of this statement's changes; another kind that is accepted proves nothing."""
         return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside))
 
     async def resolve(
@@ -225,15 +225,15 @@ class Refusals:
         end: str = END_ROW,
         params: db.Row | None = None,
     ) -> dict[Held, Resolution]:
-        """Decide about rows that were refused alone, and end those whose own fault it is.
+        """Decide about rows that were refused alone, and end those that are at fault.
 
         Args:
             link: where they were refused.
             refused: the rows, as they are held or were found, and why.
-            passed: the rows of which the same change was accepted meanwhile.
-            trial: how it is tried on another row.
-            end: the statement that ends a row plainly.
-            params: what it needs besides the row.
+            passed: the rows for which the server accepted the same change meanwhile.
+            trial: how to try the change on another row.
+            end: the statement that fails a row.
+            params: its parameters besides the row.
         """
         own = await self.own(link, refused, passed=passed, trial=trial)
         return {
@@ -244,13 +244,13 @@ class Refusals:
     async def own(
         self, link: db.Link, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: Collection[UUID], trial: Trial
     ) -> set[Held]:
-        """Return the rows whose own fault their refusal is: no other row meets it, or none is there and the plain ending passes.
+        """Return the rows that are at fault: no other row is refused, or there is no other and the row can be failed.
 
         Args:
             link: where they were refused.
             refused: the rows, as they are held or were found, and why.
-            passed: the rows of which the same change was accepted meanwhile.
-            trial: how it is tried on another row.
+            passed: the rows for which the server accepted the same change meanwhile.
+            trial: how to try the change on another row.
         """
         for (row_id, _), _ in refused:
             if row_id not in self._outlived:
@@ -283,7 +283,7 @@ class Refusals:
             self._outlived.note(row_id)
 
     def _is_due(self, row_id: UUID, error: psycopg.Error) -> bool:
-        """Note a refusal; return whether one like it is ever held against a row."""
+        """Note a refusal; return whether it may count against the row at all."""
         tries = self._tries.note(row_id)
         if tries == NAMED_AFTER:
             self.aside.name(row_id, error, verb=self._verb, ended=False)
@@ -300,7 +300,7 @@ class Refusals:
         return finding
 
     async def _is_alone(self, link: db.Link, held: Held, error: psycopg.Error) -> bool:
-        """Return whether a row's plain ending is accepted, and no other row is under suspicion."""
+        """Return whether the row could be failed, and no other row is under suspicion."""
         if held[0] not in self._outlived and any(one != held[0] for one in self._suspects):
             return False
         try:

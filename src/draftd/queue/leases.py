@@ -1,8 +1,8 @@
 """Leases: which rows this process holds, and how they are renewed.
 
-``Leases`` is the process's own list, shared by the claims (which add), the worker (which removes) and the heartbeat thread
-(which reads). ``RENEW`` is the heartbeat's one statement; ``RENEW_ONLY`` and ``BEAT`` are its halves, for when the worker's row
-is refused or locked. What becomes of a lease that ran out is ``reaping``'s.
+``Leases`` is the process's own list: the claims add to it, the worker removes, the heartbeat thread reads.
+``RENEW_AND_BEAT`` is the heartbeat's one statement; ``RENEW`` and ``BEAT`` are its halves, for when the worker's row is refused
+or locked. Leases that have run out are ``reaping``'s.
 """
 
 from collections.abc import Collection
@@ -20,8 +20,8 @@ HELD = "held"
 """Where a row stands that its claim still holds; else it stands at its status."""
 
 Held = tuple[UUID, int]
-"""A claim of a row: its id and its lease token. The same row can be held twice by one process, by an attempt that does not know
-yet that it was taken back and by the one that came after it."""
+"""A claim of a row: its id and its lease token. One process can hold the same row twice: an attempt may not know yet that it
+lost the row, and the next attempt may already be under way."""
 
 
 def lost(standing: str | None) -> LeaseLost:

@@ -1,8 +1,8 @@
-"""Prepared pictures between two attempts: left by one that gives its row back, found by the next, on whatever machine.
+"""Prepared pictures between two attempts: kept by one that gives its row back, found by the next, on any machine.
 
-Owns the statements on ``draft_pictures``; what stands in ``facts`` and ``data`` is ``kept_pictures``'s. Invariants: pictures are
-left by the holder of the claim only, under the lock of its row, so that the end of a request, which deletes them, cannot
-overtake them; over ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
+Owns the statements on ``draft_pictures``; ``reply.kept_pictures`` owns what ``facts`` and ``data`` contain. Invariants: only the
+holder of the claim keeps pictures, under the lock of its row, so that the end of a request, which deletes them, cannot overtake
+them. Beyond ``MOST_BYTES_OF_A_ROW`` or ``MOST_BYTES_OF_ALL`` nothing is kept, and the next attempt fetches.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from draftd.request import Claim
 MOST_BYTES_OF_A_ROW = 8 * 1024 * 1024
 """A request shows 14 megapixels at most, which are 2 to 6 MiB of JPEG."""
 MOST_BYTES_OF_ALL = 1024 * 1024 * 1024
-"""What an outage may add to the database: of 4,000 usual screenshots."""
+"""What an outage may add to the database: the pictures of 4,000 usual screenshots."""
 LEAST_COUNTED_BYTES = 64 * 1024
-"""A smaller picture counts as much, so that the sum over all is one of 16,384 rows at most (2 ms)."""
+"""A smaller picture counts as this much, so that the sum over all has at most 16,384 rows (2 ms)."""
 
 _SQL = statements(__name__)
 KEEP_PICTURES, FIND_PICTURES = _SQL["keep_pictures"], _SQL["find_pictures"]
 
 
 class Kept(Enum):
-    """What came of leaving pictures."""
+    """What came of keeping pictures."""
 
     KEPT = "kept"
     BUSY = "busy"
     """Somebody else has the row locked for the moment."""
     NOT = "not"
-    """The row is not held any more, or there are too many of them."""
+    """The claim does not hold the row any more, or too much is kept already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class StoredPicture:
 
 
 async def keep_pictures(link: db.Link, claim: Claim, pictures: Sequence[StoredPicture]) -> Kept:
-    """Leave pictures for the next attempt at a claimed row; those of the same entries are replaced.
+    """Keep pictures for the next attempt at a claimed row, in place of those kept for the same entries.
 
     Raises:
         db.LOST: the connection broke.
@@ -73,7 +73,7 @@ async def keep_pictures(link: db.Link, claim: Claim, pictures: Sequence[StoredPi
 
 
 async def find_pictures(link: db.Link, claim: Claim, *, time_s: float) -> list[StoredPicture]:
-    """Return what an earlier attempt has left, ``MOST_BYTES_OF_A_ROW`` at most; given up after ``time_s`` seconds.
+    """Return what an earlier attempt kept, up to ``MOST_BYTES_OF_A_ROW``; give up after ``time_s`` seconds.
 
     Raises:
         TimeoutError: others used the link for as long.

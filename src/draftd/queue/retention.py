@@ -1,10 +1,10 @@
-"""Retention: final requests, and feedback, go when they are old enough, a few at a time.
+"""Retention: deletes old final requests and old feedback, one batch at a time.
 
-Owns the one statement that deletes requests, and the one that deletes feedback. Invariants: only a final row goes, and only
-while nobody else has it locked; a row that a pending or running refinement still reads stays until that has ended (one inserted
-in the very moment of the delete finds its parent gone). Its feedback stays without it, and so does ``draft_usage``, because it
-is the record of the money. An interrupted pass has deleted whole batches, and the next one goes on: it may be repeated at any
-time, beside any number of others. What the server refuses to delete stays, and keeps nothing else.
+Owns the one statement that deletes requests, and the one that deletes feedback. Invariants: only a final row is deleted, and only
+while nobody else has it locked. A row that a pending or running refinement still reads stays until that has ended (a refinement
+inserted at the moment of the delete finds its parent gone). A request's feedback outlives it, and so does ``draft_usage``, the
+record of what was paid. An interrupted pass has deleted whole batches; another may follow at any time, or run beside it. A row
+that the server refuses to delete stays, and does not keep others from being deleted.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ BATCH = 500
 COUNT_BATCH = 20_000
 PAUSE_S = 0.05
 REST = 3
-"""A pause lasts so many times as long as the batch before it, and at least ``PAUSE_S``: the claims and settlements beside the
-pass keep most of the server's time, however slow the batches are."""
+"""A pause lasts this many times as long as the batch before it, and at least ``PAUSE_S``: claims and settlements keep most of the
+server's time, however slow the batches are."""
 
 MOST_REFUSED = 100
-"""A pass that is refused so many rows ends: it would cost the server more than it frees."""
+"""A pass ends after so many refused rows: it would cost the server more than it frees."""
 
 _SQL = statements(__name__)
 PRUNE, FIND_PRUNABLE, COUNT_PRUNABLE = _SQL["prune"], _SQL["find_prunable"], _SQL["count_prunable"]
@@ -40,19 +40,19 @@ PRUNE_FEEDBACK = _SQL["prune_feedback"]
 async def prune(
     link: db.Link, *, older_than_s: float, aside: Aside | None = None, now: datetime | None = None
 ) -> AsyncGenerator[int, None]:
-    """Delete the final requests that ended at least so long ago, the oldest first.
+    """Delete final requests that ended long enough ago, the oldest first.
 
     Args:
-        link: where; nothing that is in a hurry should wait for this link.
+        link: where; use one that nothing urgent waits for.
         older_than_s: how long ago a request must have ended, in seconds.
-        aside: where rows are set aside that the server refuses to delete.
-        now: another time than the database's, for tests.
+        aside: the rows that this process leaves alone.
+        now: the time if not the database's, for tests.
 
     Yields:
-        After each batch of at most ``BATCH``: how many were deleted with it.
+        After each batch of up to ``BATCH`` rows: how many it deleted.
 
     Raises:
-        db.LOST: the connection broke. What was yielded is deleted, the batch under way perhaps.
+        db.LOST: the connection broke. What was yielded is deleted; the current batch may be.
         psycopg.Error: the server refused to delete ``MOST_REFUSED`` rows, or any at all.
     """
     # What a batch passed over is not looked at again. Of one moment's rows only the deleted are behind it, hence >=.
@@ -78,7 +78,7 @@ async def prune(
 
 
 async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycopg.Error]) -> db.Row:
-    """Delete one batch, and enter what is refused of it; return how many it saw and deleted, and how far it reached."""
+    """Delete one batch and note what is refused; return how many rows it saw and deleted, and how far it reached."""
     began = time.monotonic()
     try:
         (row,) = await link.run(PRUNE, params)
@@ -108,7 +108,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
 
 
 async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:
-    """Delete the feedback that is at least so old, in seconds; return how much there was.
+    """Delete feedback older than ``older_than_s`` seconds; return how many rows that were.
 
     Raises:
         db.LOST: the connection broke; whole batches are deleted.
@@ -123,7 +123,7 @@ async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | 
 
 
 async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:
-    """Return how many requests ``prune`` would delete; those that somebody has locked right now are counted too.
+    """Return how many requests ``prune`` would delete, locked ones included.
 
     Raises:
         db.LOST: the connection broke.

@@ -1,9 +1,9 @@
 """Settlements: how an attempt's outcome reaches its row, once and only if the row is still held.
 
-Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``;
-what it stores passed ``storable``; it is repeated when the connection was lost, and a repetition is recognised (the row stands
-where this settlement wanted it, with this token), not taken for a lost lease; what is refused harms no neighbour (``isolation``),
-and an outcome is kept for as long as the server may accept it yet.
+Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``.
+What it stores has passed ``storable``. After a lost connection it is repeated, and a row that already has the status and the
+token of this settlement counts as settled, not as a lost lease. A refused row harms no neighbour (``isolation``), and an outcome
+is kept as long as the server may still accept it.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Unsettled(Enum):
     BUSY = "busy"
     """Somebody else has it locked."""
     REFUSED = "refused"
-    """The server refuses it, and may not for long."""
+    """The server refuses it, perhaps not for long."""
 
 
 class Settled(NamedTuple):
@@ -65,7 +65,7 @@ class NotSettledYet(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What an attempt leaves on its row whatever came of it."""
+    """What an attempt leaves on its row, whatever its outcome."""
 
     images: list[dict[str, Any]] | None = None
     trace_id: str | None = None
@@ -107,7 +107,7 @@ class Settlement:
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Say what an outcome does to its row."""
+    """Return what an outcome does to its row."""
     return _settlement((claim.id, claim.lease_token), outcome, trail)
 
 
@@ -141,7 +141,7 @@ class Settler:
 
     Args:
         link: a connection that nothing slow runs on.
-        aside: where rows are set aside that can neither be settled nor ended.
+        aside: the rows that this process leaves alone, because they can neither be settled nor ended.
     """
 
     def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
@@ -154,12 +154,12 @@ class Settler:
     async def settle(
         self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
     ) -> Settled:
-        """Write what came of an attempt.
+        """Write the outcome of an attempt.
 
         Args:
-            claim: whose attempt it was.
-            outcome: what came of it.
-            trail: what it leaves on its row besides.
+            claim: the claim of the attempt.
+            outcome: its outcome.
+            trail: what else it leaves on its row.
             waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
@@ -169,7 +169,7 @@ class Settler:
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
                 cancelled it.
-            NotSettledYet: without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
+            NotSettledYet: only without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
                 it later.
         """
         row = settlement(claim, outcome, trail or Trail())
@@ -186,7 +186,7 @@ class Settler:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
             refusals += 1
-            # Each by itself: what is tried again together is refused together.
+            # Each at its own time: what is tried again together is refused together.
             await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
         return answer
 
@@ -216,7 +216,7 @@ class Settler:
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, Settled | Unsettled]:
-        """Decide about what was refused alone."""
+        """Resolve what was refused alone."""
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
@@ -241,7 +241,7 @@ class Settler:
 
 
 def _trial(status: str) -> Trial:
-    """Return how a settlement of one kind is tried on another row: with an invented outcome."""
+    """Return how to try a settlement of one kind on another row: with an invented outcome."""
 
     async def settle(execute: db.Execute, another: Held) -> bool:
         row = _settlement(another, EXAMPLES[status], Trail())
@@ -259,7 +259,7 @@ _ANSWERS: dict[Resolution, Settled | Unsettled] = {
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
-    """Return what this settlement brought about, now or when it was first sent, or why there is none."""
+    """Return what this settlement wrote, now or when it was first sent; else why it wrote nothing."""
     if row["settled"]:
         return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:

@@ -1,8 +1,8 @@
-"""Trials: whether the server accepts a change of another row right now, found out without changing anything.
+"""Trials: find out whether the server accepts a change of another row right now, without changing anything.
 
-A trial carries out the very statement that was refused, on a row that no refusal is held against, and rolls it back. Invariants:
-it waits for no row lock, holds its own for one transaction, and leaves nothing behind in this database. It fires the app's
-triggers, whose effects elsewhere stay: it carries nothing of one request to another.
+A trial executes the refused statement on a row that is under no suspicion, and rolls it back. Invariants: a trial waits for no
+row lock, holds its own for one transaction, and leaves nothing behind in this database. It fires the app's triggers, whose
+effects elsewhere stay: it carries nothing of one request to another.
 """
 
 import math
@@ -20,14 +20,14 @@ from draftd.queue.leases import Held
 from draftd.queue.remembered import Remembered
 
 ROUND_S = 0.3
-"""How long other rows are tried at a time: whatever shares the connection waits meanwhile."""
+"""The time for one round of trials: whatever shares the connection waits meanwhile."""
 REST_S = 1.0
-"""How long a round that proved nothing stands before the next one."""
+"""The pause after a round that proved nothing."""
 _SQL = statements(__name__)
 
 
 class Before(Enum):
-    """What a row must be before it can be changed, as the statements that find such rows and make one so."""
+    """What a row must be before the change: the statements that find candidates, and that make one of them so."""
 
     PENDING = (_SQL["find_pending"], _SQL["make_pending"])
     OVERDUE = (_SQL["find_pending"], _SQL["make_overdue"])
@@ -40,11 +40,11 @@ class Trial:
 
     before: Before
     change: Callable[[db.Execute, Held], Awaitable[bool]]
-    """Carries the change out; returns whether it took effect."""
+    """Executes the change; returns whether it took effect."""
     lease_s: float = 1.0
-    """How long the row's lease lasts before the change; negative if it must have run out."""
+    """How long the row's lease lasts before the change, in seconds; negative if it must have run out."""
     worker_id: UUID | None = None
-    """Who must hold the row, if that matters."""
+    """The worker that must hold the row, if that matters."""
 
 
 class Finding(Enum):
@@ -53,17 +53,17 @@ class Finding(Enum):
     ACCEPTED = "accepted"
     """The server accepts this change of another row."""
     REFUSED = "refused"
-    """It refuses it of every row that was tried."""
+    """It refuses this change of every row that was tried."""
     NOBODY = "nobody"
     """There is no other row to try."""
 
 
 @dataclass(slots=True)
 class Trials:
-    """Tries one kind of change, a bounded number of rows at a time, and none of them again before all have been tried."""
+    """Tries one kind of change on a bounded number of rows at a time; tries none again before all have been tried."""
 
     refused: list[UUID] = field(default_factory=list)
-    """The rows that the last round was refused."""
+    """The rows that the server refused to change in the last round."""
     _tried: Remembered[UUID] = field(default_factory=Remembered)
     _rests_until: float = -math.inf
 
@@ -73,7 +73,7 @@ class Trials:
         Args:
             link: where.
             trial: what is tried.
-            but: the rows that are not tried.
+            but: rows not to try.
 
         Raises:
             db.LOST: the connection broke.

@@ -103,7 +103,10 @@ WITH RECURSIVE pass AS MATERIALIZED (
                  || jsonb_build_object(
                     'attempt', r.attempt, 'at', now(), 'code', c.code, 'message', c.message, 'model', r.model),
         updated_at = now()
-      FROM chosen AS c WHERE r.id = c.id AND r.status = c.was
+      FROM chosen AS c
+     WHERE r.id = c.id AND r.status = c.was
+       -- By key, whatever the planner expects: it may plan this for an empty table.
+       AND r.id = ANY (ARRAY (SELECT id FROM chosen))
     RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_id END AS worker_id
 ), forgotten AS (
     DELETE FROM draft_workers AS w
@@ -169,7 +172,10 @@ UPDATE draft_requests AS r SET
              || jsonb_build_object(
                 'attempt', r.attempt, 'at', now(), 'code', c.code, 'message', c.message, 'model', r.model),
     updated_at = now()
-  FROM chosen AS c WHERE r.id = c.id AND r.status = c.was
+  FROM chosen AS c
+ WHERE r.id = c.id AND r.status = c.was
+   -- By key, whatever the planner expects: it may plan this for an empty table.
+   AND r.id = ANY (ARRAY (SELECT id FROM chosen))
 RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_id END AS worker_id;
 
 -- name: find_reapable
