@@ -44,7 +44,7 @@ async def daemons_work(link: db.Link, connection: db.Connection) -> None:
     )
     (row,) = await link.run(RENEW_AND_BEAT, beat())
     models.update(Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"], as_of=time.monotonic())
-    assert all(0 < portion.share <= 1 for portion in models.claim_groups())
+    assert all(0 < group.share <= 1 for group in models.claim_groups())
     await models.take_probe(link)
     await holds.look(link)
     await link.run(FIND_REAPABLE, REAPING)

@@ -421,7 +421,7 @@ async def test_the_share_doubles_by_itself(
     assert [row["share"] for row in await link.run(LIST_THROTTLES)] == ([share] if share else [])
     other = make()
     await beat(other)
-    assert [portion.share for portion in other.claim_groups()] == [share or 1.0]
+    assert [group.share for group in other.claim_groups()] == [share or 1.0]
 
 
 async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> None:

@@ -99,7 +99,7 @@ class Models:
         return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
 
     def claim_groups(self) -> list[ClaimGroup]:
-        """Return the claimable agents: a portion for each throttled model, and those with all of the concurrency together.
+        """Return the claimable agents: a group for each throttled model, and those with all of the concurrency together.
 
         The throttled first, because their room is small and the others would leave none of it.
         """

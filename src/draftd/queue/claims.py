@@ -179,7 +179,7 @@ class Claims:
         The reaper, for one, may briefly hold a row that the claim passed over. A row that stays locked or refused does not keep
         the drain from ending.
         """
-        agents = [agent for portion in self._menu.claim_groups() for agent in portion.agents]
+        agents = [agent for group in self._menu.claim_groups() for agent in group.agents]
         try:
             (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "aside": self._claimer.passed_over})
         except (*db.LOST, psycopg.Error) as error:
@@ -243,11 +243,11 @@ class Claims:
         if not claim_groups:
             await self._unless_refused(self._menu.look_again(self._link), None)
             claim_groups = self._menu.claim_groups()
-        self._throttled = any(portion.share < 1 for portion in claim_groups)
-        for portion in claim_groups:
-            room = min(wanted - claimed, self._room(portion))
+        self._throttled = any(group.share < 1 for group in claim_groups)
+        for group in claim_groups:
+            room = min(wanted - claimed, self._room(group))
             if room > 0:
-                more = await self._unless_refused(self._claimer.claim(portion.agents, room), [])
+                more = await self._unless_refused(self._claimer.claim(group.agents, room), [])
                 self._deliver(more)
                 claimed += len(more)
         return claimed
@@ -262,10 +262,10 @@ class Claims:
             await self._menu.return_probe(probe.model)
         return len(rows)
 
-    def _room(self, portion: ClaimGroup) -> int:
-        if portion.share >= 1:
+    def _room(self, group: ClaimGroup) -> int:
+        if group.share >= 1:
             return MAX_ITEMS
-        return max(1, int(portion.share * self._concurrency)) - self._leases.count(portion.agents)
+        return max(1, int(group.share * self._concurrency)) - self._leases.count(group.agents)
 
     def _deliver(self, claimed: list[Claim]) -> None:
         """Hand rows out as soon as they are claimed: a failure of the next statement must not affect them."""
