@@ -90,9 +90,9 @@ class Scribe:
         aside: remembers which refused rows were reported.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside) -> None:
         self._link = link
-        self._aside = aside or Aside()
+        self._aside = aside
         self._turn = asyncio.Lock()
         self._latest: dict[Held, dict[str, Any]] = {}
         self._publishing: dict[Held, asyncio.Task[str | None]] = {}

@@ -144,9 +144,9 @@ class Settler:
         aside: the rows that this process leaves alone, because they can neither be settled nor ended.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", aside=aside or Aside())
+        self._refusals = Refusals(verb="settle", aside=aside)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
