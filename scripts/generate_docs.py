@@ -46,8 +46,7 @@ def errors_table() -> str:
     """Return every error code with its kind, and what the app's user can do."""
     lines = ["| code | kind | action | meaning |", "|---|---|---|---|"]
     lines += [
-        f"| `{error.code}` | {error.default_kind} | `{error.user_action}` | {first_line(error)} |"
-        for error in request_errors()
+        f"| `{error.code}` | {error.kind} | `{error.user_action}` | {first_line(error)} |" for error in request_errors()
     ]
     return "\n".join(lines)
 

@@ -13,7 +13,8 @@
         ├── InvalidRequest           final
         ├── Expired                  final
         ├── ImageBlocked             final
-        ├── ImageFetchFailed         retry (final for a 4xx that will not change)
+        ├── ImageFetchFailed         retry
+        │   ├── ImageNotServed       final
         │   └── NoRoomForImage       retry
         ├── ImageTooLarge            final
         ├── ImageInvalid             final
@@ -23,6 +24,7 @@
         │   ├── ModelRateLimited     hold
         │   ├── ModelUnavailable     hold
         │   ├── ModelMisconfigured   hold
+        │   │   └── NoModelHere      retry
         │   ├── ModelTimeout         retry
         │   ├── ModelRefused         final
         │   ├── OutputInvalid        retry
@@ -31,12 +33,14 @@
         ├── NothingOpen              final
         ├── WorkerLost               retry, the first time without delay (written by the reaper)
         └── InternalError            retry
+            └── RowRefused           final
 
 The docstring of a class is the message that its reader sees when nothing more precise is known. Errors of libraries are
 translated where the library is called, with ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
 
 Invariant: an error is a fact. What it knows is given when it is made and never changed, which ``Final`` has the type checker
-prove; what it means to a request is decided in ``providers.failure_policy`` and nowhere else.
+prove; what it means to a request is decided in ``providers.failure_policy`` and nowhere else. Its kind is its class's:
+whoever raises it chooses a class.
 """
 
 from collections.abc import Mapping
@@ -143,21 +147,19 @@ class RequestError(DraftdError):
     """An attempt ended without a draft."""
 
     code: ClassVar[str] = ""
-    default_kind: ClassVar[Kind] = Kind.FINAL
+    kind: ClassVar[Kind] = Kind.FINAL
     user_action: ClassVar[UserAction] = UserAction.NONE
 
     def __init__(
         self,
         message: str = "",
         *,
-        kind: Kind | None = None,
         model: str | None = None,
         retry_after_s: float | None = None,
         details: Details = NO_DETAILS,
     ) -> None:
         super().__init__(message)
         self.details: Final[Details] = details
-        self.kind: Final[Kind] = kind or self.default_kind
         self.model: Final[str | None] = model
         """By the operator's name; None when no model has to do with it."""
         self.retry_after_s: Final[float | None] = retry_after_s
@@ -166,7 +168,7 @@ class RequestError(DraftdError):
     def about(self, **details: str | int) -> Self:
         """Return this error of a picture with more details; an empty one tells nothing."""
         more = {name: value for name, value in details.items() if value != ""}
-        return type(self)(self.message, kind=self.kind, details={**more, **self.details})
+        return type(self)(self.message, details={**more, **self.details})
 
 
 class InvalidRequest(RequestError):
@@ -194,7 +196,13 @@ class ImageFetchFailed(RequestError):
 
     code = "image_fetch_failed"
     user_action = UserAction.RESEND
-    default_kind = Kind.RETRY
+    kind = Kind.RETRY
+
+
+class ImageNotServed(ImageFetchFailed):
+    """The image's server answers in a way that asking again will not change."""
+
+    kind = Kind.FINAL
 
 
 class NoRoomForImage(ImageFetchFailed):
@@ -246,11 +254,10 @@ class ModelError(RequestError):
         message: str = "",
         *,
         model: str | None = None,
-        kind: Kind | None = None,
         retry_after_s: float | None = None,
         spent: Spent | None = None,
     ) -> None:
-        super().__init__(message, kind=kind, model=model, retry_after_s=retry_after_s)
+        super().__init__(message, model=model, retry_after_s=retry_after_s)
         self.spent: Final[Spent] = spent or Spent()
 
 
@@ -259,18 +266,17 @@ class ModelRateLimited(ModelError):
 
     code = "model_rate_limited"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.HOLD
+    kind = Kind.HOLD
 
     def __init__(
         self,
         message: str = "",
         *,
         model: str | None = None,
-        kind: Kind | None = None,
         retry_after_s: float | None = None,
         is_quota: bool = False,
     ) -> None:
-        super().__init__(message, model=model, kind=kind, retry_after_s=retry_after_s)
+        super().__init__(message, model=model, retry_after_s=retry_after_s)
         self.is_quota: Final[bool] = is_quota
         """Whether the quota is exhausted: waiting does not help, paying does."""
 
@@ -280,7 +286,7 @@ class ModelUnavailable(ModelError):
 
     code = "model_unavailable"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.HOLD
+    kind = Kind.HOLD
 
 
 class ModelMisconfigured(ModelError):
@@ -288,7 +294,13 @@ class ModelMisconfigured(ModelError):
 
     code = "model_misconfigured"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.HOLD
+    kind = Kind.HOLD
+
+
+class NoModelHere(ModelMisconfigured):
+    """None of the agent's models may be asked from this machine; another one may."""
+
+    kind = Kind.RETRY
 
 
 class ModelTimeout(ModelError):
@@ -296,7 +308,7 @@ class ModelTimeout(ModelError):
 
     code = "model_timeout"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.RETRY
+    kind = Kind.RETRY
 
 
 class ModelRefused(ModelError):
@@ -310,7 +322,7 @@ class OutputInvalid(ModelError):
 
     code = "output_invalid"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.RETRY
+    kind = Kind.RETRY
 
 
 class ContextTooLong(ModelError):
@@ -339,7 +351,7 @@ class WorkerLost(RequestError):
 
     code = "worker_lost"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.RETRY
+    kind = Kind.RETRY
 
 
 class InternalError(RequestError):
@@ -347,7 +359,13 @@ class InternalError(RequestError):
 
     code = "internal_error"
     user_action = UserAction.TRY_LATER
-    default_kind = Kind.RETRY
+    kind = Kind.RETRY
+
+
+class RowRefused(InternalError):
+    """The database refuses to change the request."""
+
+    kind = Kind.FINAL
 
 
 def request_errors() -> list[type[RequestError]]:

@@ -425,6 +425,57 @@ async def test_a_probe_that_finds_no_row_is_returned(database: str) -> None:
     await pump.link.close()
 
 
+async def test_a_probe_whose_claim_is_lost_with_the_connection_is_returned(
+    database: str, connection: db.Connection
+) -> None:
+    await make_request(connection)
+    menu = ProbingMenu()
+    pump = Pump(database, menu=menu)
+    original, calls = pump.link.run, 0
+
+    async def lose_the_first(statement: str, params: db.Params = None) -> list[DictRow]:
+        nonlocal calls
+        calls += 1
+        rows = await original(statement, params)
+        if calls == 1:
+            raise ConnectionLost
+        return rows
+
+    pump.link.run = lose_the_first  # type: ignore[method-assign]  # a loss at the worst moment
+    loop = asyncio.create_task(pump.claims.next())
+    running = asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(20):
+        claimed = await loop
+    assert claimed is not None
+    assert claimed.probe is None
+    assert menu.returned == ["m"]
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def test_a_probe_whose_row_was_claimed_for_nobody_is_returned(database: str, connection: db.Connection) -> None:
+    request_id = await make_request(connection)
+    menu = ProbingMenu()
+    pump = Pump(database, menu=menu)
+    original = pump.link.run
+
+    async def stop_behind_the_claim(statement: str, params: db.Params = None) -> list[DictRow]:
+        rows = await original(statement, params)
+        pump.claims.stop()
+        return rows
+
+    pump.link.run = stop_behind_the_claim  # type: ignore[method-assign]  # a race, made certain
+    loop = asyncio.create_task(pump.claims.next())
+    await asyncio.sleep(0)
+    await pump.claims.run()
+    assert await loop is None
+    row = await read_row(connection, request_id)
+    assert (row["status"], row["attempt"]) == ("pending", 0)
+    assert menu.returned == ["m"]
+    await pump.link.close()
+
+
 async def test_a_row_that_never_expires_is_claimed_like_any_other(connection: db.Connection, link: db.Link) -> None:
     request_id = await make_request(connection)
     await overwrite(connection, request_id, expires_at="infinity")

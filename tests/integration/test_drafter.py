@@ -593,7 +593,7 @@ async def test_neither_a_row_nor_a_connection_is_held_while_the_model_is_asked(
     rig.standin.script(default=[{"hang": True}])
     task = asyncio.create_task(rig.draft(await claimed()))
     await rig.standin.wait_for_calls(1)
-    assert rig.budget.free_bytes == BUDGET_BYTES
+    assert rig.budget._free_bytes == BUDGET_BYTES
     for one in rig.links:
         assert await asyncio.wait_for(one.run("SELECT 1 AS n"), 20) == [{"n": 1}]
     sessions = await link.run(
@@ -607,11 +607,11 @@ async def test_neither_a_row_nor_a_connection_is_held_while_the_model_is_asked(
 async def test_pictures_count_against_the_budget_while_they_are_loaded(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed(image_urls=["data:image/png;base64," + "A" * 4_000])
     free: list[int] = []
-    rig.loader.look = lambda: free.append(rig.budget.free_bytes)
+    rig.loader.look = lambda: free.append(rig.budget._free_bytes)
     await rig.draft(claim)
     assert free == [BUDGET_BYTES - claim.image_bytes]
     assert claim.image_bytes >= 4_000
-    assert rig.budget.free_bytes == BUDGET_BYTES
+    assert rig.budget._free_bytes == BUDGET_BYTES
 
 
 async def test_what_pictures_became_has_its_room_until_the_model_has_answered(rig: Rig, claimed: Claimed) -> None:

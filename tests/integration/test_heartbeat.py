@@ -152,7 +152,7 @@ async def test_parameters_that_cannot_be_read_harm_their_own_agent_alone(
     await connection.execute("INSERT INTO draft_agents (agent, model) VALUES ('good', 'm')")
     catalog = (await make(Leases()).first_beat()).catalog
     lines = {
-        agent: catalog.line(catalog.choice(agent), permits=Permits(), variable=lambda _name: None)
+        agent: catalog.resolve(catalog.choice(agent), permits=Permits(), variable=lambda _name: None)
         for agent in ("bad", "good")
     }
     assert (lines["bad"].targets, len(lines["bad"].refused)) == ((), 1)

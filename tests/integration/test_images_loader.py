@@ -66,7 +66,7 @@ async def test_pictures_come_in_the_order_of_their_urls(
         ("", 50),
     ]
     assert pictures[2].sha256 == hashlib.sha256(make_png(50, 50)).hexdigest()
-    assert budget.free_bytes == BUDGET_BYTES
+    assert budget._free_bytes == BUDGET_BYTES
 
 
 def base64_bytes(pictures: Sequence[Picture]) -> int:
@@ -80,7 +80,7 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
 
     class WatchingPreparer(Preparer):
         async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = sys.maxsize) -> Prepared:
-            held.append(BUDGET_BYTES - budget.free_bytes)
+            held.append(BUDGET_BYTES - budget._free_bytes)
             return await super().prepare(data, time_s=time_s, part_pixels=part_pixels)
 
     loader = ImageLoader(
@@ -92,9 +92,9 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
     async with AsyncExitStack() as rooms:
         pictures = await loader.load([server.on("/a", response(make_png()))], rooms=rooms, time_s=20)
         assert held == [len(make_png()) + PICTURE_BASE64_BYTES]
-        assert BUDGET_BYTES - budget.free_bytes == base64_bytes(pictures)
+        assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
-    assert budget.free_bytes == BUDGET_BYTES
+    assert budget._free_bytes == BUDGET_BYTES
     await loader.aclose()
 
 
@@ -102,7 +102,7 @@ async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader
     tall = data_url(encoded(make_picture(300, 8_000)))
     async with AsyncExitStack() as rooms:
         pictures = await loader.load([tall] * 3, rooms=rooms, time_s=20)
-        assert BUDGET_BYTES - budget.free_bytes == base64_bytes(pictures)
+        assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
 
 async def test_a_fetch_that_is_tried_again_gives_its_room_to_others_meanwhile(
@@ -199,7 +199,7 @@ async def test_one_failed_picture_ends_the_others_and_returns_their_bytes(
     with pytest.raises(ImageInvalid, match="not an image"):
         await load(loader, urls)
 
-    assert budget.free_bytes == BUDGET_BYTES
+    assert budget._free_bytes == BUDGET_BYTES
 
 
 async def test_a_fetch_ends_with_the_time_of_the_attempt(server: Server, loader: ImageLoader) -> None:
@@ -211,7 +211,7 @@ async def test_a_fetch_ends_with_the_time_of_the_attempt(server: Server, loader:
 
 async def test_the_wait_for_room_ends_with_the_time_of_the_attempt(loader: ImageLoader, budget: ByteBudget) -> None:
     async with budget.reserve(BUDGET_BYTES, time_s=60):
-        with pytest.raises(ImageFetchFailed, match="no room"):
+        with pytest.raises(ImageFetchFailed, match="No memory"):
             await load(loader, [data_url(make_png())], time_s=0.05)
 
 

@@ -99,7 +99,7 @@ async def test_the_next_attempt_fetches_nothing_and_shows_the_same(
     assert await attempts.hold(urls) == first
     assert len(first[0].parts) > 1
     assert len(server.requests) == 2
-    assert budget.free_bytes == BUDGET_BYTES
+    assert budget._free_bytes == BUDGET_BYTES
 
 
 async def test_what_a_message_shows_is_kept_like_what_was_fetched(

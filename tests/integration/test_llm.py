@@ -87,8 +87,7 @@ async def test_an_answer_comes_with_its_tokens_and_its_format(llm: Llm, standin:
     assert done.spent.input_tokens
     assert done.spent.output_tokens
     assert done.spent.cost_usd is None
-    assert (done.first_token_s is not None) is streamed
-    assert 0 < (done.first_token_s or 0.001) <= done.elapsed_s
+    assert done.elapsed_s > 0
     (call,) = standin.log
     assert (call["stream"], call["response_format"], call["has_schema"]) == (streamed, "json_schema", True)
 

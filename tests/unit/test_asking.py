@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -10,7 +11,7 @@ import pytest
 
 from draftd.errors import ModelError, ModelRefused, ModelUnavailable, NothingToReplyTo, Spent
 from draftd.providers import failure_policy
-from draftd.providers.failure_policy import ModelState
+from draftd.providers.failure_policy import HICCUP_S, ModelState
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, OnText, Target
 from draftd.providers.models import Models
@@ -18,7 +19,7 @@ from draftd.queue.attempts import Scribe
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
 from draftd.reply import asking
 from draftd.reply.asking import DEFAULT_MAX_TOKENS, Asking
-from draftd.reply.attempt import Attempt
+from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S, Attempt
 from draftd.reply.inputs import Inputs, Message
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.reply_format import PartialAnswer, Unacceptable
@@ -97,7 +98,6 @@ class World:
             finish_reason="stop",
             spent=Spent(),
             mode="prompt",
-            first_token_s=None,
             elapsed_s=0.0,
         )
 
@@ -115,7 +115,7 @@ class World:
     def left_out(self, _agent: str) -> bool:
         return False
 
-    async def ask(self, *targets: Target) -> Outcome:
+    async def ask(self, *targets: Target, attempt_s: float = CLAIM.attempt_s) -> Outcome:
         part = Asking(
             calls=cast("MeteredCalls", self),
             models=cast("Models", self),
@@ -124,7 +124,7 @@ class World:
             metrics=Metrics(),
         )
         inputs = Inputs(messages=[ASKED], reply_format=OneLine(), prompt_version="1+a", params={}, images=None)
-        return await part.ask(Attempt.begin(CLAIM), inputs, targets)
+        return await part.ask(Attempt.begin(replace(CLAIM, attempt_s=attempt_s)), inputs, targets)
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +201,20 @@ async def test_a_success_of_another_counts_from_the_end_of_the_first_call(
     assert isinstance(await world.ask(FIRST), Hold)
     (began,), (first_ended, second_ended) = world.began, world.ended_at
     assert first_ended < began < second_ended
+
+
+async def test_a_call_that_failed_late_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(ModelUnavailable("down", model="first"))
+    world.clock = itertools.count(1.0, HICCUP_S)
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
+    outcome = await world.ask(FIRST)
+    assert isinstance(outcome, Hold)
+    assert outcome.code == "model_unavailable"
+
+
+async def test_without_time_for_another_call_the_error_is_that_of_the_model_that_was_asked() -> None:
+    world = World(ModelUnavailable("down", model="first"))
+    outcome = await world.ask(FIRST, SECOND, attempt_s=MARGIN_S + SHORTEST_CALL_S - 0.1)
+    assert isinstance(outcome, Hold)
+    assert (outcome.code, outcome.model) == ("model_unavailable", "first")
+    assert world.failures == [("first", "model_unavailable")]

@@ -253,6 +253,15 @@ async def test_a_hang_outside_of_every_step_ends_as_a_retry() -> None:
     assert "timed out" in outcome.message
 
 
+async def test_a_timeout_of_something_else_is_not_taken_for_the_attempts() -> None:
+    outcome, _ = await run(raising(TimeoutError()))
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.message) == (
+        "internal_error",
+        "TimeoutError: a defect of draftd; its log has the details",
+    )
+
+
 async def test_a_lost_lease_has_no_outcome() -> None:
     with pytest.raises(LeaseLost):
         await run(raising(LeaseLost()))
@@ -336,7 +345,10 @@ async def test_a_defect_costs_one_attempt_and_tells_no_secret(
     spy = Spy()
     outcome, _ = await run(act, spy=spy)
     assert isinstance(outcome, Retry)
-    assert (outcome.code, outcome.message) == ("internal_error", "KeyError: ('[redacted] for comment_generator', 21)")
+    assert (outcome.code, outcome.message) == (
+        "internal_error",
+        "KeyError: a defect of draftd; its log has the details",
+    )
     (line,) = log_lines()
     assert (line["event"], line["level"], line["request_id"]) == (
         "attempt failed with an internal error",

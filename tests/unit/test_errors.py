@@ -1,5 +1,6 @@
 """The tree of errors is the contract's section 3, and its drawing is the tree."""
 
+import inspect
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from draftd import errors
 from draftd.errors import (
     CommandError,
     DraftdError,
-    ImageFetchFailed,
+    ImageNotServed,
     Kind,
     ModelError,
     RequestError,
@@ -57,7 +58,7 @@ def drawn() -> dict[str, tuple[int, str]]:
 
 
 def test_every_code_of_the_contract_has_one_class_with_its_kind() -> None:
-    found = [(cls.code, cls.default_kind) for cls in request_errors()]
+    found = [(cls.code, cls.kind) for cls in request_errors()]
     assert sorted(found) == sorted(CONTRACT.items())
 
 
@@ -74,7 +75,7 @@ def test_the_drawing_tells_kinds_and_exit_codes() -> None:
     for cls in of_the_module():
         about = shown[cls.__name__][1]
         if issubclass(cls, RequestError) and cls.code:
-            assert about.startswith(str(cls.default_kind)), cls
+            assert about.startswith(str(cls.kind)), cls
         elif issubclass(cls, CommandError) and cls is not CommandError:
             assert about == str(cls.exit_code), cls
 
@@ -84,12 +85,14 @@ def test_without_a_message_the_docstring_is_one(cls: type[RequestError]) -> None
     error = cls()
     assert error.message == str(error) == first_line(cls)
     assert error.message.endswith((".", ")", "images"))
-    assert (error.kind, error.model, error.retry_after_s) == (cls.default_kind, None, None)
+    assert (error.model, error.retry_after_s) == (None, None)
 
 
-def test_an_error_can_be_of_another_kind_than_its_class() -> None:
-    assert errors.ImageFetchFailed("404", kind=Kind.FINAL).kind is Kind.FINAL
-    assert errors.ImageFetchFailed("503").kind is Kind.RETRY
+def test_whoever_raises_an_error_chooses_its_class_and_not_its_kind() -> None:
+    for cls in of_the_module():
+        assert "kind" not in inspect.signature(cls).parameters, cls
+    assert errors.ImageNotServed("404").about(picture=1).kind is Kind.FINAL
+    assert errors.ImageFetchFailed("503").about(picture=1).kind is Kind.RETRY
 
 
 def test_a_model_error_carries_its_facts() -> None:
@@ -115,8 +118,8 @@ def test_details_say_what_the_apps_user_can_do() -> None:
 
 
 def test_an_error_of_a_picture_learns_where_it_was_without_being_changed() -> None:
-    error = ImageFetchFailed("503", kind=Kind.FINAL, details={"status": 503, "host": "first.example"})
+    error = ImageNotServed("503", details={"status": 503, "host": "first.example"})
     told = error.about(picture=2, host="second.example")
-    assert (type(told), told.message, told.kind) == (ImageFetchFailed, "503", Kind.FINAL)
+    assert (type(told), told.message, told.kind) == (ImageNotServed, "503", Kind.FINAL)
     assert told.details == {"status": 503, "host": "first.example", "picture": 2}
     assert error.details == {"status": 503, "host": "first.example"}

@@ -15,6 +15,7 @@ from draftd.errors import (
     ImageFetchFailed,
     ImageGone,
     ImageInvalid,
+    ImageNotServed,
     ImageTooLarge,
     ImageUnsupported,
     InternalError,
@@ -26,14 +27,17 @@ from draftd.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NoModelHere,
     NoRoomForImage,
     NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
     RequestError,
+    RowRefused,
     WorkerLost,
 )
 from draftd.providers.failure_policy import (
+    HICCUP_S,
     LONGEST_STEP_ASIDE_S,
     MAX_GIVEN_BACK,
     NOTHING_KNOWN,
@@ -102,6 +106,7 @@ VERDICTS: dict[type[RequestError], str] = {
     ImageBlocked:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageFetchFailed:   "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     NoRoomForImage:     "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
+    ImageNotServed:     "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageTooLarge:      "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageInvalid:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageUnsupported:   "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
@@ -109,6 +114,7 @@ VERDICTS: dict[type[RequestError], str] = {
     ModelRateLimited:   "back   back    back    next    back    back    back    retry   retry   retry",
     ModelUnavailable:   "back   call    back    next    back    back    back    retry   retry   retry",
     ModelMisconfigured: "back   back    back    next    back    back    back    retry   retry   retry",
+    NoModelHere:        "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     ModelTimeout:       "retry  retry   retry   next    retry   retry   retry   retry   retry   retry",
     ModelRefused:       "fail   fail    fail    next    retry   fail    fail    fail    fail    fail",
     OutputInvalid:      "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
@@ -117,6 +123,7 @@ VERDICTS: dict[type[RequestError], str] = {
     NothingOpen:        "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     WorkerLost:         "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     InternalError:      "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
+    RowRefused:         "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
 }
 REACTIONS: dict[type[RequestError], str] = {
     #                    a row     a probe   throttled spent     spent probe
@@ -199,11 +206,13 @@ def test_an_exhausted_quota_holds_at_once() -> None:
     assert reaction(error, SPENT, model=MODEL) is Reaction.NONE
 
 
-def test_an_errors_own_kind_goes_before_that_of_its_class() -> None:
-    assert judge(ImageFetchFailed("404", kind=Kind.FINAL), CLAIM).action is Action.FAIL
-    limited = ModelRateLimited("429", model=MODEL, kind=Kind.RETRY)
-    assert judge(limited, CLAIM).action is Action.RETRY
-    assert reaction(limited, CLAIM, model=MODEL) is Reaction.NONE
+def test_only_a_hiccup_is_repeated() -> None:
+    down = ModelUnavailable("503", model=MODEL)
+    asking_for_time = ModelUnavailable("503", model=MODEL, retry_after_s=20)
+    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (HICCUP_S, HICCUP_S + 0.1))
+    assert judge(down, CLAIM, soon).action is Action.REPEAT_CALL
+    assert judge(down, CLAIM, late).action is Action.GIVE_BACK
+    assert judge(asking_for_time, CLAIM, soon).action is Action.GIVE_BACK
 
 
 def test_a_hold_without_a_model_to_hold_is_a_retry() -> None:
@@ -287,7 +296,7 @@ def test_a_verdict_becomes_its_outcome(action: Action, outcome: Outcome) -> None
 def test_every_error_becomes_the_outcome_of_its_kind(cls: type[RequestError]) -> None:
     error = make(cls)
     outcome = outcome_of(error, judge(error, CLAIM))
-    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: Hold}[cls.default_kind])
+    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: Hold}[cls.kind])
     assert (outcome.code, outcome.message, outcome.model) == (cls.code, "why", error.model)
 
 

@@ -36,13 +36,13 @@ async def test_what_is_reserved_comes_back_at_the_end_even_after_an_error() -> N
 
     async def fail() -> None:
         async with budget.reserve(7, time_s=60):
-            assert budget.free_bytes == 3
+            assert budget._free_bytes == 3
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
         await fail()
 
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_a_small_reservation_does_not_overtake_a_large_one() -> None:
@@ -57,7 +57,7 @@ async def test_a_small_reservation_does_not_overtake_a_large_one() -> None:
     assert (large.has_it.is_set(), small.has_it.is_set()) == (True, True)
     await large.let_go()
     await small.let_go()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_a_shrunken_reservation_lets_the_next_one_in() -> None:
@@ -70,10 +70,10 @@ async def test_a_shrunken_reservation_lets_the_next_one_in() -> None:
         reservation.shrink(4)
         await waiting.has_it.wait()
         reservation.shrink(9)
-        assert budget.free_bytes == 0
+        assert budget._free_bytes == 0
 
     await waiting.let_go()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_more_than_the_limit_is_taken_as_the_limit() -> None:
@@ -83,7 +83,7 @@ async def test_more_than_the_limit_is_taken_as_the_limit() -> None:
 
     assert holder.held_bytes == 10
     await holder.let_go()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_a_cancelled_wait_frees_its_place_in_the_queue() -> None:
@@ -96,7 +96,7 @@ async def test_a_cancelled_wait_frees_its_place_in_the_queue() -> None:
 
     await first.let_go()
     await small.let_go()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_a_grant_that_meets_a_cancellation_is_given_back() -> None:
@@ -109,7 +109,7 @@ async def test_a_grant_that_meets_a_cancellation_is_given_back() -> None:
         await asyncio.gather(second.task, return_exceptions=True)
 
     assert second.task.cancelled()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 async def test_a_release_that_meets_a_cancelled_wait_still_serves_the_next() -> None:
@@ -122,7 +122,7 @@ async def test_a_release_that_meets_a_cancelled_wait_still_serves_the_next() -> 
         await next_one.has_it.wait()
 
     await next_one.let_go()
-    assert budget.free_bytes == 10
+    assert budget._free_bytes == 10
 
 
 def test_a_budget_of_nothing_is_refused() -> None:

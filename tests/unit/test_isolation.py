@@ -203,6 +203,18 @@ async def test_what_passes_is_tried_once_more_before_a_row_is_blamed(refusals: R
     assert await resolved(refusals, server, ROW, sqlstate=sqlstate, passed=True) == [Resolution.ENDED]
 
 
+async def test_a_lock_that_ends_between_a_refusal_and_its_proof_blames_no_row(
+    refusals: Refusals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it was refused before: that others are accepted now says nothing about a refusal of a moment ago."""
+    monkeypatch.setattr(trials, "REST_S", -1.0)
+    server = Server()
+    for is_accepted in (False, False, True):
+        server.others = [is_accepted]
+        assert await resolved(refusals, server, ROW, sqlstate="55P03") == [Resolution.UNDECIDED]
+    assert server.ended == []
+
+
 @pytest.mark.parametrize("sqlstate", SERVERS_OWN)
 async def test_a_server_that_has_run_out_of_something_blames_no_row(refusals: Refusals, sqlstate: str) -> None:
     server = Server()

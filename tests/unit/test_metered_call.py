@@ -22,9 +22,7 @@ from draftd.telemetry.tracing import Tracing
 
 CLAIM = Claim(id=UUID(int=1), agent="a", requester_id="r", attempt=2, lease_token=7, attempt_s=120, image_bytes=0)
 SPENT = Spent(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.5"))
-ANSWER = Completion(
-    text="yes", model="m", finish_reason="stop", spent=SPENT, mode="prompt", first_token_s=None, elapsed_s=1.0
-)
+ANSWER = Completion(text="yes", model="m", finish_reason="stop", spent=SPENT, mode="prompt", elapsed_s=1.0)
 INPUTS = Inputs(messages=[], reply_format=cast("Any", ANSWER), prompt_version="1+a", params={}, images=None)
 TIMEOUT_S = 60.0
 

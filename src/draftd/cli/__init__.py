@@ -1,22 +1,22 @@
 """The command line: one module per group of commands, and the one place where errors become exit codes.
 
-    requests       show, list, cancel, retry
-    enqueue        enqueue
-    fleet          status, reap-stale, doctor
-    doctor         the checks of ``draftd doctor``
-    agents         which models an agent uses
-    models         what a model's name stands for
-    settings       what all daemons go by
-    grants         the SQL that gives an app and daemons their rights
-    database       migrate
-    prune          prune
-    daemon         run, health, systemd-unit, demo
-    demo           what ``draftd demo`` does
-    systemd_unit   the units that ``systemd-unit`` prints
-    console        arguments, tables and JSON, for all of them
-
 Nothing here may be slow to import, or ``draftd --help`` is slow. Heavy modules are imported inside the commands, and litellm only
 by ``run``, ``demo`` and ``doctor``.
+
+console        what the commands share: arguments, settings and printing
+requests       show, list, cancel, retry
+enqueue        inserts a request, and can wait for its drafts
+prune          deletes old requests
+daemon         run, health, systemd-unit, demo
+fleet          status, reap-stale, doctor
+doctor         the checks that the doctor makes
+agents         which models the agents use
+models         what a model's name stands for
+settings       the settings of the whole fleet
+database       migrate
+grants         the SQL for the rights of an app and a daemon
+demo           from nothing to printed drafts
+systemd_unit   the units that ``draftd systemd-unit`` prints
 """
 
 import errno

@@ -246,18 +246,18 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
     llm = await asyncio.to_thread(Llm.load)
     seen: set[str] = set()
     for agent in agents:
-        line = models.line(agent)
-        if not line.models:
+        resolved = models.resolved(agent)
+        if not resolved.models:
             detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
             yield Finding(check="model", ok=False, detail=detail)
-        for refused in line.refused:
+        for refused in resolved.refused:
             if refused.name not in seen:
                 detail = f"{refused.name}: {ModelMisconfigured.code}: {refused.reason}"
                 yield Finding(check="model", ok=False, detail=redact(detail))
-        for target in line.targets:
+        for target in resolved.targets:
             if target.name not in seen:
                 yield await _model(llm, target)
-        seen.update(line.models)
+        seen.update(resolved.models)
     await llm.aclose()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import InternalError, Kind, LeaseLost, RequestCancelled
+from draftd.errors import InternalError, LeaseLost, RequestCancelled, RowRefused
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.queue.attempts import Scribe
 from draftd.queue.claims import Claims
@@ -209,7 +209,7 @@ def _result(running: _Running) -> Ended:
         case Abort.SHUTDOWN:
             return Ended(Release(), Trail())
         case Abort.REFUSED:
-            error = InternalError("the database refused to renew this request", kind=Kind.FINAL)
+            error: InternalError = RowRefused("the database refused to renew this request")
         case None:
             # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
             error = InternalError("the attempt was cancelled from within")

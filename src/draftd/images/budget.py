@@ -56,11 +56,6 @@ class ByteBudget:
         self._free_bytes = limit_bytes
         self._waiters: deque[_Waiter] = deque()
 
-    @property
-    def free_bytes(self) -> int:
-        """Bytes that are free."""
-        return self._free_bytes
-
     @asynccontextmanager
     async def reserve(self, n: int, *, time_s: float) -> AsyncIterator[Reservation]:
         """Wait for room and hold it until the block ends.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import httpcore
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, Kind, RequestError
+from draftd.errors import ImageFetchFailed, ImageInvalid, ImageNotServed, ImageTooLarge, RequestError
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
 from draftd.images.formats import SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
@@ -134,7 +134,7 @@ class Fetcher:
                 if isinstance(found, memoryview):
                     return found
                 target = found
-        raise ImageFetchFailed(f"{first.host}: redirected more than {MAX_REDIRECTS} times", kind=Kind.FINAL)
+        raise ImageNotServed(f"{first.host}: redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
         """Return the body, or where a redirect leads."""
@@ -239,7 +239,7 @@ def _translated(host: str) -> Iterator[None]:
     try:
         yield
     except Wasteful as error:
-        raise ImageFetchFailed(f"{host}: {error}", kind=Kind.FINAL) from error
+        raise ImageNotServed(f"{host}: {error}") from error
     except httpcore.TimeoutException as error:
         raise ImageFetchFailed(f"{host}: the connection timed out") from error
     except httpcore.ProtocolError:
@@ -265,8 +265,8 @@ def _check_status(status: int, host: str) -> None:
         return
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
     hint = _HINT if status in _OVER else ""
-    kind = Kind.RETRY if passing else Kind.FINAL
-    raise ImageFetchFailed(f"{host}: answered {status}{hint}", kind=kind, details={"status": status})
+    failed = ImageFetchFailed if passing else ImageNotServed
+    raise failed(f"{host}: answered {status}{hint}", details={"status": status})
 
 
 def _compression(response: httpcore.Response) -> str:
@@ -284,7 +284,7 @@ def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
-        raise ImageFetchFailed(f"{target.host}: a redirect without a target", kind=Kind.FINAL)
+        raise ImageNotServed(f"{target.host}: a redirect without a target")
     return join_url(target, location)
 
 

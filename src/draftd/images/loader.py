@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, Kind, NoRoomForImage, RequestError
+from draftd.errors import ImageFetchFailed, ImageNotServed, NoRoomForImage, RequestError
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.layout import PICTURE_PIXELS, SLICE_PIXELS
@@ -292,7 +292,7 @@ def _forget(error: BaseException | None) -> None:
 
 def _may_pass(error: BaseException) -> bool:
     # A request that found no room returns what it holds, and does not wait again.
-    return isinstance(error, ImageFetchFailed) and error.kind is Kind.RETRY and not isinstance(error, NoRoomForImage)
+    return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | NoRoomForImage)
 
 
 def _base64_bytes(parts: Sequence[Part]) -> int:

@@ -62,7 +62,7 @@ class NotAskedHere:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class ResolvedModels:
     """What an agent's choice comes to in this process."""
 
     models: tuple[str, ...] = ()
@@ -101,7 +101,9 @@ class Catalog:
         """Return what a name means; without a row it is litellm's own."""
         return self._meanings.get(name) or Meaning(model=name)
 
-    def line(self, choice: Choice | None, *, permits: Permits, variable: Callable[[str], str | None]) -> Line:
+    def resolve(
+        self, choice: Choice | None, *, permits: Permits, variable: Callable[[str], str | None]
+    ) -> ResolvedModels:
         """Return what a choice comes to here.
 
         Args:
@@ -110,15 +112,15 @@ class Catalog:
             variable: looks up a key by the name of its environment variable.
         """
         if choice is None:
-            return Line()
-        found = [self._resolve(name, choice, permits, variable) for name in choice.models]
-        return Line(
+            return ResolvedModels()
+        found = [self._resolve_name(name, choice, permits, variable) for name in choice.models]
+        return ResolvedModels(
             models=choice.models,
             targets=tuple(one for one in found if isinstance(one, Target)),
             refused=tuple(one for one in found if isinstance(one, NotAskedHere)),
         )
 
-    def _resolve(
+    def _resolve_name(
         self, name: str, choice: Choice, permits: Permits, variable: Callable[[str], str | None]
     ) -> Target | NotAskedHere:
         meaning = self.meaning(name)

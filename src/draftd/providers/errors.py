@@ -11,7 +11,7 @@ An operator's mistake or an outage becomes a ``hold``; what only concerns this o
 import math
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -26,6 +26,7 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
+from draftd.providers.parameters import LIMITS
 from draftd.sanitize import redact
 
 EXCERPT_CHARS = 300
@@ -193,10 +194,21 @@ def is_format_refused(error: Exception) -> bool:
     return rejected and bool(_RESPONSE_FORMAT.search(_said(error)))
 
 
-def is_parameter_refused(error: Exception) -> bool:
-    """Return whether the provider refused a parameter that it gets with every request."""
+def refused_parameters(error: Exception, sent: Collection[str]) -> list[str]:
+    """Return the parameters that a refused call had better go without; none when something else was refused.
+
+    Where the provider names none of them it may mean any, but hardly the limit of output tokens: it goes last.
+
+    Args:
+        error: as raised by litellm or the OpenAI SDK beneath it.
+        sent: the names of the parameters that the call was sent with.
+    """
     error = _cause(error)
-    return _class_of_name(error) is OutputInvalid and bool(_PARAMETER.search(_said(error)))
+    said = _said(error)
+    if _class_of_name(error) is not OutputInvalid or not _PARAMETER.search(said):
+        return []
+    named = [name for name in sent if re.search(rf"\b{re.escape(name)}\b", said)]
+    return named or [name for name in sent if name not in LIMITS] or list(sent)
 
 
 def retry_after_s(error: Exception) -> float | None:

@@ -34,6 +34,8 @@ MAX_GIVEN_BACK = 10
 """A row that was given back so often is itself the reason, as far as it is concerned (section 3 of the contract)."""
 BURSTS_UNTIL_HOLD = 3
 """After so many bursts of rate limits without a success between them, fewer calls at a time do not help."""
+HICCUP_S = 5.0
+"""A call that failed later than this after its start met an outage: a repeat would spend the attempt's time on it."""
 REPEAT_WAIT_S = (0.2, 1.0)
 """Between two tries of one call: a provider's hiccup is over by then, and the requester still waits."""
 LONGEST_STEP_ASIDE_S = 10.0
@@ -83,7 +85,9 @@ class Facts:
     """What is known beside the error and the claim."""
 
     can_repeat: bool = False
-    """The same call may be made once more within this attempt."""
+    """The same call may be made once more within this attempt, as far as tries and time go."""
+    failed_after_s: float = 0.0
+    """How long the failed call took, in seconds."""
     can_ask_next: bool = False
     """The agent has another model that can be asked within this attempt."""
     is_one_left_out: bool = False
@@ -139,8 +143,7 @@ def judge(
         draw: where the jitter of delays comes from.
     """
     rule = RULES.get(type(error), _NO_RULE)
-    # A probe is one call: the fleet waits for what it says, and many of them must not add up.
-    if rule.may_pass_at_once and facts.can_repeat and claim.probe != error.model:
+    if rule.may_pass_at_once and facts.can_repeat and _is_hiccup(error, claim, facts):
         return Verdict(action=Action.REPEAT_CALL, delay_s=draw(*REPEAT_WAIT_S))
     if rule.another_may_do and facts.can_ask_next:
         return Verdict(action=Action.ASK_NEXT)
@@ -149,6 +152,14 @@ def judge(
     if error.kind is Kind.FINAL and not (rule.another_may_do and facts.is_one_left_out):
         return Verdict(action=Action.FAIL)
     return Verdict(action=Action.RETRY, delay_s=retry_delay_s(claim.attempt, error.retry_after_s, draw=draw))
+
+
+def _is_hiccup(error: RequestError, claim: Claim, facts: Facts) -> bool:
+    """Return whether an error may be over in a moment: it came soon, and the provider does not ask for more time.
+
+    A probe is one call: the fleet waits for what it says, and many of them must not add up.
+    """
+    return facts.failed_after_s <= HICCUP_S and not error.retry_after_s and claim.probe != error.model
 
 
 def _is_the_models_fault(error: RequestError, claim: Claim, facts: Facts) -> bool:

@@ -112,13 +112,15 @@ class Holds:
 
     async def take_probe(self, link: db.Link, model: str, agents: Sequence[str]) -> bool:
         """Return whether this process may probe the model now, with a due request of one of these agents."""
-        code = self._holds[model].code  # before the wait, in which the hold may end
+        hold = self._holds.get(model)
+        if hold is None:
+            return False  # it ended while the caller was trying another model
         params = {"model": model, "agents": list(agents), "probe_s": self._probe_s}
         if not await link.run(TAKE_PROBE, params):
             return False
-        self._set(model, _Hold(code, time.monotonic() + self._probe_s))
+        self._set(model, _Hold(hold.code, time.monotonic() + self._probe_s))
         self._settled.discard(model)
-        log.info("probing a held model", model=model, code=code)
+        log.info("probing a held model", model=model, code=hold.code)
         return True
 
     async def return_probe(self, model: str) -> None:

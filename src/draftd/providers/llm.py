@@ -4,7 +4,7 @@ Owns how a model is called (streaming, the ladder of answer formats, prices, the
 litellm. How an answer is read is ``response``'s matter, what an error means ``errors``'s; which model is called,
 with which prompt, and what becomes of the text is the drafter's.
 
-Invariants: a call sends one HTTP request, or one more per rung when a provider refuses the answer's format, and never a
+Invariants: a call sends one HTTP request, or one more for each refusal of the answer's format or of parameters, and never a
 hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
 connection, so that nobody pays for an answer that nobody reads. Only ``errors.ModelError`` comes out of it, and what
 ``on_text`` raises.
@@ -15,6 +15,7 @@ One ``Llm`` per process, on one event loop: litellm keeps connections per loop a
 import asyncio
 import functools
 import importlib
+import json
 import logging
 import os
 import tempfile
@@ -22,14 +23,14 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
-from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, is_parameter_refused, translate
+from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
 from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, is_endless, media_type, read, tokens
 from draftd.sanitize import redact
 
@@ -88,13 +89,24 @@ class Completion:
     """Its cost is None when a price or the number of tokens is not known."""
     mode: str
     """The rung of ``MODES`` that was answered."""
-    first_token_s: float | None
-    """From the start of the call to the first text, in seconds; None when the answer was not streamed."""
     elapsed_s: float
 
 
 _Key = tuple[str, str, str | None]
 """Name and meaning: a name that comes to mean another model is learnt anew."""
+_ParamsKey = tuple[_Key, str]
+"""Also the parameters, as JSON: when the operator changes one, all are tried anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How one call is sent: as strictly as the model is known to take it."""
+
+    mode: str
+    streamed: bool
+    drop_params: bool
+    """Whether litellm may leave out what it knows the model not to take."""
+    params: Mapping[str, Any]
 
 
 class Llm:
@@ -104,8 +116,8 @@ class Llm:
         self._litellm = litellm
         self._openai = litellm.exceptions.openai
         self._rungs: dict[_Key, int] = {}
-        self._dropping: set[_Key] = set()
-        self._bare: set[_Key] = set()
+        self._dropping: set[_ParamsKey] = set()
+        self._refused: dict[_ParamsKey, frozenset[str]] = {}
         self._unstreamed: set[_Key] = set()
 
     @classmethod
@@ -202,54 +214,58 @@ class Llm:
         on_text: OnText | None,
         traceparent: str | None,
     ) -> Completion:
-        key = (target.name, target.model, target.api_base)
         started = time.monotonic()
         while True:
-            mode = MODES[self._rungs.get(key, 0)]
-            streamed = on_text is not None and key not in self._unstreamed
-            params = {} if key in self._bare else target.params
-            request = _request(
-                replace(target, params=params),
-                messages,
-                schema,
-                mode,
-                streamed=streamed,
-                drop_params=key in self._dropping,
-                traceparent=traceparent,
-            )
+            form = self._form(target, streamed=on_text is not None)
+            request = _request(target, messages, schema, form, traceparent)
             try:
-                answer = await self._ask(request, started, on_text)
+                answer = await self._ask(request, on_text)
             except self._openai.OpenAIError as error:
-                if not self._gives_way(error, key, mode):
+                if not self._gives_way(error, target, form):
                     raise translate(error, model=target.name) from error
                 continue
             if answer.media_type == "application/json":
                 # What the server said in one piece is lost. Asking again here would be a second paid call that nobody
                 # records, so it is the next call (the repair or the retry) that asks without a stream.
-                self._unstreamed.add(key)
-            return self._completion(target, answer, mode, time.monotonic() - started)
+                self._unstreamed.add(_key(target))
+            return self._completion(target, answer, form.mode, time.monotonic() - started)
 
-    def _gives_way(self, error: Exception, key: _Key, mode: str) -> bool:
-        """Return whether the same call may go on in a humbler form, and remember that form for this model."""
-        rung = MODES.index(mode) + 1
+    def _form(self, target: Target, *, streamed: bool) -> _Form:
+        key, params_key = _key(target), _params_key(target)
+        refused = self._refused.get(params_key, frozenset())
+        return _Form(
+            mode=MODES[self._rungs.get(key, 0)],
+            streamed=streamed and key not in self._unstreamed,
+            drop_params=params_key in self._dropping,
+            params={name: one for name, one in target.params.items() if one is not None and name not in refused},
+        )
+
+    def _gives_way(self, error: Exception, target: Target, form: _Form) -> bool:
+        """Return whether a refused call may go on in a humbler form, and remember that form for this model.
+
+        What counts is the form in which this call was sent: another one may have learnt the same meanwhile.
+        """
+        rung = MODES.index(form.mode) + 1
         if is_format_refused(error) and rung < len(MODES):
+            key = _key(target)
             self._rungs[key] = max(rung, self._rungs.get(key, 0))
-            log.info("answer format refused", model=key[0], mode=mode, next_mode=MODES[rung])
+            log.info("answer format refused", model=target.name, mode=form.mode, next_mode=MODES[rung])
             return True
+        params_key = _params_key(target)
         # Raised by litellm itself, before anything is sent.
         if isinstance(error, self._litellm.UnsupportedParamsError):
-            return self._simplify(self._dropping, key, error)
+            if not form.drop_params and params_key not in self._dropping:
+                self._dropping.add(params_key)
+                _log_dropped(target, error)
+            return not form.drop_params
         # Under a name that litellm does not know, only the provider can say so.
-        return is_parameter_refused(error) and self._simplify(self._bare, key, error)
+        names, known = refused_parameters(error, form.params), self._refused.get(params_key, frozenset())
+        if not known.issuperset(names):
+            self._refused[params_key] = known.union(names)
+            _log_dropped(target, error)
+        return bool(names)
 
-    def _simplify(self, simplified: set[_Key], key: _Key, error: Exception) -> bool:
-        if key in simplified:
-            return False
-        simplified.add(key)
-        log.warning("unsupported parameters dropped", model=key[0], detail=redact(str(error), 200))
-        return True
-
-    async def _ask(self, request: dict[str, Any], started: float, on_text: OnText | None) -> Answer:
+    async def _ask(self, request: dict[str, Any], on_text: OnText | None) -> Answer:
         response = await self._litellm.acompletion(**request)
         if not hasattr(response, "__anext__"):
             return read(response)
@@ -259,8 +275,6 @@ class Llm:
         try:
             async for chunk in response:
                 if grow(answer, chunk) and on_text is not None and not is_endless(answer):
-                    if answer.first_token_s is None:
-                        answer.first_token_s = time.monotonic() - started
                     await on_text(answer.text)
                 if is_endless(answer):
                     break
@@ -294,7 +308,6 @@ class Llm:
             finish_reason=answer.finish_reason,
             spent=spent,
             mode=mode,
-            first_token_s=answer.first_token_s,
             elapsed_s=elapsed_s,
         )
 
@@ -342,18 +355,27 @@ def _follow_no_redirects(httpx: Any) -> None:
     httpx.AsyncClient.send = send_here
 
 
+def _key(target: Target) -> _Key:
+    return target.name, target.model, target.api_base
+
+
+def _params_key(target: Target) -> _ParamsKey:
+    return _key(target), json.dumps(target.params, sort_keys=True)
+
+
+def _log_dropped(target: Target, error: Exception) -> None:
+    log.warning("unsupported parameters dropped", model=target.name, detail=redact(str(error), 200))
+
+
 def _request(
     target: Target,
     messages: list[dict[str, Any]],
     schema: Mapping[str, Any],
-    mode: str,
-    *,
-    streamed: bool,
-    drop_params: bool,
+    form: _Form,
     traceparent: str | None,
 ) -> dict[str, Any]:
     request: dict[str, Any] = {
-        **target.params,
+        **form.params,
         "model": target.model,
         "messages": messages,
         "api_base": target.api_base,
@@ -361,14 +383,14 @@ def _request(
         "timeout": READ_S,
         "num_retries": 0,
         "max_retries": 0,
-        "drop_params": drop_params,
+        "drop_params": form.drop_params,
         "extra_headers": {"traceparent": traceparent} if traceparent else None,
     }
-    if streamed:
+    if form.streamed:
         request |= {"stream": True, "stream_options": {"include_usage": True}}
-    if mode == "json_schema":
+    if form.mode == "json_schema":
         wire = {"name": "draft", "strict": True, "schema": dict(schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": wire}
-    elif mode == "json_object":
+    elif form.mode == "json_object":
         request["response_format"] = {"type": "json_object"}
     return {name: value for name, value in request.items() if value is not None}

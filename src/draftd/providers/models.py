@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from draftd import db
-from draftd.errors import Kind, ModelMisconfigured
-from draftd.providers.catalog import Catalog, Choice, Line
+from draftd.errors import ModelMisconfigured, NoModelHere
+from draftd.providers.catalog import Catalog, Choice, ResolvedModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
 from draftd.providers.permits import Permits
@@ -53,7 +53,7 @@ class Models:
         self._permits = permits
         self._variable = variable
         self._is_known = False
-        self._lines = self._resolve(Catalog())
+        self._resolved = self._resolve_all(Catalog())
 
     def update(
         self,
@@ -72,27 +72,27 @@ class Models:
 
     def choose(self, catalog: Catalog) -> None:
         """Set the agents' models, and say what changed and what may not be asked."""
-        before, self._lines = self._lines, self._resolve(catalog)
+        before, self._resolved = self._resolved, self._resolve_all(catalog)
         was_known, self._is_known = self._is_known, True
-        for agent, line in self._lines.items():
-            if was_known and line == before[agent]:
+        for agent, resolved in self._resolved.items():
+            if was_known and resolved == before[agent]:
                 continue
             if was_known:
-                log.info("model changed", agent=agent, models=", ".join(line.models))
-            for one in line.refused:
+                log.info("model changed", agent=agent, models=", ".join(resolved.models))
+            for one in resolved.refused:
                 log.error("model skipped", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason)
 
     def names(self) -> set[str]:
         """Return the names of the models that this process asks."""
-        return {target.name for line in self._lines.values() for target in line.targets}
+        return {target.name for resolved in self._resolved.values() for target in resolved.targets}
 
-    def line(self, agent: str) -> Line:
+    def resolved(self, agent: str) -> ResolvedModels:
         """Return the models of an agent: what can be asked, on hold or not, and what may not."""
-        return self._lines.get(agent) or Line()
+        return self._resolved.get(agent) or ResolvedModels()
 
     def agents_without_model(self) -> list[str]:
         """Return the agents without a model: no row of ``draft_agents`` and no ``DRAFTD_MODEL``."""
-        return [agent for agent in self._agents if not self.line(agent).models]
+        return [agent for agent in self._agents if not self.resolved(agent).models]
 
     def claimable_agents(self) -> list[str]:
         """Return the agents with at least one model that may be asked here and is not on hold."""
@@ -143,19 +143,19 @@ class Models:
         """Return the models of an agent that may be asked here, in order, on hold or not; none when nobody chose one.
 
         Raises:
-            ModelMisconfigured: none of those that were chosen may be asked here; a retry, maybe on a machine that may.
+            NoModelHere: none of those that were chosen may be asked here.
         """
-        line = self.line(agent)
-        if line.refused and not line.targets:
-            first = line.refused[0]
-            raise ModelMisconfigured(first.message, model=first.name, kind=Kind.RETRY)
-        return list(line.targets)
+        resolved = self.resolved(agent)
+        if resolved.refused and not resolved.targets:
+            first = resolved.refused[0]
+            raise NoModelHere(first.message, model=first.name)
+        return list(resolved.targets)
 
     def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
         """Return what to call for this agent, in order: the model that is probed, then those that are not on hold.
 
         Raises:
-            ModelMisconfigured: see ``configured``.
+            NoModelHere: see ``configured``.
         """
         targets = self.configured(agent)
         usable = [target for target in targets if target.name not in self._holds or target.name == probe]
@@ -167,14 +167,14 @@ class Models:
         return any(model in self._holds for model in self._models_of(agent))
 
     def _served(self) -> list[str]:
-        return [agent for agent in self._agents if self.line(agent).targets]
+        return [agent for agent in self._agents if self.resolved(agent).targets]
 
     def _models_of(self, agent: str) -> list[str]:
-        return [target.name for target in self.line(agent).targets]
+        return [target.name for target in self.resolved(agent).targets]
 
-    def _resolve(self, catalog: Catalog) -> dict[str, Line]:
-        def line(agent: str) -> Line:
+    def _resolve_all(self, catalog: Catalog) -> dict[str, ResolvedModels]:
+        def resolve(agent: str) -> ResolvedModels:
             choice = catalog.choice(agent) or self._default
-            return catalog.line(choice, permits=self._permits, variable=self._variable)
+            return catalog.resolve(choice, permits=self._permits, variable=self._variable)
 
-        return {agent: line(agent) for agent in self._agents}
+        return {agent: resolve(agent) for agent in self._agents}

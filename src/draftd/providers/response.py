@@ -24,7 +24,6 @@ class Answer:
     finish_reason: str = ""
     usage: Any = None
     """litellm's object, which also knows what was cached."""
-    first_token_s: float | None = None
     media_type: str = ""
     """Set for a stream that brought nothing, since then it was perhaps none."""
 

@@ -14,9 +14,9 @@
     wakeup          the bell that wakes the claim loops, and the listener that rings it
     group_commit    many callers, one statement in flight
     isolation       a row that the server refuses to change: done without it, ended or set aside
+    examples        invented outcomes, for trials
     trials          whether the server accepts the same change of another row
     remembered      a bounded memory of keys
-    examples        invented outcomes, which trials write to other rows
     sql/            the statements of each module, whole, with their invariants
 
 Owns no model, no picture's bytes and no retry policy. Invariants: a row leaves ``processing`` only by a statement that matches

@@ -3,7 +3,8 @@
 Each claim loop awaits ``Claims.next``; ``Claims.run`` is the one pump that claims for all that wait. An idle process runs one
 claim per poll interval, however many loops it has. Invariants: the wake-up is cleared before the claim, never after it. A
 claimed row is in ``Leases`` before anybody sees it. A row claimed for a caller that is gone, or lost with its connection on the
-way here, goes back to pending with its attempt. A refused row does not keep others from being claimed.
+way here, goes back to pending with its attempt, and the right to probe with it. A refused row does not keep others from being
+claimed.
 """
 
 import asyncio
@@ -256,10 +257,13 @@ class Claims:
         probe = await self._unless_refused(self._menu.take_probe(self._link), None)
         if probe is None:
             return 0
-        rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
+        rows: list[Claim] = []
+        try:
+            rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
+        finally:
+            if not rows:
+                await self._menu.return_probe(probe.model)
         self._deliver([replace(one, probe=probe.model) for one in rows])
-        if not rows:
-            await self._menu.return_probe(probe.model)
         return len(rows)
 
     def _room(self, group: ClaimGroup) -> int:
@@ -287,7 +291,10 @@ class Claims:
 
     async def _release_orphans(self) -> None:
         while self._orphans:
-            await self._release(self._orphans.pop())
+            orphan = self._orphans.pop()
+            await self._release(orphan)
+            if orphan.probe is not None:
+                await self._menu.return_probe(orphan.probe)
 
 
 def _log_refused(ids: list[str]) -> None:

@@ -252,22 +252,28 @@ class Refusals:
             passed: the rows for which the server accepted the same change meanwhile.
             trial: how to try the change on another row.
         """
+        again = {held for held, _ in refused if held[0] in self._outlived}
         for (row_id, _), _ in refused:
             if row_id not in self._outlived:
                 self._suspects.note(row_id)
         self.accepted(passed)
-        due = {held: error for held, error in refused if self._is_due(held[0], error)}
+        due = {held: error for held, error in refused if self._may_count(held[0], error)}
+        known = {held for held in due if self.aside.knows(held[0])}
+        # A lock may have ended between the refusal and the proof that others are accepted. So what may pass counts only if it
+        # comes again after such a proof.
+        sure = known | {held for held, error in due.items() if held in again or not is_passing(error)}
         if passed:
-            return {*due}
-        own = {held for held in due if self.aside.knows(held[0])}
-        if len(own) == len(due):
-            return own
+            return sure
+        if len(known) == len(due):
+            return known
         finding = await self._try_another(link, trial)
         if finding is Finding.ACCEPTED:
-            return {*due}
+            return sure
         if finding is Finding.NOBODY:
-            own |= {held for held, error in due.items() if await self._is_alone(link, held, error)}
-        return own
+            alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
+            self._outlive(row_id for row_id, _ in alone)
+            return known | (alone & sure)
+        return known
 
     def accepted(self, row_ids: Collection[UUID]) -> None:
         """Note that the server accepted this change of some rows."""
@@ -282,14 +288,11 @@ class Refusals:
         for row_id in row_ids:
             self._outlived.note(row_id)
 
-    def _is_due(self, row_id: UUID, error: psycopg.Error) -> bool:
+    def _may_count(self, row_id: UUID, error: psycopg.Error) -> bool:
         """Note a refusal; return whether it may count against the row at all."""
-        tries = self._tries.note(row_id)
-        if tries == NAMED_AFTER:
+        if self._tries.note(row_id) == NAMED_AFTER:
             self.aside.name(row_id, error, verb=self._verb, ended=False)
-        if is_exhausted(error):
-            return False
-        return self.aside.knows(row_id) or tries > 1 or not is_passing(error)
+        return not is_exhausted(error)
 
     async def _try_another(self, link: db.Link, trial: Trial) -> Finding:
         hopeless = [row_id for row_id in self.aside.ids() if self.aside.knows(row_id)]

@@ -14,7 +14,7 @@ import structlog
 
 from draftd.errors import ModelError, OutputInvalid, RequestError
 from draftd.providers import parameters
-from draftd.providers.failure_policy import Action, Facts, judge, outcome_of
+from draftd.providers.failure_policy import REPEAT_WAIT_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
 from draftd.providers.models import Models
@@ -68,8 +68,11 @@ class Asking:
                 draft = await turn.draft()
             except RequestError as error:
                 state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.asked_at)
-                is_one_left_out = self._models.left_out(claim.agent)
-                facts = Facts(can_ask_next=bool(waiting), is_one_left_out=is_one_left_out, model=state)
+                facts = Facts(
+                    can_ask_next=bool(waiting) and attempt.can_ask(),
+                    is_one_left_out=self._models.left_out(claim.agent),
+                    model=state,
+                )
                 verdict = judge(error, claim, facts)
                 if verdict.action is not Action.ASK_NEXT:
                     return outcome_of(error, verdict)
@@ -104,13 +107,17 @@ class _Turn:
         while True:
             # A reader per try: what a broken stream had begun is no part of the next one's answer.
             show = self.progress.of(self.inputs.reply_format.partial())
-            number = next(self.numbers)
+            number, began = next(self.numbers), time.monotonic()
             try:
                 return await self.calls.call(
                     self.attempt, self.inputs, self.target, number=number, name="draft", on_text=show
                 )
             except ModelError as error:
-                verdict = judge(error, self.attempt.claim, Facts(can_repeat=tries < CALL_TRIES))
+                facts = Facts(
+                    can_repeat=tries < CALL_TRIES and self.attempt.can_ask(after_s=max(REPEAT_WAIT_S)),
+                    failed_after_s=time.monotonic() - began,
+                )
+                verdict = judge(error, self.attempt.claim, facts)
                 if verdict.action is not Action.REPEAT_CALL:
                     raise
             tries += 1

@@ -8,9 +8,16 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+from draftd.providers.holds import PATIENCE_S
 from draftd.request import Claim
 
-MARGIN_S = 5.0
+NET_S = 2.0
+"""How long after the steps' own end the net under them is: each step must have the time to end with its own code."""
+KEEP_S = 1.5
+"""How long an attempt may wait for kept pictures to be read and, at its end, to be written."""
+SETTLE_S = 0.5
+MARGIN_S = NET_S + KEEP_S + PATIENCE_S + SETTLE_S
+"""All that may come after an attempt's own time: the net, its pictures, the return of its probe, its settlement."""
 SHORTEST_CALL_S = 2.0
 """A model call that has less time than this is not begun."""
 
@@ -35,6 +42,10 @@ class Attempt:
     def time_left_s(self) -> float:
         """Return the seconds until this attempt must be over; never negative."""
         return max(0.0, self.ends_at - time.monotonic())
+
+    def can_ask(self, *, after_s: float = 0.0) -> bool:
+        """Return whether a model call can still begin after that many seconds."""
+        return self.time_left_s() - after_s >= SHORTEST_CALL_S
 
     def time_for_images_s(self) -> float:
         """Return the seconds that are left if a model is to be asked, too; never negative."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from draftd.errors import Expired, InternalError, InvalidRequest, Kind, LeaseLost, ModelMisconfigured, RequestError
+from draftd.errors import Expired, InternalError, InvalidRequest, LeaseLost, NoModelHere, RequestError
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
@@ -22,17 +22,13 @@ from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
-from draftd.reply.attempt import Attempt
+from draftd.reply.attempt import NET_S, Attempt
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.request import Claim
-from draftd.sanitize import redact
 from draftd.telemetry.tracing import RequestSpan, Tracing
 
 log = structlog.get_logger(__name__)
-
-NET_S = 2.0
-"""How long after the steps' own end the net under them is: each step must have the time to end with its own code."""
 
 
 class Ended(NamedTuple):
@@ -98,10 +94,11 @@ class Drafter:
 
     async def _run(self, attempt: Attempt) -> tuple[Outcome, list[dict[str, Any]] | None]:
         images = None
+        net = asyncio.timeout(attempt.time_left_s() + NET_S)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
         async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
             try:
-                async with asyncio.timeout(attempt.time_left_s() + NET_S):
+                async with net:
                     agent, targets = self._chosen(attempt)
                     inputs = await self._inputs.read(attempt, agent, album=album, rooms=rooms)
                     images = inputs.images
@@ -109,7 +106,7 @@ class Drafter:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001  # the boundary of a request: a defect must cost one attempt, not the daemon
-                outcome = _outcome_after(error, attempt.claim)
+                outcome = _outcome_after(error, attempt.claim, timed_out=net.expired())
             if isinstance(outcome, Done | Fail):
                 album.discard()
         return outcome, images
@@ -124,22 +121,22 @@ class Drafter:
             raise InvalidRequest(f"no prompt for the agent {claim.agent!r}")
         targets = self._models.targets(agent.name, probe=claim.probe)
         if not targets:
-            missing = "no model is configured: set DRAFTD_MODEL, or use `draftd agents set`"
-            raise ModelMisconfigured(missing, kind=Kind.RETRY)
+            raise NoModelHere("no model is configured: set DRAFTD_MODEL, or use `draftd agents set`")
         return agent, targets
 
 
-def _outcome_after(error: Exception, claim: Claim) -> Outcome:
+def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcome:
     # A function of its own: an error in a variable of a frame that it passed through is a cycle, which would keep its pictures.
     match error:
         case RequestError():
             failure = error
-        case TimeoutError():
+        case TimeoutError() if timed_out:
             # Every step has a limit of its own within the attempt's; this is the net under them.
             failure = InternalError("the attempt timed out between steps")
         case _:
             log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
-            failure = InternalError(f"{type(error).__name__}: {redact(str(error), 200)}")
+            # What it says may quote any row or answer, and the requester reads this; the operator has the log.
+            failure = InternalError(f"{type(error).__name__}: a defect of draftd; its log has the details")
     return outcome_of(failure, judge(failure, claim))
 
 

@@ -21,14 +21,13 @@ from draftd import db
 from draftd.errors import LeaseLost
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
+from draftd.reply.attempt import KEEP_S
 from draftd.request import Claim
 from draftd.sanitize import redact
 from draftd.telemetry.tracing import ShownPicture
 
 log = structlog.get_logger(__name__)
 
-KEEP_S = 1.5
-"""How long an attempt may wait for pictures to be read, and at its end to be written; less than its net leaves it."""
 BUSY_INTERVAL_S = 0.1
 REST_S = 10.0
 """How long no kept pictures are looked for after the table could not be read: it may stay locked for minutes."""
