@@ -18,6 +18,7 @@ from draftd import db
 from draftd.daemon.heartbeat import Heartbeat, Identity
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.claiming import ClaimTerms, claim
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Done, Draft
 from draftd.queue.retention import prune
@@ -70,11 +71,12 @@ class Load:
         self._settle = db.Link(url=url, name="bloat settle")
         self._client = db.Link(url=url, name="bloat client")
         self._prune = db.Link(url=url, name="bloat prune")
-        self._scribe = Scribe(link=self._settle)
-        self._settler = Settler(link=self._settle)
+        self._scribe = Scribe(link=self._settle, aside=Aside())
+        self._settler = Settler(link=self._settle, aside=Aside())
         self._leases = Leases()
         self._terms = ClaimTerms(worker_id=uuid4(), lease_s=LEASE_S, attempt_s=120)
         self.heartbeat = Heartbeat(
+            aside=Aside(),
             url=url,
             session=True,
             identity=Identity(
@@ -145,7 +147,7 @@ class Load:
     async def prune(self) -> None:
         """Delete what is old enough, again and again."""
         while True:
-            async with aclosing(prune(self._prune, older_than_s=self._pace.keep_s)) as batches:
+            async with aclosing(prune(self._prune, older_than_s=self._pace.keep_s, aside=Aside())) as batches:
                 async for _ in batches:
                     pass
             await asyncio.sleep(PRUNE_INTERVAL_S)

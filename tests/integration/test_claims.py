@@ -103,7 +103,7 @@ async def test_what_an_attempt_published_stays_until_the_next_one_publishes(
     connection: db.Connection, link: db.Link
 ) -> None:
     request_id, shown = await make_request(connection), {"options": [{"length": "short", "text": "yes"}]}
-    scribe, settler = Scribe(link=link), Settler(link=link)
+    scribe, settler = Scribe(link=link, aside=Aside()), Settler(link=link, aside=Aside())
     await scribe.publish(first := await claim_one(link), shown)
     await settler.settle(first, Retry(code="model_timeout", message="x", delay_s=0))
     second = await claim_one(link)
@@ -180,7 +180,7 @@ class Pump:
     ) -> None:
         self.link = CountingLink(url=database, name="pump")
         self.leases, self.wakeup = Leases(), WakeUp()
-        self.settler = Settler(link=self.link)
+        self.settler = Settler(link=self.link, aside=Aside())
         self.is_ready = True
         self.claims = Claims(
             link=self.link,

@@ -13,6 +13,7 @@ from chaos.proxy import Proxy
 from draftd import db
 from draftd.db import dsn
 from draftd.errors import ConfigurationError, ConnectionLost, DatabaseUnavailable
+from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Fail
 from draftd.queue.settlements import Settler
 from fix_database import claim_all, make_request
@@ -233,7 +234,7 @@ async def test_requests_are_claimed_and_settled_beside_each_other_on_such_a_data
     links = [db.Link(url=database, name=f"worker {number}") for number in range(3)]
 
     async def work(link: db.Link) -> int:
-        settler, count = Settler(link=link), 0
+        settler, count = Settler(link=link, aside=Aside()), 0
         while claimed := await claim_all(link, limit=5):
             outcome = Fail(code="x", message="x")
             await asyncio.gather(*(settler.settle(one, outcome) for one in claimed))

@@ -27,6 +27,7 @@ from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue import attempts
 from draftd.queue.attempts import Scribe
+from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
@@ -79,7 +80,7 @@ class CountingScribe(Scribe):
     """A scribe that remembers what was published."""
 
     def __init__(self, *, link: db.Link) -> None:
-        super().__init__(link=link)
+        super().__init__(link=link, aside=Aside())
         self.published: list[dict[str, Any]] = []
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
@@ -181,7 +182,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         models=models,
         holds=holds,
         scribe=scribe,
-        settler=Settler(link=links[1]),
+        settler=Settler(link=links[1], aside=Aside()),
         loader=loader,
         metrics=metrics,
         budget=budget,
@@ -772,7 +773,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
 ) -> None:
     away = Away(url=database)
     rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
-    settler = Settler(link=away)
+    settler = Settler(link=away, aside=Aside())
     claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)
     rig.holds._link = away

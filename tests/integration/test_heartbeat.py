@@ -16,6 +16,7 @@ from psycopg.rows import scalar_row
 from draftd import db
 from draftd.daemon.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
 from draftd.providers.permits import Permits
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.request import Claim
 from fix_daemon import wait_until
@@ -41,6 +42,7 @@ def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
         "session": True,
         "identity": identity,
         "leases": leases,
+        "aside": Aside(),
         "lease_s": LEASE_S,
         "on_beat": lambda _beat: None,
         "on_death": lambda _error: None,

@@ -12,6 +12,7 @@ from draftd import db
 from draftd.errors import ImageFetchFailed
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Preparer
 from draftd.queue import pictures
+from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Fail, Hold
 from draftd.queue.settlements import Settler
 from draftd.reply import kept_pictures
@@ -57,7 +58,7 @@ class Attempts:
         self.link = link
         self._loader = loader
         self._store = store
-        self._settler = Settler(link=link)
+        self._settler = Settler(link=link, aside=Aside())
 
     async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[Album, list[Picture]]:
         album = self._store.album(claim)
@@ -113,7 +114,7 @@ async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     messages = render(agent, request=request, options=Options(), pictures=loaded, schema={})
     album.show(loaded, messages)
     await album.leave()
-    await Settler(link=attempts.link).settle(claim, HOLD)
+    await Settler(link=attempts.link, aside=Aside()).settle(claim, HOLD)
     assert await attempts.hold(urls) == loaded
 
 
@@ -370,7 +371,7 @@ async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_pictures")
         await asyncio.wait_for(album.leave(), 20)
-        assert (await Settler(link=settling).settle(claim, HOLD)).status == "pending"
+        assert (await Settler(link=settling, aside=Aside()).settle(claim, HOLD)).status == "pending"
     await settling.close()
     assert await attempts.kept() == [], "what comes too late is refused by the fence"
 
@@ -388,7 +389,7 @@ async def test_the_end_of_a_request_takes_its_pictures_along(
         case "completed":
             await connection.execute("UPDATE draft_requests SET status = 'completed', result = '{}'")
         case "failed":
-            await Settler(link=attempts.link).settle(claim, Fail(code="expired", message=""))
+            await Settler(link=attempts.link, aside=Aside()).settle(claim, Fail(code="expired", message=""))
         case "cancelled":
             await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
         case "deleted":
@@ -406,7 +407,7 @@ async def test_a_request_that_ends_at_its_first_attempt_keeps_nothing_either(
     album, _ = await attempts.fetch(claim, urls)
     await album.leave()
     assert await attempts.kept() == [1]
-    await Settler(link=attempts.link).settle(claim, Fail(code="expired", message=""))
+    await Settler(link=attempts.link, aside=Aside()).settle(claim, Fail(code="expired", message=""))
     assert await attempts.kept() == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from draftd import db
 from draftd.queue.attempts import Scribe, read_request
 from draftd.queue.claiming import release_strays
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Release, Retry
 from draftd.queue.reaping import REAP, reap
@@ -20,7 +21,7 @@ TERMS = make_terms()
 
 async def work(link: db.Link, *, limit: int) -> list[Claim]:
     """Run each of the daemon's statements once, as a daemon does."""
-    settler, scribe = Settler(link=link), Scribe(link=link)
+    settler, scribe = Settler(link=link, aside=Aside()), Scribe(link=link, aside=Aside())
     claimed = await claim_all(link, TERMS, limit=limit)
     pairs = [(one.id, one.lease_token) for one in claimed]
     await link.run(RENEW_AND_BEAT, beat(*claimed, worker_id=TERMS.worker_id))

@@ -387,7 +387,7 @@ async def test_a_draft_that_is_refused_harms_no_neighbours(
     await make_many(connection, 5)
     claimed = await claim_all(link)
     await refuse(connection, [claimed[2].id], when=COMPLETION, sqlstate=sqlstate)
-    settled = await settle_all(Settler(link=link), claimed)
+    settled = await settle_all(Settler(link=link, aside=Aside()), claimed)
     assert settled == ["completed", "completed", "failed", "completed", "completed"]
     assert await standing(connection, claimed[2].id) == ("failed", "internal_error")
 
@@ -402,7 +402,7 @@ async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
     others = await make_many(connection, 3)
     before = [await read_row(connection, one) for one in others]
     await refuse(connection, when=when, sqlstate=sqlstate)
-    settling = asyncio.create_task(settle_all(Settler(link=link), claimed))
+    settling = asyncio.create_task(settle_all(Settler(link=link, aside=Aside()), claimed))
     await asyncio.wait([settling], timeout=3)
     assert not settling.done()
     await accept(connection)
@@ -416,7 +416,7 @@ async def test_a_crowd_of_refused_drafts_ends_without_waiting_for_another_to_pas
 ) -> None:
     """Every claim loop holds a draft that is refused: nothing passes until they have ended."""
     crowd = await make_many(connection, 40)
-    claimed, settler = await claim_all(link), Settler(link=link)
+    claimed, settler = await claim_all(link), Settler(link=link, aside=Aside())
     (good,) = await make_many(connection, 1)
     await refuse(connection, crowd, when=COMPLETION, sqlstate=sqlstate)
     async with asyncio.timeout(20):
@@ -430,7 +430,7 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_many(connection, 3)
-    (first, bad, worse), settler = await claim_all(link), Settler(link=link)
+    (first, bad, worse), settler = await claim_all(link), Settler(link=link, aside=Aside())
     await make_many(connection, 1)
     await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
     assert (await settler.settle(first, DONE)).status == "completed"
@@ -457,7 +457,7 @@ async def test_a_trial_carries_nothing_of_one_request_to_another(
     connection: db.Connection, link: db.Link, outcome: Outcome
 ) -> None:
     await make_many(connection, 2)
-    (first, bad), settler = await claim_all(link), Settler(link=link)
+    (first, bad), settler = await claim_all(link), Settler(link=link, aside=Aside())
     await make_many(connection, 1, requester_id="another")
     await connection.execute(LEAKS.encode())
     trail = Trail(images=[{"host": "private words"}], trace_id="private words")
@@ -479,7 +479,7 @@ async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
     await link.run("SET lock_timeout = '50ms'")
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE draft_requests")
-        settling = asyncio.create_task(settle_all(Settler(link=link), claimed))
+        settling = asyncio.create_task(settle_all(Settler(link=link, aside=Aside()), claimed))
         await asyncio.wait([settling], timeout=3)
         assert not settling.done()
     assert await settling == ["completed"]
@@ -492,7 +492,7 @@ async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
     await make_many(connection, 3)
     claimed = await claim_all(link)
     await refuse(connection, when=COMPLETION)
-    settler = Settler(link=link)
+    settler = Settler(link=link, aside=Aside())
     settling = [asyncio.create_task(settler.settle(one, DONE)) for one in claimed[:2]]
     assert (await settler.settle(claimed[2], Release())).status == "pending"
     await asyncio.wait(settling, timeout=1)
@@ -548,7 +548,7 @@ async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_stat
     with counted.at_most(STATEMENTS):
         await one_beat(make_heartbeat(database, leases, lease_s=10.0), link)
     assert {one for one in ids if (await read_row(connection, one))["lease_until"] > before[one]} == good
-    scribe, settler = Scribe(link=link), Settler(link=link)
+    scribe, settler = Scribe(link=link, aside=Aside()), Settler(link=link, aside=Aside())
     with counted.at_most(STATEMENTS):
         await asyncio.gather(*(scribe.publish(one, {"options": "1"}) for one in claimed))
     assert {one for one in ids if (await read_row(connection, one))["partial_result"]} == good
@@ -571,14 +571,16 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     await make_many(connection, 3)
     claimed = await claim_all(link)
     await refuse(connection, [claimed[1].id], when=PROGRESS)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     with capture_logs() as logs:
         for _ in range(2):
             await asyncio.gather(*(scribe.publish(one, {"options": [1]}) for one in claimed))
     shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
     assert shown == [{"options": [1]}, None, {"options": [1]}]
     assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [claimed[1].id]
-    assert (await Settler(link=link).settle(claimed[1], DONE)).status == "completed", "a courtesy costs no draft"
+    assert (await Settler(link=link, aside=Aside()).settle(claimed[1], DONE)).status == "completed", (
+        "a courtesy costs no draft"
+    )
 
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(PROGRESS, "P0001"), (PROGRESS, "55P03"), (ALWAYS, "53100")])
@@ -586,7 +588,7 @@ async def test_a_server_that_refuses_all_progress_ends_no_attempt_and_shows_the_
     connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link)
+    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
     await refuse(connection, when=when, sqlstate=sqlstate)
     with capture_logs() as logs:
         for _ in range(4):
@@ -598,7 +600,7 @@ async def test_a_server_that_refuses_all_progress_ends_no_attempt_and_shows_the_
     await asyncio.gather(*(scribe.publish(one, {"options": [1, 2]}) for one in claimed))
     shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
     assert shown == [{"options": [1, 2]}] * 3
-    assert await settle_all(Settler(link=link), claimed) == ["completed"] * 3
+    assert await settle_all(Settler(link=link, aside=Aside()), claimed) == ["completed"] * 3
 
 
 async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str = "55P03") -> None:
@@ -615,7 +617,7 @@ async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_wri
 ) -> None:
     monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link)
+    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
     await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
     for one in claimed:
         scribe.record(make_usage(one))
@@ -633,7 +635,7 @@ async def test_usage_that_the_server_refuses_of_every_request_is_all_written_onc
 ) -> None:
     monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link)
+    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
         for one in claimed:
@@ -650,7 +652,7 @@ async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
     database: str, connection: db.Connection, link: db.Link
 ) -> None:
     await make_many(connection, 2)
-    (late, early), scribe = await claim_all(link), Scribe(link=link)
+    (late, early), scribe = await claim_all(link), Scribe(link=link, aside=Aside())
     await link.run("SET lock_timeout = '10ms'")
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE draft_usage IN SHARE MODE")
@@ -670,7 +672,7 @@ async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
     connection: db.Connection, link: db.Link, sqlstate: str
 ) -> None:
     await make_many(connection, 1)
-    claimed, scribe = (await claim_all(link))[0], Scribe(link=link)
+    claimed, scribe = (await claim_all(link))[0], Scribe(link=link, aside=Aside())
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
         scribe.record(make_usage(claimed), until=time.monotonic() + 600)
@@ -872,7 +874,7 @@ async def test_a_pass_goes_on_without_what_may_not_be_deleted(connection: db.Con
     await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
     await connection.execute("INSERT INTO tickets VALUES (%s)", [ids[2]])
     with capture_logs() as logs:
-        assert sum([count async for count in prune(link, older_than_s=60)]) == 4
+        assert sum([count async for count in prune(link, older_than_s=60, aside=Aside())]) == 4
     assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [ids[2]]
     assert (await read_row(connection, ids[2]))["status"] == "failed"
 

@@ -15,6 +15,7 @@ from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe
+from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Done, Draft, Release
 from draftd.queue.settlements import Settler
 from draftd.request import Options
@@ -421,11 +422,11 @@ async def test_every_option_that_is_ready_is_announced(
     connection: db.Connection, link: db.Link, listener: db.Connection
 ) -> None:
     await make_request(connection)
-    claimed, scribe = await claim_one(link), Scribe(link=link)
+    claimed, scribe = await claim_one(link), Scribe(link=link, aside=Aside())
     await heard(connection, listener)
     for count in (1, 2):
         await scribe.publish(claimed, {"options": OPTIONS[:count]})
-    await Settler(link=link).settle(claimed, done(options=OPTIONS))
+    await Settler(link=link, aside=Aside()).settle(claimed, done(options=OPTIONS))
     told = [json.loads(payload) for channel, payload in await heard(connection, listener) if channel == "draft_results"]
     assert [(one["status"], one["options_ready"]) for one in told] == [
         ("processing", 1),
@@ -463,7 +464,7 @@ async def test_a_request_without_an_expiry_gets_none_when_it_comes_back_from_an_
     request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(hours=7))
     claimed = await claim_one(link)
     await connection.execute("UPDATE draft_settings SET default_expiry_s = DEFAULT")
-    await Settler(link=link).settle(claimed, Release())
+    await Settler(link=link, aside=Aside()).settle(claimed, Release())
     row = await read_row(connection, request_id)
     assert (row["status"], row["expires_at"]) == ("pending", None)
 
@@ -499,7 +500,7 @@ async def rated(connection: db.Connection, request_id: UUID, **given: Any) -> di
 
 async def make_completed(connection: db.Connection, link: db.Link, result: dict[str, Any]) -> UUID:
     request_id = await make_request(connection, requester_id="ada")
-    await Settler(link=link).settle(await claim_one(link), done(**result))
+    await Settler(link=link, aside=Aside()).settle(await claim_one(link), done(**result))
     return request_id
 
 

@@ -16,6 +16,7 @@ from draftd.errors import LeaseLost, RequestCancelled
 from draftd.queue import admin
 from draftd.queue.attempts import Scribe, Usage
 from draftd.queue.examples import EXAMPLES
+from draftd.queue.isolation import Aside
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, NotSettledYet, Settler, Trail, settlement
@@ -56,7 +57,7 @@ OUTCOMES: dict[str, Outcome] = {
 
 @pytest.fixture
 def settler(link: db.Link) -> Settler:
-    return Settler(link=link)
+    return Settler(link=link, aside=Aside())
 
 
 async def test_a_finished_draft_is_written(connection: db.Connection, link: db.Link, settler: Settler) -> None:
@@ -154,7 +155,7 @@ async def test_nothing_is_settled_after_a_cancel(
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
     with pytest.raises(RequestCancelled):
-        await Scribe(link=link).publish(claimed, {})
+        await Scribe(link=link, aside=Aside()).publish(claimed, {})
     with pytest.raises(RequestCancelled):
         await settler.settle(claimed, OUTCOMES[outcome])
     row = await read_row(connection, claimed.id)
@@ -223,7 +224,7 @@ async def test_concurrent_settlements_share_statements(database: str, connection
             return await super().run(statement, params)
 
     own = Counting(url=database, name="settle")
-    settler = Settler(link=own)
+    settler = Settler(link=own, aside=Aside())
     settled = await asyncio.gather(*(settler.settle(one, make_done()) for one in claimed))
     await own.close()
     assert settled == [("completed", None)] * 30
@@ -342,7 +343,7 @@ async def test_tokens_are_summed_over_all_calls_of_all_attempts(
     connection: db.Connection, link: db.Link, settler: Settler
 ) -> None:
     await make_request(connection)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     first = await claim_one(link)
     scribe.record(make_usage(first))
     await scribe.recorded(first)
@@ -360,7 +361,7 @@ async def test_usage_is_written_although_the_result_is_refused(connection: db.Co
     await make_request(connection)
     claimed = await claim_one(link)
     await connection.execute("SELECT cancel_draft_request(%s)", [claimed.id])
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     scribe.record(make_usage(claimed))
     await scribe.recorded(claimed)
     assert await count_usage(connection, claimed.id) == 1
@@ -369,7 +370,7 @@ async def test_usage_is_written_although_the_result_is_refused(connection: db.Co
 async def test_usage_that_is_written_twice_stands_once(connection: db.Connection, link: db.Link) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     scribe.record(make_usage(claimed))
     scribe.record(make_usage(claimed))
     await scribe.recorded(claimed)
@@ -379,7 +380,7 @@ async def test_usage_that_is_written_twice_stands_once(connection: db.Connection
 async def test_usage_that_was_handed_in_is_written_before_the_end(connection: db.Connection, link: db.Link) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     scribe.record(make_usage(claimed))
     await scribe.flush()
     assert await count_usage(connection, claimed.id) == 1
@@ -397,7 +398,7 @@ async def test_usage_that_the_server_refuses_is_logged_with_its_figures_and_hold
             BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'insufficient_privilege'; END $$;
             CREATE TRIGGER refuse BEFORE INSERT ON draft_usage FOR EACH ROW WHEN (NEW.call = 1) EXECUTE FUNCTION refuse()
         """)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     with capture_logs() as logs:
         scribe.record(make_usage(claimed, input_tokens=7 if refusal == "a trigger" else 2**40))
         scribe.record(make_usage(claimed, call=2))
@@ -416,7 +417,7 @@ async def count_usage(connection: db.Connection, request_id: UUID) -> int:
 
 async def test_of_one_request_the_latest_progress_is_shown(connection: db.Connection, link: db.Link) -> None:
     await make_request(connection)
-    claimed, scribe = await claim_one(link), Scribe(link=link)
+    claimed, scribe = await claim_one(link), Scribe(link=link, aside=Aside())
     # The first is on its way alone; the others meet in the next statement.
     await asyncio.gather(*(scribe.publish(claimed, {"options": [1] * count}) for count in (1, 2, 3)))
     assert (await read_row(connection, claimed.id))["partial_result"] == {"options": [1, 1, 1]}
@@ -425,7 +426,7 @@ async def test_of_one_request_the_latest_progress_is_shown(connection: db.Connec
 async def test_progress_is_fenced(connection: db.Connection, link: db.Link, settler: Settler) -> None:
     await make_request(connection)
     zombie = await claim_one(link)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     await scribe.publish(zombie, {"options": [1]})
     assert (await read_row(connection, zombie.id))["partial_result"] == {"options": [1]}
     await settler.settle(zombie, Release())
@@ -437,12 +438,12 @@ async def test_progress_is_fenced(connection: db.Connection, link: db.Link, sett
 
 
 async def settle_all(link: db.Link, claims: Sequence[Claim]) -> None:
-    settler = Settler(link=link)
+    settler = Settler(link=link, aside=Aside())
     await asyncio.gather(*(settler.settle(one, make_done()) for one in claims))
 
 
 async def publish_all(link: db.Link, claims: Sequence[Claim]) -> None:
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     await asyncio.gather(*(scribe.publish(one, {}) for one in claims))
 
 
@@ -492,7 +493,7 @@ async def test_two_claims_of_one_row_in_one_statement_are_told_apart(
     zombie = await claim_one(link)
     await settler.settle(zombie, Release())
     owner = await claim_one(link)
-    scribe = Scribe(link=link)
+    scribe = Scribe(link=link, aside=Aside())
     published = await asyncio.gather(scribe.publish(zombie, {}), scribe.publish(owner, {}), return_exceptions=True)
     assert [type(one) for one in published] == [LeaseLost, type(None)]
     outcomes = (settler.settle(zombie, RETRY), settler.settle(owner, make_done()))

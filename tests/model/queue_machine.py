@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
+from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
@@ -132,8 +133,8 @@ class Bench:
         self._runner = asyncio.Runner()
         self.examples = 0
         self.link = db.Link(url=url, name="draftd model")
-        self.settler = settlements.Settler(link=self.link)
-        self.scribe = attempts.Scribe(link=self.link)
+        self.settler = settlements.Settler(link=self.link, aside=Aside())
+        self.scribe = attempts.Scribe(link=self.link, aside=Aside())
         self.heard: list[tuple[UUID, str]] = []
 
     def __enter__(self) -> Self:

@@ -207,7 +207,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         llm=llm,
         tracing=tracing,
         metrics=shared.metrics,
-        supervisor=SystemdNotifier(
+        notifier=SystemdNotifier(
             address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
         ),
         grace_s=plan.settings.shutdown_grace_s,

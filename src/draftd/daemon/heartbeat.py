@@ -91,7 +91,7 @@ class Heartbeat:
         session: bool,
         identity: Identity,
         leases: Leases,
-        aside: Aside | None = None,
+        aside: Aside,
         lease_s: float,
         on_beat: Callable[[Beat], None],
         on_death: Callable[[BaseException], None],
@@ -100,7 +100,7 @@ class Heartbeat:
         self._session = session
         self._identity = identity
         self._leases = leases
-        self._refusals = Refusals(verb="renew", aside=aside or Aside())
+        self._refusals = Refusals(verb="renew", aside=aside)
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death

@@ -48,7 +48,7 @@ class Daemon:
     llm: Llm
     tracing: Tracing
     metrics: Metrics
-    supervisor: SystemdNotifier
+    notifier: SystemdNotifier
     grace_s: float
     side_tasks: list[Callable[[], Awaitable[None]]]
     """What runs beside the worker for as long as the daemon lives."""
@@ -73,7 +73,7 @@ class Daemon:
             if not stop.is_set():
                 if not self.heartbeat_died.done():
                     started()
-                    self.supervisor.ready()
+                    self.notifier.ready()
                 await self._work(stop)
         finally:
             await self._leave()
@@ -105,8 +105,8 @@ class Daemon:
     # nobody takes a row that is just being settled. Traces are flushed for a bounded time. A second signal ends the
     # process at once; what it held is reaped when the leases run out.
     async def _drain(self, working: "asyncio.Task[None]", claiming: "asyncio.Task[None]") -> None:
-        self.supervisor.stopping()
-        self.supervisor.status("draining")
+        self.notifier.stopping()
+        self.notifier.status("draining")
         self.claims.stop()
         self.heartbeat.set_state("draining")
         if self.worker.in_flight:
@@ -136,15 +136,15 @@ class Daemon:
 
     async def _sign_of_life(self) -> None:
         """Show the heartbeat and the supervisor that the event loop turns."""
-        interval_s = min(TICK_S, (self.supervisor.watchdog_s or TICK_S * 2) / 2)
+        interval_s = min(TICK_S, (self.notifier.watchdog_s or TICK_S * 2) / 2)
         shown = ""
         while True:
             self.heartbeat.tick()
-            self.supervisor.alive()
+            self.notifier.alive()
             held = "".join(f"; {model} on hold: {code}" for model, code in self.holds.codes().items())
             status = f"{self.worker.in_flight} in flight{held}"
             if status != shown:
-                self.supervisor.status(status)
+                self.notifier.status(status)
                 shown = status
             await asyncio.sleep(interval_s)
 

@@ -29,12 +29,10 @@ class Pruner:
         interval_s: seconds between two passes.
     """
 
-    def __init__(
-        self, *, reads: db.Link, link: db.Link, aside: Aside | None = None, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, *, reads: db.Link, link: db.Link, aside: Aside, interval_s: float = INTERVAL_S) -> None:
         self._reads = reads
         self._link = link
-        self._aside = aside or Aside()
+        self._aside = aside
         self._interval_s = interval_s
 
     async def run(self) -> None:

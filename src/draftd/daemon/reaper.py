@@ -34,11 +34,11 @@ class Reaper:
         lease_s: float,
         interval_s: float,
         metrics: Metrics,
-        aside: Aside | None = None,
+        aside: Aside,
     ) -> None:
         self._link = link
         self._metrics = metrics
-        self._refusals = Refusals(verb="reap", aside=aside or Aside())
+        self._refusals = Refusals(verb="reap", aside=aside)
         self._lease_s = lease_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
         self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)

@@ -90,9 +90,9 @@ class Scribe:
         aside: remembers which refused rows were reported.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside) -> None:
         self._link = link
-        self._aside = aside or Aside()
+        self._aside = aside
         self._turn = asyncio.Lock()
         self._latest: dict[Held, dict[str, Any]] = {}
         self._publishing: dict[Held, asyncio.Task[str | None]] = {}
@@ -214,7 +214,7 @@ class Scribe:
         try:
             rows = await self._link.run(PUBLISH, params)
         except db.LOST:
-            # Progress is a courtesy: the settlement is what must arrive, and it says whether the lease still holds.
+            # Progress is a courtesy. The settlement is what must arrive, and it tells whether the lease still holds.
             return HELD
         except psycopg.Error as error:
             if is_misfit(error):

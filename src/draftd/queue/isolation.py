@@ -135,7 +135,7 @@ class Aside:
         self._named: Remembered[UUID] = Remembered()
 
     def put(self, row_id: UUID) -> None:
-        """Leave a row alone that can neither be changed nor ended: each time for twice as long, 5 minutes at most."""
+        """Leave a row alone that can neither be changed nor ended: each time twice as long, up to 5 minutes."""
         with self._lock:
             times = self._times.note(row_id)
         longest_s = min(LONGEST_ASIDE_S, FIRST_ASIDE_S * 2.0 ** min(times - 1, 20))
@@ -173,7 +173,7 @@ class Aside:
             return row_id in self._times
 
     def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
-        """Tell of a row, once."""
+        """Report a row, once."""
         with self._lock:
             times = self._named.note(row_id)
         if times == 1:

@@ -38,7 +38,7 @@ PRUNE_FEEDBACK = _SQL["prune_feedback"]
 
 
 async def prune(
-    link: db.Link, *, older_than_s: float, aside: Aside | None = None, now: datetime | None = None
+    link: db.Link, *, older_than_s: float, aside: Aside, now: datetime | None = None
 ) -> AsyncGenerator[int, None]:
     """Delete final requests that ended long enough ago, the oldest first.
 
@@ -58,7 +58,7 @@ async def prune(
     # What a batch passed over is not looked at again. Of one moment's rows only the deleted are behind it, hence >=.
     after: datetime | None = None
     refused: dict[UUID, psycopg.Error] = {}
-    aside, pruned = aside or Aside(), 0
+    pruned = 0
     while True:
         params = {"older_than_s": older_than_s, "after": after, "batch": BATCH, "now": now, "only": None}
         began = time.monotonic()

@@ -107,7 +107,7 @@ class Settlement:
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Say what an outcome does to its row."""
+    """Return what an outcome does to its row."""
     return _settlement((claim.id, claim.lease_token), outcome, trail)
 
 
@@ -144,9 +144,9 @@ class Settler:
         aside: the rows that this process leaves alone, because they can neither be settled nor ended.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside | None = None) -> None:
+    def __init__(self, *, link: db.Link, aside: Aside) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", aside=aside or Aside())
+        self._refusals = Refusals(verb="settle", aside=aside)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -154,12 +154,12 @@ class Settler:
     async def settle(
         self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
     ) -> Settled:
-        """Write what came of an attempt.
+        """Write the outcome of an attempt.
 
         Args:
-            claim: whose attempt it was.
-            outcome: what came of it.
-            trail: what it leaves on its row besides.
+            claim: the claim of the attempt.
+            outcome: its outcome.
+            trail: what else it leaves on its row.
             waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
@@ -169,7 +169,7 @@ class Settler:
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
                 cancelled it.
-            NotSettledYet: without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
+            NotSettledYet: only without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
                 it later.
         """
         row = settlement(claim, outcome, trail or Trail())
@@ -216,7 +216,7 @@ class Settler:
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, Settled | Unsettled]:
-        """Decide about what was refused alone."""
+        """Resolve what was refused alone."""
         by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
@@ -241,7 +241,7 @@ class Settler:
 
 
 def _trial(status: str) -> Trial:
-    """Return how a settlement of one kind is tried on another row: with an invented outcome."""
+    """Return how to try a settlement of one kind on another row: with an invented outcome."""
 
     async def settle(execute: db.Execute, another: Held) -> bool:
         row = _settlement(another, EXAMPLES[status], Trail())
@@ -259,7 +259,7 @@ _ANSWERS: dict[Resolution, Settled | Unsettled] = {
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
-    """Return what this settlement brought about, now or when it was first sent, or why there is none."""
+    """Return what this settlement wrote, now or when it was first sent; else why it wrote nothing."""
     if row["settled"]:
         return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:

@@ -1,8 +1,8 @@
 """Trials: find out whether the server accepts a change of another row right now, without changing anything.
 
-A trial carries out the very statement that was refused, on a row that no refusal is held against, and rolls it back. Invariants:
-it waits for no row lock, holds its own for one transaction, and leaves nothing behind in this database. It fires the app's
-triggers, whose effects elsewhere stay: it carries nothing of one request to another.
+A trial executes the refused statement on a row that is under no suspicion, and rolls it back. Invariants: a trial waits for no
+row lock, holds its own for one transaction, and leaves nothing behind in this database. It fires the app's triggers, whose
+effects elsewhere stay: it carries nothing of one request to another.
 """
 
 import math
