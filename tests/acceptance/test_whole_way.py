@@ -172,7 +172,8 @@ def test_a_cancel_aborts_the_model_call(database: str, client: Client, stand_in:
     stand_in.wait_for_calls(1)
     assert client.query("SELECT cancel_draft_request(%s) AS done", request_id)[0]["done"]
     stand_in.wait_for_calls(1, outcome="client_gone")
-    daemon.wait_for("lease lost")
+    daemon.wait_for("request cancelled")
+    assert "lease lost" not in daemon.log
     row = client.row(request_id)
     assert (row["status"], row["result"]) == ("cancelled", None)
 

@@ -67,6 +67,7 @@ def deafen(_value: float) -> None:
             raise
 
     replace(Worker, "abort_lost", not_heard)
+    replace(Worker, "abort_cancelled", lambda _worker, _cancelled: None)
     replace(Scribe, "publish", publish_anyway)
     replace(Settler, "settle", settle_loudly)
 
