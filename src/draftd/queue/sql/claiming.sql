@@ -12,11 +12,12 @@
 -- Invariants: each agent's line is read in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan; no
 -- status but 'pending'; locked rows are passed over. MATERIALIZED, because the planner may run a plain subquery again and claim
 -- more than n. Each agent's line counts its own turns, so agents are compared by the distance from the front of their lines; as
--- floats, because the difference of two turns may not fit into a bigint.
+-- floats, because the difference of two turns may not fit into a bigint. The agents are in a subquery, because the planner would
+-- count those of a bare parameter, find that a plan for so few is cheaper, and make a new plan for each claim (0.4 of 0.9 ms).
 --
 -- Parameters, too: agents; n; aside, rows to pass over.
 WITH due AS MATERIALIZED (
-    SELECT x.id FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+    SELECT x.id FROM unnest((SELECT %(agents)s::text[])) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
            AND r.id <> ALL (%(aside)s::uuid[])
