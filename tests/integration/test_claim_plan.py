@@ -49,10 +49,13 @@ async def prepare(connection: db.Connection, *, mode: str) -> None:
     await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
 
 
+def values(agents: list[str]) -> str:
+    return ", ".join(value for _, value in PARAMS.values()).format(",".join(agents))
+
+
 async def claimed_by_plan(connection: db.Connection, agents: list[str]) -> dict[str, Any]:
     """Claim by the prepared statement; return what the server did."""
-    values = ", ".join(value for _, value in PARAMS.values()).format(",".join(agents))
-    cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim ({values})".encode())
+    cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim ({values(agents)})".encode())
     row = await cursor.fetchone()
     assert row is not None
     plan: dict[str, Any] = row["QUERY PLAN"][0]["Plan"]
@@ -98,6 +101,18 @@ async def test_a_claim_reads_little_more_than_it_takes(
         await connection.execute("ANALYZE draft_requests")
     await prepare(connection, mode=mode)
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
+
+
+@pytest.mark.parametrize("agents", [[CROWDED, *QUIET], [CROWDED]], ids=["several", "one"])
+async def test_the_claim_keeps_its_plan(connection: db.Connection, agents: list[str]) -> None:
+    """Planning takes as long as claiming; the server plans anew for as long as it expects that to pay."""
+    await prepare(connection, mode="auto")
+    for _ in range(8):
+        await connection.execute(f"EXECUTE claim ({values(agents)})".encode())
+    cursor = await connection.execute("SELECT generic_plans FROM pg_prepared_statements WHERE name = 'claim'")
+    row = await cursor.fetchone()
+    assert row is not None
+    assert row["generic_plans"] >= 2
 
 
 async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection) -> None:
