@@ -27,14 +27,16 @@ def process_one(*command: str, env: dict[str, str]) -> Iterator[tuple["subproces
     unshare = [shutil.which("unshare") or "", "--pid", "--fork", "--mount-proc"]
     if not unshare[0] or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no pid namespace to be process 1 of")
-    outside = subprocess.Popen([*unshare, "--kill-child", *command], env=env, stdout=subprocess.DEVNULL)
+    outside = subprocess.Popen(
+        [*unshare, "--kill-child", *command], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
     try:
         wait_until(lambda: bool(children.read_text()), TIME_S)
         yield outside, int(children.read_text())
     finally:
         outside.kill()
-        outside.wait()
+        outside.communicate()
 
 
 def mask(pid: int, which: str) -> set[int]:
@@ -48,9 +50,13 @@ def has_loaded(library: str) -> Callable[[int], bool]:
     return lambda pid: library in Path(f"/proc/{pid}/maps").read_text()
 
 
+GATE = ["sh", "-c", 'read -r _ && exec "$@"', "sh"]
+"""Holds Python back until a line arrives: the moment before it would be over before anybody had looked."""
+
+BEFORE_PYTHON = "before Python"
 MOMENTS: dict[str, Callable[[int], bool]] = {
     # Until it has started the command, unshare blocks the two others itself.
-    "before Python": lambda pid: signal.SIGHUP in mask(pid, "SigBlk"),
+    BEFORE_PYTHON: lambda pid: signal.SIGHUP in mask(pid, "SigBlk"),
     "in the first line": lambda pid: signal.SIGTERM in mask(pid, "SigCgt"),
     "amid the imports": has_loaded("_pydantic_core"),
     "while litellm loads": has_loaded("tiktoken"),
@@ -64,12 +70,22 @@ MOMENTS: dict[str, Callable[[int], bool]] = {
 def test_process_one_hears_a_signal_at_any_moment_of_its_start(
     database: str, stand_in: ThreadedStandIn, moment: str, number: signal.Signals
 ) -> None:
-    command = [*IMAGE, sys.executable, "-m", "draftd", "run"]
+    command = [*IMAGE, *GATE, sys.executable, "-m", "draftd", "run"]
     with process_one(*command, env=environment(database, stand_in)) as (outside, pid):
+        if moment != BEFORE_PYTHON:
+            open_gate(outside)
         wait_until(lambda: outside.poll() is not None or MOMENTS[moment](pid), TIME_S)
         assert outside.poll() is None
         os.kill(pid, number)
+        if moment == BEFORE_PYTHON:
+            open_gate(outside)
         assert outside.wait(TIME_S) == 0
+
+
+def open_gate(outside: "subprocess.Popen[bytes]") -> None:
+    assert outside.stdin
+    outside.stdin.write(b"\n")
+    outside.stdin.flush()
 
 
 def test_another_command_as_process_one_ends_like_one_that_is_not(
