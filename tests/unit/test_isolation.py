@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
 from draftd.queue import isolation, trials
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
+from draftd.queue.isolation import PARTS, Aside, Refusals, Resolution, apart
 from draftd.queue.leases import Held
 from draftd.queue.trials import Before, Trial
 
@@ -58,6 +58,12 @@ async def test_one_of_fifty_costs_a_dozen_statements() -> None:
     statement = refusing(31)
     await apart(range(50), statement)
     assert statement.count <= 13  # type: ignore[attr-defined]  # as above
+
+
+async def test_fifty_of_fifty_cost_hardly_more_than_one_statement_each() -> None:
+    statement = refusing(*range(50))
+    await apart(range(50), statement)
+    assert statement.count <= 50 * PARTS / (PARTS - 1) + PARTS  # type: ignore[attr-defined]  # as above
 
 
 async def test_what_is_refused_slowly_is_not_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

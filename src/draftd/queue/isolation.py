@@ -1,9 +1,10 @@
 """Isolation: a row that the server refuses to change harms only itself.
 
-Owns what happens when a server that is well refuses a statement over several rows. ``apart`` executes it in halves, until only
-rows that are refused alone are left. ``Refusals`` decides whose fault a refusal is: it fails the row if the fault is the row's
-own, and sets the row aside in memory if the server refuses that, too. Invariants: no row is ended for a refusal that may be the
-server's fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to their callers.
+Owns what happens when a server that is well refuses a statement over several rows. ``apart`` executes it in ever smaller
+parts, until only rows that are refused alone are left. ``Refusals`` decides whose fault a refusal is: it fails the row if the
+fault is the row's own, and sets the row aside in memory if the server refuses that, too. Invariants: no row is ended for a
+refusal that may be the server's fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to
+their callers.
 """
 
 import math
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+PARTS = 4
+"""Into how many a refused statement is split: one bad row is found with as few statements as by halves, and n bad rows take 4/3 n
+statements instead of 2 n."""
 PATIENCE_S = 1.0
 """After so long, a refused statement is not split any further: the neighbours wait meanwhile."""
 FIRST_ASIDE_S = 2.0
@@ -94,8 +98,8 @@ async def apart(
         elif time.monotonic() > ends_at:
             parts.untried += [(one, error) for one in some]
         else:
-            half = len(some) // 2
-            todo += [(some[half:], None), (some[:half], None)]
+            size = math.ceil(len(some) / PARTS)
+            todo += [(some[start : start + size], None) for start in reversed(range(0, len(some), size))]
     return parts
 
 

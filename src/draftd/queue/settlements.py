@@ -34,6 +34,8 @@ SETTLE = statements(__name__)["settle"]
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
+FIRST_PAUSE_S = 0.05
+"""The pause before the second try of a refused settlement: others wait for its claim loop."""
 BUSY_TRIES = 5
 """How often a locked row is tried before whoever settles it may turn to something else."""
 
@@ -186,8 +188,7 @@ class Settler:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
             refusals += 1
-            # Each at its own time: what is tried again together is refused together.
-            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            await asyncio.sleep(_pause_s(refusals))
         return answer
 
     async def flush(self) -> None:
@@ -256,6 +257,11 @@ _ANSWERS: dict[Resolution, Settled | Unsettled] = {
     Resolution.ASIDE: Unsettled.LOST,
     Resolution.UNDECIDED: Unsettled.REFUSED,
 }
+
+
+def _pause_s(refusals: int) -> float:
+    """Return the pause after so many refusals: the first is the same for all, so that one statement tries them again together."""
+    return FIRST_PAUSE_S if refusals == 1 else full_jitter_s(refusals, base_s=FIRST_PAUSE_S, cap_s=db.REFUSED_CAP_S)
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
