@@ -17,13 +17,13 @@ from structlog.testing import capture_logs
 
 from draftd.errors import ModelRateLimited
 from draftd.telemetry import tracing
-from draftd.telemetry.complaints import Complaints
-from draftd.telemetry.tracing import Content, ShownPicture, Tracing
+from draftd.telemetry.export_errors import ExportErrorLog
+from draftd.telemetry.tracing import Content, ImagePart, Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
 from fix_tls import Certificate
 
 PICTURE = b"\xff\xd8\xff" + b"picture" * 50
-SHOWN = ShownPicture(PICTURE)
+SHOWN = ImagePart(PICTURE)
 SECRET = "sk-live-0123456789abcdef"
 MESSAGES = [
     {"role": "system", "content": "Line one.\n\nLine three."},
@@ -60,8 +60,8 @@ def none_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def fresh_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
+def fresh_export_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing._export_errors, "_next_at", 0.0)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse:
 
 
 def test_a_picture_is_not_decoded_to_be_told(langfuse: OtlpReceiver) -> None:
-    traces, shown = load(langfuse.url), ShownPicture(PICTURE)
+    traces, shown = load(langfuse.url), ImagePart(PICTURE)
     shown["image_url"]["url"] = "what nobody looks at"
     with traces.generation(**CALL | {"messages": [{"role": "user", "content": [shown]}]}):
         pass
@@ -287,7 +287,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
     monkeypatch.setattr(traces._client, "start_as_current_observation", broken)  # type: ignore[attr-defined] # as above
     monkeypatch.setattr(traces._sdk, "propagate_attributes", broken)  # type: ignore[attr-defined] # as above
     # Its own, since clients of other tests may complain at any time.
-    monkeypatch.setattr(tracing, "_complaints", Complaints())
+    monkeypatch.setattr(tracing, "_export_errors", ExportErrorLog())
     with capture_logs() as logs:
         assert trace_one(traces)
     assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
@@ -371,10 +371,10 @@ def test_a_refused_certificate_is_told_once(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(tracing, "EXPORT_S", 3)
     with otlp_receiver(tls=Certificate(tmp_path, "localhost").context) as receiver:
         traces = load(receiver.url)
-        monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
-        told = tracing._complaints.emit
+        monkeypatch.setattr(tracing._export_errors, "_next_at", 0.0)
+        told = tracing._export_errors.emit
         # A client of another test may still give up its uploads, and would be the one that is told.
-        monkeypatch.setattr(tracing._complaints, "emit", lambda one: "upload" in one.getMessage() or told(one))
+        monkeypatch.setattr(tracing._export_errors, "emit", lambda one: "upload" in one.getMessage() or told(one))
         with capture_logs() as logs:
             for _ in range(2):
                 trace_one(traces)

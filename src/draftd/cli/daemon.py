@@ -41,9 +41,9 @@ def run(
     SIGTERM, SIGHUP and Ctrl-C drain: claiming stops, and attempts in flight may finish. A second SIGTERM or Ctrl-C exits at once.
     The daemon never blocks on its log: lines that nobody reads are dropped and counted.
     """
-    from draftd.streams import free_from_readers
+    from draftd.streams import make_output_nonblocking
 
-    free_from_readers()
+    make_output_nonblocking()
     from draftd.daemon.composition import serve
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables

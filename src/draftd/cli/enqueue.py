@@ -189,11 +189,11 @@ async def _enqueue(
 
     async with db.connected(settings().require_database_url()) as connection:
         if expires_s is not None:
-            request["expires_at"] = (await admin.time_in(connection, expires_s)).isoformat()
+            request["expires_at"] = (await admin.time_from_now(connection, expires_s)).isoformat()
         made = await _insert(connection, request)
         if not made["created"]:
             say(f"idempotency key already used; its request is {made['status']}")
-        elif await admin.nobody_serves(connection, request["agent"]):
+        elif await admin.is_unserved(connection, request["agent"]):
             say(f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request will wait")
         if not wait:
             print_json({"id": made["id"]}) if as_json else print(made["id"])

@@ -38,12 +38,12 @@ from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import Claimer, ClaimTerms
 from draftd.queue.claims import Claims
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Release
+from draftd.queue.outcome import GiveBack
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.asking import Asking
@@ -53,7 +53,7 @@ from draftd.reply.kept_pictures import PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.request import Claim
 from draftd.settings import Settings, environment_value
-from draftd.signals import stopping
+from draftd.signals import stop_signals
 from draftd.streams import exit_at_once
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
@@ -148,7 +148,7 @@ def _stop_on_signals() -> asyncio.Event:
             finally:
                 exit_at_once(128 + number)
 
-    for number in stopping():
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, received, number)
     return stop
 
@@ -161,11 +161,11 @@ class _Shared:
     identity: Identity
     links: Links
     leases: Leases
-    aside: Aside
+    quarantine: Quarantine
     holds: Holds
     models: Models
     settler: Settler
-    scribe: Scribe
+    writer: AttemptWriter
     metrics: Metrics
     tracing: Tracing
 
@@ -186,7 +186,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         claims=claims,
         drafter=_drafter(shared, llm, loader),
         settler=shared.settler,
-        scribe=shared.scribe,
+        writer=shared.writer,
         leases=shared.leases,
         metrics=shared.metrics,
         concurrency=plan.concurrency,
@@ -201,7 +201,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         worker=worker,
         heartbeat=heartbeat,
         settler=shared.settler,
-        scribe=shared.scribe,
+        writer=shared.writer,
         models=shared.models,
         holds=shared.holds,
         llm=llm,
@@ -219,13 +219,13 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.maintenance)
-    holds, aside = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
+    holds, quarantine = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Quarantine()
     return _Shared(
         plan=plan,
         identity=identity,
         links=links,
         leases=Leases(),
-        aside=aside,
+        quarantine=quarantine,
         holds=holds,
         models=Models(
             holds=holds,
@@ -235,8 +235,8 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             permits=Permits.of(plan.settings, environment_value),
             variable=environment_value,
         ),
-        settler=Settler(link=links.settle, aside=aside),
-        scribe=Scribe(link=links.settle, aside=aside),
+        settler=Settler(link=links.settle, quarantine=quarantine),
+        writer=AttemptWriter(link=links.settle, quarantine=quarantine),
         metrics=Metrics(),
         tracing=tracing,
     )
@@ -245,7 +245,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
 def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     calls = MeteredCalls(
         llm=llm,
-        scribe=shared.scribe,
+        writer=shared.writer,
         tracing=shared.tracing,
         metrics=shared.metrics,
         model_timeout_s=shared.plan.settings.model_timeout_s,
@@ -257,7 +257,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         pictures=PictureStore(link=shared.links.read),
         inputs=InputReader(link=shared.links.read, budget=ByteBudget(INPUT_BUDGET_BYTES), loader=loader),
         asking=Asking(
-            calls=calls, models=shared.models, holds=shared.holds, scribe=shared.scribe, metrics=shared.metrics
+            calls=calls, models=shared.models, holds=shared.holds, writer=shared.writer, metrics=shared.metrics
         ),
         tracing=shared.tracing,
     )
@@ -277,7 +277,7 @@ def _claims(shared: _Shared) -> Claims:
     async def release(claim: Claim) -> None:
         # Cancelled by its client meanwhile: there is nothing left to give back. What is refused or locked is the reaper's.
         with suppress(LeaseLost, NotSettledYet):
-            await shared.settler.settle(claim, Release(), waits_out=False)
+            await shared.settler.settle(claim, GiveBack(), retry_refusals=False)
         shared.leases.drop(claim.id, claim.lease_token)
 
     terms = ClaimTerms(
@@ -287,8 +287,8 @@ def _claims(shared: _Shared) -> Claims:
     )
     return Claims(
         link=shared.links.claim,
-        claimer=Claimer(link=shared.links.claim, terms=terms, aside=shared.aside),
-        menu=shared.models,
+        claimer=Claimer(link=shared.links.claim, terms=terms, quarantine=shared.quarantine),
+        source=shared.models,
         leases=shared.leases,
         wakeup=shared.links.wakeup,
         release=release,
@@ -306,7 +306,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
-            shared.links.wakeup.ring()
+            shared.links.wakeup.set()
         shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
@@ -314,7 +314,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         session=shared.plan.session,
         identity=shared.identity,
         leases=shared.leases,
-        aside=shared.aside,
+        quarantine=shared.quarantine,
         lease_s=shared.plan.settings.lease_s,
         on_beat=on_beat,
         on_death=died.set_exception,
@@ -333,7 +333,7 @@ async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
     except ConfigurationError:
         # The reason is told even if the database is gone by now.
         with suppress(CommandError):
-            await heartbeat.resign()
+            await heartbeat.deregister()
         raise
 
 
@@ -344,7 +344,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         lease_s=settings.lease_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
-        aside=shared.aside,
+        quarantine=shared.quarantine,
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
@@ -353,7 +353,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.maintenance, metrics=shared.metrics).run)
     prunes = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
-    return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, aside=shared.aside).run]
+    return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, quarantine=shared.quarantine).run]
 
 
 def _identity(plan: Plan) -> Identity:

@@ -94,7 +94,7 @@ class ConnectionKeeper:
             log.info("claiming resumed: connections open")
         if self._is_missed:
             self._is_missed = False
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def facts(self) -> dict[str, Any]:
         """Return how the database looks from here, for whoever asks about this daemon."""
@@ -106,7 +106,7 @@ class ConnectionKeeper:
         return {"ok": False, "detail": f"{detail}: {trouble}" if trouble else detail, "address": where}
 
     def _missing(self) -> list[str]:
-        missing = [name for name, link in self._links.items() if not link.stands]
+        missing = [name for name, link in self._links.items() if not link.is_open]
         return missing if self.heartbeat_trouble() is None else [*missing, "heartbeat"]
 
     async def _insist(self, opening: Callable[[], Awaitable[Any]], had: int, needed: int) -> None:
@@ -158,7 +158,7 @@ def _is_answer(error: BaseException) -> bool:
 
 
 async def _reopen(link: db.Link) -> None:
-    if not link.stands:
+    if not link.is_open:
         # What the server has hung up would fail once more before it is opened again.
         await link.close()
         await link.run("SELECT")

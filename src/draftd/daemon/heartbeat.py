@@ -23,11 +23,11 @@ from psycopg.rows import DictRow
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db import dsn
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.providers.catalog import Catalog
-from draftd.queue.isolation import Aside, Refusals, apart
-from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, Held, Leases
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
+from draftd.queue.refused_rows import Quarantine, Refusals, bisect
+from draftd.queue.trials import Precondition, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
 
@@ -59,12 +59,12 @@ class Beat:
 
     began: float
     """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
-    lost: set[Held]
+    lost: set[LeaseKey]
     """What was held at the beat and is not any more, without what its client cancelled."""
-    cancelled: set[Held]
+    cancelled: set[LeaseKey]
     """What was held at the beat, and its client has cancelled."""
     catalog: Catalog
-    refused: set[Held]
+    refused: set[LeaseKey]
     """What is held and cannot be renewed, by its own fault."""
     holds: list[dict[str, Any]]
     throttles: list[dict[str, Any]]
@@ -78,7 +78,7 @@ class Heartbeat:
         session: whether connections there are sessions of their own.
         identity: who beats.
         leases: what is held.
-        aside: where rows are set aside.
+        quarantine: where rows are set aside.
         lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
         on_beat: called on the daemon's event loop with what came back.
         on_death: called once, on the daemon's event loop, when the thread ended by a defect, or ``on_beat`` raised.
@@ -91,7 +91,7 @@ class Heartbeat:
         session: bool,
         identity: Identity,
         leases: Leases,
-        aside: Aside,
+        quarantine: Quarantine,
         lease_s: float,
         on_beat: Callable[[Beat], None],
         on_death: Callable[[BaseException], None],
@@ -100,7 +100,7 @@ class Heartbeat:
         self._session = session
         self._identity = identity
         self._leases = leases
-        self._refusals = Refusals(verb="renew", aside=aside)
+        self._refusals = Refusals(verb="renew", quarantine=quarantine)
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
@@ -129,12 +129,12 @@ class Heartbeat:
         """
         link = link or self._link()
         try:
-            with db.translated(self._url):
+            with db.translate_errors(self._url):
                 return await self._beat(link, strict=True)
         finally:
             await link.close()
 
-    async def resign(self) -> None:
+    async def deregister(self) -> None:
         """Beat once as ``stopped``, in place of ``start``: this worker will do no work after all.
 
         Raises:
@@ -200,7 +200,7 @@ class Heartbeat:
         try:
             beat = await self._beat(link)
         except (*db.LOST, psycopg.Error) as error:
-            if isinstance(error, psycopg.Error) and is_misfit(error):
+            if isinstance(error, psycopg.Error) and is_schema_mismatch(error):
                 raise
             self.trouble = redact(str(error) or type(error).__name__)
             log.warning("heartbeat missed", error=self.trouble)
@@ -213,13 +213,13 @@ class Heartbeat:
         began, held = time.monotonic(), list(self._leases.snapshot())
         # Until a beat has come through, renewals go ahead of it: whatever keeps it back, a lock included, must not keep them.
         statement, self._beats_along = RENEW_AND_BEAT if self._beats_along else RENEW, False
-        refused: set[Held] = set()
+        refused: set[LeaseKey] = set()
         try:
             rows = [await self._renew(link, held, statement, in_flight=len(held))]
             if rows[0]["renewed"]:
                 self._refusals.accepted([row_id for row_id, _ in held])
         except psycopg.Error as error:
-            if is_misfit(error) or strict:
+            if is_schema_mismatch(error) or strict:
                 raise
             statement = RENEW
             rows, refused = await self._renew_apart(link, held, began)
@@ -237,20 +237,22 @@ class Heartbeat:
             throttles=last["throttles"],
         )
 
-    async def _renew_apart(self, link: db.Link, held: list[Held], began: float) -> tuple[list[DictRow], set[Held]]:
+    async def _renew_apart(
+        self, link: db.Link, held: list[LeaseKey], began: float
+    ) -> tuple[list[DictRow], set[LeaseKey]]:
         """Renew what can be renewed; return the answers, and what is refused by its own fault."""
 
-        async def renew(some: Sequence[Held]) -> DictRow:
+        async def renew(some: Sequence[LeaseKey]) -> DictRow:
             return await self._renew(link, some, RENEW, in_flight=len(held))
 
-        async def renew_it(execute: db.Execute, another: Held) -> bool:
+        async def renew_it(execute: db.Execute, another: LeaseKey) -> bool:
             (row,) = await execute(RENEW, self._renewal([another], in_flight=len(held)))
             return bool(row["renewed"])
 
-        parts = await apart(held, renew, began=began)
+        parts = await bisect(held, renew, began=began)
         rows = [row for _, row in parts.answered]
         passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
-        trial = Trial(before=Before.HELD, change=renew_it)
+        trial = Trial(before=Precondition.HELD, change=renew_it)
         own = await self._refusals.own(link, parts.refused, passed=passed, trial=trial)
         for one, refusal in parts.refused:
             log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
@@ -262,7 +264,7 @@ class Heartbeat:
         try:
             await link.run_within(BEAT, self._renewal([], in_flight=in_flight), time_s=time_s)
         except (*db.LOST, psycopg.Error) as error:
-            if isinstance(error, psycopg.Error) and is_misfit(error):
+            if isinstance(error, psycopg.Error) and is_schema_mismatch(error):
                 raise
             if not self._is_beat_refused:
                 log.warning("beat refused", sqlstate=getattr(error, "sqlstate", None), error=redact(str(error)))
@@ -271,11 +273,11 @@ class Heartbeat:
         self._is_beat_refused = False
         return True
 
-    async def _renew(self, link: db.Link, some: Sequence[Held], statement: str, *, in_flight: int) -> DictRow:
+    async def _renew(self, link: db.Link, some: Sequence[LeaseKey], statement: str, *, in_flight: int) -> DictRow:
         (row,) = await link.run(statement, self._renewal(some, in_flight=in_flight))
         return row
 
-    def _renewal(self, some: Sequence[Held], *, in_flight: int) -> db.Row:
+    def _renewal(self, some: Sequence[LeaseKey], *, in_flight: int) -> db.Row:
         me = self._identity
         return {
             "ids": [request_id for request_id, _ in some],

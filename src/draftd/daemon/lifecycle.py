@@ -18,7 +18,7 @@ from draftd.daemon.worker import Worker
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claims import Claims
 from draftd.queue.settlements import Settler
 from draftd.telemetry.metrics import Metrics
@@ -42,7 +42,7 @@ class Daemon:
     worker: Worker
     heartbeat: Heartbeat
     settler: Settler
-    scribe: Scribe
+    writer: AttemptWriter
     models: Models
     holds: Holds
     llm: Llm
@@ -123,7 +123,7 @@ class Daemon:
     async def _leave(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIME_S):
-                await self.scribe.flush()
+                await self.writer.flush()
                 await self.settler.flush()
         self.heartbeat.set_state("stopped")
         await asyncio.to_thread(self.heartbeat.join, FLUSH_TIME_S)

@@ -23,7 +23,7 @@ from typing import Any
 
 PREFIX = "draftd.health."
 ANSWER_TIME_S = 5.0
-MOST_WAITING = 4096
+MAX_BACKLOG = 4096
 CONNECT_TIME_S = 0.5
 """How long a socket that takes no more connections is tried: whose it is cannot be known without one."""
 CONNECT_PAUSE_S = 0.01
@@ -50,7 +50,7 @@ class Liveness:
         listener.bind(f"\0{_prefix()}{os.getpid()}.{secrets.token_hex(4)}")
         self._server = await asyncio.start_unix_server(self._answer, sock=listener)
         # After asyncio, which would accept as many in one go. A stuck daemon is known for one while its queue has room.
-        listener.listen(MOST_WAITING)
+        listener.listen(MAX_BACKLOG)
 
     async def aclose(self) -> None:
         """Answer no more."""

@@ -155,7 +155,7 @@ async def open_links(plan: Plan) -> Links:
         keeper=keeper,
     )
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await keeper.open(first_beat)
     except BaseException:
         await links.close()

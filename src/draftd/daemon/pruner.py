@@ -9,7 +9,7 @@ import structlog
 
 from draftd import db
 from draftd.queue import fleet_settings
-from draftd.queue.isolation import Aside
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune, prune_feedback
 from draftd.sanitize import redact
 
@@ -25,14 +25,16 @@ class Pruner:
     Args:
         reads: where the fleet's settings are read.
         link: a connection of its own, open during a pass only: a batch must not stand before anybody's reads.
-        aside: where the names of refused rows are remembered.
+        quarantine: where the names of refused rows are remembered.
         interval_s: seconds between two passes.
     """
 
-    def __init__(self, *, reads: db.Link, link: db.Link, aside: Aside, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self, *, reads: db.Link, link: db.Link, quarantine: Quarantine, interval_s: float = INTERVAL_S
+    ) -> None:
         self._reads = reads
         self._link = link
-        self._aside = aside
+        self._quarantine = quarantine
         self._interval_s = interval_s
 
     async def run(self) -> None:
@@ -60,7 +62,9 @@ class Pruner:
         pruned, is_done = 0, False
         while not is_done:
             try:
-                async with aclosing(prune(self._link, older_than_s=days * DAY_S, aside=self._aside)) as batches:
+                async with aclosing(
+                    prune(self._link, older_than_s=days * DAY_S, quarantine=self._quarantine)
+                ) as batches:
                     async for count in batches:
                         pruned += count
                 is_done = True

@@ -6,9 +6,9 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.queue.isolation import Aside, Refusals
 from draftd.queue.leases import BEATS_PER_LEASE
-from draftd.queue.reaping import Watch, reap
+from draftd.queue.reaping import StallDetector, reap
+from draftd.queue.refused_rows import Quarantine, Refusals
 from draftd.sanitize import redact
 from draftd.telemetry.metrics import Metrics
 
@@ -22,9 +22,9 @@ class Reaper:
         link: stays open between passes: how long it has been up is the proof that others could renew.
         lease_s: how long a lease lives.
         interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
-            the leases must be longer than the gap that the watch allows for, or living workers would lose their rows after it.
+            the leases must be longer than the gap that the stalls allows for, or living workers would lose their rows after it.
         metrics: where what it ends is counted.
-        aside: where rows are set aside that can neither be taken back nor ended.
+        quarantine: where rows are set aside that can neither be taken back nor ended.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Reaper:
         lease_s: float,
         interval_s: float,
         metrics: Metrics,
-        aside: Aside,
+        quarantine: Quarantine,
     ) -> None:
         self._link = link
         self._metrics = metrics
-        self._refusals = Refusals(verb="reap", aside=aside)
+        self._refusals = Refusals(verb="reap", quarantine=quarantine)
         self._lease_s = lease_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
-        self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
+        self._stalls = StallDetector(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
         self._refused = 0
 
     async def run(self) -> None:
@@ -63,8 +63,8 @@ class Reaper:
             log.error("reaping refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
 
     async def _once(self) -> None:
-        passed_over = self._refusals.aside.ids()
-        reaped = await reap(self._link, lease_s=self._lease_s, watch=self._watch, refusals=self._refusals)
+        passed_over = self._refusals.quarantine.ids()
+        reaped = await reap(self._link, lease_s=self._lease_s, stalls=self._stalls, refusals=self._refusals)
         # A pass that left out what was refused says nothing.
         if reaped or not passed_over:
             self._refused = 0

@@ -14,12 +14,12 @@ import structlog
 
 from draftd.errors import InternalError, LeaseLost, RequestCancelled, RowRefused
 from draftd.providers.failure_policy import judge, outcome_of
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claims import Claims
-from draftd.queue.leases import Held, Leases
-from draftd.queue.outcome import Done, Outcome, Release
+from draftd.queue.leases import LeaseKey, Leases
+from draftd.queue.outcome import Done, GiveBack, Outcome
 from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
@@ -38,7 +38,7 @@ class Abort(Enum):
 @dataclass(slots=True)
 class _Running:
     claim: Claim
-    task: "asyncio.Task[Ended]"
+    task: "asyncio.Task[AttemptResult]"
     began: float
     abort: Abort | None = None
 
@@ -50,7 +50,7 @@ class Worker:
         claims: where claimed rows come from.
         drafter: turns a claim into an outcome.
         settler: writes outcomes.
-        scribe: writes usage, which an outcome waits for.
+        writer: writes usage, which an outcome waits for.
         leases: what this process holds.
         metrics: what is counted.
         concurrency: the number of claim loops.
@@ -62,7 +62,7 @@ class Worker:
         claims: Claims,
         drafter: Drafter,
         settler: Settler,
-        scribe: Scribe,
+        writer: AttemptWriter,
         leases: Leases,
         metrics: Metrics,
         concurrency: int,
@@ -70,11 +70,11 @@ class Worker:
         self._claims = claims
         self._drafter = drafter
         self._settler = settler
-        self._scribe = scribe
+        self._writer = writer
         self._leases = leases
         self._metrics = metrics
         self._concurrency = concurrency
-        self._running: dict[Held, _Running] = {}
+        self._running: dict[LeaseKey, _Running] = {}
         self._loops: asyncio.TaskGroup | None = None
         self._waiting = 0
 
@@ -90,17 +90,17 @@ class Worker:
             for number in range(self._concurrency):
                 loops.create_task(self._loop(), name=f"claim-loop-{number}")
 
-    def abort_lost(self, lost: set[Held]) -> None:
+    def abort_lost(self, lost: set[LeaseKey]) -> None:
         """Abort the attempts whose rows are no longer held."""
         for held in lost & self._running.keys():
             self._abort(self._running[held], Abort.LEASE_LOST)
 
-    def abort_cancelled(self, cancelled: set[Held]) -> None:
+    def abort_cancelled(self, cancelled: set[LeaseKey]) -> None:
         """Abort the attempts whose requests their clients cancelled."""
         for held in cancelled & self._running.keys():
             self._abort(self._running[held], Abort.CANCELLED)
 
-    def abort_refused(self, refused: set[Held]) -> None:
+    def abort_refused(self, refused: set[LeaseKey]) -> None:
         """End the attempts whose rows the server refuses to renew."""
         for held in refused & self._running.keys():
             self._abort(self._running[held], Abort.REFUSED)
@@ -124,7 +124,7 @@ class Worker:
         try:
             # Whoever cancels this wait does not cancel the attempt.
             await asyncio.wait({task})
-            is_over = await self._settle(running, waits_out=self._waiting >= self._concurrency)
+            is_over = await self._settle(running, retry_refusals=self._waiting >= self._concurrency)
         finally:
             # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
             task.cancel()
@@ -137,7 +137,7 @@ class Worker:
 
     async def _settle_later(self, running: _Running) -> None:
         try:
-            await self._settle(running, waits_out=True)
+            await self._settle(running, retry_refusals=True)
         finally:
             self._waiting -= 1
             self._forget(running)
@@ -148,14 +148,14 @@ class Worker:
         self._leases.drop(*held)
         self._metrics.in_flight(len(self._running))
 
-    async def _settle(self, running: _Running, *, waits_out: bool) -> bool:
-        """Settle what came of an attempt; return whether that is over, which without ``waits_out`` it may not be."""
+    async def _settle(self, running: _Running, *, retry_refusals: bool) -> bool:
+        """Settle what came of an attempt; return whether that is over, which without ``retry_refusals`` it may not be."""
         claim = running.claim
-        if not await self._scribe.recorded(claim, waits_out=waits_out):
+        if not await self._writer.wait_until_recorded(claim, retry_refusals=retry_refusals):
             return False
         try:
             outcome, trail = _result(running)
-            settled = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
+            settled = await self._settler.settle(claim, outcome, trail, retry_refusals=retry_refusals)
         except RequestCancelled:
             log.info("request cancelled", request_id=claim.id, attempt=claim.attempt)
             return True
@@ -193,7 +193,7 @@ class Worker:
         )
 
 
-def _result(running: _Running) -> Ended:
+def _result(running: _Running) -> AttemptResult:
     """Return what an ended attempt came to.
 
     Raises:
@@ -207,10 +207,10 @@ def _result(running: _Running) -> Ended:
         case Abort.CANCELLED:
             raise RequestCancelled
         case Abort.SHUTDOWN:
-            return Ended(Release(), Trail())
+            return AttemptResult(GiveBack(), Trail())
         case Abort.REFUSED:
             error: InternalError = RowRefused("the database refused to renew this request")
         case None:
             # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
             error = InternalError("the attempt was cancelled from within")
-    return Ended(outcome_of(error, judge(error, running.claim)), Trail())
+    return AttemptResult(outcome_of(error, judge(error, running.claim)), Trail())

@@ -4,7 +4,7 @@ connection       how connections are opened, timed, kept and repaired; ``Link`` 
 dsn              the URL: what libpq makes of it and what of it may be shown
 certificates     where the system keeps its authorities, and why a certificate was refused
 access           whether this role sees the tables, and which role does
-refusals         database errors as one line and an exit code
+command_errors   database errors as one line and an exit code
 read_committed   READ COMMITTED whatever the server's default is
 sqlstate         what a server's error means
 statements       reads the statements that packages keep in sql/
@@ -16,9 +16,9 @@ private          the SQL by which migrations close what they create to strangers
 
 from draftd.db.connection import (
     CANCEL_S,
-    FIRST_MOMENT,
-    LAST_MOMENT,
     LOST,
+    MAX_TIMESTAMP,
+    MIN_TIMESTAMP,
     REFUSED_CAP_S,
     Answer,
     Connection,
@@ -30,14 +30,14 @@ from draftd.db.connection import (
     connect,
     connected,
     loads,
-    translated,
+    translate_errors,
 )
 
 __all__ = [
     "CANCEL_S",
-    "FIRST_MOMENT",
-    "LAST_MOMENT",
     "LOST",
+    "MAX_TIMESTAMP",
+    "MIN_TIMESTAMP",
     "REFUSED_CAP_S",
     "Answer",
     "Connection",
@@ -49,5 +49,5 @@ __all__ = [
     "connect",
     "connected",
     "loads",
-    "translated",
+    "translate_errors",
 ]

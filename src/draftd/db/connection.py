@@ -26,8 +26,8 @@ from psycopg.types.json import set_json_loads
 
 from draftd.backoff import full_jitter_s
 from draftd.db import access, certificates, dsn, read_committed
-from draftd.db.refusals import refusal, unavailable
-from draftd.db.sqlstate import is_loss, is_passing
+from draftd.db.command_errors import command_error, unavailable
+from draftd.db.sqlstate import is_connection_loss, is_transient
 from draftd.errors import ConnectionLost, DatabaseUnavailable
 from draftd.sanitize import redact
 
@@ -54,7 +54,7 @@ MAX_DEPTH = 100
 and what reads or writes the value next may have a lower one."""
 UNREADABLE = {"unreadable": "nested too deeply"}
 """What stands for JSON that PostgreSQL stores and draftd does not read; clients may store any."""
-FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+MIN_TIMESTAMP, MAX_TIMESTAMP = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 """The range of Python's ``datetime``."""
 
 
@@ -85,7 +85,7 @@ def _is_too_deep(value: Any) -> bool:
     return depth > MAX_DEPTH
 
 
-class MomentLoader(TimestamptzLoader):
+class TimestampLoader(TimestamptzLoader):
     """Reads a timestamp; one before the year 1 or after 9999 becomes the first or the last that Python has.
 
     Clients write such timestamps: the year 10000 for never, or their language's zero time, which may be before the year 1 in the
@@ -98,7 +98,7 @@ class MomentLoader(TimestamptzLoader):
             return super().load(data)
         except psycopg.DataError:
             is_early = bytes(data).startswith(b"-") or bytes(data).endswith(b"BC")
-            return FIRST_MOMENT if is_early else LAST_MOMENT
+            return MIN_TIMESTAMP if is_early else MAX_TIMESTAMP
 
 
 LOST = (ConnectionLost, DatabaseUnavailable)
@@ -157,7 +157,7 @@ async def connect(url: dsn.Url, *, name: str = "draftd", session: bool = True) -
 
 async def _set_up(connection: Connection, *, session: bool) -> None:
     set_json_loads(loads, connection)
-    connection.adapters.register_loader("timestamptz", MomentLoader)
+    connection.adapters.register_loader("timestamptz", TimestampLoader)
     if not (connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
         await connection.execute(STYLE_SETUP)
     setup = await connection.execute(SESSION_SETUP.encode(), [connection.info.backend_pid])
@@ -185,10 +185,10 @@ async def connected(
         CommandError: see ``refusals``.
         ConfigurationError: draftd's tables are missing, or hidden from this role.
     """
-    with translated(url):
+    with translate_errors(url):
         connection = await connect(url, session=False)
         try:
-            row = await (await connection.execute(access.LOOK.encode())).fetchone()
+            row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
             access.check(row or {}, where=dsn.address(url), migrated=migrated, works=works, reads=reads)
             try:
                 yield connection
@@ -201,12 +201,12 @@ async def connected(
 
 
 @contextmanager
-def translated(url: dsn.Url) -> Iterator[None]:
+def translate_errors(url: dsn.Url) -> Iterator[None]:
     """Turn database errors into errors that end a command; see ``refusals``."""
     try:
         yield
     except (psycopg.Error, ConnectionLost, TimeoutError) as error:
-        raise refusal(url, error) from error
+        raise command_error(url, error) from error
 
 
 @asynccontextmanager
@@ -297,11 +297,11 @@ class Link:
         finally:
             self._lock.release()
 
-    async def try_out(self, statement: str, params: Params = None) -> list[DictRow]:
-        """Execute one statement, and roll it back; see ``rehearse``."""
-        return await self.rehearse(lambda execute: execute(statement, params))
+    async def dry_run(self, statement: str, params: Params = None) -> list[DictRow]:
+        """Execute one statement, and roll it back; see ``run_rolled_back``."""
+        return await self.run_rolled_back(lambda execute: execute(statement, params))
 
-    async def rehearse(self, play: Callable[[Execute], Awaitable[Answer]]) -> Answer:
+    async def run_rolled_back(self, play: Callable[[Execute], Awaitable[Answer]]) -> Answer:
         """Let ``play`` execute statements in one transaction, and roll them back: only whether they are refused matters.
 
         Raises:
@@ -328,7 +328,9 @@ class Link:
                 answer = await self._use(connection, use)
         except (psycopg.Error, TimeoutError) as error:
             # A pooler may end a connection with an error of any class.
-            is_lost = isinstance(error, TimeoutError) or is_loss(error) or connection.closed or connection.broken
+            is_lost = (
+                isinstance(error, TimeoutError) or is_connection_loss(error) or connection.closed or connection.broken
+            )
             if not is_lost:
                 raise
             await self._drop()
@@ -337,7 +339,7 @@ class Link:
         return answer
 
     async def run_until_done(
-        self, statement: str, params: Params | Callable[[], Params] = None, *, waits_out: bool = True
+        self, statement: str, params: Params | Callable[[], Params] = None, *, retry_refusals: bool = True
     ) -> list[DictRow]:
         """Execute a statement that may be repeated, through any number of lost connections.
 
@@ -346,13 +348,13 @@ class Link:
         Args:
             statement: what to execute.
             params: its parameters, or what returns them: asked before each try, for those that count from now.
-            waits_out: whether to repeat it, too, when the server refused it and may accept it a moment later.
+            retry_refusals: whether to repeat it, too, when the server refused it and may accept it a moment later.
         """
         while True:
             try:
                 return await self.run(statement, params() if callable(params) else params)
             except (*LOST, psycopg.Error) as error:
-                if isinstance(error, psycopg.Error) and not (waits_out and is_passing(error)):
+                if isinstance(error, psycopg.Error) and not (retry_refusals and is_transient(error)):
                     raise
                 await self.pause(error)
 
@@ -399,7 +401,7 @@ class Link:
             await connection.close()
 
     @property
-    def stands(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the connection is open, as far as this end can tell: an idle one shows if the server has closed it."""
         connection = self._connection
         return connection is not None and not connection.closed and not self._hang_up.poll(0)
@@ -416,5 +418,5 @@ async def check_access(link: Link, url: dsn.Url) -> None:
         LOST: see ``Link.run``.
         ConfigurationError: says which role can help.
     """
-    (row,) = await link.run(access.LOOK)
+    (row,) = await link.run(access.ACCESS_QUERY)
     access.check(row, where=dsn.address(url), works=True)

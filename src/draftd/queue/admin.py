@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.statements import statements
-from draftd.queue.isolation import apart
+from draftd.queue.refused_rows import bisect
 from draftd.status import FINAL_STATUSES, STATUSES
 
 _SQL = statements(__name__)
@@ -36,15 +36,15 @@ BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BulkChange:
     """A bulk change, as its statements: one finds the requests that match and locks nothing, one changes them."""
 
     find: str
     apply: str
 
 
-CANCEL = Change(find=_SQL["find_cancellable"], apply=_SQL["cancel"])
-RETRY = Change(find=_SQL["find_retryable"], apply=_SQL["retry"])
+CANCEL = BulkChange(find=_SQL["find_cancellable"], apply=_SQL["cancel"])
+RETRY = BulkChange(find=_SQL["find_retryable"], apply=_SQL["retry"])
 
 
 async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ async def show(connection: db.Connection, request_id: UUID) -> DictRow | None:
     return await cursor.fetchone()
 
 
-async def newest(
+async def list_newest(
     connection: db.Connection, *, statuses: Sequence[str], requester_id: str | None, limit: int
 ) -> list[DictRow]:
     """Return the newest requests of these statuses (all when empty), newest first, without their pictures."""
@@ -76,7 +76,7 @@ async def newest(
 
 
 @dataclass(slots=True, kw_only=True)
-class Changed:
+class BulkResult:
     """What a bulk change did."""
 
     rows: list[DictRow] = field(default_factory=list)
@@ -87,14 +87,14 @@ class Changed:
 
 async def change(
     connection: db.Connection,
-    wanted: Change,
+    wanted: BulkChange,
     *,
     request_id: UUID | None = None,
     code: str | None = None,
     requester_id: str | None = None,
     since_s: float | None = None,
     dry_run: bool = False,
-) -> Changed:
+) -> BulkResult:
     """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; a dry run changes nothing.
 
     A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0. A request that the server
@@ -112,7 +112,7 @@ async def change(
         "since_s": since_s,
         "batch": BATCH,
     }
-    changed = Changed()
+    changed = BulkResult()
     while True:
         seen = await _change_batch(connection, wanted, params, changed, dry_run=dry_run)
         if len(seen) < BATCH:
@@ -122,9 +122,9 @@ async def change(
 
 
 async def _change_batch(
-    connection: db.Connection, wanted: Change, params: dict[str, Any], changed: Changed, *, dry_run: bool
+    connection: db.Connection, wanted: BulkChange, params: dict[str, Any], changed: BulkResult, *, dry_run: bool
 ) -> list[UUID]:
-    """Change the next batch; return its ids."""
+    """BulkChange the next batch; return its ids."""
 
     async def run(statement: str, only: Sequence[UUID] | None = None) -> list[DictRow]:
         return await (await connection.execute(statement.encode(), params | {"only": only})).fetchall()
@@ -140,7 +140,7 @@ async def _change_batch(
         changed.rows += rows
         return [row["id"] for row in rows]
     ids = [row["id"] for row in await run(wanted.find)]
-    parts = await apart(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
+    parts = await bisect(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
     changed.rows += [row for _, rows in parts.answered for row in rows]
     changed.refused |= dict([*parts.refused, *parts.untried])
     if not changed.rows:
@@ -148,14 +148,14 @@ async def _change_batch(
     return ids
 
 
-async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
+async def count_without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
     """Return how many of these requests have lost pictures that came inside the row."""
     cursor = await connection.execute(_SQL["count_without_pictures"].encode(), {"ids": list(ids)})
     row = await cursor.fetchone()
     return row["n"] if row else 0
 
 
-async def nobody_serves(connection: db.Connection, agent: str) -> bool:
+async def is_unserved(connection: db.Connection, agent: str) -> bool:
     """Return whether no living daemon has a prompt for an agent; False when this user may not know."""
     try:
         row = await (await connection.execute(_SQL["is_unserved"].encode(), {"agent": agent})).fetchone()
@@ -190,7 +190,7 @@ def is_final(status: str) -> bool:
     return status in FINAL_STATUSES
 
 
-async def time_in(connection: db.Connection, seconds: float) -> datetime:
+async def time_from_now(connection: db.Connection, seconds: float) -> datetime:
     """Return the database's time, that many seconds from now."""
     row = await (await connection.execute("SELECT now() + make_interval(secs => %s) AS moment", [seconds])).fetchone()
     assert row is not None  # noqa: S101  # a SELECT without FROM returns one row

@@ -21,11 +21,11 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.db.sqlstate import is_misfit, is_passing, is_raised_within
+from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
-from draftd.queue.isolation import Aside
-from draftd.queue.leases import HELD, Held, lost
+from draftd.queue.leases import HELD, LeaseKey, lost
+from draftd.queue.refused_rows import Quarantine
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable, storable_json
 
@@ -82,22 +82,22 @@ class Usage:
     trace_id: str | None
 
 
-class Scribe:
+class AttemptWriter:
     """Writes progress and usage.
 
     Args:
         link: the settlements' connection: usage must be written before the settlement that sums it up.
-        aside: remembers which refused rows were reported.
+        quarantine: remembers which refused rows were reported.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside) -> None:
+    def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
-        self._aside = aside
+        self._quarantine = quarantine
         self._turn = asyncio.Lock()
-        self._latest: dict[Held, dict[str, Any]] = {}
-        self._publishing: dict[Held, asyncio.Task[str | None]] = {}
-        self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
-        self._refused: dict[Held, set[asyncio.Task[None]]] = {}
+        self._latest: dict[LeaseKey, dict[str, Any]] = {}
+        self._publishing: dict[LeaseKey, asyncio.Task[str | None]] = {}
+        self._unwritten: dict[LeaseKey, set[asyncio.Task[None]]] = {}
+        self._refused: dict[LeaseKey, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
         """Show the options that are ready so far. If the caller stops waiting, the latest are shown all the same.
@@ -144,14 +144,14 @@ class Scribe:
         params = storable(asdict(usage) | {"elapsed_s": round(usage.elapsed_s, 3)})
         try:
             async with self._turn:
-                await self._link.run_until_done(RECORD_USAGE, params, waits_out=False)
+                await self._link.run_until_done(RECORD_USAGE, params, retry_refusals=False)
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
             return error
         return None
 
-    async def recorded(self, claim: Claim, *, waits_out: bool = True) -> bool:
+    async def wait_until_recorded(self, claim: Claim, *, retry_refusals: bool = True) -> bool:
         """Wait until the usage handed in for a claim has been written or given up: the settlement sums it up.
 
         A claim loop goes on only after this. So no more calls are unwritten than claims are held, however long the database is
@@ -159,10 +159,10 @@ class Scribe:
 
         Args:
             claim: whose usage.
-            waits_out: whether to wait while the server is there and refuses it, too.
+            retry_refusals: whether to wait while the server is there and refuses it, too.
 
         Returns:
-            Whether all of it is written or given up; always True with ``waits_out``.
+            Whether all of it is written or given up; always True with ``retry_refusals``.
         """
         if not (self._unwritten or self._refused):
             return True
@@ -170,7 +170,7 @@ class Scribe:
         while tasks := self._unwritten.get(held):
             await asyncio.wait(tasks)
         while tasks := self._refused.get(held):
-            if not waits_out:
+            if not retry_refusals:
                 return False
             await asyncio.wait(tasks)
         return True
@@ -182,21 +182,23 @@ class Scribe:
             await asyncio.wait(tasks)
 
     def _keep(
-        self, kept: dict[Held, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
+        self, kept: dict[LeaseKey, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
     ) -> None:
         held = (usage.request_id, usage.lease_token)
         task = asyncio.create_task(writing, name="usage")
         kept.setdefault(held, set()).add(task)
         task.add_done_callback(lambda done: self._written(kept, held, done))
 
-    def _written(self, kept: dict[Held, set["asyncio.Task[None]"]], held: Held, task: "asyncio.Task[None]") -> None:
+    def _written(
+        self, kept: dict[LeaseKey, set["asyncio.Task[None]"]], held: LeaseKey, task: "asyncio.Task[None]"
+    ) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("usage lost to an internal error", request_id=held[0], error=type(error).__name__)
         kept[held].discard(task)
         if not kept[held]:
             del kept[held]
 
-    async def _publish(self, held: Held) -> str | None:
+    async def _publish(self, held: LeaseKey) -> str | None:
         """Show what is the latest by the time it is written; return where the row stands."""
         standing: str | None = HELD
         try:
@@ -208,7 +210,7 @@ class Scribe:
             del self._publishing[held]
         return standing
 
-    async def _show(self, held: Held, partial_result: dict[str, Any]) -> str | None:
+    async def _show(self, held: LeaseKey, partial_result: dict[str, Any]) -> str | None:
         row_id, lease_token = held
         params = {"id": row_id, "lease_token": lease_token, "partial_result": storable_json(partial_result)}
         try:
@@ -217,10 +219,10 @@ class Scribe:
             # Progress is a courtesy. The settlement is what must arrive, and it tells whether the lease still holds.
             return HELD
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
             # For the same reason a refusal here ends no row.
-            self._aside.name(row_id, error, verb="publish", ended=False)
+            self._quarantine.name(row_id, error, verb="publish", ended=False)
             return HELD
         return str(rows[0]["standing"]) if rows else None
 
@@ -230,7 +232,7 @@ def _worth(error: psycopg.Error) -> float:
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1
     # A trigger may raise any SQLSTATE, and for one requester only: it must not keep the claim loops from the others.
-    return math.inf if is_passing(error) and not is_raised_within(error) else USAGE_TRIES
+    return math.inf if is_transient(error) and not is_raised_in_function(error) else USAGE_TRIES
 
 
 def _figures(usage: Usage) -> dict[str, Any]:

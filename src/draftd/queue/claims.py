@@ -19,7 +19,7 @@ import structlog
 
 from draftd import db
 from draftd.backoff import full_jitter_s
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
@@ -59,14 +59,14 @@ class ClaimGroup:
     """How much of this process's concurrency they may use, above 0; never less than one request."""
 
 
-class Menu(Protocol):
+class ClaimSource(Protocol):
     """What may be claimed right now: the models' side of a claim."""
 
     def claim_groups(self) -> list[ClaimGroup]:
         """Return the agents that may be claimed for, grouped by the share of the loops that they may use."""
         ...
 
-    async def look_again(self, link: db.Link) -> None:
+    async def refresh(self, link: db.Link) -> None:
         """Find out whether more may be claimed by now; called when nothing may."""
         ...
 
@@ -85,7 +85,7 @@ class Claims:
     Args:
         link: the claim's own connection.
         claimer: claims on that connection.
-        menu: what may be claimed.
+        source: what may be claimed.
         leases: holds every claimed row.
         wakeup: ends a wait before the poll interval does.
         release: gives a claimed row back, attempt included.
@@ -100,7 +100,7 @@ class Claims:
         *,
         link: db.Link,
         claimer: Claimer,
-        menu: Menu,
+        source: ClaimSource,
         leases: Leases,
         wakeup: WakeUp,
         release: Callable[[Claim], Awaitable[None]],
@@ -112,7 +112,7 @@ class Claims:
         self._link = link
         self._ready = ready
         self._claimer = claimer
-        self._menu = menu
+        self._source = source
         self._leases = leases
         self._wakeup = wakeup
         self._release = release
@@ -137,7 +137,7 @@ class Claims:
         self._someone_waits.set()
         if self._throttled:
             # Due rows may have found no room; the request that just ended has made some.
-            self._wakeup.ring()
+            self._wakeup.set()
         try:
             return await future
         except asyncio.CancelledError:
@@ -154,7 +154,7 @@ class Claims:
                 future.set_result(None)
         self._waiting.clear()
         self._someone_waits.set()
-        self._wakeup.ring()
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Claim for all that wait, until stopped."""
@@ -180,9 +180,9 @@ class Claims:
         The reaper, for one, may briefly hold a row that the claim passed over. A row that stays locked or refused does not keep
         the drain from ending.
         """
-        agents = [agent for group in self._menu.claim_groups() for agent in group.agents]
+        agents = [agent for group in self._source.claim_groups() for agent in group.agents]
         try:
-            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "aside": self._claimer.passed_over})
+            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.passed_over})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)
@@ -233,17 +233,17 @@ class Claims:
         try:
             return await doing
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
             self._refusal = error
             return otherwise
 
     async def _claim(self, wanted: int) -> int:
         claimed = await self._claim_probe()
-        claim_groups = self._menu.claim_groups()
+        claim_groups = self._source.claim_groups()
         if not claim_groups:
-            await self._unless_refused(self._menu.look_again(self._link), None)
-            claim_groups = self._menu.claim_groups()
+            await self._unless_refused(self._source.refresh(self._link), None)
+            claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
         for group in claim_groups:
             room = min(wanted - claimed, self._room(group))
@@ -254,7 +254,7 @@ class Claims:
         return claimed
 
     async def _claim_probe(self) -> int:
-        probe = await self._unless_refused(self._menu.take_probe(self._link), None)
+        probe = await self._unless_refused(self._source.take_probe(self._link), None)
         if probe is None:
             return 0
         rows: list[Claim] = []
@@ -262,7 +262,7 @@ class Claims:
             rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
         finally:
             if not rows:
-                await self._menu.return_probe(probe.model)
+                await self._source.return_probe(probe.model)
         self._deliver([replace(one, probe=probe.model) for one in rows])
         return len(rows)
 
@@ -294,7 +294,7 @@ class Claims:
             orphan = self._orphans.pop()
             await self._release(orphan)
             if orphan.probe is not None:
-                await self._menu.return_probe(orphan.probe)
+                await self._source.return_probe(orphan.probe)
 
 
 def _log_refused(ids: list[str]) -> None:

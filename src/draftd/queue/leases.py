@@ -19,7 +19,7 @@ BEATS_PER_LEASE = 3
 HELD = "held"
 """Where a row stands that its claim still holds; else it stands at its status."""
 
-Held = tuple[UUID, int]
+LeaseKey = tuple[UUID, int]
 """A claim of a row: its id and its lease token. One process can hold the same row twice: an attempt may not know yet that it
 lost the row, and the next attempt may already be under way."""
 
@@ -37,7 +37,7 @@ class Leases:
     """
 
     def __init__(self) -> None:
-        self._held: dict[Held, str] = {}
+        self._held: dict[LeaseKey, str] = {}
 
     def add(self, request_id: UUID, lease_token: int, *, agent: str) -> None:
         """Hold a row from now on."""
@@ -47,7 +47,7 @@ class Leases:
         """Hold a row no longer; a newer claim of the same row stays."""
         self._held.pop((request_id, lease_token), None)
 
-    def snapshot(self) -> set[Held]:
+    def snapshot(self) -> set[LeaseKey]:
         """Return a copy of what is held right now."""
         return set(self._held.copy())
 

@@ -17,12 +17,12 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost, error_details
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import LeaseKey
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, bisect
+from draftd.queue.trials import Precondition, Trial
 
 _SQL = statements(__name__)
 REAP, REAP_THESE, FIND_REAPABLE = _SQL["reap"], _SQL["reap_these"], _SQL["find_reapable"]
@@ -47,7 +47,7 @@ class Reaped:
 
 
 @dataclass(slots=True, kw_only=True)
-class Watch:
+class StallDetector:
     """Whether the passes of one reaper follow each other steadily, by the database's clock.
 
     A server that stood still (a paused machine, a stalled disk) keeps its connections. When it goes on, the reaper's statement
@@ -80,7 +80,7 @@ async def reap(
     lease_s: float,
     older_than_s: float = 0.0,
     dry_run: bool = False,
-    watch: Watch | None = None,
+    stalls: StallDetector | None = None,
     refusals: Refusals | None = None,
     now: datetime | None = None,
 ) -> list[Reaped]:
@@ -91,7 +91,7 @@ async def reap(
         lease_s: how long a lease lives.
         older_than_s: how long ago the lease or the deadline must have passed.
         dry_run: return what would be taken, without a limit; change nothing.
-        watch: over the passes of a reaper that runs again and again.
+        stalls: over the passes of a reaper that runs again and again.
         refusals: of the passes before.
         now: the time if not the database's, for tests.
 
@@ -99,26 +99,26 @@ async def reap(
         db.LOST: the connection broke.
         psycopg.Error: the server refused, possibly through its own fault: nothing was taken.
     """
-    refusals = refusals or Refusals(verb="reap", aside=Aside())
+    refusals = refusals or Refusals(verb="reap", quarantine=Quarantine())
     params: dict[str, Any] = {
         "lease_s": lease_s,
         "older_than_s": older_than_s,
-        "gap_s": watch.gap_s if watch else 0.0,
+        "gap_s": stalls.gap_s if stalls else 0.0,
         "now": now,
     }
-    params |= _as_of_now(watch, refusals)
+    params |= _as_of_now(stalls, refusals)
     if dry_run:
-        return _reaped(await link.run(FIND_REAPABLE, params | {"most": None}))
+        return _reaped(await link.run(FIND_REAPABLE, params | {"limit": None}))
     params["details"] = Jsonb(_DETAILS)
     began = time.monotonic()
     try:
         *rows, last = await link.run(REAP, params)
     except psycopg.Error as error:
-        if is_misfit(error):
+        if is_schema_mismatch(error):
             raise
-        return await _reap_apart(link, params, watch, refusals, error, began)
-    if watch:
-        watch.passed(last["at"])
+        return await _reap_apart(link, params, stalls, refusals, error, began)
+    if stalls:
+        stalls.passed(last["at"])
     reaped = _reaped(rows)
     for was, passed in _by_status_before(reaped).items():
         refusals.of(was).accepted(passed)
@@ -136,23 +136,23 @@ def _reaped(rows: Sequence[DictRow]) -> list[Reaped]:
     return [Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"]) for row in rows]
 
 
-def _as_of_now(watch: Watch | None, refusals: Refusals) -> db.Row:
+def _as_of_now(stalls: StallDetector | None, refusals: Refusals) -> db.Row:
     return {
-        "last_at": watch and watch.last_at,
-        "steady_since": watch and watch.steady_since,
-        "aside": refusals.aside.ids(),
+        "last_at": stalls and stalls.last_at,
+        "steady_since": stalls and stalls.steady_since,
+        "skip": refusals.quarantine.ids(),
     }
 
 
 async def _reap_apart(
-    link: db.Link, params: db.Row, watch: Watch | None, refusals: Refusals, error: psycopg.Error, began: float
+    link: db.Link, params: db.Row, stalls: StallDetector | None, refusals: Refusals, error: psycopg.Error, began: float
 ) -> list[Reaped]:
     """Take back by id what the server accepts, and set the rest aside."""
     reaped: list[Reaped] = []
-    resolutions: dict[Held, Resolution] = {}
+    resolutions: dict[LeaseKey, Resolution] = {}
     moves = True
     while moves:
-        found = await link.run(FIND_REAPABLE, params | {"most": REAP_BATCH})
+        found = await link.run(FIND_REAPABLE, params | {"limit": REAP_BATCH})
         moves = False
         for was in ("processing", "pending"):
             rows = [(row["id"], row["lease_token"]) for row in found if row["was"] == was]
@@ -160,24 +160,24 @@ async def _reap_apart(
             reaped += some
             resolutions |= resolved
             moves = moves or bool(some)
-        # That took time: without this, the watch would take it for a server that stood still.
-        if watch:
+        # That took time: without this, the stalls would take it for a server that stood still.
+        if stalls:
             (row,) = await link.run("SELECT now() AS at")
-            watch.passed(row["at"])
-        params |= _as_of_now(watch, refusals)
+            stalls.passed(row["at"])
+        params |= _as_of_now(stalls, refusals)
         began = time.monotonic()
-    if not reaped and Resolution.ASIDE not in resolutions.values():
+    if not reaped and Resolution.QUARANTINED not in resolutions.values():
         raise error
     return reaped
 
 
 async def _reap_these(
-    link: db.Link, was: str, rows: list[Held], params: db.Row, refusals: Refusals, began: float
-) -> tuple[list[Reaped], Mapping[Held, Resolution]]:
-    async def reap_them(some: Sequence[Held]) -> list[DictRow]:
+    link: db.Link, was: str, rows: list[LeaseKey], params: db.Row, refusals: Refusals, began: float
+) -> tuple[list[Reaped], Mapping[LeaseKey, Resolution]]:
+    async def reap_them(some: Sequence[LeaseKey]) -> list[DictRow]:
         return await link.run(REAP_THESE, params | {"ids": [row_id for row_id, _ in some]})
 
-    parts = await apart(rows, reap_them, began=began)
+    parts = await bisect(rows, reap_them, began=began)
     reaped = _reaped([row for _, answer in parts.answered for row in answer])
     resolutions = await refusals.of(was).resolve(
         link,
@@ -192,16 +192,16 @@ async def _reap_these(
     undecided = [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
     # Where nothing moves, other rows get their turn first.
     for row_id, _ in undecided if reaped else [*undecided, *(held for held, _ in parts.untried)]:
-        refusals.aside.put_briefly(row_id)
+        refusals.quarantine.put_briefly(row_id)
     return reaped, resolutions
 
 
 def _trial(was: str, params: db.Row) -> Trial:
     """Return how a row of this status is reaped in a trial."""
 
-    async def reap_it(execute: db.Execute, another: Held) -> bool:
-        return bool(await execute(REAP_THESE, params | {"aside": [], "ids": [another[0]]}))
+    async def reap_it(execute: db.Execute, another: LeaseKey) -> bool:
+        return bool(await execute(REAP_THESE, params | {"skip": [], "ids": [another[0]]}))
 
     if was == "pending":
-        return Trial(before=Before.OVERDUE, change=reap_it)
-    return Trial(before=Before.HELD, change=reap_it, lease_s=-LONG_AGO_S)
+        return Trial(before=Precondition.OVERDUE, change=reap_it)
+    return Trial(before=Precondition.HELD, change=reap_it, lease_s=-LONG_AGO_S)

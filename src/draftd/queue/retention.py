@@ -17,9 +17,9 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
-from draftd.queue.isolation import Aside, apart
+from draftd.queue.refused_rows import Quarantine, bisect
 
 BATCH = 500
 """Rows in one statement: about 15 ms on a warm server, far below the statement's time limit."""
@@ -29,7 +29,7 @@ REST = 3
 """A pause lasts this many times as long as the batch before it, and at least ``PAUSE_S``: claims and settlements keep most of the
 server's time, however slow the batches are."""
 
-MOST_REFUSED = 100
+MAX_REFUSED = 100
 """A pass ends after so many refused rows: it would cost the server more than it frees."""
 
 _SQL = statements(__name__)
@@ -38,14 +38,14 @@ PRUNE_FEEDBACK = _SQL["prune_feedback"]
 
 
 async def prune(
-    link: db.Link, *, older_than_s: float, aside: Aside, now: datetime | None = None
+    link: db.Link, *, older_than_s: float, quarantine: Quarantine, now: datetime | None = None
 ) -> AsyncGenerator[int, None]:
     """Delete final requests that ended long enough ago, the oldest first.
 
     Args:
         link: where; use one that nothing urgent waits for.
         older_than_s: how long ago a request must have ended, in seconds.
-        aside: the rows that this process leaves alone.
+        quarantine: the rows that this process leaves alone.
         now: the time if not the database's, for tests.
 
     Yields:
@@ -53,7 +53,7 @@ async def prune(
 
     Raises:
         db.LOST: the connection broke. What was yielded is deleted; the current batch may be.
-        psycopg.Error: the server refused to delete ``MOST_REFUSED`` rows, or any at all.
+        psycopg.Error: the server refused to delete ``MAX_REFUSED`` rows, or any at all.
     """
     # What a batch passed over is not looked at again. Of one moment's rows only the deleted are behind it, hence >=.
     after: datetime | None = None
@@ -62,13 +62,13 @@ async def prune(
     while True:
         params = {"older_than_s": older_than_s, "after": after, "batch": BATCH, "now": now, "only": None}
         began = time.monotonic()
-        row = await _prune_batch(link, params | {"aside": [*refused, *aside.ids()]}, refused)
+        row = await _prune_batch(link, params | {"skip": [*refused, *quarantine.ids()]}, refused)
         took_s = time.monotonic() - began
         pruned += row["pruned"]
         yield row["pruned"]
         for row_id, error in refused.items():
-            aside.name(row_id, error, verb="prune", ended=False)
-        if len(refused) >= MOST_REFUSED or (refused and not pruned):
+            quarantine.name(row_id, error, verb="prune", ended=False)
+        if len(refused) >= MAX_REFUSED or (refused and not pruned):
             raise next(iter(refused.values()))
         # A whole batch of one moment that does not go: this user may see the rows and not delete them.
         if row["seen"] < BATCH or (not row["pruned"] and row["reached"] == after):
@@ -83,7 +83,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
     try:
         (row,) = await link.run(PRUNE, params)
     except psycopg.Error as error:
-        if is_misfit(error):
+        if is_schema_mismatch(error):
             raise
         refusal = error
     else:
@@ -95,7 +95,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
         count: int = row["pruned"]
         return count
 
-    parts = await apart([one["id"] for one in found], delete, refusal=refusal, began=began)
+    parts = await bisect([one["id"] for one in found], delete, refusal=refusal, began=began)
     refused |= dict(parts.refused)
     # With nothing to blame it was the statement as a whole: this role may not delete, say.
     if not found or (parts.untried and not parts.answered):

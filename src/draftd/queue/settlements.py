@@ -21,12 +21,12 @@ from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db.statements import statements
 from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
-from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import LeaseKey
+from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, bisect
+from draftd.queue.trial_outcomes import TRIAL_OUTCOMES
+from draftd.queue.trials import Precondition, Trial
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
 
@@ -81,7 +81,7 @@ class Settlement:
     give_back: bool = False
     delay_s: float = 0.0
     code: str | None = None
-    message: str | None = None
+    message: str = ""
     details: Details = field(default_factory=dict)
     error_model: str | None = None
     draft: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Settlement:
             "give_back": self.give_back,
             "delay_s": self.delay_s,
             "code": self.code,
-            "message": None if self.message is None else redact(self.message, MAX_MESSAGE_CHARS),
+            "message": None if self.code is None else redact(self.message, MAX_MESSAGE_CHARS),
             "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
             "images": self.trail.images,
@@ -111,7 +111,7 @@ def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
     return _settlement((claim.id, claim.lease_token), outcome, trail)
 
 
-def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
+def _settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
     row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
@@ -126,13 +126,11 @@ def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
             return replace(_of_error(row, failed), delay_s=delay_s)
         case Fail() as failed:
             return replace(_of_error(row, failed), status="failed")
-        case Hold(delay_s=delay_s) as failed:
-            return replace(_of_error(row, failed), give_back=True, delay_s=delay_s)
-        case Release():
-            return replace(row, give_back=True)
+        case GiveBack(delay_s=delay_s) as given_back:
+            return replace(_of_error(row, given_back), give_back=True, delay_s=delay_s)
 
 
-def _of_error(row: Settlement, failed: Retry | Fail | Hold) -> Settlement:
+def _of_error(row: Settlement, failed: Retry | Fail | GiveBack) -> Settlement:
     return replace(row, code=failed.code, message=failed.message, details=failed.details, error_model=failed.model)
 
 
@@ -141,18 +139,18 @@ class Settler:
 
     Args:
         link: a connection that nothing slow runs on.
-        aside: the rows that this process leaves alone, because they can neither be settled nor ended.
+        quarantine: the rows that this process leaves alone, because they can neither be settled nor ended.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside) -> None:
+    def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", aside=aside)
+        self._refusals = Refusals(verb="settle", quarantine=quarantine)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
     async def settle(
-        self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
+        self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, retry_refusals: bool = True
     ) -> Settled:
         """Write the outcome of an attempt.
 
@@ -160,7 +158,7 @@ class Settler:
             claim: the claim of the attempt.
             outcome: its outcome.
             trail: what else it leaves on its row.
-            waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
+            retry_refusals: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
 
         Returns:
             The row's status now, and its error: ``failed`` for a ``Retry`` at the cap of attempts, and as ``internal_error`` for
@@ -169,8 +167,7 @@ class Settler:
         Raises:
             LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
                 cancelled it.
-            NotSettledYet: only without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
-                it later.
+            NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
         row = settlement(claim, outcome, trail or Trail())
         text, refusals, locked = row.as_json(), 0, 0
@@ -180,7 +177,7 @@ class Settler:
             if answer is Unsettled.CANCELLED:
                 raise RequestCancelled
             locked += answer is Unsettled.BUSY
-            if not waits_out and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
+            if not retry_refusals and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
                 raise NotSettledYet
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
@@ -195,7 +192,7 @@ class Settler:
         await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
-        parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))
+        parts = await bisect(range(len(items)), lambda some: self._write([items[one] for one in some]))
         answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
@@ -217,7 +214,7 @@ class Settler:
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, Settled | Unsettled]:
         """Resolve what was refused alone."""
-        by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
+        by_status: defaultdict[str, dict[LeaseKey, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
             by_status[row.status][row.id, row.lease_token] = one, error
@@ -235,7 +232,7 @@ class Settler:
 
     async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         params = {"rows": f"[{','.join(text for _, text in items)}]"}
-        rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
+        rows = await self._link.run_until_done(SETTLE, params, retry_refusals=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
 
@@ -243,17 +240,17 @@ class Settler:
 def _trial(status: str) -> Trial:
     """Return how to try a settlement of one kind on another row: with an invented outcome."""
 
-    async def settle(execute: db.Execute, another: Held) -> bool:
-        row = _settlement(another, EXAMPLES[status], Trail())
+    async def settle(execute: db.Execute, another: LeaseKey) -> bool:
+        row = _settlement(another, TRIAL_OUTCOMES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
         return bool(answer["settled"] == status)
 
-    return Trial(before=Before.HELD, change=settle)
+    return Trial(before=Precondition.HELD, change=settle)
 
 
 _ANSWERS: dict[Resolution, Settled | Unsettled] = {
     Resolution.ENDED: Settled("failed", InternalError.code),
-    Resolution.ASIDE: Unsettled.LOST,
+    Resolution.QUARANTINED: Unsettled.LOST,
     Resolution.UNDECIDED: Unsettled.REFUSED,
 }
 

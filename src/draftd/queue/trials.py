@@ -16,8 +16,8 @@ import psycopg
 
 from draftd import db
 from draftd.db.statements import statements
-from draftd.queue.leases import Held
-from draftd.queue.remembered import Remembered
+from draftd.queue.bounded_counter import BoundedCounter
+from draftd.queue.leases import LeaseKey
 
 ROUND_S = 0.3
 """The time for one round of trials: whatever shares the connection waits meanwhile."""
@@ -26,7 +26,7 @@ REST_S = 1.0
 _SQL = statements(__name__)
 
 
-class Before(Enum):
+class Precondition(Enum):
     """What a row must be before the change: the statements that find candidates, and that make one of them so."""
 
     PENDING = (_SQL["find_pending"], _SQL["make_pending"])
@@ -38,8 +38,8 @@ class Before(Enum):
 class Trial:
     """How a change is tried on another row."""
 
-    before: Before
-    change: Callable[[db.Execute, Held], Awaitable[bool]]
+    before: Precondition
+    change: Callable[[db.Execute, LeaseKey], Awaitable[bool]]
     """Executes the change; returns whether it took effect."""
     lease_s: float = 1.0
     """How long the row's lease lasts before the change, in seconds; negative if it must have run out."""
@@ -47,14 +47,14 @@ class Trial:
     """The worker that must hold the row, if that matters."""
 
 
-class Finding(Enum):
+class TrialResult(Enum):
     """What a round of trials found out."""
 
     ACCEPTED = "accepted"
     """The server accepts this change of another row."""
     REFUSED = "refused"
     """It refuses this change of every row that was tried."""
-    NOBODY = "nobody"
+    NO_CANDIDATE = "no_candidate"
     """There is no other row to try."""
 
 
@@ -64,10 +64,10 @@ class Trials:
 
     refused: list[UUID] = field(default_factory=list)
     """The rows that the server refused to change in the last round."""
-    _tried: Remembered[UUID] = field(default_factory=Remembered)
+    _tried: BoundedCounter[UUID] = field(default_factory=BoundedCounter)
     _rests_until: float = -math.inf
 
-    async def run(self, link: db.Link, trial: Trial, *, but: Collection[UUID]) -> Finding:
+    async def run(self, link: db.Link, trial: Trial, *, but: Collection[UUID]) -> TrialResult:
         """Try other rows until one is accepted.
 
         Args:
@@ -80,30 +80,30 @@ class Trials:
         """
         began = time.monotonic()
         if began < self._rests_until:
-            return Finding.REFUSED
+            return TrialResult.REFUSED
         self.refused = []
         finding = await self._round(link, trial, but, ends_at=began + ROUND_S)
-        if finding is Finding.REFUSED:
+        if finding is TrialResult.REFUSED:
             self._rests_until = time.monotonic() + REST_S
         return finding
 
-    async def _round(self, link: db.Link, trial: Trial, but: Collection[UUID], *, ends_at: float) -> Finding:
+    async def _round(self, link: db.Link, trial: Trial, but: Collection[UUID], *, ends_at: float) -> TrialResult:
         others, _ = trial.before.value
         try:
             found = await link.run(others, {"but": [*but, *self._tried]})
         except psycopg.Error:
-            return Finding.REFUSED
+            return TrialResult.REFUSED
         if not found:
-            had_others, self._tried = not {*self._tried} <= {*but}, Remembered()
-            return Finding.REFUSED if had_others else Finding.NOBODY
+            had_others, self._tried = not {*self._tried} <= {*but}, BoundedCounter()
+            return TrialResult.REFUSED if had_others else TrialResult.NO_CANDIDATE
         for row in found:
             if await _is_accepted(link, trial, row["id"]):
-                return Finding.ACCEPTED
+                return TrialResult.ACCEPTED
             self.refused.append(row["id"])
-            self._tried.note(row["id"])
+            self._tried.increment(row["id"])
             if time.monotonic() > ends_at:
                 break
-        return Finding.REFUSED
+        return TrialResult.REFUSED
 
 
 async def _is_accepted(link: db.Link, trial: Trial, row_id: UUID) -> bool:
@@ -113,6 +113,6 @@ async def _is_accepted(link: db.Link, trial: Trial, row_id: UUID) -> bool:
         return bool(made) and await trial.change(execute, (row_id, made[0]["lease_token"]))
 
     try:
-        return await link.rehearse(play)
+        return await link.run_rolled_back(play)
     except psycopg.Error:
         return False

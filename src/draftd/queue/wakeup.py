@@ -18,7 +18,7 @@ from psycopg import sql
 from draftd import db
 from draftd.backoff import full_jitter_s
 from draftd.db import dsn
-from draftd.db.refusals import refusal
+from draftd.db.command_errors import command_error
 from draftd.errors import DatabaseUnavailable
 from draftd.sanitize import redact
 
@@ -40,7 +40,7 @@ class WakeUp:
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """End the wait that is under way, or the next one."""
         self._rung.set()
 
@@ -50,7 +50,7 @@ class WakeUp:
 
     async def wait(self, at_most_s: float) -> None:
         """Wait for a ring; after ``at_most_s`` seconds the bell rings by itself."""
-        timer = asyncio.get_running_loop().call_later(at_most_s, self.ring)
+        timer = asyncio.get_running_loop().call_later(at_most_s, self.set)
         try:
             await self._rung.wait()
         finally:
@@ -82,8 +82,8 @@ class ListeningLink(db.Link):
         except BaseException:
             await connection.close()
             raise
-        connection.add_notify_handler(lambda _notice: self._wakeup.ring())
-        self._wakeup.ring()
+        connection.add_notify_handler(lambda _notice: self._wakeup.set())
+        self._wakeup.set()
         return connection
 
     async def _use(self, connection: db.Connection, use: Callable[[db.Connection], Awaitable[db.Answer]]) -> db.Answer:
@@ -104,11 +104,11 @@ class ListeningLink(db.Link):
         except psycopg.OperationalError:
             # The server hung up; whoever claims next connects again.
             self._stop_hearing()
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def _ring_for_notices(self, connection: db.Connection) -> None:
         while connection.pgconn.notifies():
-            self._wakeup.ring()
+            self._wakeup.set()
 
     def _stop_hearing(self) -> None:
         if self._socket is not None:
@@ -141,7 +141,7 @@ class Listener:
         Raises:
             CommandError: the server refuses.
         """
-        with db.translated(self._url):
+        with db.translate_errors(self._url):
             self._opened = await self._connect()
 
     async def aclose(self) -> None:
@@ -176,11 +176,11 @@ class Listener:
         return connection
 
     async def _listen(self, connection: db.Connection) -> None:
-        self._wakeup.ring()
+        self._wakeup.set()
         while True:
             async for notice in connection.notifies(timeout=PROBE_INTERVAL_S):
                 if notice.channel == CHANNEL:
-                    self._wakeup.ring()
+                    self._wakeup.set()
             await self._probe(connection)
             self._failures = 0
 
@@ -199,7 +199,7 @@ class Listener:
                     if notice.channel == self._probe_channel:
                         heard = True
                     else:
-                        self._wakeup.ring()
+                        self._wakeup.set()
 
 
 async def listen(connection: db.Connection, channel: str) -> None:
@@ -231,7 +231,7 @@ async def proves_session(url: dsn.Url) -> bool:
         if not heard:
             await _unlisten(hearing, channel, on=listening)
     except psycopg.Error as error:
-        raise refusal(url, error) from error
+        raise command_error(url, error) from error
     else:
         return heard
     finally:

@@ -21,7 +21,7 @@ import structlog
 from pydantic import SecretStr
 
 from draftd.sanitize import redact, without_secrets
-from draftd.telemetry.complaints import Complaints, examined
+from draftd.telemetry.export_errors import ExportErrorLog, check_export
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ MAX_PENDING_PICTURES = 64
 """The SDK's queue of uploads holds 100,000 pictures; with Langfuse away that is all the memory there is."""
 
 
-class ShownPicture(dict[str, Any]):
+class ImagePart(dict[str, Any]):
     """The part of a message that shows a picture, with the hash and size that a trace contains.
 
     Made in a thread, where the bytes are available. Computing both at each model call would block the event loop while a
@@ -318,7 +318,7 @@ class _Langfuse(Tracing):
                 raise
 
     def examine(self) -> tuple[bool, str]:
-        return examined(self._provider, self._processors, self._host)
+        return check_export(self._provider, self._processors, self._host)
 
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""
@@ -380,7 +380,7 @@ def _quietly(act: Callable[[], Any]) -> Any:
     try:
         return act()
     except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the request continues
-        _complaints.tell("tracing failed", type(error).__name__, str(error))
+        _export_errors.tell("tracing failed", type(error).__name__, str(error))
         return None
 
 
@@ -392,7 +392,7 @@ def _attribute(text: str) -> str:
 def _clean(value: Any, *, pictures: bool = False) -> Any:
     """Return a JSON-like value with its texts redacted and its pictures reduced to hash and size, or kept."""
     match value:
-        case ShownPicture():
+        case ImagePart():
             return value if pictures else {"type": "image_url", "image_url": value.summary}
         case Mapping():
             return {str(key): _clean(item, pictures=pictures) for key, item in value.items()}
@@ -407,13 +407,13 @@ def _clean(value: Any, *, pictures: bool = False) -> Any:
             return redact(str(value))
 
 
-_complaints = Complaints()
+_export_errors = ExportErrorLog()
 
 
 def _quieten() -> None:
     for name in ("langfuse", "opentelemetry"):
         logger = logging.getLogger(name)
-        logger.handlers = [_complaints]
+        logger.handlers = [_export_errors]
         logger.propagate = False
     # The SDK gives httpx, which it shares with others, a console of its own; urllib3 warns of every retry.
     logging.getLogger("httpx").handlers = []

@@ -15,12 +15,12 @@
 -- floats, because the difference of two turns may not fit into a bigint. The agents are in a subquery, because the planner would
 -- count those of a bare parameter, find that a plan for so few is cheaper, and make a new plan for each claim (0.4 of 0.9 ms).
 --
--- Parameters, too: agents; n; aside, rows to pass over.
+-- Parameters, too: agents; n; skip, rows to pass over.
 WITH due AS MATERIALIZED (
     SELECT x.id FROM unnest((SELECT %(agents)s::text[])) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
      ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
      LIMIT %(n)s
@@ -45,12 +45,12 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- itself the reason must not be every probe.
 --
 -- Invariants: as those of claim.
--- Parameters, too: agents; n; aside, rows to pass over.
+-- Parameters, too: agents; n; skip, rows to pass over.
 WITH candidate AS MATERIALIZED (
     SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT 100) AS x
 ), due AS MATERIALIZED (
     SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
@@ -103,11 +103,11 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- The rows that a claim would take, after one that was refused.
 --
 -- Invariants: writes nothing and locks nothing.
--- Parameters: agents; n; aside, rows to pass over; now, the time if not the database's.
+-- Parameters: agents; n; skip, rows to pass over; now, the time if not the database's.
 SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.priority, r.turn, r.available_at FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s) AS x
  ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
  LIMIT %(n)s;

@@ -16,7 +16,7 @@
 --   older_than_s  how long ago a lease or a deadline must have passed
 --   gap_s, last_at, steady_since   the caller's Watch
 --   now           the time if not the database's (tests)
---   aside         rows to pass over
+--   skip          rows to pass over
 --
 -- max(attempt_s) is bounded to 0 to 86,400 s, the longest that an attempt may be set to: a column may hold NaN, and a worker that
 -- does not say counts as the longest. The 5 s are slack: the reaper's time may be a little behind that of a claim.
@@ -55,13 +55,13 @@ WITH RECURSIVE pass AS MATERIALIZED (
      WHERE r.status = 'processing' AND pass.may_take
        AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
             OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
-       AND r.id <> ALL (%(aside)s::uuid[])
+       AND r.id <> ALL (%(skip)s::uuid[])
      ORDER BY r.id LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
 ), overdue AS MATERIALIZED (
     SELECT r.id, 'pending' AS was, 'expired' AS code, 'not drafted before it expired' AS message
       FROM draft_requests AS r, pass
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
-       AND r.id <> ALL (%(aside)s::uuid[])
+       AND r.id <> ALL (%(skip)s::uuid[])
      LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
 ), served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
@@ -80,7 +80,7 @@ WITH RECURSIVE pass AS MATERIALIZED (
         SELECT r.id, 'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100)) AS message
           FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED) AS x
 ), chosen AS MATERIALIZED (
     SELECT * FROM lost
@@ -150,7 +150,7 @@ WITH pass AS MATERIALIZED (
                 WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
                 ELSE 'the worker died or lost its lease' END AS message
       FROM draft_requests AS r, pass, served
-     WHERE r.id = ANY (%(ids)s::uuid[]) AND r.id <> ALL (%(aside)s::uuid[])
+     WHERE r.id = ANY (%(ids)s::uuid[]) AND r.id <> ALL (%(skip)s::uuid[])
        AND (r.status = 'processing' AND pass.may_take
                AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
                     OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
@@ -182,7 +182,7 @@ RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_i
 -- What a pass would take, and what each row would become: for a dry run, and after a pass that was refused.
 --
 -- Invariants: writes nothing and locks nothing. So it works on a server that only reads, and sees rows that others have locked.
--- Parameters, too: most, how many rows of each kind; null for all.
+-- Parameters, too: limit, how many rows of each kind; null for all.
 WITH RECURSIVE pass AS MATERIALIZED (
     SELECT p.now,
            p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
@@ -200,14 +200,14 @@ WITH RECURSIVE pass AS MATERIALIZED (
      WHERE r.status = 'processing' AND pass.may_take
        AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
             OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
-       AND r.id <> ALL (%(aside)s::uuid[])
-     LIMIT %(most)s
+       AND r.id <> ALL (%(skip)s::uuid[])
+     LIMIT %(limit)s
 ), overdue AS MATERIALIZED (
     SELECT r.id, r.lease_token, r.status AS was, 'expired' AS code, 'failed' AS status, NULL::uuid AS worker_id
       FROM draft_requests AS r, pass
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
-       AND r.id <> ALL (%(aside)s::uuid[])
-     LIMIT %(most)s
+       AND r.id <> ALL (%(skip)s::uuid[])
+     LIMIT %(limit)s
 ), served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
      WHERE agent IS NOT NULL
@@ -224,8 +224,8 @@ WITH RECURSIVE pass AS MATERIALIZED (
       FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.status AS was FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
-           AND r.id <> ALL (%(aside)s::uuid[])
-         LIMIT %(most)s) AS x
+           AND r.id <> ALL (%(skip)s::uuid[])
+         LIMIT %(limit)s) AS x
 )
 SELECT *, now() AS at FROM lost
 UNION ALL

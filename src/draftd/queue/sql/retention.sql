@@ -8,7 +8,7 @@
 -- Delete a batch of old final requests, the oldest first.
 --
 -- Invariants: deletes final rows only, and only those that nobody else has locked.
--- Parameters, too: after, created_at of the last row of the batch before; aside, rows to pass over; only, null for all.
+-- Parameters, too: after, created_at of the last row of the batch before; skip, rows to pass over; only, null for all.
 -- Returns: seen, how many rows the batch had; reached, the created_at of its last row; pruned, how many were deleted.
 WITH refined AS MATERIALIZED (
     SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
@@ -20,7 +20,7 @@ WITH refined AS MATERIALIZED (
        AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
        AND r.id NOT IN (SELECT parent_id FROM refined)
        AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
-       AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+       AND r.id <> ALL (%(skip)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
      ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED
 ), pruned AS (
     DELETE FROM draft_requests AS r USING old
@@ -34,7 +34,7 @@ SELECT (SELECT count(*) FROM old)::int AS seen, (SELECT max(created_at) FROM old
 -- The rows of a batch that the server refused to delete as a whole.
 --
 -- Invariants: deletes nothing; passes over rows that others have locked, as prune does.
--- Parameters, too: after, aside and only, as for prune.
+-- Parameters, too: after, skip and only, as for prune.
 WITH refined AS MATERIALIZED (
     SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
     UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
@@ -45,7 +45,7 @@ SELECT r.id, r.created_at FROM draft_requests AS r
    AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
    AND r.id NOT IN (SELECT parent_id FROM refined)
    AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
-   AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+   AND r.id <> ALL (%(skip)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
  ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED;
 
 -- name: count_prunable

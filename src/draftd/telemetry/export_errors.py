@@ -24,7 +24,7 @@ _CERTIFICATE = re.compile(r"certificate verify failed: (?P<why>.*?)(?: \(_ssl|'\
 _ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
 
 
-def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
+def check_export(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
     """Send an empty batch the way traces are sent; return whether it arrived, and what was reported.
 
     Args:
@@ -92,7 +92,7 @@ def _overheard() -> Iterator[list[str]]:
         logger.handlers = before
 
 
-class Complaints(logging.Handler):
+class ExportErrorLog(logging.Handler):
     """The handler of the SDK's loggers: at most one line in five minutes, with the number suppressed."""
 
     def __init__(self) -> None:

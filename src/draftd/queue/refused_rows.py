@@ -1,6 +1,6 @@
 """Isolation: a row that the server refuses to change harms only itself.
 
-Owns what happens when a server that is well refuses a statement over several rows. ``apart`` executes it in halves, until only
+Owns what happens when a server that is well refuses a statement over several rows. ``bisect`` executes it in halves, until only
 rows that are refused alone are left. ``Refusals`` decides whose fault a refusal is: it fails the row if the fault is the row's
 own, and sets the row aside in memory if the server refuses that, too. Invariants: no row is ended for a refusal that may be the
 server's fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to their callers.
@@ -21,12 +21,12 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db.sqlstate import is_exhausted, is_misfit, is_passing
+from draftd.db.sqlstate import is_out_of_resources, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import InternalError, error_details
-from draftd.queue.leases import Held
-from draftd.queue.remembered import MAX_REMEMBERED, Remembered
-from draftd.queue.trials import Finding, Trial, Trials
+from draftd.queue.bounded_counter import MAX_REMEMBERED, BoundedCounter
+from draftd.queue.leases import LeaseKey
+from draftd.queue.trials import Trial, TrialResult, Trials
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +35,8 @@ Answer = TypeVar("Answer")
 
 PATIENCE_S = 1.0
 """After so long, a refused statement is not split any further: the neighbours wait meanwhile."""
-FIRST_ASIDE_S = 2.0
-LONGEST_ASIDE_S = 300.0
+FIRST_QUARANTINE_S = 2.0
+MAX_QUARANTINE_S = 300.0
 UNDECIDED_S = 1.5
 """How long a row is left alone whose refusal may be the server's fault."""
 NAMED_AFTER = 3
@@ -46,7 +46,7 @@ END_ROW = statements(__name__)["end_row"]
 
 
 @dataclass(slots=True)
-class Parts(Generic[Item, Answer]):
+class Bisection(Generic[Item, Answer]):
     """What came of a statement that was executed in parts."""
 
     answered: list[tuple[Sequence[Item], Answer]] = field(default_factory=list)
@@ -57,18 +57,18 @@ class Parts(Generic[Item, Answer]):
     """What was not tried alone, because refusals take too long."""
 
 
-async def apart(
+async def bisect(
     items: Sequence[Item],
-    carry_out: Callable[[Sequence[Item]], Awaitable[Answer]],
+    execute: Callable[[Sequence[Item]], Awaitable[Answer]],
     *,
     refusal: psycopg.Error | None = None,
     began: float | None = None,
-) -> Parts[Item, Answer]:
+) -> Bisection[Item, Answer]:
     """Execute a statement over all items, or over as many as the server accepts.
 
     Args:
         items: what the statement is about.
-        carry_out: executes it over some of them; a refusal changes nothing.
+        execute: executes it over some of them; a refusal changes nothing.
         refusal: why the server has just refused all of them together, if it was asked.
         began: when it was asked, a moment of ``time.monotonic``.
 
@@ -76,18 +76,18 @@ async def apart(
         db.LOST: the connection broke.
         psycopg.Error: the schema is not the one that the statement was written for.
     """
-    parts: Parts[Item, Answer] = Parts()
+    parts: Bisection[Item, Answer] = Bisection()
     ends_at = (time.monotonic() if began is None else began) + PATIENCE_S
     todo: list[tuple[Sequence[Item], psycopg.Error | None]] = [(list(items), refusal)] if items else []
     while todo:
         some, error = todo.pop()
         if error is None:
             try:
-                parts.answered.append((some, await carry_out(some)))
+                parts.answered.append((some, await execute(some)))
                 continue
             except psycopg.Error as refused:
                 error = refused
-        if is_misfit(error):
+        if is_schema_mismatch(error):
             raise error
         if len(some) == 1:
             parts.refused.append((some[0], error))
@@ -116,7 +116,7 @@ def log_refused(row: RefusedRow) -> None:
     log.error("row refused", request_id=row.id, to=row.verb, sqlstate=row.sqlstate, ended=row.ended)
 
 
-class Aside:
+class Quarantine:
     """The rows that this process leaves alone for a while; shared by its actors, the heartbeat's thread included.
 
     Args:
@@ -131,14 +131,14 @@ class Aside:
         self._clock = clock
         self._lock = threading.Lock()
         self._until: dict[UUID, float] = {}
-        self._times: Remembered[UUID] = Remembered()
-        self._named: Remembered[UUID] = Remembered()
+        self._times: BoundedCounter[UUID] = BoundedCounter()
+        self._named: BoundedCounter[UUID] = BoundedCounter()
 
     def put(self, row_id: UUID) -> None:
         """Leave a row alone that can neither be changed nor ended: each time twice as long, up to 5 minutes."""
         with self._lock:
-            times = self._times.note(row_id)
-        longest_s = min(LONGEST_ASIDE_S, FIRST_ASIDE_S * 2.0 ** min(times - 1, 20))
+            times = self._times.increment(row_id)
+        longest_s = min(MAX_QUARANTINE_S, FIRST_QUARANTINE_S * 2.0 ** min(times - 1, 20))
         self._put(row_id, random.uniform(longest_s / 2, longest_s))  # noqa: S311  # jitter, no secret
 
     def put_briefly(self, row_id: UUID) -> None:
@@ -175,7 +175,7 @@ class Aside:
     def name(self, row_id: UUID, error: psycopg.Error, *, verb: str, ended: bool) -> None:
         """Report a row, once."""
         with self._lock:
-            times = self._named.note(row_id)
+            times = self._named.increment(row_id)
         if times == 1:
             self._tell(RefusedRow(id=row_id, verb=verb, sqlstate=error.sqlstate, ended=ended))
 
@@ -185,7 +185,7 @@ class Resolution(Enum):
 
     ENDED = "ended"
     """The row's own fault: it has failed as ``internal_error``."""
-    ASIDE = "aside"
+    QUARANTINED = "quarantined"
     """The row's own fault, and it cannot be ended either: it is left alone for a while."""
     UNDECIDED = "undecided"
     """Possibly the server's fault: to be tried again."""
@@ -199,32 +199,32 @@ class Refusals:
 
     Args:
         verb: what the statement does, for the log.
-        aside: the rows that this process leaves alone.
+        quarantine: the rows that this process leaves alone.
     """
 
-    def __init__(self, *, verb: str, aside: Aside) -> None:
-        self.aside = aside
+    def __init__(self, *, verb: str, quarantine: Quarantine) -> None:
+        self.quarantine = quarantine
         self._verb = verb
         self._kinds: dict[str, Refusals] = {}
         self._trials = Trials()
-        self._tries: Remembered[UUID] = Remembered()
-        self._suspects: Remembered[UUID] = Remembered()
-        self._outlived: Remembered[UUID] = Remembered()
+        self._tries: BoundedCounter[UUID] = BoundedCounter()
+        self._suspects: BoundedCounter[UUID] = BoundedCounter()
+        self._outlived: BoundedCounter[UUID] = BoundedCounter()
 
     def of(self, kind: str) -> "Refusals":
         """Return the refusals of one kind of this statement's changes; another kind that is accepted proves nothing."""
-        return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside))
+        return self._kinds.setdefault(kind, Refusals(verb=self._verb, quarantine=self.quarantine))
 
     async def resolve(
         self,
         link: db.Link,
-        refused: Sequence[tuple[Held, psycopg.Error]],
+        refused: Sequence[tuple[LeaseKey, psycopg.Error]],
         *,
         passed: Collection[UUID],
         trial: Trial,
         end: str = END_ROW,
         params: db.Row | None = None,
-    ) -> dict[Held, Resolution]:
+    ) -> dict[LeaseKey, Resolution]:
         """Decide about rows that were refused alone, and end those that are at fault.
 
         Args:
@@ -242,8 +242,13 @@ class Refusals:
         }
 
     async def own(
-        self, link: db.Link, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: Collection[UUID], trial: Trial
-    ) -> set[Held]:
+        self,
+        link: db.Link,
+        refused: Sequence[tuple[LeaseKey, psycopg.Error]],
+        *,
+        passed: Collection[UUID],
+        trial: Trial,
+    ) -> set[LeaseKey]:
         """Return the rows that are at fault: no other row is refused, or there is no other and the row can be failed.
 
         Args:
@@ -255,21 +260,21 @@ class Refusals:
         again = {held for held, _ in refused if held[0] in self._outlived}
         for (row_id, _), _ in refused:
             if row_id not in self._outlived:
-                self._suspects.note(row_id)
+                self._suspects.increment(row_id)
         self.accepted(passed)
         due = {held: error for held, error in refused if self._may_count(held[0], error)}
-        known = {held for held in due if self.aside.knows(held[0])}
+        known = {held for held in due if self.quarantine.knows(held[0])}
         # A lock may have ended between the refusal and the proof that others are accepted. So what may pass counts only if it
         # comes again after such a proof.
-        sure = known | {held for held, error in due.items() if held in again or not is_passing(error)}
+        sure = known | {held for held, error in due.items() if held in again or not is_transient(error)}
         if passed:
             return sure
         if len(known) == len(due):
             return known
         finding = await self._try_another(link, trial)
-        if finding is Finding.ACCEPTED:
+        if finding is TrialResult.ACCEPTED:
             return sure
-        if finding is Finding.NOBODY:
+        if finding is TrialResult.NO_CANDIDATE:
             alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
             self._outlive(row_id for row_id, _ in alone)
             return known | (alone & sure)
@@ -280,50 +285,50 @@ class Refusals:
         if not row_ids:
             return
         self._outlive(self._suspects)
-        self._suspects = Remembered()
+        self._suspects = BoundedCounter()
         self._outlived.forget(row_ids)
         self._tries.forget(row_ids)
 
     def _outlive(self, row_ids: Iterable[UUID]) -> None:
         for row_id in row_ids:
-            self._outlived.note(row_id)
+            self._outlived.increment(row_id)
 
     def _may_count(self, row_id: UUID, error: psycopg.Error) -> bool:
         """Note a refusal; return whether it may count against the row at all."""
-        if self._tries.note(row_id) == NAMED_AFTER:
-            self.aside.name(row_id, error, verb=self._verb, ended=False)
-        return not is_exhausted(error)
+        if self._tries.increment(row_id) == NAMED_AFTER:
+            self.quarantine.name(row_id, error, verb=self._verb, ended=False)
+        return not is_out_of_resources(error)
 
-    async def _try_another(self, link: db.Link, trial: Trial) -> Finding:
-        hopeless = [row_id for row_id in self.aside.ids() if self.aside.knows(row_id)]
+    async def _try_another(self, link: db.Link, trial: Trial) -> TrialResult:
+        hopeless = [row_id for row_id in self.quarantine.ids() if self.quarantine.knows(row_id)]
         finding = await self._trials.run(link, trial, but=[*self._suspects, *self._outlived, *hopeless])
-        if finding is Finding.ACCEPTED:
+        if finding is TrialResult.ACCEPTED:
             self._outlive([*self._suspects, *self._trials.refused])
-            self._suspects = Remembered()
+            self._suspects = BoundedCounter()
         return finding
 
-    async def _is_alone(self, link: db.Link, held: Held, error: psycopg.Error) -> bool:
+    async def _is_alone(self, link: db.Link, held: LeaseKey, error: psycopg.Error) -> bool:
         """Return whether the row could be failed, and no other row is under suspicion."""
         if held[0] not in self._outlived and any(one != held[0] for one in self._suspects):
             return False
         try:
-            return bool(await link.try_out(END_ROW, self._ending(held, error)))
+            return bool(await link.dry_run(END_ROW, self._ending(held, error)))
         except psycopg.Error:
             return False
 
-    async def _end(self, link: db.Link, held: Held, error: psycopg.Error, end: str, params: db.Row) -> Resolution:
+    async def _end(self, link: db.Link, held: LeaseKey, error: psycopg.Error, end: str, params: db.Row) -> Resolution:
         try:
             ended = await link.run(end, self._ending(held, error) | params)
         except psycopg.Error:
-            self.aside.put(held[0])
-            self.aside.name(held[0], error, verb=self._verb, ended=False)
-            return Resolution.ASIDE
+            self.quarantine.put(held[0])
+            self.quarantine.name(held[0], error, verb=self._verb, ended=False)
+            return Resolution.QUARANTINED
         if not ended:
             return Resolution.UNDECIDED
-        self.aside.name(held[0], error, verb=self._verb, ended=True)
+        self.quarantine.name(held[0], error, verb=self._verb, ended=True)
         return Resolution.ENDED
 
-    def _ending(self, held: Held, error: psycopg.Error) -> db.Row:
+    def _ending(self, held: LeaseKey, error: psycopg.Error) -> db.Row:
         return {
             "id": held[0],
             "lease_token": held[1],

@@ -8,13 +8,13 @@ Key = TypeVar("Key")
 MAX_REMEMBERED = 1_000
 
 
-class Remembered(Generic[Key]):
+class BoundedCounter(Generic[Key]):
     """How often each of the last ``MAX_REMEMBERED`` keys was noted."""
 
     def __init__(self) -> None:
         self._counts: dict[Key, int] = {}
 
-    def note(self, key: Key) -> int:
+    def increment(self, key: Key) -> int:
         """Note a key; return how often it has been noted by now."""
         count = self._counts.pop(key, 0) + 1
         self._counts[key] = count

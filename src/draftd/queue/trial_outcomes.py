@@ -5,7 +5,7 @@ trial, so one request's draft must never be tried under another's id. They are c
 """
 
 from draftd.errors import InternalError
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome
 
 _TEXT = "Example written by draftd to test the database; it is rolled back."
 _RESULT = {
@@ -24,8 +24,8 @@ _RESULT = {
     "warnings": [],
 }
 
-EXAMPLES: dict[str, Outcome] = {
+TRIAL_OUTCOMES: dict[str, Outcome] = {
     "completed": Done(draft=Draft(result=_RESULT, reading=[_TEXT]), model="example", prompt_version="0"),
     "failed": Fail(code=InternalError.code, message=_TEXT),
-    "pending": Hold(code=InternalError.code, message=_TEXT, model="example"),
+    "pending": GiveBack(code=InternalError.code, message=_TEXT, model="example"),
 }
