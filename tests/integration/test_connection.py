@@ -57,8 +57,8 @@ async def test_every_statement_has_a_time_limit(link: db.Link) -> None:
 
 
 async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.connection, "STATEMENT_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(db.connection, "CLIENT_MARGIN_S", 0.05)
+    monkeypatch.setattr(db.link, "STATEMENT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(db.link, "CLIENT_MARGIN_S", 0.05)
     with pytest.raises(ConnectionLost):
         await link.run("SELECT pg_sleep(10)")
     monkeypatch.undo()
@@ -170,8 +170,8 @@ def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
     ("stored", "read"),
     [
         (f'{{"a": {"9" * 5000}}}', {"a": None}),
-        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.connection.UNREADABLE),
-        ("[" * (db.connection.MAX_DEPTH + 1) + "]" * (db.connection.MAX_DEPTH + 1), db.connection.UNREADABLE),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.adapters.UNREADABLE),
+        ("[" * (db.adapters.MAX_DEPTH + 1) + "]" * (db.adapters.MAX_DEPTH + 1), db.adapters.UNREADABLE),
         (f'{{"a": -{"9" * 400}.5, "b": 0.5}}', {"a": None, "b": 0.5}),
         ("[[[[1]]]]", [[[[1]]]]),
         ('{"a": 12345678901234567890}', {"a": 12345678901234567890}),

@@ -55,6 +55,7 @@ from draftd.request import Claim
 from draftd.settings import Settings, environment_value
 from draftd.signals import stop_signals
 from draftd.streams import exit_at_once
+from draftd.telemetry.langfuse import load_tracing
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 
@@ -382,7 +383,7 @@ def probe_s(settings: Settings) -> float:
 
 def tracing_of(settings: Settings) -> Tracing:
     """Return the tracing that the environment asks for."""
-    return Tracing.load(
+    return load_tracing(
         public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
         secret_key=environment_value("LANGFUSE_SECRET_KEY"),
         host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),

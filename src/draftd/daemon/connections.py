@@ -15,7 +15,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
 from draftd.errors import CommandError, ConnectionLost, DatabaseUnavailable
 from draftd.queue.wakeup import Listener, WakeUp
@@ -79,11 +79,13 @@ class ConnectionKeeper:
 
     async def run(self) -> None:
         """Open again what was lost, until cancelled."""
-        failures = 0
+        backoff = Backoff()
         while True:
-            failures = 0 if await self._mend() else failures + 1
-            pause_s = full_jitter_s(failures, base_s=RETRY_S, cap_s=5.0) if failures else LOOK_INTERVAL_S
-            await self._pause(pause_s, until_asked=not failures)
+            if await self._reopen_missing():
+                backoff.reset()
+                await self._wait_until_missed()
+            else:
+                await asyncio.sleep(backoff.next_s())
 
     def look(self) -> None:
         """Let claiming go on if nothing is missing any more; to be called when the heartbeat has been heard."""
@@ -125,8 +127,8 @@ class ConnectionKeeper:
                 return
             await asyncio.sleep(RETRY_S)
 
-    async def _mend(self) -> bool:
-        """Open what is missing; return whether that went well."""
+    async def _reopen_missing(self) -> bool:
+        """Reopen what is missing; return whether that succeeded."""
         for outcome in await asyncio.gather(*map(_reopen, self._links.values()), return_exceptions=True):
             if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
                 self._tell(outcome)
@@ -141,11 +143,9 @@ class ConnectionKeeper:
             log.warning("claiming paused: connections missing", missing=self._missing(), error=redact(str(error)))
         self._trouble = redact(str(error)) or "no answer in time"
 
-    async def _pause(self, at_most_s: float, *, until_asked: bool) -> None:
-        if not until_asked:
-            await asyncio.sleep(at_most_s)
-            return
-        timer = asyncio.get_running_loop().call_later(at_most_s, self._asked.set)
+    async def _wait_until_missed(self) -> None:
+        """Wait ``LOOK_INTERVAL_S``, or less if a claim finds a connection missing."""
+        timer = asyncio.get_running_loop().call_later(LOOK_INTERVAL_S, self._asked.set)
         await self._asked.wait()
         timer.cancel()
         self._asked.clear()

@@ -21,7 +21,7 @@ import structlog
 from psycopg.rows import DictRow
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.providers.catalog import Catalog
@@ -176,16 +176,19 @@ class Heartbeat:
 
     async def _beat_until_stopped(self) -> None:
         self._own_loop = asyncio.get_running_loop()
-        link, failures = self._link(), 0
+        interval_s = self._lease_s / BEATS_PER_LEASE
+        link, backoff = self._link(), Backoff(base_s=0.2, cap_s=interval_s)
         try:
             while True:
-                state = self._state
-                failures = 0 if await self._try_beat(link) else failures + 1
-                if state == "stopped" and not 0 < failures < LAST_WORD_TRIES:
-                    break
-                interval_s = self._lease_s / BEATS_PER_LEASE
                 # While the database is away, look more often than a renewal is due.
-                await self._pause(min(interval_s, full_jitter_s(failures, base_s=0.2)) if failures else interval_s)
+                state, delay_s = self._state, interval_s
+                if await self._try_beat(link):
+                    backoff.reset()
+                else:
+                    delay_s = backoff.next_s()
+                if state == "stopped" and not 0 < backoff.failures < LAST_WORD_TRIES:
+                    break
+                await self._pause(delay_s)
                 self._die_with_the_loop()
         finally:
             await link.close()

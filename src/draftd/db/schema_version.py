@@ -105,7 +105,7 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
         who_can: what to tell a role that may not.
 
     Raises:
-        CommandError: see ``refusals``; nothing was changed.
+        CommandError: see ``command_errors``; nothing was changed.
     """
     from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
     from alembic.util.exc import CommandError as AlembicError  # noqa: PLC0415  # likewise

@@ -20,7 +20,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
@@ -130,14 +130,14 @@ class AttemptWriter:
             self._keep(self._refused, usage, self._write_refused(usage, until, refusal))
 
     async def _write_refused(self, usage: Usage, until: float, refusal: psycopg.Error | None) -> None:
-        tries = 1
+        backoff = Backoff(cap_s=db.REFUSED_CAP_S)
         while refusal is not None:
-            if tries >= _worth(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
+            delay_s, tries = backoff.next_s(), backoff.failures
+            if tries >= _max_tries(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
                 log.error("usage refused", sqlstate=refusal.sqlstate, tries=tries, **_figures(usage))
                 return
-            await asyncio.sleep(full_jitter_s(tries, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            await asyncio.sleep(delay_s)
             refusal = await self._insert(usage)
-            tries += 1
 
     async def _insert(self, usage: Usage) -> psycopg.Error | None:
         """Write one line as soon as the database is there; return the refusal, if any."""
@@ -227,7 +227,7 @@ class AttemptWriter:
         return str(rows[0]["standing"]) if rows else None
 
 
-def _worth(error: psycopg.Error) -> float:
+def _max_tries(error: psycopg.Error) -> float:
     """Return how often to try a line that the server refuses; infinity if the refusal may pass."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1

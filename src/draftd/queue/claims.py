@@ -18,7 +18,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
@@ -126,7 +126,7 @@ class Claims:
         self._stopped = False
         self._locked_since: float | None = None
         self._refusal: psycopg.Error | None = None
-        self._refusals = 0
+        self._backoff = Backoff(cap_s=db.REFUSED_CAP_S)
 
     async def next(self) -> Claim | None:
         """Wait for a claimed row; None when this process claims no more."""
@@ -215,17 +215,17 @@ class Claims:
             return True
         await self._release_orphans()
         if claimed:
-            self._refusals = 0
+            self._backoff.reset()
         if self._refusal is not None and not claimed:
             await self._pause(self._refusal)
         return claimed >= wanted or self._refusal is not None
 
     async def _pause(self, refusal: psycopg.Error) -> None:
-        self._refusals += 1
-        delay_s = full_jitter_s(self._refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S)
-        # Log only some of many in a row: one refused row would fill the log.
-        if self._refusals.bit_count() == 1:
-            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refusals)
+        delay_s = self._backoff.next_s()
+        times = self._backoff.failures
+        # One in a row, 2, 4, 8, …: one refused row would fill the log.
+        if times.bit_count() == 1:
+            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=times)
         await asyncio.sleep(delay_s)
 
     async def _unless_refused(self, doing: Awaitable[Answer], otherwise: Answer) -> Answer:

@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db.statements import statements
 from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
 from draftd.queue.group_commit import GroupCommit
@@ -170,7 +170,7 @@ class Settler:
             NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
         row = settlement(claim, outcome, trail or Trail())
-        text, refusals, locked = row.as_json(), 0, 0
+        text, locked, backoff = row.as_json(), 0, Backoff(cap_s=db.REFUSED_CAP_S)
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
@@ -182,9 +182,8 @@ class Settler:
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
-            refusals += 1
-            # Each at its own time: what is tried again together is refused together.
-            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            # Each at a time of its own: rows that are retried together are refused together.
+            await asyncio.sleep(backoff.next_s())
         return answer
 
     async def flush(self) -> None:

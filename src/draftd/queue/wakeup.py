@@ -16,7 +16,7 @@ import structlog
 from psycopg import sql
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
 from draftd.db.command_errors import command_error
 from draftd.errors import DatabaseUnavailable
@@ -132,7 +132,7 @@ class Listener:
         self._url = url
         self._wakeup = wakeup
         self._probe_channel = f"draftd_probe_{uuid.uuid4().hex}"
-        self._failures = 0
+        self._backoff = Backoff()
         self._opened: db.Connection | None = None
 
     async def open(self) -> None:
@@ -160,8 +160,7 @@ class Listener:
                 finally:
                     await connection.close()
             except (psycopg.Error, DatabaseUnavailable, TimeoutError) as error:
-                self._failures += 1
-                delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0)
+                delay_s = self._backoff.next_s()
                 log.warning("listener lost", error=redact(str(error)), retry_in_s=round(delay_s, 2))
                 await asyncio.sleep(delay_s)
 
@@ -182,7 +181,7 @@ class Listener:
                 if notice.channel == CHANNEL:
                     self._wakeup.set()
             await self._probe(connection)
-            self._failures = 0
+            self._backoff.reset()
 
     async def _probe(self, connection: db.Connection) -> None:
         """Send a notification to oneself and hear it.
