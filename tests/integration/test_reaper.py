@@ -53,7 +53,7 @@ async def test_a_refusal_that_lasts_is_told_more_and_more_rarely(connection: db.
         reaper._refusals.quarantine._until.clear()  # as if the row's time were over
         with pytest.raises(psycopg.errors.RaiseException) as raised:
             await reaper._once()
-        reaper._tell(raised.value)
+        reaper._log_refusal(raised.value)
 
     with structlog.testing.capture_logs() as logs:
         for _ in range(9):

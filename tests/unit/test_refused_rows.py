@@ -186,7 +186,7 @@ async def test_trials_that_prove_nothing_are_rare(refusals: Refusals, monkeypatc
     for _ in range(10):
         assert await resolved(refusals, server, ROW, OTHER) == [Resolution.UNDECIDED] * 2
     assert server.trials == 10
-    clock.now += trials.REST_S
+    clock.now += trials.PAUSE_S
     server.others = [True]
     assert await resolved(refusals, server, ROW, OTHER) == [Resolution.ENDED] * 2
 
@@ -207,7 +207,7 @@ async def test_a_lock_that_ends_between_a_refusal_and_its_proof_blames_no_row(
     refusals: Refusals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it was refused before: that others are accepted now says nothing about a refusal of a moment ago."""
-    monkeypatch.setattr(trials, "REST_S", -1.0)
+    monkeypatch.setattr(trials, "PAUSE_S", -1.0)
     server = Server()
     for is_accepted in (False, False, True):
         server.others = [is_accepted]
@@ -278,7 +278,7 @@ def test_a_row_is_left_alone_for_longer_each_time() -> None:
     quarantine = Quarantine(clock=lambda: clock.now)
     waits = []
     for _ in range(12):
-        quarantine.put(ROW[0])
+        quarantine.add(ROW[0])
         assert quarantine.ids() == [ROW[0]]
         waits.append(quarantine.next_in_s())
         clock.now += waits[-1]
@@ -291,16 +291,16 @@ def test_a_row_is_left_alone_for_longer_each_time() -> None:
 def test_what_may_be_the_servers_is_left_alone_for_a_moment_only() -> None:
     quarantine = Quarantine()
     for _ in range(20):
-        quarantine.put_briefly(ROW[0])
+        quarantine.add_briefly(ROW[0])
         assert quarantine.next_in_s() <= refused_rows.UNDECIDED_S
-    assert not quarantine.knows(ROW[0])
+    assert not quarantine.was_added(ROW[0])
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_rows, "MAX_REMEMBERED", 10)
+    monkeypatch.setattr(refused_rows, "MAX_KEYS", 10)
     quarantine = Quarantine()
     for number in range(30):
-        quarantine.put(UUID(int=number))
+        quarantine.add(UUID(int=number))
     assert len(quarantine.ids()) <= 10
 
 
@@ -327,13 +327,13 @@ def test_one_thread_at_a_time_sets_rows_aside() -> None:
 
     def clock() -> float:
         if not meanwhile:
-            meanwhile.append(Thread(target=quarantine.put, args=[uuid.uuid4()]))
+            meanwhile.append(Thread(target=quarantine.add, args=[uuid.uuid4()]))
             meanwhile[0].start()
             meanwhile[0].join(0.2)
             assert meanwhile[0].is_alive(), "it waits"
         return 0.0
 
     quarantine = Quarantine(clock=clock)
-    quarantine.put(uuid.uuid4())
+    quarantine.add(uuid.uuid4())
     meanwhile[0].join()
     assert len(quarantine.ids()) == 2

@@ -137,7 +137,7 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
     url = loaded.require_database_url()
     link = db.Link(url=url, name="draftd reap-stale", session=False)
     taken: list[Reaped] = []
-    refusals = Refusals(verb="reap", quarantine=Quarantine(tell=refused.tell))
+    refusals = Refusals(verb="reap", quarantine=Quarantine(on_refused=refused.tell))
     try:
         with db.translate_errors(url):
             await db.check_access(link, url)

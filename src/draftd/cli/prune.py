@@ -90,7 +90,7 @@ async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) ->
 
     pruned, said_at = 0, time.monotonic()
     async with aclosing(
-        batches_of(link, older_than_s=older_than_s, quarantine=Quarantine(tell=refused.tell))
+        batches_of(link, older_than_s=older_than_s, quarantine=Quarantine(on_refused=refused.tell))
     ) as batches:
         async for count in batches:
             pruned += count

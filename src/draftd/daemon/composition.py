@@ -1,6 +1,6 @@
-"""The composition root: settings in, a running daemon out, an exit code back.
+"""The composition root: builds a daemon from the settings, runs it, and returns its exit code.
 
-Owns which parts there are and how they are wired; nothing here does any of the daemon's work.
+Owns which parts there are and how they are wired; does none of the daemon's work itself.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ log = structlog.get_logger(__name__)
 
 INPUT_BUDGET_BYTES = 64 * 1024 * 1024
 IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
-"""Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
-the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
+"""Together 256 MiB of pictures per process: the first for pictures as read from rows, the second for pictures as fetched and then
+as sent to models. Two budgets, because an attempt holds its row's pictures while it waits to fetch: one budget could deadlock."""
 EXIT_DIED = 1
 
 
@@ -72,14 +72,14 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     """Run the daemon until a signal, or with ``drain`` until nothing is claimable.
 
     Returns:
-        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a daemon task died.
+        The exit code: 0; 75 if a drain left rows that wait on a hold; 1 if a task died.
 
     Raises:
-        CommandError: it cannot start.
+        CommandError: the daemon cannot start.
     """
     stop = _stop_on_signals()
     url = settings.require_database_url()
-    # What is wrong with it is said at once, and not after litellm's import.
+    # Report invalid settings now rather than after litellm's import.
     AllowList.parse(settings.allow_private_image_hosts)
     Permits.of(settings, environment_value)
     agents = load_agents(settings.prompts_dir or packaged_directory())
@@ -98,8 +98,8 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     except CommandError:
         await links.close()
         raise
-    # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
-    # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
+    # What the imports created is never freed. Scanning litellm's 300,000 objects took the collector 0.9 s on a busy machine, and
+    # stopped every call and renewal for that time.
     gc.freeze()
 
     def started() -> None:
@@ -107,7 +107,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
 
     try:
         await daemon.run(stop, started=started)
-    except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
+    except ExceptionGroup:  # the process boundary: the cause goes to the log, redacted
         log.exception("a daemon task died")
         return EXIT_DIED
     return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
@@ -119,11 +119,11 @@ async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
 
 
 async def check_schema(url: str) -> None:
-    """Refuse a schema behind this program's; warn of one ahead.
+    """Refuse a schema older than this program's; warn about a newer one.
 
     Raises:
-        ConfigurationError: the schema is behind, or not there.
-        DatabaseUnavailable: it cannot be asked.
+        ConfigurationError: the schema is older, or missing.
+        DatabaseUnavailable: the database cannot be reached.
     """
     async with db.connected(url, works=True) as connection:
         match await schema_version.state(connection):
@@ -156,7 +156,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What more than one part works with."""
+    """What more than one part uses."""
 
     plan: Plan
     identity: Identity
@@ -172,12 +172,10 @@ class _Shared:
 
 
 async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
-    """Wire the parts together, and beat once: from here on the fleet knows this worker, unless it may not start.
-
-    Whoever hears afterwards that it has started can ask it at once whether it lives.
+    """Wire the parts together, register the worker with a first beat, and listen for health checks.
 
     Raises:
-        ConfigurationError: no agent has a model, or the metrics' port is taken.
+        ConfigurationError: no agent has a model, or the metrics port is taken.
         DatabaseUnavailable: the first beat failed.
     """
     shared = _shared(plan, links, tracing)
@@ -212,7 +210,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
             address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
         ),
         grace_s=plan.settings.shutdown_grace_s,
-        side_tasks=_side_tasks(shared),
+        background_tasks=_background_tasks(shared),
         closers=[loader.aclose, links.close, liveness.aclose],
         heartbeat_died=died,
     )
@@ -276,7 +274,7 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused or locked is the reaper's.
+        # If its client has cancelled it, there is nothing to give back. A refused or locked row is left to the reaper.
         with suppress(LeaseLost, NotSettledYet):
             await shared.settler.settle(claim, GiveBack(), retry_refusals=False)
         shared.leases.drop(claim.id, claim.lease_token)
@@ -326,19 +324,19 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
 
 
 async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
-    """Check what only the first beat told; a daemon that may not start leaves no worker behind that seems to run."""
+    """Check what the first beat reported; deregister a worker that may not start."""
     try:
         _check_models(shared.models, shared.identity.agents)
         if shared.plan.settings.metrics_port is not None:
             shared.metrics.serve(shared.plan.settings.metrics_host, shared.plan.settings.metrics_port)
     except ConfigurationError:
-        # The reason is told even if the database is gone by now.
+        # Report the reason even if the database has gone away.
         with suppress(CommandError):
             await heartbeat.deregister()
         raise
 
 
-def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
+def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     settings = shared.plan.settings
     reaper = Reaper(
         link=shared.links.maintenance,

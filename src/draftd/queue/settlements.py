@@ -1,8 +1,8 @@
-"""Settlements: how an attempt's outcome reaches its row, once and only if the row is still held.
+"""Settlements: write an attempt's outcome to its row, once and only while the claim holds the row.
 
 Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``.
-What it stores has passed ``storable``. After a lost connection it is repeated, and a row that already has the status and the
-token of this settlement counts as settled, not as a lost lease. A refused row harms no neighbour (``isolation``), and an outcome
+Everything stored has passed ``storable``. It is repeated after a lost connection, and a row that already has this settlement's
+status and token counts as settled, not as a lost lease. A refused row does not affect others (``refused_rows``), and an outcome
 is kept as long as the server may still accept it.
 """
 
@@ -35,37 +35,37 @@ SETTLE = statements(__name__)["settle"]
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
 BUSY_TRIES = 5
-"""How often a locked row is tried before whoever settles it may turn to something else."""
+"""How often a locked row is tried before ``settle`` may give up for now."""
 
 
 class Unsettled(Enum):
     """Why a row was not settled."""
 
     LOST = "lost"
-    """It is not held by this claim any more."""
+    """The claim no longer holds it."""
     CANCELLED = "cancelled"
-    """It is not held any more, because its client cancelled it."""
+    """The claim no longer holds it, because its client cancelled it."""
     BUSY = "busy"
-    """Somebody else has it locked."""
+    """Another session has locked it."""
     REFUSED = "refused"
-    """The server refuses it, perhaps not for long."""
+    """The server refuses the write, perhaps temporarily."""
 
 
 class Settled(NamedTuple):
-    """What a row came to."""
+    """The result of a settlement."""
 
     status: str
     code: str | None = None
-    """Of the error that it was written with, if any."""
+    """The error code written to the row, if any."""
 
 
 class NotSettledYet(Exception):
-    """The row is locked, or the server refuses the settlement for now: to be tried again."""
+    """The row is locked, or the server refuses the settlement for now; try again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What an attempt leaves on its row, whatever its outcome."""
+    """What an attempt records on its row, whatever its outcome."""
 
     images: list[dict[str, Any]] | None = None
     trace_id: str | None = None
@@ -73,7 +73,7 @@ class Trail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One row of the statement, as it is sent."""
+    """One row of the statement."""
 
     id: UUID
     lease_token: int
@@ -88,7 +88,7 @@ class Settlement:
     trail: Trail = field(default_factory=Trail)
 
     def as_json(self) -> str:
-        """Return the row as JSON text that the server can store."""
+        """Return the row as JSON that the server can store."""
         row = {
             "id": str(self.id),
             "lease_token": self.lease_token,
@@ -107,7 +107,7 @@ class Settlement:
 
 
 def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Return what an outcome does to its row."""
+    """Return the row that writes an outcome."""
     return _settlement((claim.id, claim.lease_token), outcome, trail)
 
 
@@ -135,11 +135,11 @@ def _of_error(row: Settlement, failed: Retry | Fail | GiveBack) -> Settlement:
 
 
 class Settler:
-    """Writes outcomes, many at once.
+    """Writes outcomes, many per statement.
 
     Args:
-        link: a connection that nothing slow runs on.
-        quarantine: the rows that this process leaves alone, because they can neither be settled nor ended.
+        link: a connection without slow statements.
+        quarantine: the rows that this process leaves alone.
     """
 
     def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
@@ -157,16 +157,15 @@ class Settler:
         Args:
             claim: the claim of the attempt.
             outcome: its outcome.
-            trail: what else it leaves on its row.
-            retry_refusals: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
+            trail: what else it records on its row.
+            retry_refusals: whether to keep trying while the row is locked or the server refuses the write.
 
         Returns:
-            The row's status now, and its error: ``failed`` for a ``Retry`` at the cap of attempts, and as ``internal_error`` for
-            whatever the server refuses of this row alone.
+            The row's new status and error code: ``failed`` for a ``Retry`` of the last attempt, and ``failed`` with
+            ``internal_error`` for a row that is itself at fault for a refusal.
 
         Raises:
-            LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
-                cancelled it.
+            LeaseLost: the claim no longer holds the row; nothing was written. ``RequestCancelled`` if its client cancelled it.
             NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
         row = settlement(claim, outcome, trail or Trail())
@@ -187,7 +186,7 @@ class Settler:
         return answer
 
     async def flush(self) -> None:
-        """Wait until every settlement handed in has been written."""
+        """Wait until every settlement submitted has been written."""
         await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
@@ -201,7 +200,7 @@ class Settler:
                 row = items[one][0]
                 passed[row.status].add(row.id)
         for status, ids in passed.items():
-            self._refusals.of(status).accepted(ids)
+            self._refusals.for_kind(status).accepted(ids)
         if parts.refused:
             answers |= await self._resolve(items, parts.refused, passed)
         return [answers[one] for one in range(len(items))]
@@ -212,7 +211,7 @@ class Settler:
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, Settled | Unsettled]:
-        """Resolve what was refused alone."""
+        """Resolve the rows that were refused alone."""
         by_status: defaultdict[str, dict[LeaseKey, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
@@ -220,7 +219,7 @@ class Settler:
         answers: dict[int, Settled | Unsettled] = {}
         for status, rows in by_status.items():
             with suppress(*db.LOST):
-                resolutions = await self._refusals.of(status).resolve(
+                resolutions = await self._refusals.for_kind(status).resolve(
                     self._link,
                     [(held, error) for held, (_, error) in rows.items()],
                     passed=passed[status],
@@ -237,7 +236,7 @@ class Settler:
 
 
 def _trial(status: str) -> Trial:
-    """Return how to try a settlement of one kind on another row: with an invented outcome."""
+    """Return the trial that settles another row with an example outcome of this status."""
 
     async def settle(execute: db.Execute, another: LeaseKey) -> bool:
         row = _settlement(another, TRIAL_OUTCOMES[status], Trail())
@@ -255,7 +254,7 @@ _ANSWERS: dict[Resolution, Settled | Unsettled] = {
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
-    """Return what this settlement wrote, now or when it was first sent; else why it wrote nothing."""
+    """Return what this settlement wrote, now or at an earlier execution, or why it wrote nothing."""
     if row["settled"]:
         return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:

@@ -1,7 +1,8 @@
-"""Invented outcomes, one for each status a settlement sets: what is tried on other rows.
+"""Example outcomes, one for each status that a settlement sets; trials write them to other rows.
 
-Invariant: nothing in them comes from a request. What an app's triggers do outside of the transaction survives the rollback of a
-trial, so one request's draft must never be tried under another's id. They are complete: an app's checks may read any part.
+Invariant: they contain nothing from any request. What an app's triggers do outside of the transaction survives a trial's
+rollback, so one request's draft must never be written under another's id. They are complete, because an app's checks may read any
+part.
 """
 
 from draftd.errors import InternalError

@@ -116,7 +116,7 @@ SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
     SELECT FROM draft_workers AS w
      WHERE w.state = 'running' AND %(agent)s = ANY (w.agents)
        AND w.heartbeat_at BETWEEN now() - make_interval(secs => 3 * greatest(0, least(w.beat_s, 28800)) + 50)
-                              AND now() + interval '1 min') AS nobody;
+                              AND now() + interval '1 min') AS is_unserved;
 
 -- name: count_without_pictures
 -- How many of some requests have lost pictures that came inside the row.
