@@ -1,9 +1,9 @@
 -- name: keep_pictures
--- Keep prepared pictures for the next attempt at a claimed row, in place of those that were kept for the same entries.
+-- Keep prepared pictures for the next attempt at a claimed row, replacing those kept for the same entries.
 --
--- Invariants: only while the claim holds the row, and under the row's lock, so that the end of the request, which deletes them,
--- cannot overtake them; a row that somebody else has locked is passed over; nothing is kept once all of them together reach
--- max_bytes. A picture counts as min_bytes at least, so that the sum is one of 16,384 rows at most (2 ms).
+-- Invariants: only while the claim holds the row, and under the row's lock, so that pictures cannot be written after the end of
+-- the request has deleted them; skips a locked row; keeps nothing once all pictures together reach max_bytes. A picture counts as
+-- at least min_bytes, so that at most 16,384 rows are summed up (2 ms).
 --
 -- Parameters: id, lease_token; positions, url_sha256s, facts and data, one of each per picture; min_bytes, max_bytes.
 WITH stock AS MATERIALIZED (
@@ -27,7 +27,7 @@ SELECT EXISTS (SELECT FROM kept) AS is_kept,
   FROM stock;
 
 -- name: find_pictures
--- What an earlier attempt has kept, unless it is more than max_bytes.
+-- The pictures that an earlier attempt kept, unless they exceed max_bytes.
 --
 -- Parameters: id, max_bytes.
 SELECT position, url_sha256, facts, data FROM draft_pictures
