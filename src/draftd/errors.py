@@ -15,7 +15,7 @@
         ├── ImageBlocked             final
         ├── ImageFetchFailed         retry
         │   ├── ImageNotServed       final
-        │   └── NoRoomForImage       retry
+        │   └── ImageBudgetExhausted       retry
         ├── ImageTooLarge            final
         ├── ImageInvalid             final
         ├── ImageUnsupported         final
@@ -205,7 +205,7 @@ class ImageNotServed(ImageFetchFailed):
     kind = Kind.FINAL
 
 
-class NoRoomForImage(ImageFetchFailed):
+class ImageBudgetExhausted(ImageFetchFailed):
     """No memory became free for the image in time."""
 
 

@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from draftd.sanitize import redact
-from draftd.streams import Outlet
+from draftd.streams import NonBlockingStream
 
 MAX_VALUE_CHARS = 2_000
 LIBRARY_LEVEL = logging.WARNING
@@ -53,8 +53,8 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
         # A cached logger would keep this configuration after the process, or a test, sets another.
         cache_logger_on_first_use=False,
     )
-    if isinstance(sys.stderr, Outlet):
-        sys.stderr.say_losses_with(partial(_lost_lines, [*shared, renderer]))
+    if isinstance(sys.stderr, NonBlockingStream):
+        sys.stderr.set_loss_message(partial(_lost_lines, [*shared, renderer]))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

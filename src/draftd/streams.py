@@ -1,9 +1,9 @@
 """The daemon's stdout and stderr, which never block it.
 
-A pipe that nobody reads, a terminal stopped with Ctrl-S or a hung disk blocks whoever writes to it: the event loop, the
-heartbeat, an exit. So everything that Python writes goes through an ``Outlet``: a bounded buffer and a thread, which alone writes
-and may block. If the buffer is full, lines are dropped, and their number is written once the stream moves again (docs/adr/0016).
-Invariant: only that thread waits for a reader, except for the last lines before an exit, for at most ``LAST_LINES_S``.
+An unread pipe, a terminal stopped with Ctrl-S or a hung disk blocks its writers: the event loop, the heartbeat, an exit. So
+everything that Python writes goes into the bounded buffer of a ``NonBlockingStream``, and a thread writes it out. When the buffer
+is full, lines are dropped, and their number is written once the stream moves again (docs/adr/0016). Invariant: only that thread
+waits for a reader, except for the last lines before an exit, for at most ``LAST_LINES_S``.
 """
 
 import atexit
@@ -110,7 +110,7 @@ def _lines(data: bytes) -> int:
     return data.count(b"\n")
 
 
-class Outlet(io.TextIOWrapper):
+class NonBlockingStream(io.TextIOWrapper):
     """A text stream in place of stdout or stderr; writing to it never waits and never fails.
 
     Args:
@@ -121,7 +121,7 @@ class Outlet(io.TextIOWrapper):
         self._behind = _Buffer(stream.fileno(), name=stream.name)
         super().__init__(self._behind, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
-    def say_losses_with(self, lost_lines: Callable[[int], str]) -> None:
+    def set_loss_message(self, lost_lines: Callable[[int], str]) -> None:
         """Set the function that makes the line about lost lines."""
         self._behind.lost_lines = lost_lines
 
@@ -131,18 +131,18 @@ class Outlet(io.TextIOWrapper):
         self._behind.drain(time_s)
 
 
-def free_from_readers() -> None:
-    """Put an ``Outlet`` in place of stdout and of stderr, for as long as this process lives.
+def make_output_nonblocking() -> None:
+    """Put a ``NonBlockingStream`` in place of stdout and of stderr, for as long as this process lives.
 
     A stream without a file descriptor is left alone: memory never blocks.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         with suppress(io.UnsupportedOperation):
-            if not isinstance(stream, Outlet):
-                setattr(sys, name, Outlet(stream))
+            if not isinstance(stream, NonBlockingStream):
+                setattr(sys, name, NonBlockingStream(stream))
                 _unblock(stream.fileno())
-    atexit.register(write_last_lines)
+    atexit.register(flush_output)
 
 
 def _unblock(descriptor: int) -> None:
@@ -158,17 +158,17 @@ def _unblock(descriptor: int) -> None:
             os.close(own)
 
 
-def write_last_lines() -> None:
+def flush_output() -> None:
     """Wait until stdout and stderr have what was written to them, for at most ``LAST_LINES_S``."""
     ends_at = time.monotonic() + LAST_LINES_S
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Outlet):
+        if isinstance(stream, NonBlockingStream):
             stream.drain(max(0.0, ends_at - time.monotonic()))
 
 
 def exit_at_once(code: int) -> NoReturn:
     """End the process whatever its threads do, after its last lines if somebody reads them."""
     try:
-        write_last_lines()
+        flush_output()
     finally:
         os._exit(code)

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from draftd import db
-from draftd.errors import DatabaseUnavailable, Expired, LeaseLost, ModelUnavailable, NoRoomForImage, first_line
+from draftd.errors import DatabaseUnavailable, Expired, ImageBudgetExhausted, LeaseLost, ModelUnavailable, first_line
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.providers import failure_policy
 from draftd.providers.catalog import Catalog, Choice, Meaning
@@ -26,17 +26,17 @@ from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue import attempts
-from draftd.queue.attempts import Scribe
-from draftd.queue.isolation import Aside
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.queue.attempts import AttemptWriter
+from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.asking import Asking
 from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.reply.inputs import InputReader
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import render
 from draftd.request import Claim, Request
@@ -63,24 +63,26 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, album: Album, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(
+        self, urls: Sequence[str], *, cache: AttemptPictures, reservations: AsyncExitStack, time_s: float
+    ) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
-        rooms.callback(setattr, self, "holds", False)
+        reservations.callback(setattr, self, "holds", False)
         picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
         for index in range(len(urls)):
-            album.add(index, picture)
+            cache.add(index, picture)
         return [picture] * len(urls)
 
 
-class CountingScribe(Scribe):
-    """A scribe that remembers what was published."""
+class CountingWriter(AttemptWriter):
+    """A writer that remembers what was published."""
 
     def __init__(self, *, link: db.Link) -> None:
-        super().__init__(link=link, aside=Aside())
+        super().__init__(link=link, quarantine=Quarantine())
         self.published: list[dict[str, Any]] = []
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
@@ -98,21 +100,21 @@ class Rig:
     standin: StandIn
     models: Models
     holds: Holds
-    scribe: CountingScribe
+    writer: CountingWriter
     settler: Settler
     loader: Loader
     metrics: Metrics
     budget: ByteBudget
     links: list[db.Link]
 
-    async def run(self, claim: Claim, *, time_s: float | None = None) -> Ended:
+    async def run(self, claim: Claim, *, time_s: float | None = None) -> AttemptResult:
         """Run an attempt and wait for its usage, as a claim loop does."""
         if time_s is not None:
             claim = replace(claim, attempt_s=MARGIN_S + time_s)
         try:
             return await self.drafter.draft(claim)
         finally:
-            await self.scribe.recorded(claim)
+            await self.writer.wait_until_recorded(claim)
 
     async def draft(self, claim: Claim) -> Done:
         """Run an attempt that ends with a draft."""
@@ -120,10 +122,10 @@ class Rig:
         assert isinstance(outcome, Done), outcome
         return outcome
 
-    async def fail(self, claim: Claim, *, time_s: float | None = None) -> Fail | Retry | Hold:
+    async def fail(self, claim: Claim, *, time_s: float | None = None) -> Fail | Retry | GiveBack:
         """Run an attempt that ends without one."""
         outcome, _ = await self.run(claim, time_s=time_s)
-        assert isinstance(outcome, Fail | Retry | Hold), outcome
+        assert isinstance(outcome, Fail | Retry | GiveBack), outcome
         return outcome
 
     def asked(self) -> list[str]:
@@ -154,7 +156,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     standin = StandIn()
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
-    loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
+    loader, metrics, budget, writer = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingWriter(link=links[1])
     throttles = Throttles(link=links[0])
     holds = Holds(link=links[0], throttles=throttles, probe_s=40)
     models = Models(
@@ -165,7 +167,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
         variable={"KEY": "stand-in"}.get,
     )
-    calls = MeteredCalls(llm=llm, scribe=scribe, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
+    calls = MeteredCalls(llm=llm, writer=writer, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
         drafter=Drafter(
             agents=load_agents(packaged_directory()),
@@ -173,7 +175,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             holds=holds,
             pictures=PictureStore(link=links[0]),
             inputs=InputReader(link=links[0], budget=budget, loader=cast("ImageLoader", loader)),
-            asking=Asking(calls=calls, models=models, holds=holds, scribe=scribe, metrics=metrics),
+            asking=Asking(calls=calls, models=models, holds=holds, writer=writer, metrics=metrics),
             tracing=Tracing(),
         ),
         calls=calls,
@@ -181,8 +183,8 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         standin=standin,
         models=models,
         holds=holds,
-        scribe=scribe,
-        settler=Settler(link=links[1], aside=Aside()),
+        writer=writer,
+        settler=Settler(link=links[1], quarantine=Quarantine()),
         loader=loader,
         metrics=metrics,
         budget=budget,
@@ -191,7 +193,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     made.choose(FIRST)
     yield made
     await standin.stop()
-    await scribe.flush()
+    await writer.flush()
     for link in links:
         await link.close()
 
@@ -376,7 +378,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
 ) -> None:
     rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert (outcome.code, outcome.model, outcome.delay_s) == ("model_rate_limited", FIRST, 40)
     assert await link.run("SELECT * FROM draft_holds") == []
     assert rig.asked() == ["first"]
@@ -385,7 +387,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
 async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script(default=[{"error": "insufficient_quota"}])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_rate_limited"]
 
 
@@ -453,7 +455,7 @@ async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: 
     rig.standin.script(default=[{"status": 503}])
     rig.standin.release()
     outcome, _ = await drafting
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
 
 
 async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, claimed: Claimed) -> None:
@@ -483,7 +485,7 @@ async def test_a_row_whose_repair_failed_does_not_come_back_at_once(
 ) -> None:
     rig.standin.script([BAD], default=[behaviour])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.delay_s > 0 or outcome.model in rig.holds.codes()
 
 
@@ -551,17 +553,17 @@ async def test_each_option_is_published_once_and_as_the_result_holds_it(
     rig.standin.script(default=[{"tokens_per_s": 2_000}])
     claim = await claimed()
     done = await rig.draft(claim)
-    counts = [len(partial["options"]) for partial in rig.scribe.published]
+    counts = [len(partial["options"]) for partial in rig.writer.published]
     assert counts == [1, 2, 3]
     row = await read_row(connection, claim.id)
-    assert row["partial_result"] == rig.scribe.published[-1]
+    assert row["partial_result"] == rig.writer.published[-1]
     assert row["partial_result"]["options"] == done.draft.result["options"]
 
 
 async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script([BAD], default=[{"tokens_per_s": 2_000}])
     await rig.draft(await claimed())
-    assert rig.scribe.published == []
+    assert rig.writer.published == []
     assert [call["stream"] for call in rig.standin.log] == [True, False]
 
 
@@ -582,7 +584,7 @@ async def test_progress_is_fenced(rig: Rig, claimed: Claimed, link: db.Link, con
     rig.standin.release()
     with pytest.raises(LeaseLost):
         await task
-    assert len(rig.scribe.published) == 1, "after a lost lease nothing more is said"
+    assert len(rig.writer.published) == 1, "after a lost lease nothing more is said"
     assert (await read_row(connection, claim.id))["partial_result"] is None
     assert await usage(link) == [(FIRST, "aborted")], "its cost cannot be refused"
 
@@ -632,7 +634,7 @@ async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
         outcome = await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.05)
     assert isinstance(outcome, Retry)
-    assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(NoRoomForImage))
+    assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(ImageBudgetExhausted))
     assert rig.loader.loaded == []
 
 
@@ -729,12 +731,12 @@ async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
     never = asyncio.Event()
 
     async def stand_still(_claim: Claim, partial: dict[str, Any]) -> None:
-        rig.scribe.published.append(partial)
+        rig.writer.published.append(partial)
         await never.wait()
 
-    monkeypatch.setattr(rig.scribe, "publish", stand_still)
+    monkeypatch.setattr(rig.writer, "publish", stand_still)
     await rig.draft(await claimed())
-    assert rig.scribe.published
+    assert rig.writer.published
 
 
 async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -772,8 +774,8 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     rig: Rig, claimed: Claimed, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Away(url=database)
-    rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
-    settler = Settler(link=away, aside=Aside())
+    rig.calls._writer = rig.drafter._asking._writer = rig.writer = CountingWriter(link=away)
+    settler = Settler(link=away, quarantine=Quarantine())
     claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)
     rig.holds._link = away
@@ -808,7 +810,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     rig.holds._link = rig.holds._throttles._link = away
     away.is_away = True
     outcome, _ = await rig.drafter.draft(claim)
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.delay_s > 0
     assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
@@ -843,7 +845,7 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
 
 
 async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:
-    await rig.scribe.recorded(claim)
+    await rig.writer.wait_until_recorded(claim)
     return (await settler.settle(claim, outcome, trail)).status
 
 

@@ -26,7 +26,7 @@ from fix_extremes import SHARED, add_extreme, cases
 MODEL = "openai/m"
 REAPING: dict[str, Any] = {
     "lease_s": 0.001, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
-    "now": None, "aside": [], "most": 500,
+    "now": None, "skip": [], "limit": 500,
 }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from psycopg.rows import scalar_row
 from draftd import db
 from draftd.daemon.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
 from draftd.providers.permits import Permits
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
+from draftd.queue.refused_rows import Quarantine
 from draftd.request import Claim
 from fix_daemon import wait_until
 from fix_database import claim_one, make_request, read_row
@@ -42,7 +42,7 @@ def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
         "session": True,
         "identity": identity,
         "leases": leases,
-        "aside": Aside(),
+        "quarantine": Quarantine(),
         "lease_s": LEASE_S,
         "on_beat": lambda _beat: None,
         "on_death": lambda _error: None,
@@ -197,9 +197,9 @@ from draftd.daemon import heartbeat
 from draftd.logs import configure_logging
 from draftd.providers.permits import Permits
 from draftd.queue.leases import Leases
-from draftd.streams import free_from_readers
+from draftd.streams import make_output_nonblocking
 from test_heartbeat import make_heartbeat
-free_from_readers()
+make_output_nonblocking()
 configure_logging(level="info", style="json")
 heartbeat.LOOP_DEAD_S = 0.5
 async def main():

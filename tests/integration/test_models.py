@@ -637,14 +637,14 @@ async def test_the_end_of_a_hold_is_rung_and_seen_without_a_beat(
     await models.succeeded(FIRST)
     assert [notice.channel async for notice in connection.notifies(timeout=20, stop_after=1)] == [CHANNEL]
     assert other.claimable_agents() == []
-    await other.look_again(other.link)
+    await other.refresh(other.link)
     assert other.claimable_agents() == [AGENT]
 
 
 async def test_nothing_is_looked_at_where_nothing_is_held(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     models = make()
     monkeypatch.setattr(models, "link", None)
-    await models.look_again(models.link)
+    await models.refresh(models.link)
     assert models.claimable_agents() == [AGENT]
 
 

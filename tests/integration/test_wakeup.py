@@ -18,7 +18,7 @@ from fix_database import make_request
 
 async def test_a_ring_before_the_wait_ends_it_at_once() -> None:
     bell = WakeUp()
-    bell.ring()
+    bell.set()
     began = time.monotonic()
     await bell.wait(60)
     assert time.monotonic() - began < 5

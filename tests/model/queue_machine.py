@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
-from draftd.queue.isolation import Aside
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Release, Retry
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
+from draftd.queue.refused_rows import Quarantine
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
 from draftd.request import Claim
@@ -113,9 +113,9 @@ def outcome(kind: Kind, mark: str) -> Outcome:
         case "fail":
             return Fail(code=code, message=mark)
         case "hold":
-            return Hold(code=code, message=mark, model="m")
+            return GiveBack(code=code, message=mark, model="m")
         case "release":
-            return Release()
+            return GiveBack()
 
 
 def terms(worker_id: UUID) -> claiming.ClaimTerms:
@@ -133,8 +133,8 @@ class Bench:
         self._runner = asyncio.Runner()
         self.examples = 0
         self.link = db.Link(url=url, name="draftd model")
-        self.settler = settlements.Settler(link=self.link, aside=Aside())
-        self.scribe = attempts.Scribe(link=self.link, aside=Aside())
+        self.settler = settlements.Settler(link=self.link, quarantine=Quarantine())
+        self.writer = attempts.AttemptWriter(link=self.link, quarantine=Quarantine())
         self.heard: list[tuple[UUID, str]] = []
 
     def __enter__(self) -> Self:
@@ -181,7 +181,7 @@ class Bench:
 
     async def _settle(self, grip: Grip, kind: Kind) -> str | None:
         try:
-            return (await self.settler.settle(grip.claim, outcome(kind, grip.mark), waits_out=False)).status
+            return (await self.settler.settle(grip.claim, outcome(kind, grip.mark), retry_refusals=False)).status
         except LeaseLost:
             return None
         except settlements.NotSettledYet as refused:
@@ -354,7 +354,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (request is not None) == self.model.holds(grip.key)
 
     async def _publish(self, grip: Grip, partial: str) -> bool:
-        await self.bench.scribe.publish(grip.claim, {"summary": partial})
+        await self.bench.writer.publish(grip.claim, {"summary": partial})
         return True
 
     def settle(self, which: int, kind: Kind, *, forgets: bool) -> None:
@@ -412,7 +412,7 @@ class QueueMachine(RuleBasedStateMachine):
             return True
         return False
 
-    def _at_the_desk(self, wanted: admin.Change, request_id: UUID) -> list[tuple[UUID, str]]:
+    def _at_the_desk(self, wanted: admin.BulkChange, request_id: UUID) -> list[tuple[UUID, str]]:
         rows = self.bench.run(admin.change(self.bench.connection, wanted, request_id=request_id)).rows
         return [(row["id"], row["status"]) for row in rows]
 

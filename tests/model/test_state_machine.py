@@ -13,7 +13,7 @@ from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
 from model.queue_machine import Bench, QueueMachine
 
 STEPS = 50
-EXAMPLES = 30
+TRIAL_OUTCOMES = 30
 """Of a usual run."""
 LONG_EXAMPLES = 300
 MUTANT_EXAMPLES = 500
@@ -48,7 +48,7 @@ def run(
 
 
 def test_the_queue_does_what_its_model_says_in_any_order(bench: Bench) -> None:
-    run(bench, examples=EXAMPLES)
+    run(bench, examples=TRIAL_OUTCOMES)
 
 
 @pytest.mark.long
@@ -140,8 +140,8 @@ def cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, one: Cut) -> None:
     if one.where is not None:
         statement = getattr(one.where, one.name)
         without = (
-            admin.Change(find=one.apply(statement.find), apply=one.apply(statement.apply))
-            if isinstance(statement, admin.Change)
+            admin.BulkChange(find=one.apply(statement.find), apply=one.apply(statement.apply))
+            if isinstance(statement, admin.BulkChange)
             else one.apply(statement)
         )
         monkeypatch.setattr(one.where, one.name, without)

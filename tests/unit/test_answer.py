@@ -136,7 +136,7 @@ def test_a_good_answer_meets_the_schema_and_becomes_a_result() -> None:
     }
 
 
-# Finding the object
+# TrialResult the object
 
 
 def test_the_last_object_counts_because_the_first_can_be_a_quotation() -> None:

@@ -15,8 +15,8 @@ from draftd.providers.failure_policy import HICCUP_S, ModelState
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, OnText, Target
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
+from draftd.queue.attempts import AttemptWriter
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
 from draftd.reply import asking
 from draftd.reply.asking import DEFAULT_MAX_TOKENS, Asking
 from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S, Attempt
@@ -120,7 +120,7 @@ class World:
             calls=cast("MeteredCalls", self),
             models=cast("Models", self),
             holds=cast("Holds", self),
-            scribe=cast("Scribe", self),
+            writer=cast("AttemptWriter", self),
             metrics=Metrics(),
         )
         inputs = Inputs(messages=[ASKED], reply_format=OneLine(), prompt_version="1+a", params={}, images=None)
@@ -184,7 +184,7 @@ async def test_a_second_model_shows_nothing_before_it_is_further_than_the_first(
     assert world.published == [{"line": "one two\nthree"}, {"line": "uno dos tres"}]
 
 
-@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, Hold), (ModelState.WORKING, Retry)])
+@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, GiveBack), (ModelState.WORKING, Retry)])
 async def test_what_the_fleet_knows_of_the_model_decides(state: ModelState, outcome: type[Outcome]) -> None:
     down = ModelUnavailable("down", model="first")
     world = World(down, down)
@@ -198,7 +198,7 @@ async def test_a_success_of_another_counts_from_the_end_of_the_first_call(
 ) -> None:
     world = World(first, ModelUnavailable("down", model="first"))
     monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
-    assert isinstance(await world.ask(FIRST), Hold)
+    assert isinstance(await world.ask(FIRST), GiveBack)
     (began,), (first_ended, second_ended) = world.began, world.ended_at
     assert first_ended < began < second_ended
 
@@ -208,13 +208,13 @@ async def test_a_call_that_failed_late_is_not_repeated(monkeypatch: pytest.Monke
     world.clock = itertools.count(1.0, HICCUP_S)
     monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
     outcome = await world.ask(FIRST)
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.code == "model_unavailable"
 
 
 async def test_without_time_for_another_call_the_error_is_that_of_the_model_that_was_asked() -> None:
     world = World(ModelUnavailable("down", model="first"))
     outcome = await world.ask(FIRST, SECOND, attempt_s=MARGIN_S + SHORTEST_CALL_S - 0.1)
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert (outcome.code, outcome.model) == ("model_unavailable", "first")
     assert world.failures == [("first", "model_unavailable")]

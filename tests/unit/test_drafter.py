@@ -25,9 +25,9 @@ from draftd.reply import drafter
 from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
 from draftd.reply.attempt import MARGIN_S, Attempt
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.reply.inputs import InputReader, Inputs
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.result import Result
 from draftd.request import Claim
 from draftd.telemetry.tracing import RequestSpan, Tracing
@@ -108,10 +108,10 @@ class Parts:
     async def return_probe(self, model: str) -> None:
         self.returned.append(model)
 
-    def album(self, claim: Claim) -> Album:
-        album = Album(store=cast("PictureStore", self), claim=claim)
-        album._fresh[0] = cast("Any", self)  # a picture that was fetched
-        return album
+    def for_attempt(self, claim: Claim) -> AttemptPictures:
+        cache = AttemptPictures(store=cast("PictureStore", self), claim=claim)
+        cache._fresh[0] = cast("Any", self)  # a picture that was fetched
+        return cache
 
     size_bytes = 1
 
@@ -141,7 +141,7 @@ def make_claim(**over: Any) -> Claim:
     return Claim(**facts | over)
 
 
-async def run(ask: Ask, *, spy: Spy | None = None, parts: Parts | None = None, **over: Any) -> Ended:
+async def run(ask: Ask, *, spy: Spy | None = None, parts: Parts | None = None, **over: Any) -> AttemptResult:
     return await (parts or Parts(ask)).drafter(spy or Spy()).draft(make_claim(**over))
 
 

@@ -12,6 +12,7 @@ from draftd.errors import (
     ContextTooLong,
     Expired,
     ImageBlocked,
+    ImageBudgetExhausted,
     ImageFetchFailed,
     ImageGone,
     ImageInvalid,
@@ -28,7 +29,6 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     NoModelHere,
-    NoRoomForImage,
     NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
@@ -51,7 +51,7 @@ from draftd.providers.failure_policy import (
     outcome_of,
     reaction,
 )
-from draftd.queue.outcome import Fail, Hold, Outcome, Release, Retry
+from draftd.queue.outcome import Fail, GiveBack, Outcome, Retry
 from draftd.queue.settlements import Trail, settlement
 from draftd.request import Claim
 
@@ -105,7 +105,7 @@ VERDICTS: dict[type[RequestError], str] = {
     Expired:            "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageBlocked:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageFetchFailed:   "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
-    NoRoomForImage:     "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
+    ImageBudgetExhausted:     "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     ImageNotServed:     "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageTooLarge:      "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageInvalid:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
@@ -284,7 +284,7 @@ def test_a_call_is_repeated_almost_at_once_and_another_model_asked_at_once() -> 
     ("action", "outcome"),
     [
         (Action.RETRY, Retry(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
-        (Action.GIVE_BACK, Hold(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
+        (Action.GIVE_BACK, GiveBack(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
         (Action.FAIL, Fail(code="model_unavailable", message="why", model=MODEL)),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_verdict_becomes_its_outcome(action: Action, outcome: Outcome) -> None
 def test_every_error_becomes_the_outcome_of_its_kind(cls: type[RequestError]) -> None:
     error = make(cls)
     outcome = outcome_of(error, judge(error, CLAIM))
-    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: Hold}[cls.kind])
+    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: GiveBack}[cls.kind])
     assert (outcome.code, outcome.message, outcome.model) == (cls.code, "why", error.model)
 
 
@@ -304,8 +304,8 @@ def test_only_a_hold_and_a_release_give_the_attempt_back() -> None:
     outcomes: list[Outcome] = [
         Retry(code="c", message="m", delay_s=3.0),
         Fail(code="c", message="m"),
-        Hold(code="c", message="m", model="openai/m", delay_s=2.0),
-        Release(),
+        GiveBack(code="c", message="m", model="openai/m", delay_s=2.0),
+        GiveBack(),
     ]
     rows = [settlement(CLAIM, outcome, Trail()) for outcome in outcomes]
     assert [(row.status, row.give_back, row.delay_s) for row in rows] == [

@@ -55,7 +55,7 @@ def test_a_name_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_statement_is_sent_without_its_header() -> None:
-    found: Mapping[str, str] = statements("draftd.queue.isolation")
+    found: Mapping[str, str] = statements("draftd.queue.refused_rows")
     assert found["end_row"].startswith("UPDATE draft_requests AS r SET\n    status = 'failed'")
 
 

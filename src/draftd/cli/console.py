@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from draftd.errors import UsageError, request_errors
 
 if TYPE_CHECKING:
-    from draftd.queue.isolation import RefusedRow
+    from draftd.queue.refused_rows import RefusedRow
     from draftd.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -130,16 +130,16 @@ def reap_stale(
 
 async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> list[Any]:
     from draftd import db
-    from draftd.queue.isolation import Aside, Refusals
     from draftd.queue.reaping import REAP_BATCH, Reaped, may_take_in_s, reap
+    from draftd.queue.refused_rows import Quarantine, Refusals
 
     loaded = settings()
     url = loaded.require_database_url()
     link = db.Link(url=url, name="draftd reap-stale", session=False)
     taken: list[Reaped] = []
-    refusals = Refusals(verb="reap", aside=Aside(tell=refused.tell))
+    refusals = Refusals(verb="reap", quarantine=Quarantine(on_refused=refused.tell))
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await db.check_access(link, url)
             if wait_s := await may_take_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
                 say(f"waiting {wait_s:.0f} s so that live workers can renew their leases")

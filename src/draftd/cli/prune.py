@@ -58,7 +58,7 @@ async def _prune(url: str, *, older_than_s: float | None, dry_run: bool, refused
 
     link = db.Link(url=url, name="draftd prune", session=False)
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await db.check_access(link, url)
             if older_than_s is None:
                 older_than_s = await _retention_s(link)
@@ -85,11 +85,13 @@ async def _retention_s(link: "db.Link") -> float:
 
 async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) -> int:
     """Prune, showing progress on a terminal."""
-    from draftd.queue.isolation import Aside
+    from draftd.queue.refused_rows import Quarantine
     from draftd.queue.retention import prune as batches_of
 
     pruned, said_at = 0, time.monotonic()
-    async with aclosing(batches_of(link, older_than_s=older_than_s, aside=Aside(tell=refused.tell))) as batches:
+    async with aclosing(
+        batches_of(link, older_than_s=older_than_s, quarantine=Quarantine(on_refused=refused.tell))
+    ) as batches:
         async for count in batches:
             pruned += count
             if sys.stderr.isatty() and time.monotonic() - said_at >= PROGRESS_INTERVAL_S:

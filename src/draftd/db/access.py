@@ -30,7 +30,7 @@ _HIDDEN = f"""
        AND has_any_column_privilege(t.oid, 'SELECT') AND NOT {_POLICY.format(kind="r")}
      ORDER BY other.relname"""
 
-LOOK = f"""
+ACCESS_QUERY = f"""
 WITH tables AS ({_TABLES})
 SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, current_setting('search_path') AS search_path,
        (SELECT coalesce(array_agg(schema ORDER BY schema), '{{}}') FROM tables WHERE open) AS elsewhere,
@@ -56,7 +56,7 @@ def check(
     """Raise if draftd's tables are missing or hidden.
 
     Args:
-        row: what ``LOOK`` returned.
+        row: what ``ACCESS_QUERY`` returned.
         where: the database, for the message.
         migrated: whether the tables must be there.
         works: whether rows are to be changed too, as a daemon does; it reads every table.
@@ -84,7 +84,7 @@ def denied(row: Mapping[str, Any], said: str) -> ConfigurationError:
     """Return the error for a statement that this role has no right to.
 
     Args:
-        row: what ``LOOK`` returned.
+        row: what ``ACCESS_QUERY`` returned.
         said: the server's words.
     """
     return ConfigurationError(

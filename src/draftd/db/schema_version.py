@@ -13,7 +13,7 @@ import psycopg
 
 from draftd import db
 from draftd.db import access
-from draftd.db.refusals import refusal
+from draftd.db.command_errors import command_error
 from draftd.errors import ConfigurationError
 from draftd.sanitize import redact
 
@@ -87,13 +87,13 @@ async def state(connection: db.Connection) -> SchemaState:
 
 async def elsewhere(connection: db.Connection) -> str | None:
     """Return where else in this database draftd's tables are, if the search path leads to none."""
-    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
     return access.elsewhere(row or {})
 
 
 async def who_can(connection: db.Connection) -> str | None:
     """Return which role may migrate; None if there are no tables yet."""
-    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
     return access.who_can(row) if row and row["owner"] else None
 
 
@@ -105,7 +105,7 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
         who_can: what to tell a role that may not.
 
     Raises:
-        CommandError: see ``refusals``; nothing was changed.
+        CommandError: see ``command_errors``; nothing was changed.
     """
     from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
     from alembic.util.exc import CommandError as AlembicError  # noqa: PLC0415  # likewise
@@ -122,7 +122,7 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
                 said = redact(other.diag.message_primary or str(other))
                 raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
             case psycopg.Error() as refused:
-                raise refusal(url, refused) from error
+                raise command_error(url, refused) from error
         raise
     except AlembicError as error:
         raise ConfigurationError(f"{VERSION_TABLE} names no revision of draftd: {error}") from error

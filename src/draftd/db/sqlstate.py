@@ -19,26 +19,26 @@ def _is_one_of(error: psycopg.Error, states: tuple[str, ...]) -> bool:
     return (error.sqlstate or "").startswith(states)
 
 
-def is_raised_within(error: psycopg.Error) -> bool:
+def is_raised_in_function(error: psycopg.Error) -> bool:
     """Return whether a trigger or a function raised it, rather than the server itself."""
     return error.diag.context is not None
 
 
-def is_loss(error: psycopg.Error) -> bool:
+def is_connection_loss(error: psycopg.Error) -> bool:
     """Return whether the server will execute nothing more on this connection."""
-    return isinstance(error, psycopg.InterfaceError) or (_is_one_of(error, _LOST) and not is_raised_within(error))
+    return isinstance(error, psycopg.InterfaceError) or (_is_one_of(error, _LOST) and not is_raised_in_function(error))
 
 
-def is_passing(error: psycopg.Error) -> bool:
+def is_transient(error: psycopg.Error) -> bool:
     """Return whether the same statement may succeed a moment later."""
     return _is_one_of(error, _PASSING)
 
 
-def is_exhausted(error: psycopg.Error) -> bool:
+def is_out_of_resources(error: psycopg.Error) -> bool:
     """Return whether the server ran out of something, for which no row is to blame."""
-    return _is_one_of(error, _RESOURCES) and not is_raised_within(error)
+    return _is_one_of(error, _RESOURCES) and not is_raised_in_function(error)
 
 
-def is_misfit(error: psycopg.Error) -> bool:
+def is_schema_mismatch(error: psycopg.Error) -> bool:
     """Return whether the schema is not the one the statement was written for, which neither another row nor waiting changes."""
-    return _is_one_of(error, _MISFIT) and not is_raised_within(error)
+    return _is_one_of(error, _MISFIT) and not is_raised_in_function(error)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from draftd.errors import NoRoomForImage
+from draftd.errors import ImageBudgetExhausted
 
 
 class Reservation:
@@ -65,14 +65,14 @@ class ByteBudget:
             time_s: seconds left for the wait, not for the block.
 
         Raises:
-            NoRoomForImage: no room became free in time.
+            ImageBudgetExhausted: no room became free in time.
         """
         wanted_bytes = min(max(n, 0), self.limit_bytes)
         try:
             async with asyncio.timeout(time_s):
                 await self._take(wanted_bytes)
         except TimeoutError as error:
-            raise NoRoomForImage from error
+            raise ImageBudgetExhausted from error
         reservation = Reservation(budget=self, held_bytes=wanted_bytes)
         try:
             yield reservation

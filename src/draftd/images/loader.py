@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, ImageNotServed, NoRoomForImage, RequestError
+from draftd.errors import ImageBudgetExhausted, ImageFetchFailed, ImageNotServed, RequestError
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.layout import PICTURE_PIXELS, SLICE_PIXELS
@@ -69,11 +69,11 @@ class Picture:
         }
 
 
-class EarlierPictures(Protocol):
+class PictureCache(Protocol):
     """What an attempt knows about its pictures besides their URLs."""
 
     @property
-    def most_bytes_found(self) -> int:
+    def max_bytes_found(self) -> int:
         """How much ``find`` may return."""
 
     async def find(self) -> Mapping[int, Picture]:
@@ -101,14 +101,14 @@ class ImageLoader:
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
-        self, urls: Sequence[str], *, album: EarlierPictures | None = None, rooms: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, cache: PictureCache | None = None, reservations: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
-            album: which of them need not be fetched, and where each goes as soon as it is ready.
-            rooms: where what they become has its room, for as long as it is open.
+            cache: which of them need not be fetched, and where each goes as soon as it is ready.
+            reservations: where what they become has its room, for as long as it is open.
             time_s: seconds left, for everything.
 
         Returns:
@@ -120,8 +120,8 @@ class ImageLoader:
         load = _Load(
             deadline_s=time.monotonic() + time_s,
             part_pixels=REQUEST_PIXELS // max(len(urls), 1),
-            album=album,
-            rooms=rooms,
+            cache=cache,
+            reservations=reservations,
         )
         try:
             loaded = await self._load_all(urls, load)
@@ -129,9 +129,9 @@ class ImageLoader:
             _forget(error)
             raise
         pictures = share_parts([picture for picture, _ in loaded])
-        for picture, (_, room) in zip(pictures, loaded, strict=True):
-            if room is not None:
-                room.shrink(_base64_bytes(picture.parts))
+        for picture, (_, reservation) in zip(pictures, loaded, strict=True):
+            if reservation is not None:
+                reservation.shrink(_base64_bytes(picture.parts))
         return pictures
 
     async def aclose(self) -> None:
@@ -148,12 +148,12 @@ class ImageLoader:
                 return found[index], None
             async with slots:
                 try:
-                    picture, room = await self._load_one(url, load)
+                    picture, reservation = await self._load_one(url, load)
                 except RequestError as error:
                     raise error.about(picture=index + 1) from error
-            if load.album is not None:
-                load.album.add(index, picture)
-            return picture, room
+            if load.cache is not None:
+                load.cache.add(index, picture)
+            return picture, reservation
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -165,21 +165,21 @@ class ImageLoader:
 
     async def _find(self, load: "_Load") -> Mapping[int, Picture]:
         """Return the pictures that need not be fetched; they take up room like the others."""
-        if load.album is None or not load.album.most_bytes_found:
+        if load.cache is None or not load.cache.max_bytes_found:
             return {}
-        most_bytes = load.album.most_bytes_found * 4 // 3
-        room = await load.rooms.enter_async_context(self._budget.reserve(most_bytes, time_s=load.left_s()))
-        found = await load.album.find()
-        room.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
-        load.holds_room = bool(found)
+        max_bytes = load.cache.max_bytes_found * 4 // 3
+        reservation = await load.reservations.enter_async_context(self._budget.reserve(max_bytes, time_s=load.left_s()))
+        found = await load.cache.find()
+        reservation.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
+        load.holds_reservation = bool(found)
         return found
 
     async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
-        fetched, room = await self._fetch(url, load)
-        room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
+        fetched, reservation = await self._fetch(url, load)
+        reservation.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
         prepared = await self._prepare(fetched, load)
         digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
-        room.shrink(_base64_bytes(prepared.parts))
+        reservation.shrink(_base64_bytes(prepared.parts))
         picture = Picture(
             host=fetched.host,
             sha256=digest.hexdigest(),
@@ -189,7 +189,7 @@ class ImageLoader:
             truncated=prepared.truncated,
             tiled=prepared.tiled,
         )
-        return picture, room
+        return picture, reservation
 
     async def _prepare(self, fetched: Fetched, load: "_Load") -> Prepared:
         try:
@@ -199,9 +199,9 @@ class ImageLoader:
 
     async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
         """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""
-        most_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
+        max_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
         # At most half of all room: a request that holds some could never get more.
-        most_bytes = min(most_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
+        max_bytes = min(max_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
         retrying = AsyncRetrying(
             stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(load.left_s()),
             wait=self._wait,
@@ -212,12 +212,12 @@ class ImageLoader:
             with attempt:
                 # Per try: between two tries, others may use the room.
                 async with AsyncExitStack() as stack:
-                    reserved = self._budget.reserve(most_bytes, time_s=load.patience_s())
-                    room = await stack.enter_async_context(reserved)
+                    reserved = self._budget.reserve(max_bytes, time_s=load.patience_s())
+                    reservation = await stack.enter_async_context(reserved)
                     fetched = await self._fetcher.fetch(url, time_s=load.left_s())
-                    load.rooms.push_async_exit(stack.pop_all())
-                    load.holds_room = True
-                    return fetched, room
+                    load.reservations.push_async_exit(stack.pop_all())
+                    load.holds_reservation = True
+                    return fetched, reservation
         raise ImageFetchFailed  # not reached: the last try raises its own error
 
 
@@ -227,9 +227,9 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
-    album: EarlierPictures | None
-    rooms: AsyncExitStack
-    holds_room: bool = False
+    cache: PictureCache | None
+    reservations: AsyncExitStack
+    holds_reservation: bool = False
 
     def left_s(self) -> float:
         """Return how many seconds are left."""
@@ -237,7 +237,7 @@ class _Load:
 
     def patience_s(self) -> float:
         """Return how long to wait for room: not long while holding room that others may be waiting for."""
-        return min(self.left_s(), PATIENCE_S) if self.holds_room else self.left_s()
+        return min(self.left_s(), PATIENCE_S) if self.holds_reservation else self.left_s()
 
 
 def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
@@ -292,7 +292,7 @@ def _forget(error: BaseException | None) -> None:
 
 def _may_pass(error: BaseException) -> bool:
     # A request that found no room returns what it holds, and does not wait again.
-    return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | NoRoomForImage)
+    return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | ImageBudgetExhausted)
 
 
 def _base64_bytes(parts: Sequence[Part]) -> int:

@@ -27,7 +27,7 @@ from draftd.errors import (
     OutputInvalid,
     RequestError,
 )
-from draftd.queue.outcome import Fail, Hold, Retry
+from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.request import Claim
 
 MAX_GIVEN_BACK = 10
@@ -203,11 +203,11 @@ def reaction(error: RequestError, claim: Claim, *, model: str, is_throttled: boo
     return Reaction.HOLD if is_probe or not is_spent(claim) else Reaction.NONE
 
 
-_OUTCOMES: Mapping[Action, Callable[[RequestError, float], Retry | Hold | Fail]] = {
+_OUTCOMES: Mapping[Action, Callable[[RequestError, float], Retry | GiveBack | Fail]] = {
     Action.RETRY: lambda error, delay_s: Retry(
         code=error.code, message=error.message, delay_s=delay_s, model=error.model, details=error.details
     ),
-    Action.GIVE_BACK: lambda error, delay_s: Hold(
+    Action.GIVE_BACK: lambda error, delay_s: GiveBack(
         code=error.code, message=error.message, delay_s=delay_s, model=error.model or "", details=error.details
     ),
     Action.FAIL: lambda error, _: Fail(
@@ -216,6 +216,6 @@ _OUTCOMES: Mapping[Action, Callable[[RequestError, float], Retry | Hold | Fail]]
 }
 
 
-def outcome_of(error: RequestError, verdict: Verdict) -> Retry | Hold | Fail:
+def outcome_of(error: RequestError, verdict: Verdict) -> Retry | GiveBack | Fail:
     """Return what is settled when an attempt ends with an error."""
     return _OUTCOMES[verdict.action](error, verdict.delay_s)

@@ -18,7 +18,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import LONGEST_RETRY_AFTER_S, full_jitter_s
+from draftd.backoff import MAX_RETRY_AFTER_S, full_jitter_s
 from draftd.db.statements import statements
 from draftd.errors import RequestError
 from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, ModelState, Reaction, reaction
@@ -192,7 +192,7 @@ class Holds:
             "reason": storable_text(redact(error.message), 300),
             "request_id": claim.id,
             "is_probe": claim.probe == model,
-            "retry_after_s": min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
+            "retry_after_s": min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S),
             "first_s": FIRST_PAUSE_S + full_jitter_s(1, base_s=0.5),
             "longest_s": longest_pause_s(claim.given_back),
             "later_s": LATER_PAUSE_S,

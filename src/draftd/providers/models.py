@@ -134,7 +134,7 @@ class Models:
         """Give up the right to probe a model."""
         await self._holds.return_probe(model)
 
-    async def look_again(self, link: db.Link) -> None:
+    async def refresh(self, link: db.Link) -> None:
         """Find out whether holds that keep agents from being claimed have ended elsewhere."""
         if self.held_agents():
             await self._holds.look(link)

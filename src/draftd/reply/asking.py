@@ -18,7 +18,7 @@ from draftd.providers.failure_policy import REPEAT_WAIT_S, Action, Facts, judge,
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
 from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import Inputs
@@ -40,15 +40,17 @@ class Asking:
         calls: where a model is called.
         models: which models answer.
         holds: where the models' successes and failures are noted.
-        scribe: writes progress.
+        writer: writes progress.
         metrics: what is counted.
     """
 
-    def __init__(self, *, calls: MeteredCalls, models: Models, holds: Holds, scribe: Scribe, metrics: Metrics) -> None:
+    def __init__(
+        self, *, calls: MeteredCalls, models: Models, holds: Holds, writer: AttemptWriter, metrics: Metrics
+    ) -> None:
         self._calls = calls
         self._models = models
         self._holds = holds
-        self._scribe = scribe
+        self._writer = writer
         self._metrics = metrics
 
     async def ask(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
@@ -58,7 +60,7 @@ class Asking:
             LeaseLost: the row is no longer ours.
         """
         claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
-        progress = Progress(attempt=attempt, scribe=self._scribe, metrics=self._metrics)
+        progress = Progress(attempt=attempt, writer=self._writer, metrics=self._metrics)
         while True:
             target = _with_params(waiting.popleft(), inputs)
             turn = _Turn(

@@ -18,7 +18,7 @@ from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
 from draftd.providers.models import Models
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.queue.outcome import Done, Fail, Outcome
 from draftd.queue.settlements import Trail
 from draftd.reply.agents import Agent
 from draftd.reply.asking import Asking
@@ -31,7 +31,7 @@ from draftd.telemetry.tracing import RequestSpan, Tracing
 log = structlog.get_logger(__name__)
 
 
-class Ended(NamedTuple):
+class AttemptResult(NamedTuple):
     """What an attempt came to, and what it leaves on its row besides."""
 
     outcome: Outcome
@@ -70,7 +70,7 @@ class Drafter:
         self._asking = asking
         self._tracing = tracing
 
-    async def draft(self, claim: Claim) -> Ended:
+    async def draft(self, claim: Claim) -> AttemptResult:
         """Carry out one attempt.
 
         Raises:
@@ -90,17 +90,17 @@ class Drafter:
                     # Another request probes, if this one has brought no answer about the model.
                     await self._holds.return_probe(claim.probe)
             _trace(span, outcome)
-        return Ended(outcome, Trail(images=images, trace_id=span.trace_id))
+        return AttemptResult(outcome, Trail(images=images, trace_id=span.trace_id))
 
     async def _run(self, attempt: Attempt) -> tuple[Outcome, list[dict[str, Any]] | None]:
         images = None
         net = asyncio.timeout(attempt.time_left_s() + NET_S)
         # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
+        async with AsyncExitStack() as reservations, self._pictures.for_attempt(attempt.claim) as cache:
             try:
                 async with net:
                     agent, targets = self._chosen(attempt)
-                    inputs = await self._inputs.read(attempt, agent, album=album, rooms=rooms)
+                    inputs = await self._inputs.read(attempt, agent, cache=cache, reservations=reservations)
                     images = inputs.images
                     outcome = await self._asking.ask(attempt, inputs, targets)
             except LeaseLost:
@@ -108,7 +108,7 @@ class Drafter:
             except Exception as error:  # noqa: BLE001  # the boundary of a request: a defect must cost one attempt, not the daemon
                 outcome = _outcome_after(error, attempt.claim, timed_out=net.expired())
             if isinstance(outcome, Done | Fail):
-                album.discard()
+                cache.discard()
         return outcome, images
 
     def _chosen(self, attempt: Attempt) -> tuple[Agent, list[Target]]:
@@ -143,5 +143,5 @@ def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcom
 def _trace(span: RequestSpan, outcome: Outcome) -> None:
     if isinstance(outcome, Done):
         span.set_output(outcome.draft.result)
-    elif isinstance(outcome, Fail | Retry | Hold):
+    elif outcome.code is not None:
         span.set_error(outcome.code, outcome.message)

@@ -1,7 +1,7 @@
 """From a claimed row to what a model is asked: the row, its pictures, the messages.
 
 Invariants: no connection is held while a picture is fetched; the row's own bytes have room while they are read, and what its
-pictures became has room until ``rooms`` is closed.
+pictures became has room until ``reservations`` is closed.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from draftd.images import ByteBudget, ImageLoader, Picture
 from draftd.queue.attempts import read_request
 from draftd.reply.agents import Agent
 from draftd.reply.attempt import Attempt
-from draftd.reply.kept_pictures import Album
+from draftd.reply.kept_pictures import AttemptPictures
 from draftd.reply.prompts import render
 from draftd.reply.reply_format import ReplyFormat
 from draftd.request import Options, Request
@@ -51,14 +51,16 @@ class InputReader:
         self._budget = budget
         self._loader = loader
 
-    async def read(self, attempt: Attempt, agent: Agent, *, album: Album, rooms: AsyncExitStack) -> Inputs:
+    async def read(
+        self, attempt: Attempt, agent: Agent, *, cache: AttemptPictures, reservations: AsyncExitStack
+    ) -> Inputs:
         """Return what a model is asked.
 
         Args:
             attempt: whose row is read.
             agent: who answers.
-            album: has what an earlier attempt fetched, and keeps it for the next one.
-            rooms: where the pictures have their room, for as long as it is open.
+            cache: has what an earlier attempt fetched, and keeps it for the next one.
+            reservations: where the pictures have their room, for as long as it is open.
 
         Raises:
             RequestError: the row, or one of its pictures, cannot be used.
@@ -67,14 +69,14 @@ class InputReader:
         async with self._budget.reserve(attempt.claim.image_bytes, time_s=attempt.time_for_images_s()):
             request = await read_request(self._link, attempt.claim)
             options = Options.read(request.options)
-            pictures = await self._load(attempt, request, album, rooms)
+            pictures = await self._load(attempt, request, cache, reservations)
             is_truncated = any(picture.truncated for picture in pictures)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
             # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
             messages = await asyncio.to_thread(
                 render, agent, request=request, options=options, pictures=pictures, schema=reply_format.schema
             )
-            album.show(pictures, messages)
+            cache.show(pictures, messages)
         return Inputs(
             messages=messages,
             reply_format=reply_format,
@@ -83,12 +85,16 @@ class InputReader:
             images=None if request.parent else [picture.record() for picture in pictures],
         )
 
-    async def _load(self, attempt: Attempt, request: Request, album: Album, rooms: AsyncExitStack) -> list[Picture]:
+    async def _load(
+        self, attempt: Attempt, request: Request, cache: AttemptPictures, reservations: AsyncExitStack
+    ) -> list[Picture]:
         if request.parent is not None:
             return []
         if not request.image_urls:
             raise InvalidRequest("the request to refine has no drafts")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        album.begin(request.image_urls)
-        return await self._loader.load(request.image_urls, album=album, rooms=rooms, time_s=attempt.time_for_images_s())
+        cache.begin(request.image_urls)
+        return await self._loader.load(
+            request.image_urls, cache=cache, reservations=reservations, time_s=attempt.time_for_images_s()
+        )

@@ -20,11 +20,11 @@ import structlog
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.images import Part, Picture, is_data_url
-from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
+from draftd.queue.pictures import MAX_ROW_BYTES, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.reply.attempt import KEEP_S
 from draftd.request import Claim
 from draftd.sanitize import redact
-from draftd.telemetry.tracing import ShownPicture
+from draftd.telemetry.tracing import ImagePart
 
 log = structlog.get_logger(__name__)
 
@@ -34,20 +34,20 @@ REST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Leaf:
-    """A picture of an album."""
+class _CachedPicture:
+    """A picture of the attempt, as it will be stored."""
 
     url: str
     facts: dict[str, Any]
-    parts: Sequence[bytes | ShownPicture]
+    parts: Sequence[bytes | ImagePart]
     """Once a message shows them, they stand in it only."""
 
     @property
     def size_bytes(self) -> int:
-        return sum(part.summary["bytes"] if isinstance(part, ShownPicture) else len(part) for part in self.parts)
+        return sum(part.summary["bytes"] if isinstance(part, ImagePart) else len(part) for part in self.parts)
 
     def stored(self, index: int) -> StoredPicture:
-        data = b"".join(part.data() if isinstance(part, ShownPicture) else part for part in self.parts)
+        data = b"".join(part.data() if isinstance(part, ImagePart) else part for part in self.parts)
         return StoredPicture(position=index + 1, url_sha256=_digest(self.url), facts=self.facts, data=data)
 
 
@@ -65,9 +65,9 @@ class PictureStore:
         self._rests_until = 0.0
         """On the monotonic clock, in seconds."""
 
-    def album(self, claim: Claim) -> "Album":
-        """Return the album of one attempt."""
-        return Album(store=self, claim=claim)
+    def for_attempt(self, claim: Claim) -> "AttemptPictures":
+        """Return the pictures of one attempt."""
+        return AttemptPictures(store=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
         """Return what earlier attempts have left; nothing when the server does not say at once.
@@ -92,9 +92,9 @@ class PictureStore:
             log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
         return []
 
-    async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
+    async def keep(self, claim: Claim, pictures: Mapping[int, _CachedPicture]) -> None:
         """Leave pictures, by their index; given up after ``KEEP_S``."""
-        task = asyncio.create_task(self._keep(claim, leaves), name=f"keep-{claim.id}")
+        task = asyncio.create_task(self._keep(claim, pictures), name=f"keep-{claim.id}")
         try:
             await asyncio.wait({task}, timeout=KEEP_S)
         finally:
@@ -102,11 +102,11 @@ class PictureStore:
                 task.cancel()
                 log.info("pictures not kept", request_id=claim.id, error="not written in time")
 
-    async def _keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
+    async def _keep(self, claim: Claim, pictures: Mapping[int, _CachedPicture]) -> None:
         try:
             # One at a time: while they are written they stand in memory once more.
             async with self._one_at_a_time:
-                rows = await asyncio.to_thread(lambda: [leaf.stored(index) for index, leaf in leaves.items()])
+                rows = await asyncio.to_thread(lambda: [picture.stored(index) for index, picture in pictures.items()])
                 while True:
                     kept = await keep_pictures(self._link, claim, rows)
                     if kept is not Kept.BUSY:
@@ -117,7 +117,7 @@ class PictureStore:
             log.info("pictures not kept", request_id=claim.id, error=type(error).__name__)
 
 
-class Album:
+class AttemptPictures:
     """The pictures of one attempt: what an earlier one left, and what this one has prepared so far.
 
     A block of ``async with`` is the attempt; at its end the pictures are left for the next one, unless they were discarded.
@@ -132,7 +132,7 @@ class Album:
         self._claim = claim
         self._urls: dict[int, str] = {}
         self._found: dict[int, int] = {}
-        self._fresh: dict[int, _Leaf] = {}
+        self._fresh: dict[int, _CachedPicture] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,9 +151,9 @@ class Album:
         self._urls = {index: url for index, url in enumerate(urls) if not is_data_url(url)}
 
     @property
-    def most_bytes_found(self) -> int:
+    def max_bytes_found(self) -> int:
         """How much ``find`` may return; 0 for a row that nobody can have left pictures of."""
-        return MOST_BYTES_OF_A_ROW if self._urls and self._claim.lease_token > 1 else 0
+        return MAX_ROW_BYTES if self._urls and self._claim.lease_token > 1 else 0
 
     async def find(self) -> dict[int, Picture]:
         """Return the pictures that an earlier attempt left of the same URLs, by their index."""
@@ -171,19 +171,19 @@ class Album:
 
     def show(self, pictures: Sequence[Picture], messages: Sequence[Mapping[str, Any]]) -> None:
         """Let go of the bytes of the pictures: from here on they stand in the message that shows them, and have their room."""
-        shown = iter([part for part in messages[-1]["content"] if isinstance(part, ShownPicture)])
+        shown = iter([part for part in messages[-1]["content"] if isinstance(part, ImagePart)])
         for index, picture in enumerate(pictures):
             self._add(index, picture, [next(shown) for _ in picture.parts])
 
     async def leave(self) -> None:
         """Leave for the next attempt what this one has fetched."""
-        size_bytes = sum(self._found.values()) + sum(leaf.size_bytes for leaf in self._fresh.values())
-        if self._fresh and size_bytes <= MOST_BYTES_OF_A_ROW:
+        size_bytes = sum(self._found.values()) + sum(picture.size_bytes for picture in self._fresh.values())
+        if self._fresh and size_bytes <= MAX_ROW_BYTES:
             await self._store.keep(self._claim, self._fresh)
 
-    def _add(self, index: int, picture: Picture, parts: Sequence[bytes | ShownPicture]) -> None:
+    def _add(self, index: int, picture: Picture, parts: Sequence[bytes | ImagePart]) -> None:
         if index in self._urls and index not in self._found:
-            self._fresh[index] = _Leaf(url=self._urls[index], facts=_facts(picture), parts=parts)
+            self._fresh[index] = _CachedPicture(url=self._urls[index], facts=_facts(picture), parts=parts)
 
 
 def _digest(url: str) -> bytes:

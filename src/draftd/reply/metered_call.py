@@ -9,7 +9,7 @@ import time
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
 from draftd.providers.llm import Completion, Llm, OnText, Target
-from draftd.queue.attempts import Scribe, Usage
+from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.reply.attempt import SHORTEST_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.telemetry.metrics import Metrics
@@ -21,15 +21,17 @@ class MeteredCalls:
 
     Args:
         llm: the door to the models.
-        scribe: writes usage.
+        writer: writes usage.
         tracing: where a call becomes an observation.
         metrics: what is counted.
         model_timeout_s: the longest single call.
     """
 
-    def __init__(self, *, llm: Llm, scribe: Scribe, tracing: Tracing, metrics: Metrics, model_timeout_s: float) -> None:
+    def __init__(
+        self, *, llm: Llm, writer: AttemptWriter, tracing: Tracing, metrics: Metrics, model_timeout_s: float
+    ) -> None:
         self._llm = llm
-        self._scribe = scribe
+        self._writer = writer
         self._tracing = tracing
         self._metrics = metrics
         self._model_timeout_s = model_timeout_s
@@ -109,7 +111,7 @@ class MeteredCalls:
             elapsed_s=elapsed_s,
             trace_id=attempt.trace_id,
         )
-        self._scribe.record(usage, until=attempt.ends_at)
+        self._writer.record(usage, until=attempt.ends_at)
         self._metrics.model_called(
             model=target.name,
             input_tokens=spent.input_tokens,

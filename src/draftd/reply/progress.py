@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from draftd.providers.llm import OnText
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.reply.attempt import Attempt
 from draftd.reply.reply_format import PartialAnswer
 from draftd.telemetry.metrics import Metrics
@@ -23,13 +23,13 @@ class Progress:
 
     Args:
         attempt: whose.
-        scribe: writes it.
+        writer: writes it.
         metrics: where the time to the first option is counted.
     """
 
-    def __init__(self, *, attempt: Attempt, scribe: Scribe, metrics: Metrics) -> None:
+    def __init__(self, *, attempt: Attempt, writer: AttemptWriter, metrics: Metrics) -> None:
         self._attempt = attempt
-        self._scribe = scribe
+        self._writer = writer
         self._metrics = metrics
         self._shown = 0
 
@@ -46,6 +46,6 @@ class Progress:
             # It is carried out all the same.
             with suppress(TimeoutError):
                 async with asyncio.timeout(PUBLISH_S):
-                    await self._scribe.publish(self._attempt.claim, partial)
+                    await self._writer.publish(self._attempt.claim, partial)
 
         return show

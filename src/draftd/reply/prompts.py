@@ -11,7 +11,7 @@ from typing import Any
 from draftd.images import Picture
 from draftd.reply.agents import SCHEMA, Agent
 from draftd.request import Options, Request
-from draftd.telemetry.tracing import ShownPicture
+from draftd.telemetry.tracing import ImagePart
 
 
 def render(
@@ -41,7 +41,7 @@ def _picture_parts(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     for number, picture in enumerate(pictures, start=1):
         for place, part in enumerate(picture.parts, start=1):
             messages.append(_text_part(_label(number, place, picture)))
-            messages.append(ShownPicture(part.data))
+            messages.append(ImagePart(part.data))
     return messages
 
 

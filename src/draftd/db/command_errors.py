@@ -63,7 +63,7 @@ def unavailable(url: dsn.Url, error: BaseException, reason: str | None = None) -
     return DatabaseUnavailable(_UNAVAILABLE.format(where=dsn.address(url), said=said))
 
 
-def refusal(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
+def command_error(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
     """Return the error to show for an error of the database.
 
     Args:
