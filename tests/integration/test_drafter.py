@@ -18,7 +18,7 @@ from draftd import db
 from draftd.errors import DatabaseUnavailable, Expired, LeaseLost, ModelUnavailable, NoRoomForImage, first_line
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.providers import failure_policy
-from draftd.providers.catalog import Catalog, Choice, Meaning
+from draftd.providers.catalog import AgentModels, Catalog, ModelDefinition
 from draftd.providers.holds import RETURN_PROBE, Holds
 from draftd.providers.llm import Completion, Llm, Target
 from draftd.providers.models import Models
@@ -132,11 +132,11 @@ class Rig:
 
     def choose(self, *models: str, **over: Any) -> None:
         params = over.pop("params", {})
-        meaning: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
-        self.models.choose(
+        definition: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
+        self.models.apply(
             Catalog(
-                choices={"comment_generator": Choice(models=models, params=params)},
-                meanings={name: Meaning(**{"model": name, **meaning}) for name in models},
+                agents={"comment_generator": AgentModels(models=models, params=params)},
+                definitions={name: ModelDefinition(**{"model": name, **definition}) for name in models},
             )
         )
 
@@ -150,7 +150,7 @@ async def llm() -> AsyncIterator[Llm]:
 
 @pytest.fixture
 async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
     standin = StandIn()
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
@@ -163,7 +163,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         agents=["comment_generator"],
         default=None,
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
-        variable={"KEY": "stand-in"}.get,
+        getenv={"KEY": "stand-in"}.get,
     )
     calls = MeteredCalls(llm=llm, scribe=scribe, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
@@ -790,7 +790,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     (used,) = await rig.links[0].run("SELECT input_tokens, output_tokens FROM draft_usage WHERE code IS NULL")
     assert used == {name: row[name] for name in used}
     assert row["input_tokens"] > 0
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     assert rig.holds.codes() == {}
     await away.close()
 
@@ -812,7 +812,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     assert outcome.delay_s > 0
     assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     expected = "draft_throttles" if status == 429 and not probe else "draft_holds"
     (row,) = await rig.links[0].run(f"SELECT * FROM {expected}")
     assert row["model"] == FIRST
@@ -824,7 +824,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
 async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     rig: Rig, claimed: Claimed, database: str
 ) -> None:
-    rig.holds._patience_s = 0.05
+    rig.holds._write_wait_s = 0.05
     back = asyncio.Event()
 
     class Silent(Away):
@@ -838,7 +838,7 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     outcome, _ = await asyncio.wait_for(rig.drafter.draft(claim), 20)
     assert isinstance(outcome, Fail)
     back.set()
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     await silent.close()
 
 

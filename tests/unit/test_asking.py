@@ -11,7 +11,7 @@ import pytest
 
 from draftd.errors import ModelError, ModelRefused, ModelUnavailable, NothingToReplyTo, Spent
 from draftd.providers import failure_policy
-from draftd.providers.failure_policy import HICCUP_S, ModelState
+from draftd.providers.failure_policy import TRANSIENT_S, ModelState
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, OnText, Target
 from draftd.providers.models import Models
@@ -112,7 +112,7 @@ class World:
         self.began.append(began)
         return self.state
 
-    def left_out(self, _agent: str) -> bool:
+    def has_held_model(self, _agent: str) -> bool:
         return False
 
     async def ask(self, *targets: Target, attempt_s: float = CLAIM.attempt_s) -> Outcome:
@@ -129,7 +129,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
 
 
 async def test_a_good_answer_is_shown_while_it_grows_and_becomes_a_draft() -> None:
@@ -205,7 +205,7 @@ async def test_a_success_of_another_counts_from_the_end_of_the_first_call(
 
 async def test_a_call_that_failed_late_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(ModelUnavailable("down", model="first"))
-    world.clock = itertools.count(1.0, HICCUP_S)
+    world.clock = itertools.count(1.0, TRANSIENT_S)
     monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
     outcome = await world.ask(FIRST)
     assert isinstance(outcome, Hold)

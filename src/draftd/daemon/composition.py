@@ -32,7 +32,7 @@ from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, Leas
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
-from draftd.providers.catalog import Choice
+from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
@@ -233,7 +233,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             agents=identity.agents,
             default=default_choice(plan.settings),
             permits=Permits.of(plan.settings, environment_value),
-            variable=environment_value,
+            getenv=environment_value,
         ),
         settler=Settler(link=links.settle, aside=aside),
         scribe=Scribe(link=links.settle, aside=aside),
@@ -368,11 +368,11 @@ def _identity(plan: Plan) -> Identity:
     )
 
 
-def default_choice(settings: Settings) -> Choice | None:
+def default_choice(settings: Settings) -> AgentModels | None:
     """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
     if settings.model is None:
         return None
-    return Choice(models=(settings.model, *settings.fallback_models))
+    return AgentModels(models=(settings.model, *settings.fallback_models))
 
 
 def probe_s(settings: Settings) -> float:

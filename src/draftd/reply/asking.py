@@ -14,7 +14,7 @@ import structlog
 
 from draftd.errors import ModelError, OutputInvalid, RequestError
 from draftd.providers import parameters
-from draftd.providers.failure_policy import REPEAT_WAIT_S, Action, Facts, judge, outcome_of
+from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
 from draftd.providers.models import Models
@@ -69,12 +69,12 @@ class Asking:
             except RequestError as error:
                 state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.asked_at)
                 facts = Facts(
-                    can_ask_next=bool(waiting) and attempt.can_ask(),
-                    is_one_left_out=self._models.left_out(claim.agent),
+                    has_next_model=bool(waiting) and attempt.can_ask(),
+                    has_held_model=self._models.has_held_model(claim.agent),
                     model=state,
                 )
                 verdict = judge(error, claim, facts)
-                if verdict.action is not Action.ASK_NEXT:
+                if verdict.action is not Action.NEXT_MODEL:
                     return outcome_of(error, verdict)
                 log.info("trying the next model", model=target.name, code=error.code)
             else:
@@ -114,7 +114,7 @@ class _Turn:
                 )
             except ModelError as error:
                 facts = Facts(
-                    can_repeat=tries < CALL_TRIES and self.attempt.can_ask(after_s=max(REPEAT_WAIT_S)),
+                    can_repeat=tries < CALL_TRIES and self.attempt.can_ask(after_s=max(REPEAT_DELAY_S)),
                     failed_after_s=time.monotonic() - began,
                 )
                 verdict = judge(error, self.attempt.claim, facts)
@@ -129,7 +129,7 @@ class _Turn:
         inputs, target = self.inputs, self.target
         log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
         if first.finish_reason == "length":
-            target = replace(target, params=parameters.with_twice_the_room(target.params))
+            target = replace(target, params=parameters.with_doubled_limit(target.params))
         else:
             correction = inputs.reply_format.repair_request(problems)
             said = [

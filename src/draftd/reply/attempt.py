@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from draftd.providers.holds import PATIENCE_S
+from draftd.providers.holds import WRITE_WAIT_S
 from draftd.request import Claim
 
 NET_S = 2.0
@@ -16,7 +16,7 @@ NET_S = 2.0
 KEEP_S = 1.5
 """How long an attempt may wait for kept pictures to be read and, at its end, to be written."""
 SETTLE_S = 0.5
-MARGIN_S = NET_S + KEEP_S + PATIENCE_S + SETTLE_S
+MARGIN_S = NET_S + KEEP_S + WRITE_WAIT_S + SETTLE_S
 """All that may come after an attempt's own time: the net, its pictures, the return of its probe, its settlement."""
 SHORTEST_CALL_S = 2.0
 """A model call that has less time than this is not begun."""
