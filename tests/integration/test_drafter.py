@@ -32,11 +32,11 @@ from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
-from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.attempt import MARGIN_S, MIN_CALL_S
+from draftd.reply.drafter import AttemptResult, Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import render
 from draftd.request import Claim, Request
@@ -63,16 +63,18 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, album: Album, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(
+        self, urls: Sequence[str], *, kept: AttemptPictures, reservations: AsyncExitStack, time_s: float
+    ) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
-        rooms.callback(setattr, self, "holds", False)
+        reservations.callback(setattr, self, "holds", False)
         picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
         for index in range(len(urls)):
-            album.add(index, picture)
+            kept.add(index, picture)
         return [picture] * len(urls)
 
 
@@ -105,7 +107,7 @@ class Rig:
     budget: ByteBudget
     links: list[db.Link]
 
-    async def run(self, claim: Claim, *, time_s: float | None = None) -> Ended:
+    async def run(self, claim: Claim, *, time_s: float | None = None) -> AttemptResult:
         """Run an attempt and wait for its usage, as a claim loop does."""
         if time_s is not None:
             claim = replace(claim, attempt_s=MARGIN_S + time_s)
@@ -173,7 +175,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             holds=holds,
             pictures=PictureStore(link=links[0]),
             inputs=InputReader(link=links[0], budget=budget, loader=cast("ImageLoader", loader)),
-            asking=Asking(calls=calls, models=models, holds=holds, scribe=scribe, metrics=metrics),
+            fallback=ModelFallback(calls=calls, models=models, holds=holds, scribe=scribe, metrics=metrics),
             tracing=Tracing(),
         ),
         calls=calls,
@@ -260,7 +262,7 @@ async def test_the_next_model_is_asked_when_the_first_one_cannot(
     rig.standin.script(default=[behaviour | {"when_model": "first"}])
     if "hang" in behaviour:
         # The next one's answer must come within it, too.
-        rig.calls._model_timeout_s = SHORTEST_CALL_S + 3
+        rig.calls._model_timeout_s = MIN_CALL_S + 3
     done = await rig.draft(await claimed())
     assert done.model == SECOND
     assert rig.asked() == ["first"] * calls + ["second"]
@@ -401,7 +403,7 @@ async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, cl
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     rig.standin.script(default=[{"hang": True}])
-    assert (await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.5)).code == "model_timeout"
+    assert (await rig.fail(claim, time_s=MIN_CALL_S + 0.5)).code == "model_timeout"
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 
@@ -630,7 +632,7 @@ async def test_what_pictures_became_has_its_room_until_the_model_has_answered(ri
 async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
-        outcome = await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.05)
+        outcome = await rig.fail(claim, time_s=MIN_CALL_S + 0.05)
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(NoRoomForImage))
     assert rig.loader.loaded == []
@@ -697,7 +699,7 @@ async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Cl
 
 
 async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    outcome = await rig.fail(await claimed(), time_s=SHORTEST_CALL_S - 0.1)
+    outcome = await rig.fail(await claimed(), time_s=MIN_CALL_S - 0.1)
     assert outcome.code == "model_timeout"
     assert "before the model call" in outcome.message
     assert rig.asked() == []
@@ -707,7 +709,7 @@ async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed
 async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"hang": True}])
     began = time.monotonic()
-    assert (await rig.fail(await claimed(), time_s=SHORTEST_CALL_S + 0.2)).code == "model_timeout"
+    assert (await rig.fail(await claimed(), time_s=MIN_CALL_S + 0.2)).code == "model_timeout"
     assert time.monotonic() - began < 20
 
 
@@ -772,7 +774,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     rig: Rig, claimed: Claimed, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Away(url=database)
-    rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
+    rig.calls._scribe = rig.drafter._fallback._scribe = rig.scribe = CountingScribe(link=away)
     settler = Settler(link=away, aside=Aside())
     claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)

@@ -39,8 +39,8 @@ async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
 
 
 async def load(loader: ImageLoader, urls: Sequence[str], *, time_s: float = 20) -> list[Picture]:
-    async with AsyncExitStack() as rooms:
-        return await loader.load(urls, rooms=rooms, time_s=time_s)
+    async with AsyncExitStack() as reservations:
+        return await loader.load(urls, reservations=reservations, time_s=time_s)
 
 
 async def test_pictures_come_in_the_order_of_their_urls(
@@ -89,8 +89,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
         budget=budget,
     )
 
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([server.on("/a", response(make_png()))], rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([server.on("/a", response(make_png()))], reservations=reservations, time_s=20)
         assert held == [len(make_png()) + PICTURE_BASE64_BYTES]
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
@@ -100,8 +100,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
 
 async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader, budget: ByteBudget) -> None:
     tall = data_url(encoded(make_picture(300, 8_000)))
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([tall] * 3, rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([tall] * 3, reservations=reservations, time_s=20)
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
 

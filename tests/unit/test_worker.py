@@ -16,12 +16,12 @@ from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Done, Draft, Fail, Outcome, Release, Retry
 from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
-FINISHED = Ended(Fail(code="expired", message=""), Trail())
-Run = Callable[[Claim], Awaitable[Ended]]
+FINISHED = AttemptResult(Fail(code="expired", message=""), Trail())
+Run = Callable[[Claim], Awaitable[AttemptResult]]
 
 
 def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
@@ -105,7 +105,7 @@ class Gate:
         self.begun: list[int] = []
         self.ended: list[Any] = []
 
-    async def __call__(self, claim: Claim) -> Ended:
+    async def __call__(self, claim: Claim) -> AttemptResult:
         self.begun.append(claim.lease_token)
         try:
             await self.go.wait()
@@ -147,7 +147,7 @@ async def test_a_shutdown_gives_the_attempt_back() -> None:
 
 
 async def test_a_cancellation_from_within_is_no_free_give_back() -> None:
-    async def cancelled(_claim: Claim) -> Ended:
+    async def cancelled(_claim: Claim) -> AttemptResult:
         raise asyncio.CancelledError
 
     rig = Rig(cancelled)
@@ -188,7 +188,7 @@ async def test_an_outcome_waits_for_the_usage_that_it_sums_up() -> None:
     assert rig.settled == [(1, Release())]
 
 
-async def finished(_claim: Claim) -> Ended:
+async def finished(_claim: Claim) -> AttemptResult:
     return FINISHED
 
 
@@ -258,8 +258,10 @@ async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> 
 
 
 async def test_a_draft_that_is_refused_is_reported_as_the_error_it_became() -> None:
-    async def drafted(_claim: Claim) -> Ended:
-        return Ended(Done(draft=Draft(result={"platform": "x"}, reading=[]), model="m", prompt_version="1"), Trail())
+    async def drafted(_claim: Claim) -> AttemptResult:
+        return AttemptResult(
+            Done(draft=Draft(result={"platform": "x"}, reading=[]), model="m", prompt_version="1"), Trail()
+        )
 
     rig = Rig(drafted)
     rig.settles_as = Settled("failed", "internal_error")

@@ -46,8 +46,8 @@ from draftd.queue.leases import Leases
 from draftd.queue.outcome import Release
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.reply.metered_call import MeteredCalls
@@ -256,7 +256,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         holds=shared.holds,
         pictures=PictureStore(link=shared.links.read),
         inputs=InputReader(link=shared.links.read, budget=ByteBudget(INPUT_BUDGET_BYTES), loader=loader),
-        asking=Asking(
+        fallback=ModelFallback(
             calls=calls, models=shared.models, holds=shared.holds, scribe=shared.scribe, metrics=shared.metrics
         ),
         tracing=shared.tracing,

@@ -19,7 +19,7 @@ from draftd.queue.claims import Claims
 from draftd.queue.leases import Held, Leases
 from draftd.queue.outcome import Done, Outcome, Release
 from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
@@ -38,7 +38,7 @@ class Abort(Enum):
 @dataclass(slots=True)
 class _Running:
     claim: Claim
-    task: "asyncio.Task[Ended]"
+    task: "asyncio.Task[AttemptResult]"
     began: float
     abort: Abort | None = None
 
@@ -193,7 +193,7 @@ class Worker:
         )
 
 
-def _result(running: _Running) -> Ended:
+def _result(running: _Running) -> AttemptResult:
     """Return what an ended attempt came to.
 
     Raises:
@@ -207,10 +207,10 @@ def _result(running: _Running) -> Ended:
         case Abort.CANCELLED:
             raise RequestCancelled
         case Abort.SHUTDOWN:
-            return Ended(Release(), Trail())
+            return AttemptResult(Release(), Trail())
         case Abort.REFUSED:
             error: InternalError = RowRefused("the database refused to renew this request")
         case None:
             # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
             error = InternalError("the attempt was cancelled from within")
-    return Ended(outcome_of(error, judge(error, running.claim)), Trail())
+    return AttemptResult(outcome_of(error, judge(error, running.claim)), Trail())

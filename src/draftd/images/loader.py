@@ -69,11 +69,11 @@ class Picture:
         }
 
 
-class EarlierPictures(Protocol):
+class KeptPictures(Protocol):
     """What an attempt knows about its pictures besides their URLs."""
 
     @property
-    def most_bytes_found(self) -> int:
+    def max_found_bytes(self) -> int:
         """How much ``find`` may return."""
 
     async def find(self) -> Mapping[int, Picture]:
@@ -101,14 +101,14 @@ class ImageLoader:
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
-        self, urls: Sequence[str], *, album: EarlierPictures | None = None, rooms: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, kept: KeptPictures | None = None, reservations: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
-            album: which of them need not be fetched, and where each goes as soon as it is ready.
-            rooms: where what they become has its room, for as long as it is open.
+            kept: pictures that need not be fetched, and where each fetched one is added as soon as it is ready.
+            reservations: where what they become has its room, for as long as it is open.
             time_s: seconds left, for everything.
 
         Returns:
@@ -120,8 +120,8 @@ class ImageLoader:
         load = _Load(
             deadline_s=time.monotonic() + time_s,
             part_pixels=REQUEST_PIXELS // max(len(urls), 1),
-            album=album,
-            rooms=rooms,
+            kept=kept,
+            reservations=reservations,
         )
         try:
             loaded = await self._load_all(urls, load)
@@ -151,8 +151,8 @@ class ImageLoader:
                     picture, room = await self._load_one(url, load)
                 except RequestError as error:
                     raise error.about(picture=index + 1) from error
-            if load.album is not None:
-                load.album.add(index, picture)
+            if load.kept is not None:
+                load.kept.add(index, picture)
             return picture, room
 
         try:
@@ -165,11 +165,11 @@ class ImageLoader:
 
     async def _find(self, load: "_Load") -> Mapping[int, Picture]:
         """Return the pictures that need not be fetched; they take up room like the others."""
-        if load.album is None or not load.album.most_bytes_found:
+        if load.kept is None or not load.kept.max_found_bytes:
             return {}
-        most_bytes = load.album.most_bytes_found * 4 // 3
-        room = await load.rooms.enter_async_context(self._budget.reserve(most_bytes, time_s=load.left_s()))
-        found = await load.album.find()
+        most_bytes = load.kept.max_found_bytes * 4 // 3
+        room = await load.reservations.enter_async_context(self._budget.reserve(most_bytes, time_s=load.left_s()))
+        found = await load.kept.find()
         room.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
         load.holds_room = bool(found)
         return found
@@ -215,7 +215,7 @@ class ImageLoader:
                     reserved = self._budget.reserve(most_bytes, time_s=load.patience_s())
                     room = await stack.enter_async_context(reserved)
                     fetched = await self._fetcher.fetch(url, time_s=load.left_s())
-                    load.rooms.push_async_exit(stack.pop_all())
+                    load.reservations.push_async_exit(stack.pop_all())
                     load.holds_room = True
                     return fetched, room
         raise ImageFetchFailed  # not reached: the last try raises its own error
@@ -227,8 +227,8 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
-    album: EarlierPictures | None
-    rooms: AsyncExitStack
+    kept: KeptPictures | None
+    reservations: AsyncExitStack
     holds_room: bool = False
 
     def left_s(self) -> float:

@@ -6,20 +6,19 @@ path of an image URL and, unless the operator asked for it, no picture leaves th
 """
 
 import atexit
-import base64
 import hashlib
 import importlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 import structlog
 from pydantic import SecretStr
 
+from draftd.errors import Spent
 from draftd.sanitize import redact, without_secrets
 from draftd.telemetry.complaints import Complaints, examined
 
@@ -38,24 +37,12 @@ MAX_PENDING_PICTURES = 64
 """The SDK's queue of uploads holds 100,000 pictures; with Langfuse away that is all the memory there is."""
 
 
-class ShownPicture(dict[str, Any]):
-    """The part of a message that shows a picture, with the hash and size that a trace contains.
+@runtime_checkable
+class Summarized(Protocol):
+    """A part of a message that traces show in a short form, because it contains a picture."""
 
-    Made in a thread, where the bytes are available. Computing both at each model call would block the event loop while a
-    request's pictures, up to 19 MB, are decoded and hashed.
-
-    Args:
-        data: a JPEG.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        url = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-        super().__init__(type="image_url", image_url={"url": url})
-        self.summary: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-    def data(self) -> bytes:
-        """Return the JPEG; to be called in a thread, for the same reason."""
-        return base64.b64decode(self["image_url"]["url"].partition(",")[2])
+    summary: dict[str, Any]
+    """The short form."""
 
 
 class RequestSpan:
@@ -73,15 +60,8 @@ class RequestSpan:
 class GenerationSpan:
     """One model call. This class itself is the no-op version."""
 
-    def set(
-        self,
-        *,
-        text: str | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cost_usd: Decimal | None = None,
-    ) -> None:
-        """Record what came back; None stands for unknown."""
+    def set(self, *, text: str, spent: Spent) -> None:
+        """Record the answer, its tokens and its cost."""
 
 
 class Tracing:
@@ -205,19 +185,12 @@ class _RequestSpan(_Guarded, RequestSpan):
 
 
 class _GenerationSpan(_Guarded, GenerationSpan):
-    def set(
-        self,
-        *,
-        text: str | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cost_usd: Decimal | None = None,
-    ) -> None:
-        usage = {"input": input_tokens, "output": output_tokens}
+    def set(self, *, text: str, spent: Spent) -> None:
+        usage = {"input": spent.input_tokens, "output": spent.output_tokens}
         self._update(
             output=self._text(text),
             usage_details={kind: count for kind, count in usage.items() if count is not None} or None,
-            cost_details=None if cost_usd is None else {"total": float(cost_usd)},
+            cost_details=None if spent.cost_usd is None else {"total": float(spent.cost_usd)},
         )
 
     def fail(self, error: BaseException) -> None:
@@ -392,8 +365,8 @@ def _attribute(text: str) -> str:
 def _clean(value: Any, *, pictures: bool = False) -> Any:
     """Return a JSON-like value with its texts redacted and its pictures reduced to hash and size, or kept."""
     match value:
-        case ShownPicture():
-            return value if pictures else {"type": "image_url", "image_url": value.summary}
+        case Summarized():
+            return value if pictures else value.summary
         case Mapping():
             return {str(key): _clean(item, pictures=pictures) for key, item in value.items()}
         case list() | tuple():
