@@ -18,7 +18,7 @@ from draftd import db
 from draftd.errors import DatabaseUnavailable, Expired, ImageBudgetExhausted, LeaseLost, ModelUnavailable, first_line
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.providers import failure_policy
-from draftd.providers.catalog import Catalog, Choice, Meaning
+from draftd.providers.catalog import AgentModels, Catalog, ModelDefinition
 from draftd.providers.holds import RETURN_PROBE, Holds
 from draftd.providers.llm import Completion, Llm, Target
 from draftd.providers.models import Models
@@ -32,9 +32,9 @@ from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
-from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
+from draftd.reply.attempt import MARGIN_S, MIN_CALL_S
 from draftd.reply.drafter import AttemptResult, Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.metered_call import MeteredCalls
@@ -64,7 +64,7 @@ class Loader:
         self.look: Callable[[], None] = lambda: None
 
     async def load(
-        self, urls: Sequence[str], *, cache: AttemptPictures, reservations: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, kept: AttemptPictures, reservations: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
@@ -74,7 +74,7 @@ class Loader:
         reservations.callback(setattr, self, "holds", False)
         picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
         for index in range(len(urls)):
-            cache.add(index, picture)
+            kept.add(index, picture)
         return [picture] * len(urls)
 
 
@@ -134,11 +134,11 @@ class Rig:
 
     def choose(self, *models: str, **over: Any) -> None:
         params = over.pop("params", {})
-        meaning: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
-        self.models.choose(
+        definition: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
+        self.models.apply(
             Catalog(
-                choices={"comment_generator": Choice(models=models, params=params)},
-                meanings={name: Meaning(**{"model": name, **meaning}) for name in models},
+                agents={"comment_generator": AgentModels(models=models, params=params)},
+                definitions={name: ModelDefinition(**{"model": name, **definition}) for name in models},
             )
         )
 
@@ -152,7 +152,7 @@ async def llm() -> AsyncIterator[Llm]:
 
 @pytest.fixture
 async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
     standin = StandIn()
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
@@ -165,7 +165,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         agents=["comment_generator"],
         default=None,
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
-        variable={"KEY": "stand-in"}.get,
+        getenv={"KEY": "stand-in"}.get,
     )
     calls = MeteredCalls(llm=llm, writer=writer, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
@@ -175,7 +175,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             holds=holds,
             pictures=PictureStore(link=links[0]),
             inputs=InputReader(link=links[0], budget=budget, loader=cast("ImageLoader", loader)),
-            asking=Asking(calls=calls, models=models, holds=holds, writer=writer, metrics=metrics),
+            fallback=ModelFallback(calls=calls, models=models, holds=holds, writer=writer, metrics=metrics),
             tracing=Tracing(),
         ),
         calls=calls,
@@ -262,7 +262,7 @@ async def test_the_next_model_is_asked_when_the_first_one_cannot(
     rig.standin.script(default=[behaviour | {"when_model": "first"}])
     if "hang" in behaviour:
         # The next one's answer must come within it, too.
-        rig.calls._model_timeout_s = SHORTEST_CALL_S + 3
+        rig.calls._model_timeout_s = MIN_CALL_S + 3
     done = await rig.draft(await claimed())
     assert done.model == SECOND
     assert rig.asked() == ["first"] * calls + ["second"]
@@ -403,7 +403,7 @@ async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, cl
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     rig.standin.script(default=[{"hang": True}])
-    assert (await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.5)).code == "model_timeout"
+    assert (await rig.fail(claim, time_s=MIN_CALL_S + 0.5)).code == "model_timeout"
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 
@@ -632,7 +632,7 @@ async def test_what_pictures_became_has_its_room_until_the_model_has_answered(ri
 async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
-        outcome = await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.05)
+        outcome = await rig.fail(claim, time_s=MIN_CALL_S + 0.05)
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(ImageBudgetExhausted))
     assert rig.loader.loaded == []
@@ -699,7 +699,7 @@ async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Cl
 
 
 async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    outcome = await rig.fail(await claimed(), time_s=SHORTEST_CALL_S - 0.1)
+    outcome = await rig.fail(await claimed(), time_s=MIN_CALL_S - 0.1)
     assert outcome.code == "model_timeout"
     assert "before the model call" in outcome.message
     assert rig.asked() == []
@@ -709,7 +709,7 @@ async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed
 async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"hang": True}])
     began = time.monotonic()
-    assert (await rig.fail(await claimed(), time_s=SHORTEST_CALL_S + 0.2)).code == "model_timeout"
+    assert (await rig.fail(await claimed(), time_s=MIN_CALL_S + 0.2)).code == "model_timeout"
     assert time.monotonic() - began < 20
 
 
@@ -774,7 +774,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     rig: Rig, claimed: Claimed, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Away(url=database)
-    rig.calls._writer = rig.drafter._asking._writer = rig.writer = CountingWriter(link=away)
+    rig.calls._writer = rig.drafter._fallback._writer = rig.writer = CountingWriter(link=away)
     settler = Settler(link=away, quarantine=Quarantine())
     claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)
@@ -792,7 +792,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     (used,) = await rig.links[0].run("SELECT input_tokens, output_tokens FROM draft_usage WHERE code IS NULL")
     assert used == {name: row[name] for name in used}
     assert row["input_tokens"] > 0
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     assert rig.holds.codes() == {}
     await away.close()
 
@@ -814,7 +814,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     assert outcome.delay_s > 0
     assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     expected = "draft_throttles" if status == 429 and not probe else "draft_holds"
     (row,) = await rig.links[0].run(f"SELECT * FROM {expected}")
     assert row["model"] == FIRST
@@ -826,7 +826,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
 async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     rig: Rig, claimed: Claimed, database: str
 ) -> None:
-    rig.holds._patience_s = 0.05
+    rig.holds._write_wait_s = 0.05
     back = asyncio.Event()
 
     class Silent(Away):
@@ -840,7 +840,7 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     outcome, _ = await asyncio.wait_for(rig.drafter.draft(claim), 20)
     assert isinstance(outcome, Fail)
     back.set()
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     await silent.close()
 
 

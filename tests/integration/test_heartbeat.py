@@ -152,10 +152,10 @@ async def test_parameters_that_cannot_be_read_harm_their_own_agent_alone(
     await connection.execute("INSERT INTO draft_agents (agent, model) VALUES ('good', 'm')")
     catalog = (await make(Leases()).first_beat()).catalog
     lines = {
-        agent: catalog.resolve(catalog.choice(agent), permits=Permits(), variable=lambda _name: None)
+        agent: catalog.resolve(catalog.models_of(agent), permits=Permits(), getenv=lambda _name: None)
         for agent in ("bad", "good")
     }
-    assert (lines["bad"].targets, len(lines["bad"].refused)) == ((), 1)
+    assert (lines["bad"].targets, len(lines["bad"].unusable)) == ((), 1)
     assert [target.name for target in lines["good"].targets] == ["m"]
 
 

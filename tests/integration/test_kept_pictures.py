@@ -61,16 +61,18 @@ class Attempts:
         self._settler = Settler(link=link, quarantine=Quarantine())
 
     async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[AttemptPictures, list[Picture]]:
-        cache = self._store.for_attempt(claim)
-        cache.begin(urls)
+        attempt_pictures = self._store.for_attempt(claim)
+        attempt_pictures.set_urls(urls)
         async with AsyncExitStack() as reservations:
-            return cache, await self._loader.load(urls, cache=cache, reservations=reservations, time_s=20)
+            return attempt_pictures, await self._loader.load(
+                urls, kept=attempt_pictures, reservations=reservations, time_s=20
+            )
 
     async def hold(self, urls: Sequence[str]) -> list[Picture]:
         """Carry out an attempt that ends in a hold."""
         claim = await claim_one(self.link)
-        cache, loaded = await self.fetch(claim, urls)
-        await cache.leave()
+        attempt_pictures, loaded = await self.fetch(claim, urls)
+        await attempt_pictures.keep()
         await self._settler.settle(claim, HOLD)
         return loaded
 
@@ -108,12 +110,12 @@ async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     urls = [data_url(make_png(50, 50)), server.on("/a", response(make_png(400, 4_000)), GONE)]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    cache, loaded = await attempts.fetch(claim, urls)
+    attempt_pictures, loaded = await attempts.fetch(claim, urls)
     request = Request(image_urls=tuple(urls), context=None, options={}, parent=None)
     agent = load_agents(packaged_directory())["comment_generator"]
     messages = render(agent, request=request, options=Options(), pictures=loaded, schema={})
-    cache.show(loaded, messages)
-    await cache.leave()
+    attempt_pictures.move_to_messages(loaded, messages)
+    await attempt_pictures.keep()
     await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, HOLD)
     assert await attempts.hold(urls) == loaded
 
@@ -137,21 +139,21 @@ async def test_what_is_ready_is_kept_when_another_picture_fails(
     urls = [server.on("/a", response(make_png(40, 40)), GONE), server.on("/away", response(status="503 Away"))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    cache = attempts._store.for_attempt(claim)
-    cache.begin(urls)
+    attempt_pictures = attempts._store.for_attempt(claim)
+    attempt_pictures.set_urls(urls)
     ready = asyncio.Event()
-    add = cache.add
+    add = attempt_pictures.add
 
     def added(index: int, picture: Picture) -> None:
         add(index, picture)
         ready.set()
 
-    cache.add = added  # type: ignore[method-assign]  # to know when the first one is there
+    attempt_pictures.add = added  # type: ignore[method-assign]  # to know when the first one is there
     server.on("/away", after(ready))
     with pytest.raises(ImageFetchFailed):
         async with AsyncExitStack() as reservations:
-            await attempts._loader.load(urls, cache=cache, reservations=reservations, time_s=20)
-    await cache.leave()
+            await attempts._loader.load(urls, kept=attempt_pictures, reservations=reservations, time_s=20)
+    await attempt_pictures.keep()
     assert await attempts.kept() == [1]
 
 
@@ -232,19 +234,19 @@ async def test_the_bytes_of_pictures_are_stored_as_they_are(connection: db.Conne
 async def test_who_lost_the_row_leaves_nothing(server: Server, attempts: Attempts, connection: db.Connection) -> None:
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
-    cache, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    attempt_pictures, _ = await attempts.fetch(await claim_one(attempts.link), urls)
     await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
-    await cache.leave()
+    await attempt_pictures.keep()
     assert await attempts.kept() == []
 
 
 async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 60)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 60)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
-    cache, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    attempt_pictures, _ = await attempts.fetch(await claim_one(attempts.link), urls)
     busy = asyncio.Event()
     keep = pictures.keep_pictures
 
@@ -257,7 +259,7 @@ async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     monkeypatch.setattr(kept_pictures, "keep_pictures", watched)
     async with connection.transaction():
         await connection.execute("SELECT FROM draft_requests FOR UPDATE")
-        leaving = asyncio.create_task(cache.leave())
+        leaving = asyncio.create_task(attempt_pictures.keep())
         await asyncio.wait_for(busy.wait(), 20)
     await leaving
     assert await attempts.kept() == [1]
@@ -276,7 +278,7 @@ async def test_pictures_that_the_server_refuses_fail_no_settlement(
 async def test_no_attempt_waits_for_kept_pictures_while_others_use_the_connection(
     attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.05)
     await make_request(connection)
     claim = await claim_one(attempts.link)
     uses, over = asyncio.Event(), asyncio.Event()
@@ -301,7 +303,7 @@ async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_
     connection: db.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.3)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.3)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     loaded = await attempts.hold(urls)
@@ -329,7 +331,7 @@ async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_
 async def test_pictures_are_looked_for_again_after_a_rest(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "REST_S", 0.0)
+    monkeypatch.setattr(kept_pictures, "READ_COOLDOWN_S", 0.0)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     await attempts.hold(urls)
@@ -362,15 +364,15 @@ async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     monkeypatch: pytest.MonkeyPatch,
     database: str,
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.05)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    cache, _ = await attempts.fetch(claim, urls)
+    attempt_pictures, _ = await attempts.fetch(claim, urls)
     settling = db.Link(url=database, name="draftd settle")
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_pictures")
-        await asyncio.wait_for(cache.leave(), 20)
+        await asyncio.wait_for(attempt_pictures.keep(), 20)
         assert (await Settler(link=settling, quarantine=Quarantine()).settle(claim, HOLD)).status == "pending"
     await settling.close()
     assert await attempts.kept() == [], "what comes too late is refused by the fence"
@@ -404,8 +406,8 @@ async def test_a_request_that_ends_at_its_first_attempt_keeps_nothing_either(
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls, max_attempts=1)
     claim = await claim_one(attempts.link)
-    cache, _ = await attempts.fetch(claim, urls)
-    await cache.leave()
+    attempt_pictures, _ = await attempts.fetch(claim, urls)
+    await attempt_pictures.keep()
     assert await attempts.kept() == [1]
     await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, Fail(code="expired", message=""))
     assert await attempts.kept() == []
@@ -445,11 +447,11 @@ async def test_a_first_attempt_asks_for_nothing(server: Server, loader: ImageLoa
         stack.push_async_callback(link.close)
         claim_link = db.Link(url=connection.info.dsn, name="draftd test")
         stack.push_async_callback(claim_link.close)
-        cache = PictureStore(link=link).for_attempt(await claim_one(claim_link))
-        cache.begin(urls)
-        assert cache.max_bytes_found == 0
+        attempt_pictures = PictureStore(link=link).for_attempt(await claim_one(claim_link))
+        attempt_pictures.set_urls(urls)
+        assert attempt_pictures.max_found_bytes == 0
         async with AsyncExitStack() as reservations:
-            assert len(await loader.load(urls, cache=cache, reservations=reservations, time_s=20)) == 1
+            assert len(await loader.load(urls, kept=attempt_pictures, reservations=reservations, time_s=20)) == 1
 
 
 async def test_pictures_of_another_form_are_fetched_again(

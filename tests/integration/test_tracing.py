@@ -15,16 +15,17 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from draftd.errors import ModelRateLimited
+from draftd.errors import ModelRateLimited, Spent
+from draftd.reply.prompts import PicturePart
 from draftd.telemetry import langfuse as implementation
 from draftd.telemetry.export_errors import ExportErrorLog
 from draftd.telemetry.langfuse import Content, load_tracing
-from draftd.telemetry.tracing import ImagePart, Tracing
+from draftd.telemetry.tracing import Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
 from fix_tls import Certificate
 
 PICTURE = b"\xff\xd8\xff" + b"picture" * 50
-SHOWN = ImagePart(PICTURE)
+SHOWN = PicturePart(PICTURE)
 SECRET = "sk-live-0123456789abcdef"
 MESSAGES = [
     {"role": "system", "content": "Line one.\n\nLine three."},
@@ -86,7 +87,7 @@ def load(url: str, content: Content = "text", sample_rate: str | None = None) ->
 def trace_one(traces: Tracing, request_id: UUID | None = None, **over: Any) -> str | None:
     with traces.request(request_id=request_id or uuid4(), **{**REQUEST, **over}) as span:
         with traces.generation(**CALL) as generation:
-            generation.set(text="hello", input_tokens=10, output_tokens=5, cost_usd=Decimal("0.25"))
+            generation.set(text="hello", spent=Spent(input_tokens=10, output_tokens=5, cost_usd=Decimal("0.25")))
         span.set_output({"options": [{"text": "hello"}]})
     return span.trace_id
 
@@ -146,7 +147,7 @@ def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse:
 
 
 def test_a_picture_is_not_decoded_to_be_told(langfuse: OtlpReceiver) -> None:
-    traces, shown = load(langfuse.url), ImagePart(PICTURE)
+    traces, shown = load(langfuse.url), PicturePart(PICTURE)
     shown["image_url"]["url"] = "what nobody looks at"
     with traces.generation(**CALL | {"messages": [{"role": "user", "content": [shown]}]}):
         pass
@@ -221,7 +222,7 @@ async def test_requests_on_one_event_loop_do_not_mix(langfuse: OtlpReceiver) -> 
             await both_inside.wait()
             with traces.generation(**{**CALL, "name": f"draft-{number}"}) as generation:
                 await both_inside.wait()
-                generation.set(text=str(number))
+                generation.set(text=str(number), spent=Spent())
         return f"draft-{number}", span.trace_id
 
     told = await asyncio.gather(*(one(number) for number in range(8)))

@@ -37,11 +37,11 @@ from draftd.errors import (
     WorkerLost,
 )
 from draftd.providers.failure_policy import (
-    HICCUP_S,
-    LONGEST_STEP_ASIDE_S,
+    MAX_GIVE_BACK_DELAY_S,
     MAX_GIVEN_BACK,
-    NOTHING_KNOWN,
-    REPEAT_WAIT_S,
+    NO_FACTS,
+    REPEAT_DELAY_S,
+    TRANSIENT_S,
     Action,
     Facts,
     ModelState,
@@ -76,15 +76,15 @@ class Situation:
     """What is known beside the error."""
 
     claim: Claim = CLAIM
-    facts: Facts = NOTHING_KNOWN
+    facts: Facts = NO_FACTS
 
 
 SITUATIONS = {
     "alone": Situation(),
     "repeat": Situation(facts=Facts(can_repeat=True)),
     "repeat, probe": Situation(PROBE, Facts(can_repeat=True)),
-    "next": Situation(facts=Facts(can_ask_next=True)),
-    "left out": Situation(facts=Facts(is_one_left_out=True)),
+    "next": Situation(facts=Facts(has_next_model=True)),
+    "left out": Situation(facts=Facts(has_held_model=True)),
     "throttled": Situation(facts=Facts(model=ModelState.THROTTLED)),
     "held": Situation(facts=Facts(model=ModelState.HELD)),
     "working": Situation(facts=Facts(model=ModelState.WORKING)),
@@ -95,7 +95,7 @@ ACTIONS = {
     "fail": Action.FAIL,
     "retry": Action.RETRY,
     "back": Action.GIVE_BACK,
-    "next": Action.ASK_NEXT,
+    "next": Action.NEXT_MODEL,
     "call": Action.REPEAT_CALL,
 }
 # fmt: off
@@ -180,12 +180,12 @@ def test_every_error_has_its_verdict_in_every_situation(cls: type[RequestError])
 @pytest.mark.parametrize("claim", [CLAIM, PROBE, SPENT, SPENT_PROBE], ids=["a row", "a probe", "spent", "spent probe"])
 def test_no_combination_of_facts_calls_for_what_none_of_them_calls_for(cls: type[RequestError], claim: Claim) -> None:
     for state, repeat, ask, left_out in product(ModelState, EITHER, EITHER, EITHER):
-        facts = Facts(can_repeat=repeat, can_ask_next=ask, is_one_left_out=left_out, model=state)
+        facts = Facts(can_repeat=repeat, has_next_model=ask, has_held_model=left_out, model=state)
         apart = [
             Facts(model=state),
             Facts(can_repeat=repeat, model=state),
-            Facts(can_ask_next=ask, model=state),
-            Facts(is_one_left_out=left_out, model=state),
+            Facts(has_next_model=ask, model=state),
+            Facts(has_held_model=left_out, model=state),
         ]
         assert act(cls, Situation(claim, facts)) in {act(cls, Situation(claim, one)) for one in apart}
 
@@ -209,7 +209,7 @@ def test_an_exhausted_quota_holds_at_once() -> None:
 def test_only_a_hiccup_is_repeated() -> None:
     down = ModelUnavailable("503", model=MODEL)
     asking_for_time = ModelUnavailable("503", model=MODEL, retry_after_s=20)
-    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (HICCUP_S, HICCUP_S + 0.1))
+    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (TRANSIENT_S, TRANSIENT_S + 0.1))
     assert judge(down, CLAIM, soon).action is Action.REPEAT_CALL
     assert judge(down, CLAIM, late).action is Action.GIVE_BACK
     assert judge(asking_for_time, CLAIM, soon).action is Action.GIVE_BACK
@@ -268,13 +268,13 @@ def test_a_row_does_not_wait_beside_the_hold_of_its_model() -> None:
 def test_a_row_that_came_back_before_steps_aside_after_a_hold() -> None:
     down, held = ModelUnavailable("503", model=MODEL), Facts(model=ModelState.HELD)
     assert delay_s(down, replace(CLAIM, given_back=1), held) == BASE_S * 2
-    assert delay_s(down, replace(CLAIM, given_back=9), held) == LONGEST_STEP_ASIDE_S
+    assert delay_s(down, replace(CLAIM, given_back=9), held) == MAX_GIVE_BACK_DELAY_S
 
 
 def test_a_call_is_repeated_almost_at_once_and_another_model_asked_at_once() -> None:
     down = ModelUnavailable("503", model=MODEL)
-    assert delay_s(down, facts=Facts(can_repeat=True)) == REPEAT_WAIT_S[1]
-    assert delay_s(down, facts=Facts(can_ask_next=True)) == 0.0
+    assert delay_s(down, facts=Facts(can_repeat=True)) == REPEAT_DELAY_S[1]
+    assert delay_s(down, facts=Facts(has_next_model=True)) == 0.0
 
 
 # Outcomes

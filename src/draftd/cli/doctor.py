@@ -240,9 +240,9 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
         agents=agents,
         default=default_choice(settings),
         permits=permits,
-        variable=environment_value,
+        getenv=environment_value,
     )
-    models.choose(catalog)
+    models.apply(catalog)
     llm = await asyncio.to_thread(Llm.load)
     seen: set[str] = set()
     for agent in agents:
@@ -250,7 +250,7 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
         if not resolved.models:
             detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
             yield CheckResult(check="model", ok=False, detail=detail)
-        for refused in resolved.refused:
+        for refused in resolved.unusable:
             if refused.name not in seen:
                 detail = f"{refused.name}: {ModelMisconfigured.code}: {refused.reason}"
                 yield CheckResult(check="model", ok=False, detail=redact(detail))

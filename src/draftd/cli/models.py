@@ -19,7 +19,7 @@ from draftd.cli.console import (
     settings,
 )
 from draftd.errors import CommandError, UsageError
-from draftd.providers.known import MAX_NAME_CHARS
+from draftd.providers.known_providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 
 if TYPE_CHECKING:

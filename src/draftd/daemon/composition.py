@@ -32,7 +32,7 @@ from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, Leas
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
-from draftd.providers.catalog import Choice
+from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
@@ -46,8 +46,8 @@ from draftd.queue.outcome import GiveBack
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.reply.metered_call import MeteredCalls
@@ -232,7 +232,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             agents=identity.agents,
             default=default_choice(plan.settings),
             permits=Permits.of(plan.settings, environment_value),
-            variable=environment_value,
+            getenv=environment_value,
         ),
         settler=Settler(link=links.settle, quarantine=quarantine),
         writer=AttemptWriter(link=links.settle, quarantine=quarantine),
@@ -255,7 +255,7 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         holds=shared.holds,
         pictures=PictureStore(link=shared.links.read),
         inputs=InputReader(link=shared.links.read, budget=ByteBudget(INPUT_BUDGET_BYTES), loader=loader),
-        asking=Asking(
+        fallback=ModelFallback(
             calls=calls, models=shared.models, holds=shared.holds, writer=shared.writer, metrics=shared.metrics
         ),
         tracing=shared.tracing,
@@ -367,11 +367,11 @@ def _identity(plan: Plan) -> Identity:
     )
 
 
-def default_choice(settings: Settings) -> Choice | None:
+def default_choice(settings: Settings) -> AgentModels | None:
     """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
     if settings.model is None:
         return None
-    return Choice(models=(settings.model, *settings.fallback_models))
+    return AgentModels(models=(settings.model, *settings.fallback_models))
 
 
 def probe_s(settings: Settings) -> float:

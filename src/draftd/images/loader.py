@@ -3,8 +3,8 @@
 Owns the order of the steps, the retries within an attempt, and what a request may show in total. The collaborators fetch, decode
 and keep the byte budget.
 
-Invariants: every picture has room for its bytes, and then for its parts until the model has answered; a request that waits for
-more room while holding some gives up soon, so that requests cannot deadlock; the order of the URLs is the order of the pictures.
+Invariants: memory is reserved for every picture's bytes, and then for its parts until the model has answered; a request that
+waits for more memory while it holds some gives up soon, so that requests cannot deadlock; pictures keep the order of their URLs.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ PICTURE_BASE64_BYTES = PICTURE_PIXELS * 4 // 3
 CONCURRENCY = 4
 MAX_TRIES = 3
 PATIENCE_S = 20.0
-"""How long a request waits for more room while it holds some, so that requests that wait for each other give up in turn; as long
-as the slowest fetch may take, after which others' room is free again."""
+"""How long a request waits for more memory while it holds some, so that requests that wait for each other give up in turn; as
+long as the slowest fetch may take, after which others' memory is free again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,11 @@ class Picture:
         }
 
 
-class PictureCache(Protocol):
+class KeptPictures(Protocol):
     """What an attempt knows about its pictures besides their URLs."""
 
     @property
-    def max_bytes_found(self) -> int:
+    def max_found_bytes(self) -> int:
         """How much ``find`` may return."""
 
     async def find(self) -> Mapping[int, Picture]:
@@ -101,14 +101,14 @@ class ImageLoader:
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
-        self, urls: Sequence[str], *, cache: PictureCache | None = None, reservations: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, kept: KeptPictures | None = None, reservations: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
-            cache: which of them need not be fetched, and where each goes as soon as it is ready.
-            reservations: where what they become has its room, for as long as it is open.
+            kept: pictures that need not be fetched, and where each fetched one is added as soon as it is ready.
+            reservations: where what they become has its reservation, for as long as it is open.
             time_s: seconds left, for everything.
 
         Returns:
@@ -120,7 +120,7 @@ class ImageLoader:
         load = _Load(
             deadline_s=time.monotonic() + time_s,
             part_pixels=REQUEST_PIXELS // max(len(urls), 1),
-            cache=cache,
+            kept=kept,
             reservations=reservations,
         )
         try:
@@ -151,8 +151,8 @@ class ImageLoader:
                     picture, reservation = await self._load_one(url, load)
                 except RequestError as error:
                     raise error.about(picture=index + 1) from error
-            if load.cache is not None:
-                load.cache.add(index, picture)
+            if load.kept is not None:
+                load.kept.add(index, picture)
             return picture, reservation
 
         try:
@@ -164,12 +164,12 @@ class ImageLoader:
         return [task.result() for task in tasks]
 
     async def _find(self, load: "_Load") -> Mapping[int, Picture]:
-        """Return the pictures that need not be fetched; they take up room like the others."""
-        if load.cache is None or not load.cache.max_bytes_found:
+        """Return the pictures that need not be fetched; they take up reservation like the others."""
+        if load.kept is None or not load.kept.max_found_bytes:
             return {}
-        max_bytes = load.cache.max_bytes_found * 4 // 3
+        max_bytes = load.kept.max_found_bytes * 4 // 3
         reservation = await load.reservations.enter_async_context(self._budget.reserve(max_bytes, time_s=load.left_s()))
-        found = await load.cache.find()
+        found = await load.kept.find()
         reservation.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
         load.holds_reservation = bool(found)
         return found
@@ -198,9 +198,9 @@ class ImageLoader:
             raise error.about(host=fetched.host) from error
 
     async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
-        """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""
+        """Return the bytes behind a URL, and the reservation that they and their parts have until the load ends."""
         max_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
-        # At most half of all room: a request that holds some could never get more.
+        # At most half of all reservation: a request that holds some could never get more.
         max_bytes = min(max_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
         retrying = AsyncRetrying(
             stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(load.left_s()),
@@ -210,7 +210,7 @@ class ImageLoader:
         )
         async for attempt in retrying:
             with attempt:
-                # Per try: between two tries, others may use the room.
+                # Per try: between two tries, others may use the reservation.
                 async with AsyncExitStack() as stack:
                     reserved = self._budget.reserve(max_bytes, time_s=load.patience_s())
                     reservation = await stack.enter_async_context(reserved)
@@ -227,7 +227,7 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
-    cache: PictureCache | None
+    kept: KeptPictures | None
     reservations: AsyncExitStack
     holds_reservation: bool = False
 
@@ -236,7 +236,7 @@ class _Load:
         return max(self.deadline_s - time.monotonic(), 0)
 
     def patience_s(self) -> float:
-        """Return how long to wait for room: not long while holding room that others may be waiting for."""
+        """Return how long to wait for reservation: not long while holding reservation that others may be waiting for."""
         return min(self.left_s(), PATIENCE_S) if self.holds_reservation else self.left_s()
 
 
@@ -291,7 +291,7 @@ def _forget(error: BaseException | None) -> None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    # A request that found no room returns what it holds, and does not wait again.
+    # A request that found no reservation returns what it holds, and does not wait again.
     return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | ImageBudgetExhausted)
 
 

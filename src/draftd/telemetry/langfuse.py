@@ -12,16 +12,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
 import structlog
 from pydantic import SecretStr
 
+from draftd.errors import Spent
 from draftd.sanitize import redact, without_secrets
 from draftd.telemetry.export_errors import ExportErrorLog, check_export
-from draftd.telemetry.tracing import GenerationSpan, ImagePart, RequestSpan, Tracing
+from draftd.telemetry.tracing import GenerationSpan, RequestSpan, Summarized, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -111,19 +111,12 @@ class _RequestSpan(_GuardedSpan, RequestSpan):
 
 
 class _GenerationSpan(_GuardedSpan, GenerationSpan):
-    def set(
-        self,
-        *,
-        text: str | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cost_usd: Decimal | None = None,
-    ) -> None:
-        usage = {"input": input_tokens, "output": output_tokens}
+    def set(self, *, text: str, spent: Spent) -> None:
+        usage = {"input": spent.input_tokens, "output": spent.output_tokens}
         self._update(
             output=self._text(text),
             usage_details={kind: count for kind, count in usage.items() if count is not None} or None,
-            cost_details=None if cost_usd is None else {"total": float(cost_usd)},
+            cost_details=None if spent.cost_usd is None else {"total": float(spent.cost_usd)},
         )
 
     def fail(self, error: BaseException) -> None:
@@ -299,8 +292,8 @@ def _attribute(text: str) -> str:
 def _clean(value: Any, *, pictures: bool = False) -> Any:
     """Return a JSON-like value with its texts redacted and its pictures reduced to hash and size, or kept."""
     match value:
-        case ImagePart():
-            return value if pictures else {"type": "image_url", "image_url": value.summary}
+        case Summarized():
+            return value if pictures else value.summary
         case Mapping():
             return {str(key): _clean(item, pictures=pictures) for key, item in value.items()}
         case list() | tuple():

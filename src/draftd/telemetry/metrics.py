@@ -7,7 +7,6 @@ contains a client's or requester's text. Models and error codes are few, so the 
 import errno
 import socket
 from collections.abc import Iterable
-from decimal import Decimal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -22,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from draftd.errors import ConfigurationError
+from draftd.errors import ConfigurationError, Spent
 
 BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 """Finest where a person waits for the first draft; ends at the default time limit of an attempt."""
@@ -92,15 +91,13 @@ class Metrics:
         """Count an attempt that lost its row."""
         self._lease_lost.inc()
 
-    def model_called(
-        self, *, model: str, input_tokens: int | None, output_tokens: int | None, cost_usd: Decimal | None
-    ) -> None:
-        """Count a call's usage; skip what is not known."""
-        for kind, count in (("input", input_tokens), ("output", output_tokens)):
+    def model_called(self, *, model: str, spent: Spent) -> None:
+        """Count a call's tokens and cost, as far as they are known."""
+        for kind, count in (("input", spent.input_tokens), ("output", spent.output_tokens)):
             if count is not None:
                 self._tokens.labels(model=model, kind=kind).inc(count)
-        if cost_usd is not None:
-            self._cost_usd.labels(model=model).inc(float(cost_usd))
+        if spent.cost_usd is not None:
+            self._cost_usd.labels(model=model).inc(float(spent.cost_usd))
 
     def in_flight(self, count: int) -> None:
         """Set how many requests are in flight in this process."""

@@ -3,32 +3,20 @@
 The classes here do nothing; ``langfuse`` subclasses them.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
+from draftd.errors import Spent
 
-class ImagePart(dict[str, Any]):
-    """The part of a message that shows a picture, with the hash and size that a trace contains.
 
-    Make it in a thread. Decoding and hashing up to 19 MB of pictures at each model call would block the event loop.
+@runtime_checkable
+class Summarized(Protocol):
+    """A part of a message that traces show in a short form, because it contains a picture."""
 
-    Args:
-        data: a JPEG.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        url = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-        super().__init__(type="image_url", image_url={"url": url})
-        self.summary: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-    def data(self) -> bytes:
-        """Return the JPEG; call it in a thread, for the same reason."""
-        return base64.b64decode(self["image_url"]["url"].partition(",")[2])
+    summary: dict[str, Any]
+    """The short form."""
 
 
 class RequestSpan:
@@ -46,15 +34,8 @@ class RequestSpan:
 class GenerationSpan:
     """One model call. This class itself is the no-op version."""
 
-    def set(
-        self,
-        *,
-        text: str | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cost_usd: Decimal | None = None,
-    ) -> None:
-        """Record what came back; None stands for unknown."""
+    def set(self, *, text: str, spent: Spent) -> None:
+        """Record the answer, its tokens and its cost."""
 
 
 class Tracing:

@@ -1,6 +1,6 @@
-"""Asking the models: a call repeated after a hiccup, one repair of a bad answer, the next model when one cannot.
+"""The model calls of an attempt: repeat a failed call, repair a bad answer once, fall back to the next model.
 
-Which of these an error calls for is ``failure_policy``'s to say; what a good answer is, the reply format's.
+``failure_policy`` decides which of these an error calls for; the reply format decides whether an answer is acceptable.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 
 from draftd.errors import ModelError, OutputInvalid, RequestError
 from draftd.providers import parameters
-from draftd.providers.failure_policy import REPEAT_WAIT_S, Action, Facts, judge, outcome_of
+from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
 from draftd.providers.models import Models
@@ -24,7 +24,7 @@ from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import Inputs
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.progress import Progress
-from draftd.reply.reply_format import Unacceptable
+from draftd.reply.reply_format import AnswerRejected
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -33,15 +33,15 @@ CALL_TRIES = 2
 DEFAULT_MAX_TOKENS = 4_096
 
 
-class Asking:
-    """Asks models until one gives an acceptable answer.
+class ModelFallback:
+    """Calls an agent's models in order until one gives an acceptable answer.
 
     Args:
-        calls: where a model is called.
-        models: which models answer.
-        holds: where the models' successes and failures are noted.
+        calls: makes model calls.
+        models: which models answer an agent.
+        holds: where models' successes and failures are recorded.
         writer: writes progress.
-        metrics: what is counted.
+        metrics: this process's metrics.
     """
 
     def __init__(
@@ -53,30 +53,35 @@ class Asking:
         self._writer = writer
         self._metrics = metrics
 
-    async def ask(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
-        """Ask models one after the other, at least one, and return what came of it.
+    async def run(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
+        """Call models in order and return the attempt's outcome.
+
+        Args:
+            attempt: the attempt.
+            inputs: the input of each call.
+            targets: at least one model.
 
         Raises:
-            LeaseLost: the row is no longer ours.
+            LeaseLost: the claim no longer holds the row.
         """
-        claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
+        claim, remaining, numbers = attempt.claim, deque(targets), itertools.count(1)
         progress = Progress(attempt=attempt, writer=self._writer, metrics=self._metrics)
         while True:
-            target = _with_params(waiting.popleft(), inputs)
+            target = _with_params(remaining.popleft(), inputs)
             turn = _Turn(
                 calls=self._calls, attempt=attempt, inputs=inputs, target=target, numbers=numbers, progress=progress
             )
             try:
                 draft = await turn.draft()
             except RequestError as error:
-                state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.asked_at)
+                state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.called_at)
                 facts = Facts(
-                    can_ask_next=bool(waiting) and attempt.can_ask(),
-                    is_one_left_out=self._models.left_out(claim.agent),
+                    has_next_model=bool(remaining) and attempt.can_call(),
+                    has_held_model=self._models.has_held_model(claim.agent),
                     model=state,
                 )
                 verdict = judge(error, claim, facts)
-                if verdict.action is not Action.ASK_NEXT:
+                if verdict.action is not Action.NEXT_MODEL:
                     return outcome_of(error, verdict)
                 log.info("trying the next model", model=target.name, code=error.code)
             else:
@@ -86,65 +91,65 @@ class Asking:
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """One model's turn."""
+    """One model's turn: a call, repeated at most once, and at most one repair."""
 
     calls: MeteredCalls
     attempt: Attempt
     inputs: Inputs
     target: Target
     numbers: Iterator[int]
+    """Numbers the attempt's calls."""
     progress: Progress
-    asked_at: float = field(default_factory=time.monotonic)
-    """When the latest call began, on the monotonic clock; of one that was repeated, when it had failed first."""
+    called_at: float = field(default_factory=time.monotonic)
+    """The ``time.monotonic()`` at which the latest call began; for a repeated call, when its first try failed."""
 
     async def draft(self) -> Draft:
         first = await self._first_answer()
         try:
             return self.inputs.reply_format.read(first.text)
-        except Unacceptable as refusal:
-            return await self._repaired(first, refusal.problems)
+        except AnswerRejected as rejection:
+            return await self._repair(first, rejection.problems)
 
     async def _first_answer(self) -> Completion:
         tries = 1
         while True:
-            # A reader per try: what a broken stream had begun is no part of the next one's answer.
-            show = self.progress.of(self.inputs.reply_format.partial())
+            # A new reader for each try, since a broken stream's text is not part of the next answer.
+            on_text = self.progress.on_text(self.inputs.reply_format.partial())
             number, began = next(self.numbers), time.monotonic()
             try:
                 return await self.calls.call(
-                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=show
+                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=on_text
                 )
             except ModelError as error:
                 facts = Facts(
-                    can_repeat=tries < CALL_TRIES and self.attempt.can_ask(after_s=max(REPEAT_WAIT_S)),
+                    can_repeat=tries < CALL_TRIES and self.attempt.can_call(after_s=max(REPEAT_DELAY_S)),
                     failed_after_s=time.monotonic() - began,
                 )
                 verdict = judge(error, self.attempt.claim, facts)
                 if verdict.action is not Action.REPEAT_CALL:
                     raise
             tries += 1
-            self.asked_at = time.monotonic()
+            self.called_at = time.monotonic()
             await asyncio.sleep(verdict.delay_s)
 
-    async def _repaired(self, first: Completion, problems: Sequence[str]) -> Draft:
-        """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
+    async def _repair(self, first: Completion, problems: Sequence[str]) -> Draft:
+        """Call once more with the problems; for a truncated answer, call again with twice the output tokens instead."""
         inputs, target = self.inputs, self.target
         log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
         if first.finish_reason == "length":
-            target = replace(target, params=parameters.with_twice_the_room(target.params))
+            target = replace(target, params=parameters.with_doubled_limit(target.params))
         else:
-            correction = inputs.reply_format.repair_request(problems)
-            said = [
+            exchange = [
                 {"role": "assistant", "content": first.text or "(nothing)"},
-                {"role": "user", "content": correction},
+                {"role": "user", "content": inputs.reply_format.repair_request(problems)},
             ]
-            inputs = replace(inputs, messages=[*inputs.messages, *said])
-        self.asked_at = time.monotonic()
+            inputs = replace(inputs, messages=[*inputs.messages, *exchange])
+        self.called_at = time.monotonic()
         second = await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
         try:
             return inputs.reply_format.read(second.text)
-        except Unacceptable as refusal:
-            raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
+        except AnswerRejected as rejection:
+            raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
 
 
 def _with_params(target: Target, inputs: Inputs) -> Target:
