@@ -200,11 +200,14 @@ class Refusals:
     Args:
         verb: what the statement does, for the log.
         aside: the rows that this process leaves alone.
+        after_proof: whether a refusal counts only if it comes after the server accepted another row, whatever its SQLSTATE: for
+            what cannot be made again, as a draft that has been paid for.
     """
 
-    def __init__(self, *, verb: str, aside: Aside) -> None:
+    def __init__(self, *, verb: str, aside: Aside, after_proof: bool = False) -> None:
         self.aside = aside
         self._verb = verb
+        self._after_proof = after_proof
         self._kinds: dict[str, Refusals] = {}
         self._trials = Trials()
         self._tries: Remembered[UUID] = Remembered()
@@ -213,7 +216,7 @@ class Refusals:
 
     def of(self, kind: str) -> "Refusals":
         """Return the refusals of one kind of this statement's changes; another kind that is accepted proves nothing."""
-        return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside))
+        return self._kinds.setdefault(kind, Refusals(verb=self._verb, aside=self.aside, after_proof=self._after_proof))
 
     async def resolve(
         self,
@@ -261,7 +264,9 @@ class Refusals:
         known = {held for held in due if self.aside.knows(held[0])}
         # A lock may have ended between the refusal and the proof that others are accepted. So what may pass counts only if it
         # comes again after such a proof.
-        sure = known | {held for held, error in due.items() if held in again or not is_passing(error)}
+        sure = known | {
+            held for held, error in due.items() if held in again or not (self._after_proof or is_passing(error))
+        }
         if passed:
             return sure
         if len(known) == len(due):

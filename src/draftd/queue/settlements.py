@@ -146,7 +146,7 @@ class Settler:
 
     def __init__(self, *, link: db.Link, aside: Aside) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", aside=aside)
+        self._refusals = Refusals(verb="settle", aside=aside, after_proof=True)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -204,10 +204,11 @@ class Settler:
             if isinstance(answer, Settled):
                 row = items[one][0]
                 passed[row.status].add(row.id)
-        for status, ids in passed.items():
-            self._refusals.of(status).accepted(ids)
         if parts.refused:
             answers |= await self._resolve(items, parts.refused, passed)
+        # Not before: a refusal that came before the server accepted another row proves nothing, and would seem to have come after.
+        for status, ids in passed.items():
+            self._refusals.of(status).accepted(ids)
         return [answers[one] for one in range(len(items))]
 
     async def _resolve(
