@@ -226,8 +226,8 @@ ACTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 }
 """What may happen, with its arguments."""
 MORE_OFTEN = ("settle", "pass_time")
-actions = st.one_of(
-    st.tuples(st.just(name), st.fixed_dictionaries(ACTIONS[name])) for name in sorted([*ACTIONS, *MORE_OFTEN])
+actions: st.SearchStrategy[Action] = st.one_of(
+    *(st.tuples(st.just(name), st.fixed_dictionaries(ACTIONS[name])) for name in sorted([*ACTIONS, *MORE_OFTEN]))
 )
 
 

@@ -127,7 +127,7 @@ class ConnectionKeeper:
 
     async def _mend(self) -> bool:
         """Open what is missing; return whether that went well."""
-        for outcome in await asyncio.gather(*map(_reopen, self._links.values()), return_exceptions=True):
+        for outcome in await asyncio.gather(*(link.reopen() for link in self._links.values()), return_exceptions=True):
             if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
                 self._tell(outcome)
                 return False
@@ -155,10 +155,3 @@ def _is_answer(error: BaseException) -> bool:
     """Return whether the server refused what was asked of a connection that it had given."""
     cause = error.__cause__
     return isinstance(error, ConnectionLost) and isinstance(cause, psycopg.Error) and cause.sqlstate is not None
-
-
-async def _reopen(link: db.Link) -> None:
-    if not link.stands:
-        # What the server has hung up would fail once more before it is opened again.
-        await link.close()
-        await link.run("SELECT")

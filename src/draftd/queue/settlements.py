@@ -206,7 +206,7 @@ class Settler:
                 passed[row.status].add(row.id)
         if parts.refused:
             answers |= await self._resolve(items, parts.refused, passed)
-        # Not before: a refusal that came before the server accepted another row proves nothing, and would seem to have come after.
+        # Only now: a refusal from before the server accepted another row must not look as if it came after.
         for status, ids in passed.items():
             self._refusals.of(status).accepted(ids)
         return [answers[one] for one in range(len(items))]
