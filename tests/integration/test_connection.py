@@ -112,6 +112,29 @@ async def test_a_link_does_not_keep_a_connection_that_was_being_hung_up_when_the
     await link.close()
 
 
+async def test_a_link_is_closed_after_its_statement_and_not_beneath_it(
+    connection: db.Connection, link: db.Link
+) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        await link.run("SELECT")
+        running = asyncio.create_task(link.run("SELECT pg_advisory_lock_shared(1), 1 AS one"))
+        closing = asyncio.create_task(link.close())
+    assert [row["one"] for row in await running] == [1]
+    await closing
+    assert not link.is_open
+
+
+async def test_a_link_is_reopened_only_if_the_server_has_hung_up(connection: db.Connection, link: db.Link) -> None:
+    (first,) = await link.run("SELECT pg_backend_pid() AS pid")
+    await link.reopen()
+    assert await link.run("SELECT pg_backend_pid() AS pid") == [first]
+    await connection.execute("SELECT pg_terminate_backend(%s)", [first["pid"]])
+    assert link._hangup_poll.poll(20_000), "the server has hung up"
+    await link.reopen()
+    assert await link.run("SELECT pg_backend_pid() AS pid") != [first]
+
+
 async def test_a_server_that_only_reads_counts_as_away(link: db.Link) -> None:
     """As the old primary does after a switch-over: it takes connections, and no write."""
     (before,) = await link.run("SELECT pg_backend_pid() AS pid")

@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -18,14 +19,14 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.daemon.heartbeat import Beat, Heartbeat
-from draftd.queue import admin, attempts, claiming, refused_rows
+from draftd.queue import admin, attempts, claiming, refused_rows, trials
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Fail, GiveBack, Outcome
 from draftd.queue.refused_rows import FIRST_QUARANTINE_S, Quarantine, Refusals
 from draftd.queue.retention import prune
-from draftd.queue.settlements import Settled, Settler, Trail
+from draftd.queue.settlements import SETTLE, Settled, Settler, Trail
 from draftd.request import Claim
 from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
 from fix_refusals import (
@@ -47,6 +48,8 @@ from integration.test_settlements import count_usage, make_done, make_usage
 
 AGENT = "comment_generator"
 DONE = make_done()
+MANY = 12
+"""So many refusals of a draft mean that the next one, too, changes nothing."""
 STATEMENTS = 200
 """Within the 2 s that a neighbour may be delayed, at 10 ms each."""
 
@@ -60,8 +63,8 @@ async def standing(connection: db.Connection, row_id: UUID) -> tuple[str, str | 
     return row["status"], row["error_code"]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, time_s: float = 20) -> None:
-    async with asyncio.timeout(time_s):
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110  # the table is all that tells
             await asyncio.sleep(0.01)
 
@@ -73,12 +76,54 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "PATIENCE_S", 60.0)
 
 
+@dataclass
+class Counted:
+    """Counts the statements of every link."""
+
+    statements: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def at_most(self, count: int) -> Iterator[None]:
+        self.statements.clear()
+        yield
+        assert self.statements.total() <= count
+
+    async def until(self, statement: str, times: int) -> None:
+        """Wait until one of them has been run so often."""
+
+        async def is_reached() -> bool:
+            return self.statements[statement] >= times
+
+        await until(is_reached)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    counted, run = Counted(), db.Link.run
+
+    async def count(link: db.Link, statement: str, params: db.Params = None) -> list[Any]:
+        counted.statements[statement] += 1
+        return await run(link, statement, params)
+
+    monkeypatch.setattr(db.Link, "run", count)
+    return counted
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is refused be tried again at once: what becomes of many tries is seen in a moment."""
+    monkeypatch.setattr(trials, "PAUSE_S", 0.05)
+    monkeypatch.setattr(refused_rows, "UNDECIDED_S", 0.1)
+    monkeypatch.setattr(db, "REFUSED_CAP_S", 0.1)
+
+
 @pytest.fixture
 def claimer(link: db.Link) -> Claimer:
     return Claimer(link=link, terms=make_terms(), quarantine=Quarantine())
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
+@pytest.mark.usefixtures("hurried")
 async def test_a_claim_goes_on_without_the_row_that_is_refused(
     connection: db.Connection, claimer: Claimer, sqlstate: str
 ) -> None:
@@ -127,6 +172,7 @@ CASTS = (
 
 
 @pytest.mark.parametrize("room", [1, 50])
+@pytest.mark.usefixtures("hurried")
 async def test_values_that_every_row_is_refused_for_end_no_request(
     connection: db.Connection, claimer: Claimer, room: int
 ) -> None:
@@ -233,6 +279,7 @@ async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
 
 
 @pytest.mark.parametrize("room", [1, 50])
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_refuses_every_claim_ends_no_request(
     connection: db.Connection, claimer: Claimer, room: int
 ) -> None:
@@ -394,8 +441,9 @@ async def test_a_draft_that_is_refused_harms_no_neighbours(
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(COMPLETION, "P0001"), (ALWAYS, "55P03"), (ALWAYS, "53100")])
 @pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.usefixtures("hurried")
 async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
-    connection: db.Connection, link: db.Link, when: str, sqlstate: str, count: int
+    connection: db.Connection, link: db.Link, counted: Counted, when: str, sqlstate: str, count: int
 ) -> None:
     await make_many(connection, count)
     claimed = await claim_all(link)
@@ -403,7 +451,7 @@ async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
     before = [await read_row(connection, one) for one in others]
     await refuse(connection, when=when, sqlstate=sqlstate)
     settling = asyncio.create_task(settle_all(Settler(link=link, quarantine=Quarantine()), claimed))
-    await asyncio.wait([settling], timeout=3)
+    await counted.until(SETTLE, MANY * count)
     assert not settling.done()
     await accept(connection)
     assert await settling == ["completed"] * count
@@ -419,7 +467,7 @@ async def test_a_crowd_of_refused_drafts_ends_without_waiting_for_another_to_pas
     claimed, settler = await claim_all(link), Settler(link=link, quarantine=Quarantine())
     (good,) = await make_many(connection, 1)
     await refuse(connection, crowd, when=COMPLETION, sqlstate=sqlstate)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await settle_all(settler, claimed) == ["failed"] * 40
     assert {await standing(connection, one) for one in crowd} == {("failed", "internal_error")}
     assert await standing(connection, good) == ("pending", None)
@@ -435,7 +483,7 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
     assert (await settler.settle(first, DONE)).status == "completed"
     refused = make_done(reading=["no"])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert [(await settler.settle(one, refused)).status for one in (bad, worse)] == ["failed"] * 2
 
 
@@ -463,15 +511,16 @@ async def test_a_trial_carries_nothing_of_one_request_to_another(
     trail = Trail(images=[{"host": "private words"}], trace_id="private words")
     await settler.settle(first, outcome, trail)
     await refuse(connection, [bad.id], when="NEW.trace_id IS NOT NULL")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await settler.settle(bad, outcome, trail)).status == "failed"
     assert await standing(connection, bad.id) == ("failed", "internal_error")
     (row,) = await link.run("SELECT t.is_called AS tried, l.is_called AS leaked FROM tried AS t, leaked AS l")
     assert row == {"tried": True, "leaked": False}
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
-    database: str, connection: db.Connection, link: db.Link
+    database: str, connection: db.Connection, link: db.Link, counted: Counted
 ) -> None:
     """A lock on the whole table: the server says so itself, and no other row gets through."""
     await make_many(connection, 2)
@@ -480,13 +529,14 @@ async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE draft_requests")
         settling = asyncio.create_task(settle_all(Settler(link=link, quarantine=Quarantine()), claimed))
-        await asyncio.wait([settling], timeout=3)
+        await counted.until(SETTLE, MANY)
         assert not settling.done()
     assert await settling == ["completed"]
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
-    connection: db.Connection, link: db.Link
+    connection: db.Connection, link: db.Link, counted: Counted
 ) -> None:
     """That the server accepts the end of a request says nothing about drafts."""
     await make_many(connection, 3)
@@ -495,35 +545,10 @@ async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
     settler = Settler(link=link, quarantine=Quarantine())
     settling = [asyncio.create_task(settler.settle(one, DONE)) for one in claimed[:2]]
     assert (await settler.settle(claimed[2], GiveBack())).status == "pending"
-    await asyncio.wait(settling, timeout=1)
+    await counted.until(SETTLE, MANY)
     assert not any(one.done() for one in settling)
     await accept(connection)
     assert await asyncio.gather(*settling) == [("completed", None)] * 2
-
-
-@dataclass
-class Counted:
-    """Counts the statements of every link."""
-
-    statements: int = 0
-
-    @contextmanager
-    def at_most(self, statements: int) -> Iterator[None]:
-        self.statements = 0
-        yield
-        assert self.statements <= statements
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted, run = Counted(), db.Link.run
-
-    async def count(link: db.Link, statement: str, params: db.Params = None) -> list[Any]:
-        counted.statements += 1
-        return await run(link, statement, params)
-
-    monkeypatch.setattr(db.Link, "run", count)
-    return counted
 
 
 async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_statements(
@@ -659,7 +684,7 @@ async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
         with capture_logs() as logs:
             writer.record(make_usage(late), until=time.monotonic() + 600)
             writer.record(make_usage(early), until=time.monotonic())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await writer.wait_until_recorded(early)
         assert [line["request_id"] for line in logs if line["event"] == "usage refused"] == [early.id]
         assert not await writer.wait_until_recorded(late, retry_refusals=False)
@@ -676,7 +701,7 @@ async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
         writer.record(make_usage(claimed), until=time.monotonic() + 600)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await writer.wait_until_recorded(claimed)
     (line,) = logs
     assert (line["event"], line["request_id"], line["sqlstate"]) == ("usage refused", claimed.id, sqlstate)
@@ -686,6 +711,7 @@ async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
+@pytest.mark.usefixtures("hurried")
 async def test_the_reaper_goes_on_without_the_row_that_is_refused(
     connection: db.Connection, link: db.Link, sqlstate: str
 ) -> None:
@@ -710,6 +736,7 @@ async def test_the_reaper_goes_on_without_the_row_that_is_refused(
     ("when", "sqlstate"),
     [(f"({RETURN} OR {EXPIRY})", "P0001"), (f"({RETURN} OR {EXPIRY})", "23514"), (ALWAYS, "55P03"), (ALWAYS, "53100")],
 )
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_refuses_every_reaping_ends_no_request_and_is_waited_out(
     connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
@@ -778,6 +805,7 @@ async def test_rows_that_the_reaper_is_refused_end_beside_one_that_could_be_take
     assert await standing(connection, other) == ("pending", None)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_lets_no_row_be_taken_back_ends_none(connection: db.Connection, link: db.Link) -> None:
     """That a request may expire says nothing about those that the dead held."""
     await make_many(connection, 2)

@@ -255,7 +255,8 @@ async def test_create_takes_null_for_the_default_as_well(connection: db.Connecti
 
 
 async def test_every_option_that_the_daemon_knows_passes(connection: db.Connection) -> None:
-    await make_request(connection, options=dict.fromkeys(Options.model_fields))
+    options = dict.fromkeys(Options.model_fields)
+    assert (await read_row(connection, await make_request(connection, options=options)))["options"] == options
 
 
 async def test_an_agent_is_unknown_once_a_daemon_has_been_seen(connection: db.Connection) -> None:
@@ -656,7 +657,10 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
 
 
 async def test_a_row_at_the_last_turn_keeps_nobody_from_inserting(connection: db.Connection) -> None:
-    row_id = await make_request(connection)
-    await connection.execute("UPDATE draft_requests SET turn = 9223372036854775807 WHERE id = %s", [row_id])
+    last = 9223372036854775807
+    await connection.execute(
+        "UPDATE draft_requests SET turn = %s WHERE id = %s", [last, await make_request(connection)]
+    )
     for requester in ("", "other", "other"):
-        await make_request(connection, requester_id=requester)
+        row = await read_row(connection, await make_request(connection, requester_id=requester))
+        assert (row["status"], row["turn"]) == ("pending", last)

@@ -56,14 +56,18 @@ def as_prepared(sample: Sample, *, long_edge_px: int) -> bytes:
     return out.getvalue()
 
 
+def matches_schema(text: str) -> bool:
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(json.loads(text))
+
+
 def test_a_default_answer_matches_the_schema_of_the_request() -> None:
-    jsonschema.validate(json.loads(answer(make_call(**with_schema(SCHEMA)), Behaviour())), SCHEMA)
+    assert matches_schema(answer(make_call(**with_schema(SCHEMA)), Behaviour()))
 
 
 def test_the_schema_is_found_in_the_prompt_when_the_request_brings_none() -> None:
     text = f'A schema: {{"properties": {{"old": {{}}}}}} then {json.dumps(SCHEMA)} and {{"not": "a schema"}} {{'
     assert schema_in(text) == SCHEMA
-    jsonschema.validate(json.loads(answer(make_call(text=text), Behaviour())), SCHEMA)
+    assert matches_schema(answer(make_call(text=text), Behaviour()))
 
 
 def test_an_unknown_enumeration_prefers_other_and_else_takes_its_first() -> None:

@@ -129,7 +129,7 @@ class ConnectionKeeper:
 
     async def _reopen_missing(self) -> bool:
         """Reopen what is missing; return whether that succeeded."""
-        for outcome in await asyncio.gather(*map(_reopen, self._links.values()), return_exceptions=True):
+        for outcome in await asyncio.gather(*(link.reopen() for link in self._links.values()), return_exceptions=True):
             if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
                 self._tell(outcome)
                 return False
@@ -155,10 +155,3 @@ def _is_answer(error: BaseException) -> bool:
     """Return whether the server accepted a connection and then refused a statement on it."""
     cause = error.__cause__
     return isinstance(error, ConnectionLost) and isinstance(cause, psycopg.Error) and cause.sqlstate is not None
-
-
-async def _reopen(link: db.Link) -> None:
-    if not link.is_open:
-        # Close first: a connection that the server hung up would fail once more before it is reopened.
-        await link.close()
-        await link.run("SELECT")

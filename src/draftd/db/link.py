@@ -247,8 +247,24 @@ class Link:
         return connection is not None and not connection.closed and not self._hangup_poll.poll(0)
 
     async def close(self) -> None:
-        """Close the connection; a later ``run`` would open it again."""
-        await self._drop()
+        """Close the connection once its statement has ended; a later ``run`` would reopen it.
+
+        Not beneath the statement: psycopg would go on reading memory that libpq has freed, and the process would crash.
+        """
+        async with self._lock:
+            await self._drop()
+
+    async def reopen(self) -> None:
+        """Replace the connection if the server has hung up.
+
+        Raises:
+            LOST: see ``run``.
+        """
+        async with self._lock:
+            if self.is_open:
+                return
+            await self._drop()
+        await self.run("SELECT")
 
 
 async def check_access(link: Link, url: dsn.Url) -> None:

@@ -203,11 +203,14 @@ class Refusals:
     Args:
         verb: what the statement does, for the log.
         quarantine: the rows that this process leaves alone.
+        after_proof: whether a refusal counts only if it comes after the server accepted another row, whatever its SQLSTATE: for
+            what cannot be made again, such as a draft that has been paid for.
     """
 
-    def __init__(self, *, verb: str, quarantine: Quarantine) -> None:
+    def __init__(self, *, verb: str, quarantine: Quarantine, after_proof: bool = False) -> None:
         self.quarantine = quarantine
         self._verb = verb
+        self._after_proof = after_proof
         self._kinds: dict[str, Refusals] = {}
         self._trials = Trials()
         self._tries: BoundedCounter[UUID] = BoundedCounter()
@@ -216,7 +219,9 @@ class Refusals:
 
     def for_kind(self, kind: str) -> "Refusals":
         """Return the refusals of one kind of this change; that another kind is accepted proves nothing."""
-        return self._kinds.setdefault(kind, Refusals(verb=self._verb, quarantine=self.quarantine))
+        return self._kinds.setdefault(
+            kind, Refusals(verb=self._verb, quarantine=self.quarantine, after_proof=self._after_proof)
+        )
 
     async def resolve(
         self,
@@ -269,7 +274,9 @@ class Refusals:
         known = {held for held in due if self.quarantine.was_added(held[0])}
         # A lock may have been released between this refusal and the proof that others are accepted. So a transient error counts
         # only if it comes again after such a proof.
-        sure = known | {held for held, error in due.items() if held in again or not is_transient(error)}
+        sure = known | {
+            held for held, error in due.items() if held in again or not (self._after_proof or is_transient(error))
+        }
         if passed:
             return sure
         if len(known) == len(due):

@@ -144,7 +144,7 @@ class Settler:
 
     def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", quarantine=quarantine)
+        self._refusals = Refusals(verb="settle", quarantine=quarantine, after_proof=True)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
@@ -199,10 +199,11 @@ class Settler:
             if isinstance(answer, Settled):
                 row = items[one][0]
                 passed[row.status].add(row.id)
-        for status, ids in passed.items():
-            self._refusals.for_kind(status).accepted(ids)
         if parts.refused:
             answers |= await self._resolve(items, parts.refused, passed)
+        # Only now: a refusal from before the server accepted another row must not look as if it came after.
+        for status, ids in passed.items():
+            self._refusals.for_kind(status).accepted(ids)
         return [answers[one] for one in range(len(items))]
 
     async def _resolve(
