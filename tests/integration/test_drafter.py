@@ -256,13 +256,21 @@ async def test_every_call_carries_the_clients_trace(
     ],
 )
 async def test_the_next_model_is_asked_when_the_first_one_cannot(
-    rig: Rig, claimed: Claimed, link: db.Link, behaviour: dict[str, Any], calls: int, code: str
+    rig: Rig,
+    claimed: Claimed,
+    link: db.Link,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: dict[str, Any],
+    calls: int,
+    code: str,
 ) -> None:
     rig.choose(FIRST, SECOND)
     rig.standin.script(default=[behaviour | {"when_model": "first"}])
     if "hang" in behaviour:
-        # The next one's answer must come within it, too.
-        rig.calls._model_timeout_s = MIN_CALL_S + 3
+        # The first one's alone is so short: the next one's answer may take its time.
+        short = iter([MIN_CALL_S])
+        limit = property(lambda _calls: next(short, 60.0))
+        monkeypatch.setattr(MeteredCalls, "_model_timeout_s", limit, raising=False)
     done = await rig.draft(await claimed())
     assert done.model == SECOND
     assert rig.asked() == ["first"] * calls + ["second"]
@@ -785,7 +793,7 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     late = Mock(monotonic=lambda: time.monotonic() + 60)
     monkeypatch.setattr(attempts, "time", late)
     settling = asyncio.create_task(settle_as_a_loop_does(rig, settler, claim, outcome, trail))
-    await asyncio.wait_for(away.refused.wait(), 10)
+    await away.refused.wait()
     away.is_away = False
     assert await settling == "completed"
     row = await read_row(connection, claim.id)

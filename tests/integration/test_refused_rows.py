@@ -29,6 +29,7 @@ from draftd.queue.retention import prune
 from draftd.queue.settlements import SETTLE, Settled, Settler, Trail
 from draftd.request import Claim
 from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
+from fix_heartbeat import make_heartbeat
 from fix_refusals import (
     ALWAYS,
     CLAIM,
@@ -43,7 +44,6 @@ from fix_refusals import (
     accept,
     refuse,
 )
-from integration.test_heartbeat import make_heartbeat
 from integration.test_settlements import count_usage, make_done, make_usage
 
 AGENT = "comment_generator"

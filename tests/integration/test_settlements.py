@@ -468,7 +468,7 @@ async def test_a_row_that_a_client_has_locked_does_not_hold_its_neighbours_up(
         await publish_all(link, claims)
         unpublished = await (await connection.execute(untouched.format("partial_result IS NULL").encode())).fetchall()
         settling = asyncio.create_task(settle_all(link, claims))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 unsettled = await (await connection.execute(untouched.format("true").encode())).fetchall()
                 if len(unsettled) == 1:

@@ -1,6 +1,7 @@
 """The stand-in's parts that need no socket: schema, pictures, script, framing."""
 
 import base64
+import functools
 import io
 import json
 from typing import Any
@@ -50,10 +51,15 @@ def as_prepared(sample: Sample, *, long_edge_px: int) -> bytes:
     """Return the sample as it reaches a model: smaller, and a JPEG."""
     scale = long_edge_px / max(sample.width_px, sample.height_px)
     size = (round(sample.width_px * scale), round(sample.height_px * scale))
-    with Image.open(sample.path) as picture:
-        out = io.BytesIO()
-        picture.convert("RGB").resize(size).save(out, "JPEG", quality=85, subsampling=0)
+    out = io.BytesIO()
+    opened(sample).resize(size).save(out, "JPEG", quality=85, subsampling=0)
     return out.getvalue()
+
+
+@functools.cache
+def opened(sample: Sample) -> Image.Image:
+    with Image.open(sample.path) as picture:
+        return picture.convert("RGB")
 
 
 def matches_schema(text: str) -> bool:
