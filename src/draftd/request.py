@@ -23,7 +23,7 @@ VoiceSample = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 def _listed(value: Any) -> Any:
-    """Take null for nothing, as everywhere, and call a list by its name in JSON."""
+    """Accept null as an empty list; name the expected type in JSON's terms."""
     if not isinstance(value, list | tuple | None):
         raise PydanticCustomError("list_type", "Input should be a list of texts")
     return value or ()

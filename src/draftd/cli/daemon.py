@@ -39,7 +39,7 @@ def run(
     """Run the daemon: claim requests, draft replies, store them.
 
     SIGTERM, SIGHUP and Ctrl-C drain: claiming stops, and attempts in flight may finish. A second SIGTERM or Ctrl-C exits at once.
-    The daemon never blocks on its log: lines that nobody reads are dropped and counted.
+    The daemon never blocks on its log: unread lines are dropped and counted.
     """
     from draftd.streams import make_output_nonblocking
 
