@@ -149,7 +149,12 @@ class Claim:
     traceparent: str | None = None
     """The client's trace, in W3C's form."""
     probe: str | None = None
-    """The held model that this request may try."""
+    """The model on hold that this request may try."""
+
+    @property
+    def key(self) -> tuple[UUID, int]:
+        """What identifies this claim: the row's id and the lease token."""
+        return self.id, self.lease_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-MOST_BYTES = 1024 * 1024
+MAX_BUFFERED_BYTES = 1024 * 1024
 """How much may wait for a reader, per stream: a few thousand lines."""
 BETWEEN_WRITES_S = 0.01
 """A burst of lines wakes the thread once instead of once per line."""
@@ -58,7 +58,7 @@ class _Buffer(io.RawIOBase):
     def write(self, data: Any) -> int:
         line = bytes(data)
         with self._changed:
-            if self._waiting_bytes + len(line) > MOST_BYTES:
+            if self._waiting_bytes + len(line) > MAX_BUFFERED_BYTES:
                 self._lost += _lines(line)
             else:
                 self._waiting.append(line)

@@ -83,7 +83,7 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
     answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
-    # A daemon that has ended meanwhile is gone, not stuck.
+    # A daemon that has just ended is gone, not stuck.
     ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
     answers = {name: answer for name, answer in answers.items() if name not in ended}
     if not answers:

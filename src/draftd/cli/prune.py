@@ -73,7 +73,7 @@ async def _retention_s(link: "db.Link") -> float:
     """Return how long the fleet keeps final requests, in seconds.
 
     Raises:
-        UsageError: for ever; then the age must be given.
+        UsageError: the fleet keeps them for ever, so an age is needed.
     """
     from draftd.daemon.pruner import DAY_S
     from draftd.queue import fleet_settings

@@ -277,7 +277,7 @@ def _claims(shared: _Shared) -> Claims:
         # If its client has cancelled it, there is nothing to give back. A refused or locked row is left to the reaper.
         with suppress(LeaseLost, NotSettledYet):
             await shared.settler.settle(claim, GiveBack(), retry_refusals=False)
-        shared.leases.drop(claim.id, claim.lease_token)
+        shared.leases.drop(*claim.key)
 
     terms = ClaimTerms(
         worker_id=shared.identity.worker_id,

@@ -181,7 +181,7 @@ class Claims:
         """
         agents = [agent for group in self._source.claim_groups() for agent in group.agents]
         try:
-            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.passed_over})
+            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.skipped})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)

@@ -106,12 +106,8 @@ class Settlement:
         return storable_json(row)
 
 
-def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
+def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
     """Return the row that writes an outcome."""
-    return _settlement((claim.id, claim.lease_token), outcome, trail)
-
-
-def _settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
     row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
@@ -168,7 +164,7 @@ class Settler:
             LeaseLost: the claim no longer holds the row; nothing was written. ``RequestCancelled`` if its client cancelled it.
             NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
-        row = settlement(claim, outcome, trail or Trail())
+        row = settlement(claim.key, outcome, trail or Trail())
         text, locked, backoff = row.as_json(), 0, Backoff(cap_s=db.REFUSED_CAP_S)
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
@@ -239,7 +235,7 @@ def _trial(status: str) -> Trial:
     """Return the trial that settles another row with an example outcome of this status."""
 
     async def settle(execute: db.Execute, another: LeaseKey) -> bool:
-        row = _settlement(another, TRIAL_OUTCOMES[status], Trail())
+        row = settlement(another, TRIAL_OUTCOMES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
         return bool(answer["settled"] == status)
 

@@ -121,7 +121,8 @@ class Metrics:
 
         Args:
             host: an IPv4 or IPv6 address of this machine, or a host name; ``0.0.0.0`` is every IPv4 address, ``::`` every
-            address. port: 0 for a free one.
+                address.
+            port: 0 for a free one.
 
         Raises:
             ConfigurationError: the address or port is not available; the message names the setting.
