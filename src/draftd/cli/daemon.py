@@ -163,6 +163,6 @@ def demo(
 
     Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers.
     """
-    from draftd.cli.demo import tour
+    from draftd.cli.demo import run_demo
 
-    raise typer.Exit(tour(model=model))
+    raise typer.Exit(run_demo(model=model))
