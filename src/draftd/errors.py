@@ -1,39 +1,39 @@
 """Every way for a request or a command to fail, as one tree.
 
     DraftdError
-    ├── CommandError                 ends a command: one line and an exit code
-    │   ├── UsageError               2
-    │   ├── DatabaseUnavailable      69
-    │   ├── TryAgain                 75
-    │   └── ConfigurationError       78
-    ├── ConnectionLost               the statement may or may not have taken effect
-    ├── LeaseLost                    the claim no longer holds the row: the attempt is discarded
-    │   └── RequestCancelled         because its client cancelled it
-    └── RequestError                 ends an attempt, with a code of the contract
-        ├── InvalidRequest           final
-        ├── Expired                  final
-        ├── ImageBlocked             final
-        ├── ImageFetchFailed         retry
-        │   ├── ImageNotServed       final
-        │   └── ImageBudgetExhausted retry
-        ├── ImageTooLarge            final
-        ├── ImageInvalid             final
-        ├── ImageUnsupported         final
-        ├── ImageGone                final
-        ├── ModelError               knows which model failed
-        │   ├── ModelRateLimited     hold
-        │   ├── ModelUnavailable     hold
-        │   ├── ModelMisconfigured   hold
-        │   │   └── NoModelHere      retry
-        │   ├── ModelTimeout         retry
-        │   ├── ModelRefused         final
-        │   ├── OutputInvalid        retry
-        │   └── ContextTooLong       final
-        ├── NothingToReplyTo         final
-        ├── NothingOpen              final
-        ├── WorkerLost               retry, the first time without delay (written by the reaper)
-        └── InternalError            retry
-            └── RowRefused           final
+    ├── CommandError                  ends a command: one line and an exit code
+    │   ├── UsageError                2
+    │   ├── DatabaseUnavailable       69
+    │   ├── TryAgain                  75
+    │   └── ConfigurationError        78
+    ├── ConnectionLost                the statement may or may not have taken effect
+    ├── LeaseLost                     the claim no longer holds the row: the attempt is discarded
+    │   └── RequestCancelled          because its client cancelled it
+    └── RequestError                  ends an attempt, with a code of the contract
+        ├── InvalidRequest            final
+        ├── Expired                   final
+        ├── ImageBlocked              final
+        ├── ImageFetchFailed          retry
+        │   ├── ImageNotServed        final
+        │   └── ImageBudgetExhausted  retry
+        ├── ImageTooLarge             final
+        ├── ImageInvalid              final
+        ├── ImageUnsupported          final
+        ├── ImageGone                 final
+        ├── ModelError                knows which model failed
+        │   ├── ModelRateLimited      hold
+        │   ├── ModelUnavailable      hold
+        │   ├── ModelMisconfigured    hold
+        │   │   └── NoModelHere       retry
+        │   ├── ModelTimeout          retry
+        │   ├── ModelRefused          final
+        │   ├── OutputInvalid         retry
+        │   └── ContextTooLong        final
+        ├── NothingToReplyTo          final
+        ├── NothingOpen               final
+        ├── WorkerLost                retry, the first time without delay (written by the reaper)
+        └── InternalError             retry
+            └── RowRefused            final
 
 The docstring of a class is its message if none is given. Errors of libraries are translated where the library is called, with
 ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.

@@ -271,10 +271,10 @@ class Refusals:
             return sure
         if len(known) == len(due):
             return known
-        finding = await self._try_another(link, trial)
-        if finding is TrialResult.ACCEPTED:
+        result = await self._try_another(link, trial)
+        if result is TrialResult.ACCEPTED:
             return sure
-        if finding is TrialResult.NO_CANDIDATE:
+        if result is TrialResult.NO_CANDIDATE:
             alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
             self._blame(row_id for row_id, _ in alone)
             return known | (alone & sure)
@@ -301,11 +301,11 @@ class Refusals:
 
     async def _try_another(self, link: db.Link, trial: Trial) -> TrialResult:
         hopeless = [row_id for row_id in self.quarantine.ids() if self.quarantine.was_added(row_id)]
-        finding = await self._trials.run(link, trial, but=[*self._suspects, *self._blamed, *hopeless])
-        if finding is TrialResult.ACCEPTED:
+        result = await self._trials.run(link, trial, but=[*self._suspects, *self._blamed, *hopeless])
+        if result is TrialResult.ACCEPTED:
             self._blame([*self._suspects, *self._trials.refused])
             self._suspects = BoundedCounter()
-        return finding
+        return result
 
     async def _is_alone(self, link: db.Link, held: LeaseKey, error: psycopg.Error) -> bool:
         """Return whether the row could be failed, and no other row is a suspect."""
