@@ -60,7 +60,7 @@ class InputReader:
             attempt: whose row is read.
             agent: who answers.
             cache: has what an earlier attempt fetched, and keeps it for the next one.
-            reservations: where the pictures have their room, for as long as it is open.
+            reservations: keeps the memory of the pictures reserved until it is closed.
 
         Raises:
             RequestError: the row, or one of its pictures, cannot be used.
