@@ -18,7 +18,7 @@ from draftd import db
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.leases import LeaseKey
-from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
@@ -144,7 +144,9 @@ class Claimer:
         looked_at: list[UUID] = []
         while True:
             found = await self._link.run(FIND_CLAIMABLE, params | {"skip": [*self._quarantine.ids(), *looked_at]})
-            parts = await bisect([(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began)
+            parts = await execute_in_parts(
+                [(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began
+            )
             rows = [row for _, answer in parts.answered for row in answer]
             refused += parts.refused
             looked_at += [row["id"] for row in found]
@@ -199,7 +201,7 @@ class Claimer:
         async def release_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(RELEASE_STRAYS, _strays_params(worker_id, []) | {"only": [another[0]]}))
 
-        parts = await bisect([(row["id"], row["lease_token"]) for row in strays], release)
+        parts = await execute_in_parts([(row["id"], row["lease_token"]) for row in strays], release)
         released = [one for _, answer in parts.answered for one in answer]
         with suppress(*db.LOST):
             trial = Trial(before=Precondition.HELD, change=release_it, worker_id=worker_id)

@@ -1,9 +1,9 @@
 """Refused rows: a row that the server refuses to change harms only itself.
 
-Owns what happens when a working server refuses a statement on several rows. ``bisect`` executes it on ever smaller parts, until
-only rows that are refused alone are left. ``Refusals`` decides who is at fault: it fails a row that is, or quarantines it in
-memory if the server refuses that as well. Invariants: no row is failed for a refusal that may be the server's fault, whatever its
-SQLSTATE; without a refusal, nothing here runs. The statements belong to the callers.
+Owns what happens when a working server refuses a statement on several rows. ``execute_in_parts`` executes it on ever smaller
+parts, until only rows that are refused alone are left. ``Refusals`` decides who is at fault: it fails a row that is, or
+quarantines it in memory if the server refuses that as well. Invariants: no row is failed for a refusal that may be the server's
+fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to the callers.
 """
 
 import math
@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+PARTS = 4
+"""How many parts a refused statement is split into: one bad row is found with as few statements as by halves, and n bad rows take
+4/3 n statements instead of 2 n."""
 PATIENCE_S = 1.0
 """After this time, a refused statement is not split further, because other rows are waiting."""
 FIRST_QUARANTINE_S = 2.0
@@ -46,7 +49,7 @@ END_ROW = statements(__name__)["end_row"]
 
 
 @dataclass(slots=True)
-class Bisection(Generic[Item, Answer]):
+class PartResults(Generic[Item, Answer]):
     """The results of a statement that was executed in parts."""
 
     answered: list[tuple[Sequence[Item], Answer]] = field(default_factory=list)
@@ -57,13 +60,13 @@ class Bisection(Generic[Item, Answer]):
     """The items not tried alone, because the refusals took too long."""
 
 
-async def bisect(
+async def execute_in_parts(
     items: Sequence[Item],
     execute: Callable[[Sequence[Item]], Awaitable[Answer]],
     *,
     refusal: psycopg.Error | None = None,
     began: float | None = None,
-) -> Bisection[Item, Answer]:
+) -> PartResults[Item, Answer]:
     """Execute a statement on all items, or on as many as the server accepts.
 
     Args:
@@ -76,7 +79,7 @@ async def bisect(
         db.LOST: the connection broke.
         psycopg.Error: the schema does not match the statement.
     """
-    parts: Bisection[Item, Answer] = Bisection()
+    parts: PartResults[Item, Answer] = PartResults()
     ends_at = (time.monotonic() if began is None else began) + PATIENCE_S
     todo: list[tuple[Sequence[Item], psycopg.Error | None]] = [(list(items), refusal)] if items else []
     while todo:
@@ -94,8 +97,8 @@ async def bisect(
         elif time.monotonic() > ends_at:
             parts.untried += [(one, error) for one in some]
         else:
-            half = len(some) // 2
-            todo += [(some[half:], None), (some[:half], None)]
+            size = math.ceil(len(some) / PARTS)
+            todo += [(some[start : start + size], None) for start in reversed(range(0, len(some), size))]
     return parts
 
 

@@ -24,7 +24,7 @@ from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, e
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.leases import LeaseKey
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
-from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trial_outcomes import TRIAL_OUTCOMES
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import Claim
@@ -34,6 +34,8 @@ SETTLE = statements(__name__)["settle"]
 
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
+FIRST_PAUSE_S = 0.05
+"""The pause before the second try of a refused settlement: its claim loop waits."""
 BUSY_TRIES = 5
 """How often a locked row is tried before ``settle`` may give up for now."""
 
@@ -165,7 +167,8 @@ class Settler:
             NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
         row = settlement(claim.key, outcome, trail or Trail())
-        text, locked, backoff = row.as_json(), 0, Backoff(cap_s=db.REFUSED_CAP_S)
+        text, locked = row.as_json(), 0
+        backoff = Backoff(base_s=FIRST_PAUSE_S, cap_s=db.REFUSED_CAP_S)
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
@@ -177,8 +180,9 @@ class Settler:
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
-            # Each at a time of its own: rows that are retried together are refused together.
-            await asyncio.sleep(backoff.next_s())
+            delay_s = backoff.next_s()
+            # The first pause is the same for all, so that one statement tries them again together.
+            await asyncio.sleep(FIRST_PAUSE_S if backoff.failures == 1 else delay_s)
         return answer
 
     async def flush(self) -> None:
@@ -186,7 +190,7 @@ class Settler:
         await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
-        parts = await bisect(range(len(items)), lambda some: self._write([items[one] for one in some]))
+        parts = await execute_in_parts(range(len(items)), lambda some: self._write([items[one] for one in some]))
         answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)

@@ -4,23 +4,23 @@
 -- read in the order of draft_requests_claim_idx, backwards.
 
 -- name: find_pending
--- The newest 200 pending rows.
+-- The newest 50 pending rows.
 --
 -- Parameters: but, the ids of rows not to try.
 SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
- ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 200;
+ ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 50;
 
 -- name: find_unfinished
--- The newest 200 processing and the newest 200 pending rows, alternating.
+-- The newest 50 processing and the newest 50 pending rows, alternating.
 --
 -- Parameters: but, the ids of rows not to try.
 (SELECT r.id, row_number() OVER (ORDER BY r.deadline_at DESC) AS place
    FROM draft_requests AS r WHERE r.status = 'processing' AND r.id <> ALL (%(but)s::uuid[])
-  ORDER BY r.deadline_at DESC LIMIT 200)
+  ORDER BY r.deadline_at DESC LIMIT 50)
 UNION ALL
 (SELECT r.id, row_number() OVER (ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC) AS place
    FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
-  ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 200)
+  ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 50)
 ORDER BY place;
 
 -- name: make_pending
