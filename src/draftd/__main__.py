@@ -1,4 +1,4 @@
-"""The program, as ``draftd`` and as ``python -m draftd``: signals are heard before anything is loaded that takes time."""
+"""The program, as ``draftd`` and ``python -m draftd``: handles signals before it loads anything slow."""
 
 from draftd.signals import handle_stop_signals_early
 

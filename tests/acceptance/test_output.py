@@ -13,7 +13,9 @@ from fix_output import PIPE_BYTES, full_pipe
 from standin.threaded import ThreadedStandIn
 
 TIME_S = 120.0
-SMALL_BUFFER = "from draftd import streams; streams.MOST_BYTES = 1_000; from draftd.__main__ import main; main()"
+SMALL_BUFFER = (
+    "from draftd import streams; streams.MAX_BUFFERED_BYTES = 1_000; from draftd.__main__ import main; main()"
+)
 
 
 @contextmanager

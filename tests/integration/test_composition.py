@@ -141,14 +141,14 @@ async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
         rows = await (await connection.execute("SELECT model FROM draft_holds ORDER BY model")).fetchall()
         return [row["model"] for row in rows]
 
-    keep, gone = HoldCleaner.keep, asyncio.Event()
+    keep, gone = HoldCleaner.clean, asyncio.Event()
 
     async def watched(cleaner: HoldCleaner, now: float) -> None:
         await keep(cleaner, now)
         if "typo" not in await held():
             gone.set()
 
-    monkeypatch.setattr(HoldCleaner, "keep", watched)
+    monkeypatch.setattr(HoldCleaner, "clean", watched)
     serving = asyncio.create_task(composition.serve(make_settings(monkeypatch, database), concurrency=1, drain=False))
     await asyncio.wait_for(gone.wait(), 60)
     assert await held() == ["openai/m"]

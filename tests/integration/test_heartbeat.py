@@ -74,7 +74,7 @@ async def test_a_lease_that_is_gone_is_reported_with_its_token(
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
     beat = await beats.get()
-    assert (beat.lost, beat.cancelled) == ({(claimed.id, claimed.lease_token)}, set())
+    assert (beat.lost, beat.cancelled) == ({claimed.key}, set())
 
 
 async def test_a_cancelled_request_is_no_lost_lease(connection: db.Connection, link: db.Link, make: Make) -> None:
@@ -84,7 +84,7 @@ async def test_a_cancelled_request_is_no_lost_lease(connection: db.Connection, l
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
     beat = await beats.get()
-    assert (beat.lost, beat.cancelled) == (set(), {(claimed.id, claimed.lease_token)})
+    assert (beat.lost, beat.cancelled) == (set(), {claimed.key})
 
 
 async def test_a_beat_that_cannot_be_heard_is_the_heartbeats_death(make: Make) -> None:

@@ -23,7 +23,7 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
     """Run each of the daemon's statements once, as a daemon does."""
     settler, writer = Settler(link=link, quarantine=Quarantine()), AttemptWriter(link=link, quarantine=Quarantine())
     claimed = await claim_all(link, TERMS, limit=limit)
-    pairs = [(one.id, one.lease_token) for one in claimed]
+    pairs = [one.key for one in claimed]
     await link.run(RENEW_AND_BEAT, beat(*claimed, worker_id=TERMS.worker_id))
     for one in claimed:
         await read_request(link, one)

@@ -362,7 +362,7 @@ async def test_two_leases_that_cannot_be_renewed_are_told_once_another_row_could
     database: str, connection: db.Connection, link: db.Link
 ) -> None:
     ids, leases = await make_many(connection, 2), Leases()
-    held = {(one.id, one.lease_token) for one in await claim_all(link)}
+    held = {one.key for one in await claim_all(link)}
     for row_id, token in held:
         leases.add(row_id, token, agent=AGENT)
     await refuse(connection, ids, when=RENEWAL)

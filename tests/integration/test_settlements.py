@@ -190,7 +190,7 @@ async def test_a_settlement_beside_its_own_first_try_is_a_success(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    row = settlement(claimed, make_done(), Trail())
+    row = settlement(claimed.key, make_done(), Trail())
     async with db.connected(database) as first:
         async with first.transaction():
             await first.execute(SETTLE.encode(), {"rows": f"[{row.as_json()}]"})

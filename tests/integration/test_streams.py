@@ -50,7 +50,7 @@ def test_a_line_appears_without_being_asked_for(pipe: tuple[int, int]) -> None:
 def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streams, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(streams, "MAX_BUFFERED_BYTES", 2_000)
     with full_pipe() as (reads, writes):
         stream = outlet(writes)
         for line in LINES:
@@ -72,7 +72,7 @@ def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_mis
 
 @pytest.mark.usefixtures("logging_restored")
 def test_the_log_says_in_its_own_form_how_many_lines_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(streams, "MAX_BUFFERED_BYTES", 2_000)
     with full_pipe() as (reads, writes):
         monkeypatch.setattr(sys, "stderr", outlet(writes))
         configure_logging(level="info", style="json")

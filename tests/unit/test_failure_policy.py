@@ -307,7 +307,7 @@ def test_only_a_hold_and_a_release_give_the_attempt_back() -> None:
         GiveBack(code="c", message="m", model="openai/m", delay_s=2.0),
         GiveBack(),
     ]
-    rows = [settlement(CLAIM, outcome, Trail()) for outcome in outcomes]
+    rows = [settlement(CLAIM.key, outcome, Trail()) for outcome in outcomes]
     assert [(row.status, row.give_back, row.delay_s) for row in rows] == [
         ("pending", False, 3.0),
         ("failed", False, 0.0),

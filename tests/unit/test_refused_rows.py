@@ -15,7 +15,7 @@ from draftd import db
 from draftd.db.sqlstate import is_connection_loss, is_out_of_resources, is_schema_mismatch, is_transient
 from draftd.queue import refused_rows, trials
 from draftd.queue.leases import LeaseKey
-from draftd.queue.refused_rows import PARTS, Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import PARTS, Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 
 
@@ -43,26 +43,26 @@ def refusing(*bad: int, error: psycopg.Error | None = None) -> Callable[[Sequenc
 
 async def test_what_nobody_refuses_is_carried_out_at_once() -> None:
     statement = refusing()
-    parts = await bisect(range(50), statement)
+    parts = await execute_in_parts(range(50), statement)
     assert (parts.answered, statement.count) == ([(list(range(50)), list(range(50)))], 1)  # type: ignore[attr-defined]  # as above
 
 
 @pytest.mark.parametrize("bad", [(0,), (49,), (17, 18), tuple(range(0, 50, 7)), tuple(range(50))])
 async def test_all_are_carried_out_but_those_that_are_refused_alone(bad: tuple[int, ...]) -> None:
-    parts = await bisect(range(50), refusing(*bad))
+    parts = await execute_in_parts(range(50), refusing(*bad))
     assert sorted(one for one, _ in parts.refused) == list(bad)
     assert sorted(one for some, _ in parts.answered for one in some) == sorted(set(range(50)) - set(bad))
 
 
 async def test_one_of_fifty_costs_a_dozen_statements() -> None:
     statement = refusing(31)
-    await bisect(range(50), statement)
+    await execute_in_parts(range(50), statement)
     assert statement.count <= 13  # type: ignore[attr-defined]  # as above
 
 
 async def test_fifty_of_fifty_cost_hardly_more_than_one_statement_each() -> None:
     statement = refusing(*range(50))
-    await bisect(range(50), statement)
+    await execute_in_parts(range(50), statement)
     assert statement.count <= 50 * PARTS / (PARTS - 1) + PARTS  # type: ignore[attr-defined]  # as above
 
 
@@ -75,13 +75,13 @@ async def test_what_is_refused_slowly_is_not_tried_one_by_one(monkeypatch: pytes
         clock.now += 10.0
         raise refusal("55P03", context=None)
 
-    parts = await bisect(range(50), execute)
+    parts = await execute_in_parts(range(50), execute)
     assert (clock.now, len(parts.untried), parts.refused) == (10.0, 50, [])
 
 
 async def test_a_schema_that_does_not_fit_is_no_rows_fault() -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
-        await bisect(range(50), refusing(3, error=refusal("42P01", context=None)))
+        await execute_in_parts(range(50), refusing(3, error=refusal("42P01", context=None)))
 
 
 class Server:

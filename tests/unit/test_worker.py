@@ -249,7 +249,7 @@ async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> 
     working = asyncio.create_task(rig.worker.run())
     rig.queue.put_nowait(claim)
     await until(lambda: gate.begun == [1])
-    rig.worker.abort_refused({(claim.id, claim.lease_token)})
+    rig.worker.abort_refused({claim.key})
     rig.queue.put_nowait(None)
     await working
     ((_, outcome),) = rig.settled
@@ -282,7 +282,7 @@ async def test_a_cancelled_request_is_not_counted_as_a_lost_lease() -> None:
     rig.queue.put_nowait(claim)
     rig.queue.put_nowait(None)
     await until(lambda: rig.worker.in_flight == 1)
-    rig.worker.abort_cancelled({(claim.id, claim.lease_token)})
+    rig.worker.abort_cancelled({claim.key})
     with capture_logs() as logs:
         await working
     assert [(one["event"], one["log_level"]) for one in logs] == [("request cancelled", "info")]

@@ -39,7 +39,7 @@ def run(
     """Run the daemon: claim requests, draft replies, store them.
 
     SIGTERM, SIGHUP and Ctrl-C drain: claiming stops, and attempts in flight may finish. A second SIGTERM or Ctrl-C exits at once.
-    The daemon never blocks on its log: lines that nobody reads are dropped and counted.
+    The daemon never blocks on its log: unread lines are dropped and counted.
     """
     from draftd.streams import make_output_nonblocking
 
@@ -83,7 +83,7 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
     answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
-    # A daemon that has ended meanwhile is gone, not stuck.
+    # A daemon that has just ended is gone, not stuck.
     ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
     answers = {name: answer for name, answer in answers.items() if name not in ended}
     if not answers:
@@ -163,6 +163,6 @@ def demo(
 
     Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers.
     """
-    from draftd.cli.demo import tour
+    from draftd.cli.demo import run_demo
 
-    raise typer.Exit(tour(model=model))
+    raise typer.Exit(run_demo(model=model))

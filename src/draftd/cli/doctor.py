@@ -1,7 +1,7 @@
-"""The doctor: checks everything a daemon needs, one finding each.
+"""The doctor: checks everything a daemon needs.
 
 The model check is a real call with a tiny picture whose colour the model must name (a few hundred tokens per model). Nothing less
-shows that the key is right, that the model exists, and that it can see.
+proves that the key is right, that the model exists, and that it can see.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     ok: bool
@@ -83,7 +83,7 @@ class CheckResult:
 
 
 async def examine() -> AsyncIterator[CheckResult]:
-    """Run the checks in order of dependency; yield each finding as soon as it is known."""
+    """Run the checks in order of dependency; yield each result as soon as it is known."""
     try:
         settings, warnings = load_settings()
         export_foreign_variables()
@@ -91,15 +91,15 @@ async def examine() -> AsyncIterator[CheckResult]:
         yield CheckResult(check="configuration", ok=False, detail=error.message)
         return
     yield _configuration(settings, warnings)
-    finding, agents = _prompts(settings)
-    yield finding
+    result, agents = _prompts(settings)
+    yield result
     database = _Database()
     if settings.database_url is not None:
-        async for finding in database.examine(settings):
-            yield finding
+        async for result in database.examine(settings):
+            yield result
     yield await _daemons(settings)
-    async for finding in _models(settings, agents, database.catalog):
-        yield finding
+    async for result in _models(settings, agents, database.catalog):
+        yield result
     yield await asyncio.to_thread(_langfuse, settings)
 
 
@@ -126,12 +126,12 @@ class _Database:
             async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
                 yield CheckResult(check=check, ok=True, detail=await _server(connection))
                 check = "schema"
-                finding = await _schema(connection)
-                if finding.ok:
+                result = await _schema(connection)
+                if result.ok:
                     (row,) = await (await connection.execute(READ.encode())).fetchall()
                     self.catalog = Catalog.read(row["agents"], row["models"])
-                yield finding
-                if finding.ok:
+                yield result
+                if result.ok:
                     yield await _triggers(connection)
                     check = "write"
                     yield await _write(connection, url)
@@ -217,10 +217,10 @@ def _holds(rows: Sequence[Mapping[str, Any]]) -> CheckResult:
 async def _listen(settings: Settings) -> CheckResult:
     if settings.listen == "off":
         return CheckResult(check="listen", ok=True, detail="off: polling every second")
-    heard = await proves_session(settings.listen_url)
+    received = await proves_session(settings.listen_url)
     detail = (
         "notifications arrive"
-        if heard
+        if received
         else "no notifications arrive (a transaction-mode pooler?): polling every second"
     )
     return CheckResult(check="listen", ok=True, detail=detail)

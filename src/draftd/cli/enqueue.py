@@ -194,7 +194,7 @@ def image_url(image: str) -> str:
         raise UsageError(
             f"{image!r} is larger than {MAX_FILE_BYTES // 1024**2} MiB, the most a row can hold; give its URL"
         )
-    # The daemon goes by magic bytes, not by the type in the URL.
+    # The daemon detects the format from the bytes and ignores the type in the URL.
     suffix = Path(image).suffix.lstrip(".").lower()
     kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

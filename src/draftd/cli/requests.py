@@ -95,8 +95,8 @@ def _print_request(row: dict[str, Any]) -> None:
             _print_fact(name, row[name])
     for error in json_objects(row["errors"]):
         model = f" [{error['model']}]" if error.get("model") else ""
-        told = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
-        _print_fact(f"  attempt {error.get('attempt')}", told)
+        text = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
+        _print_fact(f"  attempt {error.get('attempt')}", text)
     result = json_object(row["result"]) or json_object(row["partial_result"])
     if result:
         _print_result(result)
@@ -248,7 +248,7 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
         say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
     refused = RefusedRows()
     for request, error in changed.refused.items():
-        refused.tell(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
+        refused.report(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
     refused.end()
 
 

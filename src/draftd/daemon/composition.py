@@ -193,7 +193,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
     await _check_start(shared, heartbeat)
-    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.facts()})
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.state()})
     await liveness.listen()
     return Daemon(
         claims=claims,
@@ -277,7 +277,7 @@ def _claims(shared: _Shared) -> Claims:
         # If its client has cancelled it, there is nothing to give back. A refused or locked row is left to the reaper.
         with suppress(LeaseLost, NotSettledYet):
             await shared.settler.settle(claim, GiveBack(), retry_refusals=False)
-        shared.leases.drop(claim.id, claim.lease_token)
+        shared.leases.drop(*claim.key)
 
     terms = ClaimTerms(
         worker_id=shared.identity.worker_id,
@@ -300,7 +300,7 @@ def _claims(shared: _Shared) -> Claims:
 
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
-        shared.links.keeper.look()
+        shared.links.keeper.resume_if_complete()
         worker.abort_lost(beat.lost)
         worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)

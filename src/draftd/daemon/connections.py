@@ -23,7 +23,7 @@ from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
-LOOK_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 1.0
 PATIENCE_S = 3.0
 """How long a start keeps trying: the server takes a moment to free a closed connection."""
 RETRY_S = 0.1
@@ -46,9 +46,9 @@ class ConnectionKeeper:
         self._links = links
         self._listener = listener
         self._wakeup = wakeup
-        self._asked = asyncio.Event()
+        self._reopen_now = asyncio.Event()
         self._trouble = ""
-        self._is_missed = False
+        self._claims_paused = False
         self.heartbeat_trouble: Callable[[], str | None] = lambda: "no heartbeat yet"
         """Why the heartbeat, which has its own thread and connection, does not reach the database; None if it does."""
 
@@ -68,14 +68,14 @@ class ConnectionKeeper:
         if self._listener is not None:
             needed.append(self._listener.open)
         for had, opening in enumerate(needed):
-            await self._insist(opening, had, len(needed))
+            await self._open_patiently(opening, had, len(needed))
 
     def is_complete(self) -> bool:
         """Return whether every connection that a result needs is open; if not, have the missing ones reopened now."""
-        self._is_missed = bool(self._missing())
-        if self._is_missed:
-            self._asked.set()
-        return not self._is_missed
+        self._claims_paused = bool(self._missing())
+        if self._claims_paused:
+            self._reopen_now.set()
+        return not self._claims_paused
 
     async def run(self) -> None:
         """Reopen what is lost, until cancelled."""
@@ -87,18 +87,18 @@ class ConnectionKeeper:
             else:
                 await asyncio.sleep(backoff.next_s())
 
-    def look(self) -> None:
+    def resume_if_complete(self) -> None:
         """Resume claiming if nothing is missing any more; call this after each beat."""
         if self._missing():
             return
         if self._trouble:
             self._trouble = ""
             log.info("claiming resumed: connections open")
-        if self._is_missed:
-            self._is_missed = False
+        if self._claims_paused:
+            self._claims_paused = False
             self._wakeup.set()
 
-    def facts(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Return the state of the connections, for ``draftd health``."""
         missing, where = self._missing(), self._where
         if not missing:
@@ -111,7 +111,7 @@ class ConnectionKeeper:
         missing = [name for name, link in self._links.items() if not link.is_open]
         return missing if self.heartbeat_trouble() is None else [*missing, "heartbeat"]
 
-    async def _insist(self, opening: Callable[[], Awaitable[Any]], had: int, needed: int) -> None:
+    async def _open_patiently(self, opening: Callable[[], Awaitable[Any]], had: int, needed: int) -> None:
         ends_at = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -131,24 +131,24 @@ class ConnectionKeeper:
         """Reopen what is missing; return whether that succeeded."""
         for outcome in await asyncio.gather(*(link.reopen() for link in self._links.values()), return_exceptions=True):
             if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
-                self._tell(outcome)
+                self._log_trouble(outcome)
                 return False
             if isinstance(outcome, BaseException):
                 raise outcome
-        self.look()
+        self.resume_if_complete()
         return True
 
-    def _tell(self, error: BaseException) -> None:
+    def _log_trouble(self, error: BaseException) -> None:
         if not self._trouble:
             log.warning("claiming paused: connections missing", missing=self._missing(), error=redact(str(error)))
         self._trouble = redact(str(error)) or "no answer in time"
 
     async def _wait_until_missed(self) -> None:
-        """Wait ``LOOK_INTERVAL_S``, or less if a claim finds a connection missing."""
-        timer = asyncio.get_running_loop().call_later(LOOK_INTERVAL_S, self._asked.set)
-        await self._asked.wait()
+        """Wait ``CHECK_INTERVAL_S``, or less if a claim finds a connection missing."""
+        timer = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._reopen_now.set)
+        await self._reopen_now.wait()
         timer.cancel()
-        self._asked.clear()
+        self._reopen_now.clear()
 
 
 def _is_answer(error: BaseException) -> bool:

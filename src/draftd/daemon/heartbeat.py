@@ -26,7 +26,7 @@ from draftd.db import dsn
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.providers.catalog import Catalog
 from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
-from draftd.queue.refused_rows import Quarantine, Refusals, bisect
+from draftd.queue.refused_rows import Quarantine, Refusals, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
@@ -225,7 +225,7 @@ class Heartbeat:
             if is_schema_mismatch(error) or strict:
                 raise
             statement = RENEW
-            rows, refused = await self._renew_apart(link, held, began)
+            rows, refused = await self._renew_in_parts(link, held, began)
         self._beat_with_renewals = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
         lost = {(UUID(request_id), token): status for row in rows for request_id, token, status in row["lost"]}
         cancelled = {held for held, status in lost.items() if status == "cancelled"}
@@ -240,7 +240,7 @@ class Heartbeat:
             throttles=last["throttles"],
         )
 
-    async def _renew_apart(
+    async def _renew_in_parts(
         self, link: db.Link, held: list[LeaseKey], began: float
     ) -> tuple[list[DictRow], set[LeaseKey]]:
         """Renew what can be renewed; return the answers, and the leases whose own row is at fault."""
@@ -252,7 +252,7 @@ class Heartbeat:
             (row,) = await execute(RENEW, self._renewal([another], in_flight=len(held)))
             return bool(row["renewed"])
 
-        parts = await bisect(held, renew, began=began)
+        parts = await execute_in_parts(held, renew, began=began)
         rows = [row for _, row in parts.answered]
         passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
         trial = Trial(before=Precondition.HELD, change=renew_it)

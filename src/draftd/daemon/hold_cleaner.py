@@ -39,13 +39,13 @@ class HoldCleaner:
         while True:
             try:
                 if self._needed():
-                    await self.keep(time.monotonic())
+                    await self.clean(time.monotonic())
             except (*db.LOST, psycopg.Error) as error:
                 self._up_since = None
                 await self._link.pause(error)
             await asyncio.sleep(KEEP_INTERVAL_S)
 
-    async def keep(self, now: float) -> None:
+    async def clean(self, now: float) -> None:
         """Mark the holds of this process's models; delete unmarked ones once marking has worked for ``UNUSED_S`` seconds.
 
         Args:

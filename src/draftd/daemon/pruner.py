@@ -26,16 +26,12 @@ class Pruner:
         reads: the connection to read the fleet's settings on.
         link: a connection of its own, open during a pass only: nothing else may wait behind a batch.
         quarantine: remembers which refused rows were reported.
-        interval_s: seconds between two passes.
     """
 
-    def __init__(
-        self, *, reads: db.Link, link: db.Link, quarantine: Quarantine, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, *, reads: db.Link, link: db.Link, quarantine: Quarantine) -> None:
         self._reads = reads
         self._link = link
         self._quarantine = quarantine
-        self._interval_s = interval_s
 
     async def run(self) -> None:
         """Prune until cancelled, through any number of lost connections."""
@@ -45,14 +41,14 @@ class Pruner:
                 await self._try(self._prune_feedback)
             finally:
                 await self._link.close()
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(INTERVAL_S)
 
     async def _try(self, prune_all: Callable[[], Awaitable[None]]) -> None:
         try:
             await prune_all()
         except psycopg.Error as error:
-            # No right to delete, a foreign key of another table, a batch that took too long: the daemon drafts all the same, and
-            # tries again in an hour.
+            # No right to delete, a foreign key of another table, a batch that took too long: the daemon still drafts, and tries
+            # again in an hour.
             log.warning("pruning incomplete", error=redact(str(error)))
 
     async def _prune(self) -> None:

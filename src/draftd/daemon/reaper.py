@@ -63,10 +63,10 @@ class Reaper:
             log.error("reaping refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
 
     async def _once(self) -> None:
-        passed_over = self._refusals.quarantine.ids()
+        skipped = self._refusals.quarantine.ids()
         reaped = await reap(self._link, lease_s=self._lease_s, stalls=self._stalls, refusals=self._refusals)
         # A pass that skipped the refused rows proves nothing.
-        if reaped or not passed_over:
+        if reaped or not skipped:
             self._refused = 0
         for one in reaped:
             if one.status == "failed":

@@ -117,8 +117,7 @@ class Worker:
     async def _work(self, claim: Claim) -> None:
         task = asyncio.create_task(self._drafter.draft(claim), name=f"attempt-{claim.id}")
         running = _Running(claim, task, time.monotonic())
-        held = (claim.id, claim.lease_token)
-        self._running[held] = running
+        self._running[claim.key] = running
         self._metrics.in_flight(len(self._running))
         is_over = True
         try:
@@ -143,9 +142,8 @@ class Worker:
             self._forget(running)
 
     def _forget(self, running: _Running) -> None:
-        held = (running.claim.id, running.claim.lease_token)
-        del self._running[held]
-        self._leases.drop(*held)
+        del self._running[running.claim.key]
+        self._leases.drop(*running.claim.key)
         self._metrics.in_flight(len(self._running))
 
     async def _settle(self, running: _Running, *, retry_refusals: bool) -> bool:

@@ -1,4 +1,4 @@
-"""How values from the database become Python values, whoever wrote them: JSON and timestamps.
+"""How values from the database become Python values, whatever their origin: JSON and timestamps.
 
 Clients may store anything that PostgreSQL accepts. Invariant: no value makes reading its row fail.
 """

@@ -108,7 +108,7 @@ class ImageLoader:
         Args:
             urls: in reading order.
             kept: pictures that need not be fetched, and where each fetched one is added as soon as it is ready.
-            reservations: where what they become has its reservation, for as long as it is open.
+            reservations: keeps the memory of the result reserved until it is closed.
             time_s: seconds left, for everything.
 
         Returns:

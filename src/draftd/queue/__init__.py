@@ -13,7 +13,7 @@
     pictures         prepared pictures, kept for the next attempt
     wakeup           wakes the claim loops on NOTIFY
     group_commit     merges concurrent calls into one statement
-    refused_rows     rows that the server refuses to change: bisecting, blame, quarantine
+    refused_rows     rows that the server refuses to change: execution in parts, blame, quarantine
     trials           whether the server accepts the same change of another row
     trial_outcomes   the example outcomes that trials write
     bounded_counter  counts per key, in bounded memory

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.statements import statements
-from draftd.queue.refused_rows import bisect
+from draftd.queue.refused_rows import execute_in_parts
 from draftd.status import FINAL_STATUSES, STATUSES
 
 _SQL = statements(__name__)
@@ -140,7 +140,7 @@ async def _change_batch(
         changed.rows += rows
         return [row["id"] for row in rows]
     ids = [row["id"] for row in await run(wanted.find)]
-    parts = await bisect(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
+    parts = await execute_in_parts(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
     changed.rows += [row for _, rows in parts.answered for row in rows]
     changed.refused |= dict([*parts.refused, *parts.untried])
     if not changed.rows:

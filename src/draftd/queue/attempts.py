@@ -104,7 +104,7 @@ class AttemptWriter:
         Raises:
             LeaseLost: this claim no longer holds the row.
         """
-        held = (claim.id, claim.lease_token)
+        held = claim.key
         self._latest[held] = partial_result
         if (task := self._publishing.get(held)) is None:
             task = self._publishing[held] = asyncio.create_task(self._publish(held), name="progress")
@@ -164,7 +164,7 @@ class AttemptWriter:
         """
         if not (self._unwritten or self._refused):
             return True
-        held = (claim.id, claim.lease_token)
+        held = claim.key
         while tasks := self._unwritten.get(held):
             await asyncio.wait(tasks)
         while tasks := self._refused.get(held):

@@ -18,7 +18,7 @@ from draftd import db
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.leases import LeaseKey
-from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
@@ -46,7 +46,6 @@ async def claim(
     limit: int,
     statement: str = CLAIM,
     skip: Sequence[UUID] = (),
-    now: datetime | None = None,
 ) -> list[Claim]:
     """Claim up to ``limit`` due rows of these agents, highest priority first, then by turn.
 
@@ -57,17 +56,16 @@ async def claim(
         limit: how many rows, 1 or more.
         statement: ``CLAIM`` or ``CLAIM_PROBE``.
         skip: rows to skip.
-        now: overrides the database's time, for tests.
 
     Raises:
         db.LOST: the connection broke; the server may still have claimed rows (see ``release_strays``).
         psycopg.Error: the server refused; nothing was claimed.
     """
-    params = _params(terms, agents, limit, now) | {"skip": list(skip)}
+    params = _params(terms, agents, limit) | {"skip": list(skip)}
     return _claims(await link.run(statement, params), terms)
 
 
-def _params(terms: ClaimTerms, agents: list[str], limit: int, now: datetime | None) -> db.Row:
+def _params(terms: ClaimTerms, agents: list[str], limit: int, *, now: datetime | None = None) -> db.Row:
     return {
         "agents": agents,
         "n": limit,
@@ -114,7 +112,7 @@ class Claimer:
         self._quarantine = quarantine
         self._claims = Refusals(verb="claim", quarantine=quarantine)
         self._releases = Refusals(verb="release", quarantine=quarantine)
-        self.passed_over: list[UUID] = []
+        self.skipped: list[UUID] = []
         """The quarantined rows that the last claim skipped."""
 
     async def claim(self, agents: list[str], limit: int, statement: str = CLAIM) -> list[Claim]:
@@ -124,10 +122,10 @@ class Claimer:
             db.LOST: as in ``claim``.
             psycopg.Error: the server refused, possibly through its own fault; nothing was claimed.
         """
-        began, self.passed_over = time.monotonic(), self._quarantine.ids()
+        began, self.skipped = time.monotonic(), self._quarantine.ids()
         try:
             claimed = await claim(
-                self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, skip=self.passed_over
+                self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, skip=self.skipped
             )
         except psycopg.Error as error:
             if is_schema_mismatch(error):
@@ -142,11 +140,13 @@ class Claimer:
     ) -> list[Claim]:
         """Claim by id, and look past refused rows, which must not block those behind them."""
         # Refusals are resolved after other rows were tried: whether those get through tells whose fault it is.
-        params, refused = _params(self._terms, agents, limit, None), list[tuple[LeaseKey, psycopg.Error]]()
+        params, refused = _params(self._terms, agents, limit), list[tuple[LeaseKey, psycopg.Error]]()
         looked_at: list[UUID] = []
         while True:
             found = await self._link.run(FIND_CLAIMABLE, params | {"skip": [*self._quarantine.ids(), *looked_at]})
-            parts = await bisect([(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began)
+            parts = await execute_in_parts(
+                [(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began
+            )
             rows = [row for _, answer in parts.answered for row in answer]
             refused += parts.refused
             looked_at += [row["id"] for row in found]
@@ -161,14 +161,14 @@ class Claimer:
         return _claims(rows, self._terms)
 
     async def _claim_these(self, some: Sequence[LeaseKey]) -> list[DictRow]:
-        params = _params(self._terms, [], len(some), None)
+        params = _params(self._terms, [], len(some))
         return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
 
     async def _resolve(
         self, refused: Sequence[tuple[LeaseKey, psycopg.Error]], *, passed: list[UUID]
     ) -> list[LeaseKey]:
         """Resolve the rows that were refused alone; return those that stay undecided."""
-        params = _params(self._terms, [""], 1, db.MAX_TIMESTAMP)
+        params = _params(self._terms, [""], 1, now=db.MAX_TIMESTAMP)
 
         async def claim_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(CLAIM_THESE, params | {"ids": [another[0]]}))
@@ -201,7 +201,7 @@ class Claimer:
         async def release_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(RELEASE_STRAYS, _strays_params(worker_id, []) | {"only": [another[0]]}))
 
-        parts = await bisect([(row["id"], row["lease_token"]) for row in strays], release)
+        parts = await execute_in_parts([(row["id"], row["lease_token"]) for row in strays], release)
         released = [one for _, answer in parts.answered for one in answer]
         with suppress(*db.LOST):
             trial = Trial(before=Precondition.HELD, change=release_it, worker_id=worker_id)

@@ -121,7 +121,7 @@ class Claims:
         self._drain = drain
         self._waiting: deque[asyncio.Future[Claim | None]] = deque()
         self._has_waiting = asyncio.Event()
-        self._orphans: list[Claim] = []
+        self._undelivered: list[Claim] = []
         self._stopped = False
         self._locked_since: float | None = None
         self._refusal: psycopg.Error | None = None
@@ -142,7 +142,7 @@ class Claims:
         except asyncio.CancelledError:
             # ``run`` may have answered just as this caller was cancelled.
             if future.done() and not future.cancelled() and (claimed := future.result()) is not None:
-                self._orphans.append(claimed)
+                self._undelivered.append(claimed)
             raise
 
     def stop(self) -> None:
@@ -171,7 +171,7 @@ class Claims:
                 self.stop()
                 break
             await self._wakeup.wait(min(self._poll_interval_s, self._claimer.retry_in_s()))
-        await self._release_orphans()
+        await self._release_undelivered()
 
     async def _is_drained(self) -> bool:
         """Return whether nothing is due, locked rows included.
@@ -181,7 +181,7 @@ class Claims:
         """
         agents = [agent for group in self._source.claim_groups() for agent in group.agents]
         try:
-            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.passed_over})
+            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.skipped})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)
@@ -212,7 +212,7 @@ class Claims:
             if strays:
                 log.info("released claims of a lost connection", rows=len(strays))
             return True
-        await self._release_orphans()
+        await self._release_undelivered()
         if claimed:
             self._backoff.reset()
         if self._refusal is not None and not claimed:
@@ -286,14 +286,14 @@ class Claims:
             if not future.done():
                 future.set_result(claimed)
                 return
-        self._orphans.append(claimed)
+        self._undelivered.append(claimed)
 
-    async def _release_orphans(self) -> None:
-        while self._orphans:
-            orphan = self._orphans.pop()
-            await self._release(orphan)
-            if orphan.probe is not None:
-                await self._source.return_probe(orphan.probe)
+    async def _release_undelivered(self) -> None:
+        while self._undelivered:
+            claimed = self._undelivered.pop()
+            await self._release(claimed)
+            if claimed.probe is not None:
+                await self._source.return_probe(claimed.probe)
 
 
 def _log_refused(ids: list[str]) -> None:

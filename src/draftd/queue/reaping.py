@@ -20,7 +20,7 @@ from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost, error_details
 from draftd.queue.leases import LeaseKey
-from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 
 _SQL = statements(__name__)
@@ -175,7 +175,7 @@ async def _reap_these(
     async def reap_them(some: Sequence[LeaseKey]) -> list[DictRow]:
         return await link.run(REAP_THESE, params | {"ids": [row_id for row_id, _ in some]})
 
-    parts = await bisect(rows, reap_them, began=began)
+    parts = await execute_in_parts(rows, reap_them, began=began)
     reaped = _reaped([row for _, answer in parts.answered for row in answer])
     resolutions = await refusals.for_kind(was).resolve(
         link,

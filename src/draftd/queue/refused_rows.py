@@ -1,9 +1,9 @@
 """Refused rows: a row that the server refuses to change harms only itself.
 
-Owns what happens when a working server refuses a statement on several rows. ``bisect`` executes it on ever smaller parts, until
-only rows that are refused alone are left. ``Refusals`` decides who is at fault: it fails a row that is, or quarantines it in
-memory if the server refuses that as well. Invariants: no row is failed for a refusal that may be the server's fault, whatever its
-SQLSTATE; without a refusal, nothing here runs. The statements belong to the callers.
+Owns what happens when a working server refuses a statement on several rows. ``execute_in_parts`` executes it on ever smaller
+parts, until only rows that are refused alone are left. ``Refusals`` decides who is at fault: it fails a row that is, or
+quarantines it in memory if the server refuses that as well. Invariants: no row is failed for a refusal that may be the server's
+fault, whatever its SQLSTATE; without a refusal, nothing here runs. The statements belong to the callers.
 """
 
 import math
@@ -49,7 +49,7 @@ END_ROW = statements(__name__)["end_row"]
 
 
 @dataclass(slots=True)
-class Bisection(Generic[Item, Answer]):
+class PartResults(Generic[Item, Answer]):
     """The results of a statement that was executed in parts."""
 
     answered: list[tuple[Sequence[Item], Answer]] = field(default_factory=list)
@@ -60,13 +60,13 @@ class Bisection(Generic[Item, Answer]):
     """The items not tried alone, because the refusals took too long."""
 
 
-async def bisect(
+async def execute_in_parts(
     items: Sequence[Item],
     execute: Callable[[Sequence[Item]], Awaitable[Answer]],
     *,
     refusal: psycopg.Error | None = None,
     began: float | None = None,
-) -> Bisection[Item, Answer]:
+) -> PartResults[Item, Answer]:
     """Execute a statement on all items, or on as many as the server accepts.
 
     Args:
@@ -79,7 +79,7 @@ async def bisect(
         db.LOST: the connection broke.
         psycopg.Error: the schema does not match the statement.
     """
-    parts: Bisection[Item, Answer] = Bisection()
+    parts: PartResults[Item, Answer] = PartResults()
     ends_at = (time.monotonic() if began is None else began) + PATIENCE_S
     todo: list[tuple[Sequence[Item], psycopg.Error | None]] = [(list(items), refusal)] if items else []
     while todo:
@@ -281,10 +281,10 @@ class Refusals:
             return sure
         if len(known) == len(due):
             return known
-        finding = await self._try_another(link, trial)
-        if finding is TrialResult.ACCEPTED:
+        result = await self._try_another(link, trial)
+        if result is TrialResult.ACCEPTED:
             return sure
-        if finding is TrialResult.NO_CANDIDATE:
+        if result is TrialResult.NO_CANDIDATE:
             alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
             self._blame(row_id for row_id, _ in alone)
             return known | (alone & sure)
@@ -311,11 +311,11 @@ class Refusals:
 
     async def _try_another(self, link: db.Link, trial: Trial) -> TrialResult:
         hopeless = [row_id for row_id in self.quarantine.ids() if self.quarantine.was_added(row_id)]
-        finding = await self._trials.run(link, trial, but=[*self._suspects, *self._blamed, *hopeless])
-        if finding is TrialResult.ACCEPTED:
+        result = await self._trials.run(link, trial, but=[*self._suspects, *self._blamed, *hopeless])
+        if result is TrialResult.ACCEPTED:
             self._blame([*self._suspects, *self._trials.refused])
             self._suspects = BoundedCounter()
-        return finding
+        return result
 
     async def _is_alone(self, link: db.Link, held: LeaseKey, error: psycopg.Error) -> bool:
         """Return whether the row could be failed, and no other row is a suspect."""

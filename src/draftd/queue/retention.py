@@ -18,7 +18,7 @@ import psycopg
 from draftd import db
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
-from draftd.queue.refused_rows import Quarantine, bisect
+from draftd.queue.refused_rows import Quarantine, execute_in_parts
 
 BATCH = 500
 """Rows per statement: about 15 ms on a warm server, well within the time limit."""
@@ -95,7 +95,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
         count: int = row["pruned"]
         return count
 
-    parts = await bisect([one["id"] for one in found], delete, refusal=refusal, began=began)
+    parts = await execute_in_parts([one["id"] for one in found], delete, refusal=refusal, began=began)
     refused |= dict(parts.refused)
     # No row is to blame: the statement was refused as such, because this role may not delete, say.
     if not found or (parts.untried and not parts.answered):

@@ -24,7 +24,7 @@ from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, e
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.leases import LeaseKey
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
-from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, bisect
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trial_outcomes import TRIAL_OUTCOMES
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import Claim
@@ -106,12 +106,8 @@ class Settlement:
         return storable_json(row)
 
 
-def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
+def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
     """Return the row that writes an outcome."""
-    return _settlement((claim.id, claim.lease_token), outcome, trail)
-
-
-def _settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
     row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
@@ -168,8 +164,9 @@ class Settler:
             LeaseLost: the claim no longer holds the row; nothing was written. ``RequestCancelled`` if its client cancelled it.
             NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
-        row = settlement(claim, outcome, trail or Trail())
-        text, locked, backoff = row.as_json(), 0, Backoff(cap_s=db.REFUSED_CAP_S)
+        row = settlement(claim.key, outcome, trail or Trail())
+        text, locked = row.as_json(), 0
+        backoff = Backoff(cap_s=db.REFUSED_CAP_S)
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
@@ -190,7 +187,7 @@ class Settler:
         await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
-        parts = await bisect(range(len(items)), lambda some: self._write([items[one] for one in some]))
+        parts = await execute_in_parts(range(len(items)), lambda some: self._write([items[one] for one in some]))
         answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
@@ -240,7 +237,7 @@ def _trial(status: str) -> Trial:
     """Return the trial that settles another row with an example outcome of this status."""
 
     async def settle(execute: db.Execute, another: LeaseKey) -> bool:
-        row = _settlement(another, TRIAL_OUTCOMES[status], Trail())
+        row = settlement(another, TRIAL_OUTCOMES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
         return bool(answer["settled"] == status)
 

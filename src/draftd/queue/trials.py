@@ -82,10 +82,10 @@ class Trials:
         if began < self._pauses_until:
             return TrialResult.REFUSED
         self.refused = []
-        finding = await self._round(link, trial, but, ends_at=began + ROUND_S)
-        if finding is TrialResult.REFUSED:
+        result = await self._round(link, trial, but, ends_at=began + ROUND_S)
+        if result is TrialResult.REFUSED:
             self._pauses_until = time.monotonic() + PAUSE_S
-        return finding
+        return result
 
     async def _round(self, link: db.Link, trial: Trial, but: Collection[UUID], *, ends_at: float) -> TrialResult:
         find, _ = trial.before.value

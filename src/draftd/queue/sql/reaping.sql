@@ -3,8 +3,8 @@
 -- lost      processing, and its lease or its deadline has passed; or both are further in the future than any worker sets them (or
 --           null), so that they would never pass.
 -- overdue   pending, and past its expires_at.
--- orphaned  pending and due for 5 s, for an agent for which no daemon of the last day had a prompt. Counting only the daemons that
---           run right now would fail an agent's requests while its daemons are upgraded or restarted.
+-- orphaned  pending and due for 5 s, for an agent for which no daemon of the last day had a prompt. Counting only the daemons
+--           that run right now would fail an agent's requests while its daemons are upgraded or restarted.
 --
 -- A lost row is taken only if its worker could have renewed (may_take):
 -- * This session has been up for one lease. A session survives no crash, recovery, failover or lost network. The age of the
