@@ -128,7 +128,7 @@ async def test_a_fetch_that_is_tried_again_gives_its_room_to_others_meanwhile(
 async def test_who_holds_room_does_not_wait_long_for_more(
     loader: ImageLoader, budget: ByteBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftd.images.loader.PATIENCE_S", 0.05)
+    monkeypatch.setattr("draftd.images.loader.RESERVE_WAIT_S", 0.05)
     monkeypatch.setattr("draftd.images.loader.CONCURRENCY", 1)
     picture = data_url(make_png())
     others_bytes = BUDGET_BYTES - data_url_bytes(picture) - PICTURE_BASE64_BYTES

@@ -29,16 +29,7 @@ import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
 from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
-from draftd.providers.response import (
-    MAX_CHARS,
-    RawAnswer,
-    RefusalCapture,
-    append_chunk,
-    from_response,
-    is_too_long,
-    media_type,
-    tokens,
-)
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, media_type, tokens
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -116,6 +107,40 @@ class _CallFormat:
     params: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call, in whatever format it is sent."""
+
+    target: Target
+    messages: list[dict[str, Any]]
+    schema: Mapping[str, Any]
+    on_text: OnText | None
+    traceparent: str | None
+
+    def request(self, call_format: _CallFormat) -> dict[str, Any]:
+        """Return the arguments for litellm."""
+        request: dict[str, Any] = {
+            **call_format.params,
+            "model": self.target.model,
+            "messages": self.messages,
+            "api_base": self.target.api_base,
+            "api_key": self.target.api_key,
+            "timeout": READ_TIMEOUT_S,
+            "num_retries": 0,
+            "max_retries": 0,
+            "drop_params": call_format.drop_params,
+            "extra_headers": {"traceparent": self.traceparent} if self.traceparent else None,
+        }
+        if call_format.streamed:
+            request |= {"stream": True, "stream_options": {"include_usage": True}}
+        if call_format.mode == "json_schema":
+            json_schema = {"name": "draft", "strict": True, "schema": dict(self.schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        elif call_format.mode == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return {name: value for name, value in request.items() if value is not None}
+
+
 class Llm:
     """Calls models through litellm."""
 
@@ -183,14 +208,17 @@ class Llm:
             ModelError: the model gave no usable text, see ``errors.translate``; ``ModelTimeout`` after ``time_s``,
                 ``OutputInvalid`` if the answer is empty, ``ModelRefused`` if it is a refusal.
         """
+        call = _Call(target=target, messages=messages, schema=schema, on_text=on_text, traceparent=traceparent)
+        began = time.monotonic()
         limit = asyncio.timeout(time_s)
         try:
             async with limit:
-                return await self._complete(target, messages, schema, on_text, traceparent)
+                answer, mode = await self._answer(call)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
+        return self._completion(target, answer, mode, time.monotonic() - began)
 
     def has_known_price(self, target: Target) -> bool:
         """Return whether both prices of a model are known, from the operator or from litellm's registry."""
@@ -213,20 +241,13 @@ class Llm:
         # The cache would hand the closed clients out again.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
-    async def _complete(
-        self,
-        target: Target,
-        messages: list[dict[str, Any]],
-        schema: Mapping[str, Any],
-        on_text: OnText | None,
-        traceparent: str | None,
-    ) -> Completion:
-        started = time.monotonic()
+    async def _answer(self, call: _Call) -> tuple[RawAnswer, str]:
+        """Return the answer, and the mode in which it was requested."""
+        target = call.target
         while True:
-            call_format = self._format(target, streamed=on_text is not None)
-            request = _request(target, messages, schema, call_format, traceparent)
+            call_format = self._format(target, streamed=call.on_text is not None)
             try:
-                answer = await self._send(request, on_text)
+                answer = await self._send(call.request(call_format), call.on_text)
             except self._openai.OpenAIError as error:
                 if not self._downgrade(error, target, call_format):
                     raise translate(error, model=target.name) from error
@@ -235,7 +256,7 @@ class Llm:
                 # The server answered the streamed call with one JSON body, which is lost. Repeating the call here would cost
                 # money without being recorded; instead the next call, a repair or a retry, does not stream.
                 self._unstreamed.add(_key(target))
-            return self._completion(target, answer, call_format.mode, time.monotonic() - started)
+            return answer, call_format.mode
 
     def _format(self, target: Target, *, streamed: bool) -> _CallFormat:
         key, params_key = _key(target), _params_key(target)
@@ -275,15 +296,15 @@ class Llm:
     async def _send(self, request: dict[str, Any], on_text: OnText | None) -> RawAnswer:
         response = await self._litellm.acompletion(**request)
         if not hasattr(response, "__anext__"):
-            return from_response(response)
+            return RawAnswer.from_response(response)
         answer = RawAnswer()
         if isinstance(response.completion_stream, self._openai.AsyncStream):
             response.completion_stream = RefusalCapture(stream=response.completion_stream, answer=answer)
         try:
             async for chunk in response:
-                if append_chunk(answer, chunk) and on_text is not None and not is_too_long(answer):
+                if answer.append(chunk) and on_text is not None and not answer.is_too_long:
                     await on_text(answer.text)
-                if is_too_long(answer):
+                if answer.is_too_long:
                     break
         finally:
             await response.aclose()
@@ -303,7 +324,7 @@ class Llm:
             raise ModelRefused(f"{target.name}: refused: {why}", model=target.name, spent=spent)
         if answer.media_type in _PROXY_MEDIA_TYPES:
             raise ModelUnavailable(f"{target.name}: {answer.media_type} instead of an answer", model=target.name)
-        if is_too_long(answer):
+        if answer.is_too_long:
             raise OutputInvalid(
                 f"{target.name}: the answer is over {MAX_CHARS} characters", model=target.name, spent=spent
             )
@@ -372,32 +393,3 @@ def _params_key(target: Target) -> _ParamsKey:
 
 def _log_dropped(target: Target, error: Exception) -> None:
     log.warning("unsupported parameters dropped", model=target.name, detail=redact(str(error), 200))
-
-
-def _request(
-    target: Target,
-    messages: list[dict[str, Any]],
-    schema: Mapping[str, Any],
-    call_format: _CallFormat,
-    traceparent: str | None,
-) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        **call_format.params,
-        "model": target.model,
-        "messages": messages,
-        "api_base": target.api_base,
-        "api_key": target.api_key,
-        "timeout": READ_TIMEOUT_S,
-        "num_retries": 0,
-        "max_retries": 0,
-        "drop_params": call_format.drop_params,
-        "extra_headers": {"traceparent": traceparent} if traceparent else None,
-    }
-    if call_format.streamed:
-        request |= {"stream": True, "stream_options": {"include_usage": True}}
-    if call_format.mode == "json_schema":
-        json_schema = {"name": "draft", "strict": True, "schema": dict(schema)}
-        request["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-    elif call_format.mode == "json_object":
-        request["response_format"] = {"type": "json_object"}
-    return {name: value for name, value in request.items() if value is not None}

@@ -4,7 +4,7 @@ Invariant: a missing field never raises; it stays empty.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 MAX_TOKENS = 100_000_000
 """Per call; today's largest context windows are a hundredth of it."""
@@ -24,6 +24,34 @@ class RawAnswer:
     """litellm's object, which includes cached tokens."""
     media_type: str = ""
     """Set only if a stream was empty: the response may not have been a stream at all."""
+
+    @classmethod
+    def from_response(cls, response: Any) -> Self:
+        """Read a complete response; it may be None, have no choices, or a message without content."""
+        choices = getattr(response, "choices", None) or []
+        message = choices[0].message if choices else None
+        return cls(
+            text=_text(message),
+            refusal=_refusal(message),
+            finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
+            usage=getattr(response, "usage", None),
+        )
+
+    def append(self, chunk: Any) -> bool:
+        """Append a stream chunk; return whether it added text."""
+        self.usage = getattr(chunk, "usage", None) or self.usage
+        choices = getattr(chunk, "choices", None) or []
+        if not choices:
+            return False
+        self.finish_reason = choices[0].finish_reason or self.finish_reason
+        text = _text(choices[0].delta)
+        self.text += text
+        return bool(text)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the text exceeds ``MAX_CHARS``."""
+        return len(self.text) > MAX_CHARS
 
 
 class RefusalCapture:
@@ -46,35 +74,6 @@ class RefusalCapture:
     async def aclose(self) -> None:
         """Close the connection of a stream that was not read to the end."""
         await self._stream.close()
-
-
-def from_response(response: Any) -> RawAnswer:
-    """Read a complete response; it may be None, have no choices, or a message without content."""
-    choices = getattr(response, "choices", None) or []
-    message = choices[0].message if choices else None
-    return RawAnswer(
-        text=_text(message),
-        refusal=_refusal(message),
-        finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
-        usage=getattr(response, "usage", None),
-    )
-
-
-def append_chunk(answer: RawAnswer, chunk: Any) -> bool:
-    """Append a stream chunk to an answer; return whether it added text."""
-    answer.usage = getattr(chunk, "usage", None) or answer.usage
-    choices = getattr(chunk, "choices", None) or []
-    if not choices:
-        return False
-    answer.finish_reason = choices[0].finish_reason or answer.finish_reason
-    text = _text(choices[0].delta)
-    answer.text += text
-    return bool(text)
-
-
-def is_too_long(answer: RawAnswer) -> bool:
-    """Return whether an answer exceeds ``MAX_CHARS``."""
-    return len(answer.text) > MAX_CHARS
 
 
 def tokens(usage: Any) -> tuple[int, int] | None:
