@@ -5,7 +5,7 @@ PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Whoever is done takes over from whoever is not: daemons and databases shared by a module are rarely made twice for it.
+# An idle worker takes tests from a busy one, and a module's shared daemons and databases are rarely created twice.
 WORKERS := -n auto --dist worksteal
 PYTHON_BENCH ?= python3.12
 BENCH := .venv-bench

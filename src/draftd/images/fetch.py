@@ -278,7 +278,7 @@ def _compression(response: httpcore.Response) -> str:
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
     """Refuse a body that is really compressed; some object stores label plain pictures as compressed."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd asked for it uncompressed")
+        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd requested it uncompressed")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
