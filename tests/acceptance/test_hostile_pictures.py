@@ -9,15 +9,15 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fix_daemon import Client, Daemon, Fleet, Running, environment, sample_url, wait_until
-from fix_database import cloned
+from fix_daemon import Client, Daemon, Fleet, Running, environment, run_shared, sample_url, wait_until
 from fix_hostile import flat_png, one_column_png
 from fix_images import data_url, make_decoder, make_png
-from standin.threaded import ThreadedStandIn, run_in_thread
+from standin.threaded import ThreadedStandIn
 
 FALLING = """
 import ctypes
@@ -64,15 +64,9 @@ def start(fleet: Fleet, env: dict[str, str], *, clock_s: float) -> Daemon:
 
 @pytest.fixture(scope="module")
 def running(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    fleet = Fleet(tmp_path_factory.mktemp("falling"))
-    with cloned(server_url, template) as url, run_in_thread() as stand_in:
-        env = environment(url, stand_in)
-        client = Client(url)
-        try:
-            yield Running(url, env, stand_in, start(fleet, env, clock_s=2), client)
-        finally:
-            fleet.end()
-            client.connection.close()
+    falling = partial(start, clock_s=2)
+    with run_shared(server_url, template, tmp_path_factory.mktemp("falling"), start=falling) as shared:
+        yield shared
 
 
 def hostile(mark: str) -> str:
