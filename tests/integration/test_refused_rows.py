@@ -467,13 +467,13 @@ async def test_a_refusal_that_ends_before_another_row_is_tried_costs_no_draft(
     await refuse(connection, when=COMPLETION)
     run = trials.Trials.run
 
-    async def late(self: trials.Trials, *args: Any, **over: Any) -> trials.Finding:
+    async def late(self: trials.Trials, *args: Any, **over: Any) -> trials.TrialResult:
         with suppress(psycopg.errors.UndefinedObject):
             await accept(connection)
         return await run(self, *args, **over)
 
     monkeypatch.setattr(trials.Trials, "run", late)
-    assert await settle_all(Settler(link=link, aside=Aside()), claimed) == ["completed"]
+    assert await settle_all(Settler(link=link, quarantine=Quarantine()), claimed) == ["completed"]
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])
@@ -493,7 +493,7 @@ async def test_a_refusal_that_ends_before_a_neighbours_turn_costs_no_draft(
         return await run(one, statement, params)
 
     monkeypatch.setattr(db.Link, "run", third_passes)
-    assert await settle_all(Settler(link=link, aside=Aside()), claimed) == ["completed"] * 2
+    assert await settle_all(Settler(link=link, quarantine=Quarantine()), claimed) == ["completed"] * 2
 
 
 @pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])

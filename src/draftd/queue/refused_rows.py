@@ -10,7 +10,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -278,17 +278,27 @@ class Refusals:
             held for held, error in due.items() if held in again or not (self._after_proof or is_transient(error))
         }
         if passed:
-            return sure
+            return sure | await self._unendable(link, due)
         if len(known) == len(due):
             return known
         result = await self._try_another(link, trial)
         if result is TrialResult.ACCEPTED:
-            return sure
+            return sure | await self._unendable(link, due)
         if result is TrialResult.NO_CANDIDATE:
             alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
             self._blame(row_id for row_id, _ in alone)
             return known | (alone & sure)
         return known
+
+    async def _unendable(self, link: db.Link, due: Mapping[LeaseKey, psycopg.Error]) -> set[LeaseKey]:
+        """Return the rows that cannot be failed either, although the server accepts other rows by now."""
+        if not self._after_proof:
+            return set()
+        return {
+            held
+            for held, error in due.items()
+            if not is_transient(error) and not await self._can_end(link, held, error)
+        }
 
     def accepted(self, row_ids: Collection[UUID]) -> None:
         """Record that the server accepted this change of some rows."""
@@ -321,6 +331,9 @@ class Refusals:
         """Return whether the row could be failed, and no other row is a suspect."""
         if held[0] not in self._blamed and any(one != held[0] for one in self._suspects):
             return False
+        return await self._can_end(link, held, error)
+
+    async def _can_end(self, link: db.Link, held: LeaseKey, error: psycopg.Error) -> bool:
         try:
             return bool(await link.dry_run(END_ROW, self._ending(held, error)))
         except psycopg.Error:
