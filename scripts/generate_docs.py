@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from draftd.cli import app
 from draftd.errors import first_line, request_errors
+from draftd.images.formats import ACCEPTED_NAMES
 from draftd.request import CLIENT_COLUMNS, Options
 from draftd.settings import MIB, PREFIX, Settings
 
@@ -79,12 +80,17 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
-def between_markers(page: str, name: str, text: str) -> str:
-    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced."""
+def between_markers(page: str, name: str, text: str, *, edge: str = "\n") -> str:
+    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced; an empty edge keeps it in its line."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, _, rest = page.partition(begin)
     _, _, tail = rest.partition(end)
-    return f"{head}{begin}\n{text}\n{end}{tail}"
+    return f"{head}{begin}{edge}{text}{edge}{end}{tail}"
+
+
+def formats(page: str) -> str:
+    """Return a page with the accepted formats where it names them."""
+    return between_markers(page, "formats", ACCEPTED_NAMES, edge="")
 
 
 def pages() -> dict[Path, str]:
@@ -92,11 +98,14 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     text = between_markers(readme.read_text(), "settings", settings_table())
     text = between_markers(text, "errors", errors_table())
+    text = formats(text)
     requests = ROOT / "docs/requests.md"
     table = between_markers(requests.read_text(), "columns", columns_table())
+    images = ROOT / "docs/images.md"
     return {
         readme: text,
-        requests: between_markers(table, "options", options_table()),
+        images: formats(images.read_text()),
+        requests: formats(between_markers(table, "options", options_table())),
         ROOT / "docs/settings.md": f"{NOTE}\n\n# Settings\n\n{SETTINGS_INTRODUCTION}\n\n{settings_table()}\n",
         ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n",
         ROOT / "docs/cli.md": commands_page(),

@@ -224,7 +224,7 @@ class ImageInvalid(RequestError):
 
 
 class ImageUnsupported(RequestError):
-    """The image format is not accepted (PNG, JPEG, WebP and GIF are)."""
+    """The image format is not accepted."""
 
     code = "image_unsupported"
     user_action = UserAction.RESEND

@@ -212,7 +212,7 @@ async def test_a_redirect_tells_the_next_server_nothing_of_the_one_before(server
         "get /there http/1.1",
         f"host: 127.0.0.1:{server.port}",
         "user-agent: draftd",
-        "accept: image/png, image/jpeg, image/webp, image/gif",
+        "accept: image/png, image/jpeg, image/webp, image/gif, image/heic, image/avif",
         "accept-encoding: identity",
         "",
     ]

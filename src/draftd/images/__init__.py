@@ -12,6 +12,8 @@ formats      what kind of picture the bytes are
 containers   the pieces of a file that make up its picture
 prepare      from bytes to the JPEG parts that a model sees
 layout       the scale and the parts, from the size alone
+boxes        what a HEIC or AVIF says of itself
+hdr          how the brightness of HDR is shown
 helper       the helper process, seen from here
 decoder      the program that runs in it: scales and cuts
 kernel       how it gives up its privileges

@@ -20,7 +20,7 @@ import httpcore
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageNotServed, ImageTooLarge, RequestError
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
-from draftd.images.formats import SNIFFED_BYTES, is_image
+from draftd.images.formats import ACCEPTED, SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
 from draftd.images.urls import ImageUrl, join_url
 
@@ -34,7 +34,7 @@ _OVER = frozenset({403, 404, 410})
 _HINT = "; a URL must work until the request's expires_at, or send a data: URL"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
-    "Accept": "image/png, image/jpeg, image/webp, image/gif",
+    "Accept": ", ".join(ACCEPTED.values()),
     "Accept-Encoding": "identity",
 }
 # Stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture; the first bytes
@@ -53,8 +53,13 @@ _REFUSALS = {
     62: "wrong host",
     64: "wrong host",
 }
-# Decoding 24 MiB in one go holds the event loop for 180 ms; a multiple of 4, so that a piece stands for whole bytes.
+# Decoding 24 MiB in one go holds the event loop for 180 ms.
 _BASE64_PIECE_CHARS = 1 << 19
+_MAX_PADDING_CHARS = 64
+"""At the end of a data: URL, line breaks included."""
+_SPACES = " \t\r\n"
+_SKIPPED = _SPACES.encode()
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,30 +191,42 @@ def data_url_bytes(url: str) -> int:
 
 
 async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
-    """Decode ``data:image/…;base64,…`` strictly: no white space, no other alphabet, correct padding.
+    """Decode ``data:image/…;base64,…`` as phones and browsers write it.
+
+    Line breaks and spaces are skipped, padding may be missing, and the alphabet is either of RFC 4648's.
 
     Raises:
-        ImageTooLarge: more than ``max_bytes``; decided before decoding.
+        ImageTooLarge: more than ``max_bytes``; decided before decoding, but for what line breaks add.
         ImageInvalid: not of that form.
     """
     header = _DATA_URL.match(url[:_MAX_DATA_HEADER_CHARS])
     if header is None:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
-    if data_url_bytes(url) > max_bytes + 2:
+    if (len(url) - sum(map(url.count, _SPACES)) - header.end()) * 3 // 4 > max_bytes + 2:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
-    with _blank(data_url_bytes(url)) as body:
-        for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
-            piece = url[start : start + _BASE64_PIECE_CHARS]
-            if "=" in piece and start + len(piece) < len(url):
-                raise ImageInvalid("a data: URL is not valid base64")
-            try:
-                body.write(binascii.a2b_base64(piece, strict_mode=True))
-            except ValueError as error:
-                raise ImageInvalid("a data: URL is not valid base64") from error
-            await asyncio.sleep(0)
-        if body.tell() > max_bytes:
-            raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
-        return memoryview(body)[: body.tell()].toreadonly()
+    try:
+        with _blank(data_url_bytes(url)) as body:
+            await _decode(url, header.end(), body)
+            if body.tell() > max_bytes:
+                raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
+            return memoryview(body)[: body.tell()].toreadonly()
+    except ValueError as error:
+        raise ImageInvalid("a data: URL is not valid base64") from error
+
+
+async def _decode(url: str, start: int, body: mmap.mmap) -> None:
+    tail = url[-_MAX_PADDING_CHARS:]
+    end = len(url) - len(tail) + len(tail.rstrip(_SPACES + "="))
+    rest = b""
+    for at in range(start, end, _BASE64_PIECE_CHARS):
+        piece = rest + url[at : min(at + _BASE64_PIECE_CHARS, end)].encode("ascii").translate(_TO_BASE64, _SKIPPED)
+        whole = len(piece) // 4 * 4
+        rest = piece[whole:]
+        if b"=" in piece:
+            raise ValueError("padding in the midst")
+        body.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        await asyncio.sleep(0)
+    body.write(binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class InputReader:
             request = await read_request(self._link, attempt.claim)
             options = Options.read(request.options)
             pictures = await self._load(attempt, request, album, rooms)
-            is_truncated = any(picture.truncated for picture in pictures)
+            is_truncated = any(picture.truncated or picture.one_of_several for picture in pictures)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
             # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
             messages = await asyncio.to_thread(

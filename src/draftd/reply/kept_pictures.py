@@ -172,8 +172,10 @@ class Album:
     def show(self, pictures: Sequence[Picture], messages: Sequence[Mapping[str, Any]]) -> None:
         """Let go of the bytes of the pictures: from here on they stand in the message that shows them, and have their room."""
         shown = iter([part for part in messages[-1]["content"] if isinstance(part, ShownPicture)])
+        parts: list[list[ShownPicture]] = []
         for index, picture in enumerate(pictures):
-            self._add(index, picture, [next(shown) for _ in picture.parts])
+            parts.append([next(shown) for _ in picture.parts] if picture.repeats is None else parts[picture.repeats])
+            self._add(index, picture, parts[index])
 
     async def leave(self) -> None:
         """Leave for the next attempt what this one has fetched."""
@@ -198,6 +200,7 @@ def _facts(picture: Picture) -> dict[str, Any]:
         "height_px": picture.height_px,
         "truncated": picture.truncated,
         "tiled": picture.tiled,
+        "one_of_several": picture.one_of_several,
         "parts": [[len(part.data), part.width_px, part.height_px] for part in picture.parts],
     }
 
