@@ -81,7 +81,7 @@ def commands_page() -> str:
 
 
 def between_markers(page: str, name: str, text: str, *, edge: str = "\n") -> str:
-    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced; an empty edge keeps it in its line."""
+    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced, without an edge in its line."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, _, rest = page.partition(begin)
     _, _, tail = rest.partition(end)
