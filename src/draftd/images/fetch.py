@@ -31,7 +31,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
 _OVER = frozenset({403, 404, 410})
 """What stores answer when a signed URL has expired or its object is gone."""
-_HINT = "; a URL must work until the request's expires_at, or send a data: URL"
+_HINT = "; has a signed address expired?"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": ", ".join(ACCEPTED.values()),
@@ -116,7 +116,7 @@ class Fetcher:
                 return Fetched(host=first.host, data=await self._follow(first))
         except TimeoutError as error:
             raise ImageFetchFailed(
-                f"{first.host}: the image did not arrive in time", details={"host": first.host}
+                f"{first.host} did not send the image in time", details={"host": first.host}
             ) from error
         except RequestError as error:
             raise error.about(host=first.host) from error
@@ -139,7 +139,7 @@ class Fetcher:
                 if isinstance(found, memoryview):
                     return found
                 target = found
-        raise ImageNotServed(f"{first.host}: redirected more than {MAX_REDIRECTS} times")
+        raise ImageNotServed(f"{first.host} redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
         """Return the body, or where a redirect leads."""
@@ -160,15 +160,13 @@ class Fetcher:
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(
-                f"{host}: the image is over {self.max_bytes} bytes",
+                _too_large_text(self.max_bytes),
                 details={"found": int(length), "limit": self.max_bytes},
             )
         with _blank(self.max_bytes) as body:
             async for piece in response.aiter_stream():
                 if body.tell() + len(piece) > self.max_bytes:
-                    raise ImageTooLarge(
-                        f"{host}: the image is over {self.max_bytes} bytes", details={"limit": self.max_bytes}
-                    )
+                    raise ImageTooLarge(_too_large_text(self.max_bytes), details={"limit": self.max_bytes})
                 body.write(piece)
                 if compression and body.tell() >= SNIFFED_BYTES:
                     _check_plain(body, compression, host)
@@ -178,6 +176,10 @@ class Fetcher:
             if compression:
                 _check_plain(body, compression, host)
             return memoryview(body)[: body.tell()].toreadonly()
+
+
+def _too_large_text(limit_bytes: int) -> str:
+    return f"the image is over {limit_bytes / 2**20:.3g} MiB"
 
 
 def is_data_url(url: str) -> bool:
@@ -203,12 +205,12 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
     if header is None:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if (len(url) - sum(map(url.count, _SPACES)) - header.end()) * 3 // 4 > max_bytes + 2:
-        raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
+        raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
     try:
         with _blank(data_url_bytes(url)) as body:
             await _decode(url, header.end(), body)
             if body.tell() > max_bytes:
-                raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
+                raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
             return memoryview(body)[: body.tell()].toreadonly()
     except ValueError as error:
         raise ImageInvalid("a data: URL is not valid base64") from error
@@ -256,17 +258,17 @@ def _translated(host: str) -> Iterator[None]:
     try:
         yield
     except Wasteful as error:
-        raise ImageNotServed(f"{host}: {error}") from error
+        raise ImageNotServed(f"{host} was given up: {error}") from error
     except httpcore.TimeoutException as error:
-        raise ImageFetchFailed(f"{host}: the connection timed out") from error
+        raise ImageFetchFailed(f"{host} did not answer in time") from error
     except httpcore.ProtocolError:
         # Its text quotes the server, which may quote the path.
-        raise ImageFetchFailed(f"{host}: the response is not HTTP") from None
+        raise ImageFetchFailed(f"{host} did not answer in HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
         if (why := refused_certificate(error)) is not None:
             # Retried like any failed connection: another machine may trust it, or an operator may renew it.
-            raise ImageFetchFailed(f"{host}: its certificate was refused ({why})") from error
-        raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
+            raise ImageFetchFailed(f"the certificate of {host} was refused ({why})") from error
+        raise ImageFetchFailed(f"the connection to {host} failed") from error
 
 
 def refused_certificate(error: BaseException) -> str | None:
@@ -283,7 +285,7 @@ def _check_status(status: int, host: str) -> None:
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
     hint = _HINT if status in _OVER else ""
     failed = ImageFetchFailed if passing else ImageNotServed
-    raise failed(f"{host}: answered {status}{hint}", details={"status": status})
+    raise failed(f"{host} answered {status}{hint}", details={"status": status})
 
 
 def _compression(response: httpcore.Response) -> str:
@@ -295,13 +297,13 @@ def _compression(response: httpcore.Response) -> str:
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
     """Refuse a body that really is compressed; some stores label plain pictures, too."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd asked for it uncompressed")
+        raise ImageInvalid(f"{host} sent the image compressed ({compression}), which was not asked for")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
-        raise ImageNotServed(f"{target.host}: a redirect without a target")
+        raise ImageNotServed(f"{target.host} redirected to nowhere")
     return join_url(target, location)
 
 

@@ -154,7 +154,7 @@ class ImageLoader:
                 try:
                     picture, room = await self._load_one(url, load)
                 except RequestError as error:
-                    raise error.about(picture=index + 1) from error
+                    raise error.of_picture(index + 1, len(urls)) from error
             if load.album is not None:
                 load.album.add(index, picture)
             return picture, room

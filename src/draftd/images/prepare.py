@@ -184,7 +184,9 @@ class Preparer:
 def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared:
     match reply.outcome:
         case "pixels":
-            raise ImageTooLarge(f"the image has more than {max_pixels} pixels", details={"limit": max_pixels})
+            raise ImageTooLarge(
+                f"the image has more than {max_pixels / 1e6:g} megapixels", details={"limit": max_pixels}
+            )
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
         case "unsupported":

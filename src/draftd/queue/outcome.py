@@ -38,8 +38,11 @@ class Retry:
 
     code: str
     message: str
+    """For whoever runs draftd."""
     delay_s: float
     model: str | None = None
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 
@@ -49,7 +52,10 @@ class Fail:
 
     code: str
     message: str
+    """For whoever runs draftd."""
     model: str | None = None
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 
@@ -64,9 +70,12 @@ class Hold:
 
     code: str
     message: str
+    """For whoever runs draftd."""
     model: str
     delay_s: float = 0.0
     """How long the row itself waits; the hold, where there is one, keeps it back for longer."""
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 
