@@ -178,12 +178,14 @@ def in_flight(fleet: Fleet, client: "Client", stand_in: ThreadedStandIn, env: Ma
     return daemon, request_id
 
 
-def wait_until(condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "") -> None:
+def wait_until(
+    condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "", look_s: float = 0.02
+) -> None:
     """Wait until a condition holds; fail with a picture of the state when it does not in time."""
     ends_at = time.monotonic() + time_s
     while not condition():
         assert time.monotonic() < ends_at, f"not within {time_s} s: {what()}"
-        time.sleep(0.02)
+        time.sleep(look_s)
 
 
 class Client:

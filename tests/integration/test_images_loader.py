@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from benchmarks.images.costs import forget_peak
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage, RequestError
+from draftd.errors import ImageBudgetExhausted, ImageFetchFailed, ImageInvalid, Kind, RequestError
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer, Reservation
 from draftd.images.fetch import data_url_bytes
 from draftd.images.loader import PICTURE_BASE64_BYTES
@@ -39,8 +39,8 @@ async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
 
 
 async def load(loader: ImageLoader, urls: Sequence[str], *, time_s: float = 20) -> list[Picture]:
-    async with AsyncExitStack() as rooms:
-        return await loader.load(urls, rooms=rooms, time_s=time_s)
+    async with AsyncExitStack() as reservations:
+        return await loader.load(urls, reservations=reservations, time_s=time_s)
 
 
 async def test_pictures_come_in_the_order_of_their_urls(
@@ -89,8 +89,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
         budget=budget,
     )
 
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([server.on("/a", response(make_png()))], rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([server.on("/a", response(make_png()))], reservations=reservations, time_s=20)
         assert held == [len(make_png()) + PICTURE_BASE64_BYTES]
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
@@ -100,8 +100,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
 
 async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader, budget: ByteBudget) -> None:
     tall = [data_url(encoded(make_picture(300, 8_000 + more))) for more in range(3)]
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load(tall, rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load(tall, reservations=reservations, time_s=20)
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
 
@@ -128,7 +128,7 @@ async def test_a_fetch_that_is_tried_again_gives_its_room_to_others_meanwhile(
 async def test_who_holds_room_does_not_wait_long_for_more(
     loader: ImageLoader, budget: ByteBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftd.images.loader.PATIENCE_S", 0.05)
+    monkeypatch.setattr("draftd.images.loader.RESERVE_WAIT_S", 0.05)
     monkeypatch.setattr("draftd.images.loader.CONCURRENCY", 1)
     picture = data_url(make_png())
     others_bytes = BUDGET_BYTES - data_url_bytes(picture) - PICTURE_BASE64_BYTES
@@ -142,7 +142,7 @@ async def test_who_holds_room_does_not_wait_long_for_more(
             return reserve(n, time_s=time_s)
 
         monkeypatch.setattr(budget, "reserve", watched)
-        with pytest.raises(NoRoomForImage):
+        with pytest.raises(ImageBudgetExhausted):
             async with asyncio.timeout(10):
                 await load(loader, [picture] * 2)
         assert [wait_s <= 0.05 for wait_s in waits_s] == [False, True], "once for each picture, and no second try"
@@ -356,6 +356,6 @@ async def test_a_picture_that_comes_twice_is_shown_once(server: Server, loader: 
 
 async def test_a_picture_that_comes_twice_has_room_once(loader: ImageLoader, budget: ByteBudget) -> None:
     url = data_url(encoded(make_picture(300, 400)))
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([url] * 3, rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([url] * 3, reservations=reservations, time_s=20)
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures[:1])

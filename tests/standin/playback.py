@@ -73,18 +73,22 @@ class Player:
         body = completion.encoded()
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
         middle = len(body) // 2
-        return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0)
+        return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0, stall_at=1)
 
     async def send_stream(self, completion: Completion, *, include_usage: bool) -> web.StreamResponse:
         """Send a completion as server-sent events."""
         paced = self.tokens_per_s or 0.0
         piece_chars = CHARS_PER_TOKEN if paced else _UNPACED_PIECE_CHARS
         events = list(completion.events(piece_chars=piece_chars, include_usage=include_usage))
+        stall_at = len(events) // 2
+        if after := self.behaviour.stall_after:
+            # The first event has no text.
+            stall_at = 2 + (completion.text.index(after) + len(after) - 1) // piece_chars
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        return await self._send(response, events, pace_s=1 / paced if paced else 0.0)
+        return await self._send(response, events, pace_s=1 / paced if paced else 0.0, stall_at=stall_at)
 
     async def _send(
-        self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float
+        self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float, stall_at: int
     ) -> web.StreamResponse:
         await response.prepare(self.request)
         if self.behaviour.drip:
@@ -96,7 +100,7 @@ class Player:
             if number == middle and self.behaviour.disconnect:
                 self._cut()
                 return response
-            if number == middle and self.behaviour.stall:
+            if number == stall_at and (self.behaviour.stall or self.behaviour.stall_after):
                 await self.released.wait()
             # By the clock since the start, so that the time of sending itself does not slow the answer.
             early_s = start + number * pace_s - time.monotonic()

@@ -25,11 +25,10 @@ from draftd.errors import (
 from draftd.providers.failure_policy import Action, Verdict, outcome_of
 from draftd.queue.outcome import Fail
 from draftd.queue.settlements import Trail, settlement
-from draftd.request import Claim
 
 SOURCES = Path(draftd.__file__).parent
 LEAK = "openai/gpt-5: litellm.BadRequestError: AnthropicException - invalid x-api-key sk-ant-1"
-CLAIM = Claim(id=UUID(int=1), agent="a", requester_id="", attempt=1, lease_token=1, attempt_s=120.0, image_bytes=0)
+HELD = (UUID(int=1), 1)
 NAMES = re.compile(
     r"litellm|openai|anthropic|claude|gpt|gemini|bedrock|vertex|ollama|mistral|groq|vllm|psycopg|postgres|pydantic|"
     r"httpcore|pillow|\bPIL\b|libheif|libde265|libwebp|libavif|pi.heif|langfuse|api.?key|traceback|exception|\bmodel\b",
@@ -83,7 +82,7 @@ def test_what_a_provider_says_never_reaches_the_user(cls: type[RequestError]) ->
         outcome = outcome_of(cls(LEAK, model="openai/gpt-5"), Verdict(action=action))
         assert outcome.message == LEAK
         assert outcome.told == ""
-        stored = json.loads(settlement(CLAIM, outcome, Trail()).as_json())
+        stored = json.loads(settlement(HELD, outcome, Trail()).as_json())
         assert stored["told"] == cls.user_message
 
 

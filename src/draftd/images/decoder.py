@@ -1,17 +1,17 @@
 """The program of the helper process: one picture in, its JPEG parts out, until stdin ends.
 
-Owns everything that touches Pillow and pi-heif. The parent never imports this module; it starts the file with ``python -I``,
-and only the standard library and these two are used. Hostile bytes are expected to crash it. HEIC has a process for each
+Owns everything that uses Pillow and pi-heif. The parent never imports this module, but runs the file with ``python -I``; it
+uses only the standard library and these two. Hostile bytes are expected to crash it. HEIC has a process for each
 picture, started with the argument ``HEIF`` (docs/adr/0022); all other formats share one.
 
-A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
-its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
+A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then ``size`` bytes. The helper
+sends an empty frame first, when it is ready. After that, each request
 ``{size, format, max_pixels, long_edge_px, part_pixels}`` is answered by one frame: ``{size, outcome: "ok", width_px,
 height_px, truncated, tiled, one_of_several, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or
 by ``{size: 0, outcome}`` with ``invalid``, ``unsupported``, ``pixels`` or ``memory``.
 
-Invariants: the limits stand before the first byte of a picture is read; Pillow gets only those pieces of a file that
-make up its picture; what leaves is always newly encoded, without metadata of the original.
+Invariants: the limits are set before the first byte of a picture is read; Pillow gets only the pieces of a file that make up its
+picture; output is always newly encoded, without metadata of the original.
 """
 
 import _thread
@@ -40,7 +40,7 @@ from PIL import (
 
 
 def _load(name: str) -> Any:
-    # An isolated program does not find what stands beside it by name, and the package around it loads far more.
+    # With -I, a program cannot import its neighbours by name, and importing the package would load far more.
     spec = spec_from_file_location(name, __file__.removesuffix("decoder.py") + f"{name}.py")
     assert spec is not None and spec.loader is not None  # noqa: PT018, S101 - it has the name of a Python file
     module = module_from_spec(spec)
@@ -49,14 +49,14 @@ def _load(name: str) -> Any:
 
 
 boxes, containers, hdr = _load("boxes"), _load("containers"), _load("hdr")
-kernel, layout = _load("kernel"), _load("layout")
+layout, sandbox = _load("layout"), _load("sandbox")
 
 ADDRESS_SPACE_BYTES = 1 << 30
 CPU_S = 10
-"""CPU time for one picture, in seconds: three times the most expensive one measured. The parent limits wall time."""
+"""CPU time for one picture, in seconds: three times the most expensive one measured. The parent limits wall-clock time."""
 
 QUALITIES = (85, 40, 10)
-"""Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
+"""JPEG qualities; a lower one is used only above one byte a pixel. Dense text takes half a byte, noise one and a half."""
 
 BLANK_RANGE = 8
 """How far the values of a channel may lie apart in a frame that shows nothing; lossy formats make one colour several."""
@@ -93,12 +93,12 @@ def render(
     """Decode a picture and encode its parts.
 
     Returns:
-        The answer's header without ``size``, and the parts as JPEG.
+        The reply's header without ``size``, and the parts as JPEG.
 
     Raises:
-        TooManyPixels: decided from the header.
-        OutOfMemory: the picture did not fit.
-        containers.Unsupported: decided from the header.
+        TooManyPixels: by the picture's header.
+        OutOfMemory: the picture does not fit.
+        containers.Unsupported: by the picture's header.
         Exception: the picture is broken.
     """
     try:
@@ -113,7 +113,7 @@ def render(
 
 def _shown(data: bytes, image_format: str, *, max_pixels: int) -> tuple[Image.Image, Image.Transpose | None, bool]:
     """Return what is shown of a file, how it has to be turned, and whether the file has more."""
-    found = containers.essence(data, image_format)
+    found = containers.extract_image(data, image_format)
     with _opened(found.data, image_format, max_pixels=max_pixels) as image:
         flat = flatten(image)
         turn = _UPRIGHT.get(containers.orientation(found.exif or image.info.get("exif") or b""))
@@ -157,7 +157,7 @@ def _claimed_pixels(data: bytes, image_format: str) -> int:
 
 
 def _expect_threads() -> None:
-    # libheif's decoder has one of its own, and ends the process if it cannot: where the kernel has no filter (images.kernel),
+    # libheif's decoder has one of its own, and ends the process if it cannot: where the kernel has no filter (images.sandbox),
     # the limit of processes forbids it.
     try:
         _thread.start_new_thread(int, ())
@@ -182,7 +182,7 @@ def is_blank(picture: Image.Image) -> bool:
 
 
 def _fits(pixels: int) -> bool:
-    # libwebp reports a failed allocation as a broken file. It first allocates two canvases of 4 bytes a pixel.
+    # libwebp reports a failed allocation as a broken file. It begins with two canvases of 4 bytes a pixel.
     try:
         bytearray(pixels * 8)
     except MemoryError:
@@ -222,11 +222,11 @@ def _encode(
 def flatten(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit RGB: transparency on white, 16 bits scaled, CMYK and palettes converted.
 
-    Colour profiles are ignored: text stays as legible, and one parser fewer sees hostile bytes.
+    Colour profiles are ignored: legibility does not need them, and one parser fewer sees hostile bytes.
     """
     image.load()
     if image.mode.startswith("I"):
-        # Pillow clips 16-bit grey at 255 when it converts, which turns nearly everything white.
+        # Pillow's conversion clips 16-bit grey at 255, which turns nearly everything white.
         return image.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -249,7 +249,7 @@ def _jpeg(part: Image.Image) -> bytes:
 
 
 def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return what is said about one request: the header without ``size``, and the parts."""
+    """Return the reply to one request: the header without ``size``, and the parts."""
     try:
         return render(
             data,
@@ -264,7 +264,7 @@ def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
         return {"outcome": "memory"}, []
     except containers.Unsupported:
         return {"outcome": "unsupported"}, []
-    except Exception:  # noqa: BLE001 - Pillow raises almost anything for broken files, and a new process is expensive
+    except Exception:  # noqa: BLE001 - Pillow raises almost anything for broken files, and a new process is slow to start
         return {"outcome": "invalid"}, []
 
 
@@ -286,8 +286,8 @@ def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> N
 
 
 def confine(*, threads: bool = False) -> None:
-    """Drop what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
-    refuses = kernel.promise(threads=threads)
+    """Give up what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
+    refuses = sandbox.restrict(threads=threads)
     # If the machine runs out of memory, this process is killed first. A service may not see /proc.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as sink:  # noqa: PTH123 - pathlib loads urllib
         sink.write("1000")
@@ -297,8 +297,8 @@ def confine(*, threads: bool = False) -> None:
     # This limit counts threads as well. Where the kernel refuses to start a process, a decoder may have them.
     if not (threads and refuses):
         _lower(resource.RLIMIT_NPROC, 0)
-    # What is open stays open, and nothing else can be from here on: no file, no socket, no module. Not 3, the number of what
-    # is open: then whoever closes one of them could open something in its place.
+    # Open descriptors stay open, and nothing can be opened from here on: no file, no socket, no module. Not 3, the number of
+    # open descriptors: then closing one would allow opening another.
     _lower(resource.RLIMIT_NOFILE, 0)
     # The parent decides when to stop: it finishes its pictures first, then closes stdin, which ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -306,7 +306,7 @@ def confine(*, threads: bool = False) -> None:
 
 
 def allow_cpu() -> None:
-    """Give the next picture its share of CPU time; beyond it SIGXCPU ends the program."""
+    """Give the next picture its CPU time; beyond it, SIGXCPU kills the program."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft_s = int(used.ru_utime + used.ru_stime) + CPU_S
     _, hard_s = resource.getrlimit(resource.RLIMIT_CPU)
@@ -316,7 +316,7 @@ def allow_cpu() -> None:
 
 
 def _lower(limit: int, value: int) -> None:
-    # The service itself may run under a tighter limit, and raising one is not allowed.
+    # The service itself may have a lower limit, which must not be raised.
     _, hard = resource.getrlimit(limit)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -325,7 +325,7 @@ def _lower(limit: int, value: int) -> None:
 
 def main() -> None:
     """Serve until the parent closes stdin."""
-    Image._initialized = 2  # noqa: SLF001 - otherwise Pillow looks for plugins at the first picture
+    Image._initialized = 2  # noqa: SLF001 - otherwise Pillow searches for plugins at the first picture
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     has_heic = OWN_PROCESS in sys.argv
     if has_heic:
@@ -341,7 +341,7 @@ def main() -> None:
         Image.MAX_IMAGE_PIXELS = header["max_pixels"]
         allow_cpu()
         write_frame(sink, *answer(header, data))
-        del request, data  # the next picture needs the room
+        del request, data  # free their memory before the next picture
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def sniff(data: bytes) -> str:
     """Return the name of an accepted format, by the first bytes alone; ``SNIFFED_BYTES`` of a file are enough.
 
     Raises:
-        ImageUnsupported: a known kind of image that is not accepted.
+        ImageUnsupported: a known format that is not accepted.
         ImageInvalid: anything else.
     """
     name = _image(data)

@@ -1,11 +1,10 @@
-"""What an error of a model call means: every exception that litellm lets out, as one of draftd's.
+"""Translates every exception of a model call into one of draftd's.
 
-Owns the one table from litellm's classes, HTTP statuses and messages to ``errors.ModelError``. It imports nothing of
-litellm: classes are recognised by their names, which litellm shares with the OpenAI SDK it derives from, so that only
-``llm`` pays for that import.
+Owns the mapping from litellm's classes, HTTP statuses and messages to ``errors.ModelError``. It does not import litellm, which is
+slow: it recognises classes by name, which litellm shares with the OpenAI SDK.
 
-Invariants: a message is one line, holds the provider's status and at most ``EXCERPT_CHARS`` of what it said, redacted.
-An operator's mistake or an outage becomes a ``hold``; what only concerns this one request never does.
+Invariants: a message is one line and contains the provider's status and at most ``EXCERPT_CHARS`` of its text, redacted. A
+misconfiguration or an outage becomes a ``hold``; a problem of one request never does.
 """
 
 import math
@@ -31,7 +30,7 @@ from draftd.sanitize import redact
 
 EXCERPT_CHARS = 300
 QUOTA_EXHAUSTED = "the quota is exhausted"
-"""How the message of a ``ModelRateLimited`` begins when waiting does not help, but paying does."""
+"""Prefix of a ``ModelRateLimited`` message when only paying helps, not waiting."""
 MAX_RETRY_AFTER_S = 86_400.0
 
 _BY_CLASS: Mapping[str, type[ModelError]] = {
@@ -55,7 +54,7 @@ _BY_CLASS: Mapping[str, type[ModelError]] = {
     "InternalServerError": ModelUnavailable,
     "APIConnectionError": ModelUnavailable,
 }
-"""Looked up along the exception's ancestry, so that a subclass with a meaning of its own goes before its base."""
+"""Looked up along the exception's MRO, so that a subclass takes precedence over its base."""
 
 _BY_STATUS: Mapping[int, type[ModelError]] = {
     401: ModelMisconfigured,
@@ -70,7 +69,7 @@ _BY_STATUS: Mapping[int, type[ModelError]] = {
     451: ModelMisconfigured,
 }
 
-# Providers disagree about the status of these, so their words go before class and status.
+# Providers disagree about the status of these, so the text takes precedence over class and status.
 _MISSING_KEY = re.compile(
     r"""
       api_key\ client\ option\ must\ be\ set | missing\ credentials | api_key_invalid
@@ -104,8 +103,7 @@ _TOO_LONG = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# What every request of a target brings along, and not what this one does. Of ``max_tokens`` not that it is too large: a repair
-# asks for twice as much.
+# Parameters that every call of a target sends. A ``max_tokens`` that is too large is not among them: a repair doubles it.
 _PARAMETER = re.compile(
     r"""
       unsupported[ _](?:parameter|value)
@@ -144,12 +142,11 @@ _PREFIXES = re.compile(
 
 
 def translate(error: Exception, *, model: str) -> ModelError:
-    """Return what an exception of litellm means to a request.
+    """Translate an exception of litellm.
 
-    A 4xx without an explanation becomes ``OutputInvalid``, a retry, although no output was seen: it says that the
-    provider does not take this one request. As a hold it would let one odd picture stop the model for everybody; as
-    final it would lose a request to a provider's hiccup. A retry costs little (a refused request is not billed) and
-    ends at ``max_attempts``.
+    An unexplained 4xx becomes ``OutputInvalid``, a retry, although there was no output: the provider rejects this one
+    request. As a hold, one odd picture would stop the model for all requests; as final, a transient fault would lose the
+    request. A retry is cheap (a rejected request is not billed) and ends at ``max_attempts``.
 
     Args:
         error: as raised by litellm or the OpenAI SDK beneath it.
@@ -174,17 +171,17 @@ def translate(error: Exception, *, model: str) -> ModelError:
 
 
 def is_quota(error: Exception) -> bool:
-    """Return whether a rate limit is an exhausted quota: money is missing, not patience."""
+    """Return whether a rate limit is an exhausted quota, which waiting does not fix."""
     error = _cause(error)
     text = _said(error)
     if _status(error) == 402:  # noqa: PLR2004 - Payment Required
         return True
-    # Gemini says "exceeded your current quota" of a limit per minute too, but then names the wait.
+    # Gemini also says "exceeded your current quota" for a limit per minute, but then adds a retry delay.
     return bool(_QUOTA.search(text)) and not _RETRY_HINT.search(text)
 
 
 def is_format_refused(error: Exception) -> bool:
-    """Return whether the provider refused the way the answer's format was asked for, and nothing else."""
+    """Return whether the provider refused only the ``response_format``."""
     rejected = _class_of_name(_cause(error)) in {OutputInvalid, ModelMisconfigured} and (_status(error) or 400) in {
         400,
         404,
@@ -195,9 +192,9 @@ def is_format_refused(error: Exception) -> bool:
 
 
 def refused_parameters(error: Exception, sent: Collection[str]) -> list[str]:
-    """Return the parameters that a refused call had better go without; none when something else was refused.
+    """Return the parameters to drop before repeating a refused call; empty if something else was refused.
 
-    Where the provider names none of them it may mean any, but hardly the limit of output tokens: it goes last.
+    If the provider names none of them, drops all except the output token limit, which goes last.
 
     Args:
         error: as raised by litellm or the OpenAI SDK beneath it.
@@ -212,7 +209,7 @@ def refused_parameters(error: Exception, sent: Collection[str]) -> list[str]:
 
 
 def retry_after_s(error: Exception) -> float | None:
-    """Return how long the provider asks to wait, in seconds from now (0 to one day); None when it does not say."""
+    """Return the provider's Retry-After in seconds from now (0 to one day), or None."""
     headers = _headers(error)
     seconds = _number(headers.get("retry-after-ms"))
     if seconds is not None:
@@ -225,16 +222,16 @@ def retry_after_s(error: Exception) -> float | None:
 
 
 def _cause(error: Exception) -> Exception:
-    # A stream that breaks is wrapped (MidStreamFallbackError) for litellm's router, as a 503 whatever it was.
+    # litellm wraps any error in mid-stream as a 503 (MidStreamFallbackError) for its router.
     original = getattr(error, "original_exception", None)
     return original if isinstance(original, Exception) else error
 
 
 def _unsendable(error: BaseException) -> str | None:
-    """Return what kept a call from being sent at all, which litellm calls a broken connection or a 500; None when nothing did.
+    """Return what prevented a call from being sent, which litellm reports as a connection error or a 500, or None.
 
-    A key with the line break of the file that it came from, say, or an address without a scheme. Told by the errors behind it,
-    whose texts are not shown: they quote.
+    For example a key with a trailing line break, or an address without a scheme. Judged by the underlying errors, whose texts
+    are not shown because they quote the key or the address.
     """
     for behind in islice(_behind(error), MAX_CAUSES):
         if isinstance(behind, UnicodeEncodeError) and behind.encoding == "ascii":
@@ -247,19 +244,18 @@ def _unsendable(error: BaseException) -> str | None:
 
 
 def _distrusted(error: BaseException) -> str | None:
-    """Return why the certificate of the server was refused, which litellm calls a broken connection; None when it was not.
+    """Return why the server's certificate was rejected, which litellm reports as a connection error, or None.
 
-    It does not pass by itself like an outage: the address is wrong, the certificate has expired, or its authority is unknown
-    here.
+    Unlike an outage, this needs an operator: the address is wrong, the certificate has expired, or its authority is unknown.
     """
     refused = [one for one in islice(_behind(error), MAX_CAUSES) if isinstance(one, ssl.SSLCertVerificationError)]
-    # aiohttp's own error is one by name only and has no words of OpenSSL's.
+    # aiohttp's subclass does not carry OpenSSL's message.
     reasons = (str(getattr(one, "verify_message", "")) for one in refused)
     return next((redact(why, EXCERPT_CHARS) for why in reasons if why), "it cannot be verified") if refused else None
 
 
 def _redirected(error: BaseException) -> int | None:
-    """Return the status of a redirect, which litellm calls a broken connection or a 500; None when it was none."""
+    """Return the status of a redirect, which litellm reports as a connection error or a 500, or None."""
     statuses = (
         getattr(getattr(one, "response", None), "status_code", None) for one in islice(_behind(error), MAX_CAUSES)
     )
@@ -287,13 +283,13 @@ def _status(error: Exception) -> int | None:
 
 def _class_of(error: Exception, said: str, status: int | None) -> type[ModelError]:
     if _LOOPING.search(said):
-        # A screenshot can bring a model to it; as an outage it would hold the model for everybody.
+        # A screenshot can cause this; as an outage it would put the model on hold for all requests.
         return OutputInvalid
     if _MISSING_KEY.search(said):
         return ModelMisconfigured
     found = _class_of_name(error)
     if found in {None, OutputInvalid}:
-        # litellm makes a BadRequestError of many a status; the status itself is kept.
+        # litellm raises BadRequestError for many statuses, but keeps the status.
         found = _class_of_status(status)
     if found is OutputInvalid or status == 403:  # noqa: PLR2004 - Forbidden is a key without rights or a moderated request
         return _class_of_refusal(said) or found or OutputInvalid
@@ -301,7 +297,7 @@ def _class_of(error: Exception, said: str, status: int | None) -> type[ModelErro
 
 
 def _class_of_refusal(said: str) -> type[ModelError] | None:
-    """Return what the words of a refused request mean; the order is from the most to the least telling."""
+    """Classify a rejected request by its text, most specific pattern first."""
     meanings: tuple[tuple[re.Pattern[str], type[ModelError]], ...] = (
         (_QUOTA, ModelRateLimited),
         (_UNKNOWN_MODEL, ModelMisconfigured),
@@ -320,9 +316,9 @@ def _class_of_name(error: Exception) -> type[ModelError] | None:
 def _class_of_status(status: int | None) -> type[ModelError]:
     if status is None or status >= 500:  # noqa: PLR2004 - the server's errors; 529 is Anthropic's "overloaded"
         return ModelUnavailable
-    if status < 300:  # noqa: PLR2004 - a success whose body no answer could be made of: of a proxy, as a rule
+    if status < 300:  # noqa: PLR2004 - a success with an unusable body, usually from a proxy
         return ModelUnavailable
-    if status < 400:  # noqa: PLR2004 - a redirect that was not followed: the address is another
+    if status < 400:  # noqa: PLR2004 - a redirect, which draftd does not follow: the address is wrong
         return ModelMisconfigured
     return _BY_STATUS.get(status, OutputInvalid)
 
@@ -348,7 +344,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _until(text: str | None, *, since: str | None) -> float | None:
-    """Return the seconds from one HTTP date to another; the server's own ``Date`` spares us the clocks' difference."""
+    """Return the seconds until an HTTP date; counting from the server's ``Date`` avoids clock skew."""
     end = _date(text)
     return None if end is None else (end - (_date(since) or datetime.now(UTC))).total_seconds()
 

@@ -1,41 +1,67 @@
-"""What came back from a model: litellm's responses and chunks, read with caution.
+"""litellm's responses and stream chunks, read defensively.
 
-Owns the reading alone. Invariant: nothing that a provider leaves out makes it raise; what is missing stays empty.
+Invariant: a missing field never raises; it stays empty.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 MAX_TOKENS = 100_000_000
-"""Of one call; the largest windows of today are a hundredth of it."""
-
+"""Per call; today's largest context windows are a hundredth of it."""
 
 MAX_CHARS = 262_144
-"""Of an answer. One whose every text is as long as it is stored has 240,000; a model or a gateway that knows no end would keep
-the event loop busy with reading it."""
+"""Per answer. An answer with every text at its maximum length has 240,000; reading a runaway one would block the event loop."""
 
 
 @dataclass(slots=True)
-class Answer:
-    """What has arrived so far."""
+class RawAnswer:
+    """What has arrived so far of a model's answer."""
 
     text: str = ""
     refusal: str = ""
     finish_reason: str = ""
     usage: Any = None
-    """litellm's object, which also knows what was cached."""
+    """litellm's object, which includes cached tokens."""
     media_type: str = ""
-    """Set for a stream that brought nothing, since then it was perhaps none."""
+    """Set only if a stream was empty: the response may not have been a stream at all."""
+
+    @classmethod
+    def from_response(cls, response: Any) -> Self:
+        """Read a complete response; it may be None, have no choices, or a message without content."""
+        choices = getattr(response, "choices", None) or []
+        message = choices[0].message if choices else None
+        return cls(
+            text=_text(message),
+            refusal=_refusal(message),
+            finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
+            usage=getattr(response, "usage", None),
+        )
+
+    def append(self, chunk: Any) -> bool:
+        """Append a stream chunk; return whether it added text."""
+        self.usage = getattr(chunk, "usage", None) or self.usage
+        choices = getattr(chunk, "choices", None) or []
+        if not choices:
+            return False
+        self.finish_reason = choices[0].finish_reason or self.finish_reason
+        text = _text(choices[0].delta)
+        self.text += text
+        return bool(text)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the text exceeds ``MAX_CHARS``."""
+        return len(self.text) > MAX_CHARS
 
 
-class Overheard:
-    """OpenAI's stream on its way to litellm, which drops the chunks of a refusal as empty ones."""
+class RefusalCapture:
+    """Wraps OpenAI's stream to capture refusals, whose chunks litellm drops as empty."""
 
-    def __init__(self, *, stream: Any, answer: Answer) -> None:
+    def __init__(self, *, stream: Any, answer: RawAnswer) -> None:
         self._stream = stream
         self._answer = answer
 
-    def __aiter__(self) -> "Overheard":
+    def __aiter__(self) -> "RefusalCapture":
         return self
 
     async def __anext__(self) -> Any:
@@ -46,51 +72,22 @@ class Overheard:
         return chunk
 
     async def aclose(self) -> None:
-        """Close the connection of a stream that was not read to its end."""
+        """Close the connection of a stream that was not read to the end."""
         await self._stream.close()
 
 
-def read(response: Any) -> Answer:
-    """Read a whole response; it may be None, have no choices, or a message without content."""
-    choices = getattr(response, "choices", None) or []
-    message = choices[0].message if choices else None
-    return Answer(
-        text=_text(message),
-        refusal=_refusal(message),
-        finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
-        usage=getattr(response, "usage", None),
-    )
-
-
-def grow(answer: Answer, chunk: Any) -> bool:
-    """Add a chunk of a stream to an answer; return whether there is more text than before."""
-    answer.usage = getattr(chunk, "usage", None) or answer.usage
-    choices = getattr(chunk, "choices", None) or []
-    if not choices:
-        return False
-    answer.finish_reason = choices[0].finish_reason or answer.finish_reason
-    more = _text(choices[0].delta)
-    answer.text += more
-    return bool(more)
-
-
-def is_endless(answer: Answer) -> bool:
-    """Return whether an answer is longer than any that can be used."""
-    return len(answer.text) > MAX_CHARS
-
-
 def tokens(usage: Any) -> tuple[int, int] | None:
-    """Return input and output tokens; None when the provider did not say (which looks like a prompt of no tokens).
+    """Return input and output tokens, or None if the provider did not report them.
 
-    What no call can have used (a gateway may say -1 for unknown) was not said either.
+    Zero input tokens and impossible numbers (some gateways send -1 for unknown) count as not reported.
     """
-    counted = int(getattr(usage, "prompt_tokens", None) or 0)
-    written = int(getattr(usage, "completion_tokens", None) or 0)
-    return (counted, written) if 0 < counted <= MAX_TOKENS and 0 <= written <= MAX_TOKENS else None
+    prompt = int(getattr(usage, "prompt_tokens", None) or 0)
+    output = int(getattr(usage, "completion_tokens", None) or 0)
+    return (prompt, output) if 0 < prompt <= MAX_TOKENS and 0 <= output <= MAX_TOKENS else None
 
 
 def media_type(stream: Any) -> str:
-    """Return the media type of the response beneath a stream, in lower case; empty when it is not known."""
+    """Return the media type of a stream's HTTP response in lower case, or an empty text if it is unknown."""
     headers = getattr(stream, "_response_headers", None) or {}
     return str(headers.get("content-type", "")).partition(";")[0].strip().lower()
 
@@ -101,7 +98,7 @@ def _text(message: Any) -> str:
 
 
 def _refusal(message: Any) -> str:
-    # OpenAI's own field; in a whole response litellm moves it among the provider's.
+    # OpenAI's field; in a complete response litellm moves it to the provider-specific fields.
     own = getattr(message, "refusal", None)
     moved = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
     return str(own or moved or "")
