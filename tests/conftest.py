@@ -25,8 +25,8 @@ pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output", "fix
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores: many a test waits for a process or a database."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Return two workers more than there are cores: half of the time a test waits for a process, a lease or a database."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ LAST_LINES_S = 1.0
 
 
 def _lost_lines(count: int) -> str:
-    return f"draftd: dropped {count} line{'' if count == 1 else 's'} that nobody read in time\n"
+    return f"draftd: dropped {count} line{'' if count == 1 else 's'} that were not read in time\n"
 
 
 class _Buffer(io.RawIOBase):

@@ -211,9 +211,9 @@ async def test_the_next_beat_aborts_an_attempt_whose_row_is_no_longer_its_own(
     settings = make_settings(monkeypatch, database, DRAFTD_LEASE_S="1", DRAFTD_SHUTDOWN_GRACE_S="0")
     serving = asyncio.create_task(composition.serve(settings, concurrency=1, drain=False))
     try:
-        await asyncio.wait_for(begun.wait(), 60)
+        await asyncio.wait_for(begun.wait(), 20)
         await connection.execute(change.encode())
-        await asyncio.wait_for(aborted.wait(), 60)
+        await asyncio.wait_for(aborted.wait(), 20)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         assert await serving == 0

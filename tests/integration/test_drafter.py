@@ -412,6 +412,7 @@ async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, cl
     )
     rig.standin.script(default=[{"hang": True}])
     assert (await rig.fail(claim, time_s=MIN_CALL_S + 0.5)).code == "model_timeout"
+    await asyncio.gather(*rig.holds._writes)
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 

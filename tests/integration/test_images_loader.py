@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.images.costs import forget_peak
@@ -265,11 +266,6 @@ async def sends_large(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-async def sends_most(writer: asyncio.StreamWriter) -> None:
-    await sends_large(writer)
-    await asyncio.sleep(60)
-
-
 @pytest.fixture
 def uncollected() -> Iterator[None]:
     gc.disable()
@@ -277,12 +273,16 @@ def uncollected() -> Iterator[None]:
     gc.enable()
 
 
-async def grown_bytes(loader: ImageLoader, url: str, *, wait_s: float | None = None) -> int:
-    """Return what the process keeps of five failures, or of five loads given up after a while; the first pays what lasts."""
+async def grown_bytes(loader: ImageLoader, url: str, *, until: asyncio.Event | None = None) -> int:
+    """Return what the process keeps of five failures, or of five loads given up at an event; the first pays what lasts."""
     before_bytes = 0
     for number in range(6):
-        loading = asyncio.create_task(load(loader, [url], time_s=10))
-        await asyncio.wait([loading], timeout=wait_s)
+        loading = asyncio.create_task(load(loader, [url], time_s=60))
+        if until is None:
+            await asyncio.wait([loading])
+        else:
+            await until.wait()
+            until.clear()
         loading.cancel()
         with suppress(RequestError, asyncio.CancelledError):
             await loading
@@ -308,15 +308,28 @@ async def test_a_picture_that_fails_is_gone_without_the_collector(
 
 
 @pytest.mark.usefixtures("uncollected")
-@pytest.mark.parametrize("handler", [sends_most, sends_large], ids=["while it is read", "while it is decoded"])
+@pytest.mark.parametrize("while_it_is", ["read", "decoded"])
 async def test_a_picture_that_is_given_up_is_gone_without_the_collector(
-    server: Server, budget: ByteBudget, tmp_path: Path, handler: Handler
+    server: Server, budget: ByteBudget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_it_is: str
 ) -> None:
+    reached, decode = asyncio.Event(), Preparer._decode
+
+    async def sends_most(writer: asyncio.StreamWriter) -> None:
+        await sends_large(writer)
+        reached.set()
+        await asyncio.sleep(600)
+
+    async def decoding(preparer: Preparer, *args: Any, **options: Any) -> Any:
+        reached.set()
+        return await decode(preparer, *args, **options)
+
+    monkeypatch.setattr(Preparer, "_decode", decoding)
+    handler = sends_most if while_it_is == "read" else sends_large
     program = make_decoder(tmp_path, "decoder.render = lambda data, **options: time.sleep(600)")
     fetcher = Fetcher(max_bytes=LARGE_BYTES, allow_private=["127.0.0.1"])
     loader = ImageLoader(fetcher=fetcher, preparer=Preparer(max_pixels=1_000_000, program=program), budget=budget)
 
-    kept_bytes = await grown_bytes(loader, server.on("/a", handler), wait_s=0.8)
+    kept_bytes = await grown_bytes(loader, server.on("/a", handler), until=reached)
     await loader.aclose()
 
     assert kept_bytes < 3 * LARGE_BYTES

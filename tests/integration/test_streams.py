@@ -60,7 +60,7 @@ def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_mis
         seen = 0
         while seen < len(LINES):
             for line in read_until(reads, "\n").splitlines(keepends=True):
-                if notice := re.fullmatch("draftd: dropped ([0-9]+) lines? that nobody read in time\n", line):
+                if notice := re.fullmatch("draftd: dropped ([0-9]+) lines? that were not read in time\n", line):
                     seen += int(notice[1])
                 else:
                     assert line == LINES[seen]

@@ -258,7 +258,7 @@ async def test_a_timeout_of_something_else_is_not_taken_for_the_attempts() -> No
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == (
         "internal_error",
-        "TimeoutError: a defect of draftd; its log has the details",
+        "TimeoutError: a bug in draftd; its log has the details",
     )
 
 
@@ -347,7 +347,7 @@ async def test_a_defect_costs_one_attempt_and_tells_no_secret(
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == (
         "internal_error",
-        "KeyError: a defect of draftd; its log has the details",
+        "KeyError: a bug in draftd; its log has the details",
     )
     (line,) = log_lines()
     assert (line["event"], line["level"], line["request_id"]) == (

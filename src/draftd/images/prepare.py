@@ -102,7 +102,7 @@ class Preparer:
         try:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise ImageFetchFailed("there was no time left to decode the image")
+                raise ImageFetchFailed("no time was left to decode the image")
             return await self._decode(header, memoryview(data), time_s=left_s)
         finally:
             self._slots.release()

@@ -42,7 +42,7 @@ class SystemResolver:
     def close(self) -> None:
         """Abandon pending look-ups; their threads end with the look-up or with the process."""
         for answer in list(self._awaited):
-            _fail(answer, OSError("the look-up was given up"))
+            _fail(answer, OSError("the look-up was abandoned"))
 
     def _look_up(self, host: str, port: int, answer: "asyncio.Future[Sequence[str]]") -> None:
         try:

@@ -218,7 +218,7 @@ def _refusals_logged(model: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
+        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
 
 
 def max_pause_s(given_back: int) -> float:

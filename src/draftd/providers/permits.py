@@ -166,7 +166,7 @@ class Permits:
             return f"{variable} may never be sent to a model, whatever {VARIABLES} says"
         if variable in self._variables or variable in readable:
             return None
-        whose = "is another provider's key" if variable in KEY_VARIABLES else "is no provider's key"
+        whose = "is another provider's key" if variable in KEY_VARIABLES else "is not a provider's key"
         return f"{variable} {whose}, and {VARIABLES} does not name it"
 
 

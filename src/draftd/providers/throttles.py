@@ -93,7 +93,7 @@ class Throttles:
             )
         except psycopg.Error as error:
             # A refused throttle must not cost the request its outcome.
-            log.error("throttle refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - no defect of draftd
+            log.error("throttle refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
             return RateLimit(bursts=0, another_succeeded=False)
         row = rows[0]
         if row["share"] is not None:

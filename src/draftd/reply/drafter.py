@@ -134,7 +134,7 @@ def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcom
         case _:
             log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
             # The requester reads this, and the error's text may quote any row or answer; operators have the log.
-            failure = InternalError(f"{type(error).__name__}: a defect of draftd; its log has the details")
+            failure = InternalError(f"{type(error).__name__}: a bug in draftd; its log has the details")
     return outcome_of(failure, judge(failure, claim))
 
 

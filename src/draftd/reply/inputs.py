@@ -85,7 +85,7 @@ class InputReader:
         if request.parent is not None:
             return []
         if not request.image_urls:
-            raise InvalidRequest("the request to refine has no drafts")
+            raise InvalidRequest("the parent request has no drafts to refine")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
         pictures.set_urls(request.image_urls)
