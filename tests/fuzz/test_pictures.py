@@ -1,6 +1,6 @@
 """Mutants of small pictures, through the real helper processes: each ends as parts or as a code of the contract.
 
-``DRAFTD_TEST_FUZZ_MUTANTS=N`` (``make fuzz``) tries N of them, and prints what became of them; without it a thousand.
+``DRAFTD_TEST_FUZZ_MUTANTS=N`` (``make fuzz``) tries N / 4 of most formats, and prints what became of them; without it 250.
 ``DRAFTD_TEST_FUZZ_SEED`` takes others.
 """
 
@@ -24,7 +24,7 @@ MUTANTS = int(os.environ.get("DRAFTD_TEST_FUZZ_MUTANTS", SHORT_RUN))
 SEED = int(os.environ.get("DRAFTD_TEST_FUZZ_SEED", "1"))
 MAX_PIXELS = 40_000_000
 SHARES = {"PNG": 4, "JPEG": 4, "GIF": 4, "WEBP": 4, "AVIF": 4, "HEIF": 20}
-"""The part of all mutants that each format gets: a HEIC takes a process, and so twenty times as long."""
+"""What the number of mutants is divided by for each format: a HEIC takes a process, and so twenty times as long."""
 DIED = "decoder crashed"
 HELPERS = 2
 
