@@ -195,6 +195,36 @@ async def test_each_heic_has_a_process_of_its_own(fresh: Preparer) -> None:
     assert [helper.pictures for helper in fresh._idle] == [1]
 
 
+AS_NOBODY = """
+lower = decoder._lower
+def lower_as_nobody(limit, value):
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    lower(limit, value)
+decoder._lower = lower_as_nobody
+"""
+"""Root is bound by no limit of processes and threads; a daemon is not root."""
+
+
+async def test_a_heic_is_read_whoever_the_daemon_runs_as(tmp_path: Path) -> None:
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=make_decoder(tmp_path, AS_NOBODY))
+
+    assert (await preparer.prepare(heic(), time_s=10)).width_px == 64
+    await preparer.aclose()
+
+
+async def test_without_a_filter_no_heic_is_read_because_its_decoder_could_start_processes(tmp_path: Path) -> None:
+    program = make_decoder(tmp_path, f"{AS_NOBODY}\ndecoder.sandbox.restrict = lambda **_: False")
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
+
+    with pytest.raises(ImageUnsupported):
+        await preparer.prepare(heic(), time_s=10)
+    assert (await preparer.prepare(make_png(), time_s=10)).width_px == 64
+    await preparer.aclose()
+
+
 async def test_a_turned_capture_is_sliced_as_it_is_seen(preparer: Preparer) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
