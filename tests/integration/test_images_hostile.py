@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
     "a HEIC of very many boxes": (lambda: heic()[:28] + b"\0\0\0\x08free" * 250_000 + heic()[28:], ImageInvalid),
     "a HEIC that holds an AV1": (
         lambda: encoded(make_picture(), "AVIF").replace(b"avif", b"heic", 1).replace(b"avif", b"heic"),
-        ImageInvalid,
+        ImageUnsupported,
     ),
     "an AVIF that claims 20,000 by 20,000": (
         lambda: claiming(encoded(make_picture(), "AVIF"), 20_000, 20_000),

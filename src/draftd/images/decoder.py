@@ -139,14 +139,20 @@ def _opened(data: bytes, image_format: str, *, max_pixels: int) -> Iterator[Imag
             if pixels > max_pixels:
                 raise TooManyPixels
             yield image
-    except SyntaxError as error:
-        if image_format == OWN_PROCESS:  # so it calls what libheif cannot do
-            raise containers.Unsupported from error
-        raise
+    except (SyntaxError, RuntimeError) as error:
+        raise (_translated(error) if image_format == OWN_PROCESS else error) from error
     except OSError as error:
         if "memory" in str(error) or not _fits(pixels):
             raise OutOfMemory from error
         raise
+
+
+def _translated(error: SyntaxError | RuntimeError) -> Exception:
+    # pi-heif has no classes of its own for what libheif says.
+    said = str(error)
+    if "Memory allocation" in said:
+        return OutOfMemory()
+    return containers.Unsupported() if "Unsupported" in said or "not been built in" in said else error
 
 
 def _claimed_pixels(data: bytes, image_format: str) -> int:

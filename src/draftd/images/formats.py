@@ -61,6 +61,13 @@ _RIFF = {b"WAVE": "a sound file", b"AVI ": "a video (AVI)"}
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 _MOVIES = {b"qt  ": "a video (QuickTime)", b"M4A ": "a sound file"}
+_OTHER_BRANDS = {
+    b"mif3": "low-overhead HEIF",
+    b"avci": "HEIF with AVC",
+    b"vvic": "HEIF with VVC",
+    b"jpeg": "HEIF with JPEG",
+    b"j2ki": "HEIF with JPEG 2000",
+}
 _BRAND_BYTES = 4
 _WEB_PAGE = re.compile(rb"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 _ARTICLE = re.compile("^an? ")
@@ -99,6 +106,8 @@ def _image(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     brands = _brands(data)
+    if brands and brands[0] in _OTHER_BRANDS:
+        return _OTHER_BRANDS[brands[0]]
     if not _AVIF_BRANDS.isdisjoint(brands):
         return "AVIF"
     if not _HEIF_BRANDS.isdisjoint(brands):
