@@ -909,7 +909,7 @@ async def test_a_row_that_is_held_for_ever_is_taken_back(connection: db.Connecti
         f"UPDATE draft_requests SET (lease_until, deadline_at) = ({bounds}) WHERE id = %s".encode(), [forever.id]
     )
     assert [(one.id, one.code) for one in await reap_now(link)] == [(forever.id, "worker_lost")]
-    assert "neither its lease nor its deadline" in (await read_row(connection, forever.id))["error_message"]
+    assert "neither its lease nor its deadline" in (await read_row(connection, forever.id))["errors"][-1]["message"]
 
 
 @pytest.mark.parametrize("bounds", ["now() + interval '9 s', NULL", "NULL, now() + interval '119 s'"])

@@ -21,7 +21,7 @@ import psycopg
 from draftd import db
 from draftd.backoff import Backoff
 from draftd.db.statements import statements
-from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
+from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details, told_of
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.leases import LeaseKey
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
@@ -83,6 +83,7 @@ class Settlement:
     delay_s: float = 0.0
     code: str | None = None
     message: str = ""
+    told: str = ""
     details: Details = field(default_factory=dict)
     error_model: str | None = None
     draft: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +104,7 @@ class Settlement:
             "delay_s": self.delay_s,
             "code": self.code,
             "message": None if self.code is None else redact(self.message, MAX_MESSAGE_CHARS),
+            "told": None if self.code is None else redact(self.told or told_of(self.code), MAX_MESSAGE_CHARS),
             "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
             "images": self.trail.images,
@@ -137,7 +139,14 @@ def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
 
 
 def _of_error(row: Settlement, failed: Retry | Fail | GiveBack) -> Settlement:
-    return replace(row, code=failed.code, message=failed.message, details=failed.details, error_model=failed.model)
+    return replace(
+        row,
+        code=failed.code,
+        message=failed.message,
+        told=failed.told,
+        details=failed.details,
+        error_model=failed.model,
+    )
 
 
 class Settler:
