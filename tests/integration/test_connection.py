@@ -135,6 +135,21 @@ async def test_a_link_is_reopened_only_if_the_server_has_hung_up(connection: db.
     assert await link.run("SELECT pg_backend_pid() AS pid") != [first]
 
 
+async def test_reopening_does_not_wait_for_the_statement_of_an_open_link(
+    connection: db.Connection, link: db.Link
+) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        await link.run("SELECT")
+        running = asyncio.create_task(link.run("SELECT pg_advisory_lock_shared(1), 1 AS one"))
+        await asyncio.sleep(0)
+        assert link._lock.locked()
+        async with asyncio.timeout(5):
+            await link.reopen()
+        assert not running.done()
+    assert [row["one"] for row in await running] == [1]
+
+
 async def test_a_server_that_only_reads_counts_as_away(link: db.Link) -> None:
     """As the old primary does after a switch-over: it takes connections, and no write."""
     (before,) = await link.run("SELECT pg_backend_pid() AS pid")

@@ -166,6 +166,28 @@ async def test_an_insert_during_a_claim_rings_after_it(claiming: Claiming, conne
     assert await claiming.heard()
 
 
+async def test_no_reader_is_left_on_a_connection_that_was_being_hung_up_when_the_answer_came(
+    claiming: Claiming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file descriptor's number goes to another socket, which the event loop would then misread."""
+    hanging_up = asyncio.Event()
+
+    async def cancel(_connection: db.Connection, **_how: float) -> None:
+        hanging_up.set()
+        await asyncio.Event().wait()
+
+    async def answer(execute: db.Execute) -> list[db.Row]:
+        await hanging_up.wait()
+        return list(await execute("SELECT 1 AS one", None))
+
+    number = claiming.link._socket
+    assert number is not None
+    monkeypatch.setattr(db.Connection, "cancel_safe", cancel)
+    monkeypatch.setattr(claiming.link, "_time_s", 0.01)
+    assert await claiming.link.run_rolled_back(answer) == [{"one": 1}]
+    assert not asyncio.get_running_loop().remove_reader(number)
+
+
 async def test_a_notice_in_the_packet_of_a_claims_answer_rings(
     claiming: Claiming, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

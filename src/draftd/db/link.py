@@ -164,6 +164,10 @@ class Link:
                 raise
             await self._drop()
             raise ConnectionLost(redact(str(error) or type(error).__name__)) from error
+        finally:
+            # Perhaps hung up although the answer arrived: its reader must go before another socket gets this number.
+            if connection.closed:
+                await self._drop()
         self._backoff.reset()
         return answer
 
@@ -260,6 +264,8 @@ class Link:
         Raises:
             LOST: see ``run``.
         """
+        if self.is_open:
+            return  # at once: a long statement on this link must not delay the reopening of others
         async with self._lock:
             if self.is_open:
                 return
