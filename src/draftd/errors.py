@@ -27,6 +27,7 @@
         │   │   └── NoModelHere      retry
         │   ├── ModelTimeout         retry
         │   ├── ModelRefused         final
+        │   ├── ImageUnreadable      final
         │   ├── OutputInvalid        retry
         │   └── ContextTooLong       final
         ├── NothingToReplyTo         final
@@ -274,9 +275,10 @@ class ModelRateLimited(ModelError):
         *,
         model: str | None = None,
         retry_after_s: float | None = None,
+        spent: Spent | None = None,
         is_quota: bool = False,
     ) -> None:
-        super().__init__(message, model=model, retry_after_s=retry_after_s)
+        super().__init__(message, model=model, retry_after_s=retry_after_s, spent=spent)
         self.is_quota: Final[bool] = is_quota
         """Whether the quota is exhausted: waiting does not help, paying does."""
 
@@ -315,6 +317,13 @@ class ModelRefused(ModelError):
     """The model or the provider's content filter refused to answer."""
 
     code = "model_refused"
+
+
+class ImageUnreadable(ModelError):
+    """The provider cannot read an image."""
+
+    code = ImageInvalid.code
+    user_action = ImageInvalid.user_action
 
 
 class OutputInvalid(ModelError):
@@ -369,11 +378,11 @@ class RowRefused(InternalError):
 
 
 def request_errors() -> list[type[RequestError]]:
-    """Return every class with a code of its own, in the order of the tree."""
+    """Return the first class of every code, in the order of the tree."""
     found: list[type[RequestError]] = []
 
     def walk(cls: type[RequestError]) -> None:
-        if vars(cls).get("code"):
+        if vars(cls).get("code") and cls.code not in [one.code for one in found]:
             found.append(cls)
         for child in cls.__subclasses__():
             walk(child)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from draftd.providers.response import tokens
+from draftd.providers.response import TOKENS_PER_PICTURE, Answer, tokens
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,22 @@ from draftd.providers.response import tokens
 def test_tokens_are_counted_when_they_can_have_been_used(
     prompt: int | None, completion: int | None, counted: tuple[int, int] | None
 ) -> None:
-    assert tokens(SimpleNamespace(prompt_tokens=prompt, completion_tokens=completion)) == counted
+    usage = SimpleNamespace(prompt_tokens=prompt, completion_tokens=completion)
+    assert tokens(Answer(text="yes", usage=usage), []) == counted
 
 
 def test_without_a_usage_no_tokens_are_counted() -> None:
-    assert tokens(None) is None
+    assert tokens(Answer(text="yes"), []) is None
+
+
+def test_what_broke_off_is_estimated_where_it_was_not_counted() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:,"}}
+    asked = [{"role": "system", "content": "x" * 400}, {"role": "user", "content": [text_part("y" * 40), picture]}]
+    usage = SimpleNamespace(prompt_tokens=25, completion_tokens=1)
+    assert tokens(Answer(text="z" * 80, usage=usage, broke_off=True), asked) == (25, 20)
+    assert tokens(Answer(text="z" * 80, broke_off=True), asked) == (110 + TOKENS_PER_PICTURE, 20)
+    assert tokens(Answer(broke_off=True), asked) is None
+
+
+def text_part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

@@ -1,8 +1,13 @@
 """The models: who is asked, what it may cost, and what their errors mean.
 
 llm              the one door to litellm: a call made bounded, countable and honest
+forms            how strictly each model is asked, learnt from its refusals
 response         what came back, read with caution
 errors           from a provider's error to one of draftd's
+report           what is known of a failed call: the wire, and what was said
+wordings         what the texts of providers mean: one table
+provider_text    a provider's own sentence out of what it came in
+exchange         what happened on the wire: address, status, body
 failure_policy   from an error to what becomes of the request and the model: retry, give back, fail, next model, hold
 models           which model answers which agent, and whether it can be asked now
 catalog          ``draft_agents`` and ``draft_models``

@@ -16,6 +16,7 @@ from enum import Enum
 from draftd.backoff import Uniform, full_jitter_s, retry_delay_s
 from draftd.errors import (
     ContextTooLong,
+    ImageUnreadable,
     Kind,
     ModelMisconfigured,
     ModelRateLimited,
@@ -59,6 +60,7 @@ RULES: Mapping[type[RequestError], Rule] = {
     ModelMisconfigured: Rule(another_may_do=True),
     ModelTimeout: Rule(another_may_do=True),
     ModelRefused: Rule(another_may_do=True, was_answered=True),
+    ImageUnreadable: Rule(another_may_do=True, was_answered=True),
     ContextTooLong: Rule(another_may_do=True, was_answered=True),
     OutputInvalid: Rule(was_answered=True),
     NothingToReplyTo: Rule(was_answered=True),

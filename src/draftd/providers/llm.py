@@ -1,11 +1,11 @@
 """The door to the models: one call of litellm, made bounded, countable and honest.
 
-Owns how a model is called (streaming, the ladder of answer formats, prices, the time limit) and is the only importer of
-litellm. How an answer is read is ``response``'s matter, what an error means ``errors``'s; which model is called,
+Owns how a model is called (streaming, prices, the time limit) and is the only importer of litellm. How strictly it is asked is
+``forms``'s matter, how an answer is read ``response``'s, what an error means ``errors``'s; which model is called,
 with which prompt, and what becomes of the text is the drafter's.
 
-Invariants: a call sends one HTTP request, or one more for each refusal of the answer's format or of parameters, and never a
-hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
+Invariants: a call sends one HTTP request, or one more for each refusal of its form (the answer's format, streaming, parameters),
+and never a hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
 connection, so that nobody pays for an answer that nobody reads. Only ``errors.ModelError`` comes out of it, and what
 ``on_text`` raises.
 
@@ -13,16 +13,14 @@ One ``Llm`` per process, on one event loop: litellm keeps connections per loop a
 """
 
 import asyncio
-import functools
 import importlib
-import json
 import logging
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -30,23 +28,24 @@ from typing import Any
 import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
-from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
-from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, is_endless, media_type, read, tokens
+from draftd.providers import exchange as wire
+from draftd.providers.errors import Needs, page_instead, translate
+from draftd.providers.exchange import Exchange
+from draftd.providers.forms import Form, Forms
+from draftd.providers.parameters import LIMITS
+from draftd.providers.report import EXCERPT_CHARS, Report
+from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, has_broken_off, is_endless, read, tokens
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 OnText = Callable[[str], Awaitable[None]]
 
-MODES = ("json_schema", "json_object", "prompt")
-"""The ladder, from the strictest way to ask for JSON to none at all; the schema's text is in the prompt anyway."""
 CLOSE_S = 2.0
 READ_S = 600
 """litellm's own limit, in seconds per read and therefore no limit at all. One value for all calls: it is part of the
 key under which a client is kept, and with the time that is left of an attempt every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
-_PAGES = frozenset({"text/html", "text/plain"})
-"""What a proxy answers in with a 200 when the provider behind it is away."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
 _MILLION = Decimal(1_000_000)
 
@@ -92,33 +91,13 @@ class Completion:
     elapsed_s: float
 
 
-_Key = tuple[str, str, str | None]
-"""Name and meaning: a name that comes to mean another model is learnt anew."""
-_ParamsKey = tuple[_Key, str]
-"""Also the parameters, as JSON: when the operator changes one, all are tried anew."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """How one call is sent: as strictly as the model is known to take it."""
-
-    mode: str
-    streamed: bool
-    drop_params: bool
-    """Whether litellm may leave out what it knows the model not to take."""
-    params: Mapping[str, Any]
-
-
 class Llm:
     """The models, through litellm."""
 
     def __init__(self, *, litellm: Any) -> None:
         self._litellm = litellm
         self._openai = litellm.exceptions.openai
-        self._rungs: dict[_Key, int] = {}
-        self._dropping: set[_ParamsKey] = set()
-        self._refused: dict[_ParamsKey, frozenset[str]] = {}
-        self._unstreamed: set[_Key] = set()
+        self._forms = Forms(unsupported=litellm.UnsupportedParamsError)
 
     @classmethod
     def load(cls) -> "Llm":
@@ -133,7 +112,7 @@ class Llm:
             raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
-        _follow_no_redirects(importlib.import_module("httpx"))
+        wire.watch(importlib.import_module("httpx"))
         litellm.suppress_debug_info = True
         litellm.drop_params = False
         litellm.num_retries = None
@@ -216,110 +195,79 @@ class Llm:
     ) -> Completion:
         started = time.monotonic()
         while True:
-            form = self._form(target, streamed=on_text is not None)
+            form = self._forms.of(target, streamed=on_text is not None)
             request = _request(target, messages, schema, form, traceparent)
+            answer, exchange = Answer(), wire.begin()
             try:
-                answer = await self._ask(request, on_text)
-            except self._openai.OpenAIError as error:
-                if not self._gives_way(error, target, form):
-                    raise translate(error, model=target.name) from error
-                continue
-            if answer.media_type == "application/json":
+                async with aclosing(self._asked(request, answer)) as growing:
+                    async for text in growing:
+                        if on_text is not None:
+                            await on_text(text)
+            except _CallFailed as failed:
+                report = Report(error=failed.error, exchange=exchange)
+                if self._forms.gives_way(report, target, form):
+                    continue
+                raise translate(
+                    failed.error,
+                    model=target.name,
+                    exchange=exchange,
+                    needs=_needs(messages, form.params),
+                    spent=self._spent(target, answer, messages),
+                ) from failed.error
+            if form.streamed and not answer.text and exchange.media_type == "application/json":
                 # What the server said in one piece is lost. Asking again here would be a second paid call that nobody
                 # records, so it is the next call (the repair or the retry) that asks without a stream.
-                self._unstreamed.add(_key(target))
-            return self._completion(target, answer, form.mode, time.monotonic() - started)
+                self._forms.ask_unstreamed(target)
+            spent = self._spent(target, answer, messages)
+            return _completion(target, answer, exchange, spent, form.mode, time.monotonic() - started)
 
-    def _form(self, target: Target, *, streamed: bool) -> _Form:
-        key, params_key = _key(target), _params_key(target)
-        refused = self._refused.get(params_key, frozenset())
-        return _Form(
-            mode=MODES[self._rungs.get(key, 0)],
-            streamed=streamed and key not in self._unstreamed,
-            drop_params=params_key in self._dropping,
-            params={name: one for name, one in target.params.items() if one is not None and name not in refused},
-        )
+    async def _asked(self, request: dict[str, Any], answer: Answer) -> AsyncGenerator[str]:
+        """Ask once, and yield the whole text so far whenever it has grown.
 
-    def _gives_way(self, error: Exception, target: Target, form: _Form) -> bool:
-        """Return whether a refused call may go on in a humbler form, and remember that form for this model.
-
-        What counts is the form in which this call was sent: another one may have learnt the same meanwhile.
+        Raises:
+            _CallFailed: whatever litellm raised.
         """
-        rung = MODES.index(form.mode) + 1
-        if is_format_refused(error) and rung < len(MODES):
-            key = _key(target)
-            self._rungs[key] = max(rung, self._rungs.get(key, 0))
-            log.info("answer format refused", model=target.name, mode=form.mode, next_mode=MODES[rung])
-            return True
-        params_key = _params_key(target)
-        # Raised by litellm itself, before anything is sent.
-        if isinstance(error, self._litellm.UnsupportedParamsError):
-            if not form.drop_params and params_key not in self._dropping:
-                self._dropping.add(params_key)
-                _log_dropped(target, error)
-            return not form.drop_params
-        # Under a name that litellm does not know, only the provider can say so.
-        names, known = refused_parameters(error, form.params), self._refused.get(params_key, frozenset())
-        if not known.issuperset(names):
-            self._refused[params_key] = known.union(names)
-            _log_dropped(target, error)
-        return bool(names)
-
-    async def _ask(self, request: dict[str, Any], on_text: OnText | None) -> Answer:
-        response = await self._litellm.acompletion(**request)
-        if not hasattr(response, "__anext__"):
-            return read(response)
-        answer = Answer()
-        if isinstance(response.completion_stream, self._openai.AsyncStream):
-            response.completion_stream = Overheard(stream=response.completion_stream, answer=answer)
         try:
-            async for chunk in response:
-                if grow(answer, chunk) and on_text is not None and not is_endless(answer):
-                    await on_text(answer.text)
-                if is_endless(answer):
-                    break
-        finally:
-            await response.aclose()
-        if not answer.text and not answer.refusal:
-            answer.media_type = media_type(response)
-        return answer
+            response = await self._litellm.acompletion(**request)
+            if not hasattr(response, "__anext__"):
+                read(response, answer)
+                return
+            if isinstance(response.completion_stream, self._openai.AsyncStream):
+                response.completion_stream = Overheard(stream=response.completion_stream, answer=answer)
+            try:
+                async for chunk in response:
+                    has_grown = grow(answer, chunk)
+                    if is_endless(answer):
+                        return
+                    if has_grown:
+                        yield answer.text
+                answer.broke_off = has_broken_off(response, answer)
+            finally:
+                with suppress(Exception):  # the connection is gone either way
+                    await response.aclose()
+        except Exception as error:
+            # The boundary to litellm, which lets out exceptions of its own, of the libraries beneath it and of Python.
+            answer.broke_off = True
+            raise _CallFailed(error) from error
 
-    def _completion(self, target: Target, answer: Answer, mode: str, elapsed_s: float) -> Completion:
-        counted = tokens(answer.usage)
-        spent = Spent(
-            input_tokens=counted and counted[0],
-            output_tokens=counted and counted[1],
-            cost_usd=self._cost_usd(target, answer.usage, counted),
-        )
-        if answer.refusal or answer.finish_reason in _REFUSALS:
-            why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
-            raise ModelRefused(f"{target.name}: refused: {why}", model=target.name, spent=spent)
-        if answer.media_type in _PAGES:
-            raise ModelUnavailable(f"{target.name}: {answer.media_type} instead of an answer", model=target.name)
-        if is_endless(answer):
-            raise OutputInvalid(
-                f"{target.name}: the answer is over {MAX_CHARS} characters", model=target.name, spent=spent
-            )
-        if not answer.text.strip() and answer.finish_reason != "length":
-            raise OutputInvalid(f"{target.name}: the answer is empty", model=target.name, spent=spent)
-        return Completion(
-            text=answer.text,
-            model=target.name,
-            finish_reason=answer.finish_reason,
-            spent=spent,
-            mode=mode,
-            elapsed_s=elapsed_s,
-        )
-
-    def _cost_usd(self, target: Target, usage: Any, counted: tuple[int, int] | None) -> Decimal | None:
+    def _spent(self, target: Target, answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Spent:
+        counted = tokens(answer, messages)
         if counted is None:
-            return None
+            return Spent()
+        return Spent(
+            input_tokens=counted[0], output_tokens=counted[1], cost_usd=self._cost_usd(target, answer, counted)
+        )
+
+    def _cost_usd(self, target: Target, answer: Answer, counted: tuple[int, int]) -> Decimal | None:
         if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
             return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
         if not self.has_known_price(target):
             return None
+        # Of an answer that broke off, what the provider has counted is not all.
+        by = {"prompt_tokens": counted[0], "completion_tokens": counted[1]}
+        used = by if answer.broke_off else {"usage_object": answer.usage}
         try:
-            cost_usd = sum(self._litellm.cost_per_token(model=target.model, usage_object=usage))
+            cost_usd = sum(self._litellm.cost_per_token(model=target.model, **used))
         except Exception as error:  # noqa: BLE001 - litellm raises bare Exceptions here; an answer is worth more than its price
             log.warning("price not computed", model=target.name, error=type(error).__name__)
             return None
@@ -338,40 +286,56 @@ class Llm:
         return entry or {}
 
 
-def _follow_no_redirects(httpx: Any) -> None:
-    """Let no client of a model go where a server sends it: the prompt, the pictures and often the key would go along.
+def _completion(
+    target: Target, answer: Answer, exchange: Exchange, spent: Spent, mode: str, elapsed_s: float
+) -> Completion:
+    """Return what was answered, if it can be used.
 
-    litellm and the providers' libraries follow redirects by default, each in its own way; all of them send through this method.
+    Raises:
+        ModelError: it cannot.
     """
-    send = httpx.AsyncClient.send
-    if getattr(send, "follows_no_redirects", False):
-        return
+    name = target.name
+    if answer.refusal or answer.finish_reason in _REFUSALS:
+        why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
+        raise ModelRefused(f"{name}: refused: {why}", model=name, spent=spent)
+    if not answer.text and (page := page_instead(exchange)):
+        raise ModelUnavailable(f"{name}: {page}", model=name)
+    if answer.broke_off:
+        where = redact(exchange.address)
+        raise ModelUnavailable(f"{name}: the stream from {where} broke off", model=name, spent=spent)
+    if is_endless(answer):
+        raise OutputInvalid(f"{name}: the answer is over {MAX_CHARS} characters", model=name, spent=spent)
+    if not answer.text.strip() and answer.finish_reason != "length":
+        raise OutputInvalid(f"{name}: the answer is empty", model=name, spent=spent)
+    return Completion(
+        text=answer.text,
+        model=name,
+        finish_reason=answer.finish_reason,
+        spent=spent,
+        mode=mode,
+        elapsed_s=elapsed_s,
+    )
 
-    @functools.wraps(send)
-    async def send_here(client: Any, request: Any, **how: Any) -> Any:
-        return await send(client, request, **how | {"follow_redirects": False})
 
-    send_here.follows_no_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
-    httpx.AsyncClient.send = send_here
+class _CallFailed(Exception):
+    """A call of litellm raised ``error``."""
 
-
-def _key(target: Target) -> _Key:
-    return target.name, target.model, target.api_base
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
-def _params_key(target: Target) -> _ParamsKey:
-    return _key(target), json.dumps(target.params, sort_keys=True)
-
-
-def _log_dropped(target: Target, error: Exception) -> None:
-    log.warning("unsupported parameters dropped", model=target.name, detail=redact(str(error), 200))
+def _needs(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> Needs:
+    fixed = [str(one.get("content", "")) for one in messages if one.get("role") == "system"]
+    limits = [limit for name in LIMITS if isinstance(limit := params.get(name), int)]
+    return Needs(prompt_chars=sum(map(len, fixed)), output_tokens=max(limits, default=0))
 
 
 def _request(
     target: Target,
     messages: list[dict[str, Any]],
     schema: Mapping[str, Any],
-    form: _Form,
+    form: Form,
     traceparent: str | None,
 ) -> dict[str, Any]:
     request: dict[str, Any] = {

@@ -95,3 +95,10 @@ def with_twice_the_room(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters with the limit of output tokens doubled, if there is one."""
     doubled = {name: 2 * most for name in LIMITS if isinstance(most := params.get(name), int)}
     return {**params, **doubled}
+
+
+def with_limit_of_at_most(most: int | None, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with a limit of output tokens that is not above what the model can write, if that is known."""
+    if most is None:
+        return dict(params)
+    return {name: min(one, most) if name in LIMITS and isinstance(one, int) else one for name, one in params.items()}

@@ -3,6 +3,7 @@
 Owns the reading alone. Invariant: nothing that a provider leaves out makes it raise; what is missing stays empty.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ MAX_TOKENS = 100_000_000
 """Of one call; the largest windows of today are a hundredth of it."""
 
 
+CHARS_PER_TOKEN = 4
+"""Of text, roughly, in any of the languages that are written with spaces."""
+TOKENS_PER_PICTURE = 1_600
+"""Of 1,568 pixels squared at Anthropic, which counts 750 pixels for one; other providers count fewer."""
+_ENDS = ("}", "```")
 MAX_CHARS = 262_144
 """Of an answer. One whose every text is as long as it is stored has 240,000; a model or a gateway that knows no end would keep
 the event loop busy with reading it."""
@@ -24,8 +30,8 @@ class Answer:
     finish_reason: str = ""
     usage: Any = None
     """litellm's object, which also knows what was cached."""
-    media_type: str = ""
-    """Set for a stream that brought nothing, since then it was perhaps none."""
+    broke_off: bool = False
+    """The stream ended without saying so, in the middle of the answer."""
 
 
 class Overheard:
@@ -50,16 +56,14 @@ class Overheard:
         await self._stream.close()
 
 
-def read(response: Any) -> Answer:
+def read(response: Any, answer: Answer) -> None:
     """Read a whole response; it may be None, have no choices, or a message without content."""
     choices = getattr(response, "choices", None) or []
     message = choices[0].message if choices else None
-    return Answer(
-        text=_text(message),
-        refusal=_refusal(message),
-        finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
-        usage=getattr(response, "usage", None),
-    )
+    answer.text = _text(message)
+    answer.refusal = _refusal(message)
+    answer.finish_reason = str(getattr(choices[0], "finish_reason", None) or "") if choices else ""
+    answer.usage = getattr(response, "usage", None)
 
 
 def grow(answer: Answer, chunk: Any) -> bool:
@@ -79,20 +83,39 @@ def is_endless(answer: Answer) -> bool:
     return len(answer.text) > MAX_CHARS
 
 
-def tokens(usage: Any) -> tuple[int, int] | None:
+def has_broken_off(stream: Any, answer: Answer) -> bool:
+    """Return whether a stream has ended in the middle, which litellm takes for its end.
+
+    Some servers never say why they end; theirs is whole if its JSON is.
+    """
+    said_why = getattr(stream, "received_finish_reason", None) or getattr(stream, "intermittent_finish_reason", None)
+    if said_why:
+        return False
+    answer.finish_reason = ""
+    return bool(answer.text.strip()) and not answer.text.rstrip().endswith(_ENDS)
+
+
+def tokens(answer: Answer, messages: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
     """Return input and output tokens; None when the provider did not say (which looks like a prompt of no tokens).
 
-    What no call can have used (a gateway may say -1 for unknown) was not said either.
+    What no call can have used (a gateway may say -1 for unknown) was not said either. Of an answer that broke off, most providers
+    have counted little or nothing, and charge for it: the rest is estimated.
     """
-    counted = int(getattr(usage, "prompt_tokens", None) or 0)
-    written = int(getattr(usage, "completion_tokens", None) or 0)
+    counted = int(getattr(answer.usage, "prompt_tokens", None) or 0)
+    written = int(getattr(answer.usage, "completion_tokens", None) or 0)
+    if answer.broke_off and answer.text:
+        counted = counted or _tokens_of(messages)
+        written = max(written, len(answer.text) // CHARS_PER_TOKEN)
     return (counted, written) if 0 < counted <= MAX_TOKENS and 0 <= written <= MAX_TOKENS else None
 
 
-def media_type(stream: Any) -> str:
-    """Return the media type of the response beneath a stream, in lower case; empty when it is not known."""
-    headers = getattr(stream, "_response_headers", None) or {}
-    return str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+def _tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    texts = [content for content in contents if isinstance(content, str)]
+    texts += [str(part["text"]) for part in parts if part.get("type") == "text"]
+    pictures = len([part for part in parts if part.get("type") == "image_url"])
+    return sum(map(len, texts)) // CHARS_PER_TOKEN + pictures * TOKENS_PER_PICTURE
 
 
 def _text(message: Any) -> str:
