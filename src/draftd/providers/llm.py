@@ -28,6 +28,7 @@ from typing import Any
 import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
+from draftd.providers import clients
 from draftd.providers import exchange as wire
 from draftd.providers.errors import Needs, page_instead, translate
 from draftd.providers.exchange import Exchange
@@ -112,7 +113,9 @@ class Llm:
             raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
-        wire.watch(importlib.import_module("httpx"))
+        httpx = importlib.import_module("httpx")
+        wire.watch(httpx)
+        clients.restrain(httpx, importlib.import_module("litellm.llms.custom_httpx.http_handler"))
         litellm.suppress_debug_info = True
         litellm.drop_params = False
         litellm.num_retries = None

@@ -1,0 +1,85 @@
+"""The providers: which format each speaks, and in which ways it differs from others that speak it.
+
+A row is a provider as draftd reaches it through litellm: a model of it that sees, and where the server is. What a model is asked
+may depend on what litellm knows of it, so each row names one that litellm knows, where it knows any.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from standin.wires.anthropic import Anthropic
+from standin.wires.chat import Chat
+from standin.wires.converse import Converse
+from standin.wires.gemini import Gemini
+from standin.wires.ollama import Ollama
+from standin.wires.responses import Responses
+from standin.wires.wire import Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A provider."""
+
+    title: str
+    model: str
+    """What is written in ``DRAFTD_MODEL``."""
+    wire: Wire
+    base: str = ""
+    """What follows the host in ``api_base``."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """What Ollama's ``/api/show`` says of the model."""
+
+
+OPENAI = Dialect(title="OpenAI", model="openai/gpt-4o-mini", wire=Chat(), base="/v1")
+
+DIALECTS = (
+    OPENAI,
+    Dialect(title="OpenAI Responses", model="openai/responses/gpt-4o-mini", wire=Responses(), base="/v1"),
+    Dialect(title="Azure OpenAI", model="azure/gpt-4o", wire=Chat()),
+    Dialect(title="Anthropic", model="anthropic/claude-sonnet-4-5", wire=Anthropic()),
+    Dialect(title="Gemini", model="gemini/gemini-2.5-flash", wire=Gemini()),
+    Dialect(title="Bedrock", model="bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0", wire=Converse()),
+    Dialect(title="Bedrock, tool mode", model="bedrock/converse/us.amazon.nova-pro-v1:0", wire=Converse()),
+    Dialect(
+        title="Mistral",
+        model="mistral/mistral-medium-latest",
+        wire=Chat(usage_in="last chunk", error_as="flat"),
+        base="/v1",
+    ),
+    Dialect(
+        title="Groq",
+        model="groq/qwen/qwen3.8-27b",
+        wire=Chat(usage_in="x_groq", service_tier="on_demand"),
+        base="/openai/v1",
+    ),
+    Dialect(
+        title="OpenRouter",
+        model="openrouter/anthropic/claude-sonnet-4.5",
+        wire=Chat(error_as="number", broken_as="chunk", comment="OPENROUTER PROCESSING"),
+        base="/api/v1",
+    ),
+    Dialect(title="DeepSeek", model="deepseek/deepseek-flash", wire=Chat(cached_as="prompt_cache_hit_tokens")),
+    Dialect(title="xAI", model="xai/grok-4.3", wire=Chat(error_as="strings"), base="/v1"),
+    Dialect(
+        title="Together AI",
+        model="together_ai/Qwen/Qwen3.5-9B",
+        wire=Chat(usage_in="last chunk"),
+        base="/v1",
+    ),
+    Dialect(
+        title="Fireworks AI",
+        model="fireworks_ai/accounts/fireworks/models/qwen3p7-plus",
+        wire=Chat(usage_in="last chunk"),
+        base="/inference/v1",
+    ),
+    Dialect(
+        title="Ollama",
+        model="ollama_chat/qwen2.5vl",
+        wire=Ollama(),
+        shown={"model_info": {"qwen25vl.context_length": 128_000}, "capabilities": ["completion", "vision"]},
+    ),
+    Dialect(title="vLLM", model="hosted_vllm/qwen", wire=Chat(error_as="flat"), base="/v1"),
+    Dialect(title="llama.cpp", model="llamafile/qwen", wire=Chat(), base="/v1"),
+    Dialect(title="LM Studio", model="lm_studio/qwen", wire=Chat(), base="/v1"),
+    Dialect(title="LiteLLM proxy", model="litellm_proxy/vision", wire=Chat()),
+)
