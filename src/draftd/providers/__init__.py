@@ -7,6 +7,7 @@ errors           from a provider's error to one of draftd's
 report           what is known of a failed call: the wire, and what was said
 wordings         what the texts of providers mean: one table
 provider_text    a provider's own sentence out of what it came in
+clients          what HTTP clients must not do: block the event loop, send twice
 exchange         what happened on the wire: address, status, body
 failure_policy   from an error to what becomes of the request and the model: retry, give back, fail, next model, hold
 models           which model answers which agent, and whether it can be asked now
