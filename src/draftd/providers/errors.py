@@ -55,6 +55,7 @@ _BY_MEANING: Mapping[Meaning, type[ModelError]] = {
     Meaning.CEILING: OutputInvalid,
     Meaning.PARAMETER: ModelMisconfigured,
     Meaning.ABOUT_POLICY: ModelRefused,
+    Meaning.RATE_LIMIT: ModelRateLimited,
     Meaning.BUSY: ModelUnavailable,
 }
 

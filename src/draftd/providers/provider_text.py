@@ -16,7 +16,7 @@ from typing import Any
 
 MAX_CHARS = 2_000
 """Of a sentence; the meaning of none is told later than that."""
-MAX_DEPTH = 6
+MAX_DEPTH = 12
 MAX_PARTS = 20
 
 _MESSAGES = ("message", "Message", "msg", "detail", "error_message", "error_msg", "errorMessage", "title")

@@ -30,6 +30,7 @@ class Meaning(Enum):
     CEILING = "more output tokens were allowed than the model can write"
     PARAMETER = "a parameter is not taken"
     ABOUT_POLICY = "the text names a policy; in a refusal, the content is what is refused"
+    RATE_LIMIT = "too many requests or tokens within a time"
     BUSY = "too much to do at the moment"
 
 
@@ -66,17 +67,23 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
     (
         Meaning.REFUSED,
         (
-            r"content violates usage guidelines|safety_check_type",
+            r"content violates (?:usage|safety) guidelines|safety_check_type|response was blocked",
             r"not allowed by our safety system|rejected (?:as a result of|by) (?:our|the) safety system",
             r"content exists risk",
             r"data_?inspection_?failed|may contain inappropriate content",
             r"responsibleaipolicyviolation|content_policy_violation|content[ _]management[ _]policy|content_filter",
             r"output blocked by content filtering policy",
             r"(?:input|prompt|request|message|content)s? (?:was|were|has been|have been|is) flagged|requires moderation",
-            r"(?:blocked|denied|rejected|intervened|violated?) (?:by|for|due to) [^.]{0,40}(?:guardrail|safety|moderation|content filter)",
+            (
+                r"(?:blocked|denied|rejected|intervened|violated?) (?:by|for|due to) [^.]{0,40}(?:guardrail|safety"
+                r"|moderation|content filter)"
+            ),
             r"guardrail[^.]{0,60}(?:violat|block|interven|reject|failed|triggered|raised)",
             r"violated [^.]{0,40}(?:guardrail|content safety|moderation)",
-            r"(?:prompt|response|request|candidate)[^.]{0,30} blocked[^.]{0,40}(?:safety|prohibited|other|recitation|image_safety|blocklist)",
+            (
+                r"(?:prompt|response|request|candidate)[^.]{0,30} blocked[^.]{0,40}(?:safety|prohibited|other|recitation"
+                r"|image_safety|blocklist)"
+            ),
             r"prohibited_content|image_safety|block_?reason",
             r"sensitive (?:content|words?|information)[^.]{0,40}(?:detected|found|blocked)|sensitive_words_detected",
             r"(?:unsafe|sensitive) content|potentially (?:unsafe|sensitive|harmful)",
@@ -105,14 +112,19 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
     (
         Meaning.ACCOUNT,
         (
-            r"(?:account|organi[sz]ation|project|workspace|team|user|tenant|subscription)\b[^.]{0,60}"
-            r"(?:suspended|restricted|deactivated|disabled|banned|blocked|terminated|on hold|not active|not allowed to)",
+            (
+                r"(?:account|organi[sz]ation|project|workspace|tenant|subscription)\b[^.]{0,60}"
+                r"(?:suspended|restricted|deactivated|disabled|banned|terminated|on hold|not active)|account[^.]{0,40} blocked"
+            ),
             r"access (?:was|has been) (?:terminated|revoked|suspended|disabled)",
             r"user location is not supported|unsupported_country|country, region,? or territory not supported",
             r"not available in your (?:country|region|location)|regions? (?:is|are) not supported",
-            r"request not allowed|does not have (?:access|permission)|do(?:es)?n'?t have access|not authori[sz]ed to (?:perform|access|invoke|use)",
+            (
+                r"request not allowed|does not have (?:access|permission)|do(?:es)?n'?t have access"
+                r"|not authori[sz]ed to (?:perform|access|invoke|use)"
+            ),
             r"must be verified to use|use case details have not been submitted|accept the (?:terms|license|eula)",
-            r"requires? (?:terms|acceptance)|model_terms_required|terms of service",
+            r"requires? (?:terms|acceptance)|model_terms_required",
             r"matching your (?:guardrail|data policy)|guardrail restrictions and data policy|data policy",
             r"permission denied on|has not been used in project|api has not been enabled|service_disabled|consumer_invalid",
             r"key not allowed to access model|team not allowed to access model|not allowed to access model",
@@ -124,22 +136,60 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
         (
             r"must be verified to stream",
             r"stream(?:ing)?\b[^.]{0,40}(?:not (?:supported|allowed|available|permitted)|unsupported|disabled)",
-            r"(?:not|n't|n’t) (?:support|allow) (?:response )?stream(?:ing)?",
+            r"(?:not|n't|n\u2019t) (?:support|allow) (?:response )?stream(?:ing)?",
         ),
     ),
     (
         Meaning.FORMAT,
         (
             r"output_(?:format|config)[^|]{0,60}(?:extra inputs|not (?:permitted|supported|available)|unsupported)",
-            r"(?:not|n't|n’t|cannot) support(?:ed)? (?:\w+ ){0,3}(?:output format|structured outputs?|tool(?:s\b| use| choice| call)|"
-            r"function calling|guided|json mode|json schema|response_format|grammar)",
-            r"(?:tool use|tools?|tool[_ ]choice|function calling|structured outputs?|json mode|guided decoding|grammar)"
-            r"[^.|]{0,40}(?:is|are) (?:currently )?(?:not|un)[ -]?(?:supported|available|allowed|enabled)",
+            (
+                r"(?:not|n't|n\u2019t|cannot) support(?:ed)? (?:\w+ ){0,3}(?:output format|structured outputs?|tool(?:s\b| use"
+                r"| choice| call)|"
+                r"function calling|guided|json mode|json schema|response_format|grammar)"
+            ),
+            (
+                r"(?:tool use|tools?|tool[_ ]choice|function calling|structured outputs?|json mode|guided decoding|grammar)"
+                r"[^.|]{0,40}(?:is|are) (?:currently )?(?:not|un)[ -]?(?:supported|available|allowed|enabled)"
+            ),
             r"support (?:tool use|the provided 'tool_choice')|enable-auto-tool-choice",
             r"(?:schema|grammar)[^.|]{0,40}(?:too (?:complex|large|many|deep)|compilation|timed? ?out)",
-            r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,3}(?:parse|compile|compiling|convert|create|load|initialize) (?:\w+ ){0,3}(?:grammar|samplers?|json schema|fsm)",
+            (
+                r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,3}(?:parse|compile|compiling|convert|create"
+                r"|load|initialize) (?:\w+ ){0,3}(?:grammar|samplers?|json schema|fsm)"
+            ),
             r"grammar error|invalid grammar|unsupported json schema|json schema (?:is not supported|contains features)",
-            r"must contain the word 'json'|invalid (?:json )?schema|constraint has too many states",
+            r"must contain the word 'json'|invalid (?:json )?schema|invalid format: |constraint has too many states",
+        ),
+    ),
+    # The limit of output tokens is named in these, too.
+    (
+        Meaning.TOO_LONG,
+        (
+            r"maximum context length is|request too large|tokens? \+ `?max_new_tokens`? must be",
+            r"(?:messages|completion|length) of the messages",
+        ),
+    ),
+    (
+        Meaning.RATE_LIMIT,
+        (
+            r"rate[ _-]?limit (?:of|reached|exceeded|error)|too many requests|throttl|rate_limit_exceeded",
+            r"(?:tokens|requests) per (?:minute|day|hour|second)|concurrency limit",
+        ),
+    ),
+    (
+        Meaning.CEILING,
+        (
+            r"max(?:_completion|_output|_new)?_?tokens[^|]{0,30}(?:is )?too (?:large|high|big)",
+            (
+                r"max_?(?:completion_|output_|new_)?tokens[^|]{0,80}(?:less than or equal|must be (?:<=|less|between"
+                r"|at most|in)|maximum allowed|exceeds?|cannot exceed|at most)"
+            ),
+            (
+                r"max_tokens: \d+ > \d+|(?:supports|allows) at most \d+ (?:completion|output) tokens"
+                r"|maximum (?:output )?tokens you requested exceeds"
+            ),
+            r"valid range of max_tokens|range of max_tokens should be",
         ),
     ),
     (
@@ -148,12 +198,27 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
             r"context[ _-]?(?:length|window|size|limit)|contextlength|maximum (?:context|model|input|prompt|sequence) length",
             r"maximum number of (?:input )?tokens|too many (?:input |total )?tokens(?! per)(?!, please wait)",
             r"(?:prompt|input|request|message|conversation)[^.|]{0,30} (?:is|are) too (?:long|large|big)",
-            r"(?:prompt|input|token|request|payload)[^.|]{0,60}exceeds? [^.|]{0,40}(?:limit|maximum|max|length|size|context|window)",
-            r"exceeds? (?:the )?(?:maximum|max_model_len|model'?s|limit of \d)|maximum allowed (?:input|prompt|number of tokens|size)",
-            r"request too large|request_too_large|entity too large|payload size|content too large|body (?:is )?too large|length limit exceeded",
-            r"tokens? \+ `?max_new_tokens`? must be|reduce the length|longer than the (?:model|context|maximum)",
-            r"current length is [\d,]+ while limit is|tokens in request more than max tokens|string too long|string_above_max_length",
-            r"prompt exceeds max length|input length[^.|]{0,60}(?:exceed|longer|should be)|max input token|too many images|at most [1-9]\d* image",
+            (
+                r"(?:prompt|input|token|request|payload)[^.|]{0,60}exceeds? [^.|]{0,40}(?:limit|maximum|max|length|size"
+                r"|context|window)"
+            ),
+            (
+                r"exceeds? (?:the )?(?:maximum|max_model_len|model'?s|limit of \d)|maximum allowed (?:input|prompt"
+                r"|number of tokens|size)"
+            ),
+            (
+                r"request too large|request_too_large|entity too large|payload size|content too large"
+                r"|body (?:is )?too large|length limit exceeded"
+            ),
+            r"reduce the length|exceeded model token limit|longer than the (?:model|context|maximum)",
+            (
+                r"current length is [\d,]+ while limit is|tokens in request more than max tokens|string too long"
+                r"|string_above_max_length"
+            ),
+            (
+                r"prompt exceeds max length|input length[^.|]{0,60}(?:exceed|longer|should be)|max input token"
+                r"|too many images|at most [1-9]\d* image"
+            ),
             r"supports? (?:only )?(?:up to|at most|a maximum of) \d+ images?|only supports? one image|number of images",
             r"image (?:exceeds|size exceeds|is too large)|image dimensions exceed|image too large|image_too_large",
         ),
@@ -162,39 +227,78 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
         Meaning.IMAGE,
         (
             r"could not process (?:the )?(?:input )?image|unable to process (?:the )?(?:input |provided )?image",
-            r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,2}(?:decod|load|open|identify|read|pars|download|fetch)\w* (?:\w+ ){0,3}(?:image|picture|base64)",
+            (
+                r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,2}(?:decod|load|open|identify|read|pars"
+                r"|download|fetch)\w* (?:\w+ ){0,3}(?:image|picture|base64)"
+            ),
             r"cannot identify image|unknown (?:image )?format|image: unknown|truncated image|image file is truncated",
-            r"(?:invalid|corrupt(?:ed)?|malformed|unsupported|broken|damaged|empty) (?:base64[- ])?(?:image(?! inputs?\b)|picture)(?:_url)?",
-            r"invalid_image|image_parse_error|invalid base64|image_url[^.|]{0,40}invalid",
-            r"image[^.|]{0,60}(?:corrupt|is invalid|not valid|is not a valid|could not be (?:processed|decoded|read|loaded)|unreadable|too small)",
+            (
+                r"(?:invalid|corrupt(?:ed)?|malformed|unsupported|broken|damaged"
+                r"|empty) (?:base64[- ])?(?:image(?! inputs?\b)|picture)(?:_url)?"
+            ),
+            r"invalid_image|invalid image input|image_parse_error|invalid base64|image_url[^.|]{0,40}invalid",
+            (
+                r"image[^.|]{0,60}(?:corrupt|is invalid|not valid|is not a valid|could not be (?:processed|decoded|read"
+                r"|loaded)|unreadable|too small)"
+            ),
             r"not a valid image|does not represent a valid image|provided image is not valid|uploaded an unsupported image",
         ),
     ),
     (
         Meaning.BLIND,
         (
-            r"(?:not|n't|n’t|cannot) (?:support|accept|take|process|allow|handle|read)\w* (?:\w+ ){0,4}(?:image|vision|multi-?modal)",
+            (
+                r"(?:not|n't|n\u2019t|cannot) (?:support|accept|take|process|allow|handle|read)\w* (?:\w+ ){0,4}(?:image"
+                r"|vision|multi-?modal)"
+            ),
             r"(?:image|vision|image_url)[\w ,'`_-]{0,40} (?:not|un|n't)[ -]?(?:supported|available|allowed|enabled)",
-            r"endpoints found that support image|not a multi-?modal model|not a vision model|at most 0 image|non-multimodal",
+            (
+                r"endpoints found that support image|not compiled for multimodal|invalid value: '?image_url"
+                r"|not a multi-?modal model|not a vision model|at most 0 image|non-multimodal"
+            ),
             r"image_url[^.]{0,60}only supported by certain models",
             r"unknown variant `?image_url|expected `text`|untagged enum \w*content",
-            r"content must be a string|content should be a (?:valid )?string|content:? (?:\w+ ){0,3}(?:expected|must be|is not) (?:a )?string",
+            (
+                r"content must be a string|content should be a (?:valid )?string|content:? (?:\w+ ){0,3}(?:expected"
+                r"|must be|is not) (?:a )?string"
+            ),
             r"messages?[^|]{0,40}content[^|]{0,60}(?:must|should) be (?:a )?(?:valid )?string|input should be a valid string",
-            r"invalid (?:message )?content type|only text|text[- ]only|mmproj|missing data required for image input|unsupported content part type",
-            r"does not support image|image inputs? (?:is|are) (?:disabled|off)|multimodal (?:inputs? )?(?:is|are) (?:disabled|not)",
+            (
+                r"invalid (?:message )?content type|only text|text[- ]only|mmproj|missing data required for image input"
+                r"|unsupported content part type"
+            ),
+            (
+                r"does not support image|image inputs? (?:is|are) (?:disabled|off)|multimodal (?:inputs? )?(?:is"
+                r"|are) (?:disabled|not)"
+            ),
         ),
     ),
     (
         Meaning.MODEL,
         (
-            r"llm provider not provided|model_not_found|not a valid model|modelnotfound|deploymentnotfound|deployment does not exist",
-            r"model\b[^.]{0,120}?(?:not exist|not found|decommissioned|retired|deprecated|no longer (?:supported|available)|end of its life|not available)",
+            (
+                r"llm provider not provided|model_not_found|not a valid model|modelnotfound|deploymentnotfound"
+                r"|deployment does not exist"
+            ),
+            (
+                r"model\b[^.]{0,120}?(?:not exist|not found|decommissioned|retired|deprecated|no longer (?:supported"
+                r"|available)|end of its life|not available)"
+            ),
             r"model (?:id|identifier|name)(?: is| was)? (?:invalid|not valid|unknown)|provided model identifier is invalid",
             r"(?:unknown|no such|invalid|unsupported|inaccessible) model\b",
             r"inference profile|on-demand throughput|non-serverless model|dedicated endpoint|not (?:deployed|serverless|loaded)",
-            r"unable to access (?:non-serverless )?model|model_not_(?:available|supported)|no (?:healthy )?deployments? (?:available|found)",
-            r"not a chat model|operation ?not ?supported|does not work with the specified model|chatcompletion operation does not work",
-            r"only (?:supported|available) (?:in|via|through|with) (?:v1/|the )?responses|try pulling it first|no models loaded|no endpoints found for",
+            (
+                r"unable to access (?:non-serverless )?model|model_not_(?:available|supported)"
+                r"|no (?:healthy )?deployments? (?:available|found)"
+            ),
+            (
+                r"not a chat model|operation ?not ?supported|does not work with the specified model"
+                r"|chatcompletion operation does not work"
+            ),
+            (
+                r"only (?:supported|available) (?:in|via|through|with) (?:v1/|the )?responses|try pulling it first"
+                r"|no models loaded|no endpoints found for"
+            ),
             r"there are no healthy deployments|invalid model name passed in|api version|apiversion|resource not found",
         ),
     ),
@@ -203,47 +307,56 @@ TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
         (
             r"no module named|pip install|missing (?:boto3|dependency|dependencies)",
             r"requires more system memory|out of memory|cuda error|unable to load model|error loading model",
-            r"project (?:id )?(?:is )?(?:not set|required|missing|not found|could not be)|region (?:is )?(?:not set|required|missing)",
+            (
+                r"project (?:id )?(?:is )?(?:not set|required|missing|not found|could not be)|region (?:is )?(?:not set"
+                r"|required|missing)"
+            ),
             r"api_base (?:is )?(?:required|missing|not set)|must provide (?:an )?(?:azure_)?endpoint",
         ),
     ),
     (
         Meaning.ABOUT_FORMAT,
         (
-            r"response[_ ]?(?:format|schema|mime_?type)|json[_ ]?schema|json[_ ]?object|json mode|structured[_ ]outputs?|output_(?:format|config)",
-        ),
-    ),
-    (
-        Meaning.CEILING,
-        (
-            r"max(?:_completion|_output|_new)?_?tokens[^|]{0,30}(?:is )?too (?:large|high|big)",
-            r"max_?(?:completion_|output_|new_)?tokens[^|]{0,80}(?:less than or equal|must be (?:<=|less|between|at most|in)|maximum allowed|exceeds?|cannot exceed|at most)",
-            r"max_tokens: \d+ > \d+|(?:supports|allows) at most \d+ (?:completion|output) tokens|maximum (?:output )?tokens you requested exceeds",
-            r"valid range of max_tokens|range of max_tokens should be",
+            (
+                r"response[_ ]?(?:format|schema|mime_?type)|json[_ ]?schema|json[_ ]?object|json mode"
+                r"|structured[_ ]outputs?|output_(?:format|config)"
+            ),
         ),
     ),
     (
         Meaning.PARAMETER,
         (
             r"unsupported[ _](?:parameter|value)|unsupportedparamserror|unsupported_params",
-            r"(?:unknown|unrecognized|unexpected|invalid|unsupported) (?:request )?(?:parameter|argument|keyword|field|name)",
-            r"(?:not|n't|n’t) support (?:the )?param(?:eter)?s?|extra (?:inputs|fields) (?:are )?not (?:permitted|allowed)",
-            r"\b(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking|verbosity|service_tier|\w+_penalty)\b[^|]{0,80}?"
-            r"\b(?:unsupported|deprecated|must be|should be|may only be|can only be|not (?:supported|allowed|permitted|available)|cannot (?:both )?be|out of range|invalid)",
-            r"(?:not|n't|n’t) support (?:the )?[`'\"]?(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking|verbosity|\w+_penalty)",
-            r"invalid (?:value|'?temperature|'?top_p)[^|]{0,40}|only one of|only temperature=1|does not support (?:thinking|reasoning)",
+            r"(?:unknown|unrecognized|unexpected|unsupported) (?:request )?(?:parameter|argument|keyword|field|name)",
+            r"(?:not|n't|n\u2019t) support (?:the )?param(?:eter)?s?|extra (?:inputs|fields) (?:are )?not (?:permitted|allowed)",
+            (
+                r"\b(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking|verbosity|service_tier|\w+_penalty)\b[^|]{0,80}?"
+                r"\b(?:unsupported|deprecated|must be|should be|may only be|can only be|not (?:supported|allowed"
+                r"|permitted|available)|cannot (?:both )?be|out of range|invalid)"
+            ),
+            (
+                r"(?:not|n't|n\u2019t) support (?:the )?[`'\"]?(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking"
+                r"|verbosity|\w+_penalty)"
+            ),
+            r"invalid '?(?:temperature|top_p)|only temperature=1|does not support (?:thinking|reasoning)",
         ),
     ),
     (
         Meaning.ABOUT_POLICY,
         (
-            r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)|guardrail|usage guidelines",
+            (
+                r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)"
+                r"|guardrail|usage guidelines"
+            ),
         ),
     ),
     (
         Meaning.BUSY,
         (
-            r"overloaded|over(?:loaded|_capacity)|at capacity|server (?:is )?busy|too many (?:concurrent )?requests|no available (?:capacity|server)",
+            (
+                r"overloaded|over(?:loaded|_capacity)|at capacity|server (?:is )?busy|too many concurrent"
+                r"|no available (?:capacity|server)"
+            ),
         ),
     ),
 )
@@ -283,7 +396,8 @@ _COUNTS_OUTPUT = re.compile(r"completion|output|max_(?:new_|completion_)?tokens|
 _CEILINGS = (
     re.compile(r"at most ([\d,]+) (?:completion|output)|max_\w*tokens: [\d,]+ > ([\d,]+)", re.IGNORECASE),
     re.compile(
-        r"(?:less than or equal to|<=|at most|maximum (?:value|allowed)?(?: is| of)?|limit of|range of \w+ (?:should be|is)? ?\[\d+, ?) ?`?([\d,]+)",
+        r"(?:less than or equal to|<=|at most|maximum (?:value|allowed)?(?: is| of)?|limit of"
+        r"|range of \w+ (?:should be|is)? ?\[\d+, ?) ?`?([\d,]+)",
         re.IGNORECASE,
     ),
 )
