@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,10 @@ def test_without_a_usage_no_tokens_are_counted() -> None:
 
 def test_what_broke_off_is_estimated_where_it_was_not_counted() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:,"}}
-    asked = [{"role": "system", "content": "x" * 400}, {"role": "user", "content": [text_part("y" * 40), picture]}]
+    asked: list[dict[str, Any]] = [
+        {"role": "system", "content": "x" * 400},
+        {"role": "user", "content": [text_part("y" * 40), picture]},
+    ]
     usage = SimpleNamespace(prompt_tokens=25, completion_tokens=1)
     assert tokens(Answer(text="z" * 80, usage=usage, broke_off=True), asked) == (25, 20)
     assert tokens(Answer(text="z" * 80, broke_off=True), asked) == (110 + TOKENS_PER_PICTURE, 20)

@@ -6,6 +6,7 @@ response         what came back, read with caution
 errors           from a provider's error to one of draftd's
 report           what is known of a failed call: the wire, and what was said
 wordings         what the texts of providers mean: one table
+token_limits     how much fits, as those texts name it
 provider_text    a provider's own sentence out of what it came in
 clients          what HTTP clients must not do: block the event loop, send twice
 exchange         what happened on the wire: address, status, body

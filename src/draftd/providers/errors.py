@@ -28,7 +28,8 @@ from draftd.errors import (
 from draftd.providers import provider_text
 from draftd.providers.exchange import Exchange
 from draftd.providers.report import EXCERPT_CHARS, Report, behind
-from draftd.providers.wordings import Meaning, counts_output, window_of
+from draftd.providers.token_limits import counts_output, window_of
+from draftd.providers.wordings import Meaning
 from draftd.sanitize import redact
 
 QUOTA_EXHAUSTED = "the quota is exhausted"

@@ -17,7 +17,8 @@ from draftd.providers import provider_text
 from draftd.providers.exchange import Exchange
 from draftd.providers.parameters import LIMITS
 from draftd.providers.provider_text import ProviderText
-from draftd.providers.wordings import Meaning, ceiling_of, meaning_of
+from draftd.providers.token_limits import ceiling_of
+from draftd.providers.wordings import Meaning, meaning_of
 from draftd.sanitize import redact
 
 EXCERPT_CHARS = 300
