@@ -45,6 +45,8 @@ class Behaviour:
     """Seconds between two bytes of a dripped answer."""
     disconnect: bool = False
     """The connection is cut in the middle of the answer."""
+    ends_early: bool = False
+    """A streamed answer ends in the middle, in good order and without saying why."""
     reset: bool = False
     """The connection is reset before anything is sent."""
     breaks: bool = False

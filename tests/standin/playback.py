@@ -94,6 +94,8 @@ class Player:
             words = self.behaviour.message or "The server had an error while processing your request."
             failure = Failure(status=500, type="server_error", code="server_error", message=words)
             events = [*events[: len(events) // 2], self.wire.broken(failure)]
+        if self.behaviour.ends_early:
+            events = events[: len(events) // 2]
         response = web.StreamResponse(headers={"Content-Type": self.wire.stream_type})
         return await self._send(response, events, pace_s=1 / paced if paced else 0.0)
 

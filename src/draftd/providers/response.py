@@ -88,8 +88,7 @@ def has_broken_off(stream: Any, answer: Answer) -> bool:
 
     Some servers never say why they end; theirs is whole if its JSON is.
     """
-    said_why = getattr(stream, "received_finish_reason", None) or getattr(stream, "intermittent_finish_reason", None)
-    if said_why:
+    if getattr(stream, "received_finish_reason", None):
         return False
     answer.finish_reason = ""
     return bool(answer.text.strip()) and not answer.text.rstrip().endswith(_ENDS)
