@@ -30,7 +30,11 @@ from draftd.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 CALL_TRIES = 2
+CUT_OFF = "length"
+"""The ``finish_reason`` of an answer that met its limit of output tokens."""
 DEFAULT_MAX_TOKENS = 4_096
+MOST_ROOM = 4
+"""So many times the limit that was set is tried; what is not written then, is not for want of room."""
 
 
 class Asking:
@@ -60,9 +64,15 @@ class Asking:
         claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
         progress = Progress(attempt=attempt, scribe=self._scribe, metrics=self._metrics)
         while True:
-            target = _with_params(waiting.popleft(), inputs)
+            target, most_tokens = _with_params(waiting.popleft(), inputs)
             turn = _Turn(
-                calls=self._calls, attempt=attempt, inputs=inputs, target=target, numbers=numbers, progress=progress
+                calls=self._calls,
+                attempt=attempt,
+                inputs=inputs,
+                target=target,
+                most_tokens=most_tokens,
+                numbers=numbers,
+                progress=progress,
             )
             try:
                 draft = await turn.draft()
@@ -90,6 +100,8 @@ class _Turn:
     attempt: Attempt
     inputs: Inputs
     target: Target
+    most_tokens: int
+    """The highest limit of output tokens that is tried."""
     numbers: Iterator[int]
     progress: Progress
     asked_at: float = field(default_factory=time.monotonic)
@@ -100,6 +112,8 @@ class _Turn:
         try:
             return self.inputs.reply_format.read(first.text)
         except Unacceptable as refusal:
+            if first.finish_reason == CUT_OFF:
+                return await self._with_more_room(first)
             return await self._repaired(first, refusal.problems)
 
     async def _first_answer(self) -> Completion:
@@ -124,27 +138,63 @@ class _Turn:
             self.asked_at = time.monotonic()
             await asyncio.sleep(verdict.delay_s)
 
+    async def _with_more_room(self, first: Completion) -> Draft:
+        """Ask the same once more, with twice the output tokens; later attempts begin with more than was not enough.
+
+        Raises:
+            OutputInvalid: the answer was cut off with the most that is tried, or is not acceptable.
+        """
+        target, limit = self.target, parameters.limit_of(self.target.params)
+        if limit is not None:
+            if limit >= self.most_tokens:
+                raise _cut_off(first, limit)
+            limit = self._keep_limit(2 * limit)
+            target = replace(target, params=parameters.with_limit_of_at_least(limit, target.params))
+        log.info("answer cut off", model=target.name, next_max_tokens=limit)
+        second = await self._asked_again(self.inputs, target)
+        try:
+            return self.inputs.reply_format.read(second.text)
+        except Unacceptable as refusal:
+            if second.finish_reason != CUT_OFF:
+                raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
+            if limit is not None:
+                self._keep_limit(2 * limit)
+            raise _cut_off(second, limit) from refusal
+
+    def _keep_limit(self, limit: int) -> int:
+        """Keep for later attempts how many output tokens the model needs; return how many are tried."""
+        kept = min(limit, self.most_tokens)
+        self.attempt.max_tokens[self.target.name] = kept
+        return kept
+
     async def _repaired(self, first: Completion, problems: Sequence[str]) -> Draft:
-        """Ask once more, saying what was wrong; an answer that was cut off gets twice the room instead."""
-        inputs, target = self.inputs, self.target
-        log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
-        if first.finish_reason == "length":
-            target = replace(target, params=parameters.with_twice_the_room(target.params))
-        else:
-            correction = inputs.reply_format.repair_request(problems)
-            said = [
-                {"role": "assistant", "content": first.text or "(nothing)"},
-                {"role": "user", "content": correction},
-            ]
-            inputs = replace(inputs, messages=[*inputs.messages, *said])
-        self.asked_at = time.monotonic()
-        second = await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
+        """Ask once more, saying what was wrong."""
+        log.info("answer repaired", model=self.target.name, problems=list(problems), finish_reason=first.finish_reason)
+        said = [
+            {"role": "assistant", "content": first.text or "(nothing)"},
+            {"role": "user", "content": self.inputs.reply_format.repair_request(problems)},
+        ]
+        inputs = replace(self.inputs, messages=[*self.inputs.messages, *said])
+        second = await self._asked_again(inputs, self.target)
         try:
             return inputs.reply_format.read(second.text)
         except Unacceptable as refusal:
-            raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
+            raise OutputInvalid("; ".join(refusal.problems), model=self.target.name) from refusal
+
+    async def _asked_again(self, inputs: Inputs, target: Target) -> Completion:
+        self.asked_at = time.monotonic()
+        return await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
 
 
-def _with_params(target: Target, inputs: Inputs) -> Target:
+def _cut_off(answer: Completion, limit: int | None) -> OutputInvalid:
+    where = f"{limit:,} output tokens" if limit else "the model's own limit"
+    before = "" if answer.text.strip() else " before its first word: all went into reasoning"
+    return OutputInvalid(f"{answer.model}: the answer was cut off at {where}{before}", model=answer.model)
+
+
+def _with_params(target: Target, inputs: Inputs) -> tuple[Target, int]:
+    """Return a model with the parameters that are set, and the highest limit of output tokens that is tried."""
     params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, inputs.params, target.params)
-    return replace(target, params=params)
+    most = MOST_ROOM * (parameters.limit_of(params) or 0)
+    needed = min(inputs.max_tokens.get(target.name, 0), most)
+    return replace(target, params=parameters.with_limit_of_at_least(needed, params)), most

@@ -84,13 +84,14 @@ class Drafter:
             traceparent=claim.traceparent,
         ) as span:
             try:
-                outcome, images = await self._run(Attempt.begin(claim, trace_id=span.trace_id))
+                attempt = Attempt.begin(claim, trace_id=span.trace_id)
+                outcome, images = await self._run(attempt)
             finally:
                 if claim.probe is not None:
                     # Another request probes, if this one has brought no answer about the model.
                     await self._holds.return_probe(claim.probe)
             _trace(span, outcome)
-        return Ended(outcome, Trail(images=images, trace_id=span.trace_id))
+        return Ended(outcome, Trail(images=images, trace_id=span.trace_id, max_tokens=attempt.max_tokens))
 
     async def _run(self, attempt: Attempt) -> tuple[Outcome, list[dict[str, Any]] | None]:
         images = None

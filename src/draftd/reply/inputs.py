@@ -7,7 +7,7 @@ pictures became has room until ``rooms`` is closed.
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from draftd import db
@@ -35,6 +35,8 @@ class Inputs:
     """Of the model call, as the agent sets them."""
     images: list[dict[str, Any]] | None
     """Each picture as it was read, for the row's ``images``; None for a refinement."""
+    max_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
 
 
 class InputReader:
@@ -80,6 +82,7 @@ class InputReader:
             reply_format=reply_format,
             prompt_version=agent.version,
             params=agent.params,
+            max_tokens=request.max_tokens,
             images=None if request.parent else [picture.record() for picture in pictures],
         )
 
