@@ -22,6 +22,8 @@ class Exchange:
     address: str = ""
     """Scheme, host and port; empty when nothing was sent."""
     response: Any = None
+    is_watched: bool = False
+    """Whether what is sent is seen here; if it is, a call without an address has sent nothing."""
     sent: int = 0
     """How many requests the call has sent."""
 
@@ -59,7 +61,7 @@ _EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 def begin() -> Exchange:
     """Watch what the current task sends from now on."""
-    exchange = Exchange()
+    exchange = Exchange(is_watched=True)
     _EXCHANGE.set(exchange)
     return exchange
 

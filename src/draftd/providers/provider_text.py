@@ -59,7 +59,7 @@ class ProviderText:
     @property
     def words(self) -> str:
         """All that tells what an error means: sentences and codes."""
-        return " | ".join([*self.sentences, *self.codes])[: 2 * MAX_CHARS]
+        return " | ".join([*self.sentences, *self.codes])[:MAX_CHARS]
 
 
 def read(text: str) -> ProviderText:

@@ -128,6 +128,9 @@ class Report:
         where = f" from {redact(self.exchange.address)}" if self.exchange.address else ""
         if self.exchange.address and self.exchange.response is None:
             return f"no answer{where}: {redact(_network_words(self.cause), EXCERPT_CHARS) or sentence}"
+        if self.exchange.is_watched and not self.exchange.address:
+            # litellm gives even these a status.
+            return f"nothing was sent: {sentence}"
         codes = " ".join(code for code in dict.fromkeys(self.said.codes) if code not in sentence)
         noted = f" [{redact(codes, 100)}]" if codes else ""
         return f"{self.status or type(self.cause).__name__}{where}: {sentence}{noted}"
