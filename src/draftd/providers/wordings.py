@@ -37,326 +37,329 @@ class Meaning(Enum):
 ONLY_IN_REFUSALS = frozenset({Meaning.ABOUT_FORMAT, Meaning.ABOUT_POLICY, Meaning.PARAMETER, Meaning.CEILING})
 """These words stand in outages too, and mean nothing there."""
 
+_PARAMETERS = r"(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking|verbosity|service_tier|\w+_penalty)"
+
 TABLE: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
-    (Meaning.LOOPING, ("the model is repeating the same chunk",)),
+    (
+        Meaning.LOOPING,
+        ("the model is repeating the same chunk",),
+    ),
     (
         Meaning.BAD_GENERATION,
         (
-            r"failed_generation|json_validate_failed|tool_use_failed|output_parse_failed",
-            r"failed to (?:generate|validate) json",
-            r"generated json does not match",
-            r"model (?:output|produced|generated)[^.]{0,40} (?:invalid|malformed|not valid) (?:json|tool|content)",
-            r"malformed_function_call",
+            "failed_generation",
+            "json_validate_failed",
+            "tool_use_failed",
+            "failed to (?:generate|validate) json",
         ),
     ),
     (
         Meaning.KEY,
         (
-            r"api_key client option must be set|missing credentials|api_key_invalid",
+            "api_key client option must be set",
+            "missing credentials",
+            "api_key_invalid",
             r"(?:missing|no|invalid|incorrect|wrong) (?:[\w-]+ )?(?:x-)?api[ _-]?key",
-            r"api[ _-]?key (?:is )?(?:not valid|required|missing|not found|expired|invalid|disabled|revoked|blocked)",
-            r"api key (?:was reported|has been (?:disabled|revoked|blocked|deleted))",
-            r"unable to locate credentials|no auth credentials found|could not resolve authentication method",
-            r"security token included in the request is (?:invalid|expired)|unrecognizedclientexception",
-            r"invalidsignatureexception|signature we calculated does not match",
-            r"default credentials were not found|could not automatically determine credentials",
-            r"invalid (?:bearer|authentication|access|auth) ?token|authentication fails|token (?:has )?expired",
+            "api[ _-]?key (?:is )?(?:not valid|required|missing|not found|expired|invalid|disabled|revoked|blocked)",
+            "unable to locate credentials",
+            "security token included in the request is (?:invalid|expired)",
+            "default credentials were not found",
+            "authentication fails",
+        ),
+    ),
+    # Whatever they are suspended for: it may be content.
+    (
+        Meaning.ACCOUNT,
+        (
+            (
+                r"(?:account|organi[sz]ation|project|workspace|tenant|subscription)\b[^.]{0,60}"
+                "(?:suspended|restricted|deactivated|disabled|banned|terminated|on hold|not active)"
+            ),
         ),
     ),
     # Content, in words that name it.
     (
         Meaning.REFUSED,
         (
-            r"content violates (?:usage|safety) guidelines|safety_check_type|response was blocked",
-            r"not allowed by our safety system|rejected (?:as a result of|by) (?:our|the) safety system",
-            r"content exists risk",
-            r"data_?inspection_?failed|may contain inappropriate content",
-            r"responsibleaipolicyviolation|content_policy_violation|content[ _]management[ _]policy|content_filter",
-            r"output blocked by content filtering policy",
-            r"(?:input|prompt|request|message|content)s? (?:was|were|has been|have been|is) flagged|requires moderation",
-            (
-                r"(?:blocked|denied|rejected|intervened|violated?) (?:by|for|due to) [^.]{0,40}(?:guardrail|safety"
-                r"|moderation|content filter)"
-            ),
-            r"guardrail[^.]{0,60}(?:violat|block|interven|reject|failed|triggered|raised)",
-            r"violated [^.]{0,40}(?:guardrail|content safety|moderation)",
-            (
-                r"(?:prompt|response|request|candidate)[^.]{0,30} blocked[^.]{0,40}(?:safety|prohibited|other|recitation"
-                r"|image_safety|blocklist)"
-            ),
-            r"prohibited_content|image_safety|block_?reason",
-            r"sensitive (?:content|words?|information)[^.]{0,40}(?:detected|found|blocked)|sensitive_words_detected",
-            r"(?:unsafe|sensitive) content|potentially (?:unsafe|sensitive|harmful)",
-            r"may violate (?:our|the|openai)[^.]{0,30}polic|violates? (?:our|openai'?s|the) (?:usage|content)[ -]polic",
-            r"limited access to this content for safety reasons|cybersecurity risk",
-            r"blocked entity detected|presidio",
+            "content violates (?:usage|safety) guidelines",
+            "safety_check_type",
+            "response was blocked",
+            "not allowed by our safety system",
+            "rejected (?:as a result of|by) (?:our|the) safety system",
+            "content exists risk",
+            "data_?inspection_?failed",
+            "may contain inappropriate content",
+            "responsibleaipolicyviolation",
+            "content_policy_violation",
+            "content[ _]management[ _]policy",
+            "content_filter",
+            "output blocked by content filtering policy",
+            "(?:input|prompt|request|message|content)s? (?:was|were|has been|have been|is) flagged",
+            "requires moderation",
+            "(?:blocked|rejected|violated?) (?:by|for|due to) [^.]{0,40}(?:guardrail|safety|moderation|content filter)",
+            "guardrail[^.]{0,60}(?:violat|block|interven|reject|failed|triggered|raised)",
+            "violated [^.]{0,40}(?:guardrail|content safety|moderation)",
+            "(?:prompt|response|request)[^.]{0,30} blocked[^.]{0,40}(?:safety|prohibited|recitation|blocklist)",
+            "prohibited_content",
+            "sensitive (?:content|words?|information)[^.]{0,40}(?:detected|found|blocked)",
+            "sensitive_words_detected",
+            "violates? (?:our|openai'?s|the) (?:usage|content)[ -]polic",
+            "limited access to this content for safety reasons",
+            "cybersecurity risk",
+            "blocked entity detected",
+            "presidio",
         ),
     ),
     (
         Meaning.QUOTA,
         (
-            r"insufficient[ _]?(?:quota|credits?|balance|funds)|insufficientbalance|not enough (?:credits|balance)",
-            r"credit balance is too low|billing_hard_limit|billing hard limit|out of (?:credits|funds|budget)",
-            r"exceeded your current quota|quota (?:has been )?(?:exhausted|exceeded)|exceeded (?:your|the|its) [^.]{0,40}quota",
+            "insufficient[ _]?(?:quota|credits?|balance|funds)",
+            "credit balance is too low",
+            "billing hard limit",
+            "out of (?:credits|funds|budget)",
+            "exceeded your current quota",
+            "quota (?:has been )?(?:exhausted|exceeded)",
+            "exceeded (?:your|the|its) [^.]{0,40}quota",
             r"reached your specified (?:\w+ )?(?:api )?usage limits?",
-            r"budget_exceeded|exceeded[ _]?budget|budget has been exceeded|over budget|crossed budget|exceeded budget",
-            r"servicequotaexceeded|service quota",
-            r"(?:spending|spend|usage|monthly|key) limit (?:has been )?(?:reached|exceeded)",
-            r"reached (?:its|your|the) (?:monthly |weekly |daily )?(?:spending|spend|usage|token) limit",
-            r"requires more credits|can only afford|purchase (?:more )?credits|top up|run out of (?:credits|funds)",
-            r"used all available credits|free[ -]models-per-day|prepayment credits are depleted|arrearage|overdue",
-            r"billing (?:is )?(?:not active|disabled|not enabled)|enable billing|billing to be enabled",
-            r"exceeded your monthly included credits",
+            "budget_exceeded",
+            "exceeded[ _]?budget",
+            "budget has been exceeded",
+            "over budget",
+            "crossed budget",
+            "exceeded budget",
+            "servicequotaexceeded",
+            "service quota",
+            "(?:spending|spend|usage|monthly|key) limit (?:has been )?(?:reached|exceeded)",
+            "requires more credits",
+            "can only afford",
+            "purchase (?:more )?credits",
+            "top up",
+            "run out of (?:credits|funds)",
+            "arrearage",
+            "enable billing",
         ),
     ),
     (
         Meaning.ACCOUNT,
         (
-            (
-                r"(?:account|organi[sz]ation|project|workspace|tenant|subscription)\b[^.]{0,60}"
-                r"(?:suspended|restricted|deactivated|disabled|banned|terminated|on hold|not active)|account[^.]{0,40} blocked"
-            ),
-            r"access (?:was|has been) (?:terminated|revoked|suspended|disabled)",
-            r"user location is not supported|unsupported_country|country, region,? or territory not supported",
-            r"not available in your (?:country|region|location)|regions? (?:is|are) not supported",
-            (
-                r"request not allowed|does not have (?:access|permission)|do(?:es)?n'?t have access"
-                r"|not authori[sz]ed to (?:perform|access|invoke|use)"
-            ),
-            r"must be verified to use|use case details have not been submitted|accept the (?:terms|license|eula)",
-            r"requires? (?:terms|acceptance)|model_terms_required",
-            r"matching your (?:guardrail|data policy)|guardrail restrictions and data policy|data policy",
-            r"permission denied on|has not been used in project|api has not been enabled|service_disabled|consumer_invalid",
-            r"key not allowed to access model|team not allowed to access model|not allowed to access model",
-            r"model access is denied|access denied to model|is not enabled for|not entitled",
+            "user location is not supported",
+            "unsupported_country",
+            "country, region,? or territory not supported",
+            "not available in your (?:country|region|location)",
+            "does not have (?:access|permission)",
+            "do(?:es)?n'?t have access",
+            "not authori[sz]ed to (?:perform|access|invoke|use)",
+            "accept the (?:terms|license|eula)",
+            "requires? (?:terms|acceptance)",
+            "model_terms_required",
+            "matching your (?:guardrail|data policy)",
+            "guardrail restrictions and data policy",
+            "data policy",
+            "has not been used in project",
+            "key not allowed to access model",
+            "not allowed to access model",
         ),
     ),
     (
         Meaning.STREAM,
         (
-            r"must be verified to stream",
-            r"stream(?:ing)?\b[^.]{0,40}(?:not (?:supported|allowed|available|permitted)|unsupported|disabled)",
-            r"(?:not|n't|n\u2019t) (?:support|allow) (?:response )?stream(?:ing)?",
+            "'stream' does not support true",
+            "must be verified to stream",
         ),
     ),
     (
         Meaning.FORMAT,
         (
-            r"output_(?:format|config)[^|]{0,60}(?:extra inputs|not (?:permitted|supported|available)|unsupported)",
+            "output_(?:format|config)[^|]{0,60}(?:extra inputs|not (?:permitted|supported|available)|unsupported)",
             (
-                r"(?:not|n't|n\u2019t|cannot) support(?:ed)? (?:\w+ ){0,3}(?:output format|structured outputs?|tool(?:s\b| use"
-                r"| choice| call)|"
-                r"function calling|guided|json mode|json schema|response_format|grammar)"
+                r"(?:not|n.t|cannot) support(?:ed)? (?:\w+ ){0,3}"
+                r"(?:output format|structured outputs?|tools\b|tool (?:use|choice|call)|"
+                "function calling|guided|json mode|json schema|response_format|grammar)"
             ),
-            (
-                r"(?:tool use|tools?|tool[_ ]choice|function calling|structured outputs?|json mode|guided decoding|grammar)"
-                r"[^.|]{0,40}(?:is|are) (?:currently )?(?:not|un)[ -]?(?:supported|available|allowed|enabled)"
-            ),
-            r"support (?:tool use|the provided 'tool_choice')|enable-auto-tool-choice",
-            r"(?:schema|grammar)[^.|]{0,40}(?:too (?:complex|large|many|deep)|compilation|timed? ?out)",
-            (
-                r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,3}(?:parse|compile|compiling|convert|create"
-                r"|load|initialize) (?:\w+ ){0,3}(?:grammar|samplers?|json schema|fsm)"
-            ),
-            r"grammar error|invalid grammar|unsupported json schema|json schema (?:is not supported|contains features)",
-            r"must contain the word 'json'|invalid (?:json )?schema|invalid format: |constraint has too many states",
+            "support (?:tool use|the provided 'tool_choice')",
+            "(?:schema|grammar)[^.|]{0,40}(?:too (?:complex|large|many|deep)|compilation|timed? ?out)",
+            r"(?:failed to|cannot|unable to) (?:\w+ ){0,3}(?:parse|compile|initialize) (?:\w+ ){0,3}(?:grammar|json schema)",
+            "must contain the word 'json'",
+            "invalid format: ",
         ),
     ),
     # The limit of output tokens is named in these, too.
     (
         Meaning.TOO_LONG,
         (
-            r"maximum context length is|request too large|tokens? \+ `?max_new_tokens`? must be",
-            r"(?:messages|completion|length) of the messages",
+            "maximum context length is",
+            "request too large",
+            r"tokens? \+ `?max_new_tokens`? must be",
+            "(?:messages|completion|length) of the messages",
         ),
     ),
     (
         Meaning.RATE_LIMIT,
         (
-            r"rate[ _-]?limit (?:of|reached|exceeded|error)|too many requests|throttl|rate_limit_exceeded",
-            r"(?:tokens|requests) per (?:minute|day|hour|second)|concurrency limit",
+            "rate[ _-]?limit (?:of|reached|exceeded|error)",
+            "too many requests",
+            "(?:tokens|requests) per (?:minute|day|hour|second)",
         ),
     ),
     (
         Meaning.CEILING,
         (
-            r"max(?:_completion|_output|_new)?_?tokens[^|]{0,30}(?:is )?too (?:large|high|big)",
-            (
-                r"max_?(?:completion_|output_|new_)?tokens[^|]{0,80}(?:less than or equal|must be (?:<=|less|between"
-                r"|at most|in)|maximum allowed|exceeds?|cannot exceed|at most)"
-            ),
-            (
-                r"max_tokens: \d+ > \d+|(?:supports|allows) at most \d+ (?:completion|output) tokens"
-                r"|maximum (?:output )?tokens you requested exceeds"
-            ),
-            r"valid range of max_tokens|range of max_tokens should be",
+            "max(?:_completion|_output|_new)?_?tokens[^|]{0,30}(?:is )?too (?:large|high|big)",
+            r"max_?\w*tokens[^|]{0,80}(?:less than or equal|must be (?:<=|less|at most)|exceeds?|cannot exceed|at most)",
+            r"max_tokens: \d+ > \d+",
+            r"(?:supports|allows) at most \d+ (?:completion|output) tokens",
+            "maximum (?:output )?tokens you requested exceeds",
         ),
     ),
     (
         Meaning.TOO_LONG,
         (
-            r"context[ _-]?(?:length|window|size|limit)|contextlength|maximum (?:context|model|input|prompt|sequence) length",
-            r"maximum number of (?:input )?tokens|too many (?:input |total )?tokens(?! per)(?!, please wait)",
-            r"(?:prompt|input|request|message|conversation)[^.|]{0,30} (?:is|are) too (?:long|large|big)",
-            (
-                r"(?:prompt|input|token|request|payload)[^.|]{0,60}exceeds? [^.|]{0,40}(?:limit|maximum|max|length|size"
-                r"|context|window)"
-            ),
-            (
-                r"exceeds? (?:the )?(?:maximum|max_model_len|model'?s|limit of \d)|maximum allowed (?:input|prompt"
-                r"|number of tokens|size)"
-            ),
-            (
-                r"request too large|request_too_large|entity too large|payload size|content too large"
-                r"|body (?:is )?too large|length limit exceeded"
-            ),
-            r"reduce the length|exceeded model token limit|longer than the (?:model|context|maximum)",
-            (
-                r"current length is [\d,]+ while limit is|tokens in request more than max tokens|string too long"
-                r"|string_above_max_length"
-            ),
-            (
-                r"prompt exceeds max length|input length[^.|]{0,60}(?:exceed|longer|should be)|max input token"
-                r"|too many images|at most [1-9]\d* image"
-            ),
-            r"supports? (?:only )?(?:up to|at most|a maximum of) \d+ images?|only supports? one image|number of images",
-            r"image (?:exceeds|size exceeds|is too large)|image dimensions exceed|image too large|image_too_large",
+            "context[ _-]?(?:length|window|size|limit)",
+            "maximum (?:context|model|input|prompt|sequence) length",
+            "maximum number of (?:input )?tokens",
+            "too many (?:input |total )?tokens(?! per)(?!, please wait)",
+            "(?:prompt|input|request|message|conversation)[^.|]{0,30} (?:is|are) too (?:long|large|big)",
+            "(?:prompt|input|token|request|payload)[^.|]{0,60}exceeds? [^.|]{0,40}(?:limit|maximum|max|length|size|context)",
+            r"exceeds? (?:the )?(?:maximum|max_model_len|model'?s|limit of \d)",
+            "request too large",
+            "request_too_large",
+            "entity too large",
+            "payload size",
+            "reduce the length",
+            "exceeded model token limit",
+            "longer than the (?:model|context|maximum)",
+            r"current length is [\d,]+ while limit is",
+            "string too long",
+            "prompt exceeds max length",
+            "max input token",
+            r"at most [1-9]\d* image",
+            "only supports? one image",
+            "image (?:exceeds|size exceeds|is too large)",
+            "image dimensions exceed",
+            "image too large",
         ),
     ),
     (
         Meaning.IMAGE,
         (
-            r"could not process (?:the )?(?:input )?image|unable to process (?:the )?(?:input |provided )?image",
-            (
-                r"(?:failed to|cannot|could not|unable to|error) (?:\w+ ){0,2}(?:decod|load|open|identify|read|pars"
-                r"|download|fetch)\w* (?:\w+ ){0,3}(?:image|picture|base64)"
-            ),
-            r"cannot identify image|unknown (?:image )?format|image: unknown|truncated image|image file is truncated",
-            (
-                r"(?:invalid|corrupt(?:ed)?|malformed|unsupported|broken|damaged"
-                r"|empty) (?:base64[- ])?(?:image(?! inputs?\b)|picture)(?:_url)?"
-            ),
-            r"invalid_image|invalid image input|image_parse_error|invalid base64|image_url[^.|]{0,40}invalid",
-            (
-                r"image[^.|]{0,60}(?:corrupt|is invalid|not valid|is not a valid|could not be (?:processed|decoded|read"
-                r"|loaded)|unreadable|too small)"
-            ),
-            r"not a valid image|does not represent a valid image|provided image is not valid|uploaded an unsupported image",
+            "could not process (?:the )?(?:input )?image",
+            "unable to process (?:the )?(?:input |provided )?image",
+            r"(?:failed to|cannot|could not|unable to) (?:decode|load|identify|read|process) (?:\w+ ){0,3}(?:image|picture)",
+            "cannot identify image",
+            "unknown (?:image )?format",
+            "image: unknown",
+            "image file is truncated",
+            r"(?:invalid|corrupt(?:ed)?|malformed|unsupported|damaged) (?:base64[- ])?(?:image(?! inputs?\b)|picture)(?:_url)?",
+            "invalid image input",
+            "image[^.|]{0,60}(?:corrupt|is invalid|not valid|could not be (?:processed|decoded|read|loaded))",
+            "does not represent a valid image",
+            "provided image is not valid",
+            "uploaded an unsupported image",
         ),
     ),
     (
         Meaning.BLIND,
         (
-            (
-                r"(?:not|n't|n\u2019t|cannot) (?:support|accept|take|process|allow|handle|read)\w* (?:\w+ ){0,4}(?:image"
-                r"|vision|multi-?modal)"
-            ),
+            r"(?:not|n.t|cannot) (?:support|accept|take|process|allow|read)\w* (?:\w+ ){0,4}(?:image|vision|multi-?modal)",
             r"(?:image|vision|image_url)[\w ,'`_-]{0,40} (?:not|un|n't)[ -]?(?:supported|available|allowed|enabled)",
-            (
-                r"endpoints found that support image|not compiled for multimodal|invalid value: '?image_url"
-                r"|not a multi-?modal model|not a vision model|at most 0 image|non-multimodal"
-            ),
-            r"image_url[^.]{0,60}only supported by certain models",
-            r"unknown variant `?image_url|expected `text`|untagged enum \w*content",
-            (
-                r"content must be a string|content should be a (?:valid )?string|content:? (?:\w+ ){0,3}(?:expected"
-                r"|must be|is not) (?:a )?string"
-            ),
-            r"messages?[^|]{0,40}content[^|]{0,60}(?:must|should) be (?:a )?(?:valid )?string|input should be a valid string",
-            (
-                r"invalid (?:message )?content type|only text|text[- ]only|mmproj|missing data required for image input"
-                r"|unsupported content part type"
-            ),
-            (
-                r"does not support image|image inputs? (?:is|are) (?:disabled|off)|multimodal (?:inputs? )?(?:is"
-                r"|are) (?:disabled|not)"
-            ),
+            "endpoints found that support image",
+            "not compiled for multimodal",
+            "not a multi-?modal model",
+            "at most 0 image",
+            "image_url[^.]{0,60}only supported by certain models",
+            "unknown variant `?image_url",
+            "expected `text`",
+            r"untagged enum \w*content",
+            "content must be a string",
+            r"content:? (?:\w+ ){0,3}(?:expected|must be|is not) (?:a )?string",
+            "messages?[^|]{0,40}content[^|]{0,60}(?:must|should) be (?:a )?(?:valid )?string",
+            "input should be a valid string",
+            "invalid (?:message )?content type",
+            "missing data required for image input",
         ),
     ),
     (
         Meaning.MODEL,
         (
+            "llm provider not provided",
+            "model_not_found",
+            "not a valid model",
+            "deploymentnotfound",
             (
-                r"llm provider not provided|model_not_found|not a valid model|modelnotfound|deploymentnotfound"
-                r"|deployment does not exist"
+                r"model\b[^.]{0,120}?(?:not exist|not found|not available|decommissioned|retired|deprecated|"
+                "no longer (?:supported|available)|end of its life)"
             ),
-            (
-                r"model\b[^.]{0,120}?(?:not exist|not found|decommissioned|retired|deprecated|no longer (?:supported"
-                r"|available)|end of its life|not available)"
-            ),
-            r"model (?:id|identifier|name)(?: is| was)? (?:invalid|not valid|unknown)|provided model identifier is invalid",
+            "model (?:id|identifier|name)(?: is| was)? (?:invalid|not valid|unknown)",
+            "provided model identifier is invalid",
             r"(?:unknown|no such|invalid|unsupported|inaccessible) model\b",
-            r"inference profile|on-demand throughput|non-serverless model|dedicated endpoint|not (?:deployed|serverless|loaded)",
-            (
-                r"unable to access (?:non-serverless )?model|model_not_(?:available|supported)"
-                r"|no (?:healthy )?deployments? (?:available|found)"
-            ),
-            (
-                r"not a chat model|operation ?not ?supported|does not work with the specified model"
-                r"|chatcompletion operation does not work"
-            ),
-            (
-                r"only (?:supported|available) (?:in|via|through|with) (?:v1/|the )?responses|try pulling it first"
-                r"|no models loaded|no endpoints found for"
-            ),
-            r"there are no healthy deployments|invalid model name passed in|api version|apiversion|resource not found",
+            "inference profile",
+            "on-demand throughput",
+            "non-serverless model",
+            "dedicated endpoint",
+            "unable to access (?:non-serverless )?model",
+            "model_not_(?:available|supported)",
+            "no (?:healthy )?deployments? (?:available|found)",
+            "operation ?not ?supported",
+            "does not work with the specified model",
+            "chatcompletion operation does not work",
+            "no models loaded",
+            "there are no healthy deployments",
+            "invalid model name passed in",
+            "api version",
         ),
     ),
     (
         Meaning.SETUP,
         (
-            r"no module named|pip install|missing (?:boto3|dependency|dependencies)",
-            r"requires more system memory|out of memory|cuda error|unable to load model|error loading model",
-            (
-                r"project (?:id )?(?:is )?(?:not set|required|missing|not found|could not be)|region (?:is )?(?:not set"
-                r"|required|missing)"
-            ),
-            r"api_base (?:is )?(?:required|missing|not set)|must provide (?:an )?(?:azure_)?endpoint",
+            "no module named",
+            "pip install",
+            "missing (?:boto3|dependency|dependencies)",
+            "requires more system memory",
         ),
     ),
     (
         Meaning.ABOUT_FORMAT,
         (
-            (
-                r"response[_ ]?(?:format|schema|mime_?type)|json[_ ]?schema|json[_ ]?object|json mode"
-                r"|structured[_ ]outputs?|output_(?:format|config)"
-            ),
+            "response[_ ]?(?:format|schema|mime_?type)",
+            "json[_ ]?schema",
+            "json[_ ]?object",
+            "output_(?:format|config)",
         ),
     ),
     (
         Meaning.PARAMETER,
         (
-            r"unsupported[ _](?:parameter|value)|unsupportedparamserror|unsupported_params",
-            r"(?:unknown|unrecognized|unexpected|unsupported) (?:request )?(?:parameter|argument|keyword|field|name)",
-            r"(?:not|n't|n\u2019t) support (?:the )?param(?:eter)?s?|extra (?:inputs|fields) (?:are )?not (?:permitted|allowed)",
+            "unsupported[ _](?:parameter|value)",
+            "(?:unknown|unrecognized|unexpected|unsupported) (?:request )?(?:parameter|argument|keyword|field|name)",
+            r"(?:not|n.t) support (?:the )?param(?:eter)?s?",
+            "extra (?:inputs|fields) (?:are )?not (?:permitted|allowed)",
             (
-                r"\b(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking|verbosity|service_tier|\w+_penalty)\b[^|]{0,80}?"
-                r"\b(?:unsupported|deprecated|must be|should be|may only be|can only be|not (?:supported|allowed"
-                r"|permitted|available)|cannot (?:both )?be|out of range|invalid)"
+                rf"\b{_PARAMETERS}\b[^|]{{0,80}}?\b(?:unsupported|deprecated|must be|should be|(?:may|can) only be|"
+                "not (?:supported|allowed|permitted|available)|cannot (?:both )?be|out of range)"
             ),
-            (
-                r"(?:not|n't|n\u2019t) support (?:the )?[`'\"]?(?:temperature|top_p|top_k|min_p|seed|reasoning_effort|thinking"
-                r"|verbosity|\w+_penalty)"
-            ),
-            r"invalid '?(?:temperature|top_p)|only temperature=1|does not support (?:thinking|reasoning)",
+            rf"(?:not|n.t) support (?:the )?\W?{_PARAMETERS}",
+            "only temperature=1",
+            "does not support (?:thinking|reasoning)",
         ),
     ),
     (
         Meaning.ABOUT_POLICY,
         (
-            (
-                r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)"
-                r"|guardrail|usage guidelines"
-            ),
+            "content[ _]?(?:policy|filter|management)",
+            "safety system",
+            "moderation",
+            "flagged",
+            "usage polic(?:y|ies)",
+            "guardrail",
+            "usage guidelines",
         ),
     ),
     (
         Meaning.BUSY,
         (
-            (
-                r"overloaded|over(?:loaded|_capacity)|at capacity|server (?:is )?busy|too many concurrent"
-                r"|no available (?:capacity|server)"
-            ),
+            "overloaded",
+            "over(?:loaded|_capacity)",
+            "server (?:is )?busy",
         ),
     ),
 )
