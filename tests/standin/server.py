@@ -6,6 +6,7 @@ the loopback interface alone and has no access control.
     POST /v1/chat/completions   streaming or not; where another dialect has its questions
     GET  /v1/models
     POST /api/show              of Ollama
+    POST /token                 Google's login
     GET  /samples/NAME.png      the sample screenshots
     GET  /log                   what was asked, oldest first
     POST /script                {"once": [behaviour, …], "default": behaviour or list}; a bare list means "once"
@@ -141,6 +142,7 @@ class StandIn:
             [
                 web.get("/v1/models", _models),
                 web.post("/api/show", self._show),
+                web.post("/token", _token),
                 web.get("/samples/{name}", self._sample),
                 web.get("/log", self._get_log),
                 web.post("/script", self._post_script),
@@ -244,6 +246,10 @@ class StandIn:
 async def _models(_request: web.Request) -> web.Response:
     model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "draftd"}
     return web.json_response({"object": "list", "data": [model]})
+
+
+async def _token(_request: web.Request) -> web.Response:
+    return web.json_response({"access_token": "made-up", "expires_in": 3600, "token_type": "Bearer"})
 
 
 async def _run_program(options: argparse.Namespace) -> None:

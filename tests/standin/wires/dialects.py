@@ -49,7 +49,7 @@ DIALECTS = (
     Dialect(
         title="Groq",
         model="groq/qwen/qwen3.8-27b",
-        wire=Chat(usage_in="x_groq", service_tier="on_demand"),
+        wire=Chat(service_tier="on_demand"),
         base="/openai/v1",
     ),
     Dialect(
