@@ -67,6 +67,8 @@ class StandIn:
         self._script = Script()
         self._released = asyncio.Event()
         self.received: list[web.Request] = []
+        self.shown: dict[str, Any] = {"model_info": {"qwen25vl.context_length": 128_000}}
+        """What Ollama says of its model."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -208,7 +210,7 @@ class StandIn:
         return await player.send_whole(completion)
 
     async def _show(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._dialect.shown)
+        return web.json_response(self.shown)
 
     async def _sample(self, request: web.Request) -> web.Response:
         # Looked up by name, so that no path leads out of the folder.

@@ -11,14 +11,16 @@ from draftd.providers.registry import Registry
 from draftd.providers.response import Answer
 
 PRICED = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+CACHED = {"supports_prompt_caching": True}
 TABLE: dict[str, dict[str, Any]] = {
     "gpt-5-pro": {"litellm_provider": "openai", **PRICED},
     "azure/gpt-4o": {"litellm_provider": "azure", **PRICED},
-    "us.amazon.nova-pro-v1:0": {"litellm_provider": "bedrock_converse", "supports_prompt_caching": True, **PRICED},
-    "eu.mistral.pixtral-large": {"litellm_provider": "bedrock_converse", **PRICED},
+    "us.amazon.nova-pro-v1:0": {"litellm_provider": "bedrock_converse", **CACHED, **PRICED},
+    "eu.mistral.pixtral-large": {"litellm_provider": "bedrock_converse", **CACHED, **PRICED},
+    "old.anthropic.claude": {"litellm_provider": "bedrock_converse"},
     "us.anthropic.claude": {"litellm_provider": "bedrock_converse", "supports_native_structured_output": True},
     "gemini-2.5-flash": {"litellm_provider": "vertex_ai-language-models", **PRICED},
-    "vertex_ai/claude-sonnet-4-5": {"litellm_provider": "vertex_ai-anthropic_models", **PRICED},
+    "vertex_ai/claude-sonnet-4-5": {"litellm_provider": "vertex_ai-anthropic_models", **CACHED, **PRICED},
     "deepseek/blind": {"litellm_provider": "deepseek"},
     "deepseek/flash": {"litellm_provider": "deepseek", "supports_vision": True},
 }
@@ -107,6 +109,9 @@ def test_the_strictest_rung_is_one_that_litellm_streams(model: str, rung: int) -
         ("openrouter/x/y", True),
         ("bedrock/us.amazon.nova-pro-v1:0", True),
         ("bedrock/eu.mistral.pixtral-large", False),
+        ("bedrock/old.anthropic.claude", False),
+        ("vertex_ai/claude-sonnet-4-5", True),
+        ("vertex_ai/gemini-2.5-flash", False),
         ("openai/gpt-5-pro", False),
     ],
 )

@@ -23,8 +23,6 @@ log = structlog.get_logger(__name__)
 # A route of litellm's or a region, which stand between the provider and the model.
 _ROUTES = re.compile(r"^(?:responses|converse|converse_like|invoke|[a-z]{2}(?:-[a-z]+)+-\d)/")
 _MILLION = Decimal(1_000_000)
-_MARKED = ("anthropic", "bedrock", "openrouter")
-"""The providers whose prompts are cached up to a mark; the others cache by themselves, or not at all."""
 CACHE_THE_SYSTEM_MESSAGE = [{"location": "message", "role": "system"}]
 CostPerToken = Callable[..., tuple[float, float]]
 
@@ -84,9 +82,14 @@ class Registry:
 
     def marks_cache(self, model: str) -> bool:
         """Return whether the part of the prompt that never changes is marked for the provider's cache."""
-        if provider_of(model) not in _MARKED:
-            return False
-        return provider_of(model) != "bedrock" or bool(self.entry(model).get("supports_prompt_caching"))
+        match provider_of(model):
+            case "anthropic" | "openrouter":
+                return True
+            case "bedrock" | "vertex_ai":
+                takes_a_mark = "claude" in model or "nova" in model  # others cache by themselves
+                return takes_a_mark and bool(self.entry(model).get("supports_prompt_caching"))
+            case _:
+                return False
 
     def drops_pictures(self, model: str) -> bool:
         """Return whether litellm leaves out pictures without a word, so that the model would make a message up."""
@@ -121,5 +124,6 @@ class Registry:
 def _said_by_provider(model: str, answer: "Answer") -> Decimal | None:
     """Return what OpenRouter says that the call cost; what litellm writes in the same place for others is its own guess."""
     cost = getattr(answer.usage, "cost", None) if provider_of(model) == "openrouter" else None
-    is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
-    return Decimal(f"{cost:.9f}") if is_number and 0 <= cost < float(_MILLION) else None
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    return Decimal(f"{cost:.9f}") if 0 <= cost < float(_MILLION) else None
