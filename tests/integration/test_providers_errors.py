@@ -218,3 +218,17 @@ def test_a_message_is_one_short_line_without_secrets_paths_or_litellms_own_names
 def test_a_traceback_that_litellm_puts_into_its_message_is_cut(exceptions: Any) -> None:
     said = 'boom\nTraceback (most recent call last):\n  File "/secret/place.py", line 1'
     assert translate(exceptions.APIConnectionError(said, **BY), model=MODEL).message == f"{MODEL}: 500: boom"
+
+
+@pytest.mark.parametrize(
+    ("said", "extra"),
+    [
+        ("No module named 'mcp'", "responses"),
+        ("No module named 'google.auth'", "vertex"),
+        ("Google Cloud SDK not found. Install it with: pip install 'litellm[google]'", "vertex"),
+    ],
+)
+def test_a_missing_package_is_named_by_the_extra_that_brings_it(exceptions: Any, said: str, extra: str) -> None:
+    found = translate(exceptions.APIConnectionError(f"OpenAIException - {said}", **BY), model="m")
+    assert type(found) is ModelMisconfigured
+    assert found.message == f"m: install draftd[{extra}], which this model needs"

@@ -6,6 +6,7 @@ the loopback interface alone and has no access control.
     POST /v1/chat/completions   streaming or not; where another dialect has its questions
     GET  /v1/models
     POST /api/show              of Ollama
+    POST /token                 Google's login
     GET  /samples/NAME.png      the sample screenshots
     GET  /log                   what was asked, oldest first
     POST /script                {"once": [behaviour, …], "default": behaviour or list}; a bare list means "once"
@@ -66,6 +67,8 @@ class StandIn:
         self._script = Script()
         self._released = asyncio.Event()
         self.received: list[web.Request] = []
+        self.shown: dict[str, Any] = {"model_info": {"qwen25vl.context_length": 128_000}}
+        """What Ollama says of its model."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -141,6 +144,7 @@ class StandIn:
             [
                 web.get("/v1/models", _models),
                 web.post("/api/show", self._show),
+                web.post("/token", _token),
                 web.get("/samples/{name}", self._sample),
                 web.get("/log", self._get_log),
                 web.post("/script", self._post_script),
@@ -206,7 +210,7 @@ class StandIn:
         return await player.send_whole(completion)
 
     async def _show(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._dialect.shown)
+        return web.json_response(self.shown)
 
     async def _sample(self, request: web.Request) -> web.Response:
         # Looked up by name, so that no path leads out of the folder.
@@ -244,6 +248,10 @@ class StandIn:
 async def _models(_request: web.Request) -> web.Response:
     model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "draftd"}
     return web.json_response({"object": "list", "data": [model]})
+
+
+async def _token(_request: web.Request) -> web.Response:
+    return web.json_response({"access_token": "made-up", "expires_in": 3600, "token_type": "Bearer"})
 
 
 async def _run_program(options: argparse.Namespace) -> None:

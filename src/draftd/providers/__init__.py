@@ -2,6 +2,7 @@
 
 llm              the one door to litellm: a call made bounded, countable and honest
 forms            how strictly each model is asked, learnt from its refusals
+registry         what litellm's table knows of a model, and what a call of it costs
 response         what came back, read with caution
 errors           from a provider's error to one of draftd's
 report           what is known of a failed call: the wire, and what was said

@@ -105,6 +105,10 @@ _BY_STATUS: Mapping[int, type[ModelError]] = {
 # Of httpx and aiohttp, and what urllib and yarl say without a class of their own.
 _BAD_ADDRESS = frozenset({"InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "UnsupportedProtocol"})
 _BAD_PORT = re.compile("Port (?:out of range|could not be cast)|Invalid IPv6 URL")
+_EXTRAS = (
+    (re.compile(r"No module named '(?:mcp|httpx2)\b"), "responses"),
+    (re.compile(r"No module named 'google\b|Google Cloud SDK not found"), "vertex"),
+)
 _TELLING = frozenset({ContextTooLong, ModelRefused, ModelRateLimited, ModelTimeout})
 """The classes of litellm that say more than the status does."""
 _PAYMENT_REQUIRED = 402
@@ -147,12 +151,8 @@ def translate(
         spent: what the call has cost until it failed.
     """
     exchange = exchange or Exchange()
-    if why := _distrusted(error):
-        return ModelMisconfigured(f"{model}: the server's certificate is refused: {why}", model=model)
-    if what := _unsendable(error):
-        return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
-    if status := _redirected(error, exchange):
-        return ModelMisconfigured(f"{model}: {status}: the server redirects, which draftd does not follow", model=model)
+    if why := _setup_fault(error, exchange):
+        return ModelMisconfigured(f"{model}: {why}", model=model)
     if page := page_instead(exchange):
         return ModelUnavailable(f"{model}: {page}", model=model)
     report = Report(error=error, exchange=exchange)
@@ -161,6 +161,19 @@ def translate(
         message = f"{QUOTA_EXHAUSTED}: {message}"
         return ModelRateLimited(message, model=model, retry_after_s=wait_s, spent=spent, is_quota=True)
     return kind(message, model=model, retry_after_s=wait_s, spent=spent)
+
+
+def _setup_fault(error: Exception, exchange: Exchange) -> str | None:
+    """Return what is wrong with an address, a key or an installation; None when the provider is to say what went wrong."""
+    if why := _distrusted(error):
+        return f"the server's certificate is refused: {why}"
+    if what := _unsendable(error):
+        return f"{what} is not one that can be sent"
+    if status := _redirected(error, exchange):
+        return f"{status}: the server redirects, which draftd does not follow"
+    if extra := _missing_extra(error):
+        return f"install draftd[{extra}], which this model needs"
+    return None
 
 
 def page_instead(exchange: Exchange) -> str:
@@ -229,6 +242,12 @@ def _unsendable(error: BaseException) -> str | None:
         if type(one).__name__ in _BAD_ADDRESS or (type(one) is ValueError and _BAD_PORT.match(str(one))):
             return "the provider's address"
     return None
+
+
+def _missing_extra(error: BaseException) -> str | None:
+    """Return the extra of draftd that would bring what litellm failed to import; None when it is something else."""
+    texts = [str(one) for one in behind(error)]
+    return next((extra for words, extra in _EXTRAS if any(words.search(text) for text in texts)), None)
 
 
 def _distrusted(error: BaseException) -> str | None:

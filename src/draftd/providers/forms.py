@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from draftd.providers.parameters import with_limit_of_at_most
+from draftd.providers.registry import Registry
 from draftd.providers.report import Report
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Form:
     streamed: bool
     drop_params: bool
     """Whether litellm may leave out what it knows the model not to take."""
+    marks_cache: bool
+    """Whether the unchanging part of the prompt is marked for the provider's cache."""
     params: Mapping[str, Any]
 
 
@@ -46,10 +49,12 @@ class Forms:
 
     Args:
         unsupported: litellm's class for a call that it does not send because of its parameters.
+        registry: what is known of the models beforehand.
     """
 
-    def __init__(self, *, unsupported: type[Exception]) -> None:
+    def __init__(self, *, unsupported: type[Exception], registry: Registry) -> None:
         self._unsupported = unsupported
+        self._registry = registry
         self._rungs: dict[_Key, int] = {}
         self._dropping: set[_ParamsKey] = set()
         self._refused: dict[_ParamsKey, frozenset[str]] = {}
@@ -61,10 +66,13 @@ class Forms:
         key, params_key = _key(target), _params_key(target)
         refused = self._refused.get(params_key, frozenset())
         params = {name: one for name, one in target.params.items() if one is not None and name not in refused}
+        streamed = streamed and key not in self._unstreamed
+        rung = max(self._rungs.get(key, 0), self._registry.early_rung(target.model) if streamed else 0)
         return Form(
-            mode=MODES[self._rungs.get(key, 0)],
-            streamed=streamed and key not in self._unstreamed,
+            mode=MODES[rung],
+            streamed=streamed,
             drop_params=params_key in self._dropping,
+            marks_cache=self._registry.marks_cache(target.model),
             params=with_limit_of_at_most(self._ceilings.get(key), params),
         )
 

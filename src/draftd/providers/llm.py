@@ -27,13 +27,22 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
+from draftd.errors import (
+    ConfigurationError,
+    ModelMisconfigured,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputInvalid,
+    Spent,
+)
 from draftd.providers import clients
 from draftd.providers import exchange as wire
 from draftd.providers.errors import Needs, page_instead, translate
 from draftd.providers.exchange import Exchange
 from draftd.providers.forms import Form, Forms
 from draftd.providers.parameters import LIMITS
+from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
 from draftd.providers.report import EXCERPT_CHARS, Report
 from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, has_broken_off, is_endless, read, tokens
 from draftd.sanitize import redact
@@ -48,7 +57,6 @@ READ_S = 600
 key under which a client is kept, and with the time that is left of an attempt every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
-_MILLION = Decimal(1_000_000)
 
 _ENVIRONMENT: Mapping[str, str] = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import fetches the price list
@@ -98,7 +106,8 @@ class Llm:
     def __init__(self, *, litellm: Any) -> None:
         self._litellm = litellm
         self._openai = litellm.exceptions.openai
-        self._forms = Forms(unsupported=litellm.UnsupportedParamsError)
+        self._registry = Registry(table=litellm.model_cost, cost_per_token=litellm.cost_per_token)
+        self._forms = Forms(unsupported=litellm.UnsupportedParamsError, registry=self._registry)
 
     @classmethod
     def load(cls) -> "Llm":
@@ -169,10 +178,8 @@ class Llm:
 
     def has_known_price(self, target: Target) -> bool:
         """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
-        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
-            return True
-        entry = self._entry(target.model)
-        return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
+        own = target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None
+        return own or self._registry.has_price(target.model)
 
     async def aclose(self) -> None:
         """Close the connections and end litellm's own task, within ``CLOSE_S`` seconds."""
@@ -197,6 +204,8 @@ class Llm:
         traceparent: str | None,
     ) -> Completion:
         started = time.monotonic()
+        if self._registry.drops_pictures(target.model) and _has_pictures(messages):
+            raise ModelMisconfigured(f"{target.name}: litellm sends {target.model} no pictures", model=target.name)
         while True:
             form = self._forms.of(target, streamed=on_text is not None)
             request = _request(target, messages, schema, form, traceparent)
@@ -258,35 +267,8 @@ class Llm:
         if counted is None:
             return Spent()
         return Spent(
-            input_tokens=counted[0], output_tokens=counted[1], cost_usd=self._cost_usd(target, answer, counted)
+            input_tokens=counted[0], output_tokens=counted[1], cost_usd=self._registry.cost_usd(target, answer, counted)
         )
-
-    def _cost_usd(self, target: Target, answer: Answer, counted: tuple[int, int]) -> Decimal | None:
-        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
-            return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
-        if not self.has_known_price(target):
-            return None
-        # Of an answer that broke off, what the provider has counted is not all.
-        by = {"prompt_tokens": counted[0], "completion_tokens": counted[1]}
-        used = by if answer.broke_off else {"usage_object": answer.usage}
-        try:
-            cost_usd = sum(self._litellm.cost_per_token(model=target.model, **used))
-        except Exception as error:  # noqa: BLE001 - litellm raises bare Exceptions here; an answer is worth more than its price
-            log.warning("price not computed", model=target.name, error=type(error).__name__)
-            return None
-        return Decimal(f"{cost_usd:.9f}") if cost_usd else None
-
-    def _entry(self, model: str) -> Mapping[str, Any]:
-        """Return litellm's registry entry of a model, or an empty one.
-
-        Read from the table itself: the functions around it ask the local Ollama server over HTTP, blocking the loop.
-        """
-        provider, _, name = model.partition("/")
-        registry: Mapping[str, Mapping[str, Any]] = self._litellm.model_cost
-        entry = registry.get(model)
-        if entry is None and (bare := registry.get(name)) is not None and bare.get("litellm_provider") == provider:
-            entry = bare
-        return entry or {}
 
 
 def _completion(
@@ -334,6 +316,11 @@ def _needs(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> 
     return Needs(prompt_chars=sum(map(len, fixed)), output_tokens=max(limits, default=0))
 
 
+def _has_pictures(messages: Sequence[Mapping[str, Any]]) -> bool:
+    contents = [one["content"] for one in messages if isinstance(one.get("content"), list)]
+    return any(part.get("type") == "image_url" for content in contents for part in content)
+
+
 def _request(
     target: Target,
     messages: list[dict[str, Any]],
@@ -355,6 +342,8 @@ def _request(
     }
     if form.streamed:
         request |= {"stream": True, "stream_options": {"include_usage": True}}
+    if form.marks_cache:
+        request["cache_control_injection_points"] = CACHE_THE_SYSTEM_MESSAGE
     if form.mode == "json_schema":
         wire = {"name": "draft", "strict": True, "schema": dict(schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": wire}

@@ -15,7 +15,7 @@ class Chat:
 
     path: str = "/chat/completions"
     """How the path of a question ends."""
-    usage_in: Literal["own chunk", "last chunk", "x_groq"] = "own chunk"
+    usage_in: Literal["own chunk", "last chunk"] = "own chunk"
     """Where a stream has its usage; ``own chunk`` only when the client asks for it."""
     cached_as: Literal["prompt_tokens_details", "prompt_cache_hit_tokens"] = "prompt_tokens_details"
     """Where the usage has the tokens from the cache."""
@@ -96,13 +96,7 @@ class Chat:
         return sse({**head, "error": error, "choices": [choice]})
 
     def _usage_of_last(self, usage: Usage) -> dict[str, Any]:
-        match self.usage_in:
-            case "last chunk":
-                return {"usage": self._usage(usage)}
-            case "x_groq":
-                return {"x_groq": {"id": "req_1", "usage": self._usage(usage)}}
-            case _:
-                return {}
+        return {"usage": self._usage(usage)} if self.usage_in == "last chunk" else {}
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
         counted: dict[str, Any] = {

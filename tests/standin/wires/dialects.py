@@ -4,8 +4,7 @@ A row is a provider as draftd reaches it through litellm: a model of it that see
 may depend on what litellm knows of it, so each row names one that litellm knows, where it knows any.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from standin.wires.anthropic import Anthropic
 from standin.wires.chat import Chat
@@ -26,20 +25,42 @@ class Dialect:
     wire: Wire
     base: str = ""
     """What follows the host in ``api_base``."""
-    shown: dict[str, Any] = field(default_factory=dict)
-    """What Ollama's ``/api/show`` says of the model."""
+    extra: str | None = None
+    """The extra of draftd that brings what litellm needs for it."""
+    logs_in: bool = False
+    """Whether a key is not enough, as Google's login is asked for a token."""
 
+
+_VERTEX = "/v1/projects/made-up/locations/us-central1/publishers"
 
 OPENAI = Dialect(title="OpenAI", model="openai/gpt-4o-mini", wire=Chat(), base="/v1")
 
 DIALECTS = (
     OPENAI,
-    Dialect(title="OpenAI Responses", model="openai/responses/gpt-4o-mini", wire=Responses(), base="/v1"),
+    Dialect(
+        title="OpenAI Responses", model="openai/responses/gpt-4o-mini", wire=Responses(), base="/v1", extra="responses"
+    ),
     Dialect(title="Azure OpenAI", model="azure/gpt-4o", wire=Chat()),
     Dialect(title="Anthropic", model="anthropic/claude-sonnet-4-5", wire=Anthropic()),
     Dialect(title="Gemini", model="gemini/gemini-2.5-flash", wire=Gemini()),
+    Dialect(
+        title="Vertex AI",
+        model="vertex_ai/gemini-2.5-flash",
+        wire=Gemini(),
+        base=f"{_VERTEX}/google/models/gemini-2.5-flash",
+        extra="vertex",
+        logs_in=True,
+    ),
+    Dialect(
+        title="Claude on Vertex AI",
+        model="vertex_ai/claude-sonnet-4-5",
+        wire=Anthropic(),
+        base=f"{_VERTEX}/anthropic/models/claude-sonnet-4-5",
+        extra="vertex",
+        logs_in=True,
+    ),
     Dialect(title="Bedrock", model="bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0", wire=Converse()),
-    Dialect(title="Bedrock, tool mode", model="bedrock/converse/us.amazon.nova-pro-v1:0", wire=Converse()),
+    Dialect(title="Bedrock, other models", model="bedrock/converse/us.amazon.nova-pro-v1:0", wire=Converse()),
     Dialect(
         title="Mistral",
         model="mistral/mistral-medium-latest",
@@ -49,7 +70,7 @@ DIALECTS = (
     Dialect(
         title="Groq",
         model="groq/qwen/qwen3.8-27b",
-        wire=Chat(usage_in="x_groq", service_tier="on_demand"),
+        wire=Chat(service_tier="on_demand"),
         base="/openai/v1",
     ),
     Dialect(
@@ -76,7 +97,6 @@ DIALECTS = (
         title="Ollama",
         model="ollama_chat/qwen2.5vl",
         wire=Ollama(),
-        shown={"model_info": {"qwen25vl.context_length": 128_000}, "capabilities": ["completion", "vision"]},
     ),
     Dialect(title="vLLM", model="hosted_vllm/qwen", wire=Chat(error_as="flat"), base="/v1"),
     Dialect(title="llama.cpp", model="llamafile/qwen", wire=Chat(), base="/v1"),
