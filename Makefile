@@ -5,7 +5,7 @@ PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Whoever is done takes over from whoever is not: daemons and databases shared by a module are rarely made twice for it.
+# An idle worker takes tests from a busy one, and a module's shared daemons and databases are rarely created twice.
 WORKERS := -n auto --dist worksteal
 PYTHON_BENCH ?= python3.12
 BENCH := .venv-bench
@@ -13,7 +13,7 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
+.PHONY: help install demo test test-unit test-properties test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
@@ -47,8 +47,10 @@ test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting
 test: $(STAMP) ## Run every test but the long ones, on all cores (DRAFTD_TEST_DATABASE_URL takes another PostgreSQL than the one that comes along)
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## Run the long tests alone: properties and mutants in number, then chaos and fuzz (SEEDS, MUTANTS)
+test-properties: $(STAMP) ## Run what `make test` leaves out but chaos and fuzz: properties with 1,000 examples, mutants of the queue, fresh installs
 	$(BIN)/python -m pytest $(WORKERS) -m "long or hypothesis" --hypothesis-profile=long $(ARGS)
+
+test-long: test-properties ## Run the long tests alone: properties and mutants in number, then chaos and fuzz (SEEDS, MUTANTS)
 	$(MAKE) chaos ARGS="-n 2"
 	$(MAKE) fuzz ARGS=
 

@@ -9,7 +9,10 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-settings.register_profile("draftd", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time, so that no run fails by chance; the long profile has others, and twenty times as many.
+settings.register_profile(
+    "draftd", max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")
 
@@ -22,8 +25,8 @@ pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output", "fix
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores: many a test waits for a process or a database."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Return two workers more than there are cores: half of the time a test waits for a process, a lease or a database."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,12 +179,35 @@ def in_flight(fleet: Fleet, client: "Client", stand_in: ThreadedStandIn, env: Ma
     return daemon, request_id
 
 
-def wait_until(condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "") -> None:
+def wait_until(
+    condition: Callable[[], bool], time_s: float, *, what: Callable[[], object] = lambda: "", look_s: float = 0.02
+) -> None:
     """Wait until a condition holds; fail with a picture of the state when it does not in time."""
     ends_at = time.monotonic() + time_s
     while not condition():
         assert time.monotonic() < ends_at, f"not within {time_s} s: {what()}"
-        time.sleep(0.02)
+        time.sleep(look_s)
+
+
+@contextmanager
+def standstill() -> Iterator[Callable[[], float]]:
+    """Yield what returns for how many seconds the machine has let nobody work since: of those no promise speaks."""
+    look_s, stood_s, ends = 0.05, 0.0, threading.Event()
+
+    def look() -> None:
+        nonlocal stood_s
+        while not ends.is_set():
+            began = time.monotonic()
+            ends.wait(look_s)
+            stood_s += max(0.0, time.monotonic() - began - look_s)
+
+    watching = threading.Thread(target=look, daemon=True)
+    watching.start()
+    try:
+        yield lambda: stood_s
+    finally:
+        ends.set()
+        watching.join()
 
 
 class Client:

@@ -16,11 +16,11 @@ from uuid import uuid4
 from benchmarks.queue.payload import RESULT
 from draftd import db
 from draftd.daemon.heartbeat import Heartbeat, Identity
-from draftd.queue.attempts import Scribe, Usage
+from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import ClaimTerms, claim
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Done, Draft
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
@@ -71,12 +71,12 @@ class Load:
         self._settle = db.Link(url=url, name="bloat settle")
         self._client = db.Link(url=url, name="bloat client")
         self._prune = db.Link(url=url, name="bloat prune")
-        self._scribe = Scribe(link=self._settle, aside=Aside())
-        self._settler = Settler(link=self._settle, aside=Aside())
+        self._writer = AttemptWriter(link=self._settle, quarantine=Quarantine())
+        self._settler = Settler(link=self._settle, quarantine=Quarantine())
         self._leases = Leases()
         self._terms = ClaimTerms(worker_id=uuid4(), lease_s=LEASE_S, attempt_s=120)
         self.heartbeat = Heartbeat(
-            aside=Aside(),
+            quarantine=Quarantine(),
             url=url,
             session=True,
             identity=Identity(
@@ -135,10 +135,10 @@ class Load:
 
     async def _finish(self, claims: list[Claim]) -> None:
         partial = RESULT | {"options": []}
-        await asyncio.gather(*(self._scribe.publish(one, partial) for one in claims))
+        await asyncio.gather(*(self._writer.publish(one, partial) for one in claims))
         for one in claims:
-            self._scribe.record(_usage(one))
-        await asyncio.gather(*map(self._scribe.recorded, claims))
+            self._writer.record(_usage(one))
+        await asyncio.gather(*map(self._writer.wait_until_recorded, claims))
         await asyncio.gather(*(self._settler.settle(one, DONE) for one in claims))
         for one in claims:
             self._leases.drop(one.id, one.lease_token)
@@ -147,7 +147,7 @@ class Load:
     async def prune(self) -> None:
         """Delete what is old enough, again and again."""
         while True:
-            async with aclosing(prune(self._prune, older_than_s=self._pace.keep_s, aside=Aside())) as batches:
+            async with aclosing(prune(self._prune, older_than_s=self._pace.keep_s, quarantine=Quarantine())) as batches:
                 async for _ in batches:
                     pass
             await asyncio.sleep(PRUNE_INTERVAL_S)

@@ -43,8 +43,8 @@ async def loading(helpers: int | None) -> AsyncIterator[ImageLoader]:
 
 async def make_ready(loader: ImageLoader, url: str) -> None:
     """Bring one picture from its URL to what is handed to litellm, as the drafter does."""
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([url], rooms=rooms, time_s=PATIENCE_S)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([url], reservations=reservations, time_s=PATIENCE_S)
         await asyncio.to_thread(render, AGENT, request=REQUEST, options=Options(), pictures=pictures, schema={})
 
 

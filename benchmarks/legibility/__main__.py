@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.legibility import report, sweep, tools
 from benchmarks.legibility.browser import Shot, draw
-from benchmarks.legibility.findings import Finding, Way, looks
+from benchmarks.legibility.findings import TrialResult, Way, looks
 from benchmarks.legibility.preparing import Policy, Workshop, workshop
 from benchmarks.legibility.reader import Reader, Reading
 from benchmarks.legibility.scenes import SCENES, Scene
@@ -43,7 +43,7 @@ class Run:
         self._keep = keep
         self._read: dict[tuple[str, tuple[bytes, ...]], list[Reading]] = {}
 
-    async def measure(self, shots: Sequence[Shot]) -> list[Finding]:
+    async def measure(self, shots: Sequence[Shot]) -> list[TrialResult]:
         """Measure draftd's own policy."""
         async with workshop() as shop:
             return [await self._measure(shot, shop) for shot in shots]
@@ -58,14 +58,14 @@ class Run:
                 tried[constant.name, value] = await self._trial(shots, policy)
         return sweep.report(shots, own, tried)
 
-    async def _measure(self, shot: Shot, shop: Workshop) -> Finding:
+    async def _measure(self, shot: Shot, shop: Workshop) -> TrialResult:
         sent = await shop.prepare(shot.png, rounds=self._rounds)
         plain = naive(shot.png)
         mine, others = looks(sent.variant), looks(plain)
         first, *readings = self._reader(shot).read([original(shot.png), *mine, *others])
         if self._keep:
             _keep(self._keep, shot, sent.variant, plain)
-        finding = Finding(
+        finding = TrialResult(
             shot=shot,
             original=first,
             draftd=Way.of(sent.variant, readings[: len(mine)]),

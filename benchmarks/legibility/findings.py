@@ -46,7 +46,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class TrialResult:
     """Everything about one screenshot."""
 
     shot: Shot

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.legibility.findings import Finding, Way
+from benchmarks.legibility.findings import TrialResult, Way
 from benchmarks.legibility.reader import Reading
 from benchmarks.legibility.vendors import CLAUDE, OPENAI_TILES, VENDORS
 from benchmarks.markdown import table
@@ -10,7 +10,7 @@ from benchmarks.markdown import table
 KIB = 1024
 
 
-def legibility(findings: Sequence[Finding]) -> str:
+def legibility(findings: Sequence[TrialResult]) -> str:
     """Return the character error rates in percent."""
     names = (CLAUDE.name, OPENAI_TILES.name, "other vendors")
     headings = ["original", *_both(["as sent", *names]), "left out"]
@@ -27,7 +27,7 @@ def legibility(findings: Sequence[Finding]) -> str:
     return table(["screenshot", *headings], rows)
 
 
-def costs(findings: Sequence[Finding]) -> str:
+def costs(findings: Sequence[TrialResult]) -> str:
     """Return bytes, tokens and processor time, draftd's figure before the naive way's."""
     headings = ["parts", "smallest text, px", "KiB", *(vendor.name for vendor in VENDORS), "CPU, ms"]
     rows = [
@@ -62,5 +62,5 @@ def _rates(way: Way) -> list[str]:
     return [percent(one) for one in (way.sent, way.seen[CLAUDE.name], way.seen[OPENAI_TILES.name], way.worst_other)]
 
 
-def _pair(finding: Finding, figure: Callable[[Way], float]) -> str:
+def _pair(finding: TrialResult, figure: Callable[[Way], float]) -> str:
     return f"{figure(finding.draftd):,.0f} / {figure(finding.naive):,.0f}"

@@ -16,8 +16,8 @@
     backoff     how long to wait before another try
     sanitize    what may be stored, logged or shown
     logs        structured logs
-    streams     stdout and stderr that block nobody
-    signals     SIGTERM, SIGINT and SIGHUP, heard from the first line on
+    streams     stdout and stderr that never block the daemon
+    signals     SIGTERM, SIGINT and SIGHUP, handled from the first line on
 
 The tables, triggers and rights are in ``alembic/versions``, the agents in ``prompts``.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> str:
-        # Looking it up takes longer than Python's own start, and signals are heard only after this module (draftd.signals).
+        # Looking it up takes longer than starting Python, and signals are handled only after this module (draftd.signals).
         if name == "__version__":
             from importlib.metadata import version  # noqa: PLC0415  # see above
 

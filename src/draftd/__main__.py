@@ -1,11 +1,11 @@
-"""The program, as ``draftd`` and as ``python -m draftd``: signals are heard before anything is loaded that takes time."""
+"""The program, as ``draftd`` and ``python -m draftd``: handles signals before it loads anything slow."""
 
-from draftd.signals import obey_from_the_start
+from draftd.signals import handle_stop_signals_early
 
 
 def main() -> None:
     """Run the command line."""
-    obey_from_the_start()
+    handle_stop_signals_early()
     from draftd.cli import main as command_line  # noqa: PLC0415  # loading it takes a third of a second
 
     command_line()

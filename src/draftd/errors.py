@@ -1,47 +1,46 @@
 """Every way for a request or a command to fail, as one tree.
 
     DraftdError
-    ├── CommandError                 ends a command: one line and an exit code
-    │   ├── UsageError               2
-    │   ├── DatabaseUnavailable      69
-    │   ├── TryAgain                 75
-    │   └── ConfigurationError       78
-    ├── ConnectionLost               the statement may or may not have taken effect
-    ├── LeaseLost                    the row is no longer ours: the attempt is thrown away
-    │   └── RequestCancelled         because its client cancelled it
-    └── RequestError                 ends an attempt, with a code of the contract
-        ├── InvalidRequest           final
-        ├── Expired                  final
-        ├── ImageBlocked             final
-        ├── ImageFetchFailed         retry
-        │   ├── ImageNotServed       final
-        │   └── NoRoomForImage       retry
-        ├── ImageTooLarge            final
-        ├── ImageInvalid             final
-        ├── ImageUnsupported         final
-        ├── ImageGone                final
-        ├── ModelError               knows which model failed
-        │   ├── ModelRateLimited     hold
-        │   ├── ModelUnavailable     hold
-        │   ├── ModelMisconfigured   hold
-        │   │   └── NoModelHere      retry
-        │   ├── ModelTimeout         retry
-        │   ├── ModelRefused         final
-        │   ├── ImageUnreadable      final
-        │   ├── OutputInvalid        retry
-        │   └── ContextTooLong       final
-        ├── NothingToReplyTo         final
-        ├── NothingOpen              final
-        ├── WorkerLost               retry, the first time without delay (written by the reaper)
-        └── InternalError            retry
-            └── RowRefused           final
+    ├── CommandError                  ends a command: one line and an exit code
+    │   ├── UsageError                2
+    │   ├── DatabaseUnavailable       69
+    │   ├── TryAgain                  75
+    │   └── ConfigurationError        78
+    ├── ConnectionLost                the statement may or may not have taken effect
+    ├── LeaseLost                     the claim no longer holds the row: the attempt is discarded
+    │   └── RequestCancelled          because its client cancelled it
+    └── RequestError                  ends an attempt, with a code of the contract
+        ├── InvalidRequest            final
+        ├── Expired                   final
+        ├── ImageBlocked              final
+        ├── ImageFetchFailed          retry
+        │   ├── ImageNotServed        final
+        │   └── ImageBudgetExhausted  retry
+        ├── ImageTooLarge             final
+        ├── ImageInvalid              final
+        ├── ImageUnsupported          final
+        ├── ImageGone                 final
+        ├── ModelError                knows which model failed
+        │   ├── ModelRateLimited      hold
+        │   ├── ModelUnavailable      hold
+        │   ├── ModelMisconfigured    hold
+        │   │   └── NoModelHere       retry
+        │   ├── ModelTimeout          retry
+        │   ├── ModelRefused          final
+        │   ├── ImageUnreadable       final
+        │   ├── OutputInvalid         retry
+        │   └── ContextTooLong        final
+        ├── NothingToReplyTo          final
+        ├── NothingOpen               final
+        ├── WorkerLost                retry, the first time without delay (written by the reaper)
+        └── InternalError             retry
+            └── RowRefused            final
 
-The docstring of a class is the message that its reader sees when nothing more precise is known. Errors of libraries are
-translated where the library is called, with ``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
+The docstring of a class is its message if none is given. Errors of libraries are translated where the library is called, with
+``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
 
-Invariant: an error is a fact. What it knows is given when it is made and never changed, which ``Final`` has the type checker
-prove; what it means to a request is decided in ``providers.failure_policy`` and nowhere else. Its kind is its class's:
-whoever raises it chooses a class.
+Invariant: an error is a fact. Its attributes are set when it is created and never change, which the type checker proves by
+``Final``; only ``providers.failure_policy`` decides what it means for a request. Its kind is a constant of its class.
 """
 
 from collections.abc import Mapping
@@ -53,14 +52,14 @@ from typing import ClassVar, Final, Self
 
 
 class Kind(StrEnum):
-    """What kind of failure an error is (section 3 of the contract); ``failure_policy`` decides what becomes of the row."""
+    """The kind of an error (section 3 of the contract); ``failure_policy`` decides what happens to the row."""
 
     RETRY = "retry"
-    """It may pass: back to ``pending`` with a delay, until ``max_attempts``."""
+    """May succeed later: back to ``pending`` with a delay, until ``max_attempts``."""
     FINAL = "final"
-    """It will not pass: ``failed`` at once."""
+    """Will not succeed later: ``failed`` at once."""
     HOLD = "hold"
-    """It is the model's: the attempt is given back, and no daemon claims for that model until a probe succeeds."""
+    """The model's fault: the attempt is given back, and no daemon claims for that model until a probe succeeds."""
 
 
 class UserAction(StrEnum):
@@ -77,7 +76,7 @@ class UserAction(StrEnum):
 
 
 Details = Mapping[str, str | int]
-"""What is known of an error: ``picture`` (from 1), ``host``, ``status``, ``found``, ``limit``."""
+"""Facts about an error: ``picture`` (from 1), ``host``, ``status``, ``found``, ``limit``."""
 NO_DETAILS: Details = MappingProxyType({})
 
 
@@ -94,12 +93,12 @@ class DraftdError(Exception):
 
 
 def first_line(cls: type) -> str:
-    """Return the first line of a class's docstring: its message."""
+    """Return the first line of a class's docstring: its default message."""
     return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
 
 EXIT_TRY_AGAIN = 75
-"""The exit code of a command that did what it could: rows wait on a hold, a request still goes on, or a lock was held."""
+"""The exit code for try again: rows wait on a hold, a request is not finished yet, or a lock was held."""
 
 
 class CommandError(DraftdError):
@@ -162,12 +161,12 @@ class RequestError(DraftdError):
         super().__init__(message)
         self.details: Final[Details] = details
         self.model: Final[str | None] = model
-        """By the operator's name; None when no model has to do with it."""
+        """The operator's name for it; None if no model is involved."""
         self.retry_after_s: Final[float | None] = retry_after_s
         """How long the provider asks to wait, in seconds."""
 
     def about(self, **details: str | int) -> Self:
-        """Return this error of a picture with more details; an empty one tells nothing."""
+        """Return this error of a picture with more details; empty ones are left out."""
         more = {name: value for name, value in details.items() if value != ""}
         return type(self)(self.message, details={**more, **self.details})
 
@@ -206,7 +205,7 @@ class ImageNotServed(ImageFetchFailed):
     kind = Kind.FINAL
 
 
-class NoRoomForImage(ImageFetchFailed):
+class ImageBudgetExhausted(ImageFetchFailed):
     """No memory became free for the image in time."""
 
 
@@ -240,7 +239,7 @@ class ImageGone(RequestError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What a call cost; None stands for what is not known."""
+    """The usage of a call; None means unknown."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -280,7 +279,7 @@ class ModelRateLimited(ModelError):
     ) -> None:
         super().__init__(message, model=model, retry_after_s=retry_after_s, spent=spent)
         self.is_quota: Final[bool] = is_quota
-        """Whether the quota is exhausted: waiting does not help, paying does."""
+        """Whether the quota is exhausted: paying helps, waiting does not."""
 
 
 class ModelUnavailable(ModelError):
@@ -392,11 +391,11 @@ def request_errors() -> list[type[RequestError]]:
 
 
 def error_details(code: str, details: Details = NO_DETAILS) -> dict[str, str | int]:
-    """Return what ``draft_requests.error_details`` says of an error.
+    """Return the value of ``draft_requests.error_details``.
 
     Args:
-        code: one of the contract's; of another one nothing can be done.
-        details: as far as known.
+        code: the error's code; the action for an unknown one is ``none``.
+        details: the known details.
     """
     action = next((error.user_action for error in request_errors() if error.code == code), UserAction.NONE)
     return {**details, "action": action.value}

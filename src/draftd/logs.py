@@ -1,8 +1,8 @@
 """Structured logs on stderr: JSON for machines, one readable line for a terminal.
 
-Invariants: every text in a line passed ``redact``; a traceback never shows locals (they hold keys and screenshots); what
-libraries say through ``logging`` gets the same form. draftd's own lines bypass ``logging``, which would take most of the CPU time
-of a request without a model.
+Invariants: every text in a line has passed ``redact``; a traceback never shows locals (they contain keys and screenshots);
+libraries' ``logging`` records get the same form. draftd's own lines bypass ``logging``, which would take most of the CPU time of
+a request without a model.
 """
 
 import logging
@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from draftd.sanitize import redact
-from draftd.streams import Outlet
+from draftd.streams import NonBlockingStream
 
 MAX_VALUE_CHARS = 2_000
 LIBRARY_LEVEL = logging.WARNING
@@ -50,11 +50,11 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=lambda *_names: _Writer(sys.stderr),
-        # A cached logger would keep this configuration after the process, or a test, sets another.
+        # A cached logger would keep this configuration after another one is set.
         cache_logger_on_first_use=False,
     )
-    if isinstance(sys.stderr, Outlet):
-        sys.stderr.say_losses_with(partial(_lost_lines, [*shared, renderer]))
+    if isinstance(sys.stderr, NonBlockingStream):
+        sys.stderr.set_loss_message(partial(_lost_lines, [*shared, renderer]))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -24,7 +24,7 @@ VoiceSample = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 def _listed(value: Any) -> Any:
-    """Take null for nothing, as everywhere, and call a list by its name in JSON."""
+    """Accept null as an empty list; name the expected type in JSON's terms."""
     if not isinstance(value, list | tuple | None):
         raise PydanticCustomError("list_type", "Input should be a list of texts")
     return value or ()
@@ -150,7 +150,12 @@ class Claim:
     traceparent: str | None = None
     """The client's trace, in W3C's form."""
     probe: str | None = None
-    """The held model that this request may try."""
+    """The model on hold that this request may try."""
+
+    @property
+    def key(self) -> tuple[UUID, int]:
+        """What identifies this claim: the row's id and the lease token."""
+        return self.id, self.lease_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What may leave the process: ``storable`` for the database, ``redact`` for every reader, ``without_secrets`` for parameters.
 
-Owns the filters for everything that draftd did not write itself: models' answers, error bodies, texts of screenshots, parameters
-of model calls. Invariants: whatever ``storable`` returns can be stored as ``text`` or ``jsonb``; what ``redact`` returns contains
+Owns the filters for everything that draftd did not write itself: models' answers, error bodies, text from screenshots, parameters
+of model calls. Invariants: the result of ``storable`` can be stored as ``text`` or ``jsonb``; the result of ``redact`` contains
 no key, and no credentials, path or query of a URL.
 """
 
@@ -20,10 +20,10 @@ _WHOLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CUT = "…"
 _TOO_LARGE = 1e300
-"""Readers of JSON cannot use larger numbers, and Python refuses to write an integer of 4,300 digits."""
+"""Most JSON readers cannot handle larger numbers, and Python refuses to print an integer of 4,300 digits."""
 
-# Every pattern is linear in its text, whatever the text: a repetition that many positions could begin stands behind a lookbehind
-# or has a bound. Otherwise a provider's answer could block the event loop for minutes.
+# Every pattern takes linear time on any text: a repetition that could start at many positions has a lookbehind or a bound.
+# Otherwise a provider's answer could block the event loop for minutes.
 _URL = re.compile(
     r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^\s/?#'\"<>]*@)?"
     r"(?P<host>(?:\[[0-9a-f:.%]+\]|[^\s/?#'\"<>()\[\]{}:]|:(?=\d{1,5}\b|\s|$))+)"
@@ -52,8 +52,8 @@ _SECRETS = (
     ),
 )
 _USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
-# Looked for in a name without its separators and its case: ``aws_secret_access_key``, ``X-Api-Key``, ``clientSecret``. A plural
-# of tokens is a number of them (max_tokens), and the key of a cache (prompt_cache_key) opens nothing.
+# Searched in a name without separators and case: ``aws_secret_access_key``, ``X-Api-Key``, ``clientSecret``. "tokens" is a number
+# (max_tokens), and a cache key (prompt_cache_key) is no secret.
 _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|credential|authorization|apikey|accesskey|privatekey|(?:(?<!cache)keys?|token|auth|cookie)$"
 )
@@ -63,9 +63,9 @@ _REDACTED = "[redacted]"
 def storable(value: Any) -> Any:
     """Return a copy of a JSON-like value that PostgreSQL can store.
 
-    NUL and lone surrogates are taken out (``text`` and ``jsonb`` refuse both, and a refusal would fail the very statement that
-    ends the request), texts are cut at ``MAX_TEXT_CHARS``, collections at ``MAX_ITEMS``, nesting at ``MAX_DEPTH``, and numbers
-    that JSON does not know (NaN, the infinities, those of 300 digits) become null.
+    Removes NUL and lone surrogates (``text`` and ``jsonb`` refuse both, which would fail the very statement that ends the
+    request); cuts texts at ``MAX_TEXT_CHARS``, collections at ``MAX_ITEMS`` and nesting at ``MAX_DEPTH``; replaces numbers that
+    JSON lacks (NaN, the infinities, those of 300 digits) by null.
     """
     return _storable(value, MAX_DEPTH)
 
@@ -88,14 +88,14 @@ def _storable(value: Any, depth: int) -> Any:
 
 
 def storable_json(value: Any) -> str:
-    """Return JSON text that PostgreSQL can store: of the value as it stands where that is possible, else of ``storable(value)``.
+    """Return JSON text that PostgreSQL can store: of the value itself if possible, else of ``storable(value)``.
 
-    Nearly every value is storable as it stands, and its JSON text shows that sooner than a walk through it, which cost a third of
-    the daemon's CPU time in ``make bench-queue`` (docs/adr/0021).
+    Nearly every value is storable unchanged. Checking its JSON text is faster than walking through it, which took a third of the
+    daemon's CPU time in ``make bench-queue`` (docs/adr/0021).
     """
     with suppress(ValueError, TypeError, RecursionError):
         text = _WHOLE.encode(value)
-        # No text in it can be too long then, and one with a lone surrogate cannot be encoded.
+        # Then no text in it is too long, and encoding fails for a lone surrogate.
         if len(text) <= MAX_TEXT_CHARS and "\\u0000" not in text:
             text.encode()
             return text
@@ -111,11 +111,11 @@ def storable_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
 def redact(text: str, max_chars: int = 500) -> str:
     """Return an error or log text without secrets, on one line of at most ``max_chars`` characters.
 
-    Only scheme and host of a URL are kept (paths contain bot tokens, queries contain signatures). Data URLs, bearer tokens, JWTs,
-    the providers' key formats and ``key=value`` pairs with a secret's name are replaced.
+    Keeps only scheme and host of a URL (paths contain bot tokens, queries contain signatures). Replaces data URLs, bearer tokens,
+    JWTs, keys in the providers' formats, and ``key=value`` pairs with a secret's name.
     """
-    # Truncate first: a provider's body can be megabytes, and the patterns should not scan all of it. Remove what cannot be stored
-    # before the patterns run: removed later, it would join the halves of a key.
+    # Truncate first: a provider's body can be megabytes, and the patterns should not scan all of it. Remove unstorable characters
+    # before the patterns run: removing them later would join the halves of a key.
     text = " ".join(_UNSTORABLE.sub("", text[: max_chars * 20]).split())
     text = _DATA_URL.sub("data:[redacted]", text)
     text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)

@@ -22,21 +22,21 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from draftd.errors import ConfigurationError
 
-# It would repeat, at each of two readings of .env, what ``load_settings`` returns as a warning.
+# It would log twice what ``load_settings`` returns as warnings.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 PREFIX = "DRAFTD_"
 MIB = 1024 * 1024
 _FOREIGN = re.compile("[A-Z][A-Z0-9_]+")
 _KUBERNETES = re.compile(r"DRAFTD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)")
-"""What a Service named ``draftd…`` sets in every container of its namespace: close to the metrics' port, but no typo."""
+"""Set in every container of a namespace with a Service named ``draftd…``: similar to the metrics port, but no typo."""
 MOVED = {
     "DRAFTD_DEFAULT_EXPIRY_S": "draftd settings set default_expiry_s=…",
     "DRAFTD_RETENTION_DAYS": "draftd settings set retention_days=…",
 }
 """Former variables of each daemon that are now settings of the fleet, with the command that sets them."""
-NEARLY = 0.8
-"""How similar a name must be to a setting to count as a typo of it (difflib's ratio)."""
+TYPO_RATIO = 0.8
+"""How similar a name must be to a setting to count as a typo (difflib's ratio)."""
 
 
 def _split(value: Any) -> Any:
@@ -216,7 +216,7 @@ def check_names(names: Iterable[str]) -> list[str]:
     for name in sorted(set(names) - set(known)):
         if name in MOVED:
             raise ConfigurationError(f"{name} is the fleet's now: unset it, and use `{MOVED[name]}`")
-        near = difflib.get_close_matches(name, known, n=1, cutoff=NEARLY)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=TYPO_RATIO)
         if near and not _KUBERNETES.fullmatch(name):
             raise ConfigurationError(f"{name} is not a setting; did you mean {near[0]}?")
         warnings.append(f"{name} is not a setting of draftd; ignored")

@@ -12,20 +12,20 @@ from types import FrameType
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def stopping() -> list[signal.Signals]:
+def stop_signals() -> list[signal.Signals]:
     """Return the signals that stop the daemon; SIGHUP is not one of them under ``nohup``."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in _STOPPING if not (nohup and number is signal.SIGHUP)]
 
 
-def obey_from_the_start() -> None:
+def handle_stop_signals_early() -> None:
     """Let the signals end the process at once, until the daemon's event loop handles them.
 
     Nothing has begun by then, so ``draftd run`` has stopped as asked, and exits with 0. The system ends any other command, unless
     it is process 1, which exits with 128 plus the signal's number, as a shell reports it. Python handles SIGINT itself.
     """
     if sys.argv[1:2] == ["run"]:
-        for number in stopping():
+        for number in stop_signals():
             signal.signal(number, _stop)
     elif os.getpid() == 1:
         for number in (signal.SIGTERM, signal.SIGHUP):

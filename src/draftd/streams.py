@@ -1,9 +1,9 @@
 """The daemon's stdout and stderr, which never block it.
 
-A pipe that nobody reads, a terminal stopped with Ctrl-S or a hung disk blocks whoever writes to it: the event loop, the
-heartbeat, an exit. So everything that Python writes goes through an ``Outlet``: a bounded buffer and a thread, which alone writes
-and may block. If the buffer is full, lines are dropped, and their number is written once the stream moves again (docs/adr/0016).
-Invariant: only that thread waits for a reader, except for the last lines before an exit, for at most ``LAST_LINES_S``.
+An unread pipe, a terminal stopped with Ctrl-S or a hung disk blocks its writers: the event loop, the heartbeat, an exit. So
+everything that Python writes goes into the bounded buffer of a ``NonBlockingStream``, and a thread writes it out. When the buffer
+is full, lines are dropped, and their number is written once the stream moves again (docs/adr/0016). Invariant: only that thread
+waits for a reader, except for the last lines before an exit, for at most ``LAST_LINES_S``.
 """
 
 import atexit
@@ -18,27 +18,27 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-MOST_BYTES = 1024 * 1024
+MAX_BUFFERED_BYTES = 1024 * 1024
 """How much may wait for a reader, per stream: a few thousand lines."""
 BETWEEN_WRITES_S = 0.01
-"""A burst of lines costs one turn of the thread instead of one per line."""
+"""A burst of lines wakes the thread once instead of once per line."""
 LAST_LINES_S = 1.0
-"""How long an exit waits until its last lines are written."""
+"""How long an exit waits for its last lines to be written."""
 
 
 def _lost_lines(count: int) -> str:
-    return f"draftd: dropped {count} line{'' if count == 1 else 's'} that nobody read in time\n"
+    return f"draftd: dropped {count} line{'' if count == 1 else 's'} that were not read in time\n"
 
 
 class _Buffer(io.RawIOBase):
-    """Takes bytes at once; a thread writes them to a file descriptor."""
+    """Accepts bytes without waiting; a thread writes them to a file descriptor."""
 
     def __init__(self, descriptor: int, *, name: str) -> None:
         self._descriptor = descriptor
         self._sink = os.dup(descriptor)
         self.name = name
         self.lost_lines: Callable[[int], str] = _lost_lines
-        # Reentrant: a collection amid ``write`` may run a finalizer that warns, and so writes.
+        # Reentrant: garbage collection during ``write`` may run a finalizer that warns, and so writes.
         self._changed = threading.Condition(threading.RLock())
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -58,7 +58,7 @@ class _Buffer(io.RawIOBase):
     def write(self, data: Any) -> int:
         line = bytes(data)
         with self._changed:
-            if self._waiting_bytes + len(line) > MOST_BYTES:
+            if self._waiting_bytes + len(line) > MAX_BUFFERED_BYTES:
                 self._lost += _lines(line)
             else:
                 self._waiting.append(line)
@@ -80,7 +80,7 @@ class _Buffer(io.RawIOBase):
                 self._waiting, self._waiting_bytes, self._lost = [], 0, 0
                 self._writing = True
             unwritten = self._write(data)
-            # What was lost came after what waited: the buffer was full by then.
+            # Lost lines come after the waiting ones: they were dropped because the buffer was full of these.
             if unwritten or (lost and self._write(self.lost_lines(lost).encode())):
                 lost += _lines(unwritten)
             else:
@@ -92,7 +92,7 @@ class _Buffer(io.RawIOBase):
             time.sleep(BETWEEN_WRITES_S)
 
     def _write(self, data: bytes) -> bytes:
-        """Write, and wait for as long as it takes; return what can never be written (a full disk, a closed pipe)."""
+        """Write, waiting as long as it takes; return what cannot be written (a full disk, a closed pipe)."""
         while data:
             try:
                 data = data[os.write(self._sink, data) :]
@@ -110,7 +110,7 @@ def _lines(data: bytes) -> int:
     return data.count(b"\n")
 
 
-class Outlet(io.TextIOWrapper):
+class NonBlockingStream(io.TextIOWrapper):
     """A text stream in place of stdout or stderr; writing to it never waits and never fails.
 
     Args:
@@ -121,8 +121,8 @@ class Outlet(io.TextIOWrapper):
         self._behind = _Buffer(stream.fileno(), name=stream.name)
         super().__init__(self._behind, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
-    def say_losses_with(self, lost_lines: Callable[[int], str]) -> None:
-        """Set the function that makes the line about lost lines."""
+    def set_loss_message(self, lost_lines: Callable[[int], str]) -> None:
+        """Set the function that formats the line about lost lines."""
         self._behind.lost_lines = lost_lines
 
     def drain(self, time_s: float) -> None:
@@ -131,22 +131,22 @@ class Outlet(io.TextIOWrapper):
         self._behind.drain(time_s)
 
 
-def free_from_readers() -> None:
-    """Put an ``Outlet`` in place of stdout and of stderr, for as long as this process lives.
+def make_output_nonblocking() -> None:
+    """Replace stdout and stderr by a ``NonBlockingStream`` each, for the life of this process.
 
     A stream without a file descriptor is left alone: memory never blocks.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         with suppress(io.UnsupportedOperation):
-            if not isinstance(stream, Outlet):
-                setattr(sys, name, Outlet(stream))
+            if not isinstance(stream, NonBlockingStream):
+                setattr(sys, name, NonBlockingStream(stream))
                 _unblock(stream.fileno())
-    atexit.register(write_last_lines)
+    atexit.register(flush_output)
 
 
 def _unblock(descriptor: int) -> None:
-    """Keep what is written past Python, by a crash of the interpreter or of a library, from blocking too.
+    """Keep output that bypasses Python, by a crashing interpreter or library, from blocking too.
 
     The flag belongs to the open file, which other processes share, so a pipe or terminal is opened again. One that this user may
     not open is left alone.
@@ -158,17 +158,17 @@ def _unblock(descriptor: int) -> None:
             os.close(own)
 
 
-def write_last_lines() -> None:
-    """Wait until stdout and stderr have what was written to them, for at most ``LAST_LINES_S``."""
+def flush_output() -> None:
+    """Wait until everything written to stdout and stderr is out, for at most ``LAST_LINES_S``."""
     ends_at = time.monotonic() + LAST_LINES_S
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Outlet):
+        if isinstance(stream, NonBlockingStream):
             stream.drain(max(0.0, ends_at - time.monotonic()))
 
 
 def exit_at_once(code: int) -> NoReturn:
-    """End the process whatever its threads do, after its last lines if somebody reads them."""
+    """End the process whatever its threads do, after writing its last lines if possible."""
     try:
-        write_last_lines()
+        flush_output()
     finally:
         os._exit(code)

@@ -113,7 +113,7 @@ def test_reap_stale_needs_one_connection(call: Call, database: str, monkeypatch:
         opened.append(url)
         return await connect(url, **how)
 
-    monkeypatch.setattr(db.connection, "connect", counting)
+    monkeypatch.setattr(db.link, "connect", counting)
     assert call("reap-stale", env=environment(database)).returncode == 0
     assert opened == [database]
 

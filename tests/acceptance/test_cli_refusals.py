@@ -57,7 +57,7 @@ ANSWERS = {
     "P0001": REFUSED,  # an app's trigger
     "XX000": REFUSED,  # internal error
 }
-"""One of each kind; tests/unit/test_refusals.py has them all."""
+"""One of each kind; tests/unit/test_command_errors.py has them all."""
 
 
 class NoModels:

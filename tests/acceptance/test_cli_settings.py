@@ -31,7 +31,7 @@ def test_the_defaults_of_the_code_are_those_of_the_table(client: Client) -> None
     (row,) = client.query("SELECT * FROM draft_settings")
     assert {name: row[name] for name in SETTINGS} == {name: setting.default for name, setting in SETTINGS.items()}
     for name, setting in SETTINGS.items():
-        client.query(f"UPDATE draft_settings SET {name} = {setting.most}")
+        client.query(f"UPDATE draft_settings SET {name} = {setting.maximum}")
 
 
 @pytest.mark.parametrize(

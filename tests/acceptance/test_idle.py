@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,8 @@ LOOKED_AT = 5
 """Statements of each connection that are judged, at least."""
 EARLY_S = 0.05
 """The log has milliseconds, and a timer may ring early by the clock's resolution."""
+LOOK_S = 0.5
+"""Looking reads the whole log."""
 TIME_S = 120.0
 
 
@@ -42,25 +44,31 @@ class Statement:
 ENTRY = re.compile(r"^([\d.]+)\|(\w+)\|([\w ]+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", re.MULTILINE)
 
 
-def statements(log: Path, database: str) -> dict[str, list[Statement]]:
-    """Return every statement that a database has received so far, by connection."""
-    found = defaultdict(list)
-    for at, *others in ENTRY.findall(log.read_text()):
+Sent = dict[str, list[Statement]]
+"""Statements by connection."""
+
+
+def statements(log: Path, since_byte: int) -> dict[str, Sent]:
+    """Return by database every statement in the log from this byte on."""
+    found: dict[str, Sent] = defaultdict(lambda: defaultdict(list))
+    for at, *others in ENTRY.findall(log.read_bytes()[since_byte:].decode()):
         one = Statement(float(at), *others)
-        if one.database == database:
-            found[one.connection].append(one)
+        found[one.database][one.connection].append(one)
     return found
 
 
-def wait_for_more(log: Path, database: str, *, count: int) -> dict[str, list[Statement]]:
-    """Wait until each connection has sent so many more statements; return all that are new."""
-    before = statements(log, database)
+def wait_for_more(log: Path, databases: Iterable[str], *, count: int) -> dict[str, Sent]:
+    """Wait until each connection to each database has sent so many more statements; return all that are new."""
+    since_byte = log.stat().st_size
 
-    def new() -> dict[str, list[Statement]]:
-        now = statements(log, database)
-        return {name: sent[len(before[name]) :] for name, sent in now.items() if len(sent) > len(before[name])}
+    def new() -> dict[str, Sent]:
+        return statements(log, since_byte)
 
-    wait_until(lambda: all(len(new().get(name, [])) >= count for name in PERIODS_S), TIME_S, what=new)
+    def came() -> bool:
+        now = new()
+        return all(len(now[database][name]) >= count for database in databases for name in PERIODS_S)
+
+    wait_until(came, TIME_S, what=new, look_s=LOOK_S)
     return new()
 
 
@@ -85,15 +93,14 @@ def test_an_idle_daemon_sends_as_little_with_200_loops_as_with_one(
         url = database_url(server.url, name)
         schema_version.upgrade(url)
         daemons.append(fleet.start(environment(url, stand_in), "--concurrency", str(loops)))
-    for name in databases.values():
-        wait_for_more(log, name, count=SETTLED)
-    sent = {loops: wait_for_more(log, name, count=LOOKED_AT) for loops, name in databases.items()}
-    for connections in sent.values():
+    wait_for_more(log, databases.values(), count=SETTLED)
+    sent = wait_for_more(log, databases.values(), count=LOOKED_AT)
+    for connections in (sent[name] for name in databases.values()):
         assert connections.keys() == PERIODS_S.keys()
         for name, period_s in PERIODS_S.items():
             pauses_s = [later.at - earlier.at for earlier, later in pairwise(connections[name])]
             assert min(pauses_s) >= period_s - EARLY_S, connections[name]
-    few, many = ({one.text for those in sent[loops].values() for one in those} for loops in databases)
+    few, many = ({one.text for those in sent[name].values() for one in those} for name in databases.values())
     assert few == many
     assert len(few) == len(PERIODS_S)
     for daemon in daemons:

@@ -139,7 +139,7 @@ def test_an_apps_own_alembic_leaves_the_tables_alone(client: Client, database: s
 
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        snippet = block("### Beside an app's own Alembic", "python")
+        snippet = block("### Alongside an app's own Alembic", "python")
         exec(snippet, {"context": Context(), "connection": connection, "metadata": metadata})  # noqa: S102  # the page's
         options = {"include_object": found["include_object"], "target_metadata": metadata}
         migrations = produce_migrations(MigrationContext.configure(found["connection"], opts=options), metadata)

@@ -13,7 +13,9 @@ from fix_output import PIPE_BYTES, full_pipe
 from standin.threaded import ThreadedStandIn
 
 TIME_S = 120.0
-SMALL_BUFFER = "from draftd import streams; streams.MOST_BYTES = 1_000; from draftd.__main__ import main; main()"
+SMALL_BUFFER = (
+    "from draftd import streams; streams.MAX_BUFFERED_BYTES = 1_000; from draftd.__main__ import main; main()"
+)
 
 
 @contextmanager
@@ -81,8 +83,8 @@ def test_a_part_that_dies_ends_it_although_nobody_reads(
 
 EVERYBODY_WHO_WRITES = """
 import logging, sys, threading, warnings
-from draftd.streams import exit_at_once, free_from_readers
-free_from_readers()
+from draftd.streams import exit_at_once, make_output_nonblocking
+make_output_nonblocking()
 print("a library's words", flush=True)
 logging.getLogger("library").error("logged")
 warnings.warn("warned")
@@ -117,7 +119,7 @@ def test_a_crash_ends_a_process_although_nobody_reads_of_it() -> None:
 
 def test_other_processes_keep_their_terminals_and_pipes_as_they_were() -> None:
     reads, writes = os.pipe()
-    program = [sys.executable, "-c", "from draftd.streams import free_from_readers; free_from_readers()"]
+    program = [sys.executable, "-c", "from draftd.streams import make_output_nonblocking; make_output_nonblocking()"]
     subprocess.run(program, stdout=writes, stderr=writes, timeout=TIME_S, check=True)
     assert os.get_blocking(writes)
     os.close(reads)

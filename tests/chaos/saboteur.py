@@ -44,18 +44,18 @@ def deafen(_value: float) -> None:
     """Take away every way but the fence to learn that a lease is lost."""
     from draftd.daemon.worker import Worker
     from draftd.errors import LeaseLost
-    from draftd.queue.attempts import Scribe
+    from draftd.queue.attempts import AttemptWriter
     from draftd.queue.settlements import Settled, Settler
 
-    publish, settle = Scribe.publish, Settler.settle
+    publish, settle = AttemptWriter.publish, Settler.settle
 
     def not_heard(_worker: Worker, lost: set[Any]) -> None:
         if lost:
             tell("renewals refused", rows=len(lost))
 
-    async def publish_anyway(scribe: Scribe, claim: Any, partial_result: dict[str, Any]) -> None:
+    async def publish_anyway(writer: AttemptWriter, claim: Any, partial_result: dict[str, Any]) -> None:
         try:
-            await publish(scribe, claim, partial_result)
+            await publish(writer, claim, partial_result)
         except LeaseLost:
             tell("progress refused", request_id=str(claim.id))
 
@@ -68,7 +68,7 @@ def deafen(_value: float) -> None:
 
     replace(Worker, "abort_lost", not_heard)
     replace(Worker, "abort_cancelled", lambda _worker, _cancelled: None)
-    replace(Scribe, "publish", publish_anyway)
+    replace(AttemptWriter, "publish", publish_anyway)
     replace(Settler, "settle", settle_loudly)
 
 

@@ -23,6 +23,7 @@ START_TIME_S = 120.0
 """Several daemons that start at once, each with two seconds of CPU before it, can take long on a small machine."""
 SABOTEUR = Path(__file__).with_name("saboteur.py")
 PARENT_RESULT = {"options": [{"length": "short", "angle": "thanks", "text": "Thank you, Friday it is."}]}
+PARENT_READING = [{"author": "Ann", "text": "Do we ship on Friday?"}]
 
 # Every update, renewals included, with the name of the connection that made it: a trigger sees what no log admits.
 AUDIT = """
@@ -204,7 +205,7 @@ def staged(
     client.query(
         "UPDATE draft_requests SET status = 'completed', result = %s, reading = %s WHERE id = %s",
         Jsonb(PARENT_RESULT),
-        Jsonb([{"author": "Ann", "text": "Do we ship on Friday?"}]),
+        Jsonb(PARENT_READING),
         row["id"],
     )
     client.query(AUDIT)

@@ -101,7 +101,7 @@ def test_postgresql_is_away_for_longer_than_an_attempt_may_take(frail_scene: Sce
 def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, server: Server) -> None:
     """The rows of the worker that lives stay its own; those of one that died meanwhile are taken."""
     scene = frail_scene
-    lease_s = scene.form.pick(5.0, 10.0)
+    lease_s = scene.form.pick(3.0, 10.0)
     # The absence is longer than a model call may take by default.
     scene.settings = {
         "DRAFTD_LEASE_S": str(lease_s),

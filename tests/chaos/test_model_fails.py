@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.scene import Scene, pause_until
-from draftd.providers.holds import YOUNG_PAUSE_S
+from draftd.providers.holds import MAX_PAUSE_S
 from fix_daemon import wait_until
 
 pytestmark = pytest.mark.chaos
@@ -64,7 +64,7 @@ def test_a_provider_is_down_while_all_wait(scene: Scene, failure: dict[str, Any]
     assert probes <= PROBES_A_MINUTE * max(1.0, outage_s / 60)
     scene.stand_in.script()
     back = time.time()
-    wait_until(lambda: not holds(scene), YOUNG_PAUSE_S + 10)
+    wait_until(lambda: not holds(scene), MAX_PAUSE_S + 10)
     resumed_s = time.time() - back
     scene.wait_until_settled(form.pick(60, 900))
     assert scene.count("status = 'completed' AND attempt = 1") == requests

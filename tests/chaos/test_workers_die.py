@@ -9,7 +9,7 @@ import pytest
 
 from chaos.saboteur import POISON
 from chaos.scene import FINAL, Scene, pause_until, started
-from chaos.verdict import is_loss, verdict
+from chaos.verdict import is_connection_loss, verdict
 from fix_daemon import Daemon, wait_until
 
 pytestmark = pytest.mark.chaos
@@ -209,6 +209,6 @@ def test_a_worker_stands_still_past_its_leases_and_wakes_up(scene: Scene) -> Non
         assert refused.count(outcome) == expected[try_] + (try_ == "complete"), refused
     assert lines(zombie, "progress refused")
     assert [one for one in scene.audit() if one["by"] == "zombie" and one["at"] > stopped_at] == []
-    losses = [one["at"] for one in scene.audit() if is_loss(one)]
+    losses = [one["at"] for one in scene.audit() if is_connection_loss(one)]
     figures = verdict(scene, recovery_s=max(losses) - stopped_at, note=f"{len(refused)} outcomes of the zombie refused")
     assert (figures.completed, figures.cancelled) == (len(contexts), 1)

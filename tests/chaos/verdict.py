@@ -75,12 +75,12 @@ def _figures(scene: Scene, rows: list[dict[str, Any]], audit: list[dict[str, Any
         cancelled=statuses["cancelled"],
         calls=len(log),
         repairs=sum(REPAIR in call["prompt"] for call in log),
-        leases_lost=sum(1 for one in audit if is_loss(one)),
+        leases_lost=sum(1 for one in audit if is_connection_loss(one)),
         given_back=sum(1 for one in audit if one["was"] == "processing" and one["attempt"] < one["attempt_was"]),
     )
 
 
-def is_loss(one: dict[str, Any]) -> bool:
+def is_connection_loss(one: dict[str, Any]) -> bool:
     """Say whether a recorded update took a row away from its worker."""
     if one["was"] != "processing":
         return False

@@ -79,7 +79,7 @@ async def test_a_worker_is_judged_by_its_own_interval(
     )
     (worker,) = await admin.workers(connection)
     assert (worker["alive"], worker["beat_s"]) == (is_alive, pytest.approx(lease_s / 3))
-    assert await admin.nobody_serves(connection, "comment_generator") is not is_alive
+    assert await admin.is_unserved(connection, "comment_generator") is not is_alive
 
 
 async def test_a_worker_that_beats_once_a_day_is_not_forgotten_in_between(

@@ -16,7 +16,7 @@ N = 16
 CROWDED, QUIET, HELD = "crowded", ["quiet 1", "quiet 2", "quiet 3"], "held"
 PARAMS: Mapping[str, tuple[str, str]] = {
     "agents": ("text[]", "'{{{}}}'"),
-    "aside": ("uuid[]", "'{{}}'"),
+    "skip": ("uuid[]", "'{{}}'"),
     "n": ("bigint", str(N)),
     "lease_s": ("float8", "10"),
     "attempt_s": ("float8", "120"),

@@ -16,12 +16,12 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.errors import ConnectionLost
 from draftd.queue import claims as claims_module
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
 from draftd.queue.claims import ClaimGroup, Claims, Probe
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Fail, Release, Retry
+from draftd.queue.outcome import Fail, GiveBack, Retry
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
 from draftd.queue.wakeup import WakeUp
 from draftd.request import Claim
@@ -103,8 +103,8 @@ async def test_what_an_attempt_published_stays_until_the_next_one_publishes(
     connection: db.Connection, link: db.Link
 ) -> None:
     request_id, shown = await make_request(connection), {"options": [{"length": "short", "text": "yes"}]}
-    scribe, settler = Scribe(link=link, aside=Aside()), Settler(link=link, aside=Aside())
-    await scribe.publish(first := await claim_one(link), shown)
+    writer, settler = AttemptWriter(link=link, quarantine=Quarantine()), Settler(link=link, quarantine=Quarantine())
+    await writer.publish(first := await claim_one(link), shown)
     await settler.settle(first, Retry(code="model_timeout", message="x", delay_s=0))
     second = await claim_one(link)
     assert (await read_row(connection, request_id))["partial_result"] == shown
@@ -152,7 +152,7 @@ class CountingLink(db.Link):
         return await super().run(statement, params)
 
 
-class Menu:
+class FakeSource:
     """One agent, never on hold."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Menu:
     def claim_groups(self) -> list[ClaimGroup]:
         return [ClaimGroup(agents=["comment_generator"], share=self.share)]
 
-    async def look_again(self, _link: db.Link) -> None:
+    async def refresh(self, _link: db.Link) -> None:
         return
 
     async def return_probe(self, model: str) -> None:
@@ -176,16 +176,16 @@ class Pump:
     """The claims of one process, with what they need."""
 
     def __init__(
-        self, database: str, *, drain: bool = False, poll_interval_s: float = 30.0, menu: Menu | None = None
+        self, database: str, *, drain: bool = False, poll_interval_s: float = 30.0, source: FakeSource | None = None
     ) -> None:
         self.link = CountingLink(url=database, name="pump")
         self.leases, self.wakeup = Leases(), WakeUp()
-        self.settler = Settler(link=self.link, aside=Aside())
+        self.settler = Settler(link=self.link, quarantine=Quarantine())
         self.is_ready = True
         self.claims = Claims(
             link=self.link,
-            claimer=Claimer(link=self.link, terms=make_terms(), aside=Aside()),
-            menu=menu or Menu(),
+            claimer=Claimer(link=self.link, terms=make_terms(), quarantine=Quarantine()),
+            source=source or FakeSource(),
             leases=self.leases,
             wakeup=self.wakeup,
             release=self.release,
@@ -196,7 +196,7 @@ class Pump:
         )
 
     async def release(self, claimed: Claim) -> None:
-        await self.settler.settle(claimed, Release())
+        await self.settler.settle(claimed, GiveBack())
 
 
 @pytest.mark.parametrize("how", [{}, {"drain": True}])
@@ -207,11 +207,11 @@ async def test_nothing_is_claimed_until_everything_is_ready(
     pump = Pump(database, drain=how.get("drain", False))
     pump.is_ready = False
     waiting, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
-    pump.wakeup.ring()
+    pump.wakeup.set()
     await asyncio.wait([waiting, running], timeout=0.1)
     assert pump.link.count == 0
     pump.is_ready = True
-    pump.wakeup.ring()
+    pump.wakeup.set()
     claimed = await waiting
     assert claimed is not None
     assert claimed.id == request_id
@@ -226,18 +226,23 @@ async def test_a_stop_does_not_wait_for_what_is_missing(database: str) -> None:
     waiting, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
     await asyncio.sleep(0)
     pump.claims.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await waiting is None
         await running
 
 
-async def test_many_idle_loops_cost_one_statement(database: str) -> None:
-    pump = Pump(database)
+async def test_many_idle_loops_cost_one_statement(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pump, rests, wait = Pump(database), asyncio.Event(), WakeUp.wait
+
+    async def resting(bell: WakeUp, at_most_s: float) -> None:
+        rests.set()
+        await wait(bell, at_most_s)
+
+    monkeypatch.setattr(WakeUp, "wait", resting)
     loops = [asyncio.create_task(pump.claims.next()) for _ in range(200)]
     running = asyncio.create_task(pump.claims.run())
-    await pump.link.run("SELECT 1")
-    await asyncio.sleep(0.2)
-    assert pump.link.count == 2
+    await rests.wait()
+    assert pump.link.count == 1
     pump.claims.stop()
     assert await asyncio.gather(*loops) == [None] * 200
     await running
@@ -266,7 +271,7 @@ async def test_a_ring_between_the_claim_and_the_wait_is_not_lost(database: str, 
         rows = await original(statement, params)
         if not rows and pump.link.count == 1:
             await make_request(connection)
-            pump.wakeup.ring()
+            pump.wakeup.set()
         return rows
 
     pump.link.run = insert_behind_the_claim  # type: ignore[method-assign]  # a race, made certain
@@ -309,7 +314,7 @@ async def test_a_drain_ends_when_nothing_is_due(database: str) -> None:
     await pump.link.close()
 
 
-class ProbingMenu(Menu):
+class ProbingSource(FakeSource):
     """One lapsed hold whose probe is won once."""
 
     def __init__(self) -> None:
@@ -330,7 +335,7 @@ async def test_a_drain_does_not_miss_a_row_that_is_locked_for_a_moment(
     async def locked_at_first(statement: str, params: db.Params = None) -> list[DictRow]:
         nonlocal looks
         looks += 1
-        pump.wakeup.ring()
+        pump.wakeup.set()
         async with connection.transaction(force_rollback=True):
             if looks <= 4:
                 await connection.execute("SELECT FROM draft_requests FOR UPDATE")
@@ -416,12 +421,12 @@ async def test_a_drain_counts_anew_for_each_locked_row(
 
 
 async def test_a_probe_that_finds_no_row_is_returned(database: str) -> None:
-    menu = ProbingMenu()
-    pump = Pump(database, drain=True, menu=menu)
+    source = ProbingSource()
+    pump = Pump(database, drain=True, source=source)
     loop = asyncio.create_task(pump.claims.next())
     await pump.claims.run()
     assert await loop is None
-    assert menu.returned == ["m"]
+    assert source.returned == ["m"]
     await pump.link.close()
 
 
@@ -429,8 +434,8 @@ async def test_a_probe_whose_claim_is_lost_with_the_connection_is_returned(
     database: str, connection: db.Connection
 ) -> None:
     await make_request(connection)
-    menu = ProbingMenu()
-    pump = Pump(database, menu=menu)
+    source = ProbingSource()
+    pump = Pump(database, source=source)
     original, calls = pump.link.run, 0
 
     async def lose_the_first(statement: str, params: db.Params = None) -> list[DictRow]:
@@ -448,7 +453,7 @@ async def test_a_probe_whose_claim_is_lost_with_the_connection_is_returned(
         claimed = await loop
     assert claimed is not None
     assert claimed.probe is None
-    assert menu.returned == ["m"]
+    assert source.returned == ["m"]
     pump.claims.stop()
     await running
     await pump.link.close()
@@ -456,8 +461,8 @@ async def test_a_probe_whose_claim_is_lost_with_the_connection_is_returned(
 
 async def test_a_probe_whose_row_was_claimed_for_nobody_is_returned(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
-    menu = ProbingMenu()
-    pump = Pump(database, menu=menu)
+    source = ProbingSource()
+    pump = Pump(database, source=source)
     original = pump.link.run
 
     async def stop_behind_the_claim(statement: str, params: db.Params = None) -> list[DictRow]:
@@ -472,7 +477,7 @@ async def test_a_probe_whose_row_was_claimed_for_nobody_is_returned(database: st
     assert await loop is None
     row = await read_row(connection, request_id)
     assert (row["status"], row["attempt"]) == ("pending", 0)
-    assert menu.returned == ["m"]
+    assert source.returned == ["m"]
     await pump.link.close()
 
 
@@ -498,7 +503,7 @@ async def test_a_row_that_is_due_since_before_the_year_1_is_claimed_like_any_oth
 async def test_a_probe_is_handed_out_although_the_next_claim_fails(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
     pump = Pump(database)
-    pump.claims._menu = ProbingMenu()
+    pump.claims._source = ProbingSource()
     original, calls = pump.link.run, 0
 
     async def lose_the_second(statement: str, params: db.Params = None) -> list[DictRow]:
@@ -542,9 +547,9 @@ async def test_a_throttled_model_gets_its_share_of_the_loops_and_a_free_place_is
 ) -> None:
     for _ in range(6):
         await make_request(connection)
-    menu = Menu()
-    menu.share = 0.25
-    pump = Pump(database, menu=menu)
+    source = FakeSource()
+    source.share = 0.25
+    pump = Pump(database, source=source)
     running = asyncio.create_task(pump.claims.run())
     loops = [asyncio.create_task(pump.claims.next()) for _ in range(8)]
     async with asyncio.timeout(20):
@@ -569,9 +574,9 @@ async def finished(loops: list["asyncio.Task[Claim | None]"], count: int) -> Asy
 
 async def test_a_share_however_small_lets_one_request_through(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
-    menu = Menu()
-    menu.share = 0.01
-    pump = Pump(database, menu=menu)
+    source = FakeSource()
+    source.share = 0.01
+    pump = Pump(database, source=source)
     running = asyncio.create_task(pump.claims.run())
     async with asyncio.timeout(20):
         claimed = await pump.claims.next()

@@ -19,6 +19,8 @@ from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
+from draftd.reply.drafter import Drafter
+from draftd.request import Claim
 from draftd.settings import Settings, load_settings
 from fix_database import make_request, read_row
 
@@ -139,14 +141,14 @@ async def test_a_daemon_forgets_the_holds_that_nobody_uses_and_keeps_its_own(
         rows = await (await connection.execute("SELECT model FROM draft_holds ORDER BY model")).fetchall()
         return [row["model"] for row in rows]
 
-    keep, gone = HoldCleaner.keep, asyncio.Event()
+    keep, gone = HoldCleaner.clean, asyncio.Event()
 
     async def watched(cleaner: HoldCleaner, now: float) -> None:
         await keep(cleaner, now)
         if "typo" not in await held():
             gone.set()
 
-    monkeypatch.setattr(HoldCleaner, "keep", watched)
+    monkeypatch.setattr(HoldCleaner, "clean", watched)
     serving = asyncio.create_task(composition.serve(make_settings(monkeypatch, database), concurrency=1, drain=False))
     await asyncio.wait_for(gone.wait(), 60)
     assert await held() == ["openai/m"]
@@ -183,6 +185,38 @@ async def test_a_probe_of_a_daemon_has_the_time_that_its_settings_give_a_call(
     assert await asyncio.wait_for(probed, 60) == pytest.approx(composition.probe_s(settings), abs=20)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await serving == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("SELECT cancel_draft_request(id) FROM draft_requests", id="cancelled"),
+        pytest.param("UPDATE draft_requests SET lease_token = lease_token + 1", id="lost"),
+    ],
+)
+async def test_the_next_beat_aborts_an_attempt_whose_row_is_no_longer_its_own(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    begun, aborted = asyncio.Event(), asyncio.Event()
+
+    async def hang(_drafter: Drafter, _claim: Claim) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            aborted.set()
+
+    monkeypatch.setattr(Drafter, "draft", hang)
+    await make_request(connection)
+    settings = make_settings(monkeypatch, database, DRAFTD_LEASE_S="1", DRAFTD_SHUTDOWN_GRACE_S="0")
+    serving = asyncio.create_task(composition.serve(settings, concurrency=1, drain=False))
+    try:
+        await asyncio.wait_for(begun.wait(), 20)
+        await connection.execute(change.encode())
+        await asyncio.wait_for(aborted.wait(), 20)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await serving == 0
 
 
 async def test_a_base_that_is_no_address_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

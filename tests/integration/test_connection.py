@@ -13,8 +13,8 @@ from chaos.proxy import Proxy
 from draftd import db
 from draftd.db import dsn
 from draftd.errors import ConfigurationError, ConnectionLost, DatabaseUnavailable
-from draftd.queue.isolation import Aside
 from draftd.queue.outcome import Fail
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
 from fix_database import claim_all, make_request
 
@@ -57,8 +57,8 @@ async def test_every_statement_has_a_time_limit(link: db.Link) -> None:
 
 
 async def test_a_server_that_does_not_answer_is_given_up(link: db.Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.connection, "STATEMENT_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(db.connection, "CLIENT_MARGIN_S", 0.05)
+    monkeypatch.setattr(db.link, "STATEMENT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(db.link, "CLIENT_MARGIN_S", 0.05)
     with pytest.raises(ConnectionLost):
         await link.run("SELECT pg_sleep(10)")
     monkeypatch.undo()
@@ -83,7 +83,7 @@ async def test_a_statement_that_was_given_up_ends_on_the_server(database: str, l
     hasty = db.Link(url=database, name="hasty", time_s=0.1)
     with pytest.raises(ConnectionLost):
         await hasty.run("SELECT pg_sleep(600)")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await link.run("SELECT FROM pg_stat_activity WHERE application_name = 'hasty'"):  # noqa: ASYNC110 - as it says
             await asyncio.sleep(0.01)
     assert await hasty.run("SELECT 1 AS one") == [{"one": 1}]
@@ -105,11 +105,34 @@ async def test_a_link_does_not_keep_a_connection_that_was_being_hung_up_when_the
 
     monkeypatch.setattr(db.Connection, "cancel_safe", cancel)
     link = db.Link(url=database, name="t", time_s=0.01)
-    assert await link.rehearse(answer) == [{"one": 1}]
+    assert await link.run_rolled_back(answer) == [{"one": 1}]
     monkeypatch.undo()
     own = db.connection.STATEMENT_TIMEOUT_S
     assert await link.run_within("SELECT 2 AS two", None, time_s=own) == [{"two": 2}]
     await link.close()
+
+
+async def test_a_link_is_closed_after_its_statement_and_not_beneath_it(
+    connection: db.Connection, link: db.Link
+) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        await link.run("SELECT")
+        running = asyncio.create_task(link.run("SELECT pg_advisory_lock_shared(1), 1 AS one"))
+        closing = asyncio.create_task(link.close())
+    assert [row["one"] for row in await running] == [1]
+    await closing
+    assert not link.is_open
+
+
+async def test_a_link_is_reopened_only_if_the_server_has_hung_up(connection: db.Connection, link: db.Link) -> None:
+    (first,) = await link.run("SELECT pg_backend_pid() AS pid")
+    await link.reopen()
+    assert await link.run("SELECT pg_backend_pid() AS pid") == [first]
+    await connection.execute("SELECT pg_terminate_backend(%s)", [first["pid"]])
+    assert link._hangup_poll.poll(20_000), "the server has hung up"
+    await link.reopen()
+    assert await link.run("SELECT pg_backend_pid() AS pid") != [first]
 
 
 async def test_a_server_that_only_reads_counts_as_away(link: db.Link) -> None:
@@ -170,8 +193,8 @@ def test_an_address_shows_no_credentials(url: str, shown: str) -> None:
     ("stored", "read"),
     [
         (f'{{"a": {"9" * 5000}}}', {"a": None}),
-        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.connection.UNREADABLE),
-        ("[" * (db.connection.MAX_DEPTH + 1) + "]" * (db.connection.MAX_DEPTH + 1), db.connection.UNREADABLE),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", db.adapters.UNREADABLE),
+        ("[" * (db.adapters.MAX_DEPTH + 1) + "]" * (db.adapters.MAX_DEPTH + 1), db.adapters.UNREADABLE),
         (f'{{"a": -{"9" * 400}.5, "b": 0.5}}', {"a": None, "b": 0.5}),
         ("[[[[1]]]]", [[[[1]]]]),
         ('{"a": 12345678901234567890}', {"a": 12345678901234567890}),
@@ -184,12 +207,12 @@ async def test_json_that_python_cannot_read_breaks_no_reader(link: db.Link, stor
 @pytest.mark.parametrize(
     ("stored", "zone", "read"),
     [
-        ("10000-01-01", "UTC", db.LAST_MOMENT),
-        ("infinity", "UTC", db.LAST_MOMENT),
-        ("9999-12-31 23:59:59Z", "Europe/Berlin", db.LAST_MOMENT),
-        ("0001-01-01 BC", "UTC", db.FIRST_MOMENT),
-        ("-infinity", "UTC", db.FIRST_MOMENT),
-        ("0001-01-01T00:00:00Z", "America/New_York", db.FIRST_MOMENT),
+        ("10000-01-01", "UTC", db.MAX_TIMESTAMP),
+        ("infinity", "UTC", db.MAX_TIMESTAMP),
+        ("9999-12-31 23:59:59Z", "Europe/Berlin", db.MAX_TIMESTAMP),
+        ("0001-01-01 BC", "UTC", db.MIN_TIMESTAMP),
+        ("-infinity", "UTC", db.MIN_TIMESTAMP),
+        ("0001-01-01T00:00:00Z", "America/New_York", db.MIN_TIMESTAMP),
         ("2026-01-01 12:00:00Z", "UTC", datetime(2026, 1, 1, 12, tzinfo=UTC)),
     ],
 )
@@ -216,7 +239,7 @@ async def test_every_statement_is_read_committed_whatever_the_default_is(
     await set_default(connection, level)
     link = db.Link(url=database, name="after the change")
     assert await link.run(LEVEL) == [{"level": "read committed"}]
-    assert await link.try_out(LEVEL) == [{"level": "read committed"}]
+    assert await link.dry_run(LEVEL) == [{"level": "read committed"}]
     await link.close()
     async with db.connected(database) as opened:
         assert await (await opened.execute(LEVEL)).fetchall() == [{"level": "read committed"}]
@@ -234,7 +257,7 @@ async def test_requests_are_claimed_and_settled_beside_each_other_on_such_a_data
     links = [db.Link(url=database, name=f"worker {number}") for number in range(3)]
 
     async def work(link: db.Link) -> int:
-        settler, count = Settler(link=link, aside=Aside()), 0
+        settler, count = Settler(link=link, quarantine=Quarantine()), 0
         while claimed := await claim_all(link, limit=5):
             outcome = Fail(code="x", message="x")
             await asyncio.gather(*(settler.settle(one, outcome) for one in claimed))
@@ -272,9 +295,9 @@ async def test_what_a_server_that_is_well_refuses_is_no_lost_connection(link: db
 
 
 async def test_what_is_tried_out_leaves_nothing_behind(link: db.Link, connection: db.Connection) -> None:
-    await link.try_out("CREATE TABLE written ()")
+    await link.dry_run("CREATE TABLE written ()")
     with pytest.raises(psycopg.errors.UndefinedTable):
         await connection.execute("SELECT FROM written")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await link.try_out("SELECT 1 / 0")
+        await link.dry_run("SELECT 1 / 0")
     assert await link.run("SELECT 1 AS one") == [{"one": 1}]

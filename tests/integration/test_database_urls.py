@@ -30,12 +30,12 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def hosts(database: str, silent: int, **over: str) -> str:
-    """Return a URL with the silent host, twice, before the real one."""
+def hosts(database: str, silent: int, *, times: int = 1, **over: str) -> str:
+    """Return a URL with the silent host, once or several times, before the real one."""
     parts = server_parts(database)
     query = {
-        "host": f"127.0.0.1,127.0.0.1,{parts['host']}",
-        "port": f"{silent},{silent},{parts.get('port', 5432)}",
+        "host": f"{'127.0.0.1,' * times}{parts['host']}",
+        "port": f"{f'{silent},' * times}{parts.get('port', 5432)}",
         **over,
     }
     return f"postgresql://postgres@/{parts['dbname']}?" + "&".join(f"{k}={quote(v)}" for k, v in query.items())
@@ -46,7 +46,7 @@ async def test_silent_hosts_leave_time_for_the_next(
 ) -> None:
     """The limit counts for each host: the silent ones take more than a single host would have in all."""
     monkeypatch.setattr(db.connection, "CLIENT_MARGIN_S", 0.5)
-    url = hosts(database, silent, connect_timeout="2")
+    url = hosts(database, silent, times=2, connect_timeout="2")
     target = dsn.parameters(url, name="draftd test")
     assert dsn.time_to_connect_s(target, margin_s=db.connection.CLIENT_MARGIN_S) == 7.5
     connection = await db.connect(url)

@@ -16,10 +16,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.errors import DatabaseUnavailable, Expired, LeaseLost, ModelUnavailable, NoRoomForImage, first_line
+from draftd.errors import DatabaseUnavailable, Expired, ImageBudgetExhausted, LeaseLost, ModelUnavailable, first_line
 from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.providers import failure_policy
-from draftd.providers.catalog import Catalog, Choice, Meaning
+from draftd.providers.catalog import AgentModels, Catalog, ModelDefinition
 from draftd.providers.holds import RETURN_PROBE, Holds
 from draftd.providers.llm import Completion, Llm, Target
 from draftd.providers.models import Models
@@ -27,17 +27,17 @@ from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue import attempts
-from draftd.queue.attempts import Scribe
-from draftd.queue.isolation import Aside
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.queue.attempts import AttemptWriter
+from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
-from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.attempt import MARGIN_S, MIN_CALL_S
+from draftd.reply.drafter import AttemptResult, Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import render
 from draftd.request import Claim, Request
@@ -64,24 +64,26 @@ class Loader:
         self.holds = False
         self.look: Callable[[], None] = lambda: None
 
-    async def load(self, urls: Sequence[str], *, album: Album, rooms: AsyncExitStack, time_s: float) -> list[Picture]:
+    async def load(
+        self, urls: Sequence[str], *, kept: AttemptPictures, reservations: AsyncExitStack, time_s: float
+    ) -> list[Picture]:
         assert time_s >= 0
         self.loaded += urls
         self.look()
         part = Part(data=JPEG, width_px=64, height_px=48)
         self.holds = True
-        rooms.callback(setattr, self, "holds", False)
+        reservations.callback(setattr, self, "holds", False)
         picture = Picture(host="h", sha256="a" * 64, width_px=64, height_px=48, parts=(part,), truncated=False)
         for index in range(len(urls)):
-            album.add(index, picture)
+            kept.add(index, picture)
         return [picture] * len(urls)
 
 
-class CountingScribe(Scribe):
-    """A scribe that remembers what was published."""
+class CountingWriter(AttemptWriter):
+    """A writer that remembers what was published."""
 
     def __init__(self, *, link: db.Link) -> None:
-        super().__init__(link=link, aside=Aside())
+        super().__init__(link=link, quarantine=Quarantine())
         self.published: list[dict[str, Any]] = []
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
@@ -99,21 +101,21 @@ class Rig:
     standin: StandIn
     models: Models
     holds: Holds
-    scribe: CountingScribe
+    writer: CountingWriter
     settler: Settler
     loader: Loader
     metrics: Metrics
     budget: ByteBudget
     links: list[db.Link]
 
-    async def run(self, claim: Claim, *, time_s: float | None = None) -> Ended:
+    async def run(self, claim: Claim, *, time_s: float | None = None) -> AttemptResult:
         """Run an attempt and wait for its usage, as a claim loop does."""
         if time_s is not None:
             claim = replace(claim, attempt_s=MARGIN_S + time_s)
         try:
             return await self.drafter.draft(claim)
         finally:
-            await self.scribe.recorded(claim)
+            await self.writer.wait_until_recorded(claim)
 
     async def draft(self, claim: Claim) -> Done:
         """Run an attempt that ends with a draft."""
@@ -121,10 +123,10 @@ class Rig:
         assert isinstance(outcome, Done), outcome
         return outcome
 
-    async def fail(self, claim: Claim, *, time_s: float | None = None) -> Fail | Retry | Hold:
+    async def fail(self, claim: Claim, *, time_s: float | None = None) -> Fail | Retry | GiveBack:
         """Run an attempt that ends without one."""
         outcome, _ = await self.run(claim, time_s=time_s)
-        assert isinstance(outcome, Fail | Retry | Hold), outcome
+        assert isinstance(outcome, Fail | Retry | GiveBack), outcome
         return outcome
 
     def asked(self) -> list[str]:
@@ -133,11 +135,11 @@ class Rig:
 
     def choose(self, *models: str, **over: Any) -> None:
         params = over.pop("params", {})
-        meaning: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
-        self.models.choose(
+        definition: dict[str, Any] = {"api_base": self.standin.url, "api_key_env": "KEY"} | over
+        self.models.apply(
             Catalog(
-                choices={"comment_generator": Choice(models=models, params=params)},
-                meanings={name: Meaning(**{"model": name, **meaning}) for name in models},
+                agents={"comment_generator": AgentModels(models=models, params=params)},
+                definitions={name: ModelDefinition(**{"model": name, **definition}) for name in models},
             )
         )
 
@@ -151,11 +153,11 @@ async def llm() -> AsyncIterator[Llm]:
 
 @pytest.fixture
 async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
     standin = StandIn()
     await standin.start()
     links = [db.Link(url=database, name=f"rig {name}") for name in ("read", "settle")]
-    loader, metrics, budget, scribe = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingScribe(link=links[1])
+    loader, metrics, budget, writer = Loader(), Metrics(), ByteBudget(BUDGET_BYTES), CountingWriter(link=links[1])
     throttles = Throttles(link=links[0])
     holds = Holds(link=links[0], throttles=throttles, probe_s=40)
     models = Models(
@@ -164,9 +166,9 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         agents=["comment_generator"],
         default=None,
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
-        variable={"KEY": "stand-in"}.get,
+        getenv={"KEY": "stand-in"}.get,
     )
-    calls = MeteredCalls(llm=llm, scribe=scribe, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
+    calls = MeteredCalls(llm=llm, writer=writer, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
     made = Rig(
         drafter=Drafter(
             agents=load_agents(packaged_directory()),
@@ -174,7 +176,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
             holds=holds,
             pictures=PictureStore(link=links[0]),
             inputs=InputReader(link=links[0], budget=budget, loader=cast("ImageLoader", loader)),
-            asking=Asking(calls=calls, models=models, holds=holds, scribe=scribe, metrics=metrics),
+            fallback=ModelFallback(calls=calls, models=models, holds=holds, writer=writer, metrics=metrics),
             tracing=Tracing(),
         ),
         calls=calls,
@@ -182,8 +184,8 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         standin=standin,
         models=models,
         holds=holds,
-        scribe=scribe,
-        settler=Settler(link=links[1], aside=Aside()),
+        writer=writer,
+        settler=Settler(link=links[1], quarantine=Quarantine()),
         loader=loader,
         metrics=metrics,
         budget=budget,
@@ -192,7 +194,7 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
     made.choose(FIRST)
     yield made
     await standin.stop()
-    await scribe.flush()
+    await writer.flush()
     for link in links:
         await link.close()
 
@@ -255,13 +257,21 @@ async def test_every_call_carries_the_clients_trace(
     ],
 )
 async def test_the_next_model_is_asked_when_the_first_one_cannot(
-    rig: Rig, claimed: Claimed, link: db.Link, behaviour: dict[str, Any], calls: int, code: str
+    rig: Rig,
+    claimed: Claimed,
+    link: db.Link,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: dict[str, Any],
+    calls: int,
+    code: str,
 ) -> None:
     rig.choose(FIRST, SECOND)
     rig.standin.script(default=[behaviour | {"when_model": "first"}])
     if "hang" in behaviour:
-        # The next one's answer must come within it, too.
-        rig.calls._model_timeout_s = SHORTEST_CALL_S + 3
+        # The first one's alone is so short: the next one's answer may take its time.
+        short = iter([MIN_CALL_S])
+        limit = property(lambda _calls: next(short, 60.0))
+        monkeypatch.setattr(MeteredCalls, "_model_timeout_s", limit, raising=False)
     done = await rig.draft(await claimed())
     assert done.model == SECOND
     assert rig.asked() == ["first"] * calls + ["second"]
@@ -377,7 +387,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
 ) -> None:
     rig.standin.script(default=[{"status": 429, "retry_after_s": 40}])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert (outcome.code, outcome.model, outcome.delay_s) == ("model_rate_limited", FIRST, 40)
     assert await link.run("SELECT * FROM draft_holds") == []
     assert rig.asked() == ["first"]
@@ -386,7 +396,7 @@ async def test_a_rate_limit_is_not_asked_again_and_passes_its_wait_on(
 async def test_an_exhausted_quota_holds_the_model(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script(default=[{"error": "insufficient_quota"}])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert [row["code"] for row in await link.run("SELECT code FROM draft_holds")] == ["model_rate_limited"]
 
 
@@ -402,7 +412,8 @@ async def test_a_probe_that_had_no_answer_in_time_gives_way_at_once(rig: Rig, cl
         "INSERT INTO draft_holds (model, code, probing, until) VALUES (%s, 'x', true, now() + '1 min')", [FIRST]
     )
     rig.standin.script(default=[{"hang": True}])
-    assert (await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.5)).code == "model_timeout"
+    assert (await rig.fail(claim, time_s=MIN_CALL_S + 0.5)).code == "model_timeout"
+    await asyncio.gather(*rig.holds._writes)
     (row,) = await link.run("SELECT probing, until <= now() AS lapsed FROM draft_holds")
     assert row == {"probing": False, "lapsed": True}
 
@@ -454,7 +465,7 @@ async def test_a_success_before_the_first_failure_does_not_burn_an_attempt(rig: 
     rig.standin.script(default=[{"status": 503}])
     rig.standin.release()
     outcome, _ = await drafting
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
 
 
 async def test_what_expires_before_the_model_is_asked_is_not_paid_for(rig: Rig, claimed: Claimed) -> None:
@@ -484,7 +495,7 @@ async def test_a_row_whose_repair_failed_does_not_come_back_at_once(
 ) -> None:
     rig.standin.script([BAD], default=[behaviour])
     outcome, _ = await rig.run(await claimed())
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.delay_s > 0 or outcome.model in rig.holds.codes()
 
 
@@ -552,17 +563,17 @@ async def test_each_option_is_published_once_and_as_the_result_holds_it(
     rig.standin.script(default=[{"tokens_per_s": 2_000}])
     claim = await claimed()
     done = await rig.draft(claim)
-    counts = [len(partial["options"]) for partial in rig.scribe.published]
+    counts = [len(partial["options"]) for partial in rig.writer.published]
     assert counts == [1, 2, 3]
     row = await read_row(connection, claim.id)
-    assert row["partial_result"] == rig.scribe.published[-1]
+    assert row["partial_result"] == rig.writer.published[-1]
     assert row["partial_result"]["options"] == done.draft.result["options"]
 
 
 async def test_a_repair_publishes_nothing(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script([BAD], default=[{"tokens_per_s": 2_000}])
     await rig.draft(await claimed())
-    assert rig.scribe.published == []
+    assert rig.writer.published == []
     assert [call["stream"] for call in rig.standin.log] == [True, False]
 
 
@@ -583,7 +594,7 @@ async def test_progress_is_fenced(rig: Rig, claimed: Claimed, link: db.Link, con
     rig.standin.release()
     with pytest.raises(LeaseLost):
         await task
-    assert len(rig.scribe.published) == 1, "after a lost lease nothing more is said"
+    assert len(rig.writer.published) == 1, "after a lost lease nothing more is said"
     assert (await read_row(connection, claim.id))["partial_result"] is None
     assert await usage(link) == [(FIRST, "aborted")], "its cost cannot be refused"
 
@@ -631,9 +642,9 @@ async def test_what_pictures_became_has_its_room_until_the_model_has_answered(ri
 async def test_an_attempt_that_finds_no_room_for_its_row_in_time_is_tried_again(rig: Rig, claimed: Claimed) -> None:
     claim = await claimed()
     async with rig.budget.reserve(BUDGET_BYTES, time_s=1):
-        outcome = await rig.fail(claim, time_s=SHORTEST_CALL_S + 0.05)
+        outcome = await rig.fail(claim, time_s=MIN_CALL_S + 0.05)
     assert isinstance(outcome, Retry)
-    assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(NoRoomForImage))
+    assert (outcome.code, outcome.message) == ("image_fetch_failed", first_line(ImageBudgetExhausted))
     assert rig.loader.loaded == []
 
 
@@ -698,7 +709,7 @@ async def test_a_row_that_is_not_held_any_more_is_not_read(rig: Rig, claimed: Cl
 
 
 async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed, link: db.Link) -> None:
-    outcome = await rig.fail(await claimed(), time_s=SHORTEST_CALL_S - 0.1)
+    outcome = await rig.fail(await claimed(), time_s=MIN_CALL_S - 0.1)
     assert outcome.code == "model_timeout"
     assert "before the model call" in outcome.message
     assert rig.asked() == []
@@ -708,7 +719,7 @@ async def test_a_model_call_without_time_is_not_begun(rig: Rig, claimed: Claimed
 async def test_a_model_call_ends_with_the_attempt(rig: Rig, claimed: Claimed) -> None:
     rig.standin.script(default=[{"hang": True}])
     began = time.monotonic()
-    assert (await rig.fail(await claimed(), time_s=SHORTEST_CALL_S + 0.2)).code == "model_timeout"
+    assert (await rig.fail(await claimed(), time_s=MIN_CALL_S + 0.2)).code == "model_timeout"
     assert time.monotonic() - began < 20
 
 
@@ -730,12 +741,12 @@ async def test_progress_that_cannot_be_written_does_not_use_up_the_models_time(
     never = asyncio.Event()
 
     async def stand_still(_claim: Claim, partial: dict[str, Any]) -> None:
-        rig.scribe.published.append(partial)
+        rig.writer.published.append(partial)
         await never.wait()
 
-    monkeypatch.setattr(rig.scribe, "publish", stand_still)
+    monkeypatch.setattr(rig.writer, "publish", stand_still)
     await rig.draft(await claimed())
-    assert rig.scribe.published
+    assert rig.writer.published
 
 
 async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: db.Link) -> None:
@@ -773,8 +784,8 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     rig: Rig, claimed: Claimed, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = Away(url=database)
-    rig.calls._scribe = rig.drafter._asking._scribe = rig.scribe = CountingScribe(link=away)
-    settler = Settler(link=away, aside=Aside())
+    rig.calls._writer = rig.drafter._fallback._writer = rig.writer = CountingWriter(link=away)
+    settler = Settler(link=away, quarantine=Quarantine())
     claim = replace(await claimed(), attempt_s=MARGIN_S + 60)
     await hold(rig, FIRST, claim)
     rig.holds._link = away
@@ -784,14 +795,14 @@ async def test_a_paid_draft_outlasts_a_database_that_is_away_for_longer_than_the
     late = Mock(monotonic=lambda: time.monotonic() + 60)
     monkeypatch.setattr(attempts, "time", late)
     settling = asyncio.create_task(settle_as_a_loop_does(rig, settler, claim, outcome, trail))
-    await asyncio.wait_for(away.refused.wait(), 10)
+    await away.refused.wait()
     away.is_away = False
     assert await settling == "completed"
     row = await read_row(connection, claim.id)
     (used,) = await rig.links[0].run("SELECT input_tokens, output_tokens FROM draft_usage WHERE code IS NULL")
     assert used == {name: row[name] for name in used}
     assert row["input_tokens"] > 0
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     assert rig.holds.codes() == {}
     await away.close()
 
@@ -809,11 +820,11 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
     rig.holds._link = rig.holds._throttles._link = away
     away.is_away = True
     outcome, _ = await rig.drafter.draft(claim)
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.delay_s > 0
     assert RETURN_PROBE not in away.asked, "another probe would begin before the pause is there"
     away.is_away = False
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     expected = "draft_throttles" if status == 429 and not probe else "draft_holds"
     (row,) = await rig.links[0].run(f"SELECT * FROM {expected}")
     assert row["model"] == FIRST
@@ -825,7 +836,7 @@ async def test_an_attempt_is_given_back_when_the_provider_and_the_database_are_a
 async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     rig: Rig, claimed: Claimed, database: str
 ) -> None:
-    rig.holds._patience_s = 0.05
+    rig.holds._write_wait_s = 0.05
     back = asyncio.Event()
 
     class Silent(Away):
@@ -839,12 +850,12 @@ async def test_an_attempt_waits_for_no_database_to_give_its_probe_back(
     outcome, _ = await asyncio.wait_for(rig.drafter.draft(claim), 20)
     assert isinstance(outcome, Fail)
     back.set()
-    await asyncio.gather(*rig.holds._beside)
+    await asyncio.gather(*rig.holds._writes)
     await silent.close()
 
 
 async def settle_as_a_loop_does(rig: Rig, settler: Settler, claim: Claim, outcome: Outcome, trail: Trail) -> str:
-    await rig.scribe.recorded(claim)
+    await rig.writer.wait_until_recorded(claim)
     return (await settler.settle(claim, outcome, trail)).status
 
 

@@ -11,7 +11,7 @@ from draftd import db
 from draftd.cli.fleet import read_status
 from draftd.daemon.gauges import OLDEST_PENDING
 from draftd.errors import ModelUnavailable
-from draftd.providers.catalog import Catalog, Choice
+from draftd.providers.catalog import AgentModels, Catalog
 from draftd.providers.failure_policy import ModelState
 from draftd.providers.holds import FORGET_UNUSED, MARK_USED, Holds
 from draftd.providers.models import Models
@@ -26,27 +26,27 @@ from fix_extremes import SHARED, add_extreme, cases
 MODEL = "openai/m"
 REAPING: dict[str, Any] = {
     "lease_s": 0.001, "older_than_s": 0.0, "last_at": None, "gap_s": 0.0, "steady_since": None,
-    "now": None, "aside": [], "most": 500,
+    "now": None, "skip": [], "limit": 500,
 }  # fmt: skip
 
 
 async def daemons_work(link: db.Link, connection: db.Connection) -> None:
     """Carry out what daemons do for all rows: a beat and what follows of it, a pass of each actor, a failing call, status."""
     throttles = Throttles(link=link)
-    holds = Holds(link=link, throttles=throttles, probe_s=10, patience_s=60)
+    holds = Holds(link=link, throttles=throttles, probe_s=10, write_wait_s=60)
     models = Models(
         holds=holds,
         throttles=throttles,
         agents=["comment_generator"],
-        default=Choice(models=(MODEL,)),
+        default=AgentModels(models=(MODEL,)),
         permits=Permits(bases=[], variables=[]),
-        variable=lambda _name: None,
+        getenv=lambda _name: None,
     )
     (row,) = await link.run(RENEW_AND_BEAT, beat())
     models.update(Catalog.read(row["agents"], row["models"]), row["holds"], row["throttles"], as_of=time.monotonic())
     assert all(0 < group.share <= 1 for group in models.claim_groups())
     await models.take_probe(link)
-    await holds.look(link)
+    await holds.refresh(link)
     await link.run(FIND_REAPABLE, REAPING)
     await reap_now(link)
     await link.run(OLDEST_PENDING)
@@ -109,7 +109,7 @@ async def test_a_hold_with_a_moment_that_no_daemon_sets_does_not_last(
     if column == "until":
         await make_request(connection)
         holds = Holds(link=link, throttles=Throttles(link=link), probe_s=10)
-        await holds.look(link)
+        await holds.refresh(link)
         assert holds.lapsed() == [MODEL]
         assert await holds.take_probe(link, MODEL, ["comment_generator"])
     else:

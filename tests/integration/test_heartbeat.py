@@ -1,12 +1,11 @@
 """The heartbeat: its own thread, its own connection, and the process's end when its loop is dead."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,40 +13,16 @@ import pytest
 from psycopg.rows import scalar_row
 
 from draftd import db
-from draftd.daemon.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat, Identity
+from draftd.daemon.heartbeat import EXIT_LOOP_DEAD, Beat, Heartbeat
 from draftd.providers.permits import Permits
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
 from draftd.request import Claim
 from fix_daemon import wait_until
 from fix_database import claim_one, make_request, read_row
+from fix_heartbeat import make_heartbeat
 from fix_output import full_pipe
 
-LEASE_S = 0.6
 Make = Callable[..., Heartbeat]
-
-
-def make_heartbeat(database: str, leases: Leases, **over: Any) -> Heartbeat:
-    identity = Identity(
-        worker_id=uuid.uuid4(),
-        hostname="h",
-        pid=os.getpid(),
-        version="0",
-        agents=("a",),
-        concurrency=1,
-        attempt_s=120.0,
-    )
-    defaults: dict[str, Any] = {
-        "url": database,
-        "session": True,
-        "identity": identity,
-        "leases": leases,
-        "aside": Aside(),
-        "lease_s": LEASE_S,
-        "on_beat": lambda _beat: None,
-        "on_death": lambda _error: None,
-    }
-    return Heartbeat(**defaults | over)
 
 
 @pytest.fixture
@@ -99,7 +74,7 @@ async def test_a_lease_that_is_gone_is_reported_with_its_token(
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
     beat = await beats.get()
-    assert (beat.lost, beat.cancelled) == ({(claimed.id, claimed.lease_token)}, set())
+    assert (beat.lost, beat.cancelled) == ({claimed.key}, set())
 
 
 async def test_a_cancelled_request_is_no_lost_lease(connection: db.Connection, link: db.Link, make: Make) -> None:
@@ -109,7 +84,7 @@ async def test_a_cancelled_request_is_no_lost_lease(connection: db.Connection, l
     beats: asyncio.Queue[Beat] = asyncio.Queue()
     make(leases, on_beat=beats.put_nowait).start(asyncio.get_running_loop())
     beat = await beats.get()
-    assert (beat.lost, beat.cancelled) == (set(), {(claimed.id, claimed.lease_token)})
+    assert (beat.lost, beat.cancelled) == (set(), {claimed.key})
 
 
 async def test_a_beat_that_cannot_be_heard_is_the_heartbeats_death(make: Make) -> None:
@@ -152,10 +127,10 @@ async def test_parameters_that_cannot_be_read_harm_their_own_agent_alone(
     await connection.execute("INSERT INTO draft_agents (agent, model) VALUES ('good', 'm')")
     catalog = (await make(Leases()).first_beat()).catalog
     lines = {
-        agent: catalog.resolve(catalog.choice(agent), permits=Permits(), variable=lambda _name: None)
+        agent: catalog.resolve(catalog.models_of(agent), permits=Permits(), getenv=lambda _name: None)
         for agent in ("bad", "good")
     }
-    assert (lines["bad"].targets, len(lines["bad"].refused)) == ((), 1)
+    assert (lines["bad"].targets, len(lines["bad"].unusable)) == ((), 1)
     assert [target.name for target in lines["good"].targets] == ["m"]
 
 
@@ -192,14 +167,14 @@ async def test_a_defect_in_the_thread_is_told_to_the_loop(connection: db.Connect
 
 DEAD_LOOP = """
 import asyncio, time, sys
-sys.path[:0] = {path!r}
+sys.path.insert(0, {path!r})
 from draftd.daemon import heartbeat
 from draftd.logs import configure_logging
 from draftd.providers.permits import Permits
 from draftd.queue.leases import Leases
-from draftd.streams import free_from_readers
-from test_heartbeat import make_heartbeat
-free_from_readers()
+from draftd.streams import make_output_nonblocking
+from fix_heartbeat import make_heartbeat
+make_output_nonblocking()
 configure_logging(level="info", style="json")
 heartbeat.LOOP_DEAD_S = 0.5
 async def main():
@@ -212,8 +187,7 @@ asyncio.run(main())
 
 def dead_loop(database: str) -> list[str]:
     """Return the command of a process whose event loop dies."""
-    path = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120  # two folders up
-    return [sys.executable, "-c", DEAD_LOOP.format(path=path, database=database)]
+    return [sys.executable, "-c", DEAD_LOOP.format(path=str(Path(__file__).parents[1]), database=database)]
 
 
 def test_a_dead_event_loop_ends_the_process(database: str) -> None:

@@ -24,25 +24,25 @@ async def models_on_hold(link: db.Link) -> list[str]:
 async def test_a_hold_that_no_daemon_uses_goes_away_by_itself(link: db.Link) -> None:
     mine, other = (HoldCleaner(link=link, names=names) for names in (lambda: {"a"}, lambda: {"b"}))
     for cleaner in (mine, other):
-        await cleaner.keep(0.0)
+        await cleaner.clean(0.0)
     assert await models_on_hold(link) == ["a", "b", "typo"]
-    await mine.keep(UNUSED_S)
+    await mine.clean(UNUSED_S)
     assert await models_on_hold(link) == ["a", "b"]
 
 
 @pytest.mark.usefixtures("held")
 async def test_nobody_judges_before_the_others_have_had_the_time_to_mark(link: db.Link) -> None:
     cleaner = HoldCleaner(link=link, names=set)
-    await cleaner.keep(1_000.0)
-    await cleaner.keep(1_000.0 + UNUSED_S - 1)
+    await cleaner.clean(1_000.0)
+    await cleaner.clean(1_000.0 + UNUSED_S - 1)
     assert await models_on_hold(link) == ["a", "b", "typo"]
 
 
 async def test_a_hold_that_was_just_placed_is_not_unused(link: db.Link) -> None:
     await link.run("INSERT INTO draft_holds (model, code) VALUES ('new', 'model_unavailable')")
     cleaner = HoldCleaner(link=link, names=set)
-    await cleaner.keep(0.0)
-    await cleaner.keep(UNUSED_S)
+    await cleaner.clean(0.0)
+    await cleaner.clean(UNUSED_S)
     assert await models_on_hold(link) == ["new"]
 
 
@@ -52,6 +52,6 @@ async def test_a_throttle_that_limits_nothing_any_more_goes_too(link: db.Link) -
         [3601],
     )
     cleaner = HoldCleaner(link=link, names=set)
-    await cleaner.keep(0.0)
-    await cleaner.keep(UNUSED_S)
+    await cleaner.clean(0.0)
+    await cleaner.clean(UNUSED_S)
     assert [row["model"] for row in await link.run("SELECT model FROM draft_throttles")] == ["new"]

@@ -16,7 +16,7 @@ from draftd.errors import (
     RequestError,
 )
 from draftd.images import Fetched, Fetcher
-from draftd.images.fetch import _blank
+from draftd.images.fetch import _allocate
 from fix_images import Server, cut_off, data_url, drip, endless, make_png, redirect, response, serving
 
 MAX_BYTES = 100_000
@@ -270,10 +270,10 @@ async def test_what_is_not_sent_takes_no_memory(server: Server) -> None:
 
 def test_the_room_for_a_body_need_not_grow() -> None:
     """A block that grows is moved now and then, which at 20 MiB holds the event loop for 10 ms."""
-    with _blank(20 << 20) as body:
+    with _allocate(20 << 20) as body:
         assert len(body) == 20 << 20
 
 
 def test_a_system_without_room_is_not_taken_for_the_network() -> None:
-    with pytest.raises(MemoryError), _blank(1 << 62):
+    with pytest.raises(MemoryError), _allocate(1 << 62):
         pass

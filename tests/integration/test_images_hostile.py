@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from draftd.errors import ImageInvalid, ImageTooLarge, ImageUnsupported, RequestError
-from draftd.images import Preparer, kernel
+from draftd.images import Preparer, sandbox
 from draftd.images.prepare import DECODER, MAX_HELPERS
 from fix_hostile import (
     IEND,
@@ -302,11 +302,11 @@ REACHES = {
     "a file, to show it to others": "libc.chmod(MINE, 0o777)",
     "a directory of its own": "libc.mkdir(MINE + b'2', 0o700)",
     "shared memory": "libc.shmget(0, 4096, 0o1600)",
-    "the keys of its user": "libc.syscall(decoder.kernel._REFUSED['keyctl'][platform.machine() == 'aarch64'], 0, -4, 0)",
+    "the keys of its user": "libc.syscall(decoder.sandbox._REFUSED['keyctl'][platform.machine() == 'aarch64'], 0, -4, 0)",
 }
 
 
-@pytest.mark.skipif(not kernel.filter_program(platform.machine()), reason="no filter for this machine")
+@pytest.mark.skipif(not sandbox.filter_program(platform.machine()), reason="no filter for this machine")
 @pytest.mark.parametrize("way", REACHES)
 async def test_a_helper_reaches_nothing_beyond_itself(tmp_path: Path, way: str) -> None:
     mine = tmp_path / "mine"
@@ -365,7 +365,7 @@ async def test_a_helper_obeys_its_decoder_and_nothing_beside_it(tmp_path: Path) 
         (tmp_path / name).write_text("raise SystemExit('taken over')")
     program = tmp_path / "decoder.py"
     program.write_text(DECODER.read_text())
-    for name in ("containers.py", "kernel.py", "layout.py"):
+    for name in ("containers.py", "sandbox.py", "layout.py"):
         (tmp_path / name).write_text(DECODER.with_name(name).read_text())
 
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)

@@ -6,11 +6,12 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.images.costs import forget_peak
 
-from draftd.errors import ImageFetchFailed, ImageInvalid, Kind, NoRoomForImage, RequestError
+from draftd.errors import ImageBudgetExhausted, ImageFetchFailed, ImageInvalid, Kind, RequestError
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Prepared, Preparer, Reservation
 from draftd.images.fetch import data_url_bytes
 from draftd.images.loader import PICTURE_BASE64_BYTES
@@ -39,8 +40,8 @@ async def loader(budget: ByteBudget) -> AsyncIterator[ImageLoader]:
 
 
 async def load(loader: ImageLoader, urls: Sequence[str], *, time_s: float = 20) -> list[Picture]:
-    async with AsyncExitStack() as rooms:
-        return await loader.load(urls, rooms=rooms, time_s=time_s)
+    async with AsyncExitStack() as reservations:
+        return await loader.load(urls, reservations=reservations, time_s=time_s)
 
 
 async def test_pictures_come_in_the_order_of_their_urls(
@@ -89,8 +90,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
         budget=budget,
     )
 
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([server.on("/a", response(make_png()))], rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([server.on("/a", response(make_png()))], reservations=reservations, time_s=20)
         assert held == [len(make_png()) + PICTURE_BASE64_BYTES]
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
@@ -100,8 +101,8 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
 
 async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader, budget: ByteBudget) -> None:
     tall = data_url(encoded(make_picture(300, 8_000)))
-    async with AsyncExitStack() as rooms:
-        pictures = await loader.load([tall] * 3, rooms=rooms, time_s=20)
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([tall] * 3, reservations=reservations, time_s=20)
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
 
@@ -128,7 +129,7 @@ async def test_a_fetch_that_is_tried_again_gives_its_room_to_others_meanwhile(
 async def test_who_holds_room_does_not_wait_long_for_more(
     loader: ImageLoader, budget: ByteBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftd.images.loader.PATIENCE_S", 0.05)
+    monkeypatch.setattr("draftd.images.loader.RESERVE_WAIT_S", 0.05)
     monkeypatch.setattr("draftd.images.loader.CONCURRENCY", 1)
     picture = data_url(make_png())
     others_bytes = BUDGET_BYTES - data_url_bytes(picture) - PICTURE_BASE64_BYTES
@@ -142,7 +143,7 @@ async def test_who_holds_room_does_not_wait_long_for_more(
             return reserve(n, time_s=time_s)
 
         monkeypatch.setattr(budget, "reserve", watched)
-        with pytest.raises(NoRoomForImage):
+        with pytest.raises(ImageBudgetExhausted):
             async with asyncio.timeout(10):
                 await load(loader, [picture] * 2)
         assert [wait_s <= 0.05 for wait_s in waits_s] == [False, True], "once for each picture, and no second try"
@@ -265,11 +266,6 @@ async def sends_large(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-async def sends_most(writer: asyncio.StreamWriter) -> None:
-    await sends_large(writer)
-    await asyncio.sleep(60)
-
-
 @pytest.fixture
 def uncollected() -> Iterator[None]:
     gc.disable()
@@ -277,12 +273,16 @@ def uncollected() -> Iterator[None]:
     gc.enable()
 
 
-async def grown_bytes(loader: ImageLoader, url: str, *, wait_s: float | None = None) -> int:
-    """Return what the process keeps of five failures, or of five loads given up after a while; the first pays what lasts."""
+async def grown_bytes(loader: ImageLoader, url: str, *, until: asyncio.Event | None = None) -> int:
+    """Return what the process keeps of five failures, or of five loads given up at an event; the first pays what lasts."""
     before_bytes = 0
     for number in range(6):
-        loading = asyncio.create_task(load(loader, [url], time_s=10))
-        await asyncio.wait([loading], timeout=wait_s)
+        loading = asyncio.create_task(load(loader, [url], time_s=60))
+        if until is None:
+            await asyncio.wait([loading])
+        else:
+            await until.wait()
+            until.clear()
         loading.cancel()
         with suppress(RequestError, asyncio.CancelledError):
             await loading
@@ -308,15 +308,28 @@ async def test_a_picture_that_fails_is_gone_without_the_collector(
 
 
 @pytest.mark.usefixtures("uncollected")
-@pytest.mark.parametrize("handler", [sends_most, sends_large], ids=["while it is read", "while it is decoded"])
+@pytest.mark.parametrize("while_it_is", ["read", "decoded"])
 async def test_a_picture_that_is_given_up_is_gone_without_the_collector(
-    server: Server, budget: ByteBudget, tmp_path: Path, handler: Handler
+    server: Server, budget: ByteBudget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_it_is: str
 ) -> None:
+    reached, decode = asyncio.Event(), Preparer._decode
+
+    async def sends_most(writer: asyncio.StreamWriter) -> None:
+        await sends_large(writer)
+        reached.set()
+        await asyncio.sleep(600)
+
+    async def decoding(preparer: Preparer, *args: Any, **options: Any) -> Any:
+        reached.set()
+        return await decode(preparer, *args, **options)
+
+    monkeypatch.setattr(Preparer, "_decode", decoding)
+    handler = sends_most if while_it_is == "read" else sends_large
     program = make_decoder(tmp_path, "decoder.render = lambda data, **options: time.sleep(600)")
     fetcher = Fetcher(max_bytes=LARGE_BYTES, allow_private=["127.0.0.1"])
     loader = ImageLoader(fetcher=fetcher, preparer=Preparer(max_pixels=1_000_000, program=program), budget=budget)
 
-    kept_bytes = await grown_bytes(loader, server.on("/a", handler), wait_s=0.8)
+    kept_bytes = await grown_bytes(loader, server.on("/a", handler), until=reached)
     await loader.aclose()
 
     assert kept_bytes < 3 * LARGE_BYTES

@@ -380,7 +380,7 @@ async def test_a_helper_that_somebody_kills_is_no_fault_of_the_picture(tmp_path:
     # Of its own accord it could not: the filter of system calls is left out.
     program = make_decoder(
         tmp_path,
-        "decoder.kernel.promise = lambda: None\ndecoder.render = lambda *_, **__: os.kill(os.getpid(), 9)",
+        "decoder.sandbox.restrict = lambda: None\ndecoder.render = lambda *_, **__: os.kill(os.getpid(), 9)",
     )
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
 

@@ -12,12 +12,12 @@ from draftd import db
 from draftd.errors import ImageFetchFailed
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Picture, Preparer
 from draftd.queue import pictures
-from draftd.queue.isolation import Aside
-from draftd.queue.outcome import Fail, Hold
+from draftd.queue.outcome import Fail, GiveBack
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
 from draftd.reply import kept_pictures
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.prompts import render
 from draftd.request import Claim, Options, Request
 from fix_database import claim_one, make_request
@@ -26,7 +26,7 @@ from fix_images import Server, data_url, make_png, response
 
 BUDGET_BYTES = 100_000_000
 GONE = response(status="403 Forbidden")
-HOLD = Hold(code="model_unavailable", message="", model="m")
+HOLD = GiveBack(code="model_unavailable", message="", model="m")
 
 
 @pytest.fixture
@@ -58,19 +58,21 @@ class Attempts:
         self.link = link
         self._loader = loader
         self._store = store
-        self._settler = Settler(link=link, aside=Aside())
+        self._settler = Settler(link=link, quarantine=Quarantine())
 
-    async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[Album, list[Picture]]:
-        album = self._store.album(claim)
-        album.begin(urls)
-        async with AsyncExitStack() as rooms:
-            return album, await self._loader.load(urls, album=album, rooms=rooms, time_s=20)
+    async def fetch(self, claim: Claim, urls: Sequence[str]) -> tuple[AttemptPictures, list[Picture]]:
+        attempt_pictures = self._store.for_attempt(claim)
+        attempt_pictures.set_urls(urls)
+        async with AsyncExitStack() as reservations:
+            return attempt_pictures, await self._loader.load(
+                urls, kept=attempt_pictures, reservations=reservations, time_s=20
+            )
 
     async def hold(self, urls: Sequence[str]) -> list[Picture]:
         """Carry out an attempt that ends in a hold."""
         claim = await claim_one(self.link)
-        album, loaded = await self.fetch(claim, urls)
-        await album.leave()
+        attempt_pictures, loaded = await self.fetch(claim, urls)
+        await attempt_pictures.keep()
         await self._settler.settle(claim, HOLD)
         return loaded
 
@@ -108,13 +110,13 @@ async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     urls = [data_url(make_png(50, 50)), server.on("/a", response(make_png(400, 4_000)), GONE)]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    album, loaded = await attempts.fetch(claim, urls)
+    attempt_pictures, loaded = await attempts.fetch(claim, urls)
     request = Request(image_urls=tuple(urls), context=None, options={}, parent=None)
     agent = load_agents(packaged_directory())["comment_generator"]
     messages = render(agent, request=request, options=Options(), pictures=loaded, schema={})
-    album.show(loaded, messages)
-    await album.leave()
-    await Settler(link=attempts.link, aside=Aside()).settle(claim, HOLD)
+    attempt_pictures.move_to_messages(loaded, messages)
+    await attempt_pictures.keep()
+    await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, HOLD)
     assert await attempts.hold(urls) == loaded
 
 
@@ -137,21 +139,21 @@ async def test_what_is_ready_is_kept_when_another_picture_fails(
     urls = [server.on("/a", response(make_png(40, 40)), GONE), server.on("/away", response(status="503 Away"))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    album = attempts._store.album(claim)
-    album.begin(urls)
+    attempt_pictures = attempts._store.for_attempt(claim)
+    attempt_pictures.set_urls(urls)
     ready = asyncio.Event()
-    add = album.add
+    add = attempt_pictures.add
 
     def added(index: int, picture: Picture) -> None:
         add(index, picture)
         ready.set()
 
-    album.add = added  # type: ignore[method-assign]  # to know when the first one is there
+    attempt_pictures.add = added  # type: ignore[method-assign]  # to know when the first one is there
     server.on("/away", after(ready))
     with pytest.raises(ImageFetchFailed):
-        async with AsyncExitStack() as rooms:
-            await attempts._loader.load(urls, album=album, rooms=rooms, time_s=20)
-    await album.leave()
+        async with AsyncExitStack() as reservations:
+            await attempts._loader.load(urls, kept=attempt_pictures, reservations=reservations, time_s=20)
+    await attempt_pictures.keep()
     assert await attempts.kept() == [1]
 
 
@@ -165,7 +167,7 @@ def after(ready: asyncio.Event) -> Any:
 
 @pytest.mark.parametrize(
     ("where", "limit"),
-    [(kept_pictures, "MOST_BYTES_OF_A_ROW"), (pictures, "MOST_BYTES_OF_ALL")],
+    [(kept_pictures, "MAX_ROW_BYTES"), (pictures, "MAX_TOTAL_BYTES")],
     ids=["of a row", "of all"],
 )
 async def test_over_a_limit_nothing_is_kept_and_the_next_attempt_fetches(
@@ -188,9 +190,9 @@ async def test_over_a_limit_nothing_is_kept_and_the_next_attempt_fetches(
 async def test_the_limit_of_all_rows_counts_the_pictures_of_every_request(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each row counts as ``LEAST_COUNTED_BYTES`` at least; what is full is opened by the end of any request."""
-    monkeypatch.setattr(pictures, "LEAST_COUNTED_BYTES", 1_000_000)
-    monkeypatch.setattr(pictures, "MOST_BYTES_OF_ALL", 1_500_000)
+    """Each row counts as ``MIN_COUNTED_BYTES`` at least; what is full is opened by the end of any request."""
+    monkeypatch.setattr(pictures, "MIN_COUNTED_BYTES", 1_000_000)
+    monkeypatch.setattr(pictures, "MAX_TOTAL_BYTES", 1_500_000)
     urls = [server.on(path, response(make_png())) for path in ("/a", "/b", "/c")]
 
     async def hold_another(index: int) -> UUID:
@@ -232,19 +234,19 @@ async def test_the_bytes_of_pictures_are_stored_as_they_are(connection: db.Conne
 async def test_who_lost_the_row_leaves_nothing(server: Server, attempts: Attempts, connection: db.Connection) -> None:
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
-    album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    attempt_pictures, _ = await attempts.fetch(await claim_one(attempts.link), urls)
     await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
-    await album.leave()
+    await attempt_pictures.keep()
     assert await attempts.kept() == []
 
 
 async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 60)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 60)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
-    album, _ = await attempts.fetch(await claim_one(attempts.link), urls)
+    attempt_pictures, _ = await attempts.fetch(await claim_one(attempts.link), urls)
     busy = asyncio.Event()
     keep = pictures.keep_pictures
 
@@ -257,7 +259,7 @@ async def test_a_row_that_is_locked_for_a_moment_is_waited_for(
     monkeypatch.setattr(kept_pictures, "keep_pictures", watched)
     async with connection.transaction():
         await connection.execute("SELECT FROM draft_requests FOR UPDATE")
-        leaving = asyncio.create_task(album.leave())
+        leaving = asyncio.create_task(attempt_pictures.keep())
         await asyncio.wait_for(busy.wait(), 20)
     await leaving
     assert await attempts.kept() == [1]
@@ -276,7 +278,7 @@ async def test_pictures_that_the_server_refuses_fail_no_settlement(
 async def test_no_attempt_waits_for_kept_pictures_while_others_use_the_connection(
     attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.05)
     await make_request(connection)
     claim = await claim_one(attempts.link)
     uses, over = asyncio.Event(), asyncio.Event()
@@ -285,7 +287,7 @@ async def test_no_attempt_waits_for_kept_pictures_while_others_use_the_connectio
         uses.set()
         await over.wait()
 
-    using = asyncio.create_task(attempts.link.rehearse(use))
+    using = asyncio.create_task(attempts.link.run_rolled_back(use))
     await uses.wait()
     store = kept_pictures.PictureStore(link=attempts.link)
     for found in await asyncio.wait_for(asyncio.gather(store.find(claim), store.find(claim)), 20):
@@ -301,7 +303,7 @@ async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_
     connection: db.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.3)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.3)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     loaded = await attempts.hold(urls)
@@ -329,7 +331,7 @@ async def test_pictures_that_cannot_be_read_in_time_are_fetched_again_and_block_
 async def test_pictures_are_looked_for_again_after_a_rest(
     server: Server, attempts: Attempts, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "REST_S", 0.0)
+    monkeypatch.setattr(kept_pictures, "READ_COOLDOWN_S", 0.0)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     await attempts.hold(urls)
@@ -362,16 +364,16 @@ async def test_pictures_that_cannot_be_written_in_time_hold_no_settlement_up(
     monkeypatch: pytest.MonkeyPatch,
     database: str,
 ) -> None:
-    monkeypatch.setattr(kept_pictures, "KEEP_S", 0.05)
+    monkeypatch.setattr(kept_pictures, "KEEP_PICTURES_S", 0.05)
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
-    album, _ = await attempts.fetch(claim, urls)
+    attempt_pictures, _ = await attempts.fetch(claim, urls)
     settling = db.Link(url=database, name="draftd settle")
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_pictures")
-        await asyncio.wait_for(album.leave(), 20)
-        assert (await Settler(link=settling, aside=Aside()).settle(claim, HOLD)).status == "pending"
+        await asyncio.wait_for(attempt_pictures.keep(), 20)
+        assert (await Settler(link=settling, quarantine=Quarantine()).settle(claim, HOLD)).status == "pending"
     await settling.close()
     assert await attempts.kept() == [], "what comes too late is refused by the fence"
 
@@ -389,7 +391,7 @@ async def test_the_end_of_a_request_takes_its_pictures_along(
         case "completed":
             await connection.execute("UPDATE draft_requests SET status = 'completed', result = '{}'")
         case "failed":
-            await Settler(link=attempts.link, aside=Aside()).settle(claim, Fail(code="expired", message=""))
+            await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, Fail(code="expired", message=""))
         case "cancelled":
             await connection.execute("SELECT cancel_draft_request(id) FROM draft_requests")
         case "deleted":
@@ -404,10 +406,10 @@ async def test_a_request_that_ends_at_its_first_attempt_keeps_nothing_either(
     urls = [server.on("/a", response(make_png()))]
     await make_request(connection, image_urls=urls, max_attempts=1)
     claim = await claim_one(attempts.link)
-    album, _ = await attempts.fetch(claim, urls)
-    await album.leave()
+    attempt_pictures, _ = await attempts.fetch(claim, urls)
+    await attempt_pictures.keep()
     assert await attempts.kept() == [1]
-    await Settler(link=attempts.link, aside=Aside()).settle(claim, Fail(code="expired", message=""))
+    await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, Fail(code="expired", message=""))
     assert await attempts.kept() == []
 
 
@@ -417,7 +419,7 @@ async def test_an_end_that_meets_pictures_on_their_way_waits_for_them_and_takes_
     await make_request(connection)
     claim = await claim_one(attempts.link)
     params = {"id": claim.id, "lease_token": claim.lease_token, "positions": [1], "url_sha256s": [b"u"]}
-    params |= {"facts": ["{}"], "data": [b"canary"], "least_bytes": 1, "most_bytes": 10}
+    params |= {"facts": ["{}"], "data": [b"canary"], "min_bytes": 1, "max_bytes": 10}
     async with db.connected(database) as client:
         async with connection.transaction():
             await connection.execute(pictures.KEEP_PICTURES.encode(), params)
@@ -445,11 +447,11 @@ async def test_a_first_attempt_asks_for_nothing(server: Server, loader: ImageLoa
         stack.push_async_callback(link.close)
         claim_link = db.Link(url=connection.info.dsn, name="draftd test")
         stack.push_async_callback(claim_link.close)
-        album = PictureStore(link=link).album(await claim_one(claim_link))
-        album.begin(urls)
-        assert album.most_bytes_found == 0
-        async with AsyncExitStack() as rooms:
-            assert len(await loader.load(urls, album=album, rooms=rooms, time_s=20)) == 1
+        attempt_pictures = PictureStore(link=link).for_attempt(await claim_one(claim_link))
+        attempt_pictures.set_urls(urls)
+        assert attempt_pictures.max_found_bytes == 0
+        async with AsyncExitStack() as reservations:
+            assert len(await loader.load(urls, kept=attempt_pictures, reservations=reservations, time_s=20)) == 1
 
 
 async def test_pictures_of_another_form_are_fetched_again(

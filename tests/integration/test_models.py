@@ -26,16 +26,16 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.providers.catalog import SET_AGENT, SET_MODEL, Catalog, Choice
+from draftd.providers.catalog import SET_AGENT, SET_MODEL, AgentModels, Catalog
 from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, MAX_GIVEN_BACK, Action, Facts, ModelState, judge
 from draftd.providers.holds import (
     FIRST_PAUSE_S,
-    LATER_PAUSE_S,
     LIST_HOLDS,
+    MAX_OLD_PAUSE_S,
+    MAX_PAUSE_S,
     TAKE_PROBE,
-    YOUNG_PAUSE_S,
     Holds,
-    longest_pause_s,
+    max_pause_s,
 )
 from draftd.providers.models import Models
 from draftd.providers.permits import Address, Permits
@@ -69,13 +69,13 @@ class Process(Models):
     def __init__(self, link: db.Link, **over: Any) -> None:
         self.link = link
         self.throttles = Throttles(link=link)
-        self.shared = Holds(link=link, throttles=self.throttles, probe_s=PROBE_S, patience_s=60)
+        self.shared = Holds(link=link, throttles=self.throttles, probe_s=PROBE_S, write_wait_s=60)
         defaults: dict[str, Any] = {
             "throttles": self.throttles,
             "agents": [AGENT],
-            "default": Choice(models=(FIRST,)),
+            "default": AgentModels(models=(FIRST,)),
             "permits": PERMITS,
-            "variable": {}.get,
+            "getenv": {}.get,
         }
         super().__init__(holds=self.shared, **defaults | over)
         self.failed = self.shared.failed
@@ -201,7 +201,7 @@ async def test_each_model_is_asked_with_what_its_own_name_means(make: Make, beat
         input_usd_per_mtok=Decimal("2.5"),
         output_usd_per_mtok=Decimal("0.1"),
     )
-    models = make(variable={"GATEWAY_KEY": "k"}.get)
+    models = make(getenv={"GATEWAY_KEY": "k"}.get)
     await beat(models)
     first, second = models.targets(AGENT)
     assert (first.name, first.model, first.api_base, first.api_key) == (
@@ -238,7 +238,7 @@ async def test_a_row_that_may_not_be_used_is_named_and_its_agent_not_claimed(
 ) -> None:
     await configure(link)
     await define(link, FIRST, **over)
-    models = make(variable=lambda name: f"secret of {name}", agents=[AGENT, "another"])
+    models = make(getenv=lambda name: f"secret of {name}", agents=[AGENT, "another"])
     with capture_logs() as logged:
         await beat(models)
         await beat(models)
@@ -319,7 +319,7 @@ async def test_a_hold_of_one_daemon_stops_the_claims_of_all(make: Make, beat: Be
 
 
 async def test_a_held_model_gives_way_to_its_fallback(make: Make) -> None:
-    models = make(default=Choice(models=(FIRST, SECOND)))
+    models = make(default=AgentModels(models=(FIRST, SECOND)))
     await hold(models)
     assert models.claimable_agents() == [AGENT]
     assert names(models) == [SECOND]
@@ -355,11 +355,11 @@ async def test_a_hold_that_the_database_refuses_spends_no_attempt(make: Make, co
 
 async def test_nobody_waits_long_for_a_hold_to_be_written(make: Make, link: db.Link, connection: db.Connection) -> None:
     models = make()
-    models.shared._patience_s = 0.05
+    models.shared._write_wait_s = 0.05
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_holds")
         assert await fail(models, ModelUnavailable("down", model=FIRST)) == (ModelState.UNKNOWN, Action.GIVE_BACK)
-    await asyncio.gather(*models.shared._beside)
+    await asyncio.gather(*models.shared._writes)
     assert [row["model"] for row in await link.run(LIST_HOLDS)] == [FIRST], "it was written all the same"
     assert models.holds() == {FIRST: "model_unavailable"}
 
@@ -432,7 +432,7 @@ async def test_an_exhausted_quota_holds_at_once(make: Make, link: db.Link) -> No
 async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.Link) -> None:
     models = make(agents=[AGENT, "another"])
     await configure(link, agent="another", model=SECOND)
-    models.choose(Catalog(choices={"another": Choice(models=(SECOND,))}))
+    models.apply(Catalog(agents={"another": AgentModels(models=(SECOND,))}))
     await rate_limit(models, link)
     assert models.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.5), ClaimGroup(agents=["another"])], (
         "the small room first"
@@ -510,7 +510,7 @@ async def probing(make: Make, beat: Beat, link: db.Link, connection: db.Connecti
     return models
 
 
-@pytest.mark.parametrize(("age_s", "longest_s"), [(0, YOUNG_PAUSE_S), (1_800, 30), (86_400, LATER_PAUSE_S)])
+@pytest.mark.parametrize(("age_s", "longest_s"), [(0, MAX_PAUSE_S), (1_800, 30), (86_400, MAX_OLD_PAUSE_S)])
 async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the_hold(
     make: Make, beat: Beat, link: db.Link, connection: db.Connection, age_s: float, longest_s: float
 ) -> None:
@@ -532,9 +532,9 @@ async def test_a_failing_probe_doubles_the_pause_up_to_a_cap_that_grows_with_the
 
 
 def test_a_row_alone_survives_a_quarter_of_an_hour_without_an_attempt_spent() -> None:
-    pauses_s = [min(FIRST_PAUSE_S * 2**given_back, longest_pause_s(given_back)) for given_back in range(MAX_GIVEN_BACK)]
+    pauses_s = [min(FIRST_PAUSE_S * 2**given_back, max_pause_s(given_back)) for given_back in range(MAX_GIVEN_BACK)]
     assert sum(pauses_s) >= 900
-    assert [longest_pause_s(given_back) for given_back in range(4)] == [YOUNG_PAUSE_S] * 4
+    assert [max_pause_s(given_back) for given_back in range(4)] == [MAX_PAUSE_S] * 4
 
 
 async def test_a_probe_that_has_come_back_often_makes_the_pause_longer(
@@ -637,14 +637,14 @@ async def test_the_end_of_a_hold_is_rung_and_seen_without_a_beat(
     await models.succeeded(FIRST)
     assert [notice.channel async for notice in connection.notifies(timeout=20, stop_after=1)] == [CHANNEL]
     assert other.claimable_agents() == []
-    await other.look_again(other.link)
+    await other.refresh(other.link)
     assert other.claimable_agents() == [AGENT]
 
 
 async def test_nothing_is_looked_at_where_nothing_is_held(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     models = make()
     monkeypatch.setattr(models, "link", None)
-    await models.look_again(models.link)
+    await models.refresh(models.link)
     assert models.claimable_agents() == [AGENT]
 
 
@@ -701,7 +701,7 @@ async def test_a_timeout_of_the_probe_says_nothing(make: Make, link: db.Link) ->
 async def test_an_agent_whose_key_is_not_set_here_is_left_to_others(make: Make, beat: Beat, link: db.Link) -> None:
     await configure(link)
     await define(link, FIRST, api_base="http://gateway/v1", api_key_env="GATEWAY_KEY")
-    here, elsewhere = make(), make(variable={"GATEWAY_KEY": "k"}.get)
+    here, elsewhere = make(), make(getenv={"GATEWAY_KEY": "k"}.get)
     await beat(here, elsewhere)
     assert (here.claimable_agents(), elsewhere.claimable_agents()) == ([], [AGENT])
     with pytest.raises(ModelMisconfigured, match="GATEWAY_KEY") as caught:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from draftd import db
-from draftd.queue.attempts import Scribe, read_request
+from draftd.queue.attempts import AttemptWriter, read_request
 from draftd.queue.claiming import release_strays
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import RENEW_AND_BEAT
-from draftd.queue.outcome import Release, Retry
+from draftd.queue.outcome import GiveBack, Retry
 from draftd.queue.reaping import REAP, reap
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import beat, claim_all, make_request, make_terms
@@ -21,17 +21,17 @@ TERMS = make_terms()
 
 async def work(link: db.Link, *, limit: int) -> list[Claim]:
     """Run each of the daemon's statements once, as a daemon does."""
-    settler, scribe = Settler(link=link, aside=Aside()), Scribe(link=link, aside=Aside())
+    settler, writer = Settler(link=link, quarantine=Quarantine()), AttemptWriter(link=link, quarantine=Quarantine())
     claimed = await claim_all(link, TERMS, limit=limit)
-    pairs = [(one.id, one.lease_token) for one in claimed]
+    pairs = [one.key for one in claimed]
     await link.run(RENEW_AND_BEAT, beat(*claimed, worker_id=TERMS.worker_id))
     for one in claimed:
         await read_request(link, one)
-        await scribe.publish(one, {"options": []})
+        await writer.publish(one, {"options": []})
     await reap(link, lease_s=10.0)
     await release_strays(link, worker_id=TERMS.worker_id, held=pairs)
     for number, one in enumerate(claimed):
-        await settler.settle(one, Release() if number % 2 else Retry(code="x", message="x", delay_s=0.0))
+        await settler.settle(one, GiveBack() if number % 2 else Retry(code="x", message="x", delay_s=0.0))
     return claimed
 
 
@@ -75,7 +75,7 @@ PASS = {
     "last_at": "'now'::timestamptz",
     "steady_since": "'now'::timestamptz",
     "now": "'now'::timestamptz",
-    "aside": "'{}'::uuid[]",
+    "skip": "'{}'::uuid[]",
     "details": "'{}'::jsonb",
 }
 """The parameters of a pass of the reaper, as SQL."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from draftd.providers.known import PROVIDERS
+from draftd.providers.known_providers import PROVIDERS
 
 
 @pytest.fixture(scope="module")

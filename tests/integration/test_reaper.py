@@ -8,8 +8,8 @@ import structlog
 
 from draftd import db
 from draftd.daemon.reaper import Reaper
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import BEATS_PER_LEASE
+from draftd.queue.refused_rows import Quarantine
 from draftd.telemetry.metrics import Metrics
 from fix_database import claim_one, make_request, read_row
 from fix_refusals import accept, refuse
@@ -26,7 +26,7 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_take_back_is_told_and_ends
     await connection.execute("""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
         CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW EXECUTE FUNCTION refuse()""")
-    reaper = Reaper(link=link, lease_s=LEASE_S, interval_s=0.01, metrics=Metrics(), aside=Aside())
+    reaper = Reaper(link=link, lease_s=LEASE_S, interval_s=0.01, metrics=Metrics(), quarantine=Quarantine())
     with structlog.testing.capture_logs() as logs:
         running = asyncio.create_task(reaper.run())
         async with asyncio.timeout(20):
@@ -46,14 +46,14 @@ async def test_a_refusal_that_lasts_is_told_more_and_more_rarely(connection: db.
     await claim_one(link)
     await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
     await refuse(connection)
-    reaper = Reaper(link=link, lease_s=1e-6, interval_s=0.01, metrics=Metrics(), aside=Aside())
-    reaper._watch.gap_s = 60.0
+    reaper = Reaper(link=link, lease_s=1e-6, interval_s=0.01, metrics=Metrics(), quarantine=Quarantine())
+    reaper._stalls.gap_s = 60.0
 
     async def once() -> None:
-        reaper._refusals.aside._until.clear()  # as if the row's time were over
+        reaper._refusals.quarantine._until.clear()  # as if the row's time were over
         with pytest.raises(psycopg.errors.RaiseException) as raised:
             await reaper._once()
-        reaper._tell(raised.value)
+        reaper._log_refusal(raised.value)
 
     with structlog.testing.capture_logs() as logs:
         for _ in range(9):
@@ -63,7 +63,7 @@ async def test_a_refusal_that_lasts_is_told_more_and_more_rarely(connection: db.
     told = [line["times"] for line in logs if line["event"] == "reaping refused"]
     assert told == [1, 2, 4, 8], "a pass that leaves the row out changes nothing"
     await accept(connection)
-    reaper._refusals.aside._until.clear()
+    reaper._refusals.quarantine._until.clear()
     await reaper._once()
     assert reaper._refused == 0
 
@@ -76,9 +76,9 @@ async def test_short_leases_are_looked_at_as_often_as_they_are_renewed(
     await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
     await link.close()
     # The first pass takes back nothing: its connection is younger than a lease.
-    reaper = Reaper(link=link, lease_s=1.0, interval_s=3600, metrics=Metrics(), aside=Aside())
+    reaper = Reaper(link=link, lease_s=1.0, interval_s=3600, metrics=Metrics(), quarantine=Quarantine())
     left_s = 1.0 - 1.0 / BEATS_PER_LEASE
-    assert reaper._watch.gap_s <= left_s, "a standstill that the living do not outlive is noticed"
+    assert reaper._stalls.gap_s <= left_s, "a standstill that the living do not outlive is noticed"
     running = asyncio.create_task(reaper.run())
     async with asyncio.timeout(60):
         while (await read_row(connection, claimed.id))["status"] != "pending":  # noqa: ASYNC110 - the table is all that tells
@@ -95,7 +95,7 @@ async def test_what_it_ends_is_counted_and_what_it_gives_back_is_not(connection:
     await connection.execute("UPDATE draft_requests SET lease_until = now() - interval '1 h'")
     await make_request(connection, expires_at="2020-01-01")
     metrics = Metrics()
-    reaper = Reaper(link=link, lease_s=LEASE_S, interval_s=0.01, metrics=metrics, aside=Aside())
+    reaper = Reaper(link=link, lease_s=LEASE_S, interval_s=0.01, metrics=metrics, quarantine=Quarantine())
     running = asyncio.create_task(reaper.run())
     ended = {("failed", "worker_lost"): 1.0, ("failed", "expired"): 1.0}
     async with asyncio.timeout(20):

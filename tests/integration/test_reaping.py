@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from draftd import db
-from draftd.queue.reaping import REAP_BATCH, Reaped, Watch, may_take_in_s
+from draftd.queue.reaping import REAP_BATCH, Reaped, StallDetector, may_take_in_s
 from fix_database import (
     UNKNOWN_S,
     claim_all,
@@ -107,15 +107,15 @@ async def test_after_a_standstill_of_the_server_nothing_is_taken_back_for_one_le
 ) -> None:
     await make_request(connection)
     await lose(connection, await claim_one(link))
-    watch = Watch(gap_s=0.2)
-    assert await reap_now(link, watch=watch, older_than_s=86_400) == []
+    stalls = StallDetector(gap_s=0.2)
+    assert await reap_now(link, stalls=stalls, older_than_s=86_400) == []
     await asyncio.sleep(0.3)
-    assert await reap_now(link, watch=watch, lease_s=0.2) == [], "the first statement after the pause"
-    assert await reap_now(link, watch=watch, lease_s=0.2) == [], "the others have had no time to renew"
+    assert await reap_now(link, stalls=stalls, lease_s=0.2) == [], "the first statement after the pause"
+    assert await reap_now(link, stalls=stalls, lease_s=0.2) == [], "the others have had no time to renew"
     reaped: list[Reaped] = []
     for _ in range(100):
         await asyncio.sleep(0.05)
-        reaped += await reap_now(link, watch=watch, lease_s=0.2)
+        reaped += await reap_now(link, stalls=stalls, lease_s=0.2)
         if reaped:
             break
     assert len(reaped) == 1

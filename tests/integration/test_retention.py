@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.daemon.pruner import Pruner
 from draftd.queue import retention
-from draftd.queue.isolation import Aside
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import PRUNE, count_prunable, prune
 from fix_database import claim_one, make_request
 
@@ -38,7 +38,7 @@ async def make_final(connection: db.Connection, **over: Any) -> UUID:
 async def pruned(link: db.Link, *, older_than_s: float = KEPT_S, now: datetime | None = None) -> list[int]:
     """Prune as if it were a month later; return the sizes of the batches."""
     moment = now or datetime.now(UTC) + LATER
-    return [count async for count in prune(link, older_than_s=older_than_s, now=moment, aside=Aside())]
+    return [count async for count in prune(link, older_than_s=older_than_s, now=moment, quarantine=Quarantine())]
 
 
 async def counted(link: db.Link) -> int:
@@ -65,7 +65,7 @@ async def test_what_ended_lately_stays_however_old_it_is(connection: db.Connecti
     kept = await make_final(connection)
     await connection.execute("UPDATE draft_requests SET created_at = created_at - interval '1 year'")
     assert await count_prunable(link, older_than_s=DAY_S) == 0
-    assert [count async for count in prune(link, older_than_s=DAY_S, aside=Aside())] == [0]
+    assert [count async for count in prune(link, older_than_s=DAY_S, quarantine=Quarantine())] == [0]
     assert await standing(connection) == {kept}
 
 
@@ -148,7 +148,7 @@ async def test_the_plan_follows_the_index_on_created_at(connection: db.Connectio
         "after": None,
         "batch": 20,
         "now": None,
-        "aside": [],
+        "skip": [],
         "only": None,
     }
     async with connection.transaction(force_rollback=True):
@@ -211,7 +211,7 @@ async def test_a_pass_survives_a_lost_connection(
         "UPDATE draft_requests SET created_at = created_at - interval '2 d', finished_at = finished_at - interval '2 d'"
     )
     kept = await make_final(connection)
-    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=interrupted, aside=Aside()))
+    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=interrupted, quarantine=Quarantine()))
     assert await standing(connection) == {kept}
     assert {"event": "pruned", "rows": 25, "log_level": "info"} in logs
 
@@ -233,7 +233,7 @@ async def test_feedback_goes_when_it_is_old_enough_and_not_with_its_request(
     await connection.execute("UPDATE draft_feedback SET created_at = created_at - interval '2 d'")
     await connection.execute("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, -1)", [request_id])
     await connection.execute("UPDATE draft_settings SET feedback_retention_days = 1")
-    logs = await one_pass(Pruner(reads=link, link=link, aside=Aside()))
+    logs = await one_pass(Pruner(reads=link, link=link, quarantine=Quarantine()))
     assert {"event": "feedback pruned", "rows": 5, "log_level": "info"} in logs
     left = await (await connection.execute("SELECT rating FROM draft_feedback")).fetchall()
     assert left == [{"rating": -1}]
@@ -242,7 +242,9 @@ async def test_feedback_goes_when_it_is_old_enough_and_not_with_its_request(
 
 async def test_a_user_who_may_not_delete_ends_no_daemon(database: str, link: db.Link) -> None:
     logs = await one_pass(
-        Pruner(reads=await keeping(link, days=1), link=Forbidden(url=database, name="forbidden"), aside=Aside())
+        Pruner(
+            reads=await keeping(link, days=1), link=Forbidden(url=database, name="forbidden"), quarantine=Quarantine()
+        )
     )
     assert [line["log_level"] for line in logs] == ["warning"]
 
@@ -256,7 +258,7 @@ async def test_rows_that_may_be_seen_and_not_deleted_end_the_pass(
     for _ in range(5):
         await make_final(connection)
     await connection.execute("UPDATE draft_requests SET created_at = now() - interval '1 d'")
-    assert sum([count async for count in prune(link, older_than_s=0, aside=Aside())]) == 0
+    assert sum([count async for count in prune(link, older_than_s=0, quarantine=Quarantine())]) == 0
     assert len(await standing(connection)) == 5
 
 
@@ -269,5 +271,5 @@ async def test_what_another_table_refers_to_ends_the_pass_and_no_daemon(
     )
     await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
     await connection.execute("INSERT INTO tickets SELECT id FROM draft_requests")
-    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=link, aside=Aside()))
+    logs = await one_pass(Pruner(reads=await keeping(link, days=1), link=link, quarantine=Quarantine()))
     assert [line["event"] for line in logs] == ["pruning incomplete"]

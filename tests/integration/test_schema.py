@@ -14,9 +14,9 @@ from draftd import db
 from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.queue import admin
-from draftd.queue.attempts import Scribe
-from draftd.queue.isolation import Aside
-from draftd.queue.outcome import Done, Draft, Release
+from draftd.queue.attempts import AttemptWriter
+from draftd.queue.outcome import Done, Draft, GiveBack
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
 from draftd.request import Options
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, overwrite, read_row, renew
@@ -255,7 +255,8 @@ async def test_create_takes_null_for_the_default_as_well(connection: db.Connecti
 
 
 async def test_every_option_that_the_daemon_knows_passes(connection: db.Connection) -> None:
-    await make_request(connection, options=dict.fromkeys(Options.model_fields))
+    options = dict.fromkeys(Options.model_fields)
+    assert (await read_row(connection, await make_request(connection, options=options)))["options"] == options
 
 
 async def test_an_agent_is_unknown_once_a_daemon_has_been_seen(connection: db.Connection) -> None:
@@ -422,11 +423,11 @@ async def test_every_option_that_is_ready_is_announced(
     connection: db.Connection, link: db.Link, listener: db.Connection
 ) -> None:
     await make_request(connection)
-    claimed, scribe = await claim_one(link), Scribe(link=link, aside=Aside())
+    claimed, writer = await claim_one(link), AttemptWriter(link=link, quarantine=Quarantine())
     await heard(connection, listener)
     for count in (1, 2):
-        await scribe.publish(claimed, {"options": OPTIONS[:count]})
-    await Settler(link=link, aside=Aside()).settle(claimed, done(options=OPTIONS))
+        await writer.publish(claimed, {"options": OPTIONS[:count]})
+    await Settler(link=link, quarantine=Quarantine()).settle(claimed, done(options=OPTIONS))
     told = [json.loads(payload) for channel, payload in await heard(connection, listener) if channel == "draft_results"]
     assert [(one["status"], one["options_ready"]) for one in told] == [
         ("processing", 1),
@@ -464,7 +465,7 @@ async def test_a_request_without_an_expiry_gets_none_when_it_comes_back_from_an_
     request_id = await make_request(connection, available_at=datetime.now(UTC) - timedelta(hours=7))
     claimed = await claim_one(link)
     await connection.execute("UPDATE draft_settings SET default_expiry_s = DEFAULT")
-    await Settler(link=link, aside=Aside()).settle(claimed, Release())
+    await Settler(link=link, quarantine=Quarantine()).settle(claimed, GiveBack())
     row = await read_row(connection, request_id)
     assert (row["status"], row["expires_at"]) == ("pending", None)
 
@@ -500,7 +501,7 @@ async def rated(connection: db.Connection, request_id: UUID, **given: Any) -> di
 
 async def make_completed(connection: db.Connection, link: db.Link, result: dict[str, Any]) -> UUID:
     request_id = await make_request(connection, requester_id="ada")
-    await Settler(link=link, aside=Aside()).settle(await claim_one(link), done(**result))
+    await Settler(link=link, quarantine=Quarantine()).settle(await claim_one(link), done(**result))
     return request_id
 
 
@@ -642,7 +643,7 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
     await connection.execute("ANALYZE draft_requests")
     params = {
         "agents": ["comment_generator"],
-        "aside": [],
+        "skip": [],
         "n": 16,
         "lease_s": 10.0,
         "attempt_s": 120.0,
@@ -656,7 +657,10 @@ async def test_a_claim_is_an_index_scan(connection: db.Connection, pending: int)
 
 
 async def test_a_row_at_the_last_turn_keeps_nobody_from_inserting(connection: db.Connection) -> None:
-    row_id = await make_request(connection)
-    await connection.execute("UPDATE draft_requests SET turn = 9223372036854775807 WHERE id = %s", [row_id])
+    last = 9223372036854775807
+    await connection.execute(
+        "UPDATE draft_requests SET turn = %s WHERE id = %s", [last, await make_request(connection)]
+    )
     for requester in ("", "other", "other"):
-        await make_request(connection, requester_id=requester)
+        row = await read_row(connection, await make_request(connection, requester_id=requester))
+        assert (row["status"], row["turn"]) == ("pending", last)

@@ -158,12 +158,14 @@ async def test_a_stop_waits_for_no_call_that_hangs(stand_in: StandIn) -> None:
             await asking
 
 
-async def test_a_dripped_answer_outlives_a_timeout_between_two_reads(stand_in: StandIn) -> None:
-    stand_in.script([{"drip": True, "drip_s": 0.005}])
-    async with httpx.AsyncClient(timeout=httpx.Timeout(30, read=2)) as client:
+async def test_a_dripped_answer_takes_a_pause_for_each_byte(stand_in: StandIn) -> None:
+    """So it outlives any timeout between two reads that is longer than one pause."""
+    drip_s = 0.001
+    stand_in.script([{"drip": True, "drip_s": drip_s}])
+    async with httpx.AsyncClient(timeout=100) as client:
         response = await client.post(f"{stand_in.url}/chat/completions", json=ASK)
     assert response.json()["choices"]
-    assert stand_in.log[0]["seconds"] > 2
+    assert stand_in.log[0]["seconds"] >= drip_s * (len(response.content) - 1)
 
 
 async def test_a_token_rate_sets_the_length_of_a_stream(stand_in: StandIn, client: openai.AsyncOpenAI) -> None:

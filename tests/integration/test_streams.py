@@ -14,7 +14,7 @@ import structlog
 
 from draftd import streams
 from draftd.logs import configure_logging
-from draftd.streams import Outlet
+from draftd.streams import NonBlockingStream
 from fix_output import PIPE_BYTES, full_pipe
 
 LINES = [f"line {number:04} of many\n" for number in range(500)]
@@ -29,9 +29,9 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writes)
 
 
-def outlet(descriptor: int) -> Outlet:
+def outlet(descriptor: int) -> NonBlockingStream:
     """Return an outlet to a file descriptor, which stays open."""
-    return Outlet(io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8"))
+    return NonBlockingStream(io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8"))
 
 
 def read_until(descriptor: int, end: str) -> str:
@@ -50,7 +50,7 @@ def test_a_line_appears_without_being_asked_for(pipe: tuple[int, int]) -> None:
 def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streams, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(streams, "MAX_BUFFERED_BYTES", 2_000)
     with full_pipe() as (reads, writes):
         stream = outlet(writes)
         for line in LINES:
@@ -60,7 +60,7 @@ def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_mis
         seen = 0
         while seen < len(LINES):
             for line in read_until(reads, "\n").splitlines(keepends=True):
-                if notice := re.fullmatch("draftd: dropped ([0-9]+) lines? that nobody read in time\n", line):
+                if notice := re.fullmatch("draftd: dropped ([0-9]+) lines? that were not read in time\n", line):
                     seen += int(notice[1])
                 else:
                     assert line == LINES[seen]
@@ -72,7 +72,7 @@ def test_a_reader_that_sleeps_holds_up_nothing_and_is_told_how_many_lines_it_mis
 
 @pytest.mark.usefixtures("logging_restored")
 def test_the_log_says_in_its_own_form_how_many_lines_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(streams, "MAX_BUFFERED_BYTES", 2_000)
     with full_pipe() as (reads, writes):
         monkeypatch.setattr(sys, "stderr", outlet(writes))
         configure_logging(level="info", style="json")
@@ -155,5 +155,5 @@ def test_a_stream_in_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) ->
     memory = io.StringIO()
     monkeypatch.setattr(sys, "stdout", memory)
     monkeypatch.setattr(sys, "stderr", memory)
-    streams.free_from_readers()
+    streams.make_output_nonblocking()
     assert sys.stdout is sys.stderr is memory

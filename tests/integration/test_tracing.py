@@ -15,15 +15,17 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from draftd.errors import ModelRateLimited
-from draftd.telemetry import tracing
-from draftd.telemetry.complaints import Complaints
-from draftd.telemetry.tracing import Content, ShownPicture, Tracing
+from draftd.errors import ModelRateLimited, Spent
+from draftd.reply.prompts import PicturePart
+from draftd.telemetry import langfuse as implementation
+from draftd.telemetry.export_errors import ExportErrorLog
+from draftd.telemetry.langfuse import Content, load_tracing
+from draftd.telemetry.tracing import Tracing
 from fix_otlp import OtlpReceiver, otlp_receiver
 from fix_tls import Certificate
 
 PICTURE = b"\xff\xd8\xff" + b"picture" * 50
-SHOWN = ShownPicture(PICTURE)
+SHOWN = PicturePart(PICTURE)
 SECRET = "sk-live-0123456789abcdef"
 MESSAGES = [
     {"role": "system", "content": "Line one.\n\nLine three."},
@@ -60,8 +62,8 @@ def none_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def fresh_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
+def fresh_export_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implementation._export_errors, "_next_at", 0.0)
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def langfuse() -> Iterator[OtlpReceiver]:
 
 def load(url: str, content: Content = "text", sample_rate: str | None = None) -> Tracing:
     # The SDK keeps one client per public key for the life of the process.
-    return Tracing.load(
+    return load_tracing(
         public_key=f"pk-{uuid4()}",
         secret_key="secret",
         host=url,
@@ -85,7 +87,7 @@ def load(url: str, content: Content = "text", sample_rate: str | None = None) ->
 def trace_one(traces: Tracing, request_id: UUID | None = None, **over: Any) -> str | None:
     with traces.request(request_id=request_id or uuid4(), **{**REQUEST, **over}) as span:
         with traces.generation(**CALL) as generation:
-            generation.set(text="hello", input_tokens=10, output_tokens=5, cost_usd=Decimal("0.25"))
+            generation.set(text="hello", spent=Spent(input_tokens=10, output_tokens=5, cost_usd=Decimal("0.25")))
         span.set_output({"options": [{"text": "hello"}]})
     return span.trace_id
 
@@ -145,7 +147,7 @@ def test_text_holds_prompts_but_neither_pictures_nor_secrets_nor_paths(langfuse:
 
 
 def test_a_picture_is_not_decoded_to_be_told(langfuse: OtlpReceiver) -> None:
-    traces, shown = load(langfuse.url), ShownPicture(PICTURE)
+    traces, shown = load(langfuse.url), PicturePart(PICTURE)
     shown["image_url"]["url"] = "what nobody looks at"
     with traces.generation(**CALL | {"messages": [{"role": "user", "content": [shown]}]}):
         pass
@@ -188,10 +190,10 @@ def test_full_sends_the_prepared_pictures_as_media(langfuse: OtlpReceiver) -> No
 def test_full_falls_back_to_hashes_while_uploads_do_not_get_through(langfuse: OtlpReceiver) -> None:
     langfuse.mood = "hanging"
     traces = load(langfuse.url, "full")
-    for _ in range(tracing.MAX_PENDING_PICTURES + 20):
+    for _ in range(implementation.MAX_PENDING_PICTURES + 20):
         trace_one(traces)
     queue = traces._client._resources._media_upload_queue  # type: ignore[attr-defined] # of the private subclass
-    assert queue.qsize() <= tracing.MAX_PENDING_PICTURES
+    assert queue.qsize() <= implementation.MAX_PENDING_PICTURES
     traces.shutdown(time_s=0.1)
 
 
@@ -220,7 +222,7 @@ async def test_requests_on_one_event_loop_do_not_mix(langfuse: OtlpReceiver) -> 
             await both_inside.wait()
             with traces.generation(**{**CALL, "name": f"draft-{number}"}) as generation:
                 await both_inside.wait()
-                generation.set(text=str(number))
+                generation.set(text=str(number), spent=Spent())
         return f"draft-{number}", span.trace_id
 
     told = await asyncio.gather(*(one(number) for number in range(8)))
@@ -287,7 +289,7 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
     monkeypatch.setattr(traces._client, "start_as_current_observation", broken)  # type: ignore[attr-defined] # as above
     monkeypatch.setattr(traces._sdk, "propagate_attributes", broken)  # type: ignore[attr-defined] # as above
     # Its own, since clients of other tests may complain at any time.
-    monkeypatch.setattr(tracing, "_complaints", Complaints())
+    monkeypatch.setattr(implementation, "_export_errors", ExportErrorLog())
     with capture_logs() as logs:
         assert trace_one(traces)
     assert len([line for line in logs if line["event"] == "tracing failed"]) == 1
@@ -296,8 +298,8 @@ def test_an_sdk_that_raises_harms_no_request(langfuse: OtlpReceiver, monkeypatch
 
 def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
     code = (
-        "import sys, uuid; from draftd.telemetry.tracing import Tracing\n"
-        "traces = Tracing.load(public_key=None, secret_key=None, host=None, content='text', release='1')\n"
+        "import sys, uuid; from draftd.telemetry.langfuse import load_tracing\n"
+        "traces = load_tracing(public_key=None, secret_key=None, host=None, content='text', release='1')\n"
         "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1) as span:\n"
         "    assert span.trace_id is None\n"
         "assert traces.shutdown(time_s=0)\n"
@@ -308,8 +310,8 @@ def test_without_keys_nothing_is_imported_and_nothing_traced() -> None:
 
 def test_a_process_that_ends_without_shutdown_does_not_hang() -> None:
     code = (
-        "import sys, uuid; from draftd.telemetry.tracing import Tracing\n"
-        "traces = Tracing.load(public_key='pk', secret_key='sk', host=sys.argv[1], content='text', release='1')\n"
+        "import sys, uuid; from draftd.telemetry.langfuse import load_tracing\n"
+        "traces = load_tracing(public_key='pk', secret_key='sk', host=sys.argv[1], content='text', release='1')\n"
         "with traces.request(request_id=uuid.uuid4(), requester_id='', agent='a', attempt=1): pass\n"
         "print('traced', flush=True)"
     )
@@ -368,13 +370,15 @@ def test_an_examination_trusts_whom_the_exporter_trusts(tmp_path: Path, monkeypa
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_a_refused_certificate_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "EXPORT_S", 3)
+    monkeypatch.setattr(implementation, "EXPORT_S", 3)
     with otlp_receiver(tls=Certificate(tmp_path, "localhost").context) as receiver:
         traces = load(receiver.url)
-        monkeypatch.setattr(tracing._complaints, "_next_at", 0.0)
-        told = tracing._complaints.emit
+        monkeypatch.setattr(implementation._export_errors, "_next_at", 0.0)
+        told = implementation._export_errors.emit
         # A client of another test may still give up its uploads, and would be the one that is told.
-        monkeypatch.setattr(tracing._complaints, "emit", lambda one: "upload" in one.getMessage() or told(one))
+        monkeypatch.setattr(
+            implementation._export_errors, "emit", lambda one: "upload" in one.getMessage() or told(one)
+        )
         with capture_logs() as logs:
             for _ in range(2):
                 trace_one(traces)

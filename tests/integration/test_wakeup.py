@@ -2,7 +2,6 @@
 
 import asyncio
 import select
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,26 +14,26 @@ from draftd.queue import wakeup
 from draftd.queue.wakeup import Listener, ListeningLink, WakeUp, proves_session
 from fix_database import make_request
 
+TIME_S = 60.0
+"""By then a wait has failed, however slow the machine is."""
+
 
 async def test_a_ring_before_the_wait_ends_it_at_once() -> None:
     bell = WakeUp()
-    bell.ring()
-    began = time.monotonic()
-    await bell.wait(60)
-    assert time.monotonic() - began < 5
+    bell.set()
+    assert await is_rung(bell)
 
 
 async def test_a_wait_ends_by_itself() -> None:
-    began = time.monotonic()
-    await WakeUp().wait(0.05)
-    assert time.monotonic() - began < 5
+    async with asyncio.timeout(TIME_S):
+        await WakeUp().wait(0.05)
 
 
-async def is_rung(bell: WakeUp, time_s: float = 10) -> bool:
+async def is_rung(bell: WakeUp, time_s: float = TIME_S) -> bool:
     """Wait for a ring, and say whether one came in time."""
     try:
         async with asyncio.timeout(time_s):
-            await bell.wait(60)
+            await bell.wait(600)
     except TimeoutError:
         return False
     bell.clear()
@@ -45,7 +44,7 @@ async def statement_runs(connection: db.Connection, application: str, statement:
     """Wait until a connection's statement is under way in the server."""
     active = "SELECT FROM pg_stat_activity WHERE application_name = %s AND query = %s AND state = 'active'"
     rows: list[DictRow] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIME_S):
         while not rows:
             rows = await (await connection.execute(active.encode(), [application, statement])).fetchall()
 
@@ -57,7 +56,7 @@ class Listening:
         self.bell = WakeUp()
         self.task = asyncio.create_task(Listener(url=url, wakeup=self.bell).run())
 
-    async def heard(self, time_s: float = 10) -> bool:
+    async def heard(self, time_s: float = TIME_S) -> bool:
         return await is_rung(self.bell, time_s)
 
     async def end(self) -> None:
@@ -134,7 +133,7 @@ class Claiming:
         self.bell = WakeUp()
         self.link = ListeningLink(url=url, name="draftd claim", wakeup=self.bell)
 
-    async def heard(self, time_s: float = 10) -> bool:
+    async def heard(self, time_s: float = TIME_S) -> bool:
         return await is_rung(self.bell, time_s)
 
 

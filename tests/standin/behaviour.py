@@ -39,6 +39,8 @@ class Behaviour:
     """Nothing is sent until ``release``."""
     stall: bool = False
     """Half of a streamed answer is sent, then nothing until ``release``."""
+    stall_after: str | None = None
+    """A streamed answer is sent up to the piece with this text, then nothing until ``release``."""
     drip: bool = False
     """The answer comes byte by byte."""
     drip_s: float = 0.2

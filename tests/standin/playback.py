@@ -83,13 +83,17 @@ class Player:
         body = json.dumps(self.wire.whole(completion)).encode()
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
         middle = len(body) // 2
-        return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0)
+        return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0, stall_at=1)
 
     async def send_stream(self, completion: Completion) -> web.StreamResponse:
         """Send a completion piece by piece."""
         paced = self.tokens_per_s or 0.0
         piece_chars = CHARS_PER_TOKEN if paced else _UNPACED_PIECE_CHARS
         events = list(self.wire.events(completion, piece_chars=piece_chars))
+        stall_at = len(events) // 2
+        if after := self.behaviour.stall_after:
+            # The first event has no text.
+            stall_at = 2 + (completion.text.index(after) + len(after) - 1) // piece_chars
         if self.behaviour.breaks:
             words = self.behaviour.message or "The server had an error while processing your request."
             failure = Failure(status=500, type="server_error", code="server_error", message=words)
@@ -97,7 +101,7 @@ class Player:
         if self.behaviour.ends_early:
             events = events[: len(events) // 2]
         response = web.StreamResponse(headers={"Content-Type": self.wire.stream_type})
-        return await self._send(response, events, pace_s=1 / paced if paced else 0.0)
+        return await self._send(response, events, pace_s=1 / paced if paced else 0.0, stall_at=stall_at)
 
     def reset(self) -> web.Response:
         """Reset the connection: the client's library sees no orderly end, and nothing of an answer."""
@@ -110,7 +114,7 @@ class Player:
         return web.Response()
 
     async def _send(
-        self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float
+        self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float, stall_at: int
     ) -> web.StreamResponse:
         await response.prepare(self.request)
         if self.behaviour.drip:
@@ -122,7 +126,7 @@ class Player:
             if number == middle and self.behaviour.disconnect:
                 self._cut()
                 return response
-            if number == middle and self.behaviour.stall:
+            if number == stall_at and (self.behaviour.stall or self.behaviour.stall_after):
                 await self.released.wait()
             # By the clock since the start, so that the time of sending itself does not slow the answer.
             early_s = start + number * pace_s - time.monotonic()

@@ -27,9 +27,12 @@ def no_ports_no_processes_no_litellm() -> Iterator[None]:
         yield
 
 
+_context_read_once = functools.cache(httpcore.default_ssl_context)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def certificates_read_once() -> Iterator[None]:
-    """Give the fetchers of a module the same context: reading the machine's certificates takes a fifth of a second."""
+    """Give all fetchers the same context: reading the machine's certificates takes a fifth of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpcore, "default_ssl_context", functools.cache(httpcore.default_ssl_context))
+        patch.setattr(httpcore, "default_ssl_context", _context_read_once)
         yield

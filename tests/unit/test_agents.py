@@ -7,7 +7,7 @@ import pytest
 
 from draftd.errors import ConfigurationError
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.answer import Terms, wire_schema
+from draftd.reply.answer import Criteria, answer_schema
 from draftd.reply.model_answer import MODEL_WARNINGS
 from draftd.reply.result import Confidence
 from draftd.request import Options
@@ -91,7 +91,7 @@ def test_a_prompt_of_ours_defines_every_word_that_the_model_has_to_choose(prompt
     text = prompt()
     for word in (*MODEL_WARNINGS, *Confidence):
         assert f"\n- `{word.value}`: " in text
-    schema = wire_schema(Terms(options=Options(), context=None, truncated=False))
+    schema = answer_schema(Criteria(options=Options(), context=None, is_truncated=False))
     for key in (
         "has_message",
         "platform_name",

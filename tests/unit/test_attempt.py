@@ -1,8 +1,8 @@
 """How the steps of an attempt share its time."""
 
-from draftd.providers.holds import PATIENCE_S
-from draftd.reply.attempt import KEEP_S, MARGIN_S, NET_S
+from draftd.providers.holds import WRITE_WAIT_S
+from draftd.reply.attempt import BACKSTOP_S, KEEP_PICTURES_S, MARGIN_S
 
 
 def test_an_attempt_that_uses_every_limit_is_over_before_its_deadline() -> None:
-    assert NET_S + KEEP_S + PATIENCE_S < MARGIN_S
+    assert BACKSTOP_S + KEEP_PICTURES_S + WRITE_WAIT_S < MARGIN_S

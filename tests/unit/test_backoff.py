@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftd.backoff import BASE_S, CAP_S, full_jitter_s, retry_delay_s
+from draftd.backoff import BASE_S, CAP_S, Backoff, full_jitter_s, retry_delay_s
 
 
 def longest(_low: float, high: float, /) -> float:
@@ -44,3 +44,20 @@ def test_a_retry_is_never_before_the_providers_word_which_counts_up_to_an_hour(
 
 def test_a_retry_of_a_later_attempt_waits_longer() -> None:
     assert [retry_delay_s(attempt, draw=longest) for attempt in (1, 2, 3)] == [4, 8, 16]
+
+
+def test_the_delays_of_an_actor_grow_with_each_failure_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[tuple[int, float, float]] = []
+
+    def bound(attempt: int, *, base_s: float, cap_s: float) -> float:
+        bounds.append((attempt, base_s, cap_s))
+        return 0.0
+
+    monkeypatch.setattr("draftd.backoff.full_jitter_s", bound)
+    backoff = Backoff(base_s=0.2, cap_s=5.0)
+    backoff.next_s()
+    backoff.next_s(cap_s=1.5)
+    assert backoff.failures == 2
+    backoff.reset()
+    backoff.next_s()
+    assert bounds == [(1, 0.2, 5.0), (2, 0.2, 1.5), (1, 0.2, 5.0)]

@@ -23,11 +23,11 @@ from draftd.queue.outcome import Done, Draft, Fail, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.reply import drafter
 from draftd.reply.agents import Agent
-from draftd.reply.asking import Asking
 from draftd.reply.attempt import MARGIN_S, Attempt
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader, Inputs
-from draftd.reply.kept_pictures import Album, PictureStore
+from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.result import Result
 from draftd.request import Claim
 from draftd.telemetry.tracing import RequestSpan, Tracing
@@ -98,7 +98,7 @@ class Parts:
             holds=cast("Holds", self),
             pictures=cast("PictureStore", self),
             inputs=cast("InputReader", self),
-            asking=cast("Asking", self),
+            fallback=cast("ModelFallback", self),
             tracing=spy,
         )
 
@@ -108,23 +108,23 @@ class Parts:
     async def return_probe(self, model: str) -> None:
         self.returned.append(model)
 
-    def album(self, claim: Claim) -> Album:
-        album = Album(store=cast("PictureStore", self), claim=claim)
-        album._fresh[0] = cast("Any", self)  # a picture that was fetched
-        return album
+    def for_attempt(self, claim: Claim) -> AttemptPictures:
+        pictures = AttemptPictures(store=cast("PictureStore", self), claim=claim)
+        pictures._fetched[0] = cast("Any", self)  # a picture that was fetched
+        return pictures
 
     size_bytes = 1
 
     async def keep(self, claim: Claim, _leaves: Any) -> None:
         self.kept.append(claim.lease_token)
 
-    async def read(self, _attempt: Attempt, agent: Agent, **_: Any) -> Inputs:
+    async def read(self, _attempt: Attempt, agent: Agent, _pictures: AttemptPictures) -> Inputs:
         self._read()
         return Inputs(
             messages=[], reply_format=cast("Any", None), prompt_version=agent.version, params={}, images=IMAGES
         )
 
-    async def ask(self, attempt: Attempt, _inputs: Inputs, _targets: Any) -> Outcome:
+    async def run(self, attempt: Attempt, _inputs: Inputs, _targets: Any) -> Outcome:
         return await self._ask(attempt)
 
 
@@ -141,7 +141,7 @@ def make_claim(**over: Any) -> Claim:
     return Claim(**facts | over)
 
 
-async def run(ask: Ask, *, spy: Spy | None = None, parts: Parts | None = None, **over: Any) -> Ended:
+async def run(ask: Ask, *, spy: Spy | None = None, parts: Parts | None = None, **over: Any) -> AttemptResult:
     return await (parts or Parts(ask)).drafter(spy or Spy()).draft(make_claim(**over))
 
 
@@ -187,7 +187,7 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catch a hang at once."""
-    monkeypatch.setattr(drafter, "NET_S", 0.01)
+    monkeypatch.setattr(drafter, "BACKSTOP_S", 0.01)
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ async def test_a_timeout_of_something_else_is_not_taken_for_the_attempts() -> No
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == (
         "internal_error",
-        "TimeoutError: a defect of draftd; its log has the details",
+        "TimeoutError: a bug in draftd; its log has the details",
     )
 
 
@@ -347,7 +347,7 @@ async def test_a_defect_costs_one_attempt_and_tells_no_secret(
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.message) == (
         "internal_error",
-        "KeyError: a defect of draftd; its log has the details",
+        "KeyError: a bug in draftd; its log has the details",
     )
     (line,) = log_lines()
     assert (line["event"], line["level"], line["request_id"]) == (

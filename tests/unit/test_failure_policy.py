@@ -12,6 +12,7 @@ from draftd.errors import (
     ContextTooLong,
     Expired,
     ImageBlocked,
+    ImageBudgetExhausted,
     ImageFetchFailed,
     ImageGone,
     ImageInvalid,
@@ -29,7 +30,6 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     NoModelHere,
-    NoRoomForImage,
     NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
@@ -38,11 +38,11 @@ from draftd.errors import (
     WorkerLost,
 )
 from draftd.providers.failure_policy import (
-    HICCUP_S,
-    LONGEST_STEP_ASIDE_S,
+    MAX_GIVE_BACK_DELAY_S,
     MAX_GIVEN_BACK,
-    NOTHING_KNOWN,
-    REPEAT_WAIT_S,
+    NO_FACTS,
+    REPEAT_DELAY_S,
+    TRANSIENT_S,
     Action,
     Facts,
     ModelState,
@@ -52,7 +52,7 @@ from draftd.providers.failure_policy import (
     outcome_of,
     reaction,
 )
-from draftd.queue.outcome import Fail, Hold, Outcome, Release, Retry
+from draftd.queue.outcome import Fail, GiveBack, Outcome, Retry
 from draftd.queue.settlements import Trail, settlement
 from draftd.request import Claim
 
@@ -77,15 +77,15 @@ class Situation:
     """What is known beside the error."""
 
     claim: Claim = CLAIM
-    facts: Facts = NOTHING_KNOWN
+    facts: Facts = NO_FACTS
 
 
 SITUATIONS = {
     "alone": Situation(),
     "repeat": Situation(facts=Facts(can_repeat=True)),
     "repeat, probe": Situation(PROBE, Facts(can_repeat=True)),
-    "next": Situation(facts=Facts(can_ask_next=True)),
-    "left out": Situation(facts=Facts(is_one_left_out=True)),
+    "next": Situation(facts=Facts(has_next_model=True)),
+    "left out": Situation(facts=Facts(has_held_model=True)),
     "throttled": Situation(facts=Facts(model=ModelState.THROTTLED)),
     "held": Situation(facts=Facts(model=ModelState.HELD)),
     "working": Situation(facts=Facts(model=ModelState.WORKING)),
@@ -96,7 +96,7 @@ ACTIONS = {
     "fail": Action.FAIL,
     "retry": Action.RETRY,
     "back": Action.GIVE_BACK,
-    "next": Action.ASK_NEXT,
+    "next": Action.NEXT_MODEL,
     "call": Action.REPEAT_CALL,
 }
 # fmt: off
@@ -106,7 +106,7 @@ VERDICTS: dict[type[RequestError], str] = {
     Expired:            "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageBlocked:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageFetchFailed:   "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
-    NoRoomForImage:     "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
+    ImageBudgetExhausted:     "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     ImageNotServed:     "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageTooLarge:      "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     ImageInvalid:       "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
@@ -183,12 +183,12 @@ def test_every_error_has_its_verdict_in_every_situation(cls: type[RequestError])
 @pytest.mark.parametrize("claim", [CLAIM, PROBE, SPENT, SPENT_PROBE], ids=["a row", "a probe", "spent", "spent probe"])
 def test_no_combination_of_facts_calls_for_what_none_of_them_calls_for(cls: type[RequestError], claim: Claim) -> None:
     for state, repeat, ask, left_out in product(ModelState, EITHER, EITHER, EITHER):
-        facts = Facts(can_repeat=repeat, can_ask_next=ask, is_one_left_out=left_out, model=state)
+        facts = Facts(can_repeat=repeat, has_next_model=ask, has_held_model=left_out, model=state)
         apart = [
             Facts(model=state),
             Facts(can_repeat=repeat, model=state),
-            Facts(can_ask_next=ask, model=state),
-            Facts(is_one_left_out=left_out, model=state),
+            Facts(has_next_model=ask, model=state),
+            Facts(has_held_model=left_out, model=state),
         ]
         assert act(cls, Situation(claim, facts)) in {act(cls, Situation(claim, one)) for one in apart}
 
@@ -212,7 +212,7 @@ def test_an_exhausted_quota_holds_at_once() -> None:
 def test_only_a_hiccup_is_repeated() -> None:
     down = ModelUnavailable("503", model=MODEL)
     asking_for_time = ModelUnavailable("503", model=MODEL, retry_after_s=20)
-    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (HICCUP_S, HICCUP_S + 0.1))
+    soon, late = (Facts(can_repeat=True, failed_after_s=s) for s in (TRANSIENT_S, TRANSIENT_S + 0.1))
     assert judge(down, CLAIM, soon).action is Action.REPEAT_CALL
     assert judge(down, CLAIM, late).action is Action.GIVE_BACK
     assert judge(asking_for_time, CLAIM, soon).action is Action.GIVE_BACK
@@ -271,13 +271,13 @@ def test_a_row_does_not_wait_beside_the_hold_of_its_model() -> None:
 def test_a_row_that_came_back_before_steps_aside_after_a_hold() -> None:
     down, held = ModelUnavailable("503", model=MODEL), Facts(model=ModelState.HELD)
     assert delay_s(down, replace(CLAIM, given_back=1), held) == BASE_S * 2
-    assert delay_s(down, replace(CLAIM, given_back=9), held) == LONGEST_STEP_ASIDE_S
+    assert delay_s(down, replace(CLAIM, given_back=9), held) == MAX_GIVE_BACK_DELAY_S
 
 
 def test_a_call_is_repeated_almost_at_once_and_another_model_asked_at_once() -> None:
     down = ModelUnavailable("503", model=MODEL)
-    assert delay_s(down, facts=Facts(can_repeat=True)) == REPEAT_WAIT_S[1]
-    assert delay_s(down, facts=Facts(can_ask_next=True)) == 0.0
+    assert delay_s(down, facts=Facts(can_repeat=True)) == REPEAT_DELAY_S[1]
+    assert delay_s(down, facts=Facts(has_next_model=True)) == 0.0
 
 
 # Outcomes
@@ -287,7 +287,7 @@ def test_a_call_is_repeated_almost_at_once_and_another_model_asked_at_once() -> 
     ("action", "outcome"),
     [
         (Action.RETRY, Retry(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
-        (Action.GIVE_BACK, Hold(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
+        (Action.GIVE_BACK, GiveBack(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
         (Action.FAIL, Fail(code="model_unavailable", message="why", model=MODEL)),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_verdict_becomes_its_outcome(action: Action, outcome: Outcome) -> None
 def test_every_error_becomes_the_outcome_of_its_kind(cls: type[RequestError]) -> None:
     error = make(cls)
     outcome = outcome_of(error, judge(error, CLAIM))
-    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: Hold}[cls.kind])
+    assert isinstance(outcome, {Kind.FINAL: Fail, Kind.RETRY: Retry, Kind.HOLD: GiveBack}[cls.kind])
     assert (outcome.code, outcome.message, outcome.model) == (cls.code, "why", error.model)
 
 
@@ -307,10 +307,10 @@ def test_only_a_hold_and_a_release_give_the_attempt_back() -> None:
     outcomes: list[Outcome] = [
         Retry(code="c", message="m", delay_s=3.0),
         Fail(code="c", message="m"),
-        Hold(code="c", message="m", model="openai/m", delay_s=2.0),
-        Release(),
+        GiveBack(code="c", message="m", model="openai/m", delay_s=2.0),
+        GiveBack(),
     ]
-    rows = [settlement(CLAIM, outcome, Trail()) for outcome in outcomes]
+    rows = [settlement(CLAIM.key, outcome, Trail()) for outcome in outcomes]
     assert [(row.status, row.give_back, row.delay_s) for row in rows] == [
         ("pending", False, 3.0),
         ("failed", False, 0.0),

@@ -10,4 +10,4 @@ def test_without_its_row_the_fleet_has_the_defaults() -> None:
 def test_a_value_out_of_bounds_is_the_nearest_bound() -> None:
     """Whoever drops a check of the table must not have everything deleted."""
     assert of([dict.fromkeys(SETTINGS, -1)]) == dict.fromkeys(SETTINGS, 0)
-    assert of([dict.fromkeys(SETTINGS, 10**9)]) == {name: setting.most for name, setting in SETTINGS.items()}
+    assert of([dict.fromkeys(SETTINGS, 10**9)]) == {name: setting.maximum for name, setting in SETTINGS.items()}

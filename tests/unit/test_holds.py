@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from draftd import db
-from draftd.providers.catalog import Choice
+from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import TAKE_PROBE, Holds
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
@@ -39,9 +39,9 @@ async def test_a_hold_that_ends_while_another_model_is_probed_leaves_nothing_to_
         holds=holds,
         throttles=throttles,
         agents=["helper"],
-        default=Choice(models=(FIRST, SECOND)),
+        default=AgentModels(models=(FIRST, SECOND)),
         permits=Permits(),
-        variable=lambda _name: None,
+        getenv=lambda _name: None,
     )
     rows = [{"model": model, "code": "model_unavailable", "until_s": 0} for model in (FIRST, SECOND)]
     holds.update(rows, as_of=time.monotonic())

@@ -11,7 +11,7 @@ import pytest
 
 from draftd.errors import ImageFetchFailed, ImageTooLarge, Kind, RequestError
 from draftd.images import Fetcher, connection
-from draftd.images.connection import MAX_DIALLED, MAX_FRAMING_BYTES, MAX_HEAD_BYTES, MAX_SMALL_READS
+from draftd.images.connection import MAX_CONNECT_TRIES, MAX_FRAMING_BYTES, MAX_HEAD_BYTES, MAX_SMALL_READS
 from fix_images import FakeDialer, FakeDns, FakeStream
 
 URL = "http://files.example/secret?secret"
@@ -213,7 +213,7 @@ async def test_few_of_many_addresses_are_tried(fetcher: Fetcher, monkeypatch: py
     with pytest.raises(ImageFetchFailed):
         await fetcher.fetch(URL, time_s=5)
 
-    assert [address for address, _ in dialer.dialled] == addresses[:MAX_DIALLED]
+    assert [address for address, _ in dialer.dialled] == addresses[:MAX_CONNECT_TRIES]
 
 
 async def test_nothing_runs_on_after_an_answer_that_was_given_up(fetcher: Fetcher) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from draftd.errors import Expired, ModelRefused, ModelTimeout, Spent
 from draftd.providers.llm import Completion, Llm, Target
-from draftd.queue.attempts import Scribe, Usage
-from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S, Attempt
+from draftd.queue.attempts import AttemptWriter, Usage
+from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.reply.metered_call import MeteredCalls
 from draftd.request import Claim
@@ -28,7 +28,7 @@ TIMEOUT_S = 60.0
 
 
 class Door:
-    """A model that does what the test says, and a scribe that remembers."""
+    """A model that does what the test says, and a writer that remembers."""
 
     schema: Any = None
 
@@ -49,7 +49,7 @@ class Door:
     async def call(self, attempt: Attempt) -> Completion:
         calls = MeteredCalls(
             llm=cast("Llm", self),
-            scribe=cast("Scribe", self),
+            writer=cast("AttemptWriter", self),
             tracing=Tracing(),
             metrics=self.metrics,
             model_timeout_s=TIMEOUT_S,
@@ -118,7 +118,7 @@ async def test_a_call_that_was_aborted_is_recorded() -> None:
 
 @pytest.mark.parametrize(
     ("over", "error"),
-    [({"expires_in_s": 0.0}, Expired), ({"attempt_s": MARGIN_S + SHORTEST_CALL_S - 0.1}, ModelTimeout)],
+    [({"expires_in_s": 0.0}, Expired), ({"attempt_s": MARGIN_S + MIN_CALL_S - 0.1}, ModelTimeout)],
 )
 async def test_a_call_that_may_not_be_made_is_neither_made_nor_recorded(
     over: dict[str, Any], error: type[Exception]

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from prometheus_client import generate_latest
 
-from draftd.errors import ConfigurationError
+from draftd.errors import ConfigurationError, Spent
 from draftd.telemetry.metrics import BUCKETS_S, Metrics
 
 
@@ -22,7 +22,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.request_finished(status="failed", code="model_timeout", elapsed_s=3)
-    metrics.model_called(model="m", input_tokens=1, output_tokens=1, cost_usd=Decimal(1))
+    metrics.model_called(model="m", spent=Spent(input_tokens=1, output_tokens=1, cost_usd=Decimal(1)))
     metrics.holds([("m", "model_unavailable")])
     exposed = generate_latest(metrics.registry).decode()
     for name in (
@@ -42,7 +42,7 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
 
 
 def test_what_is_not_known_is_not_counted(metrics: Metrics) -> None:
-    metrics.model_called(model="m", input_tokens=None, output_tokens=7, cost_usd=None)
+    metrics.model_called(model="m", spent=Spent(output_tokens=7))
     assert value(metrics, "draftd_tokens_total", model="m", kind="input") is None
     assert value(metrics, "draftd_tokens_total", model="m", kind="output") == 7
     assert value(metrics, "draftd_cost_usd_total", model="m") is None

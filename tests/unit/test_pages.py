@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from draftd.errors import ImageFetchFailed
+from draftd.images import fetch
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import CLIENT_COLUMNS, Options
@@ -44,6 +46,27 @@ def test_every_line_of_a_page_fits_the_width(page: Path) -> None:
     """Rows of tables are as long as they need to be, and so is one long word."""
     lines = [line for line in page.read_text().splitlines() if not line.startswith("|") and " " in line.strip()]
     assert [line for line in lines if len(line) > WIDTH] == []
+
+
+def prose(page: str) -> str:
+    """Return a page without its line breaks."""
+    return " ".join((ROOT / page).read_text().split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/requests.md", "docs/operations.md"])
+def test_roles_get_what_they_need_by_draftd_grants_and_never_the_owners_role(page: str) -> None:
+    assert "draftd grants --" in prose(page)
+    assert not re.search(r"GRANT \"?draftd\"? TO", prose(page), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [prose("README.md"), prose("docs/requests.md"), ImageFetchFailed.__doc__, fetch._HINT],
+    ids=["README.md", "docs/requests.md", "the error's sentence", "the message of a failed fetch"],
+)
+def test_how_long_an_address_must_live_is_told_with_what_avoids_the_question(told: str) -> None:
+    until = r"URL must work until the request('s `?expires_at`?| expires \(`expires_at`\))"
+    assert re.search(until + r".{0,400}\bdata:`? URL", told)
 
 
 def test_every_status_is_named() -> None:

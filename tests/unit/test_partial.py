@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from draftd.reply import links
-from draftd.reply.answer import Terms, read
+from draftd.reply.answer import Criteria, read
 from draftd.reply.partial import PartialReader
-from draftd.reply.reply_format import Unacceptable
+from draftd.reply.reply_format import AnswerRejected
 from draftd.request import Options
 
 ANSWER: dict[str, Any] = {
@@ -36,12 +36,12 @@ ANSWER: dict[str, Any] = {
 }
 
 
-def make_terms(**options: Any) -> Terms:
-    return Terms(options=Options(**options), context=None, truncated=False)
+def make_criteria(**options: Any) -> Criteria:
+    return Criteria(options=Options(**options), context=None, is_truncated=False)
 
 
-def stream(text: str, terms: Terms | None = None, step: int = 1) -> list[dict[str, Any]]:
-    reader = PartialReader(terms or make_terms())
+def stream(text: str, criteria: Criteria | None = None, step: int = 1) -> list[dict[str, Any]]:
+    reader = PartialReader(criteria or make_criteria())
     ends = [*range(0, len(text), step), len(text)]
     return [found for end in ends if (found := reader.feed(text[:end])) is not None]
 
@@ -52,7 +52,7 @@ def lengths(found: list[dict[str, Any]]) -> list[list[str]]:
 
 def test_each_option_is_announced_as_soon_as_its_text_is_closed() -> None:
     text = json.dumps(ANSWER)
-    reader = PartialReader(make_terms())
+    reader = PartialReader(make_criteria())
     end_of_short = text.index(ANSWER["short"]) + len(ANSWER["short"])
     assert reader.feed(text[:end_of_short]) is None
     found = reader.feed(text[: end_of_short + 1])
@@ -64,7 +64,7 @@ def test_the_options_accumulate_and_unknown_keys_are_left_out() -> None:
     found = stream(json.dumps(ANSWER))
     assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
     assert not {"missing", "confidence", "warnings"} & found[-1].keys()
-    result = read(json.dumps(ANSWER), make_terms()).result
+    result = read(json.dumps(ANSWER), make_criteria()).result
     assert found[-1] == {key: value for key, value in result.items() if key in found[-1]}
 
 
@@ -108,7 +108,7 @@ def test_an_option_that_fails_a_check_is_held_back() -> None:
         ["short", "detailed"],
     ]
     assert lengths(stream(json.dumps(ANSWER | {"medium": "Yes."}))) == [["short"], ["short", "detailed"]]
-    assert lengths(stream(json.dumps(ANSWER), make_terms(max_chars=90))) == [["short"], ["short", "medium"]]
+    assert lengths(stream(json.dumps(ANSWER), make_criteria(max_chars=90))) == [["short"], ["short", "medium"]]
 
 
 def test_a_link_waits_until_the_reading_shows_it() -> None:
@@ -148,10 +148,10 @@ def test_an_option_waits_for_its_translation() -> None:
         if key in {"short", "medium", "detailed"}:
             answer[f"{key}_translation"] = "Übersetzt: " + value
     text = json.dumps(answer)
-    found = PartialReader(make_terms(reader_language="de")).feed(text[: text.index('"medium_angle"')])
+    found = PartialReader(make_criteria(reader_language="de")).feed(text[: text.index('"medium_angle"')])
     assert found is not None
     assert found["options"][0]["translation"] == "Übersetzt: Yes, Friday works."
-    assert PartialReader(make_terms(reader_language="de")).feed(text[: text.index('"short_translation"')]) is None
+    assert PartialReader(make_criteria(reader_language="de")).feed(text[: text.index('"short_translation"')]) is None
 
 
 def test_without_a_message_there_is_nothing_to_announce() -> None:
@@ -216,8 +216,8 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
     counts = [len(one["options"]) for one in found]
     assert counts == sorted(set(counts))
     try:
-        result = read(text, make_terms()).result
-    except Unacceptable:
+        result = read(text, make_criteria()).result
+    except AnswerRejected:
         return
     for one in found:
         assert all(option in result["options"] for option in one["options"])
@@ -229,7 +229,7 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
     )
 )
 def test_no_stream_makes_it_raise(chunks: list[str]) -> None:
-    reader, text = PartialReader(make_terms()), ""
+    reader, text = PartialReader(make_criteria()), ""
     announced = []
     for chunk in chunks:
         text += chunk

@@ -3,7 +3,7 @@
 import pytest
 
 from draftd.errors import ConfigurationError
-from draftd.providers.known import PROVIDERS, is_litellm_name
+from draftd.providers.known_providers import PROVIDERS, is_litellm_name
 from draftd.providers.permits import Address, Permits
 from draftd.settings import Settings
 

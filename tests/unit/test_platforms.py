@@ -68,15 +68,17 @@ def test_max_chars_does_not_lift_the_platforms_limit() -> None:
 
 def test_each_platform_is_known_by_its_value_and_by_its_other_names() -> None:
     for platform in Platform:
-        for name in (platform.value, *platform.place.names):
-            assert platforms.named_in(f"{name.title()} (app)") is platform
+        for name in (platform.value, *platform.profile.names):
+            assert platforms.parse(f"{name.title()} (app)") is platform
 
 
 def test_the_prompt_states_the_limits_that_the_check_enforces() -> None:
-    said = platforms.habits()
+    said = platforms.conventions()
     assert "`linkedin` comments: at most 1,250 characters." in said
     assert "`x`: a public reply has at most 280 characters as X counts" in said
 
 
 def test_platforms_with_the_same_habit_share_a_line() -> None:
-    assert "- `whatsapp`, `telegram`, `sms`: as one types on a phone; no sign-off." in platforms.habits().splitlines()
+    assert (
+        "- `whatsapp`, `telegram`, `sms`: as one types on a phone; no sign-off." in platforms.conventions().splitlines()
+    )

@@ -7,9 +7,8 @@ from typing import Any
 
 from draftd.images import Part, Picture
 from draftd.reply.agents import Agent
-from draftd.reply.prompts import render
+from draftd.reply.prompts import PicturePart, render
 from draftd.request import Options, Parent, Request
-from draftd.telemetry.tracing import ShownPicture
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"short": {"type": "string"}}}
 
@@ -76,8 +75,8 @@ def test_pictures_come_in_reading_order_with_a_label_before_each_part() -> None:
 
 def test_a_picture_in_a_message_knows_what_a_trace_tells_of_it() -> None:
     _, user = messages((make_picture(b"a"),))
-    (shown,) = (part for part in user["content"] if isinstance(part, ShownPicture))
-    assert shown.summary == {"sha256": hashlib.sha256(b"a").hexdigest(), "bytes": 1}
+    (shown,) = (part for part in user["content"] if isinstance(part, PicturePart))
+    assert shown.summary == {"type": "image_url", "image_url": {"sha256": hashlib.sha256(b"a").hexdigest(), "bytes": 1}}
 
 
 def test_tiles_are_said_to_follow_the_whole() -> None:

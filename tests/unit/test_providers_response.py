@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from draftd.providers.response import TOKENS_PER_PICTURE, Answer, tokens
+from draftd.providers.response import TOKENS_PER_PICTURE, RawAnswer, tokens
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ def test_tokens_are_counted_when_they_can_have_been_used(
     prompt: int | None, completion: int | None, counted: tuple[int, int] | None
 ) -> None:
     usage = SimpleNamespace(prompt_tokens=prompt, completion_tokens=completion)
-    assert tokens(Answer(text="yes", usage=usage), []) == counted
+    assert tokens(RawAnswer(text="yes", usage=usage), []) == counted
 
 
 def test_without_a_usage_no_tokens_are_counted() -> None:
-    assert tokens(Answer(text="yes"), []) is None
+    assert tokens(RawAnswer(text="yes"), []) is None
 
 
 def test_what_broke_off_is_estimated_where_it_was_not_counted() -> None:
@@ -36,9 +36,9 @@ def test_what_broke_off_is_estimated_where_it_was_not_counted() -> None:
         {"role": "user", "content": [text_part("y" * 40), picture]},
     ]
     usage = SimpleNamespace(prompt_tokens=25, completion_tokens=1)
-    assert tokens(Answer(text="z" * 80, usage=usage, broke_off=True), asked) == (25, 20)
-    assert tokens(Answer(text="z" * 80, broke_off=True), asked) == (110 + TOKENS_PER_PICTURE, 20)
-    assert tokens(Answer(broke_off=True), asked) is None
+    assert tokens(RawAnswer(text="z" * 80, usage=usage, broke_off=True), asked) == (25, 20)
+    assert tokens(RawAnswer(text="z" * 80, broke_off=True), asked) == (110 + TOKENS_PER_PICTURE, 20)
+    assert tokens(RawAnswer(broke_off=True), asked) is None
 
 
 def text_part(text: str) -> dict[str, str]:

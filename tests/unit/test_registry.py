@@ -8,7 +8,7 @@ import pytest
 
 from draftd.providers.llm import Target
 from draftd.providers.registry import Registry
-from draftd.providers.response import Answer
+from draftd.providers.response import RawAnswer
 
 PRICED = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 CACHED = {"supports_prompt_caching": True}
@@ -67,7 +67,7 @@ def test_a_name_of_another_provider_has_none(model: str) -> None:
 
 
 def cost(model: str, *, said: object = None, **over: Any) -> Decimal | None:
-    answer = Answer(usage=SimpleNamespace(cost=said))
+    answer = RawAnswer(usage=SimpleNamespace(cost=said))
     return REGISTRY.cost_usd(Target(name="m", model=model, **over), answer, (1_000, 500))
 
 

@@ -265,5 +265,5 @@ def test_a_redacted_text_is_one_storable_line(text: str) -> None:
 )
 def test_no_text_takes_long_to_redact(text: str) -> None:
     began = time.process_time()
-    redact(text * 100_000, 5_000)
-    assert time.process_time() - began < 2, "the work must grow with the text, not with its square"
+    redact(text * 30_000, 5_000)
+    assert time.process_time() - began < 1, "the work must grow with the text, not with its square"

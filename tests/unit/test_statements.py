@@ -55,7 +55,7 @@ def test_a_name_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_statement_is_sent_without_its_header() -> None:
-    found: Mapping[str, str] = statements("draftd.queue.isolation")
+    found: Mapping[str, str] = statements("draftd.queue.refused_rows")
     assert found["end_row"].startswith("UPDATE draft_requests AS r SET\n    status = 'failed'")
 
 
@@ -86,7 +86,7 @@ REAPERS = "reap reap_these find_reapable"
         ("queue.admin", "find_cancellable cancel", "FROM draft_requests AS r", "LIMIT %(batch)s"),
         ("queue.admin", "find_retryable retry", "FROM draft_requests AS r", "LIMIT %(batch)s"),
         ("queue.admin", "list_workers is_unserved", "w.heartbeat_at BETWEEN", "'1 min'"),
-        ("providers.holds", "hold look", "CASE WHEN h.until > now()", "AS until_s"),
+        ("providers.holds", "hold read_holds", "CASE WHEN h.until > now()", "AS until_s"),
         ("providers.throttles", "halve list_throttles", "least(1, greatest(0.015625", "AS share"),
     ],
 )
@@ -128,8 +128,8 @@ def test_what_is_read_of_agents_models_and_holds_is_the_same_whoever_reads_it() 
     renew, catalog = statements("draftd.queue.leases")["renew"], statements("draftd.providers.catalog")["read"]
     configuration = [between(text, "jsonb_agg(to_jsonb(a)", "AS models") for text in (renew, catalog)]
     assert len(set(configuration)) == 1
-    look = statements("draftd.providers.holds")["look"]
-    assert len({between(text, "CASE WHEN h.until > now()", "ELSE 0 END") for text in (renew, look)}) == 1
+    read_holds = statements("draftd.providers.holds")["read_holds"]
+    assert len({between(text, "CASE WHEN h.until > now()", "ELSE 0 END") for text in (renew, read_holds)}) == 1
 
 
 def test_an_error_joins_a_rows_errors_in_the_same_way_whatever_statement_adds_it() -> None:

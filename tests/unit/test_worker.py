@@ -11,17 +11,17 @@ from structlog.testing import capture_logs
 
 from draftd.daemon.worker import Worker
 from draftd.errors import LeaseLost
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Done, Draft, Fail, Outcome, Release, Retry
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
 from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
-FINISHED = Ended(Fail(code="expired", message=""), Trail())
-Run = Callable[[Claim], Awaitable[Ended]]
+FINISHED = AttemptResult(Fail(code="expired", message=""), Trail())
+Run = Callable[[Claim], Awaitable[AttemptResult]]
 
 
 def make_claim(request_id: UUID | None = None, lease_token: int = 1) -> Claim:
@@ -57,7 +57,7 @@ class Rig:
             claims=cast("Claims", self),
             drafter=cast("Drafter", self),
             settler=cast("Settler", self),
-            scribe=cast("Scribe", self),
+            writer=cast("AttemptWriter", self),
             leases=self.leases,
             metrics=self.metrics,
             concurrency=2,
@@ -71,17 +71,17 @@ class Rig:
             self.leases.add(claim.id, claim.lease_token, agent=claim.agent)
         return claim
 
-    async def recorded(self, claim: Claim, *, waits_out: bool) -> bool:
+    async def wait_until_recorded(self, claim: Claim, *, retry_refusals: bool) -> bool:
         self.waited_for.append(claim.lease_token)
-        if self.usage_refused.is_set() and not waits_out:
+        if self.usage_refused.is_set() and not retry_refusals:
             return False
         await self.usage_written.wait()
         return True
 
-    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, waits_out: bool) -> Settled:
+    async def settle(self, claim: Claim, outcome: Outcome, _trail: Trail, *, retry_refusals: bool) -> Settled:
         if claim.lease_token in self.lost:
             raise LeaseLost
-        if not waits_out and not self.accepts.is_set():
+        if not retry_refusals and not self.accepts.is_set():
             raise NotSettledYet
         await self.accepts.wait()
         self.settled.append((claim.lease_token, outcome))
@@ -105,7 +105,7 @@ class Gate:
         self.begun: list[int] = []
         self.ended: list[Any] = []
 
-    async def __call__(self, claim: Claim) -> Ended:
+    async def __call__(self, claim: Claim) -> AttemptResult:
         self.begun.append(claim.lease_token)
         try:
             await self.go.wait()
@@ -143,11 +143,11 @@ async def test_a_shutdown_gives_the_attempt_back() -> None:
     await until(lambda: rig.worker.in_flight == 1)
     rig.worker.abort_all()
     await working
-    assert rig.settled == [(1, Release())]
+    assert rig.settled == [(1, GiveBack())]
 
 
 async def test_a_cancellation_from_within_is_no_free_give_back() -> None:
-    async def cancelled(_claim: Claim) -> Ended:
+    async def cancelled(_claim: Claim) -> AttemptResult:
         raise asyncio.CancelledError
 
     rig = Rig(cancelled)
@@ -185,10 +185,10 @@ async def test_an_outcome_waits_for_the_usage_that_it_sums_up() -> None:
     assert len(rig.leases.snapshot()) == 1, "it is renewed until it is settled"
     rig.usage_written.set()
     await working
-    assert rig.settled == [(1, Release())]
+    assert rig.settled == [(1, GiveBack())]
 
 
-async def finished(_claim: Claim) -> Ended:
+async def finished(_claim: Claim) -> AttemptResult:
     return FINISHED
 
 
@@ -249,7 +249,7 @@ async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> 
     working = asyncio.create_task(rig.worker.run())
     rig.queue.put_nowait(claim)
     await until(lambda: gate.begun == [1])
-    rig.worker.abort_refused({(claim.id, claim.lease_token)})
+    rig.worker.abort_refused({claim.key})
     rig.queue.put_nowait(None)
     await working
     ((_, outcome),) = rig.settled
@@ -258,8 +258,10 @@ async def test_an_attempt_whose_lease_is_refused_ends_as_an_internal_error() -> 
 
 
 async def test_a_draft_that_is_refused_is_reported_as_the_error_it_became() -> None:
-    async def drafted(_claim: Claim) -> Ended:
-        return Ended(Done(draft=Draft(result={"platform": "x"}, reading=[]), model="m", prompt_version="1"), Trail())
+    async def drafted(_claim: Claim) -> AttemptResult:
+        return AttemptResult(
+            Done(draft=Draft(result={"platform": "x"}, reading=[]), model="m", prompt_version="1"), Trail()
+        )
 
     rig = Rig(drafted)
     rig.settles_as = Settled("failed", "internal_error")
@@ -280,7 +282,7 @@ async def test_a_cancelled_request_is_not_counted_as_a_lost_lease() -> None:
     rig.queue.put_nowait(claim)
     rig.queue.put_nowait(None)
     await until(lambda: rig.worker.in_flight == 1)
-    rig.worker.abort_cancelled({(claim.id, claim.lease_token)})
+    rig.worker.abort_cancelled({claim.key})
     with capture_logs() as logs:
         await working
     assert [(one["event"], one["log_level"]) for one in logs] == [("request cancelled", "info")]

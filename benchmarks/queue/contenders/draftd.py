@@ -23,7 +23,7 @@ from draftd.logs import configure_logging
 from draftd.providers.llm import Llm
 from draftd.queue.outcome import Done, Draft
 from draftd.queue.settlements import Trail
-from draftd.reply.drafter import Ended
+from draftd.reply.drafter import AttemptResult
 from draftd.reply.result import Result
 from draftd.request import Claim
 from draftd.settings import Settings
@@ -43,11 +43,11 @@ class InstantDrafter:
         self._job = job
         self._result = Result.model_validate(RESULT)
 
-    async def draft(self, claim: Claim) -> Ended:
+    async def draft(self, claim: Claim) -> AttemptResult:
         """Return the benchmark's result."""
         await self._job.handle(claim.id)
         draft = Draft(result=self._result.as_json(), reading=[])
-        return Ended(Done(draft=draft, model="benchmark", prompt_version="1"), Trail())
+        return AttemptResult(Done(draft=draft, model="benchmark", prompt_version="1"), Trail())
 
 
 class NoModels:

@@ -120,7 +120,7 @@ async def _set(row: dict[str, Any]) -> bool:
         # The operator expects the new models to be tried now, and an unused model is never probed.
         names += [name for one in before for name in (one["model"], *fallback_names(one))]
         await connection.execute(FORGET.encode(), {"models": names})
-        return await admin.nobody_serves(connection, row["agent"])
+        return await admin.is_unserved(connection, row["agent"])
 
 
 async def _unset(agent: str) -> bool:

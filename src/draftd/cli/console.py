@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from draftd.errors import UsageError, request_errors
 
 if TYPE_CHECKING:
-    from draftd.queue.isolation import RefusedRow
+    from draftd.queue.refused_rows import RefusedRow
     from draftd.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,9 +32,9 @@ EXIT_NEGATIVE = 1
 CHANGING = frozenset({"run", "cancel", "retry", "prune", "reap-stale", "migrate", "set", "unset"})
 """Commands that change or delete something. Never suggest one for a typo."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-LONGEST_S = 36_500 * 86_400.0
+MAX_DURATION_S = 36_500 * 86_400.0
 """A hundred years, well within the range of the database's timestamps."""
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 GAP = 2
 """Spaces between two columns of a table."""
 
@@ -103,7 +103,7 @@ def print_json(data: Any) -> None:
         indent=2 if sys.stdout.isatty() else None,
     )
     # JSON escapes only the control characters of ASCII; a terminal obeys others too.
-    print(_STEERING.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
+    print(_CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -181,7 +181,7 @@ def _cell(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Return a text with its control characters replaced."""
-    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def colour_wanted(stream: TextIO | None = None) -> bool:
@@ -211,7 +211,7 @@ def duration_s(text: str) -> float:
     if match is None:
         raise UsageError(f"{text!r} is not a valid duration; write 90s, 15m, 2h or 7d")
     seconds = float(match[1]) * _UNITS_S[match[2]]
-    if seconds > LONGEST_S:
+    if seconds > MAX_DURATION_S:
         raise UsageError(f"{text!r} is longer than a hundred years")
     return seconds
 
@@ -276,7 +276,7 @@ class RefusedRows:
     def __init__(self) -> None:
         self._left = 0
 
-    def tell(self, row: "RefusedRow") -> None:
+    def report(self, row: "RefusedRow") -> None:
         """Report a row."""
         self._left += not row.ended
         say(

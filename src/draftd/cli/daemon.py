@@ -39,11 +39,11 @@ def run(
     """Run the daemon: claim requests, draft replies, store them.
 
     SIGTERM, SIGHUP and Ctrl-C drain: claiming stops, and attempts in flight may finish. A second SIGTERM or Ctrl-C exits at once.
-    The daemon never blocks on its log: lines that nobody reads are dropped and counted.
+    The daemon never blocks on its log: unread lines are dropped and counted.
     """
-    from draftd.streams import free_from_readers
+    from draftd.streams import make_output_nonblocking
 
-    free_from_readers()
+    make_output_nonblocking()
     from draftd.daemon.composition import serve
     from draftd.logs import configure_logging
     from draftd.settings import export_foreign_variables
@@ -83,11 +83,11 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
 
     names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
     answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
-    # A daemon that has ended meanwhile is gone, not stuck.
+    # A daemon that has just ended is gone, not stuck.
     ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
     answers = {name: answer for name, answer in answers.items() if name not in ended}
     if not answers:
-        return _no_daemon(pid, liveness.neighbours()), ""
+        return _no_daemon(pid, liveness.other_users()), ""
     if stuck := [name.partition(".")[0] for name, answer in answers.items() if answer is None]:
         return f"the daemon does not answer (pid {', '.join(stuck)})", ""
     in_flight = sum(answer["in_flight"] for answer in answers.values() if answer)
@@ -98,11 +98,11 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     return "; ".join([*problems, *notes]) if problems else None, "; ".join([detail, *notes])
 
 
-def _no_daemon(pid: int | None, neighbours: set[int]) -> str:
+def _no_daemon(pid: int | None, other_users: set[int]) -> str:
     which = "no daemon" if pid is None else f"no daemon with pid {pid}"
-    if not neighbours:
+    if not other_users:
         return f"{which} is running on this host"
-    users = ", ".join(map(_user, sorted(neighbours)))
+    users = ", ".join(map(_user, sorted(other_users)))
     return f"{which} of {_user(os.geteuid())} is running on this host; for one of {users}, run this as that user"
 
 
@@ -163,6 +163,6 @@ def demo(
 
     Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers.
     """
-    from draftd.cli.demo import tour
+    from draftd.cli.demo import run_demo
 
-    raise typer.Exit(tour(model=model))
+    raise typer.Exit(run_demo(model=model))

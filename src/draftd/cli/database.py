@@ -52,7 +52,7 @@ def migrate(
 
 
 async def _state(url: str) -> "tuple[SchemaState, str | None]":
-    """Return how the schema stands, and which role may migrate it."""
+    """Return the state of the schema, and which role may migrate it."""
     from draftd import db
     from draftd.db import schema_version
 

@@ -54,7 +54,7 @@ class _Model:
     variables: Mapping[str, str]
 
 
-def tour(*, model: str | None) -> int:
+def run_demo(*, model: str | None) -> int:
     """Run the demo; return its exit code, 0 if every sample was drafted."""
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     _raise_on_sigterm()

@@ -1,7 +1,7 @@
-"""The doctor: checks everything a daemon needs, one finding each.
+"""The doctor: checks everything a daemon needs.
 
 The model check is a real call with a tiny picture whose colour the model must name (a few hundred tokens per model). Nothing less
-shows that the key is right, that the model exists, and that it can see.
+proves that the key is right, that the model exists, and that it can see.
 """
 
 import asyncio
@@ -74,43 +74,43 @@ _SCHEMA = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check found."""
+class CheckResult:
+    """The result of one check."""
 
     check: str
     ok: bool
     detail: str
 
 
-async def examine() -> AsyncIterator[Finding]:
-    """Run the checks in order of dependency; yield each finding as soon as it is known."""
+async def examine() -> AsyncIterator[CheckResult]:
+    """Run the checks in order of dependency; yield each result as soon as it is known."""
     try:
         settings, warnings = load_settings()
         export_foreign_variables()
     except ConfigurationError as error:
-        yield Finding(check="configuration", ok=False, detail=error.message)
+        yield CheckResult(check="configuration", ok=False, detail=error.message)
         return
     yield _configuration(settings, warnings)
-    finding, agents = _prompts(settings)
-    yield finding
+    result, agents = _prompts(settings)
+    yield result
     database = _Database()
     if settings.database_url is not None:
-        async for finding in database.examine(settings):
-            yield finding
+        async for result in database.examine(settings):
+            yield result
     yield await _daemons(settings)
-    async for finding in _models(settings, agents, database.catalog):
-        yield finding
+    async for result in _models(settings, agents, database.catalog):
+        yield result
     yield await asyncio.to_thread(_langfuse, settings)
 
 
-def _configuration(settings: Settings, warnings: list[str]) -> Finding:
+def _configuration(settings: Settings, warnings: list[str]) -> CheckResult:
     try:
         settings.require_database_url()
         AllowList.parse(settings.allow_private_image_hosts)
         Permits.of(settings, environment_value)
     except ConfigurationError as error:
-        return Finding(check="configuration", ok=False, detail=error.message)
-    return Finding(check="configuration", ok=True, detail="; ".join(warnings) or "all settings are valid")
+        return CheckResult(check="configuration", ok=False, detail=error.message)
+    return CheckResult(check="configuration", ok=True, detail="; ".join(warnings) or "all settings are valid")
 
 
 class _Database:
@@ -119,19 +119,19 @@ class _Database:
     def __init__(self) -> None:
         self.catalog = Catalog()
 
-    async def examine(self, settings: Settings) -> AsyncIterator[Finding]:
+    async def examine(self, settings: Settings) -> AsyncIterator[CheckResult]:
         """Check connection, schema and LISTEN; skip the checks that depend on a failed one."""
         check, url = "database", settings.require_database_url()
         try:
             async with db.connected(url, migrated=False, reads=schema_version.TABLES) as connection:
-                yield Finding(check=check, ok=True, detail=await _server(connection))
+                yield CheckResult(check=check, ok=True, detail=await _server(connection))
                 check = "schema"
-                finding = await _schema(connection)
-                if finding.ok:
+                result = await _schema(connection)
+                if result.ok:
                     (row,) = await (await connection.execute(READ.encode())).fetchall()
                     self.catalog = Catalog.read(row["agents"], row["models"])
-                yield finding
-                if finding.ok:
+                yield result
+                if result.ok:
                     yield await _triggers(connection)
                     check = "write"
                     yield await _write(connection, url)
@@ -140,10 +140,10 @@ class _Database:
             check = "listen"
             yield await _listen(settings)
         except CommandError as error:
-            yield Finding(check=check, ok=False, detail=error.message)
+            yield CheckResult(check=check, ok=False, detail=error.message)
 
 
-async def _daemons(settings: Settings) -> Finding:
+async def _daemons(settings: Settings) -> CheckResult:
     """Ask the daemons on this host; they may have started with older settings."""
     own, ok, lines = None, True, []
     with suppress(ConfigurationError):  # reported by the configuration check
@@ -158,16 +158,16 @@ async def _daemons(settings: Settings) -> Finding:
             lines.append(f"pid {pid}: {database['detail']}")
         else:
             lines.append(f"pid {pid} uses another database, {database['address']}")
-    return Finding(check="daemon", ok=ok, detail="; ".join(lines) or "none running on this host")
+    return CheckResult(check="daemon", ok=ok, detail="; ".join(lines) or "none running on this host")
 
 
-def _prompts(settings: Settings) -> tuple[Finding, list[str]]:
+def _prompts(settings: Settings) -> tuple[CheckResult, list[str]]:
     try:
         prompts = load_agents(settings.prompts_dir or packaged_directory())
     except ConfigurationError as error:
-        return Finding(check="prompts", ok=False, detail=error.message), []
+        return CheckResult(check="prompts", ok=False, detail=error.message), []
     detail = ", ".join(f"{agent} {prompt.version}" for agent, prompt in sorted(prompts.items()))
-    return Finding(check="prompts", ok=bool(prompts), detail=detail or "no prompts found"), sorted(prompts)
+    return CheckResult(check="prompts", ok=bool(prompts), detail=detail or "no prompts found"), sorted(prompts)
 
 
 async def _server(connection: db.Connection) -> str:
@@ -175,58 +175,58 @@ async def _server(connection: db.Connection) -> str:
     return f"PostgreSQL {row['version']}" if row else "PostgreSQL"
 
 
-async def _schema(connection: db.Connection) -> Finding:
+async def _schema(connection: db.Connection) -> CheckResult:
     state, elsewhere = await schema_version.state(connection), await schema_version.elsewhere(connection)
     hints = {
         SchemaState.BEHIND: f"; {elsewhere or 'run `draftd migrate`'}",
         SchemaState.AHEAD: "; this draftd is older than the schema",
     }
-    return Finding(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
+    return CheckResult(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
 
 
-async def _triggers(connection: db.Connection) -> Finding:
+async def _triggers(connection: db.Connection) -> CheckResult:
     """Report roles whose code a daemon would run."""
     rows = await (await connection.execute(_FOREIGN_CODE.encode(), [list(TABLES)])).fetchall()
     detail = "; ".join(row["found"] for row in rows) or "no other role can attach code to the tables"
-    return Finding(check="triggers", ok=True, detail=detail)
+    return CheckResult(check="triggers", ok=True, detail=detail)
 
 
-async def _write(connection: db.Connection, url: str) -> Finding:
+async def _write(connection: db.Connection, url: str) -> CheckResult:
     """Insert a row as a daemon does, and roll back.
 
     Raises:
         CommandError: the database refuses the row.
     """
-    with db.translated(url):
-        row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    with db.translate_errors(url):
+        row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
         access.check(row or {}, where=dsn.address(url), works=True)
         async with connection.transaction(force_rollback=True):
             await connection.execute(_TRIAL.encode(), [uuid.uuid4()])
-    return Finding(check="write", ok=True, detail="a test row was inserted and rolled back")
+    return CheckResult(check="write", ok=True, detail="a test row was inserted and rolled back")
 
 
-def _holds(rows: Sequence[Mapping[str, Any]]) -> Finding:
+def _holds(rows: Sequence[Mapping[str, Any]]) -> CheckResult:
     held = [
         f"{row['model']}: {row['code']} since {row['since'].astimezone(UTC):%Y-%m-%d %H:%M} UTC: "
         + row["reason"].removeprefix(f"{row['model']}: ")
         for row in rows
     ]
-    return Finding(check="holds", ok=not held, detail="; ".join(held) or "no model is on hold")
+    return CheckResult(check="holds", ok=not held, detail="; ".join(held) or "no model is on hold")
 
 
-async def _listen(settings: Settings) -> Finding:
+async def _listen(settings: Settings) -> CheckResult:
     if settings.listen == "off":
-        return Finding(check="listen", ok=True, detail="off: polling every second")
-    heard = await proves_session(settings.listen_url)
+        return CheckResult(check="listen", ok=True, detail="off: polling every second")
+    received = await proves_session(settings.listen_url)
     detail = (
         "notifications arrive"
-        if heard
+        if received
         else "no notifications arrive (a transaction-mode pooler?): polling every second"
     )
-    return Finding(check="listen", ok=True, detail=detail)
+    return CheckResult(check="listen", ok=True, detail=detail)
 
 
-async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> AsyncIterator[Finding]:
+async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> AsyncIterator[CheckResult]:
     try:
         permits = Permits.of(settings, environment_value)
     except ConfigurationError:
@@ -240,20 +240,20 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
         agents=agents,
         default=default_choice(settings),
         permits=permits,
-        variable=environment_value,
+        getenv=environment_value,
     )
-    models.choose(catalog)
+    models.apply(catalog)
     llm = await asyncio.to_thread(Llm.load)
     seen: set[str] = set()
     for agent in agents:
         resolved = models.resolved(agent)
         if not resolved.models:
             detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
-            yield Finding(check="model", ok=False, detail=detail)
-        for refused in resolved.refused:
+            yield CheckResult(check="model", ok=False, detail=detail)
+        for refused in resolved.unusable:
             if refused.name not in seen:
                 detail = f"{refused.name}: {ModelMisconfigured.code}: {refused.reason}"
-                yield Finding(check="model", ok=False, detail=redact(detail))
+                yield CheckResult(check="model", ok=False, detail=redact(detail))
         for target in resolved.targets:
             if target.name not in seen:
                 yield await _model(llm, target)
@@ -261,23 +261,23 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
     await llm.aclose()
 
 
-async def _model(llm: Llm, target: Target) -> Finding:
+async def _model(llm: Llm, target: Target) -> CheckResult:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{RED_PNG}"}}
     messages = [{"role": "user", "content": [picture, {"type": "text", "text": _QUESTION}]}]
     try:
         completion = await llm.complete(target, messages, schema=_SCHEMA, time_s=MODEL_TIME_S)
     except ModelError as error:
         reason = error.message.removeprefix(f"{target.name}: ")
-        return Finding(check="model", ok=False, detail=f"{target.name}: {error.code}: {reason}")
+        return CheckResult(check="model", ok=False, detail=f"{target.name}: {error.code}: {reason}")
     asked = target.name if target.name == target.model else f"{target.name} ({target.model})"
     detail = f"{asked} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
     if "red" not in completion.text.lower():
         # Some servers drop the picture if their model cannot see, and let the model guess.
-        return Finding(check="model", ok=False, detail=f"{detail}, but did not recognise a red picture")
-    return Finding(check="model", ok=True, detail=detail)
+        return CheckResult(check="model", ok=False, detail=f"{detail}, but did not recognise a red picture")
+    return CheckResult(check="model", ok=True, detail=detail)
 
 
-def _langfuse(settings: Settings) -> Finding:
+def _langfuse(settings: Settings) -> CheckResult:
     tracing = tracing_of(settings)
     try:
         ok, detail = tracing.examine()
@@ -285,4 +285,4 @@ def _langfuse(settings: Settings) -> Finding:
         tracing.shutdown(time_s=LANGFUSE_TIME_S)
     if detail.startswith("is invalid"):
         detail = f"{'LANGFUSE_BASE_URL' if environment_value('LANGFUSE_BASE_URL') else 'LANGFUSE_HOST'} {detail}"
-    return Finding(check="langfuse", ok=ok, detail=detail)
+    return CheckResult(check="langfuse", ok=ok, detail=detail)

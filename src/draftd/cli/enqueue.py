@@ -41,62 +41,71 @@ def register(app: typer.Typer) -> None:
     app.command()(enqueue)
 
 
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
+]
+Context = Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or want known.")]
+Tone = Annotated[str | None, typer.Option(metavar="TEXT", help="For example warm, brief or formal.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG", help="Language of the replies, e.g. en or pt-BR (BCP 47). Default: the conversation's."
+    ),
+]
+OptionPairs = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Any key of the request's options, e.g. max_chars=200. Repeatable."),
+]
+Agent = Annotated[str, typer.Option(metavar="NAME", help="Agent that writes the drafts.")]
+Requester = Annotated[str, typer.Option(metavar="WHO", help="User or tenant the request belongs to.")]
+Priority = Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher runs first.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option(metavar="KEY", help="A key the requester has used before returns the existing request.")
+]
+ExpiresIn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Fail as expired if not drafted in this time, e.g. 10m. Default: the fleet's default_expiry_s.",
+    ),
+]
+ParentId = Annotated[
+    str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait, and print the drafts as they arrive.")]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="With --wait: give up and exit 75 after this time, e.g. 90s.")
+]
+
+
 def enqueue(
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="IMAGE", help="Screenshots in reading order: files or URLs.", show_default=False),
-    ] = None,
-    context: Annotated[str | None, typer.Option(metavar="TEXT", help="What you want to say, or want known.")] = None,
-    tone: Annotated[str | None, typer.Option(metavar="TEXT", help="For example warm, brief or formal.")] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TAG", help="Language of the replies, e.g. en or pt-BR (BCP 47). Default: the conversation's."
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Any key of the request's options, e.g. max_chars=200. Repeatable."),
-    ] = None,
-    agent: Annotated[str, typer.Option(metavar="NAME", help="Agent that writes the drafts.")] = "comment_generator",
-    requester: Annotated[str, typer.Option(metavar="WHO", help="User or tenant the request belongs to.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", min=-100, max=100, help="Higher runs first.")] = 0,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="A key the requester has used before returns the existing request."),
-    ] = None,
-    expires_in: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Fail as expired if not drafted in this time, e.g. 10m. Default: the fleet's default_expiry_s.",
-        ),
-    ] = None,
-    parent: Annotated[
-        str | None, typer.Option(metavar="ID", help="Refine the drafts of this request; --context says how.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait, and print the drafts as they arrive.")] = False,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="With --wait: give up and exit 75 after this time, e.g. 90s.")
-    ] = None,
+    images: Images = None,
+    context: Context = None,
+    tone: Tone = None,
+    language: Language = None,
+    option: OptionPairs = None,
+    agent: Agent = "comment_generator",
+    requester: Requester = "",
+    priority: Priority = 0,
+    idempotency_key: IdempotencyKey = None,
+    expires_in: ExpiresIn = None,
+    parent: ParentId = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Insert a request and print its id.
 
     With --wait: exit 0 when it is completed, 1 when it failed or was cancelled, 75 when --timeout has passed.
     """
-    if not images and parent is None:
-        raise UsageError("give at least one screenshot, or --parent ID to refine earlier drafts")
-    if images and parent is not None:
-        raise UsageError("--parent takes no screenshots: a refinement reuses what was read from the original ones")
-    if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait")
-    request: dict[str, Any] = {
+    _check_combination(images, parent=parent, wait=wait, timeout=timeout)
+    request = {
         "context": context,
         "options": _options(option or (), tone=tone, language=language),
         "agent": agent,
         "requester_id": requester,
-        "priority": priority or None,  # null is the default; an untrusted client may not set the column
+        "priority": priority or None,  # null means 0, and an untrusted client may not set the column
         "idempotency_key": idempotency_key,
         "parent_id": None if parent is None else str(request_id(parent)),
         "image_urls": _image_urls(images or []),
@@ -104,6 +113,16 @@ def enqueue(
     expires_s = None if expires_in is None else duration_s(expires_in)
     timeout_s = None if timeout is None else duration_s(timeout)
     raise typer.Exit(asyncio.run(_enqueue(request, expires_s, wait=wait, timeout_s=timeout_s, as_json=as_json)))
+
+
+def _check_combination(images: list[str] | None, *, parent: str | None, wait: bool, timeout: str | None) -> None:
+    """Raise ``UsageError`` for arguments that exclude or need each other."""
+    if not images and parent is None:
+        raise UsageError("give at least one screenshot, or --parent ID to refine earlier drafts")
+    if images and parent is not None:
+        raise UsageError("--parent takes no screenshots: a refinement reuses what was read from the original ones")
+    if timeout is not None and not wait:
+        raise UsageError("--timeout needs --wait")
 
 
 def _options(pairs: Sequence[str], **flags: str | None) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def _options(pairs: Sequence[str], **flags: str | None) -> dict[str, Any]:
 
 
 def _accepts(key: str, value: Any) -> bool:
-    """Return whether an option takes a value as it is."""
+    """Return whether an option accepts this value."""
     from draftd.request import Options
 
     try:
@@ -175,7 +194,7 @@ def image_url(image: str) -> str:
         raise UsageError(
             f"{image!r} is larger than {MAX_FILE_BYTES // 1024**2} MiB, the most a row can hold; give its URL"
         )
-    # The daemon goes by magic bytes, not by the type in the URL.
+    # The daemon detects the format from the bytes and ignores the type in the URL.
     suffix = Path(image).suffix.lstrip(".").lower()
     kind = suffix if suffix.isascii() and suffix.isalnum() else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -189,11 +208,11 @@ async def _enqueue(
 
     async with db.connected(settings().require_database_url()) as connection:
         if expires_s is not None:
-            request["expires_at"] = (await admin.time_in(connection, expires_s)).isoformat()
+            request["expires_at"] = (await admin.time_from_now(connection, expires_s)).isoformat()
         made = await _insert(connection, request)
         if not made["created"]:
             say(f"idempotency key already used; its request is {made['status']}")
-        elif await admin.nobody_serves(connection, request["agent"]):
+        elif await admin.is_unserved(connection, request["agent"]):
             say(f"warning: no running daemon has a prompt for the agent {request['agent']!r}; the request will wait")
         if not wait:
             print_json({"id": made["id"]}) if as_json else print(made["id"])

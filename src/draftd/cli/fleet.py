@@ -113,7 +113,7 @@ def reap_stale(
 ) -> None:
     """Requeue requests held by dead workers, in one pass.
 
-    Also fails expired requests, and those whose agent no daemon has a prompt for. Safe to run beside daemons; meant for cron.
+    Also fails expired requests, and those whose agent no daemon has a prompt for. Safe to run next to daemons; meant for cron.
     """
     refused = RefusedRows()
     reaped = asyncio.run(_reap(older_than_s=duration_s(older_than), dry_run=dry_run, refused=refused))
@@ -130,16 +130,16 @@ def reap_stale(
 
 async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> list[Any]:
     from draftd import db
-    from draftd.queue.isolation import Aside, Refusals
     from draftd.queue.reaping import REAP_BATCH, Reaped, may_take_in_s, reap
+    from draftd.queue.refused_rows import Quarantine, Refusals
 
     loaded = settings()
     url = loaded.require_database_url()
     link = db.Link(url=url, name="draftd reap-stale", session=False)
     taken: list[Reaped] = []
-    refusals = Refusals(verb="reap", aside=Aside(tell=refused.tell))
+    refusals = Refusals(verb="reap", quarantine=Quarantine(on_refused=refused.report))
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await db.check_access(link, url)
             if wait_s := await may_take_in_s(link, lease_s=loaded.lease_s, older_than_s=older_than_s):
                 say(f"waiting {wait_s:.0f} s so that live workers can renew their leases")
@@ -167,21 +167,21 @@ def doctor(as_json: Json = False) -> None:
     """
     from draftd.logs import configure_logging
 
-    # A failure is reported as a finding; a log line would repeat it.
+    # A failure is reported as a result; a log line would repeat it.
     configure_logging(level="critical", style="auto", colours=colour_wanted(sys.stderr))
-    findings = asyncio.run(_examine(quiet=as_json))
+    results = asyncio.run(_examine(quiet=as_json))
     if as_json:
-        print_json({"checks": [{"check": one.check, "ok": one.ok, "detail": one.detail} for one in findings]})
-    raise typer.Exit(0 if all(one.ok for one in findings) else EXIT_NEGATIVE)
+        print_json({"checks": [{"check": one.check, "ok": one.ok, "detail": one.detail} for one in results]})
+    raise typer.Exit(0 if all(one.ok for one in results) else EXIT_NEGATIVE)
 
 
 async def _examine(*, quiet: bool) -> list[Any]:
     from draftd.cli.doctor import examine
 
-    findings = []
-    async for finding in examine():
-        findings.append(finding)
+    results = []
+    async for result in examine():
+        results.append(result)
         if not quiet:
-            line = f"{'ok' if finding.ok else 'FAIL':<4} {finding.check:<14} {finding.detail}"
+            line = f"{'ok' if result.ok else 'FAIL':<4} {result.check:<14} {result.detail}"
             print(wrapped(line, indent=" " * 20), flush=True)
-    return findings
+    return results

@@ -19,7 +19,7 @@ from draftd.cli.console import (
     settings,
 )
 from draftd.errors import CommandError, UsageError
-from draftd.providers.known import MAX_NAME_CHARS
+from draftd.providers.known_providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ COLUMNS = {
 TABLES = ("draft_agents", "draft_models")
 """Tables these commands read."""
 MAX_PRICE_USD = 10_000
-"""Per million tokens: ten times the dearest model, and a call of 99 million tokens still fits into ``draft_usage``."""
+"""Per million tokens: ten times the most expensive model; a call of 99 million tokens still fits into ``draft_usage``."""
 
 models = typer.Typer(
     help="Show or change what a model's name stands for. `draftd agents` selects models by name.",
@@ -140,10 +140,10 @@ def unset(name: Name) -> None:
 
 
 def permits(loaded: "Settings") -> "Permits":
-    """Return what this command's environment permits; each daemon goes by its own.
+    """Return what this command's environment permits; each daemon uses its own.
 
     Raises:
-        ConfigurationError: ``DRAFTD_MODEL_API_BASES`` cannot be read.
+        ConfigurationError: ``DRAFTD_MODEL_API_BASES`` is invalid.
     """
     from draftd.providers.permits import Permits
     from draftd.settings import environment_value, export_foreign_variables
@@ -167,7 +167,7 @@ def parameters(texts: Sequence[str]) -> dict[str, Any]:
     """Read several ``KEY=VALUE``.
 
     Raises:
-        UsageError: one cannot be read, or may not be set; the message does not hold the value.
+        UsageError: one is invalid, or may not be set; the message does not contain its value.
     """
     from draftd.providers.parameters import read
 

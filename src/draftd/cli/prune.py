@@ -37,7 +37,7 @@ def prune(
     """Delete old completed, failed and cancelled requests.
 
     Deletes their drafts too. Keeps feedback (draft_feedback), usage records (draft_usage) and requests whose drafts are being
-    refined. Works in small batches: safe to run beside daemons, and to interrupt.
+    refined. Works in small batches: safe to run next to daemons, and to interrupt.
     """
     older_than_s = None if older_than is None else duration_s(older_than)
     refused = RefusedRows()
@@ -52,13 +52,13 @@ def prune(
 
 
 async def _prune(url: str, *, older_than_s: float | None, dry_run: bool, refused: RefusedRows) -> tuple[float, int]:
-    """Prune; return from which age on, in seconds, and how many were deleted."""
+    """Prune; return the minimum age, in seconds, and the number of requests deleted."""
     from draftd import db
     from draftd.queue.retention import count_prunable
 
     link = db.Link(url=url, name="draftd prune", session=False)
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await db.check_access(link, url)
             if older_than_s is None:
                 older_than_s = await _retention_s(link)
@@ -73,7 +73,7 @@ async def _retention_s(link: "db.Link") -> float:
     """Return how long the fleet keeps final requests, in seconds.
 
     Raises:
-        UsageError: for ever: what deletes has no default of its own.
+        UsageError: the fleet keeps them for ever, so an age is needed.
     """
     from draftd.daemon.pruner import DAY_S
     from draftd.queue import fleet_settings
@@ -85,11 +85,13 @@ async def _retention_s(link: "db.Link") -> float:
 
 async def _delete(link: "db.Link", older_than_s: float, refused: RefusedRows) -> int:
     """Prune, showing progress on a terminal."""
-    from draftd.queue.isolation import Aside
+    from draftd.queue.refused_rows import Quarantine
     from draftd.queue.retention import prune as batches_of
 
     pruned, said_at = 0, time.monotonic()
-    async with aclosing(batches_of(link, older_than_s=older_than_s, aside=Aside(tell=refused.tell))) as batches:
+    async with aclosing(
+        batches_of(link, older_than_s=older_than_s, quarantine=Quarantine(on_refused=refused.report))
+    ) as batches:
         async for count in batches:
             pruned += count
             if sys.stderr.isatty() and time.monotonic() - said_at >= PROGRESS_INTERVAL_S:

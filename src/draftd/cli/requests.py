@@ -95,8 +95,8 @@ def _print_request(row: dict[str, Any]) -> None:
             _print_fact(name, row[name])
     for error in json_objects(row["errors"]):
         model = f" [{error['model']}]" if error.get("model") else ""
-        told = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
-        _print_fact(f"  attempt {error.get('attempt')}", told)
+        text = f"{_moment(error.get('at'))} {error.get('code')}: {error.get('message')}{model}"
+        _print_fact(f"  attempt {error.get('attempt')}", text)
     result = json_object(row["result"]) or json_object(row["partial_result"])
     if result:
         _print_result(result)
@@ -173,7 +173,7 @@ async def _newest(statuses: list[str], requester_id: str | None, limit: int) -> 
     from draftd.queue import admin
 
     async with db.connected(settings().require_database_url()) as connection:
-        return await admin.newest(connection, statuses=statuses, requester_id=requester_id, limit=limit)
+        return await admin.list_newest(connection, statuses=statuses, requester_id=requester_id, limit=limit)
 
 
 def cancel(
@@ -231,7 +231,7 @@ def _choice(verb: str, which: str | None, code: str | None, since: str | None, r
 
 
 def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
-    from draftd.queue.isolation import RefusedRow
+    from draftd.queue.refused_rows import RefusedRow
 
     changed, standing = asyncio.run(_changed(verb, chosen, dry_run=dry_run))
     which = chosen["request_id"]
@@ -248,7 +248,7 @@ def _change(verb: str, chosen: dict[str, Any], *, dry_run: bool, as_json: bool) 
         say(f"{count} would be {outcome}" if dry_run else f"{count} {outcome}")
     refused = RefusedRows()
     for request, error in changed.refused.items():
-        refused.tell(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
+        refused.report(RefusedRow(id=request, verb=verb, sqlstate=error.sqlstate, ended=False))
     refused.end()
 
 
@@ -274,7 +274,7 @@ def _refuse(verb: str, which: UUID, standing: str | None, *, dry_run: bool, as_j
     raise CommandError(f"request {which} is {standing}; only {possible[verb]}")
 
 
-async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tuple[admin.Changed, str | None]":
+async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tuple[admin.BulkResult, str | None]":
     """Return what was changed, and the current status of a single request that was not."""
     from draftd import db
     from draftd.queue import admin
@@ -293,5 +293,5 @@ async def _changed(verb: str, chosen: dict[str, Any], *, dry_run: bool) -> "tupl
 async def _warn_of_dropped_pictures(connection: "db.Connection", ids: list[UUID]) -> None:
     from draftd.queue import admin
 
-    if count := await admin.without_pictures(connection, ids):
+    if count := await admin.count_without_pictures(connection, ids):
         say(f"warning: {count} of them will fail as image_gone: their pictures were deleted when they ended")

@@ -85,8 +85,8 @@ def assignment(text: str) -> tuple[str, int]:
 
 def _number(name: str, setting: "FleetSetting", value: str) -> int:
     number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / setting.unit_s
-    if not number.is_integer() or number > setting.most:
-        raise UsageError(f"{name} must be a whole number from 0 to {setting.most}, not {value!r}")
+    if not number.is_integer() or number > setting.maximum:
+        raise UsageError(f"{name} must be a whole number from 0 to {setting.maximum}, not {value!r}")
     return int(number)
 
 

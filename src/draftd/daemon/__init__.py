@@ -1,17 +1,17 @@
-"""The running daemon: how it is put together, lives and stops.
+"""The running daemon: composition, start, shutdown, and one module per background loop.
 
-    composition    settings in, the wired parts out
-    plan           which kind of daemon the settings ask for, and its connections
+    composition    wires the parts together from the settings
+    plan           which kind of daemon the settings ask for, and its database connections
     lifecycle      starts and stops the parts, in order; the shutdown
-    worker         N claim loops and the drain
-    heartbeat      renews leases, from a thread of its own
-    reaper         takes back what dead workers held
-    pruner         deletes old final requests
-    hold_cleaner   deletes the holds of models that nobody uses any more
-    connections    keeps open every connection that a result needs
-    gauges         the metrics that need a look at the table
-    liveness       how ``draftd health`` finds and asks this user's daemons
+    worker         runs claimed requests, N at a time
+    heartbeat      renews leases, from its own thread
+    reaper         takes back the rows of dead workers
+    pruner         deletes old final requests and feedback
+    hold_cleaner   deletes the holds of models that no daemon uses any more
+    connections    reopens every connection that a result needs
+    gauges         the metrics that are read from the table
+    liveness       how ``draftd health`` finds this user's daemons and queries them
     systemd        READY, STATUS, WATCHDOG and STOPPING
 
-Nothing below this package knows that it exists; the command line starts it and asks it for its health.
+Only the command line imports this package.
 """

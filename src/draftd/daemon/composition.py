@@ -1,6 +1,6 @@
-"""The composition root: settings in, a running daemon out, an exit code back.
+"""The composition root: builds a daemon from the settings, runs it, and returns its exit code.
 
-Owns which parts there are and how they are wired; nothing here does any of the daemon's work.
+Owns which parts there are and how they are wired; does none of the daemon's work itself.
 """
 
 import asyncio
@@ -32,29 +32,30 @@ from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, Leas
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
-from draftd.providers.catalog import Choice
+from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import Claimer, ClaimTerms
 from draftd.queue.claims import Claims
-from draftd.queue.isolation import Aside
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Release
+from draftd.queue.outcome import GiveBack
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.asking import Asking
 from draftd.reply.drafter import Drafter
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.request import Claim
 from draftd.settings import Settings, environment_value
-from draftd.signals import stopping
+from draftd.signals import stop_signals
 from draftd.streams import exit_at_once
+from draftd.telemetry.langfuse import load_tracing
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 
@@ -62,8 +63,8 @@ log = structlog.get_logger(__name__)
 
 INPUT_BUDGET_BYTES = 64 * 1024 * 1024
 IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
-"""Together 256 MiB of pictures in one process: as they stand in the rows; and as they are fetched, and then as they are sent to
-the models. Two budgets, because an attempt holds its row's pictures while it waits for room to fetch: one could deadlock."""
+"""Together 256 MiB of pictures per process: the first for pictures as read from rows, the second for pictures as fetched and then
+as sent to models. Two budgets, because an attempt holds its row's pictures while it waits to fetch: one budget could deadlock."""
 EXIT_DIED = 1
 
 
@@ -71,14 +72,14 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     """Run the daemon until a signal, or with ``drain`` until nothing is claimable.
 
     Returns:
-        The exit code: 0, 75 when a drain left rows behind that wait on a hold, 1 when a daemon task died.
+        The exit code: 0; 75 if a drain left rows that wait on a hold; 1 if a task died.
 
     Raises:
-        CommandError: it cannot start.
+        CommandError: the daemon cannot start.
     """
     stop = _stop_on_signals()
     url = settings.require_database_url()
-    # What is wrong with it is said at once, and not after litellm's import.
+    # Report invalid settings now rather than after litellm's import.
     AllowList.parse(settings.allow_private_image_hosts)
     Permits.of(settings, environment_value)
     agents = load_agents(settings.prompts_dir or packaged_directory())
@@ -97,8 +98,8 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     except CommandError:
         await links.close()
         raise
-    # What the imports made stays for ever. The collector would look through litellm's 300,000 objects now and then, which
-    # took 0.9 s on a busy machine, and neither a call nor a renewal goes on meanwhile.
+    # What the imports created is never freed. Scanning litellm's 300,000 objects took the collector 0.9 s on a busy machine, and
+    # stopped every call and renewal for that time.
     gc.freeze()
 
     def started() -> None:
@@ -106,7 +107,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
 
     try:
         await daemon.run(stop, started=started)
-    except ExceptionGroup:  # the boundary of the process: what died must be read in the log, without keys in it
+    except ExceptionGroup:  # the process boundary: the cause goes to the log, redacted
         log.exception("a daemon task died")
         return EXIT_DIED
     return EXIT_TRY_AGAIN if drain and await _rows_wait(plan.url, daemon.models.held_agents()) else 0
@@ -118,11 +119,11 @@ async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
 
 
 async def check_schema(url: str) -> None:
-    """Refuse a schema behind this program's; warn of one ahead.
+    """Refuse a schema older than this program's; warn about a newer one.
 
     Raises:
-        ConfigurationError: the schema is behind, or not there.
-        DatabaseUnavailable: it cannot be asked.
+        ConfigurationError: the schema is older, or missing.
+        DatabaseUnavailable: the database cannot be reached.
     """
     async with db.connected(url, works=True) as connection:
         match await schema_version.state(connection):
@@ -148,35 +149,33 @@ def _stop_on_signals() -> asyncio.Event:
             finally:
                 exit_at_once(128 + number)
 
-    for number in stopping():
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, received, number)
     return stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What more than one part works with."""
+    """What more than one part uses."""
 
     plan: Plan
     identity: Identity
     links: Links
     leases: Leases
-    aside: Aside
+    quarantine: Quarantine
     holds: Holds
     models: Models
     settler: Settler
-    scribe: Scribe
+    writer: AttemptWriter
     metrics: Metrics
     tracing: Tracing
 
 
 async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
-    """Wire the parts together, and beat once: from here on the fleet knows this worker, unless it may not start.
-
-    Whoever hears afterwards that it has started can ask it at once whether it lives.
+    """Wire the parts together, register the worker with a first beat, and listen for health checks.
 
     Raises:
-        ConfigurationError: no agent has a model, or the metrics' port is taken.
+        ConfigurationError: no agent has a model, or the metrics port is taken.
         DatabaseUnavailable: the first beat failed.
     """
     shared = _shared(plan, links, tracing)
@@ -186,7 +185,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         claims=claims,
         drafter=_drafter(shared, llm, loader),
         settler=shared.settler,
-        scribe=shared.scribe,
+        writer=shared.writer,
         leases=shared.leases,
         metrics=shared.metrics,
         concurrency=plan.concurrency,
@@ -194,14 +193,14 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
     await _check_start(shared, heartbeat)
-    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.facts()})
+    liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.state()})
     await liveness.listen()
     return Daemon(
         claims=claims,
         worker=worker,
         heartbeat=heartbeat,
         settler=shared.settler,
-        scribe=shared.scribe,
+        writer=shared.writer,
         models=shared.models,
         holds=shared.holds,
         llm=llm,
@@ -211,7 +210,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
             address=environment_value("NOTIFY_SOCKET"), watchdog_usec=environment_value("WATCHDOG_USEC")
         ),
         grace_s=plan.settings.shutdown_grace_s,
-        side_tasks=_side_tasks(shared),
+        background_tasks=_background_tasks(shared),
         closers=[loader.aclose, links.close, liveness.aclose],
         heartbeat_died=died,
     )
@@ -219,13 +218,13 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.maintenance)
-    holds, aside = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Aside()
+    holds, quarantine = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Quarantine()
     return _Shared(
         plan=plan,
         identity=identity,
         links=links,
         leases=Leases(),
-        aside=aside,
+        quarantine=quarantine,
         holds=holds,
         models=Models(
             holds=holds,
@@ -233,10 +232,10 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             agents=identity.agents,
             default=default_choice(plan.settings),
             permits=Permits.of(plan.settings, environment_value),
-            variable=environment_value,
+            getenv=environment_value,
         ),
-        settler=Settler(link=links.settle, aside=aside),
-        scribe=Scribe(link=links.settle, aside=aside),
+        settler=Settler(link=links.settle, quarantine=quarantine),
+        writer=AttemptWriter(link=links.settle, quarantine=quarantine),
         metrics=Metrics(),
         tracing=tracing,
     )
@@ -245,7 +244,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
 def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     calls = MeteredCalls(
         llm=llm,
-        scribe=shared.scribe,
+        writer=shared.writer,
         tracing=shared.tracing,
         metrics=shared.metrics,
         model_timeout_s=shared.plan.settings.model_timeout_s,
@@ -256,8 +255,8 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
         holds=shared.holds,
         pictures=PictureStore(link=shared.links.read),
         inputs=InputReader(link=shared.links.read, budget=ByteBudget(INPUT_BUDGET_BYTES), loader=loader),
-        asking=Asking(
-            calls=calls, models=shared.models, holds=shared.holds, scribe=shared.scribe, metrics=shared.metrics
+        fallback=ModelFallback(
+            calls=calls, models=shared.models, holds=shared.holds, writer=shared.writer, metrics=shared.metrics
         ),
         tracing=shared.tracing,
     )
@@ -275,10 +274,10 @@ def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
     async def release(claim: Claim) -> None:
-        # Cancelled by its client meanwhile: there is nothing left to give back. What is refused or locked is the reaper's.
+        # If its client has cancelled it, there is nothing to give back. A refused or locked row is left to the reaper.
         with suppress(LeaseLost, NotSettledYet):
-            await shared.settler.settle(claim, Release(), waits_out=False)
-        shared.leases.drop(claim.id, claim.lease_token)
+            await shared.settler.settle(claim, GiveBack(), retry_refusals=False)
+        shared.leases.drop(*claim.key)
 
     terms = ClaimTerms(
         worker_id=shared.identity.worker_id,
@@ -287,8 +286,8 @@ def _claims(shared: _Shared) -> Claims:
     )
     return Claims(
         link=shared.links.claim,
-        claimer=Claimer(link=shared.links.claim, terms=terms, aside=shared.aside),
-        menu=shared.models,
+        claimer=Claimer(link=shared.links.claim, terms=terms, quarantine=shared.quarantine),
+        source=shared.models,
         leases=shared.leases,
         wakeup=shared.links.wakeup,
         release=release,
@@ -301,12 +300,12 @@ def _claims(shared: _Shared) -> Claims:
 
 async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None]") -> Heartbeat:
     def on_beat(beat: Beat) -> None:
-        shared.links.keeper.look()
+        shared.links.keeper.resume_if_complete()
         worker.abort_lost(beat.lost)
         worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
         if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
-            shared.links.wakeup.ring()
+            shared.links.wakeup.set()
         shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
@@ -314,7 +313,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         session=shared.plan.session,
         identity=shared.identity,
         leases=shared.leases,
-        aside=shared.aside,
+        quarantine=shared.quarantine,
         lease_s=shared.plan.settings.lease_s,
         on_beat=on_beat,
         on_death=died.set_exception,
@@ -325,26 +324,26 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
 
 
 async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
-    """Check what only the first beat told; a daemon that may not start leaves no worker behind that seems to run."""
+    """Check what the first beat reported; deregister a worker that may not start."""
     try:
         _check_models(shared.models, shared.identity.agents)
         if shared.plan.settings.metrics_port is not None:
             shared.metrics.serve(shared.plan.settings.metrics_host, shared.plan.settings.metrics_port)
     except ConfigurationError:
-        # The reason is told even if the database is gone by now.
+        # Report the reason even if the database has gone away.
         with suppress(CommandError):
-            await heartbeat.resign()
+            await heartbeat.deregister()
         raise
 
 
-def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
+def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     settings = shared.plan.settings
     reaper = Reaper(
         link=shared.links.maintenance,
         lease_s=settings.lease_s,
         interval_s=settings.reap_interval_s,
         metrics=shared.metrics,
-        aside=shared.aside,
+        quarantine=shared.quarantine,
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
     tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
@@ -353,7 +352,7 @@ def _side_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.maintenance, metrics=shared.metrics).run)
     prunes = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
-    return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, aside=shared.aside).run]
+    return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, quarantine=shared.quarantine).run]
 
 
 def _identity(plan: Plan) -> Identity:
@@ -368,11 +367,11 @@ def _identity(plan: Plan) -> Identity:
     )
 
 
-def default_choice(settings: Settings) -> Choice | None:
+def default_choice(settings: Settings) -> AgentModels | None:
     """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
     if settings.model is None:
         return None
-    return Choice(models=(settings.model, *settings.fallback_models))
+    return AgentModels(models=(settings.model, *settings.fallback_models))
 
 
 def probe_s(settings: Settings) -> float:
@@ -382,7 +381,7 @@ def probe_s(settings: Settings) -> float:
 
 def tracing_of(settings: Settings) -> Tracing:
     """Return the tracing that the environment asks for."""
-    return Tracing.load(
+    return load_tracing(
         public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
         secret_key=environment_value("LANGFUSE_SECRET_KEY"),
         host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),

@@ -1,8 +1,8 @@
-"""The keeper: keeps every connection open that a result needs, and lets nobody claim while one is missing.
+"""The connection keeper: reopens lost connections, and pauses claiming while one is missing.
 
-A claimed row needs them all: its pictures are read, its lease renewed, its result and its costs written. Where the server has no
-connection left for one of these, the model would be paid for a result that nobody can store. Invariant: what is missing is
-opened again here, whoever lost it; an idle daemon costs the server nothing for it.
+A claimed row needs every connection: to read its pictures, renew its lease, and write its result and costs. If the server has no
+connection left for one of these, the daemon would pay the model for a result that it cannot store. Invariant: every missing
+connection is reopened here; while all are open, this costs the server nothing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
 from draftd.errors import CommandError, ConnectionLost, DatabaseUnavailable
 from draftd.queue.wakeup import Listener, WakeUp
@@ -23,9 +23,9 @@ from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
-LOOK_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 1.0
 PATIENCE_S = 3.0
-"""How long a start goes on trying: the server takes a moment to free a connection that was closed."""
+"""How long a start keeps trying: the server takes a moment to free a closed connection."""
 RETRY_S = 0.1
 
 
@@ -34,9 +34,9 @@ class ConnectionKeeper:
 
     Args:
         url: the database.
-        links: those that statements of the event loop run on, by name.
-        listener: has a connection of its own where it is given. It is needed at the start only: without it polling goes on.
-        wakeup: rung when claiming may go on.
+        links: the connections that the event loop uses, by name.
+        listener: the listener, if it has its own connection. Needed at the start only: without it, polling continues.
+        wakeup: set when claiming may resume.
     """
 
     def __init__(
@@ -46,21 +46,21 @@ class ConnectionKeeper:
         self._links = links
         self._listener = listener
         self._wakeup = wakeup
-        self._asked = asyncio.Event()
+        self._reopen_now = asyncio.Event()
         self._trouble = ""
-        self._is_missed = False
+        self._claims_paused = False
         self.heartbeat_trouble: Callable[[], str | None] = lambda: "no heartbeat yet"
-        """What keeps the heartbeat from the database, if anything does; it has a thread and a connection of its own."""
+        """Why the heartbeat, which has its own thread and connection, does not reach the database; None if it does."""
 
     async def open(self, first_beat: db.Link) -> None:
         """Open every connection.
 
         Args:
-            first_beat: stands for the heartbeat's, whose thread does not run yet.
+            first_beat: stands in for the heartbeat's, whose thread is not running yet.
 
         Raises:
-            DatabaseUnavailable: says how many can be had.
-            psycopg.Error: the server refuses a connection what it needs.
+            DatabaseUnavailable: one cannot be opened; the message says how many can.
+            psycopg.Error: the server refused a statement on one of them.
         """
         needed: list[Callable[[], Awaitable[Any]]] = [
             functools.partial(link.run, "SELECT") for link in (*self._links.values(), first_beat)
@@ -68,36 +68,38 @@ class ConnectionKeeper:
         if self._listener is not None:
             needed.append(self._listener.open)
         for had, opening in enumerate(needed):
-            await self._insist(opening, had, len(needed))
+            await self._open_patiently(opening, had, len(needed))
 
     def is_complete(self) -> bool:
-        """Return whether every connection stands that a result needs; if not, somebody looks after it at once."""
-        self._is_missed = bool(self._missing())
-        if self._is_missed:
-            self._asked.set()
-        return not self._is_missed
+        """Return whether every connection that a result needs is open; if not, have the missing ones reopened now."""
+        self._claims_paused = bool(self._missing())
+        if self._claims_paused:
+            self._reopen_now.set()
+        return not self._claims_paused
 
     async def run(self) -> None:
-        """Open again what was lost, until cancelled."""
-        failures = 0
+        """Reopen what is lost, until cancelled."""
+        backoff = Backoff()
         while True:
-            failures = 0 if await self._mend() else failures + 1
-            pause_s = full_jitter_s(failures, base_s=RETRY_S, cap_s=5.0) if failures else LOOK_INTERVAL_S
-            await self._pause(pause_s, until_asked=not failures)
+            if await self._reopen_missing():
+                backoff.reset()
+                await self._wait_until_missed()
+            else:
+                await asyncio.sleep(backoff.next_s())
 
-    def look(self) -> None:
-        """Let claiming go on if nothing is missing any more; to be called when the heartbeat has been heard."""
+    def resume_if_complete(self) -> None:
+        """Resume claiming if nothing is missing any more; call this after each beat."""
         if self._missing():
             return
         if self._trouble:
             self._trouble = ""
             log.info("claiming resumed: connections open")
-        if self._is_missed:
-            self._is_missed = False
-            self._wakeup.ring()
+        if self._claims_paused:
+            self._claims_paused = False
+            self._wakeup.set()
 
-    def facts(self) -> dict[str, Any]:
-        """Return how the database looks from here, for whoever asks about this daemon."""
+    def state(self) -> dict[str, Any]:
+        """Return the state of the connections, for ``draftd health``."""
         missing, where = self._missing(), self._where
         if not missing:
             return {"ok": True, "detail": f"all connections to {where} are open", "address": where}
@@ -106,10 +108,10 @@ class ConnectionKeeper:
         return {"ok": False, "detail": f"{detail}: {trouble}" if trouble else detail, "address": where}
 
     def _missing(self) -> list[str]:
-        missing = [name for name, link in self._links.items() if not link.stands]
+        missing = [name for name, link in self._links.items() if not link.is_open]
         return missing if self.heartbeat_trouble() is None else [*missing, "heartbeat"]
 
-    async def _insist(self, opening: Callable[[], Awaitable[Any]], had: int, needed: int) -> None:
+    async def _open_patiently(self, opening: Callable[[], Awaitable[Any]], had: int, needed: int) -> None:
         ends_at = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -125,40 +127,31 @@ class ConnectionKeeper:
                 return
             await asyncio.sleep(RETRY_S)
 
-    async def _mend(self) -> bool:
-        """Open what is missing; return whether that went well."""
-        for outcome in await asyncio.gather(*map(_reopen, self._links.values()), return_exceptions=True):
+    async def _reopen_missing(self) -> bool:
+        """Reopen what is missing; return whether that succeeded."""
+        for outcome in await asyncio.gather(*(link.reopen() for link in self._links.values()), return_exceptions=True):
             if isinstance(outcome, psycopg.Error | ConnectionLost | CommandError):
-                self._tell(outcome)
+                self._log_trouble(outcome)
                 return False
             if isinstance(outcome, BaseException):
                 raise outcome
-        self.look()
+        self.resume_if_complete()
         return True
 
-    def _tell(self, error: BaseException) -> None:
+    def _log_trouble(self, error: BaseException) -> None:
         if not self._trouble:
             log.warning("claiming paused: connections missing", missing=self._missing(), error=redact(str(error)))
         self._trouble = redact(str(error)) or "no answer in time"
 
-    async def _pause(self, at_most_s: float, *, until_asked: bool) -> None:
-        if not until_asked:
-            await asyncio.sleep(at_most_s)
-            return
-        timer = asyncio.get_running_loop().call_later(at_most_s, self._asked.set)
-        await self._asked.wait()
+    async def _wait_until_missed(self) -> None:
+        """Wait ``CHECK_INTERVAL_S``, or less if a claim finds a connection missing."""
+        timer = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._reopen_now.set)
+        await self._reopen_now.wait()
         timer.cancel()
-        self._asked.clear()
+        self._reopen_now.clear()
 
 
 def _is_answer(error: BaseException) -> bool:
-    """Return whether the server refused what was asked of a connection that it had given."""
+    """Return whether the server accepted a connection and then refused a statement on it."""
     cause = error.__cause__
     return isinstance(error, ConnectionLost) and isinstance(cause, psycopg.Error) and cause.sqlstate is not None
-
-
-async def _reopen(link: db.Link) -> None:
-    if not link.stands:
-        # What the server has hung up would fail once more before it is opened again.
-        await link.close()
-        await link.run("SELECT")

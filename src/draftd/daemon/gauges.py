@@ -1,4 +1,4 @@
-"""The gauges that need a look at the table; runs only where metrics are served."""
+"""The gauges read from the table; runs only if metrics are served."""
 
 import asyncio
 
@@ -8,9 +8,9 @@ from draftd import db
 from draftd.telemetry.metrics import Metrics
 
 INTERVAL_S = 15.0
-"""A scrape interval's usual length."""
+"""The usual scrape interval."""
 
-# The due rows are found over draft_requests_claim_idx. No value of available_at fails it, infinity included.
+# Finds the due rows through draft_requests_claim_idx. No value of available_at makes it fail, not even infinity.
 OLDEST_PENDING = """
 SELECT CASE WHEN min(available_at) IS NOT NULL
             THEN least(3153600000, extract(epoch FROM now()) - extract(epoch FROM min(available_at)))::float8 END AS age_s
@@ -22,8 +22,8 @@ class Gauges:
     """Keeps the age of the oldest due request up to date.
 
     Args:
-        link: where to look.
-        metrics: what to set.
+        link: the connection to read on.
+        metrics: the gauges to set.
     """
 
     def __init__(self, *, link: db.Link, metrics: Metrics) -> None:
@@ -31,7 +31,7 @@ class Gauges:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Look every ``INTERVAL_S`` until cancelled."""
+        """Update the gauges every ``INTERVAL_S`` until cancelled."""
         while True:
             try:
                 rows = await self._link.run(OLDEST_PENDING)

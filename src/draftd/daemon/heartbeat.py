@@ -1,10 +1,10 @@
-"""The heartbeat: renews every lease of this process, from a thread, an event loop and a connection of its own.
+"""The heartbeat: renews every lease of this process, from its own thread, event loop and connection.
 
-The daemon's event loop may be busy with a slow callback and must not look dead for it, so the beat does not depend on it. The
-mirror case, a live thread beside a dead loop, ends the process: when the loop has not ticked for ``LOOP_DEAD_S``, renewing
-would only keep others from doing the work. It is the last thing to stop in a shutdown. One statement per beat: renewals,
-this worker's row, and back come the models' configuration and holds. Leases that the server refuses to renew keep no other from
-being renewed, and a worker's row that it refuses keeps none.
+A slow callback on the daemon's event loop must not make the process look dead, so beats do not depend on that loop. But if it has
+not ticked for ``LOOP_DEAD_S``, the thread ends the process: renewing would only keep other daemons from doing the work. The
+heartbeat is the last part to stop in a shutdown. A beat is one statement: it renews leases, writes this worker's row, and reads
+the models' configuration and holds. Neither a lease that the server refuses to renew nor a refused worker row keeps other leases
+from being renewed.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ import structlog
 from psycopg.rows import DictRow
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.providers.catalog import Catalog
-from draftd.queue.isolation import Aside, Refusals, apart
-from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, Held, Leases
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
+from draftd.queue.refused_rows import Quarantine, Refusals, execute_in_parts
+from draftd.queue.trials import Precondition, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
 
@@ -35,8 +35,8 @@ log = structlog.get_logger(__name__)
 
 LOOP_DEAD_S = 60.0
 EXIT_LOOP_DEAD = 1
-LAST_WORD_TRIES = 3
-"""The connection may have been lost unnoticed since the beat before."""
+FINAL_BEAT_TRIES = 3
+"""The connection may have been lost unnoticed since the previous beat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,33 +55,33 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What came back from one beat."""
+    """The result of one beat."""
 
     began: float
-    """When it was sent, a moment of ``time.monotonic``: what it says is not newer than that."""
-    lost: set[Held]
-    """What was held at the beat and is not any more, without what its client cancelled."""
-    cancelled: set[Held]
-    """What was held at the beat, and its client has cancelled."""
+    """When it was sent, by ``time.monotonic``; its facts are at least as recent."""
+    lost: set[LeaseKey]
+    """Leases that are no longer held, except those that a client cancelled."""
+    cancelled: set[LeaseKey]
+    """Leases whose client cancelled the request."""
     catalog: Catalog
-    refused: set[Held]
-    """What is held and cannot be renewed, by its own fault."""
+    refused: set[LeaseKey]
+    """Leases that cannot be renewed because the server refuses their row."""
     holds: list[dict[str, Any]]
     throttles: list[dict[str, Any]]
 
 
 class Heartbeat:
-    """Beats.
+    """Renews the leases of this process.
 
     Args:
         url: the database.
-        session: whether connections there are sessions of their own.
-        identity: who beats.
-        leases: what is held.
-        aside: where rows are set aside.
-        lease_s: how long a renewal lasts, in seconds; a third of it lies between beats.
-        on_beat: called on the daemon's event loop with what came back.
-        on_death: called once, on the daemon's event loop, when the thread ended by a defect, or ``on_beat`` raised.
+        session: whether connections there are sessions.
+        identity: this worker.
+        leases: the leases to renew.
+        quarantine: the rows that this process leaves alone.
+        lease_s: how long a renewal lasts, in seconds; beats are a third of it apart.
+        on_beat: called on the daemon's event loop with the result of each beat.
+        on_death: called once, on the daemon's event loop, if the thread dies of a defect or ``on_beat`` raises.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Heartbeat:
         session: bool,
         identity: Identity,
         leases: Leases,
-        aside: Aside,
+        quarantine: Quarantine,
         lease_s: float,
         on_beat: Callable[[Beat], None],
         on_death: Callable[[BaseException], None],
@@ -100,7 +100,7 @@ class Heartbeat:
         self._session = session
         self._identity = identity
         self._leases = leases
-        self._refusals = Refusals(verb="renew", aside=aside)
+        self._refusals = Refusals(verb="renew", quarantine=quarantine)
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
@@ -111,17 +111,17 @@ class Heartbeat:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._now = asyncio.Event()
         self._thread: threading.Thread | None = None
-        self._heard: asyncio.Future[None] | None = None
-        self._beats_along = True
+        self._first_received: asyncio.Future[None] | None = None
+        self._beat_with_renewals = True
         self._is_beat_refused = False
         self.trouble: str | None = "no heartbeat yet"
         """Why the last beat of the thread did not reach the database; None when it did."""
 
     async def first_beat(self, link: db.Link | None = None) -> Beat:
-        """Beat once on the daemon's loop, before there is anything to renew: the worker's row, and the configuration.
+        """Beat once on the daemon's loop, before there is anything to renew: write the worker's row, read the configuration.
 
         Args:
-            link: what to beat on, closed afterwards; a connection of its own if None.
+            link: the connection to use, closed afterwards; a new one if None.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached.
@@ -129,13 +129,13 @@ class Heartbeat:
         """
         link = link or self._link()
         try:
-            with db.translated(self._url):
+            with db.translate_errors(self._url):
                 return await self._beat(link, strict=True)
         finally:
             await link.close()
 
-    async def resign(self) -> None:
-        """Beat once as ``stopped``, in place of ``start``: this worker will do no work after all.
+    async def deregister(self) -> None:
+        """Beat once as ``stopped``, instead of ``start``.
 
         Raises:
             CommandError: as in ``first_beat``.
@@ -144,16 +144,16 @@ class Heartbeat:
         await self.first_beat()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """Begin to beat; return what is done when the first beat has been heard on the daemon's event loop."""
+        """Start beating; return a future that is done once the daemon's event loop has received the first beat."""
         self._loop = loop
-        self._heard = loop.create_future()
+        self._first_received = loop.create_future()
         self.tick()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
-        return self._heard
+        return self._first_received
 
     def tick(self) -> None:
-        """Show that the event loop lives; to be called from it every second."""
+        """Show that the event loop is alive; call it from there every second."""
         self._last_tick = time.monotonic()
 
     def set_state(self, state: str) -> None:
@@ -172,21 +172,24 @@ class Heartbeat:
         try:
             asyncio.run(self._beat_until_stopped())
         except BaseException as error:  # noqa: BLE001  # the thread's boundary: its death must stop the daemon
-            self._tell(self._die, error)
+            self._call_on_loop(self._die, error)
 
     async def _beat_until_stopped(self) -> None:
         self._own_loop = asyncio.get_running_loop()
-        link, failures = self._link(), 0
+        interval_s = self._lease_s / BEATS_PER_LEASE
+        link, backoff = self._link(), Backoff(base_s=0.2, cap_s=interval_s)
         try:
             while True:
-                state = self._state
-                failures = 0 if await self._try_beat(link) else failures + 1
-                if state == "stopped" and not 0 < failures < LAST_WORD_TRIES:
+                # While the database is away, try more often than a renewal is due.
+                state, delay_s = self._state, interval_s
+                if await self._try_beat(link):
+                    backoff.reset()
+                else:
+                    delay_s = backoff.next_s()
+                if state == "stopped" and not 0 < backoff.failures < FINAL_BEAT_TRIES:
                     break
-                interval_s = self._lease_s / BEATS_PER_LEASE
-                # While the database is away, look more often than a renewal is due.
-                await self._pause(min(interval_s, full_jitter_s(failures, base_s=0.2)) if failures else interval_s)
-                self._die_with_the_loop()
+                await self._pause(delay_s)
+                self._exit_if_loop_is_dead()
         finally:
             await link.close()
 
@@ -200,30 +203,30 @@ class Heartbeat:
         try:
             beat = await self._beat(link)
         except (*db.LOST, psycopg.Error) as error:
-            if isinstance(error, psycopg.Error) and is_misfit(error):
+            if isinstance(error, psycopg.Error) and is_schema_mismatch(error):
                 raise
             self.trouble = redact(str(error) or type(error).__name__)
             log.warning("heartbeat missed", error=self.trouble)
             return False
         self.trouble = None
-        self._tell(self._hear, beat)
+        self._call_on_loop(self._receive, beat)
         return True
 
     async def _beat(self, link: db.Link, *, strict: bool = False) -> Beat:
         began, held = time.monotonic(), list(self._leases.snapshot())
-        # Until a beat has come through, renewals go ahead of it: whatever keeps it back, a lock included, must not keep them.
-        statement, self._beats_along = RENEW_AND_BEAT if self._beats_along else RENEW, False
-        refused: set[Held] = set()
+        # After a failed beat, renew on its own first: whatever blocks the worker's row (a lock, say) must not block renewals.
+        statement, self._beat_with_renewals = RENEW_AND_BEAT if self._beat_with_renewals else RENEW, False
+        refused: set[LeaseKey] = set()
         try:
             rows = [await self._renew(link, held, statement, in_flight=len(held))]
             if rows[0]["renewed"]:
                 self._refusals.accepted([row_id for row_id, _ in held])
         except psycopg.Error as error:
-            if is_misfit(error) or strict:
+            if is_schema_mismatch(error) or strict:
                 raise
             statement = RENEW
-            rows, refused = await self._renew_apart(link, held, began)
-        self._beats_along = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
+            rows, refused = await self._renew_in_parts(link, held, began)
+        self._beat_with_renewals = statement == RENEW_AND_BEAT or await self._beat_alone(link, in_flight=len(held))
         lost = {(UUID(request_id), token): status for row in rows for request_id, token, status in row["lost"]}
         cancelled = {held for held, status in lost.items() if status == "cancelled"}
         last = rows[-1]
@@ -237,32 +240,34 @@ class Heartbeat:
             throttles=last["throttles"],
         )
 
-    async def _renew_apart(self, link: db.Link, held: list[Held], began: float) -> tuple[list[DictRow], set[Held]]:
-        """Renew what can be renewed; return the answers, and what is refused by its own fault."""
+    async def _renew_in_parts(
+        self, link: db.Link, held: list[LeaseKey], began: float
+    ) -> tuple[list[DictRow], set[LeaseKey]]:
+        """Renew what can be renewed; return the answers, and the leases whose own row is at fault."""
 
-        async def renew(some: Sequence[Held]) -> DictRow:
+        async def renew(some: Sequence[LeaseKey]) -> DictRow:
             return await self._renew(link, some, RENEW, in_flight=len(held))
 
-        async def renew_it(execute: db.Execute, another: Held) -> bool:
+        async def renew_it(execute: db.Execute, another: LeaseKey) -> bool:
             (row,) = await execute(RENEW, self._renewal([another], in_flight=len(held)))
             return bool(row["renewed"])
 
-        parts = await apart(held, renew, began=began)
+        parts = await execute_in_parts(held, renew, began=began)
         rows = [row for _, row in parts.answered]
         passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
-        trial = Trial(before=Before.HELD, change=renew_it)
-        own = await self._refusals.own(link, parts.refused, passed=passed, trial=trial)
+        trial = Trial(before=Precondition.HELD, change=renew_it)
+        own = await self._refusals.at_fault(link, parts.refused, passed=passed, trial=trial)
         for one, refusal in parts.refused:
             log.warning("renewal refused", request_id=one[0], sqlstate=refusal.sqlstate)
         return rows or [await renew([])], own
 
     async def _beat_alone(self, link: db.Link, *, in_flight: int) -> bool:
-        """Write this worker's row; return whether that was accepted. The log says once when it was not."""
+        """Write this worker's row; return whether the server accepted it. Log only the first refusal in a row."""
         time_s = max(1.0, self._lease_s / BEATS_PER_LEASE / 2)
         try:
             await link.run_within(BEAT, self._renewal([], in_flight=in_flight), time_s=time_s)
         except (*db.LOST, psycopg.Error) as error:
-            if isinstance(error, psycopg.Error) and is_misfit(error):
+            if isinstance(error, psycopg.Error) and is_schema_mismatch(error):
                 raise
             if not self._is_beat_refused:
                 log.warning("beat refused", sqlstate=getattr(error, "sqlstate", None), error=redact(str(error)))
@@ -271,11 +276,11 @@ class Heartbeat:
         self._is_beat_refused = False
         return True
 
-    async def _renew(self, link: db.Link, some: Sequence[Held], statement: str, *, in_flight: int) -> DictRow:
+    async def _renew(self, link: db.Link, some: Sequence[LeaseKey], statement: str, *, in_flight: int) -> DictRow:
         (row,) = await link.run(statement, self._renewal(some, in_flight=in_flight))
         return row
 
-    def _renewal(self, some: Sequence[Held], *, in_flight: int) -> db.Row:
+    def _renewal(self, some: Sequence[LeaseKey], *, in_flight: int) -> db.Row:
         me = self._identity
         return {
             "ids": [request_id for request_id, _ in some],
@@ -294,30 +299,29 @@ class Heartbeat:
         }
 
     def _link(self) -> db.Link:
-        # A statement that takes half a lease has missed its purpose: a new connection and another beat come in time, also
-        # when nothing has come back from this one.
+        # Give up after half a lease: that leaves time for a new connection and another beat.
         time_s = max(1.0, self._lease_s / 2 - db.CANCEL_S)
         return db.Link(url=self._url, name="draftd heartbeat", session=self._session, time_s=time_s)
 
-    def _hear(self, beat: Beat) -> None:
+    def _receive(self, beat: Beat) -> None:
         try:
             self._on_beat(beat)
-        except Exception as error:  # noqa: BLE001  # the event loop would only log it, and leases lost would never be heard of
+        except Exception as error:  # noqa: BLE001  # the event loop would only log it, and lost leases would go unnoticed
             self._die(error)
             return
-        if self._heard is not None and not self._heard.done():
-            self._heard.set_result(None)
+        if self._first_received is not None and not self._first_received.done():
+            self._first_received.set_result(None)
 
     def _die(self, error: BaseException) -> None:
         if not self._is_dead:
             self._is_dead = True
             self._on_death(error)
 
-    def _tell(self, callback: Callable[[Any], None], value: object) -> None:
+    def _call_on_loop(self, callback: Callable[[Any], None], value: object) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, value)
 
-    def _die_with_the_loop(self) -> None:
+    def _exit_if_loop_is_dead(self) -> None:
         silent_s = time.monotonic() - self._last_tick
         if silent_s > LOOP_DEAD_S:
             try:

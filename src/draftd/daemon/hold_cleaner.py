@@ -1,7 +1,7 @@
-"""The cleaner of holds: deletes those of models that no daemon uses any more, after a typo in ``DRAFTD_MODEL``, say.
+"""The hold cleaner: deletes the holds of models that no daemon uses any more (after a typo in ``DRAFTD_MODEL``, say).
 
 Every daemon marks the holds of its own models and deletes those that no daemon has marked. Invariant: a daemon deletes nothing
-before its own connection has been up for as long as a hold may go unmarked: after an outage, all have had time to mark.
+until its connection has been up for ``UNUSED_S``, so that after an outage every daemon has had time to mark.
 """
 
 import asyncio
@@ -18,13 +18,12 @@ log = structlog.get_logger(__name__)
 
 
 class HoldCleaner:
-    """Marks and deletes.
+    """Marks and deletes holds.
 
     Args:
-        link: where to do it.
+        link: the connection to use.
         names: returns the names of the models that this process uses.
-        needed: returns whether there is a hold or a throttle at all, as the last heartbeat read it: without one an idle
-            daemon sends nothing for this.
+        needed: returns whether the last heartbeat read any hold or throttle; without one, an idle daemon sends nothing.
     """
 
     def __init__(
@@ -36,21 +35,21 @@ class HoldCleaner:
         self._up_since: float | None = None
 
     async def run(self) -> None:
-        """Keep the holds every ``KEEP_INTERVAL_S`` until cancelled."""
+        """Mark and delete holds every ``KEEP_INTERVAL_S`` until cancelled."""
         while True:
             try:
                 if self._needed():
-                    await self.keep(time.monotonic())
+                    await self.clean(time.monotonic())
             except (*db.LOST, psycopg.Error) as error:
                 self._up_since = None
                 await self._link.pause(error)
             await asyncio.sleep(KEEP_INTERVAL_S)
 
-    async def keep(self, now: float) -> None:
-        """Mark the holds of this process's models; delete unmarked ones, if that has worked for ``UNUSED_S`` seconds.
+    async def clean(self, now: float) -> None:
+        """Mark the holds of this process's models; delete unmarked ones once marking has worked for ``UNUSED_S`` seconds.
 
         Args:
-            now: a moment of the monotonic clock, in seconds.
+            now: the monotonic clock, in seconds.
         """
         await self._link.run(MARK_USED, {"models": list(self._names())})
         if self._up_since is None:

@@ -1,7 +1,7 @@
-"""The daemon's life: side tasks, the sign of life, and the shutdown.
+"""The daemon's life cycle: start, background tasks, watchdog and shutdown.
 
-Owns when the parts run and stop; ``composition`` makes them, and each does its own work. Invariant: a side task that dies
-stops the daemon with an error. A daemon that is half dead must not look alive.
+Owns when the parts run and stop; ``composition`` creates them. Invariant: a background task that dies stops the daemon with an
+error, because a half-dead daemon must not look alive.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from draftd.daemon.worker import Worker
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claims import Claims
 from draftd.queue.settlements import Settler
 from draftd.telemetry.metrics import Metrics
@@ -28,10 +28,10 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
 RELEASE_TIME_S = 10.0
-"""How long aborted attempts may take to give their rows back; after that their leases run out by themselves."""
+"""How long aborted attempts may take to give their rows back; after that, their leases expire."""
 FLUSH_TIME_S = 5.0
 FIRST_BEAT_S = 5.0
-"""How long a start waits for the heartbeat's own connection; without it nothing is claimed."""
+"""How long a start waits for the heartbeat's connection; without it nothing is claimed."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +42,7 @@ class Daemon:
     worker: Worker
     heartbeat: Heartbeat
     settler: Settler
-    scribe: Scribe
+    writer: AttemptWriter
     models: Models
     holds: Holds
     llm: Llm
@@ -50,26 +50,27 @@ class Daemon:
     metrics: Metrics
     notifier: SystemdNotifier
     grace_s: float
-    side_tasks: list[Callable[[], Awaitable[None]]]
-    """What runs beside the worker for as long as the daemon lives."""
+    background_tasks: list[Callable[[], Awaitable[None]]]
+    """Each runs until the daemon stops."""
     closers: list[Callable[[], Awaitable[None]]]
-    """What is closed at the very end, in this order."""
+    """Called at the very end, in this order."""
     heartbeat_died: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def run(self, stop: asyncio.Event, *, started: Callable[[], None]) -> None:
-        """Work until ``stop`` is set, or until the claims stop by themselves (``--drain``); then shut down.
+        """Work until ``stop`` is set or the claims stop (``--drain``), then shut down.
 
-        ``started`` is called once the heartbeat has been heard: every connection stands then, unless the database has just gone.
+        If ``stop`` is set already, by a signal during the start, nothing is claimed and readiness is not reported.
 
-        When ``stop`` is set already (a signal came while the parts were loaded), nothing is claimed and nobody is told that
-        work can begin.
+        Args:
+            stop: ends the work.
+            started: called after the first beat: every connection is open by then, unless the database has just gone away.
 
         Raises:
             ExceptionGroup: a part died.
         """
-        heard = self.heartbeat.start(asyncio.get_running_loop())
+        first_beat = self.heartbeat.start(asyncio.get_running_loop())
         try:
-            await self._until_heard(heard, stop)
+            await self._wait_for_first_beat(first_beat, stop)
             if not stop.is_set():
                 if not self.heartbeat_died.done():
                     started()
@@ -78,32 +79,32 @@ class Daemon:
         finally:
             await self._leave()
 
-    async def _until_heard(self, heard: "asyncio.Future[None]", stop: asyncio.Event) -> None:
+    async def _wait_for_first_beat(self, first_beat: "asyncio.Future[None]", stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())
-        first: list[asyncio.Future[Any]] = [heard, self.heartbeat_died, stopping]
+        first: list[asyncio.Future[Any]] = [first_beat, self.heartbeat_died, stopping]
         await asyncio.wait(first, timeout=FIRST_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(_forever(task)) for task in self.side_tasks]
-            beside.append(group.create_task(self._sign_of_life()))
-            beside.append(group.create_task(_wait(self.heartbeat_died)))
+            background = [group.create_task(_forever(task)) for task in self.background_tasks]
+            background.append(group.create_task(self._tick()))
+            background.append(group.create_task(_wait(self.heartbeat_died)))
             claiming = group.create_task(self.claims.run())
             working = group.create_task(self.worker.run())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             await self._drain(working, claiming)
-            for task in beside:
+            for task in background:
                 task.cancel()
 
-    # The shutdown. First nothing new is claimed: the loops that wait for work end, and the fleet and the supervisor are
-    # told. Then the attempts in flight have their grace. What is still running after it is cancelled, and each attempt
-    # gives its row back with its attempt unspent, so that another daemon goes on at once. Settlements and usage that are
-    # on their way are written. Last of all the heartbeat says that this worker has stopped: until then it renews, so that
-    # nobody takes a row that is just being settled. Traces are flushed for a bounded time. A second signal ends the
-    # process at once; what it held is reaped when the leases run out.
+    # The shutdown. First, claiming stops: the loops that wait for work end, and the fleet and the supervisor are notified.
+    # Attempts in flight then have the grace period to finish. Those still running after it are cancelled, and each gives its row
+    # back without counting the attempt, so that another daemon can claim it at once. Pending settlements and usage are written.
+    # The heartbeat reports this worker as stopped only then: until that moment it renews, so that no reaper takes a row that is
+    # being settled. Traces are flushed for a bounded time. A second signal ends the process at once; the reaper takes what it
+    # held when the leases expire.
     async def _drain(self, working: "asyncio.Task[None]", claiming: "asyncio.Task[None]") -> None:
         self.notifier.stopping()
         self.notifier.status("draining")
@@ -123,7 +124,7 @@ class Daemon:
     async def _leave(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIME_S):
-                await self.scribe.flush()
+                await self.writer.flush()
                 await self.settler.flush()
         self.heartbeat.set_state("stopped")
         await asyncio.to_thread(self.heartbeat.join, FLUSH_TIME_S)
@@ -134,8 +135,8 @@ class Daemon:
             await close()
         log.info("stopped")
 
-    async def _sign_of_life(self) -> None:
-        """Show the heartbeat and the supervisor that the event loop turns."""
+    async def _tick(self) -> None:
+        """Show the heartbeat and the supervisor that the event loop is alive."""
         interval_s = min(TICK_S, (self.notifier.watchdog_s or TICK_S * 2) / 2)
         shown = ""
         while True:

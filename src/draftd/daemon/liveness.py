@@ -1,11 +1,12 @@
-"""Liveness: how ``draftd health`` finds the daemons of this user on this host and asks them, without the database.
+"""Liveness: how ``draftd health`` finds this user's daemons on this host and queries them, without the database.
 
-Every daemon answers on an abstract unix socket. It is the event loop that answers, so an answer means that it turns; and a
-database that is away cannot make a healthy daemon look dead. An abstract socket needs no directory: a read-only root works.
+Every daemon answers on an abstract Unix socket. The event loop answers, so an answer proves that it is alive, and a database
+outage cannot make a healthy daemon look dead. An abstract socket needs no directory, so a read-only root filesystem works.
 
-Anyone in the network namespace can bind such a name and connect to it, so names prove nothing. Invariant: only the kernel's
-word on the peer (``SO_PEERCRED``) decides whose daemon it is, before anything is waited for, and a daemon answers its own user
-alone. The name carries the pid namespace, because containers that share a network are all process 1 of their own.
+Anyone in the network namespace can bind such a name and connect to it, so names prove nothing. Invariant: only the peer
+credentials from the kernel (``SO_PEERCRED``) decide whose daemon it is, before anything is read, and a daemon answers only its
+own user. The name contains the pid namespace, because in each of several containers that share a network the daemon may be
+process 1.
 """
 
 import asyncio
@@ -23,21 +24,21 @@ from typing import Any
 
 PREFIX = "draftd.health."
 ANSWER_TIME_S = 5.0
-MOST_WAITING = 4096
+MAX_BACKLOG = 4096
 CONNECT_TIME_S = 0.5
-"""How long a socket that takes no more connections is tried: whose it is cannot be known without one."""
+"""How long to retry a socket with a full backlog: its owner is unknown until it accepts a connection."""
 CONNECT_PAUSE_S = 0.01
 _SOCKETS = Path("/proc/self/net/unix")
-"""Not below /proc/net, which a sandbox with ``ProcSubset=pid`` does not show."""
+"""Not in /proc/net, which a sandbox with ``ProcSubset=pid`` hides."""
 _PEER = struct.Struct("3i")
 """The kernel's ``struct ucred``: pid, uid, gid."""
 
 
 class Liveness:
-    """Answers for this process.
+    """Answers health checks of this process.
 
     Args:
-        facts: what to tell: a small JSON object.
+        facts: returns the answer, a small JSON object.
     """
 
     def __init__(self, *, facts: Callable[[], dict[str, Any]]) -> None:
@@ -45,15 +46,15 @@ class Liveness:
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
-        """Answer from now on."""
+        """Start answering."""
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"\0{_prefix()}{os.getpid()}.{secrets.token_hex(4)}")
         self._server = await asyncio.start_unix_server(self._answer, sock=listener)
-        # After asyncio, which would accept as many in one go. A stuck daemon is known for one while its queue has room.
-        listener.listen(MOST_WAITING)
+        # After asyncio, which would also accept as many at once. A stuck daemon can be recognized while its backlog has room.
+        listener.listen(MAX_BACKLOG)
 
     async def aclose(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         if self._server is not None:
             self._server.close()
 
@@ -66,17 +67,17 @@ class Liveness:
 
 
 def daemons() -> list[str]:
-    """Return the names of this user's daemons in this pid namespace of the host: ``PID.RANDOM``."""
+    """Return the names (``PID.RANDOM``) of this user's daemons in this host's pid namespace."""
     return [name for name, uid in _owners().items() if uid == os.geteuid()]
 
 
-def neighbours() -> set[int]:
-    """Return the ids of other users whose daemons seem to run here; what they say of themselves is not proven."""
+def other_users() -> set[int]:
+    """Return the ids of other users who seem to run daemons here; that these are daemons is unproven."""
     return set(_owners().values()) - {os.geteuid()}
 
 
 async def ask(name: str, *, time_s: float = ANSWER_TIME_S) -> dict[str, Any] | None:
-    """Ask one daemon for its facts; None when it does not answer in time, or is not this user's."""
+    """Return one daemon's facts; None if it does not answer in time, or is not this user's."""
     try:
         async with asyncio.timeout(time_s):
             reader, writer = await asyncio.open_unix_connection(path=f"\0{_prefix()}{name}")
@@ -95,7 +96,7 @@ def _prefix() -> str:
 
 
 def _owners() -> dict[str, int]:
-    """Return the sockets with a daemon's name, and who listens there by the word of the kernel."""
+    """Return the sockets with a daemon's name, and the user behind each as the kernel reports it."""
     form = re.compile(rf" @{re.escape(_prefix())}(\d+\.[0-9a-f]+)$")
     names = {found[1] for line in _SOCKETS.read_text(errors="replace").splitlines() if (found := form.search(line))}
     owners: dict[str, int] = {}
@@ -108,7 +109,7 @@ def _owners() -> dict[str, int]:
                     peer.connect(f"\0{_prefix()}{name}")
                     owners[name] = _uid_of(peer)
                 except BlockingIOError:
-                    continue  # its queue is full
+                    continue  # its backlog is full
                 except OSError:
                     pass  # it is gone
             names.discard(name)

@@ -1,6 +1,6 @@
-"""What kind of daemon to build, and the connections to the database that follow from it.
+"""Which kind of daemon to build, and the database connections that it needs.
 
-Owns who listens where, and which statements share a connection; the connections themselves are ``db``'s and ``wakeup``'s.
+Owns where LISTEN runs and which statements share a connection.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ POLL_WITHOUT_LISTEN_S = 1.0
 
 
 class CurrentUrl:
-    """A database's URL as the settings have it now: a password may be rotated in a file while a daemon runs.
+    """A database URL as currently configured: a password in a file may be rotated while the daemon runs.
 
-    Another user, password or certificate is taken over. Another address is not: half of a daemon's connections would lead to
-    one database and half to another. Safe to call from any thread.
+    A new user, password or certificate takes effect. A new address does not: half of the daemon's connections would lead to one
+    database and half to another. Safe to call from any thread.
 
     Args:
         loaded: the settings that the process was started with.
-        choose: which of their URLs; it may raise ``ConfigurationError``.
+        choose: returns the URL from settings; may raise ``ConfigurationError``.
     """
 
     def __init__(self, loaded: Settings, choose: Callable[[Settings], str]) -> None:
@@ -39,10 +39,10 @@ class CurrentUrl:
         self._refused = ""
 
     def __call__(self) -> str:
-        """Read the settings again and return the URL; the last one as long as they cannot be read or name another address."""
+        """Reload the settings and return the URL, or the previous one if they are invalid or name another address."""
         try:
             found = self._choose(load_settings()[0])
-            dsn.parameters(found, name="")  # one that cannot be used is not taken over
+            dsn.parameters(found, name="")  # an invalid URL does not take effect
             is_same = dsn.is_same_place(found, self._url)
             problem = "" if is_same else "the URL names another database; restart the daemon to use it"
         except ConfigurationError as error:
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def session(self) -> bool:
-        """Whether connections to the database itself are sessions; an own address for LISTEN says that they are not."""
+        """Whether connections to the database URL are sessions; a separate URL for LISTEN means that they are not."""
         return self.listens and self.settings.listen_database_url is None
 
     @cached_property
@@ -79,7 +79,7 @@ class Plan:
 
     @cached_property
     def listener_url(self) -> dsn.Url | None:
-        """Where a listener of its own is needed; None where the claims' connection listens, or nobody does."""
+        """The URL for a separate listener; None if the claims' connection listens, or nothing does."""
         return CurrentUrl(self.settings, lambda found: found.listen_url) if self.listens and not self.session else None
 
     @property
@@ -91,24 +91,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """The connections that statements of the event loop run on; the heartbeat has its own."""
+    """The connections that the event loop uses; the heartbeat's thread has its own."""
 
     claim: db.Link
     wakeup: WakeUp
-    """Rung by ``claim`` where it listens."""
+    """Set by ``claim`` if it listens."""
     settle: db.Link
-    """Settlements, progress and usage: small writes only, so that nothing slow stands before them."""
+    """Settlements, progress and usage: small writes only, so that none waits behind a slow one."""
     maintenance: db.Link
-    """The reaper, holds, figures."""
+    """The reaper, holds, gauges."""
     read: db.Link
-    """Inputs with their pictures, of up to 24 MiB each, so that nobody else stands behind them."""
+    """Inputs with their pictures, up to 24 MiB each: nothing else may wait behind them."""
 
     first_beat: db.Link
-    """Goes before the heartbeat's own, which is another thread's."""
+    """For the first beat, before the heartbeat's thread opens its own."""
     listener: Listener | None
-    """Where LISTEN has an address of its own."""
+    """None unless LISTEN has its own URL."""
     keeper: ConnectionKeeper
-    """Keeps all of them open."""
+    """Reopens them."""
 
     async def close(self) -> None:
         """Close them."""
@@ -119,12 +119,12 @@ class Links:
 
 
 async def open_links(plan: Plan) -> Links:
-    """Open every connection that a daemon needs: what is claimed must have a way to its end.
+    """Open every connection that a daemon needs.
 
-    The reaper's must have been up for one lease before the reaper takes lost rows.
+    The reaper waits until its own has been up for one lease before it takes lost rows.
 
     Raises:
-        DatabaseUnavailable: one cannot be had; the message says how many can.
+        DatabaseUnavailable: one cannot be opened; the message says how many can.
         ConfigurationError: this database user may not use it.
     """
     url, wakeup = plan.url, WakeUp()
@@ -155,7 +155,7 @@ async def open_links(plan: Plan) -> Links:
         keeper=keeper,
     )
     try:
-        with db.translated(url):
+        with db.translate_errors(url):
             await keeper.open(first_beat)
     except BaseException:
         await links.close()
@@ -164,5 +164,5 @@ async def open_links(plan: Plan) -> Links:
 
 
 async def listen_works(settings: Settings) -> bool:
-    """Return whether LISTEN is wanted, and a notification to itself has proved that it works."""
+    """Return whether LISTEN is enabled and a test notification has arrived."""
     return settings.listen == "auto" and await proves_session(settings.listen_url)

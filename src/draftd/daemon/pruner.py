@@ -1,4 +1,4 @@
-"""The pruner: the hourly pass over old final requests and old feedback, as long as ``draft_settings`` says to keep them."""
+"""The pruner: deletes final requests and feedback older than ``draft_settings`` keeps them, once an hour."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ import structlog
 
 from draftd import db
 from draftd.queue import fleet_settings
-from draftd.queue.isolation import Aside
+from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune, prune_feedback
 from draftd.sanitize import redact
 
@@ -23,17 +23,15 @@ class Pruner:
     """Prunes at the start and once an hour after that.
 
     Args:
-        reads: where the fleet's settings are read.
-        link: a connection of its own, open during a pass only: a batch must not stand before anybody's reads.
-        aside: where the names of refused rows are remembered.
-        interval_s: seconds between two passes.
+        reads: the connection to read the fleet's settings on.
+        link: a connection of its own, open during a pass only: nothing else may wait behind a batch.
+        quarantine: remembers which refused rows were reported.
     """
 
-    def __init__(self, *, reads: db.Link, link: db.Link, aside: Aside, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, *, reads: db.Link, link: db.Link, quarantine: Quarantine) -> None:
         self._reads = reads
         self._link = link
-        self._aside = aside
-        self._interval_s = interval_s
+        self._quarantine = quarantine
 
     async def run(self) -> None:
         """Prune until cancelled, through any number of lost connections."""
@@ -43,46 +41,38 @@ class Pruner:
                 await self._try(self._prune_feedback)
             finally:
                 await self._link.close()
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(INTERVAL_S)
 
-    async def _try(self, pass_: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, prune_all: Callable[[], Awaitable[None]]) -> None:
         try:
-            await pass_()
+            await prune_all()
         except psycopg.Error as error:
-            # No right to delete, a foreign key of somebody's table, a batch that took too long: the daemon drafts all the same,
-            # and the next hour is another one.
+            # No right to delete, a foreign key of another table, a batch that took too long: the daemon still drafts, and tries
+            # again in an hour.
             log.warning("pruning incomplete", error=redact(str(error)))
 
     async def _prune(self) -> None:
-        """Prune requests to the end: a pass that lost its connection begins anew, with what is left."""
+        """Prune requests to the end; a pass whose connection is lost starts again with what is left."""
         if not (days := await self._setting("retention_days")):
             return
-        pruned, is_done = 0, False
-        while not is_done:
-            try:
-                async with aclosing(prune(self._link, older_than_s=days * DAY_S, aside=self._aside)) as batches:
-                    async for count in batches:
-                        pruned += count
-                is_done = True
-            except db.LOST as error:
-                await self._link.pause(error)
+        pruned = 0
+
+        async def one_pass() -> None:
+            nonlocal pruned
+            async with aclosing(prune(self._link, older_than_s=days * DAY_S, quarantine=self._quarantine)) as batches:
+                async for count in batches:
+                    pruned += count
+
+        await self._link.retry(one_pass)
         if pruned:
             log.info("pruned", rows=pruned)
 
     async def _prune_feedback(self) -> None:
-        days = await self._setting("feedback_retention_days")
-        while days:
-            try:
-                if pruned := await prune_feedback(self._link, older_than_s=days * DAY_S):
-                    log.info("feedback pruned", rows=pruned)
-            except db.LOST as error:
-                await self._link.pause(error)
-            else:
-                return
+        if not (days := await self._setting("feedback_retention_days")):
+            return
+        if pruned := await self._link.retry(lambda: prune_feedback(self._link, older_than_s=days * DAY_S)):
+            log.info("feedback pruned", rows=pruned)
 
     async def _setting(self, name: str) -> int:
-        while True:
-            try:
-                return fleet_settings.of(await self._reads.run(fleet_settings.READ))[name]
-            except db.LOST as error:
-                await self._reads.pause(error)
+        rows = await self._reads.run_until_done(fleet_settings.READ, retry_refusals=False)
+        return fleet_settings.of(rows)[name]

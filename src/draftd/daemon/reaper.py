@@ -1,4 +1,4 @@
-"""The reaper: takes back what dead workers held. One loop in every daemon, beside the cron command."""
+"""The reaper: takes back the rows of dead workers. Every daemon runs one; ``draftd reap-stale`` is a single pass."""
 
 import asyncio
 
@@ -6,9 +6,9 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.queue.isolation import Aside, Refusals
 from draftd.queue.leases import BEATS_PER_LEASE
-from draftd.queue.reaping import Watch, reap
+from draftd.queue.reaping import StallDetector, reap
+from draftd.queue.refused_rows import Quarantine, Refusals
 from draftd.sanitize import redact
 from draftd.telemetry.metrics import Metrics
 
@@ -16,15 +16,15 @@ log = structlog.get_logger(__name__)
 
 
 class Reaper:
-    """Reaps every ``interval_s`` seconds, and once at the start: requests stranded by a crash are picked up then.
+    """Reaps at the start, which picks up requests stranded by a crash, and every ``interval_s`` seconds.
 
     Args:
-        link: stays open between passes: how long it has been up is the proof that others could renew.
-        lease_s: how long a lease lives.
-        interval_s: seconds between passes; no more than between two renewals. A standstill that uses up what was left of
-            the leases must be longer than the gap that the watch allows for, or living workers would lose their rows after it.
-        metrics: where what it ends is counted.
-        aside: where rows are set aside that can neither be taken back nor ended.
+        link: stays open between passes: its age proves that other workers were able to renew.
+        lease_s: how long a lease lasts.
+        interval_s: seconds between passes; never more than between two renewals. A stall long enough to expire leases must exceed
+            the gap that the stall detector allows, or live workers would lose their rows after it.
+        metrics: counts the requests that fail here.
+        quarantine: the rows that can neither be taken back nor failed.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Reaper:
         lease_s: float,
         interval_s: float,
         metrics: Metrics,
-        aside: Aside,
+        quarantine: Quarantine,
     ) -> None:
         self._link = link
         self._metrics = metrics
-        self._refusals = Refusals(verb="reap", aside=aside)
+        self._refusals = Refusals(verb="reap", quarantine=quarantine)
         self._lease_s = lease_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
-        self._watch = Watch(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
+        self._stalls = StallDetector(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
         self._refused = 0
 
     async def run(self) -> None:
@@ -52,21 +52,21 @@ class Reaper:
             except db.LOST as error:
                 await self._link.pause(error)
             except psycopg.Error as error:
-                # What is refused for one row is the row's matter; this may be the server's, and every daemon would end for it.
-                self._tell(error)
+                # Refusals of single rows were dealt with. This one may be the server's fault, and must not stop every daemon.
+                self._log_refusal(error)
             await asyncio.sleep(self._interval_s)
 
-    def _tell(self, refusal: psycopg.Error) -> None:
+    def _log_refusal(self, refusal: psycopg.Error) -> None:
         self._refused += 1
-        # Of many in a row some are enough: a lone row that is refused would fill the log.
+        # One in a row, 2, 4, 8, …: a single refused row would fill the log.
         if self._refused.bit_count() == 1:
             log.error("reaping refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
 
     async def _once(self) -> None:
-        passed_over = self._refusals.aside.ids()
-        reaped = await reap(self._link, lease_s=self._lease_s, watch=self._watch, refusals=self._refusals)
-        # A pass that left out what was refused says nothing.
-        if reaped or not passed_over:
+        skipped = self._refusals.quarantine.ids()
+        reaped = await reap(self._link, lease_s=self._lease_s, stalls=self._stalls, refusals=self._refusals)
+        # A pass that skipped the refused rows proves nothing.
+        if reaped or not skipped:
             self._refused = 0
         for one in reaped:
             if one.status == "failed":

@@ -1,6 +1,6 @@
-"""The daemon's word to systemd: READY, STATUS, WATCHDOG and STOPPING over ``$NOTIFY_SOCKET``.
+"""Notifies systemd: READY, STATUS, WATCHDOG and STOPPING over ``$NOTIFY_SOCKET``; see sd_notify(3).
 
-See sd_notify(3). Without the variable nothing is sent; a supervisor that cannot be reached is no reason to fail.
+Sends nothing without the variable, and ignores a supervisor that cannot be reached.
 """
 
 import socket
@@ -8,11 +8,11 @@ from contextlib import suppress
 
 
 class SystemdNotifier:
-    """Talks to the supervisor that started this process, if one did.
+    """Notifies the supervisor that started this process, if one did.
 
     Args:
-        address: ``$NOTIFY_SOCKET``; ``@…`` is an abstract one, None or empty is nobody.
-        watchdog_usec: ``$WATCHDOG_USEC``: within how many microseconds a sign of life is wanted.
+        address: ``$NOTIFY_SOCKET``; ``@…`` is an abstract socket, None or empty means no supervisor.
+        watchdog_usec: ``$WATCHDOG_USEC``, the watchdog's interval in microseconds.
     """
 
     def __init__(self, *, address: str | None, watchdog_usec: str | None = None) -> None:
@@ -20,21 +20,21 @@ class SystemdNotifier:
         self.watchdog_s = int(watchdog_usec) / 1e6 if watchdog_usec and watchdog_usec.isdigit() else None
 
     def ready(self) -> None:
-        """Say that work can begin."""
+        """Report that the daemon is ready."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
         """Set the one-line status that ``systemctl status`` shows."""
-        # A line end would begin another assignment.
+        # A newline would start another assignment.
         self._send(f"STATUS={' '.join(text.split())}")
 
     def alive(self) -> None:
-        """Feed the watchdog."""
+        """Pet the watchdog."""
         if self.watchdog_s is not None:
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the drain has begun."""
+        """Report that the daemon is draining."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:

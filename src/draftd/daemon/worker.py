@@ -1,7 +1,7 @@
-"""The worker: N claim loops, and the drain.
+"""The worker: N claim loops.
 
-A claim loop takes a claimed row, runs it as a task of its own, and settles what came of it. The task is its own so that it can
-be aborted (its lease is lost, a client cancelled it, the grace of a shutdown is over) while the loop lives on to settle.
+A claim loop takes a claimed row, runs the attempt in a separate task, and settles its outcome. The separate task can be aborted
+(lease lost, request cancelled, end of the shutdown's grace period) while the loop goes on to settle.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ import structlog
 
 from draftd.errors import InternalError, LeaseLost, RequestCancelled, RowRefused
 from draftd.providers.failure_policy import judge, outcome_of
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claims import Claims
-from draftd.queue.leases import Held, Leases
-from draftd.queue.outcome import Done, Outcome, Release
+from draftd.queue.leases import LeaseKey, Leases
+from draftd.queue.outcome import Done, GiveBack, Outcome
 from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
-from draftd.reply.drafter import Drafter, Ended
+from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Abort(Enum):
-    """Why a running attempt is ended from outside."""
+    """Why a running attempt is aborted."""
 
     LEASE_LOST = "lease_lost"
     CANCELLED = "cancelled"
@@ -38,7 +38,7 @@ class Abort(Enum):
 @dataclass(slots=True)
 class _Running:
     claim: Claim
-    task: "asyncio.Task[Ended]"
+    task: "asyncio.Task[AttemptResult]"
     began: float
     abort: Abort | None = None
 
@@ -50,9 +50,9 @@ class Worker:
         claims: where claimed rows come from.
         drafter: turns a claim into an outcome.
         settler: writes outcomes.
-        scribe: writes usage, which an outcome waits for.
-        leases: what this process holds.
-        metrics: what is counted.
+        writer: writes usage, which settlements wait for.
+        leases: the leases of this process.
+        metrics: counts outcomes.
         concurrency: the number of claim loops.
     """
 
@@ -62,7 +62,7 @@ class Worker:
         claims: Claims,
         drafter: Drafter,
         settler: Settler,
-        scribe: Scribe,
+        writer: AttemptWriter,
         leases: Leases,
         metrics: Metrics,
         concurrency: int,
@@ -70,43 +70,43 @@ class Worker:
         self._claims = claims
         self._drafter = drafter
         self._settler = settler
-        self._scribe = scribe
+        self._writer = writer
         self._leases = leases
         self._metrics = metrics
         self._concurrency = concurrency
-        self._running: dict[Held, _Running] = {}
+        self._running: dict[LeaseKey, _Running] = {}
         self._loops: asyncio.TaskGroup | None = None
         self._waiting = 0
 
     @property
     def in_flight(self) -> int:
-        """How many attempts run right now."""
+        """The number of running attempts."""
         return len(self._running)
 
     async def run(self) -> None:
-        """Run the claim loops until the claims stop and everything in flight is settled."""
+        """Run the claim loops until claiming stops and every attempt is settled."""
         async with asyncio.TaskGroup() as loops:
             self._loops = loops
             for number in range(self._concurrency):
                 loops.create_task(self._loop(), name=f"claim-loop-{number}")
 
-    def abort_lost(self, lost: set[Held]) -> None:
-        """Abort the attempts whose rows are no longer held."""
+    def abort_lost(self, lost: set[LeaseKey]) -> None:
+        """Abort the attempts that lost their leases."""
         for held in lost & self._running.keys():
             self._abort(self._running[held], Abort.LEASE_LOST)
 
-    def abort_cancelled(self, cancelled: set[Held]) -> None:
-        """Abort the attempts whose requests their clients cancelled."""
+    def abort_cancelled(self, cancelled: set[LeaseKey]) -> None:
+        """Abort the attempts whose requests were cancelled."""
         for held in cancelled & self._running.keys():
             self._abort(self._running[held], Abort.CANCELLED)
 
-    def abort_refused(self, refused: set[Held]) -> None:
-        """End the attempts whose rows the server refuses to renew."""
+    def abort_refused(self, refused: set[LeaseKey]) -> None:
+        """Abort the attempts whose leases the server refuses to renew."""
         for held in refused & self._running.keys():
             self._abort(self._running[held], Abort.REFUSED)
 
     def abort_all(self) -> None:
-        """Abort every attempt; each gives its row back with its attempt unspent."""
+        """Abort every attempt; each gives its row back without counting the attempt."""
         for running in self._running.values():
             self._abort(running, Abort.SHUTDOWN)
 
@@ -117,45 +117,43 @@ class Worker:
     async def _work(self, claim: Claim) -> None:
         task = asyncio.create_task(self._drafter.draft(claim), name=f"attempt-{claim.id}")
         running = _Running(claim, task, time.monotonic())
-        held = (claim.id, claim.lease_token)
-        self._running[held] = running
+        self._running[claim.key] = running
         self._metrics.in_flight(len(self._running))
         is_over = True
         try:
-            # Whoever cancels this wait does not cancel the attempt.
+            # Unlike awaiting the task, this does not cancel the attempt when the loop is cancelled.
             await asyncio.wait({task})
-            is_over = await self._settle(running, waits_out=self._waiting >= self._concurrency)
+            is_over = await self._settle(running, retry_refusals=self._waiting >= self._concurrency)
         finally:
-            # Only where this loop itself is cancelled, because another part of the daemon died, does it still run.
+            # It is still running only if this loop was cancelled because another part of the daemon died.
             task.cancel()
             if is_over:
                 self._forget(running)
         if not is_over and self._loops is not None:
-            # The outcome is kept, and tried again beside the loop: other rows must go on, if only to tell whose fault it is.
+            # Keep trying to settle in the background: other rows must make progress, if only to show whose fault the refusal is.
             self._waiting += 1
             self._loops.create_task(self._settle_later(running), name=f"settlement-{claim.id}")
 
     async def _settle_later(self, running: _Running) -> None:
         try:
-            await self._settle(running, waits_out=True)
+            await self._settle(running, retry_refusals=True)
         finally:
             self._waiting -= 1
             self._forget(running)
 
     def _forget(self, running: _Running) -> None:
-        held = (running.claim.id, running.claim.lease_token)
-        del self._running[held]
-        self._leases.drop(*held)
+        del self._running[running.claim.key]
+        self._leases.drop(*running.claim.key)
         self._metrics.in_flight(len(self._running))
 
-    async def _settle(self, running: _Running, *, waits_out: bool) -> bool:
-        """Settle what came of an attempt; return whether that is over, which without ``waits_out`` it may not be."""
+    async def _settle(self, running: _Running, *, retry_refusals: bool) -> bool:
+        """Settle an attempt's outcome; return whether that is done, which it always is with ``retry_refusals``."""
         claim = running.claim
-        if not await self._scribe.recorded(claim, waits_out=waits_out):
+        if not await self._writer.wait_until_recorded(claim, retry_refusals=retry_refusals):
             return False
         try:
             outcome, trail = _result(running)
-            settled = await self._settler.settle(claim, outcome, trail, waits_out=waits_out)
+            settled = await self._settler.settle(claim, outcome, trail, retry_refusals=retry_refusals)
         except RequestCancelled:
             log.info("request cancelled", request_id=claim.id, attempt=claim.attempt)
             return True
@@ -169,7 +167,7 @@ class Worker:
         return True
 
     def _abort(self, running: _Running, reason: Abort) -> None:
-        # A finished task is being settled: its outcome counts, and the fence judges it.
+        # A finished attempt is being settled: its outcome counts, subject to the fence.
         if running.abort is None and not running.task.done():
             running.abort = reason
             running.task.cancel()
@@ -193,11 +191,11 @@ class Worker:
         )
 
 
-def _result(running: _Running) -> Ended:
-    """Return what an ended attempt came to.
+def _result(running: _Running) -> AttemptResult:
+    """Return the result of an ended attempt.
 
     Raises:
-        LeaseLost: it was aborted because the row is no longer ours, or its client cancelled it.
+        LeaseLost: it was aborted because it lost its lease, or its client cancelled the request.
     """
     if not running.task.cancelled():
         return running.task.result()
@@ -207,10 +205,10 @@ def _result(running: _Running) -> Ended:
         case Abort.CANCELLED:
             raise RequestCancelled
         case Abort.SHUTDOWN:
-            return Ended(Release(), Trail())
+            return AttemptResult(GiveBack(), Trail())
         case Abort.REFUSED:
             error: InternalError = RowRefused("the database refused to renew this request")
         case None:
-            # Whoever cancelled it, it was not the worker: given back for nothing it would come again at once, for ever.
+            # Not cancelled by the worker. Giving the row back without counting the attempt could repeat this for ever.
             error = InternalError("the attempt was cancelled from within")
-    return Ended(outcome_of(error, judge(error, running.claim)), Trail())
+    return AttemptResult(outcome_of(error, judge(error, running.claim)), Trail())

@@ -1,43 +1,30 @@
 """The database: connections, URLs, certificates, rights and the schema. No statement of the queue.
 
-connection       how connections are opened, timed, kept and repaired; ``Link`` reconnects by itself
-dsn              the URL: what libpq makes of it and what of it may be shown
+connection       opens connections, sets them up and limits their statements in time
+link             a daemon's connection, which reopens itself
+adapters         reads JSON and timestamps of unknown origin
+dsn              the URL: what libpq makes of it, and how much of it may be shown
 certificates     where the system keeps its authorities, and why a certificate was refused
 access           whether this role sees the tables, and which role does
-refusals         database errors as one line and an exit code
+command_errors   database errors as one line and an exit code
 read_committed   READ COMMITTED whatever the server's default is
 sqlstate         what a server's error means
 statements       reads the statements that packages keep in sql/
 schema           the tables, for Alembic and for clients' SQLAlchemy code
 schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
-private          the SQL by which migrations close what they create to strangers
+private          the SQL by which migrations close what they create to other roles
 """
 
-from draftd.db.connection import (
-    CANCEL_S,
-    FIRST_MOMENT,
-    LAST_MOMENT,
-    LOST,
-    REFUSED_CAP_S,
-    Answer,
-    Connection,
-    Execute,
-    Link,
-    Params,
-    Row,
-    check_access,
-    connect,
-    connected,
-    loads,
-    translated,
-)
+from draftd.db.adapters import MAX_TIMESTAMP, MIN_TIMESTAMP, loads
+from draftd.db.connection import Connection, connect, connected, translate_errors
+from draftd.db.link import CANCEL_S, LOST, REFUSED_CAP_S, Answer, Execute, Link, Params, Row, check_access
 
 __all__ = [
     "CANCEL_S",
-    "FIRST_MOMENT",
-    "LAST_MOMENT",
     "LOST",
+    "MAX_TIMESTAMP",
+    "MIN_TIMESTAMP",
     "REFUSED_CAP_S",
     "Answer",
     "Connection",
@@ -49,5 +36,5 @@ __all__ = [
     "connect",
     "connected",
     "loads",
-    "translated",
+    "translate_errors",
 ]

@@ -1,7 +1,7 @@
 """Whether this role sees draftd's tables, and if not, which role does.
 
-To a role without rights, an empty queue, a hidden one and none at all look the same. A query of the catalogue, which every role
-may read, tells them apart. Owns that query and its messages. ``draftd grants`` decides what a role gets.
+To a role without rights, an empty, a hidden and a missing queue look the same. The system catalog, which every role may read,
+tells them apart. Owns that query and its messages; ``draftd grants`` decides which rights a role gets.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from draftd.errors import ConfigurationError
 
-# Policies apply to the roles whose rights this one has, as in PostgreSQL's own check.
+# A policy applies if this role has the privileges of one of its roles, as in PostgreSQL's own check.
 _POLICY = """
     (NOT row_security_active(t.oid) OR EXISTS (
         SELECT FROM pg_policy AS p
@@ -22,7 +22,7 @@ _TABLES = """
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relname = 'draft_requests' AND c.relkind = 'r'"""
 
-# Tables that look empty: a right to read them, and no policy that shows a row. Without the right the server says so itself.
+# Tables that look empty: this role may read them, but no policy shows it a row. Without the right, the server reports an error.
 _HIDDEN = f"""
     SELECT other.relname::text FROM pg_class AS other CROSS JOIN LATERAL (SELECT other.oid, other.relname) AS t
      WHERE other.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('draft_requests'))
@@ -30,7 +30,7 @@ _HIDDEN = f"""
        AND has_any_column_privilege(t.oid, 'SELECT') AND NOT {_POLICY.format(kind="r")}
      ORDER BY other.relname"""
 
-LOOK = f"""
+ACCESS_QUERY = f"""
 WITH tables AS ({_TABLES})
 SELECT quote_ident(current_user) AS me, current_schema() IS NULL AS lost, current_setting('search_path') AS search_path,
        (SELECT coalesce(array_agg(schema ORDER BY schema), '{{}}') FROM tables WHERE open) AS elsewhere,
@@ -56,14 +56,14 @@ def check(
     """Raise if draftd's tables are missing or hidden.
 
     Args:
-        row: what ``LOOK`` returned.
+        row: the result of ``ACCESS_QUERY``.
         where: the database, for the message.
-        migrated: whether the tables must be there.
-        works: whether rows are to be changed too, as a daemon does; it reads every table.
-        reads: the tables that are read otherwise.
+        migrated: whether the tables must exist.
+        works: whether this role must be able to change every row and read every table, as a daemon does.
+        reads: otherwise, the tables that it must be able to read.
 
     Raises:
-        ConfigurationError: they are; the message says why, and which role can help.
+        ConfigurationError: they are missing or hidden; the message says why, and which role to use.
     """
     problem = _missing(row) if row["owner"] is None else _hidden(row, works=works, reads=reads)
     if problem and (migrated or row["owner"] is not None):
@@ -71,7 +71,7 @@ def check(
 
 
 def elsewhere(row: Mapping[str, Any]) -> str | None:
-    """Return where else in this database draftd's tables are, if the search path leads to none."""
+    """Return where in this database draftd's tables are, if not in the search path."""
     return _elsewhere(row) if row["owner"] is None else None
 
 
@@ -81,11 +81,11 @@ def who_can(row: Mapping[str, Any]) -> str:
 
 
 def denied(row: Mapping[str, Any], said: str) -> ConfigurationError:
-    """Return the error for a statement that this role has no right to.
+    """Return the error for a statement that this role may not execute.
 
     Args:
-        row: what ``LOOK`` returned.
-        said: the server's words.
+        row: the result of ``ACCESS_QUERY``.
+        said: the server's message.
     """
     return ConfigurationError(
         f"this role, {row['me']}, may not do that: {said}; {who_can(row)}, or see `draftd grants`"

@@ -1,7 +1,7 @@
 """Certificates of database servers: where this system keeps its authorities, and why a certificate was refused.
 
-libpq checks certificates itself. But the OpenSSL in psycopg's wheels looks for the system's authorities in a directory that no
-system has, and libpq does not distinguish an expired certificate from an unknown issuer. Owns both answers.
+libpq checks certificates itself, with two gaps that are filled here: the OpenSSL in psycopg's wheels looks for the system's
+authorities in a directory that no system has, and libpq's errors do not tell an expired certificate from an unknown issuer.
 """
 
 import re
@@ -26,18 +26,18 @@ _OTHER_HOST = re.compile(r'server certificate for .+ does not match host name "[
 
 
 def system_store() -> str | None:
-    """Return the file of this system's certificate authorities: ``SSL_CERT_FILE``, else where distributions keep it."""
+    """Return the file of this system's certificate authorities: ``SSL_CERT_FILE``, or where distributions keep it."""
     named = ssl.get_default_verify_paths().cafile
     return next((path for path in (named, *SYSTEM_STORES) if path and Path(path).is_file()), None)
 
 
 def why_refused(error: str, target: Mapping[str, Any]) -> str | None:
-    """Return why a server's certificate was refused, or None if something else went wrong.
+    """Return why a server's certificate was refused, or None if the error has another cause.
 
-    Asks the server for its certificate again, for at most ``HANDSHAKE_TIME_S`` seconds.
+    Repeats the TLS handshake, for at most ``HANDSHAKE_TIME_S`` seconds.
 
     Args:
-        error: what libpq said.
+        error: libpq's message.
         target: the connection's parameters.
     """
     if other := _OTHER_HOST.search(error):
@@ -48,7 +48,7 @@ def why_refused(error: str, target: Mapping[str, Any]) -> str | None:
 
 
 def _verify(host: str, port: int, target: Mapping[str, Any]) -> str | None:
-    """Repeat the handshake with Python's own TLS, which gives a reason."""
+    """Repeat the handshake with Python's ssl module, which reports the reason."""
     try:
         context = ssl.create_default_context(cafile=target.get("sslrootcert"))
         context.check_hostname = False

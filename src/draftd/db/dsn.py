@@ -1,8 +1,8 @@
-"""The database URL: what libpq makes of it, what draftd adds, and what may be shown.
+"""The database URL: how libpq reads it, what draftd adds, and how much of it may be shown.
 
-Owns the connection's parameters and the time that connecting may take; opens nothing. A URL may be given as a function, which is
-called before every connection, so that a rotated password needs no restart. Invariant: no message repeats more of a URL than
-host, port, database and the name of a parameter.
+Owns the connection's parameters and the time limit for connecting; opens no connection. A URL may be a function, which is called
+before every connection, so that a rotated password needs no restart. Invariant: no message contains more of a URL than host,
+port, database and the name of a parameter.
 """
 
 import re
@@ -22,10 +22,10 @@ Url = str | Callable[[], str]
 CONNECT_TIMEOUT_S = 10
 HOST_TIMEOUT_S = 3
 """For each of several hosts: a silent one must not use up a lease before the next one is tried."""
-SHORTEST_TIMEOUT_S = 2
-"""libpq's own minimum."""
+MIN_TIMEOUT_S = 2
+"""libpq's minimum."""
 _NO_TIMEOUT_S = 130
-"""What psycopg uses for a ``connect_timeout`` of 0."""
+"""psycopg's meaning of ``connect_timeout=0``."""
 
 _CREDENTIALS = frozenset({"user", "password", "passfile", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"})
 _MALFORMED = (
@@ -42,19 +42,18 @@ _HINTS = {
 
 
 def read(url: Url) -> str:
-    """Return the URL as it is now."""
+    """Return the current URL."""
     return url() if callable(url) else url
 
 
 def parameters(url: str, *, name: str) -> dict[str, Any]:
     """Return the connection parameters for a URL.
 
-    Dead peers are noticed within about 30 s: keepalives for idle connections, ``tcp_user_timeout`` for those that wait for an
-    acknowledgement. What the URL sets itself wins, but for the encoding: any text must get through, whatever the server, the URL
-    or ``PGCLIENTENCODING`` say.
+    Dead peers are detected within about 30 s: by keepalives on idle connections, by ``tcp_user_timeout`` on those that wait for
+    an acknowledgement. Parameters in the URL take precedence, except for the encoding: any text must get through.
 
     Raises:
-        ConfigurationError: libpq does not understand the URL; its own words would repeat a part of it, maybe the password.
+        ConfigurationError: libpq cannot parse the URL. The message is draftd's: libpq's could contain the password.
     """
     parts = _parsed(url)
     own = {
@@ -69,14 +68,14 @@ def parameters(url: str, *, name: str) -> dict[str, Any]:
 
 
 def time_to_connect_s(target: Mapping[str, Any], *, margin_s: float) -> float:
-    """Return how long connecting may take in total, in seconds: psycopg applies ``connect_timeout`` per host.
+    """Return the time limit for connecting, in seconds: psycopg applies ``connect_timeout`` to each host.
 
     Args:
         target: the connection's parameters.
-        margin_s: extra time per host, to resolve its name and run the first statements.
+        margin_s: extra time per host, to resolve its name and set up the session.
     """
     configured_s = int(target["connect_timeout"])
-    each_s = max(configured_s, SHORTEST_TIMEOUT_S) if configured_s > 0 else _NO_TIMEOUT_S
+    each_s = max(configured_s, MIN_TIMEOUT_S) if configured_s > 0 else _NO_TIMEOUT_S
     # With prefer-standby every host is tried twice.
     rounds = 2 if _setting(target, "target_session_attrs") == "prefer-standby" else 1
     return rounds * _hosts(target) * (each_s + margin_s)
@@ -93,7 +92,7 @@ def address(url: Url) -> str:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Return whether two URLs lead to the same tables: they differ at most in credentials and certificates."""
+    """Return whether two URLs lead to the same tables: whether they differ only in credentials and certificates."""
     places = [{name: value for name, value in _parsed(url).items() if name not in _CREDENTIALS} for url in (one, other)]
     return places[0] == places[1]
 
@@ -115,7 +114,7 @@ def _has_ports(parts: Mapping[str, Any]) -> bool:
 
 
 def _unknown_parameter(url: str) -> str | None:
-    """Return the message about a URL parameter unknown to libpq; None if there is none, or if it may be part of a password."""
+    """Return the message about a parameter that libpq does not know; None if there is none, or it may be part of a password."""
     before, _, query = url.partition("?")
     try:
         if "@" in query or not _has_ports(conninfo_to_dict(before)):
@@ -137,7 +136,7 @@ def _hosts(parts: Mapping[str, Any]) -> int:
 
 
 def _setting(parts: Mapping[str, Any], keyword: str) -> str | None:
-    """Return a parameter as libpq will see it: from the URL, else from its environment variable or default."""
+    """Return a parameter as libpq sees it: from the URL, its environment variable, or its default."""
     if keyword in parts:
         return str(parts[keyword])
     values = {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
@@ -146,12 +145,12 @@ def _setting(parts: Mapping[str, Any], keyword: str) -> str | None:
 
 
 def _system_store(parts: Mapping[str, Any]) -> dict[str, str]:
-    """Replace ``sslrootcert=system`` with the system's file, and be as strict as libpq is with it.
+    """Replace ``sslrootcert=system`` by the system's file, and be as strict as libpq is.
 
     Raises:
         ConfigurationError: this system has no such file.
     """
-    # A weaker mode than verify-full is libpq's to refuse.
+    # libpq itself refuses modes weaker than verify-full.
     if _setting(parts, "sslrootcert") != "system" or _setting(parts, "sslmode") not in {"prefer", "verify-full"}:
         return {}
     if (file := certificates.system_store()) is None:

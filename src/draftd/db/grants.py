@@ -1,8 +1,8 @@
 """The SQL that ``draftd grants`` prints: exactly the rights that a client and a daemon need.
 
-Owns who gets which right, row security policies included. The guard in the migrations keeps strangers out, whatever they were
-granted. Invariants: the SQL names every table of draftd, if only to revoke; it is one transaction, and applying it again changes
-nothing; the caller's input gets into it only as quoted identifiers.
+Owns which role gets which rights and row security policies. The guard in the migrations restricts all other roles, whatever they
+were granted. Invariants: the SQL revokes every right on every table first; it is one transaction, and applying it again changes
+nothing; the caller's input appears in it only as quoted identifiers.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ from draftd.errors import UsageError
 MAX_NAME_BYTES = 63
 """PostgreSQL truncates longer identifiers."""
 _NOT_A_ROLE = {"public", "none"}
-"""Even quoted, PostgreSQL takes these to mean everybody and nobody."""
+"""Keywords for PostgreSQL, even when quoted."""
 
 CLIENT_COLUMNS = (
     "requester_id", "agent", "image_urls", "context", "options", "parent_id", "available_at", "expires_at",
     "idempotency_key", "max_attempts", "traceparent", "metadata",
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
-"""A client that sets priorities can starve others, and one that chooses ids can find out which are taken."""
+"""A client that sets priorities can starve others; one that chooses ids can find out which exist."""
 FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
 WORKER_TYPE = "draft_worker"
-"""A role is a worker, to the guard, if it may use this type."""
+"""The guard treats a role as a worker if it may use this type."""
 
 CLIENT_RIGHTS = {
     "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
     "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
 }
-"""Beside those on ``draft_requests``."""
+"""In addition to those on ``draft_requests``."""
 WORKER_RIGHTS = {
     "draft_requests": "SELECT, INSERT, UPDATE, DELETE",
     "draft_workers": "SELECT, INSERT, UPDATE, DELETE",
@@ -45,7 +45,7 @@ WORKER_RIGHTS = {
     "draft_feedback": "SELECT, DELETE",
     "draftd_alembic_version": "SELECT",
 }
-"""What ``draftd run`` and the commands use. Only the owner may choose models and change the fleet's settings."""
+"""The rights that ``draftd run`` and the commands need. Only the owner may choose models and change the fleet's settings."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -57,10 +57,10 @@ _NO_CHANGE_BUT_CANCEL = {
 
 
 def backend(*, schema: str, client: str | None, worker: str | None, trusted: bool) -> str:
-    """Return the SQL for an app's server and for daemons that do not connect as the owner.
+    """Return the SQL for an app's server, and for daemons that do not connect as the owner.
 
     Args:
-        schema: where the tables are.
+        schema: the schema of the tables.
         client: the app's role, or None.
         worker: the daemons' role, or None.
         trusted: whether the client may choose ids and priorities.
@@ -86,7 +86,7 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
 
 
 class _Role:
-    """One role, and the statements that grant it something."""
+    """Writes the statements that grant rights to one role."""
 
     def __init__(self, name: str, option: str, home: str) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
@@ -96,7 +96,7 @@ class _Role:
         self._home = home
 
     def begin(self) -> Iterator[str]:
-        """Revoke what an earlier version of this SQL, or a person, has granted; grant access to the schema."""
+        """Revoke every earlier grant; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
         yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
         for table in TABLES:
@@ -112,7 +112,7 @@ class _Role:
             yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
 
     def functions(self) -> str:
-        """Grant the functions of the message bus."""
+        """Grant the functions for clients."""
         return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in FUNCTIONS)} TO {self._quoted};"
 
     def worker(self) -> str:
@@ -120,7 +120,7 @@ class _Role:
         return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
 
     def _policy(self, purpose: str) -> str:
-        """Return the name of a policy; two long role names with the same beginning must not share one."""
+        """Return a policy's name, distinct even for long role names with the same prefix."""
         name = f"draftd {purpose}: {self._name}"
         if len(name.encode()) > MAX_NAME_BYTES:
             name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"

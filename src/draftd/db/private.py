@@ -1,12 +1,9 @@
-"""What every migration repeats for what it creates: private by default.
-
-Owns the SQL for it; which objects it is about stands in the migrations.
-"""
+"""The SQL by which migrations make the objects they create private to their owner."""
 
 from collections.abc import Sequence
 
-# PUBLIC holds EXECUTE on new functions; hosts such as Supabase give anon and authenticated everything on new tables. Of a type,
-# whose USAGE makes a worker, nobody's default privileges may leave anything.
+# By default PUBLIC may execute new functions, and hosts such as Supabase grant anon and authenticated everything on new tables.
+# On a type, where USAGE makes a role a worker, no default privilege of any role may remain.
 _KEEP_PRIVATE = """
 DO $$
 DECLARE
@@ -45,13 +42,13 @@ def keep_private(
     functions: Sequence[str] = (),
     types: Sequence[str] = (),
 ) -> str:
-    """Return the SQL that closes new objects: row security on, no right for strangers, the functions' search_path their own.
+    """Return the SQL that makes new objects private: row security, no default rights, a fixed search_path for functions.
 
     Args:
-        tables: by name, like the other objects.
-        sequences: likewise.
-        functions: with the types of their parameters: ``"cancel_draft_request(uuid)"``.
-        types: nobody but the owner keeps a right on them.
+        tables: their names.
+        sequences: their names.
+        functions: with parameter types, such as ``"cancel_draft_request(uuid)"``.
+        types: their names; all rights on them are revoked except the owner's.
     """
     kinds = {"TABLE": tables, "SEQUENCE": sequences, "FUNCTION": functions, "TYPE": types}
     return _KEEP_PRIVATE.format(

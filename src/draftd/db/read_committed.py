@@ -1,6 +1,6 @@
 """A connection whose every statement is READ COMMITTED, whatever the server's default is.
 
-The queue's statements lock rows that others change at the same time, and read them as they stand once they are locked. With
+The queue's statements lock rows that other sessions change at the same time, and must see their values once locked. With
 REPEATABLE READ or SERIALIZABLE they would fail instead, many times a second.
 """
 
@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from draftd.backoff import full_jitter_s
 
 TRIES = 4
-"""How often a statement is executed that still conflicts with another one."""
+"""How often a statement is tried that conflicts with another one."""
 LEVEL = "SELECT current_setting('default_transaction_isolation') AS level"
 
 Answer = TypeVar("Answer")
@@ -25,8 +25,8 @@ Answer = TypeVar("Answer")
 class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection in autocommit whose every statement is one READ COMMITTED transaction.
 
-    A session is set up once. Behind a pooler, where a setting would stay on a server connection that serves others next,
-    ``isolation_level`` is set if the server's default differs, and each statement is wrapped.
+    A session's default is set once. Behind a pooler, a setting would stay on a server connection that serves another client next;
+    there ``isolation_level`` is set if the server's default differs, and wraps each statement in a transaction.
     """
 
     async def execute(
@@ -37,7 +37,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         return await self.as_one(lambda: cursor.execute(query, params, prepare=prepare))
 
     async def as_one(self, run: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Run one statement as one transaction, and repeat it after a conflict, which means that it changed nothing."""
+        """Run one statement as one transaction; repeat it after a conflict, in which case it has changed nothing."""
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             return await run()
         for conflicts in range(1, TRIES):
@@ -54,7 +54,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             return await run()
 
     async def adopt_default(self) -> None:
-        """Find out whether statements must be wrapped; for a connection behind a pooler, where nothing may be set."""
+        """Check the server's default, and wrap statements if necessary; for a connection behind a pooler."""
         row = await (await self.execute(LEVEL)).fetchone()
         if row and row["level"] != "read committed":
             await self.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)

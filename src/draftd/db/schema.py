@@ -1,8 +1,7 @@
-"""The tables of section 1 of the contract, for Alembic and for clients' own SQLAlchemy code.
+"""The tables of section 1 of the contract, for Alembic and for clients' SQLAlchemy code.
 
-Owns columns, constraints, indexes and storage parameters. Triggers, functions and row security stand in the migrations only:
-Alembic compares what is here with what is there (``alembic check``). The hot statements do not pass through here: they are SQL
-text in ``draftd.queue``.
+Owns columns, constraints, indexes and storage parameters; ``alembic check`` compares them with the database. Triggers, functions
+and row security are in the migrations only. draftd's own statements do not use this module: they are SQL files in the packages.
 """
 
 from sqlalchemy import (
@@ -111,7 +110,8 @@ draft_requests = Table(
         text("id"),
         postgresql_where=text("status = 'pending'"),
     ),
-    # The second condition is true of every row, but only a query that names it may use the index: the claim must not.
+    # The second condition is true of every row, but the planner uses the index only for queries that repeat it: not for the
+    # claim.
     Index(
         "draft_requests_turn_idx",
         text("agent"),
@@ -125,7 +125,7 @@ draft_requests = Table(
         "expires_at",
         postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
     ),
-    # Not on lease_until: an index on a column that a renewal writes would make every renewal a full new row version.
+    # Not on lease_until: with an index on a column that renewals write, no renewal would be a heap-only update.
     Index("draft_requests_processing_idx", "deadline_at", postgresql_where=text("status = 'processing'")),
     Index("draft_requests_created_at_idx", "created_at"),
 )
@@ -252,7 +252,7 @@ draft_usage = Table(
     Column("elapsed_s", Numeric(10, 3)),
     Column("trace_id", Text),
     _time("created_at", default=True),
-    # The key makes a repeated write (the connection was lost, the row was not) change nothing.
+    # Makes recording idempotent: a write is repeated when its connection is lost.
     UniqueConstraint("request_id", "lease_token", "call"),
     Index("draft_usage_answered_idx", "model", "created_at", postgresql_where=text("code IS NULL")),
 )

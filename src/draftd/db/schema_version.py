@@ -1,7 +1,7 @@
-"""The version of the database's schema, and the one that this draftd needs.
+"""The version of the database's schema, and the version that this draftd needs.
 
-Owns the interface to Alembic: where the migrations are, and the commands on them. Alembic itself (0.2 s to import) is loaded by
-the functions that migrate; ``current`` is one query.
+Owns the interface to Alembic: the location of the migrations, and its commands. Only the functions that migrate load Alembic,
+which takes 0.2 s; ``current`` is one query.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ import psycopg
 
 from draftd import db
 from draftd.db import access
-from draftd.db.refusals import refusal
+from draftd.db.command_errors import command_error
 from draftd.errors import ConfigurationError
 from draftd.sanitize import redact
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 ENCODING = "UTF8"
-"""Of the database: replies contain emoji and any script, and SQL_ASCII does not even return text."""
+"""The database's encoding: replies contain emoji and any script, and SQL_ASCII does not even return text."""
 VERSION_TABLE = "draftd_alembic_version"
 """Not Alembic's default name: an app that shares the schema may use Alembic too."""
 
@@ -29,9 +29,9 @@ VERSION_TABLE = "draftd_alembic_version"
 TABLES = ("draft_requests", VERSION_TABLE)
 """The tables read to find the version."""
 LAST_UNSQUASHED = "25b96a69bcc4"
-"""The last commit with the single migrations of the time before the first release."""
+"""The last commit with the individual migrations from before the first release."""
 BEHIND = "the database's schema is older than this draftd; run `draftd migrate`"
-"""Why a daemon does not start."""
+"""The error of a daemon that cannot start."""
 
 
 class SchemaState(StrEnum):
@@ -49,7 +49,7 @@ def migrations_directory() -> Path:
 
 
 def revisions() -> list[str]:
-    """Return the known revisions, oldest first; files are named ``<revision>_<slug>.py`` and the last is the head."""
+    """Return the known revisions, oldest first; files are named ``<revision>_<slug>.py``, and the last is the head."""
     return sorted(path.name.partition("_")[0] for path in (migrations_directory() / "versions").glob("[0-9]*_*.py"))
 
 
@@ -67,7 +67,7 @@ async def state(connection: db.Connection) -> SchemaState:
     """Compare the database's revision with the newest one that this program knows.
 
     Raises:
-        ConfigurationError: the database cannot hold every text, or is older than the first migration.
+        ConfigurationError: the database cannot store every text, or is older than the first migration.
     """
     encoding = connection.info.parameter_status("server_encoding") or ENCODING
     if encoding != ENCODING:
@@ -86,14 +86,14 @@ async def state(connection: db.Connection) -> SchemaState:
 
 
 async def elsewhere(connection: db.Connection) -> str | None:
-    """Return where else in this database draftd's tables are, if the search path leads to none."""
-    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    """Return where in this database draftd's tables are, if not in the search path."""
+    row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
     return access.elsewhere(row or {})
 
 
 async def who_can(connection: db.Connection) -> str | None:
     """Return which role may migrate; None if there are no tables yet."""
-    row = await (await connection.execute(access.LOOK.encode())).fetchone()
+    row = await (await connection.execute(access.ACCESS_QUERY.encode())).fetchone()
     return access.who_can(row) if row and row["owner"] else None
 
 
@@ -102,10 +102,10 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
 
     Args:
         url: the database.
-        who_can: what to tell a role that may not.
+        who_can: advice for a role that may not migrate.
 
     Raises:
-        CommandError: see ``refusals``; nothing was changed.
+        CommandError: see ``command_errors``; nothing was changed.
     """
     from alembic import command  # noqa: PLC0415  # 0.2 s that only a migration should pay
     from alembic.util.exc import CommandError as AlembicError  # noqa: PLC0415  # likewise
@@ -122,14 +122,14 @@ def upgrade(url: str, *, who_can: str | None = None) -> None:
                 said = redact(other.diag.message_primary or str(other))
                 raise ConfigurationError(f"the schema is not what {VERSION_TABLE} says: {said}") from error
             case psycopg.Error() as refused:
-                raise refusal(url, refused) from error
+                raise command_error(url, refused) from error
         raise
     except AlembicError as error:
         raise ConfigurationError(f"{VERSION_TABLE} names no revision of draftd: {error}") from error
 
 
 def upgrade_sql() -> str:
-    """Return the SQL of all migrations, for a database that draftd may not change itself."""
+    """Return the SQL of all migrations, for a database that draftd itself may not change."""
     from alembic import command  # noqa: PLC0415  # as above
 
     config = _config(None)

@@ -1,7 +1,7 @@
-"""Statements kept as SQL: ``sql/<module>.sql`` beside the module that executes them.
+"""Statements in SQL files: ``sql/<module>.sql`` next to the module that executes them.
 
-A file holds whole statements, each under a line ``-- name: <name>`` and a header of comments: what it does, its invariants, its
-parameters. Parameters are psycopg's. The header stays out of what is sent; comments inside a statement do not.
+A file contains whole statements, each under a line ``-- name: <name>`` and a header of comments: what it does, its invariants,
+its parameters (in psycopg's syntax). The header is not sent to the server; comments inside a statement are.
 """
 
 import re

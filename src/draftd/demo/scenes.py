@@ -1,7 +1,7 @@
 """The demo's replies to the sample screenshots.
 
-Owns the texts. Every reply says that a stand-in wrote it; the three of a scene differ in what they say and grow in
-length, the longest below 1,000 characters.
+Every reply says that a stand-in wrote it. The three replies of a scene differ in content and increase in length, up to 1,000
+characters.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 
 Scene = Mapping[str, Any]
-"""Values by the names of the properties in draftd's schema for models."""
+"""Property of the answer's schema → value."""
 
 COMMON: Scene = {
     "language": "en",

@@ -1,20 +1,20 @@
-"""The images of a request: fetched by draftd alone, decoded in a helper process, cut into parts for the model.
+"""The images of a request: fetched by draftd only, decoded in a helper process, split into parts for the model.
 
-loader       all of it, for one request
-budget       how many image bytes this process may hold
+loader       loads all images of a request
+budget       limits the image bytes that this process holds
 fetch        from a URL to bytes
-gate         which addresses a URL may lead to
-urls         parses URLs, and refuses ambiguous ones
+gate         which addresses may be fetched from
+urls         parses URLs and refuses ambiguous ones
 resolver     from names to addresses
 addresses    which addresses are public
-connection   connects to checked addresses only, and limits what is read
-formats      what kind of picture the bytes are
-containers   the pieces of a file that make up its picture
-prepare      from bytes to the JPEG parts that a model sees
-layout       the scale and the parts, from the size alone
-helper       the helper process, seen from here
-decoder      the program that runs in it: scales and cuts
-kernel       how it gives up its privileges
+connection   connects only to checked addresses, and limits what is read
+formats      detects the format from the first bytes
+containers   extracts the pieces of a file that make up its picture
+prepare      from bytes to the JPEG parts for a model
+layout       chooses scale and parts from the size alone
+helper       the daemon's side of a helper process
+decoder      the program of the helper process: scales and crops
+sandbox      gives up the helper's privileges
 """
 
 from draftd.images.budget import ByteBudget, Reservation

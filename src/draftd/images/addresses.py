@@ -1,7 +1,6 @@
 """Which addresses belong to the public Internet.
 
-Owns the tables of special networks, and the forms in which an IPv6 address carries an IPv4 one. ``gate`` decides about
-exceptions.
+Owns the tables of special networks, and the ways in which an IPv6 address embeds an IPv4 one. ``gate`` decides about exceptions.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -9,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-# IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its updates). A table of our own, because the
-# answer of ipaddress.is_global changed between patch releases of Python.
+# IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its updates). An own table, because
+# ipaddress.is_global has changed between patch releases of Python.
 _CLOSED_V4 = tuple(
     IPv4Network(text)
     for text in (
@@ -36,9 +35,9 @@ _OPEN_V6 = IPv6Network("2000::/3")
 _CLOSED_V6 = tuple(
     IPv6Network(text)
     for text in (
-        "2001::/23",  # Teredo, ORCHID, benchmarking: nothing that serves images
+        "2001::/23",  # Teredo, ORCHID, benchmarking: no image servers
         "2001:db8::/32",
-        "2002::/16",  # 6to4 sends packets to the nearest relay, whichever that is
+        "2002::/16",  # 6to4 sends packets to the nearest relay, an unknown machine
         "2620:4f:8000::/48",
         "3fff::/20",
     )
@@ -49,7 +48,7 @@ _ISATAP, _ISATAP_MASK = 0x0000_5EFE, 0xFDFF_FFFF
 
 
 def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv4-mapped or NAT64 address stands for."""
+    """Return the IPv4 address embedded in an IPv4-mapped or NAT64 address, or None."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:
@@ -58,7 +57,7 @@ def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether the address is ordinary unicast of the public Internet."""
+    """Return whether the address is ordinary unicast on the public Internet."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _CLOSED_V4)
     inner = embedded_ipv4(address)

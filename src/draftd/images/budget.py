@@ -1,10 +1,9 @@
-"""How many image bytes this process may hold at a time.
+"""Limits the image bytes that this process holds at a time.
 
-Owns one counter and its queue. First come, first served: a large reservation at the head is not overtaken by small
-ones behind it, or it would wait for ever. A holder asks for everything in one reservation, so holders never wait for
-each other.
+Owns one counter and its FIFO queue: small reservations do not overtake a large one, which would otherwise starve. A holder
+reserves everything at once, so holders never wait for each other.
 
-It guarantees the daemon's memory, whatever rows ask for. Reservations shrink as soon as more is known: as large as they begin,
+It bounds the daemon's memory whatever rows contain. Reservations shrink as soon as the real size is known; at their initial size,
 six would fill the default budget until their models have answered.
 """
 
@@ -14,18 +13,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from draftd.errors import NoRoomForImage
+from draftd.errors import ImageBudgetExhausted
 
 
 class Reservation:
-    """Bytes that are held until the ``async with`` ends."""
+    """Bytes that are reserved until the ``async with`` block ends."""
 
     def __init__(self, *, budget: "ByteBudget", held_bytes: int) -> None:
         self._budget = budget
         self.held_bytes = held_bytes
 
     def shrink(self, to: int) -> None:
-        """Return bytes that are not needed. A reservation cannot grow; asking for more does nothing.
+        """Release bytes that are not needed. A reservation cannot grow: a larger value does nothing.
 
         Args:
             to: bytes still needed, 0 or more.
@@ -33,7 +32,7 @@ class Reservation:
         spare = self.held_bytes - max(to, 0)
         if spare > 0:
             self.held_bytes -= spare
-            self._budget._give_back(spare)  # noqa: SLF001 - two halves of one thing
+            self._budget._give_back(spare)  # noqa: SLF001 - both belong to this module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class ByteBudget:
     """A bounded number of bytes, shared by everything in the process.
 
     Args:
-        limit_bytes: what may be held at a time, 1 or more.
+        limit_bytes: maximum number of bytes held at a time, 1 or more.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -58,21 +57,21 @@ class ByteBudget:
 
     @asynccontextmanager
     async def reserve(self, n: int, *, time_s: float) -> AsyncIterator[Reservation]:
-        """Wait for room and hold it until the block ends.
+        """Wait for bytes to become free, and hold them until the block ends.
 
         Args:
-            n: bytes wanted, 0 or more; capped at the limit, or they could never be granted.
-            time_s: seconds left for the wait, not for the block.
+            n: bytes wanted, 0 or more; capped at the limit, since more could never be granted.
+            time_s: time limit for the wait, in seconds.
 
         Raises:
-            NoRoomForImage: no room became free in time.
+            ImageBudgetExhausted: no room became free in time.
         """
         wanted_bytes = min(max(n, 0), self.limit_bytes)
         try:
             async with asyncio.timeout(time_s):
                 await self._take(wanted_bytes)
         except TimeoutError as error:
-            raise NoRoomForImage from error
+            raise ImageBudgetExhausted from error
         reservation = Reservation(budget=self, held_bytes=wanted_bytes)
         try:
             yield reservation

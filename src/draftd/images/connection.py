@@ -3,9 +3,9 @@
 Owns where httpcore connects to, and what a response may cost to read. ``gate`` decides which addresses are allowed; ``fetch``
 interprets responses.
 
-Invariants: a connection goes to an address that the gate returned; whatever a server sends, its response headers are at most
-``MAX_HEAD_BYTES``, the framing of the body is a small share of it, and the event loop runs in between. The meter guards against
-hostile servers: without it 1xx responses never ended, and chunks of one byte held the event loop for 168 ms (docs/adr/0006).
+Invariants: every connection goes to an address that the gate returned. Whatever a server sends, response headers are at most
+``MAX_HEAD_BYTES``, the framing of a body is a small share of it, and the event loop is not blocked. The meter guards against
+hostile servers, which could send 1xx responses forever or block the event loop for 168 ms with one-byte chunks (docs/adr/0006).
 """
 
 import asyncio
@@ -19,38 +19,38 @@ from draftd.errors import ImageBlocked
 from draftd.images.gate import Gate
 
 CONNECT_S = 5.0
-MAX_DIALLED = 4
-"""Addresses of a name that are tried: a hostile name must not make draftd connect to a thousand of them."""
+MAX_CONNECT_TRIES = 4
+"""How many addresses of a name are tried: a hostile name may have thousands."""
 
-# httpcore bounds one event (100 KiB) but not their number: 1xx responses and header fields may never end. Node.js also allows 16
-# KiB of headers.
+# httpcore limits one event (100 KiB), but not their number: 1xx responses and header fields could go on forever. Node.js, too,
+# allows 16 KiB of headers.
 MAX_HEAD_BYTES = 16 * 1024
 _HEAD_READ_BYTES = 4 * 1024
 # Chunk sizes, their extensions and trailers. A chunk of 256 bytes costs 7 more; one of a single byte costs 5 and the time
 # of a large one.
 MAX_FRAMING_BYTES = 16 * 1024
 FRAMING_SHARE = 32
-# TLS records can be as small as a byte, and each is a read. A network packet holds 1,200 bytes or more.
+# A TLS record may contain a single byte, and each is a read. A network packet holds 1,200 bytes or more.
 MAX_SMALL_READS = 4_096
 READ_SHARE_BYTES = 256
-# Chunks and records that came together are read without a turn of the event loop in between; 64 take about a millisecond.
+# Chunks and records that arrive together are read without yielding to the event loop; 64 take about a millisecond.
 _STEPS_PER_TURN = 64
 
 _SOCKET_OPTION = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
-class Wasteful(Exception):
-    """A response costs more to read than any image is worth."""
+class ResponseTooCostly(Exception):
+    """A response costs more to read than an image justifies."""
 
 
 class Meter:
-    """What one response has cost so far. Every read of a connection passes through it."""
+    """The cost of one response so far. Counts every read of a connection."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a new response, with its headers."""
+        """Start counting a new response, beginning with its headers."""
         self._in_head = True
         self._read_bytes = 0
         self._reads = 0
@@ -59,52 +59,52 @@ class Meter:
         self._body_bytes = 0
 
     def begin_body(self) -> None:
-        """End the headers; what was read with them does not count as framing."""
+        """Start counting the body; bytes read with the headers do not count as framing."""
         self._in_head = False
         self._head_bytes = self._read_bytes
 
     def count_body(self, n: int) -> bool:
-        """Count a piece of the image, and return whether the event loop should have a turn before the next."""
+        """Count a piece of the body, and return whether to yield to the event loop."""
         self._body_bytes += n
         self._pieces += 1
         return self._pieces % _STEPS_PER_TURN == 0
 
-    def room_bytes(self) -> int | None:
-        """Return how many bytes the next read may bring; None for any number.
+    def next_read_bytes(self) -> int | None:
+        """Return the maximum size of the next read; None for no limit.
 
         Raises:
-            Wasteful: the head, the framing or the number of reads is over its limit.
+            ResponseTooCostly: the headers, the framing or the number of reads exceeds its limit.
         """
         if self._reads > MAX_SMALL_READS + self._read_bytes // READ_SHARE_BYTES:
-            raise Wasteful("the response arrives in tiny pieces")
+            raise ResponseTooCostly("the response arrives in tiny pieces")
         if self._in_head:
             if self._read_bytes >= MAX_HEAD_BYTES:
-                raise Wasteful(f"the response headers exceed {MAX_HEAD_BYTES} bytes")
+                raise ResponseTooCostly(f"the response headers exceed {MAX_HEAD_BYTES} bytes")
             return min(_HEAD_READ_BYTES, MAX_HEAD_BYTES - self._read_bytes)
-        # Asked for more, httpcore has used up all events of the bytes before: what is not body was framing.
+        # httpcore reads only after consuming all earlier bytes, so whatever was not body was framing.
         framing_bytes = self._read_bytes - self._head_bytes - self._body_bytes
         if framing_bytes > MAX_FRAMING_BYTES + self._body_bytes // FRAMING_SHARE:
-            raise Wasteful("the response is more framing than image")
+            raise ResponseTooCostly("the response is more framing than image")
         return None
 
     def count_read(self, n: int) -> bool:
-        """Count a read, and return whether the event loop should have a turn before the next."""
+        """Count a read, and return whether to yield to the event loop."""
         self._reads += 1
         self._read_bytes += n
         return self._reads % _STEPS_PER_TURN == 0
 
 
 class MeteredStream(httpcore.AsyncNetworkStream):
-    """A connection whose reads pass the meter."""
+    """A connection whose reads are metered."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream, meter: Meter) -> None:
         self._stream = stream
         self._meter = meter
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        """Read as much as the answer may still cost."""
-        room_bytes = self._meter.room_bytes()
-        data = await self._stream.read(max_bytes if room_bytes is None else min(max_bytes, room_bytes), timeout)
+        """Read at most as much as the meter allows."""
+        limit_bytes = self._meter.next_read_bytes()
+        data = await self._stream.read(max_bytes if limit_bytes is None else min(max_bytes, limit_bytes), timeout)
         if self._meter.count_read(len(data)):
             await asyncio.sleep(0)
         return data
@@ -146,7 +146,7 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
         self._opened: list[httpcore.AsyncNetworkStream] = []
 
     async def aclose(self) -> None:
-        """Close every connection: httpcore forgets one whose TLS handshake is cancelled or times out."""
+        """Close every connection: httpcore leaks one whose TLS handshake is cancelled or times out."""
         for stream in self._opened:
             await stream.aclose()
 
@@ -163,11 +163,11 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
         deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = (await self._gate.addresses(host, port))[:MAX_DIALLED]
+                addresses = (await self._gate.addresses(host, port))[:MAX_CONNECT_TRIES]
         except TimeoutError as error:
             raise httpcore.ConnectTimeout from error
         for left in range(len(addresses), 0, -1):
-            # A silent address uses up only its share of the time: the next one may still answer.
+            # An unresponsive address gets only its share of the time, since the next one may respond.
             share_s = max(deadline - loop.time(), 0) / left
             try:
                 stream = await self._dialer.connect_tcp(
@@ -191,5 +191,5 @@ class GatedBackend(httpcore.AsyncNetworkBackend):
         raise ImageBlocked
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, as httpcore asks."""
+        """Sleep, for httpcore."""
         await asyncio.sleep(seconds)

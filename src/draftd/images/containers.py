@@ -1,14 +1,14 @@
-"""Extracts the pieces of a file that make up its picture, from PNG, JPEG, GIF and WebP containers, without a decoder.
+"""Extracts the pieces that make up the picture from PNG, JPEG, GIF and WebP files, without decoding them.
 
 Owns which pieces of a file Pillow sees. Colour profiles, texts, XMP, previews, comments, animation, further pictures and appended
-data are left out, so that their parsers never see hostile bytes and cannot be kept busy. Runs only in the helper process, and
-uses only the standard library.
+data are left out, so that their parsers never see hostile bytes. Runs only in the helper process, and uses only the standard
+library.
 
-This guards the other pictures, which wait for one of two helpers: files of at most 20 MiB that keep Pillow busy for 3 to 10 s
-(texts of a PNG, segments or scans of a JPEG, comments of a GIF) end here after 0.1 s at most (docs/adr/0021).
+This protects other pictures, which wait for one of two helpers: files of up to 20 MiB that keep Pillow busy for 3 to 10 s (PNG
+texts, JPEG segments or scans, GIF comments) take at most 0.1 s here (docs/adr/0021).
 
-Invariants: a piece is passed on unchanged or not at all, so a truncated or corrupt file stays one; the work is bounded by the
-number of pieces.
+Invariants: a piece is kept unchanged or dropped, so that a truncated or corrupt file stays one; the work is bounded by the number
+of pieces.
 """
 
 import re
@@ -18,14 +18,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 MAX_PIECES = 65_536
-"""Chunks, segments or blocks of one file; each costs Python time, and an ordinary file has a few thousand at most."""
+"""Chunks, segments or blocks per file; each costs Python time, and ordinary files have at most a few thousand."""
 MAX_SCANS = 100
-"""Of a progressive JPEG; each may cost a pass over all pixels for a few bytes. Encoders write about 10."""
+"""Per progressive JPEG; each may cost a pass over all pixels for a few bytes. Encoders write about 10."""
 
 _PNG_PIECES = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""A marker of JPEG (ITU-T T.81, table B.1), but for those that stand among coded pixels."""
+"""A JPEG marker (ITU-T T.81, table B.1), except those within coded pixels."""
 _FRAMES = range(0xC0, 0xD0)
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _HUFFMAN_TABLES, _START, _END, _SCAN, _JFIF, _EXIF_SEGMENT, _ADOBE = 0xC4, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
@@ -44,7 +44,7 @@ class Unsupported(Exception):
     """The picture uses a variant of its format that is not accepted."""
 
 
-class Essence(NamedTuple):
+class ExtractedImage(NamedTuple):
     """The pieces of a file that make up its picture."""
 
     data: bytes
@@ -52,12 +52,12 @@ class Essence(NamedTuple):
     """The EXIF block; empty if there is none, or if it is still in ``data``."""
 
 
-def essence(data: bytes, image_format: str) -> Essence:
+def extract_image(data: bytes, image_format: str) -> ExtractedImage:
     """Return the pieces of a file that make up its picture.
 
     Raises:
-        Unsupported: a kind of JPEG that no encoder writes. ValueError, IndexError: too many pieces, or a broken file; not every
-        broken file is detected here.
+        Unsupported: a JPEG variant that encoders do not write.
+        ValueError, IndexError: too many pieces, or a broken file; not every broken file is detected here.
     """
     match image_format:
         case "PNG":
@@ -66,10 +66,10 @@ def essence(data: bytes, image_format: str) -> Essence:
             return _jpeg(data)
         case "GIF":
             return _gif(data)
-    return Essence(data)  # libwebp treats a WebP's metadata as plain bytes, and nothing here reads it
+    return ExtractedImage(data)  # libwebp treats a WebP's metadata as plain bytes, and nothing here reads it
 
 
-def _png(data: bytes) -> Essence:
+def _png(data: bytes) -> ExtractedImage:
     kept, exif, start = [data[:8]], b"", 8
     for _ in range(MAX_PIECES):
         kind = data[start + 4 : start + 8]
@@ -79,22 +79,22 @@ def _png(data: bytes) -> Essence:
         elif kind == b"eXIf":
             exif = data[start + 8 : end - 4]
         if kind == b"IEND" or end >= len(data):
-            return Essence(b"".join(kept), exif)
+            return ExtractedImage(b"".join(kept), exif)
         start = end
     raise ValueError("too many chunks")
 
 
-def _jpeg(data: bytes) -> Essence:
+def _jpeg(data: bytes) -> ExtractedImage:
     kept, exif, start, scans = [data[:2]], b"", 2, 0
     for _ in range(MAX_PIECES):
         found = _MARKER.search(data, start)
-        if scans:  # coded pixels stand between the segments
+        if scans:  # coded pixels are between the segments
             kept.append(data[start : found.start() if found else len(data)])
         if found is None:
-            return Essence(b"".join(kept), exif)
+            return ExtractedImage(b"".join(kept), exif)
         kind, body = found[1][0], found.end()
         if kind == _END:
-            return Essence(b"".join([*kept, found[0]]), exif)
+            return ExtractedImage(b"".join([*kept, found[0]]), exif)
         start = body + int.from_bytes(data[body : body + 2], "big")
         if _makes_up_jpeg(kind):
             kept.append(data[body - 2 : start])
@@ -109,21 +109,21 @@ def _jpeg(data: bytes) -> Essence:
 def _makes_up_jpeg(kind: int) -> bool:
     if kind < _TABLES_OR_FRAME.start or kind == _START:
         # libjpeg may search such a segment for markers instead of skipping it, and find scans that were not counted.
-        raise ValueError("no such marker has a place here")
+        raise ValueError("unexpected marker")
     if kind in _FRAMES and kind not in {_BASELINE, _EXTENDED, _PROGRESSIVE, _HUFFMAN_TABLES}:
         raise Unsupported
     # JFIF and Adobe define the meaning of the channels.
     return kind in _TABLES_OR_FRAME or kind in {_JFIF, _ADOBE}
 
 
-def _gif(data: bytes) -> Essence:
+def _gif(data: bytes) -> ExtractedImage:
     flags, control = data[10], b""
     start = _GIF_HEADER_BYTES + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     head = data[:start]
     pieces = iter(range(MAX_PIECES))
     for _ in pieces:
         if data[start] != _GIF_EXTENSION:
-            return Essence(head + control + data[start:])  # the first frame; Pillow reads no further
+            return ExtractedImage(head + control + data[start:])  # the first frame; Pillow reads no further
         label, begin = data[start + 1], start
         start = _gif_blocks_end(data, start + 2, pieces)
         if label == _GIF_CONTROL:  # says which colour is transparent
@@ -142,7 +142,7 @@ def _gif_blocks_end(data: bytes, start: int, pieces: Iterator[int]) -> int:
 def orientation(exif: bytes) -> int:
     """Return the orientation in an EXIF block, 1 if it is missing or broken.
 
-    Only one entry of the first directory is needed; a complete parser would read whatever a stranger put there.
+    Reads one entry of the first directory only; a complete parser would process hostile data.
     """
     exif = exif.removeprefix(_EXIF)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])

@@ -1,16 +1,16 @@
 """The program of the helper process: one picture in, its JPEG parts out, until stdin ends.
 
-Owns everything that touches Pillow. The parent never imports this module; it starts the file with ``python -I``, and
-only the standard library and Pillow are used. Hostile bytes are expected to crash it.
+Owns everything that uses Pillow. The parent never imports this module, but runs the file with ``python -I``; it uses only the
+standard library and Pillow. Hostile bytes are expected to crash it.
 
-A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then as many bytes as
-its ``size`` says. The helper speaks first, with an empty frame, when it is ready. After that each request
+A frame, in both directions: the length of the header (4 bytes, big-endian), the header (JSON), then ``size`` bytes. The helper
+sends an empty frame first, when it is ready. After that, each request
 ``{size, format, max_pixels, long_edge_px, part_pixels}`` is answered by one frame: ``{size, outcome: "ok", width_px,
 height_px, truncated, tiled, parts: [{size, width_px, height_px}]}`` with the parts one after the other, or by ``{size: 0,
 outcome}`` with ``invalid``, ``unsupported``, ``pixels`` or ``memory``.
 
-Invariants: the limits stand before the first byte of a picture is read; Pillow gets only those pieces of a file that
-make up its picture; what leaves is always newly encoded, without metadata of the original.
+Invariants: the limits are set before the first byte of a picture is read; Pillow gets only the pieces of a file that make up its
+picture; output is always newly encoded, without metadata of the original.
 """
 
 import io
@@ -35,7 +35,7 @@ from PIL import (
 
 
 def _load(name: str) -> Any:
-    # An isolated program does not find what stands beside it by name, and the package around it loads far more.
+    # With -I, a program cannot import its neighbours by name, and importing the package would load far more.
     spec = spec_from_file_location(name, __file__.removesuffix("decoder.py") + f"{name}.py")
     assert spec is not None and spec.loader is not None  # noqa: PT018, S101 - it has the name of a Python file
     module = module_from_spec(spec)
@@ -43,14 +43,14 @@ def _load(name: str) -> Any:
     return module
 
 
-containers, kernel, layout = _load("containers"), _load("kernel"), _load("layout")
+containers, layout, sandbox = _load("containers"), _load("layout"), _load("sandbox")
 
 ADDRESS_SPACE_BYTES = 1 << 30
 CPU_S = 10
-"""CPU time for one picture, in seconds: three times the most expensive one measured. The parent limits wall time."""
+"""CPU time for one picture, in seconds: three times the most expensive one measured. The parent limits wall-clock time."""
 
 QUALITIES = (85, 40, 10)
-"""Of the JPEG; a lower one only for what takes more than a byte a pixel. Dense text takes a half, noise one and a half."""
+"""JPEG qualities; a lower one is used only above one byte a pixel. Dense text takes half a byte, noise one and a half."""
 
 _LENGTH = struct.Struct(">I")
 _UPRIGHT = {
@@ -78,12 +78,12 @@ def render(
     """Decode a picture and encode its parts.
 
     Returns:
-        The answer's header without ``size``, and the parts as JPEG.
+        The reply's header without ``size``, and the parts as JPEG.
 
     Raises:
-        TooManyPixels: decided from the header.
-        OutOfMemory: the picture did not fit.
-        containers.Unsupported: decided from the header.
+        TooManyPixels: by the picture's header.
+        OutOfMemory: the picture does not fit.
+        containers.Unsupported: by the picture's header.
         Exception: the picture is broken.
     """
     pixels = containers.webp_pixels(data) if image_format == "WEBP" else 0
@@ -91,7 +91,7 @@ def render(
         # Pillow allocates the canvas of a WebP when it opens it, so its header is read before that.
         if pixels > max_pixels:
             raise TooManyPixels
-        found = containers.essence(data, image_format)
+        found = containers.extract_image(data, image_format)
         with Image.open(io.BytesIO(found.data), formats=[image_format]) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
@@ -109,7 +109,7 @@ def render(
 
 
 def _fits(pixels: int) -> bool:
-    # libwebp reports a failed allocation as a broken file. It first allocates two canvases of 4 bytes a pixel.
+    # libwebp reports a failed allocation as a broken file. It begins with two canvases of 4 bytes a pixel.
     try:
         bytearray(pixels * 8)
     except MemoryError:
@@ -151,10 +151,10 @@ def _encode(
 def flatten(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit RGB: transparency on white, 16 bits scaled, CMYK and palettes converted.
 
-    Colour profiles are ignored: text stays as legible, and one parser fewer sees hostile bytes.
+    Colour profiles are ignored: legibility does not need them, and one parser fewer sees hostile bytes.
     """
     if image.mode.startswith("I"):
-        # Pillow clips 16-bit grey at 255 when it converts, which turns nearly everything white.
+        # Pillow's conversion clips 16-bit grey at 255, which turns nearly everything white.
         return image.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -177,7 +177,7 @@ def _jpeg(part: Image.Image) -> bytes:
 
 
 def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return what is said about one request: the header without ``size``, and the parts."""
+    """Return the reply to one request: the header without ``size``, and the parts."""
     try:
         return render(
             data,
@@ -192,7 +192,7 @@ def answer(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
         return {"outcome": "memory"}, []
     except containers.Unsupported:
         return {"outcome": "unsupported"}, []
-    except Exception:  # noqa: BLE001 - Pillow raises almost anything for broken files, and a new process is expensive
+    except Exception:  # noqa: BLE001 - Pillow raises almost anything for broken files, and a new process is slow to start
         return {"outcome": "invalid"}, []
 
 
@@ -214,8 +214,8 @@ def write_frame(sink: BinaryIO, header: dict[str, Any], parts: list[bytes]) -> N
 
 
 def confine() -> None:
-    """Drop what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
-    kernel.promise()
+    """Give up what a decoder does not need: memory, files, processes, privileges, and the signals that stop a service."""
+    sandbox.restrict()
     # If the machine runs out of memory, this process is killed first. A service may not see /proc.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as sink:  # noqa: PTH123 - pathlib loads urllib
         sink.write("1000")
@@ -223,8 +223,8 @@ def confine() -> None:
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_NPROC, 0)
-    # What is open stays open, and nothing else can be from here on: no file, no socket, no module. Not 3, the number of what
-    # is open: then whoever closes one of them could open something in its place.
+    # Open descriptors stay open, and nothing can be opened from here on: no file, no socket, no module. Not 3, the number of
+    # open descriptors: then closing one would allow opening another.
     _lower(resource.RLIMIT_NOFILE, 0)
     # The parent decides when to stop: it finishes its pictures first, then closes stdin, which ends this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -232,7 +232,7 @@ def confine() -> None:
 
 
 def allow_cpu() -> None:
-    """Give the next picture its share of CPU time; beyond it SIGXCPU ends the program."""
+    """Give the next picture its CPU time; beyond it, SIGXCPU kills the program."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft_s = int(used.ru_utime + used.ru_stime) + CPU_S
     _, hard_s = resource.getrlimit(resource.RLIMIT_CPU)
@@ -242,7 +242,7 @@ def allow_cpu() -> None:
 
 
 def _lower(limit: int, value: int) -> None:
-    # The service itself may run under a tighter limit, and raising one is not allowed.
+    # The service itself may have a lower limit, which must not be raised.
     _, hard = resource.getrlimit(limit)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -251,7 +251,7 @@ def _lower(limit: int, value: int) -> None:
 
 def main() -> None:
     """Serve until the parent closes stdin."""
-    Image._initialized = 2  # noqa: SLF001 - otherwise Pillow looks for plugins at the first picture
+    Image._initialized = 2  # noqa: SLF001 - otherwise Pillow searches for plugins at the first picture
     confine()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -261,7 +261,7 @@ def main() -> None:
         Image.MAX_IMAGE_PIXELS = header["max_pixels"]
         allow_cpu()
         write_frame(sink, *answer(header, data))
-        del request, data  # the next picture needs the room
+        del request, data  # free their memory before the next picture
 
 
 if __name__ == "__main__":

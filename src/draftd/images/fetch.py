@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import httpcore
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageNotServed, ImageTooLarge, RequestError
-from draftd.images.connection import CONNECT_S, GatedBackend, Meter, Wasteful
+from draftd.images.connection import CONNECT_S, GatedBackend, Meter, ResponseTooCostly
 from draftd.images.formats import SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
 from draftd.images.urls import ImageUrl, join_url
@@ -28,17 +28,17 @@ TOTAL_S = 20.0
 MAX_REDIRECTS = 3
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({408, 425, 429})
-_OVER = frozenset({403, 404, 410})
-"""What stores answer when a signed URL has expired or its object is gone."""
+_TRANSIENT = frozenset({408, 425, 429})
+_GONE = frozenset({403, 404, 410})
+"""How object stores respond when a signed URL has expired or its object is gone."""
 _HINT = "; a URL must work until the request's expires_at, or send a data: URL"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
     "Accept-Encoding": "identity",
 }
-# Stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture; the first bytes
-# decide. Only these mean that the body is really compressed.
+# Object stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture. Only these
+# values may mean compression, and the first bytes decide.
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _MAX_DATA_HEADER_CHARS = 256
@@ -53,13 +53,13 @@ _REFUSALS = {
     62: "wrong host",
     64: "wrong host",
 }
-# Decoding 24 MiB in one go holds the event loop for 180 ms; a multiple of 4, so that a piece stands for whole bytes.
+# Decoding 24 MiB at once blocks the event loop for 180 ms. A multiple of 4, so that each piece decodes to whole bytes.
 _BASE64_PIECE_CHARS = 1 << 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of one image, whatever they are."""
+    """The bytes behind a URL, whatever they contain."""
 
     host: str
     """Of the requested URL; empty for ``data:``."""
@@ -72,7 +72,7 @@ class Fetcher:
     Args:
         max_bytes: the largest image, in bytes.
         allow_private: private hosts that may be fetched, as parsed by ``gate.AllowList``.
-        resolve: answers names; the system's resolver if None.
+        resolve: resolves names; the system's resolver if None.
         dialer: connects to numeric addresses; TCP if None.
     """
 
@@ -87,7 +87,7 @@ class Fetcher:
         self.max_bytes = max_bytes
         self._gate = Gate(allow_private=allow_private, resolve=resolve)
         self._dialer = dialer or httpcore.AnyIOBackend()
-        # Trust the package's certificates and the system's: an operator's own authority is among the latter.
+        # Trust the package's certificates and the system's, which include an operator's own authority.
         self._tls = httpcore.default_ssl_context()
 
     async def fetch(self, url: str, *, time_s: float) -> Fetched:
@@ -95,7 +95,7 @@ class Fetcher:
 
         Args:
             url: ``http:``, ``https:`` or ``data:image/…;base64,…``.
-            time_s: seconds left; more than 20 counts as 20.
+            time_s: time limit in seconds, at most 20.
 
         Raises:
             ImageBlocked: the URL or an address on the way is not allowed.
@@ -117,12 +117,12 @@ class Fetcher:
             raise error.about(host=first.host) from error
 
     async def aclose(self) -> None:
-        """Abandon the look-ups under way."""
+        """Abandon pending look-ups."""
         self._gate.close()
 
     async def _follow(self, first: ImageUrl) -> memoryview:
         target = first
-        # A pool per fetch: no connection outlives its check, and a cancelled fetch leaves no dead connection behind.
+        # One pool per fetch: no connection outlives its check, and a cancelled fetch leaves no connection behind.
         async with (
             aclosing(GatedBackend(gate=self._gate, dialer=self._dialer)) as backend,
             httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
@@ -137,7 +137,7 @@ class Fetcher:
         raise ImageNotServed(f"{first.host}: redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
-        """Return the body, or where a redirect leads."""
+        """Return the body, or the target of a redirect."""
         async with pool.stream(
             "GET",
             httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
@@ -158,7 +158,7 @@ class Fetcher:
                 f"{host}: the image is over {self.max_bytes} bytes",
                 details={"found": int(length), "limit": self.max_bytes},
             )
-        with _blank(self.max_bytes) as body:
+        with _allocate(self.max_bytes) as body:
             async for piece in response.aiter_stream():
                 if body.tell() + len(piece) > self.max_bytes:
                     raise ImageTooLarge(
@@ -197,7 +197,7 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
     if data_url_bytes(url) > max_bytes + 2:
         raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
-    with _blank(data_url_bytes(url)) as body:
+    with _allocate(data_url_bytes(url)) as body:
         for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
             piece = url[start : start + _BASE64_PIECE_CHARS]
             if "=" in piece and start + len(piece) < len(url):
@@ -213,19 +213,19 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
 
 
 @contextmanager
-def _blank(n: int) -> Iterator[mmap.mmap]:
-    """Allocate ``n`` bytes, written like a file; what is never written takes no memory.
+def _allocate(n: int) -> Iterator[mmap.mmap]:
+    """Allocate ``n`` bytes that are written like a file; unwritten pages take no memory.
 
-    A guarantee of memory: four bodies of 20 MiB take 80 MiB, and took 136 to 161 in blocks that grow or are joined, which the
-    byte budget does not know of. The room stays as long as a view of it, and goes at once if the block fails or is cancelled:
-    its error stays in a cycle, with the frames that it came through.
+    This bounds memory: four bodies of 20 MiB take 80 MiB, but 136 to 161 in growing or joined buffers, which the byte budget
+    does not count. The memory lives as long as a view of it. If the block fails, it is freed at once, since the error's traceback
+    is part of a reference cycle.
 
     Raises:
-        MemoryError: the system has none.
+        MemoryError: no memory is left.
     """
     try:
         body = mmap.mmap(-1, max(n, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:  # or it would be taken for the network's
+    except OSError as error:  # which callers would take for a network error
         raise MemoryError from error
     try:
         yield body
@@ -238,22 +238,22 @@ def _blank(n: int) -> Iterator[mmap.mmap]:
 def _translated(host: str) -> Iterator[None]:
     try:
         yield
-    except Wasteful as error:
+    except ResponseTooCostly as error:
         raise ImageNotServed(f"{host}: {error}") from error
     except httpcore.TimeoutException as error:
         raise ImageFetchFailed(f"{host}: the connection timed out") from error
     except httpcore.ProtocolError:
-        # Its text quotes the server, which may quote the path.
+        # The error's text quotes the server, which may quote the path.
         raise ImageFetchFailed(f"{host}: the response is not HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
         if (why := refused_certificate(error)) is not None:
-            # Retried like any failed connection: another machine may trust it, or an operator may renew it.
+            # Retried like any failed connection: another machine may trust the certificate, or its operator may renew it.
             raise ImageFetchFailed(f"{host}: its certificate was refused ({why})") from error
         raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
 
 
 def refused_certificate(error: BaseException) -> str | None:
-    """Return why a server's certificate was refused; None when something else went wrong."""
+    """Return why a server's certificate was rejected, or None if the error has another cause."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__ or cause.__context__
@@ -261,24 +261,24 @@ def refused_certificate(error: BaseException) -> str | None:
 
 
 def _check_status(status: int, host: str) -> None:
-    if status == 200:  # noqa: PLR2004 - HTTP's own number
+    if status == 200:  # noqa: PLR2004 - HTTP's OK
         return
-    passing = status in _PASSING or status >= 500  # noqa: PLR2004 - likewise
-    hint = _HINT if status in _OVER else ""
-    failed = ImageFetchFailed if passing else ImageNotServed
+    transient = status in _TRANSIENT or status >= 500  # noqa: PLR2004 - likewise
+    hint = _HINT if status in _GONE else ""
+    failed = ImageFetchFailed if transient else ImageNotServed
     raise failed(f"{host}: answered {status}{hint}", details={"status": status})
 
 
 def _compression(response: httpcore.Response) -> str:
-    """Return the compression that the response declares; empty if none."""
+    """Return the compression that the response declares, or an empty text."""
     announced = _header(response, b"content-encoding").lower().split(",")
     return next((one.strip() for one in announced if one.strip() in _COMPRESSIONS), "")
 
 
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
-    """Refuse a body that really is compressed; some stores label plain pictures, too."""
+    """Refuse a body that is really compressed; some object stores label plain pictures as compressed."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd asked for it uncompressed")
+        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd requested it uncompressed")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
@@ -289,6 +289,6 @@ def _location(response: httpcore.Response, target: ImageUrl) -> str:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
-    """Return the value of a header, or all of its values as a list, which is what several lines of one name mean."""
+    """Return a header's value; repeated headers are joined as a list, as HTTP defines."""
     values = [value.decode("utf-8", "replace").strip() for key, value in response.headers if key.lower() == name]
     return ", ".join(values)

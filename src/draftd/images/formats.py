@@ -1,6 +1,6 @@
-"""Which kind of image bytes are, by their magic bytes: never by a name or a Content-Type.
+"""Detects the format of an image by its magic bytes, never by a name or a Content-Type.
 
-Owns the accepted formats, and the names of others so that a refusal can name them. Decodes nothing.
+Owns the accepted formats, and the names of others for error messages. Decodes nothing.
 """
 
 from draftd.errors import ImageInvalid, ImageUnsupported
@@ -27,10 +27,10 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
 
 
 def sniff(data: bytes) -> str:
-    """Return Pillow's name of an accepted format, by the magic bytes alone; ``SNIFFED_BYTES`` of a file are enough.
+    """Return Pillow's name of an accepted format; the first ``SNIFFED_BYTES`` of a file are enough.
 
     Raises:
-        ImageUnsupported: a known kind of image that is not accepted.
+        ImageUnsupported: a known format that is not accepted.
         ImageInvalid: anything else.
     """
     for magic, name in _ACCEPTED:
@@ -49,7 +49,7 @@ def sniff(data: bytes) -> str:
 
 
 def is_image(data: bytes) -> bool:
-    """Return whether ``sniff`` knows the kind, accepted or not."""
+    """Return whether ``sniff`` knows the format, accepted or not."""
     try:
         sniff(data)
     except ImageUnsupported:

@@ -1,12 +1,12 @@
 """Which addresses an image may be fetched from.
 
-Owns the decision. ``urls`` parses URLs, ``addresses`` knows what is public, and nothing here opens a connection. Every hop of a
-fetch passes two checks: ``Gate.check`` reads the URL before anything is sent; ``Gate.addresses`` resolves the host at connect
-time and checks what the resolver really answered, so that no spelling of an address (decimal, octal, hexadecimal, short,
-full-width) needs to be understood.
+Owns the decision. ``urls`` parses URLs, ``addresses`` knows which addresses are public, and nothing here opens a connection.
+Every hop of a fetch passes two checks: ``Gate.check`` checks the URL before anything is sent; ``Gate.addresses`` resolves the
+host at connect time and checks the resolver's answers, so that no notation of an address (decimal, octal, hexadecimal, short,
+full-width) needs to be parsed here.
 
-Invariants: the caller connects to an address that ``addresses`` returned, never to the name again; one forbidden
-address among many refuses the host; a message names the host at most.
+Invariants: the caller connects to an address that ``addresses`` returned and never resolves the name again; one forbidden address
+blocks the whole host; messages contain no more of a URL than its host.
 """
 
 import re
@@ -23,7 +23,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a host and a port to numeric addresses; raises OSError if there are none."""
 
 MAX_ADDRESSES = 64
-"""Of a name: a DNS answer can hold thousands, and each one is checked."""
+"""Per name: a DNS answer can have thousands, and each is checked."""
 MAX_PORT = 65_535
 
 
@@ -36,7 +36,7 @@ class AllowList:
 
     @classmethod
     def parse(cls, entries: Sequence[str]) -> "AllowList":
-        """Read the entries of ``DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS``.
+        """Parse the entries of ``DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS``.
 
         Args:
             entries: ``host``, ``host:port``, ``[address]:port``, an address or a network; without a port, any port.
@@ -62,7 +62,7 @@ class AllowList:
         return (host, port) in self.names or (host, None) in self.names
 
     def has_address(self, address: IPAddress, port: int) -> bool:
-        """Whether the address, or the IPv4 address inside it, is in a listed network."""
+        """Whether the address, or the IPv4 address embedded in it, is in a listed network."""
         inner = embedded_ipv4(address) or address
         return any(inner in network and allowed in (None, port) for network, allowed in self.networks)
 
@@ -75,8 +75,8 @@ class Gate:
     """The two checks before every connection.
 
     Args:
-        allow_private: entries as ``AllowList.parse`` reads them.
-        resolve: answers names; the system's resolver if None.
+        allow_private: entries for ``AllowList.parse``.
+        resolve: resolves names; the system's resolver if None.
     """
 
     def __init__(self, *, allow_private: Sequence[str], resolve: Resolve | None = None) -> None:
@@ -96,7 +96,7 @@ class Gate:
         return target
 
     async def addresses(self, host: str, port: int) -> list[IPAddress]:
-        """Resolve a host and check every address; the caller connects to these and nothing else.
+        """Resolve a host and check every address; the caller must connect to one of these.
 
         Raises:
             ImageBlocked: an address is not public, or the port is neither a default one nor listed.
@@ -114,14 +114,14 @@ class Gate:
         found = [ip_address(text) for text in answers]
         if not self._allowed.has_name(host, port):
             for address in found:
-                self._judge(address, host, port)
+                self._check_address(address, host, port)
         return found
 
     def close(self) -> None:
-        """Abandon the look-ups under way."""
+        """Abandon pending look-ups."""
         self._system.close()
 
-    def _judge(self, address: IPAddress, host: str, port: int) -> None:
+    def _check_address(self, address: IPAddress, host: str, port: int) -> None:
         if self._allowed.has_address(address, port):
             return
         if port not in DEFAULT_PORTS.values():

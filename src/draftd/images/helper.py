@@ -1,6 +1,6 @@
-"""One helper process: how it is started, asked and ended, and the protocol on its two pipes.
+"""One helper process: its start, its end, and the protocol on its two pipes.
 
-Owns the daemon's side of the pipes; ``decoder`` runs at the other end. A helper's answers are validated like any external input.
+Owns the daemon's side of the pipes; ``decoder`` is the other side. Replies are validated like any external input.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _LENGTH = struct.Struct(">I")
 _MAX_HEADER_BYTES = 64 * 1024
 _JPEG_BLOCK_PX = 8
 _PIECE_BYTES = 256 * 1024
-"""Of a picture on its way to the helper: the pipe's transport copies what it cannot write at once, beyond the picture's room."""
+"""Written at a time: the pipe's transport copies what it cannot write at once, and no memory is reserved for the copy."""
 
 
 class _PartHeader(BaseModel):
@@ -37,7 +37,7 @@ class _PartHeader(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_byte_a_pixel_at_most(self) -> Self:
-        # What the room that is set aside for a request's messages relies on. JPEG fills the blocks at the edges up.
+        # The memory reserved for a request's messages relies on this. JPEG pads blocks at the edges.
         block_px = _JPEG_BLOCK_PX
         blocks = -(-self.width_px // block_px) * -(-self.height_px // block_px)
         if self.size > blocks * block_px**2 + JPEG_HEADER_BYTES:
@@ -46,7 +46,7 @@ class _PartHeader(BaseModel):
 
 
 class Reply(BaseModel):
-    """A helper's answer about a picture; the bodies of its parts follow."""
+    """A helper's reply about a picture; the parts' bytes follow."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -65,15 +65,15 @@ class Reply(BaseModel):
 
 
 class HelperDied(Exception):
-    """A helper ended instead of answering."""
+    """A helper exited without a reply."""
 
 
-class HelperLied(HelperDied):
-    """A helper broke the protocol; this process then ends it."""
+class HelperProtocolError(HelperDied):
+    """A helper violated the protocol; this process then kills it."""
 
 
 class Helper:
-    """One helper process; it answers one picture at a time."""
+    """One helper process; it decodes one picture at a time."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -81,7 +81,7 @@ class Helper:
 
     @classmethod
     async def start(cls, program: Path) -> "Helper":
-        """Start a process, with nothing of this one but the two pipes.
+        """Start a process that inherits only the two pipes.
 
         Raises:
             InternalError: the system refused.
@@ -107,7 +107,7 @@ class Helper:
         """Wait until the helper reports that its limits are set.
 
         Raises:
-            InternalError: it does not report; no picture is to blame.
+            InternalError: it does not report; this is not a picture's fault.
         """
         try:
             async with asyncio.timeout(START_S):
@@ -115,11 +115,11 @@ class Helper:
         except (HelperDied, TimeoutError) as error:
             raise InternalError("the image helper did not start") from error
 
-    async def ask(self, header: dict[str, str | int], data: memoryview) -> tuple[Reply, list[bytes]]:
-        """Send one picture and return the answer.
+    async def decode(self, header: dict[str, str | int], data: memoryview) -> tuple[Reply, list[bytes]]:
+        """Send one picture and return the reply with the parts' bytes.
 
         Raises:
-            HelperDied: the helper ended without one.
+            HelperDied: the helper exited without a reply.
         """
         self.pictures += 1
         await self._send(header, data)
@@ -127,25 +127,25 @@ class Helper:
             reply = Reply.model_validate_json(await self._read_header())
             return reply, [await self._stdout.readexactly(part.size) for part in reply.parts]
         except ValidationError as error:
-            raise HelperLied from error
+            raise HelperProtocolError from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise HelperDied from error
 
     @property
     def alive(self) -> bool:
-        """Whether the process is still running, as far as known."""
+        """Whether the process is running, as far as known."""
         return self._process.returncode is None
 
     def kill(self) -> None:
-        """End the process at once; it has nothing to save."""
-        # Not Process.kill(): it polls first, and takes the exit code of a helper that just died from asyncio's watcher.
+        """Kill the process."""
+        # Not Process.kill(), which polls first and so may steal the exit code from asyncio's watcher.
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> int:
         """Wait for the end of a killed or dead process and return its exit code, negative for a signal."""
-        # Read what it still wrote: a full buffer keeps the pipe open, and wait() from returning.
+        # Drain its output: a full buffer keeps the pipe open, and wait() from returning.
         with suppress(ConnectionError):
             await self._stdout.read()
         return await self._process.wait()
@@ -165,7 +165,7 @@ class Helper:
         try:
             (length,) = _LENGTH.unpack(await self._stdout.readexactly(_LENGTH.size))
             if length > _MAX_HEADER_BYTES:
-                raise HelperLied
+                raise HelperProtocolError
             return await self._stdout.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise HelperDied from error

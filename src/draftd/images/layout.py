@@ -1,10 +1,10 @@
-"""How a picture is shown to the model: its scale and its parts, decided from its size alone.
+"""Chooses how a picture is presented to the model, its scale and its parts, from its size alone.
 
-Owns the size policy and its constants, which are chosen from the tables in ``docs/images.md``. Knows no pixels. Runs in the
-helper process, so that only the standard library is used; the daemon imports the limits, to make room for what will come.
+Owns the size policy and its constants, which come from the measurements in ``docs/images.md``. Runs in the helper process, and so
+uses only the standard library; the daemon imports the limits to reserve memory.
 
-Invariants: a slice or a tile has ``SLICE_PIXELS`` at most, counted in whole pixels; all parts of a picture together are
-``MAX_SLICES`` at most and have ``PICTURE_PIXELS`` at most, whatever the long edge is.
+Invariants: a slice or tile has at most ``SLICE_PIXELS``, counted in whole pixels; a picture has at most ``MAX_SLICES`` parts with
+at most ``PICTURE_PIXELS`` in total, whatever the long edge.
 """
 
 import math
@@ -14,29 +14,29 @@ MAX_ASPECT = 2.5
 SLICE_WIDTH_PX = 768
 MIN_SLICE_WIDTH_PX = 512
 WIDE_PAGE_PX = 1320
-"""Wider than any iPhone's screen: a desktop page, whose text is smaller for its width."""
+"""Wider than any iPhone's screen: a desktop page, whose text is smaller relative to its width."""
 WIDE_SLICE_WIDTH_PX = 1088
 WIDTH_STEP_PX = 64
 SLICE_HEIGHT_PX = 1536
 SLICE_PIXELS = 768 * 1536
-"""What Claude does not scale down, so a wider slice is less tall. Holds for tiles, too."""
+"""The largest picture that Claude does not scale down, so a wider slice is less tall. Also the limit for tiles."""
 OVERLAP_PX = 128
 MAX_SLICES = 6
 PICTURE_PIXELS = MAX_SLICES * SLICE_PIXELS
 JPEG_HEADER_BYTES = 1024
-"""What a part may have beyond a byte a pixel."""
+"""How much a part may exceed one byte a pixel."""
 SCREEN_ASPECT = 1.5
-"""Screens are wider than this, and photographs are not."""
+"""Screens are wider than this; photographs are not."""
 WHOLE_SCALE = 0.5
 TILE_SCALE = 0.65
 GRIDS = ((2, 1), (3, 1), (2, 2), (4, 1))
-"""Columns and rows, the cheapest first."""
+"""Columns and rows, cheapest first."""
 OVERVIEW_PIXELS = PICTURE_PIXELS - max(across * down for across, down in GRIDS) * SLICE_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a picture is shown to the model."""
+    """The scale and the parts of a picture."""
 
     width_px: int
     height_px: int
@@ -45,9 +45,9 @@ class Layout:
     """Top and bottom of each row of parts, in scaled pixels, from top to bottom."""
     truncated: bool
     columns: tuple[tuple[int, int], ...] = ()
-    """Left and right of each part of a row, likewise; empty for one that is as wide as the picture."""
+    """Left and right of each part of a row, in scaled pixels; empty for a single part as wide as the picture."""
     overview_px: tuple[int, int] | None = None
-    """Width and height of the whole picture as a part of its own, before its tiles."""
+    """Width and height of the whole picture as an additional first part."""
 
     @property
     def boxes(self) -> list[tuple[int, int, int, int]]:
@@ -59,19 +59,19 @@ class Layout:
 def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels: int = PICTURE_PIXELS) -> Layout:
     """Choose the scale and the parts of a picture.
 
-    Models scale what is larger than about 1,568 px down: a scrolling capture of 1170x8000 sent whole keeps text of
-    10 px, sliced it keeps 33 px. What other values would do is measured in ``docs/images.md``.
+    Models scale pictures above about 1,568 px down: in a scrolling capture of 1170x8000, text shrinks to 10 px if it is sent
+    whole, but only to 33 px if sliced. ``docs/images.md`` compares other values.
 
     Args:
         width_px: 1 or more, after orientation.
         height_px: likewise.
-        long_edge_px: for a picture that is sent whole.
-        part_pixels: likewise, ``PICTURE_PIXELS`` at most; slices and tiles have 768 x 1536 at most.
+        long_edge_px: maximum long edge of a picture that is sent whole.
+        part_pixels: maximum size of such a picture, up to ``PICTURE_PIXELS``; slices and tiles have at most 768 x 1536.
 
     Returns:
-        One part for anything up to 2.5 times as tall as wide; of a screen so wide that half its size would be lost also up
-        to four overlapping tiles. Else up to 6 overlapping slices, as wide as they may be to show all of it; of a
-        picture that is too long even for narrow ones the first slice and the last five.
+        One part for anything up to 2.5 times as tall as wide, plus up to four overlapping tiles for a screen that would be scaled
+        below half its size. Otherwise up to 6 overlapping slices, as wide as possible while showing the whole picture; if it is
+        too long even for narrow slices, the first slice and the last five.
     """
     if height_px <= MAX_ASPECT * width_px:
         is_wide = width_px >= SCREEN_ASPECT * height_px and long_edge_px < WHOLE_SCALE * width_px
@@ -92,14 +92,14 @@ def plan(width_px: int, height_px: int, *, long_edge_px: int = 1568, part_pixels
 def _whole(width_px: int, height_px: int, *, long_edge_px: int, most_pixels: int) -> Layout:
     scale = min(1.0, long_edge_px / max(width_px, height_px), math.sqrt(most_pixels / (width_px * height_px)))
     width_px = _scaled(width_px, scale)
-    height_px = min(_scaled(height_px, scale), max(1, most_pixels // width_px))  # rounding may have gone beyond
+    height_px = min(_scaled(height_px, scale), max(1, most_pixels // width_px))  # rounding may exceed it
     return Layout(width_px=width_px, height_px=height_px, slices=((0, height_px),), truncated=False)
 
 
 def _tiled(width_px: int, height_px: int, *, whole: Layout, long_edge_px: int) -> Layout:
-    """Lay the cheapest grid that keeps two thirds of the size, or the one that keeps most, beside the whole.
+    """Add tiles to the whole: the cheapest grid that keeps two thirds of the size, or the one that keeps most.
 
-    The whole shows what stands where, and lines that the grid cuts; on a screen of twice the density it can be read.
+    The whole shows the arrangement, and lines that the grid cuts; at double pixel density it is legible by itself.
     """
 
     def scale_of(grid: tuple[int, int]) -> float:
@@ -109,7 +109,7 @@ def _tiled(width_px: int, height_px: int, *, whole: Layout, long_edge_px: int) -
             (long_edge_px * across - OVERLAP_PX * (across - 1)) / width_px,
             (long_edge_px * down - OVERLAP_PX * (down - 1)) / height_px,
         )
-        # Whole pixels are asked for: a tile is longer than its share by up to one and a half of them.
+        # Rounding to whole pixels makes a tile up to one and a half pixels longer than its share.
         while (
             pixels := _piece_px(_scaled(width_px, scale), across) * _piece_px(_scaled(height_px, scale), down)
         ) > SLICE_PIXELS:
@@ -130,12 +130,12 @@ def _tiled(width_px: int, height_px: int, *, whole: Layout, long_edge_px: int) -
 
 
 def _piece_px(length_px: int, count: int) -> int:
-    """Return how long each of ``count`` overlapping pieces of a length is; the last may be shorter."""
+    """Return the length of each of ``count`` overlapping pieces; the last may be shorter."""
     return math.ceil((length_px + (count - 1) * OVERLAP_PX) / count)
 
 
 def _cut(length_px: int, count: int) -> tuple[tuple[int, int], ...]:
-    """Cut evenly: a last piece of a few lines would be scaled and billed like a full one and show no context."""
+    """Divide evenly: a last piece of a few lines would cost as much as a full one and show no context."""
     piece_px = _piece_px(length_px, count)
     starts = [number * (piece_px - OVERLAP_PX) for number in range(count)]
     return tuple((start, min(start + piece_px, length_px)) for start in starts)

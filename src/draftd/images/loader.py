@@ -1,10 +1,9 @@
-"""From the ``image_urls`` of a request to the pictures that its prompt shows.
+"""From the ``image_urls`` of a request to the pictures in its prompt.
 
-Owns the order of the steps, the retries within an attempt, and what a request may show in total. The collaborators fetch, decode
-and keep the byte budget.
+Owns the order of the steps, the retries within an attempt, and the total size of a request's pictures.
 
-Invariants: every picture has room for its bytes, and then for its parts until the model has answered; a request that waits for
-more room while holding some gives up soon, so that requests cannot deadlock; the order of the URLs is the order of the pictures.
+Invariants: memory is reserved for each picture's bytes, and then for its parts until the model has answered; a request that waits
+for more memory while holding some gives up soon, so that requests cannot deadlock; pictures are in the order of the URLs.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from draftd.errors import ImageFetchFailed, ImageNotServed, NoRoomForImage, RequestError
+from draftd.errors import ImageBudgetExhausted, ImageFetchFailed, ImageNotServed, RequestError
 from draftd.images.budget import ByteBudget, Reservation
 from draftd.images.fetch import Fetched, Fetcher, data_url_bytes, is_data_url
 from draftd.images.layout import PICTURE_PIXELS, SLICE_PIXELS
@@ -32,14 +31,14 @@ from draftd.images.prepare import Part, Prepared, Preparer
 
 MAX_PARTS = 12
 REQUEST_PIXELS = MAX_PARTS * SLICE_PIXELS
-"""Of all parts of a request: twelve full slices, 14 megapixels. At 750 pixels a token these are 19,000 tokens."""
+"""Limit for all parts of a request: twelve full slices, 14 megapixels, or 19,000 tokens at 750 pixels a token."""
 PICTURE_BASE64_BYTES = PICTURE_PIXELS * 4 // 3
-"""Of the parts of one picture as a message carries them, with a byte a pixel at most."""
+"""Maximum size of one picture's parts in a message, at one byte a pixel."""
 CONCURRENCY = 4
 MAX_TRIES = 3
-PATIENCE_S = 20.0
-"""How long a request waits for more room while it holds some, so that requests that wait for each other give up in turn; as long
-as the slowest fetch may take, after which others' room is free again."""
+RESERVE_WAIT_S = 20.0
+"""How long a request that holds memory waits for more, so that requests that wait for each other give up. It equals the time
+limit of a fetch, after which other requests have released their memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +46,16 @@ class Picture:
     """One image of a request, ready for the prompt."""
 
     host: str
-    """Where it came from; empty for ``data:``."""
+    """The host of its URL; empty for ``data:``."""
     sha256: str
-    """Of the bytes as fetched, in hexadecimal."""
+    """SHA-256 of the fetched bytes, in hexadecimal."""
     width_px: int
     height_px: int
     parts: tuple[Part, ...]
     truncated: bool
-    """Whether the parts leave something out."""
+    """Whether the parts do not show the whole picture."""
     tiled: bool = False
-    """Whether the first part is the whole, and the others are its tiles, row by row."""
+    """Whether the first part is the whole picture, and the others are its tiles, row by row."""
 
     def record(self) -> dict[str, Any]:
         """Return what the row's ``images`` column stores."""
@@ -69,11 +68,11 @@ class Picture:
         }
 
 
-class EarlierPictures(Protocol):
-    """What an attempt knows about its pictures besides their URLs."""
+class KeptPictures(Protocol):
+    """The pictures that an earlier attempt kept, and where this one's are added."""
 
     @property
-    def most_bytes_found(self) -> int:
+    def max_found_bytes(self) -> int:
         """How much ``find`` may return."""
 
     async def find(self) -> Mapping[int, Picture]:
@@ -89,8 +88,8 @@ class ImageLoader:
     Args:
         fetcher: from URL to bytes.
         preparer: from bytes to parts.
-        budget: how many bytes of images the process may hold.
-        retry_wait_s: the longest wait before the second try, in seconds; twice that before the third.
+        budget: limits the image bytes that the process holds.
+        retry_wait_s: maximum wait before the second try, in seconds; twice that before the third.
     """
 
     def __init__(self, *, fetcher: Fetcher, preparer: Preparer, budget: ByteBudget, retry_wait_s: float = 0.5) -> None:
@@ -101,37 +100,37 @@ class ImageLoader:
         self._wait = wait_random_exponential(multiplier=retry_wait_s, max=2 * retry_wait_s)
 
     async def load(
-        self, urls: Sequence[str], *, album: EarlierPictures | None = None, rooms: AsyncExitStack, time_s: float
+        self, urls: Sequence[str], *, kept: KeptPictures | None = None, reservations: AsyncExitStack, time_s: float
     ) -> list[Picture]:
         """Fetch and prepare images, a few at a time.
 
         Args:
             urls: in reading order.
-            album: which of them need not be fetched, and where each goes as soon as it is ready.
-            rooms: where what they become has its room, for as long as it is open.
-            time_s: seconds left, for everything.
+            kept: pictures that need not be fetched, and where each fetched one is added as soon as it is ready.
+            reservations: takes over the memory reservations of the pictures.
+            time_s: time limit in seconds.
 
         Returns:
             A picture per URL, in their order, with 12 parts and 14 megapixels at most in all.
 
         Raises:
-            RequestError: the first image that failed; the others are given up.
+            RequestError: the first image that failed; the others are cancelled.
         """
         load = _Load(
             deadline_s=time.monotonic() + time_s,
             part_pixels=REQUEST_PIXELS // max(len(urls), 1),
-            album=album,
-            rooms=rooms,
+            kept=kept,
+            reservations=reservations,
         )
         try:
             loaded = await self._load_all(urls, load)
         except BaseException as error:
-            _forget(error)
+            _break_cycles(error)
             raise
         pictures = share_parts([picture for picture, _ in loaded])
-        for picture, (_, room) in zip(pictures, loaded, strict=True):
-            if room is not None:
-                room.shrink(_base64_bytes(picture.parts))
+        for picture, (_, reservation) in zip(pictures, loaded, strict=True):
+            if reservation is not None:
+                reservation.shrink(_base64_bytes(picture.parts))
         return pictures
 
     async def aclose(self) -> None:
@@ -148,12 +147,12 @@ class ImageLoader:
                 return found[index], None
             async with slots:
                 try:
-                    picture, room = await self._load_one(url, load)
+                    picture, reservation = await self._load_one(url, load)
                 except RequestError as error:
                     raise error.about(picture=index + 1) from error
-            if load.album is not None:
-                load.album.add(index, picture)
-            return picture, room
+            if load.kept is not None:
+                load.kept.add(index, picture)
+            return picture, reservation
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -164,22 +163,22 @@ class ImageLoader:
         return [task.result() for task in tasks]
 
     async def _find(self, load: "_Load") -> Mapping[int, Picture]:
-        """Return the pictures that need not be fetched; they take up room like the others."""
-        if load.album is None or not load.album.most_bytes_found:
+        """Return the kept pictures, after reserving memory for them."""
+        if load.kept is None or not load.kept.max_found_bytes:
             return {}
-        most_bytes = load.album.most_bytes_found * 4 // 3
-        room = await load.rooms.enter_async_context(self._budget.reserve(most_bytes, time_s=load.left_s()))
-        found = await load.album.find()
-        room.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
-        load.holds_room = bool(found)
+        max_bytes = load.kept.max_found_bytes * 4 // 3
+        reservation = await load.reservations.enter_async_context(self._budget.reserve(max_bytes, time_s=load.left_s()))
+        found = await load.kept.find()
+        reservation.shrink(sum(_base64_bytes(picture.parts) for picture in found.values()))
+        load.holds_memory = bool(found)
         return found
 
     async def _load_one(self, url: str, load: "_Load") -> tuple[Picture, Reservation]:
-        fetched, room = await self._fetch(url, load)
-        room.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
+        fetched, reservation = await self._fetch(url, load)
+        reservation.shrink(len(fetched.data) + PICTURE_BASE64_BYTES)
         prepared = await self._prepare(fetched, load)
         digest = await asyncio.to_thread(hashlib.sha256, fetched.data)
-        room.shrink(_base64_bytes(prepared.parts))
+        reservation.shrink(_base64_bytes(prepared.parts))
         picture = Picture(
             host=fetched.host,
             sha256=digest.hexdigest(),
@@ -189,7 +188,7 @@ class ImageLoader:
             truncated=prepared.truncated,
             tiled=prepared.tiled,
         )
-        return picture, room
+        return picture, reservation
 
     async def _prepare(self, fetched: Fetched, load: "_Load") -> Prepared:
         try:
@@ -198,26 +197,26 @@ class ImageLoader:
             raise error.about(host=fetched.host) from error
 
     async def _fetch(self, url: str, load: "_Load") -> tuple[Fetched, Reservation]:
-        """Return the bytes behind a URL, and the room that they and their parts have until the load ends."""
-        most_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
-        # At most half of all room: a request that holds some could never get more.
-        most_bytes = min(most_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
+        """Return the bytes behind a URL, and the reservation for them and their parts."""
+        max_bytes = data_url_bytes(url) if is_data_url(url) else self._fetcher.max_bytes
+        # At most half of the budget: otherwise a request that holds memory could never get more.
+        max_bytes = min(max_bytes + PICTURE_BASE64_BYTES, self._budget.limit_bytes // 2)
         retrying = AsyncRetrying(
             stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(load.left_s()),
             wait=self._wait,
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(_is_transient),
             reraise=True,
         )
         async for attempt in retrying:
             with attempt:
-                # Per try: between two tries, others may use the room.
+                # Per try: others may use the memory between two tries.
                 async with AsyncExitStack() as stack:
-                    reserved = self._budget.reserve(most_bytes, time_s=load.patience_s())
-                    room = await stack.enter_async_context(reserved)
+                    reserving = self._budget.reserve(max_bytes, time_s=load.reserve_wait_s())
+                    reservation = await stack.enter_async_context(reserving)
                     fetched = await self._fetcher.fetch(url, time_s=load.left_s())
-                    load.rooms.push_async_exit(stack.pop_all())
-                    load.holds_room = True
-                    return fetched, room
+                    load.reservations.push_async_exit(stack.pop_all())
+                    load.holds_memory = True
+                    return fetched, reservation
         raise ImageFetchFailed  # not reached: the last try raises its own error
 
 
@@ -227,17 +226,17 @@ class _Load:
 
     deadline_s: float
     part_pixels: int
-    album: EarlierPictures | None
-    rooms: AsyncExitStack
-    holds_room: bool = False
+    kept: KeptPictures | None
+    reservations: AsyncExitStack
+    holds_memory: bool = False
 
     def left_s(self) -> float:
         """Return how many seconds are left."""
         return max(self.deadline_s - time.monotonic(), 0)
 
-    def patience_s(self) -> float:
-        """Return how long to wait for room: not long while holding room that others may be waiting for."""
-        return min(self.left_s(), PATIENCE_S) if self.holds_room else self.left_s()
+    def reserve_wait_s(self) -> float:
+        """Return how long to wait for memory: not long while holding memory that others may be waiting for."""
+        return min(self.left_s(), RESERVE_WAIT_S) if self.holds_memory else self.left_s()
 
 
 def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
@@ -271,11 +270,11 @@ def _fits(kept: Sequence[tuple[Part, ...]]) -> bool:
     return len(parts) <= MAX_PARTS and sum(part.width_px * part.height_px for part in parts) <= REQUEST_PIXELS
 
 
-def _forget(error: BaseException | None) -> None:
-    """Clear what the frames of an error hold, and those of the errors behind it, and take it out of its cycle.
+def _break_cycles(error: BaseException | None) -> None:
+    """Clear the frames of an error and its causes, and break the reference cycle of a task group's error.
 
-    A guarantee of memory: an error of a task group has the group as its context, which has the error. In such a cycle pictures
-    and URLs would stay until the next full collection: 379 MiB after 20 failures of 18 MiB, instead of 25 (docs/adr/0021).
+    This bounds memory: the group is the context of the error that it contains. Such a cycle would keep pictures and URLs until
+    the next full garbage collection: 379 MiB after 20 failures of 18 MiB, instead of 25 (docs/adr/0021).
     """
     behind = [error]
     seen: set[BaseException] = set()
@@ -286,13 +285,13 @@ def _forget(error: BaseException | None) -> None:
         seen.add(one)
         traceback.clear_frames(one.__traceback__)
         behind += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
-        if one.__suppress_context__:  # nothing would use it
+        if one.__suppress_context__:  # a traceback does not show it
             one.__context__ = None
 
 
-def _may_pass(error: BaseException) -> bool:
-    # A request that found no room returns what it holds, and does not wait again.
-    return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | NoRoomForImage)
+def _is_transient(error: BaseException) -> bool:
+    # A request that got no memory releases what it holds, and does not wait again.
+    return isinstance(error, ImageFetchFailed) and not isinstance(error, ImageNotServed | ImageBudgetExhausted)
 
 
 def _base64_bytes(parts: Sequence[Part]) -> int:

@@ -1,10 +1,9 @@
-"""From the bytes of an image to the JPEG parts that a model sees.
+"""From the bytes of an image to the JPEG parts for a model.
 
-Owns the pool of helper processes, and the meaning of their answers and exits. ``decoder`` does the decoding; it runs in the
-helpers and is never imported here.
+Owns the pool of helper processes, and the meaning of their replies and exits. ``decoder`` runs in the helpers and is never
+imported here.
 
-Invariants: no byte of a picture is decoded in this process; a helper that did not finish its picture, for whatever reason, is
-killed and never asked again.
+Invariants: this process decodes no byte of a picture; a helper that did not finish its picture is killed and never reused.
 """
 
 import asyncio
@@ -16,20 +15,20 @@ from pathlib import Path
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported
 from draftd.images.formats import SNIFFED_BYTES, sniff
-from draftd.images.helper import Helper, HelperDied, HelperLied, Reply
+from draftd.images.helper import Helper, HelperDied, HelperProtocolError, Reply
 from draftd.images.layout import PICTURE_PIXELS
 
 DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
 DECODE_S = 30.0
-"""Wall time for one picture; the helper's CPU time limit is below it."""
+"""Wall-clock time for one picture; the helper's CPU time limit is below it."""
 MAX_PICTURES_PER_HELPER = 256
-"""What a decoder that was taken over may see of others; a new process also undoes the fragmentation of its address space."""
+"""How many pictures a compromised decoder could see. A new process also ends the fragmentation of its address space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One picture as the model gets it."""
+    """One picture as the model receives it."""
 
     data: bytes = field(repr=False)
     """JPEG, without metadata."""
@@ -39,11 +38,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An image, read and cut into parts."""
+    """An image, decoded and split into parts."""
 
     width_px: int
     height_px: int
-    """Of the original, upright."""
+    """Of the original, after orientation."""
     parts: tuple[Part, ...]
     truncated: bool
     """Whether the middle of a very long picture was left out."""
@@ -55,10 +54,10 @@ class Preparer:
     """Turns images into parts, in a small pool of helper processes.
 
     Args:
-        max_pixels: the largest image.
-        processes: how many helpers at most; two, or one on a single core, if None. Each starts when it is first needed.
-        long_edge_px: of a picture that is sent whole.
-        program: what a helper runs.
+        max_pixels: maximum size of an image, in pixels.
+        processes: maximum number of helpers; if None, two, or one on a single core. Each starts when it is first needed.
+        long_edge_px: maximum long edge of a picture that is sent whole.
+        program: the helper's program.
     """
 
     def __init__(
@@ -71,19 +70,18 @@ class Preparer:
         self._ending: set[Helper] = set()
 
     async def prepare(self, data: bytes | memoryview, *, time_s: float, part_pixels: int = PICTURE_PIXELS) -> Prepared:
-        """Read an image and cut it into parts.
+        """Decode an image and split it into parts.
 
         Args:
             data: the bytes as fetched.
-            time_s: seconds left, for the wait for a helper and the decoding.
-            part_pixels: the most that a picture which is sent whole may have.
+            time_s: time limit in seconds, including the wait for a helper.
+            part_pixels: maximum size of a picture that is sent whole, in pixels.
 
         Raises:
-            ImageUnsupported: an image of another kind.
-            ImageInvalid: not an image, broken, or its decoder crashed or took too long (which may be tried again if
-                the time was short for any picture).
-            ImageTooLarge: over the limit of pixels or of memory.
-            ImageFetchFailed: no helper was free in time, or it was killed by somebody else.
+            ImageUnsupported: the format is not accepted.
+            ImageInvalid: not an image, or broken, or its decoder crashed or exceeded its full time limit.
+            ImageTooLarge: over the limit of pixels or memory.
+            ImageFetchFailed: no helper was free in time, too little time was left, or the helper was killed from outside.
             InternalError: no helper could be started.
         """
         header: dict[str, str | int] = {
@@ -100,20 +98,20 @@ class Preparer:
         try:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise ImageFetchFailed("there was no time left to decode the image")
+                raise ImageFetchFailed("no time was left to decode the image")
             return await self._decode(header, memoryview(data), time_s=left_s)
         finally:
             self._slots.release()
 
     async def aclose(self) -> None:
-        """End every helper and wait for it."""
+        """Kill every helper and wait for its end."""
         while self._idle:
             self._discard(self._idle.pop())
         while self._ending:
             await self._ending.pop().ended()
 
     async def _decode(self, header: dict[str, str | int], data: memoryview, *, time_s: float) -> Prepared:
-        # If it had the full time, the picture is to blame; with what a slow attempt left, it may not be.
+        # With the full time limit, the picture is at fault; with the rest of a slow attempt, it may not be.
         allowed_s, is_to_blame = min(time_s, DECODE_S), time_s >= DECODE_S
         try:
             async with asyncio.timeout(allowed_s):
@@ -125,24 +123,26 @@ class Preparer:
 
     async def _try(self, header: dict[str, str | int], data: memoryview, *, fresh: bool = False) -> Prepared:
         helper = await (self._start() if fresh else self._take())
-        # A helper that has worked before may die, or run out of memory, because of an earlier picture.
-        worn = helper.pictures > 0
+        # A reused helper may crash, or run out of memory, because of an earlier picture.
+        was_used = helper.pictures > 0
         try:
-            reply, bodies = await self._ask(helper, header, data)
+            reply, bodies = await self._run_on(helper, header, data)
         except HelperDied as error:
             exit_code = await helper.ended()
-            # CPU time is counted per picture, so no other picture used any of it.
-            if worn and exit_code != -signal.SIGXCPU:
+            # The CPU time limit is per picture, so earlier pictures are not the cause.
+            if was_used and exit_code != -signal.SIGXCPU:
                 return await self._try(header, data, fresh=True)
-            raise _autopsy(None if isinstance(error, HelperLied) else exit_code) from error
-        if worn and reply.outcome == "memory":
+            raise _error_for_exit(None if isinstance(error, HelperProtocolError) else exit_code) from error
+        if was_used and reply.outcome == "memory":
             return await self._try(header, data, fresh=True)
         return _prepared(reply, bodies, max_pixels=self._limits["max_pixels"])
 
-    async def _ask(self, helper: Helper, header: dict[str, str | int], data: memoryview) -> tuple[Reply, list[bytes]]:
+    async def _run_on(
+        self, helper: Helper, header: dict[str, str | int], data: memoryview
+    ) -> tuple[Reply, list[bytes]]:
         reusable = False
         try:
-            reply, bodies = await helper.ask(header, data)
+            reply, bodies = await helper.decode(header, data)
             reusable = reply.outcome != "memory" and helper.pictures < MAX_PICTURES_PER_HELPER
         finally:
             if reusable:
@@ -197,9 +197,9 @@ def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared
     )
 
 
-def _autopsy(exit_code: int | None) -> ImageInvalid | ImageFetchFailed:
+def _error_for_exit(exit_code: int | None) -> ImageInvalid | ImageFetchFailed:
     if exit_code == -signal.SIGKILL:
-        # By the kernel when memory ran out, or by an operator: no picture can do that.
+        # By the kernel's OOM killer or by an operator; no picture can cause this.
         return ImageFetchFailed("the image helper was killed")
     if exit_code == -signal.SIGXCPU:
         return ImageInvalid("decoding the image took too much CPU time")

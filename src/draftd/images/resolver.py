@@ -1,6 +1,6 @@
 """Resolves names to addresses with the system's resolver.
 
-Owns the threads of the look-ups; ``gate`` decides what may be connected to.
+Owns the threads of the look-ups; ``gate`` decides which addresses are allowed.
 """
 
 import asyncio
@@ -11,14 +11,13 @@ from threading import Thread
 
 
 class SystemResolver:
-    """``getaddrinfo``, each in a thread of its own.
+    """``getaddrinfo``, each call in its own thread.
 
-    A look-up cannot be cancelled, and takes half a minute if nothing answers. In the event loop's shared threads a few such names
-    would stop every other look-up of the process, the model provider's too; and Python waits for the threads of a pool before it
-    ends.
+    A look-up cannot be cancelled, and takes half a minute if no server answers. In the event loop's thread pool, a few such names
+    would block all other look-ups of the process, including the model provider's; and Python waits for a pool's threads on exit.
 
     Args:
-        lookups: how many at a time; further ones wait.
+        lookups: maximum number of concurrent look-ups; further ones wait.
     """
 
     def __init__(self, *, lookups: int = 32) -> None:
@@ -26,7 +25,7 @@ class SystemResolver:
         self._awaited: set[asyncio.Future[Sequence[str]]] = set()
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a host, as the system spells them."""
+        """Return the addresses of a host, as the system writes them."""
         await self._slots.acquire()
         answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
         try:
@@ -41,9 +40,9 @@ class SystemResolver:
             self._awaited.discard(answer)
 
     def close(self) -> None:
-        """Abandon the look-ups under way; their threads end with them or with the process."""
+        """Abandon pending look-ups; their threads end with the look-up or with the process."""
         for answer in list(self._awaited):
-            _fail(answer, OSError("the look-up was given up"))
+            _fail(answer, OSError("the look-up was abandoned"))
 
     def _look_up(self, host: str, port: int, answer: "asyncio.Future[Sequence[str]]") -> None:
         try:
@@ -52,12 +51,12 @@ class SystemResolver:
             outcome = error
         except ValueError as error:
             outcome = OSError(str(error))
-        # The loop may be closed by now, and nobody waits.
+        # The loop may be closed by now.
         with suppress(RuntimeError):
             answer.get_loop().call_soon_threadsafe(self._settle, answer, outcome)
 
     def _settle(self, answer: "asyncio.Future[Sequence[str]]", outcome: Sequence[str] | OSError) -> None:
-        # Released when the thread ends, not when the caller is gone: a slot stands for a thread.
+        # Released when the thread ends, not when the caller is cancelled: slots limit threads.
         self._slots.release()
         if isinstance(outcome, OSError):
             _fail(answer, outcome)

@@ -1,8 +1,8 @@
 """Parses the URLs of images, and refuses everything that two parsers could interpret differently.
 
-Owns the form of a URL and of a host; ``gate`` decides which may be fetched.
+Owns the syntax of URLs and hosts; ``gate`` decides which may be fetched.
 
-Invariant: neither a message nor the chain of an exception holds a path, a query or a user name.
+Invariant: neither a message nor an exception's chain contains a path, a query or a user name.
 """
 
 import re
@@ -16,29 +16,30 @@ from draftd.errors import ImageBlocked
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_URL_CHARS = 8_192
 MAX_HOST_CHARS = 253
-"""Of a name in RFC 1035, without the dot at the end."""
+"""Maximum length of a name without its trailing dot (RFC 1035)."""
 MAX_LABEL_CHARS = 63
-"""Between two dots, RFC 1035."""
+"""Maximum length between two dots (RFC 1035)."""
 
-# The standard library ignores what stands around the brackets of an IPv6 address; another client would not.
+# The standard library ignores text around the brackets of an IPv6 address; other parsers do not.
 _AUTHORITY = re.compile(r"(?:\[[^\[\]]*:[^\[\]]*\]|[^\[\]:@]+)(?::[0-9]*)?")
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # those of RFC 3490
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # the dots of RFC 3490
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _TARGET_SAFE = "!#$%&'()*+,/:;=?@[]~"
-# IDNA 2003, which the standard library speaks, maps these to other letters or drops them; a browser asks for another name.
-_OTHER_IN_A_BROWSER = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}")
+# IDNA 2003, which the standard library implements, maps these to other letters or drops them; a browser would resolve another
+# name.
+_AMBIGUOUS_IN_IDNA = frozenset("ßς\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageUrl:
-    """A URL that passed the first check, in the parts a request needs."""
+    """A URL that passed the first check, split into what a request needs."""
 
     scheme: str
     host: str
     """ASCII, lower case, without brackets or a trailing dot."""
     port: int
     path: str
-    """Path and query, ASCII. Never shown: both can carry secrets."""
+    """Path and query, ASCII. Never shown: both may contain secrets."""
 
     @property
     def authority(self) -> str:
@@ -54,14 +55,14 @@ def parse_url(url: str) -> ImageUrl:
     """Parse a URL; refuse what two parsers could interpret differently.
 
     Raises:
-        ImageBlocked: another scheme, no host, userinfo, a backslash or a control character, or over 8,192 characters.
+        ImageBlocked: it has another scheme, no host, userinfo, a backslash, a control character or over 8,192 characters.
     """
     _check_characters(url)
     try:
         split = urlsplit(url)
         port = split.port
     except ValueError:
-        # The error's text quotes what it could not parse, which may be a password.
+        # The error's text quotes the URL, which may contain a password.
         raise ImageBlocked("the URL of an image is invalid") from None
     if split.scheme not in DEFAULT_PORTS:
         raise ImageBlocked("the URL of an image is neither http nor https")
@@ -89,12 +90,12 @@ def join_url(base: ImageUrl, location: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """Normalise a host to the form that is compared, resolved and sent.
+    """Normalise a host for comparing, resolving and sending.
 
     Raises:
-        ImageBlocked: neither a name nor an IPv6 address without a zone, or a name that browsers read in another way.
+        ImageBlocked: it is neither a name nor an IPv6 address without a zone, or browsers would read it differently.
     """
-    # Before any mapping: a letter can become eighteen, and reading what they make held the event loop for half a second.
+    # Before IDNA mapping: one letter may expand to eighteen, and processing them blocked the event loop for half a second.
     if len(text) > MAX_HOST_CHARS + 1 or max(map(len, _DOTS.split(text))) > MAX_LABEL_CHARS:
         raise ImageBlocked("the URL of an image has no valid host")
     try:
@@ -105,7 +106,7 @@ def host_name(text: str) -> str:
         raise ImageBlocked("the URL of an image has no valid host") from error
     if not _HOST_NAME.fullmatch(name) or len(name) > MAX_HOST_CHARS:
         raise ImageBlocked("the URL of an image has no valid host")
-    if not _OTHER_IN_A_BROWSER.isdisjoint(text):
+    if not _AMBIGUOUS_IN_IDNA.isdisjoint(text):
         raise ImageBlocked("the host of an image's URL is ambiguous; use its xn-- form")
     return name
 

@@ -1,23 +1,24 @@
-"""The models: who is asked, what it may cost, and what their errors mean.
+"""The models: which one is called, whether it can be called now, and what its errors mean.
 
-llm              the one door to litellm: a call made bounded, countable and honest
-forms            how strictly each model is asked, learnt from its refusals
-registry         what litellm's table knows of a model, and what a call of it costs
-response         what came back, read with caution
-errors           from a provider's error to one of draftd's
-report           what is known of a failed call: the wire, and what was said
-wordings         what the texts of providers mean: one table
-token_limits     how much fits, as those texts name it
-provider_text    a provider's own sentence out of what it came in
-clients          what HTTP clients must not do: block the event loop, send twice
-exchange         what happened on the wire: address, status, body
-failure_policy   from an error to what becomes of the request and the model: retry, give back, fail, next model, hold
-models           which model answers which agent, and whether it can be asked now
-catalog          ``draft_agents`` and ``draft_models``
-permits          where keys and pictures may go
-parameters       which parameters of a call an agent or a model may set
-known            the providers that a model may name, with their addresses and variables
-holds            models that are not asked for now, fleet-wide
-throttles        how much of its concurrency a daemon uses for a model whose provider says 429
-sql/             the statements of holds, throttles and catalog, whole, with their invariants
+llm               one call through litellm: bounded, metered, without hidden retries; the only importer of litellm
+forms             how strictly each model is asked, learnt from what it refuses
+registry          litellm's table of models: what it knows of a model, and what a call costs
+clients           restrains the HTTP clients: no blocking of the event loop, no second send
+exchange          what happened on the wire: address, status, body
+response          litellm's responses and stream chunks, read defensively
+errors            translates a provider's error into one of draftd's
+report            what is known of a failed call: the exception, the exchange and what the provider said
+wordings          the table of providers' texts and what they mean
+token_limits      the limits that those texts name
+provider_text     extracts a provider's own sentence from what wraps it
+failure_policy    decides what an error means for the request and the model: retry, give back, fail, next model, hold
+models            which model answers which agent, and whether it can be called now
+catalog           ``draft_agents`` and ``draft_models``
+permits           where keys and pictures may be sent
+parameters        the allowlist of model parameters
+known_providers   the providers that a row may name, with their addresses and key variables
+holds             models that no daemon calls for now, fleet-wide
+throttles         the share of its concurrency that a daemon uses for a rate-limited model
+fleet_view        one process's view of holds or throttles
+sql/              the statements of holds, throttles and catalog
 """

@@ -1,7 +1,7 @@
-"""The catalog: which models answer an agent (``draft_agents``), and what a model's name means (``draft_models``).
+"""The catalog: the models of each agent (``draft_agents``) and the definitions of model names (``draft_models``).
 
-Owns the statements of both tables, how a row is read, and what a name comes to here: a target that can be asked, or a refusal. A
-name without a row is litellm's own name. Invariant: a row that cannot be used harms its own name alone.
+Owns the statements of both tables, the parsing of their rows, and the resolution of a name in this process: a target that can be
+called, or a reason why not. A name without a row is a litellm name. Invariant: an invalid row affects its own name only.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,35 +25,35 @@ DEFINED, USERS = _SQL["defined"], _SQL["users"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The models of one agent by name, in the order in which they are asked."""
+class AgentModels:
+    """The names of an agent's models, in the order in which they are called."""
 
     models: tuple[str, ...]
     params: Any = field(default_factory=dict)
-    """As it stands in the row."""
+    """As stored in the row, unchecked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """What a model's name means."""
+class ModelDefinition:
+    """What a model name stands for."""
 
     model: str
-    """litellm's name."""
+    """The litellm name."""
     api_base: str | None = None
     api_key_env: str | None = None
     params: Any = field(default_factory=dict)
-    """As it stands in the row."""
+    """As stored in the row, unchecked."""
     input_usd_per_mtok: Decimal | None = None
     output_usd_per_mtok: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotAskedHere:
-    """A model that is not asked."""
+class UnusableModel:
+    """A model that this process does not call."""
 
     name: str
     reason: str
-    """For the operator: which setting would allow it, or what is wrong with its row."""
+    """For the operator: the setting that would allow it, or what is wrong with its row."""
 
     @property
     def message(self) -> str:
@@ -63,100 +63,103 @@ class NotAskedHere:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModels:
-    """What an agent's choice comes to in this process."""
+    """An agent's models, resolved in this process."""
 
     models: tuple[str, ...] = ()
-    """The names of all, refused ones too."""
+    """All names, including unusable ones."""
     targets: tuple[Target, ...] = ()
-    refused: tuple[NotAskedHere, ...] = ()
+    unusable: tuple[UnusableModel, ...] = ()
 
 
 class Catalog:
-    """Both tables, as they were read.
+    """Both tables, as last read.
 
     Args:
-        choices: agent → its models.
-        meanings: name → what it means; other names are litellm's own.
+        agents: agent → its models.
+        definitions: model name → its definition; other names are litellm names.
     """
 
     def __init__(
-        self, *, choices: Mapping[str, Choice] | None = None, meanings: Mapping[str, Meaning] | None = None
+        self,
+        *,
+        agents: Mapping[str, AgentModels] | None = None,
+        definitions: Mapping[str, ModelDefinition] | None = None,
     ) -> None:
-        self._choices = dict(choices or {})
-        self._meanings = dict(meanings or {})
+        self._agents = dict(agents or {})
+        self._definitions = dict(definitions or {})
 
     @classmethod
     def read(cls, agents: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]]) -> "Catalog":
-        """Take in what a heartbeat or ``READ`` returned."""
+        """Parse the rows that a heartbeat or ``READ`` returned."""
         return cls(
-            choices={row["agent"]: _choice(row) for row in agents},
-            meanings={row["name"]: _meaning(row) for row in models},
+            agents={row["agent"]: _agent_models(row) for row in agents},
+            definitions={row["name"]: _definition(row) for row in models},
         )
 
-    def choice(self, agent: str) -> Choice | None:
-        """Return the models of an agent; None for one without a row."""
-        return self._choices.get(agent)
+    def models_of(self, agent: str) -> AgentModels | None:
+        """Return an agent's models, or None if it has no row."""
+        return self._agents.get(agent)
 
-    def meaning(self, name: str) -> Meaning:
-        """Return what a name means; without a row it is litellm's own."""
-        return self._meanings.get(name) or Meaning(model=name)
+    def definition(self, name: str) -> ModelDefinition:
+        """Return a name's definition; a name without a row is a litellm name."""
+        return self._definitions.get(name) or ModelDefinition(model=name)
 
     def resolve(
-        self, choice: Choice | None, *, permits: Permits, variable: Callable[[str], str | None]
+        self, chosen: AgentModels | None, *, permits: Permits, getenv: Callable[[str], str | None]
     ) -> ResolvedModels:
-        """Return what a choice comes to here.
+        """Resolve an agent's models in this process.
 
         Args:
-            choice: an agent's.
-            permits: where a key or a picture may go.
-            variable: looks up a key by the name of its environment variable.
+            chosen: the agent's models, if any.
+            permits: where keys and pictures may be sent.
+            getenv: returns an environment variable, or None.
         """
-        if choice is None:
+        if chosen is None:
             return ResolvedModels()
-        found = [self._resolve_name(name, choice, permits, variable) for name in choice.models]
+        found = [self._resolve_name(name, chosen, permits, getenv) for name in chosen.models]
         return ResolvedModels(
-            models=choice.models,
+            models=chosen.models,
             targets=tuple(one for one in found if isinstance(one, Target)),
-            refused=tuple(one for one in found if isinstance(one, NotAskedHere)),
+            unusable=tuple(one for one in found if isinstance(one, UnusableModel)),
         )
 
     def _resolve_name(
-        self, name: str, choice: Choice, permits: Permits, variable: Callable[[str], str | None]
-    ) -> Target | NotAskedHere:
-        meaning = self.meaning(name)
-        why = permits.refusal(model=meaning.model, api_base=meaning.api_base, api_key_env=meaning.api_key_env)
-        key = variable(meaning.api_key_env) if meaning.api_key_env and not why else None
-        if meaning.api_key_env and not why and not key:
-            why = f"the environment variable {meaning.api_key_env} is not set here"
+        self, name: str, chosen: AgentModels, permits: Permits, getenv: Callable[[str], str | None]
+    ) -> Target | UnusableModel:
+        definition = self.definition(name)
+        why = permits.refusal(model=definition.model, api_base=definition.api_base, api_key_env=definition.api_key_env)
+        key = getenv(definition.api_key_env) if definition.api_key_env and not why else None
+        if definition.api_key_env and not why and not key:
+            why = f"the environment variable {definition.api_key_env} is not set here"
         try:
-            params = parameters.overlay(parameters.read(meaning.params), parameters.read(choice.params))
+            params = parameters.overlay(parameters.read(definition.params), parameters.read(chosen.params))
         except ValueError as error:
             why = why or str(error)
         if why:
-            return NotAskedHere(name=name, reason=why)
+            return UnusableModel(name=name, reason=why)
         return Target(
             name=name,
-            model=meaning.model,
+            model=definition.model,
             params=params,
-            api_base=meaning.api_base,
+            api_base=definition.api_base,
             api_key=key,
-            input_usd_per_mtok=meaning.input_usd_per_mtok,
-            output_usd_per_mtok=meaning.output_usd_per_mtok,
+            input_usd_per_mtok=definition.input_usd_per_mtok,
+            output_usd_per_mtok=definition.output_usd_per_mtok,
         )
 
 
 def fallback_names(row: Mapping[str, Any]) -> list[str]:
-    """Return the fallbacks of a row of ``draft_agents``; its owner may write nulls and arrays of arrays."""
+    """Return the fallbacks of a ``draft_agents`` row, without the nulls and nested arrays that its column permits."""
     names: Sequence[Any] = row["fallback_models"]
     return [name for name in names if isinstance(name, str)]
 
 
-def _choice(row: Mapping[str, Any]) -> Choice:
-    return Choice(models=(row["model"], *fallback_names(row)), params=_params(row["params"]))
+def _agent_models(row: Mapping[str, Any]) -> AgentModels:
+    return AgentModels(models=(row["model"], *fallback_names(row)), params=_params(row["params"]))
 
 
-def _meaning(row: Mapping[str, Any]) -> Meaning:
-    return Meaning(
+def _definition(row: Mapping[str, Any]) -> ModelDefinition:
+    return ModelDefinition(
         model=row["model"] or row["name"],
         api_base=row["api_base"],
         api_key_env=row["api_key_env"],
@@ -170,7 +173,7 @@ def _params(text: str) -> Any:
     try:
         return db.loads(text)
     except ValueError:
-        return None  # cut off: far longer than any parameters are
+        return None  # truncated: far longer than any real parameters
 
 
 def _price(value: Any) -> Decimal | None:

@@ -1,4 +1,4 @@
-"""What an error of a model call means: every exception that litellm lets out, as one of draftd's.
+"""Translates every exception of a model call into one of draftd's.
 
 Owns the way from litellm's classes, HTTP statuses and the meanings of texts (``wordings``) to ``errors.ModelError``. It imports
 nothing of litellm: classes are recognised by their names, which litellm shares with the OpenAI SDK it derives from, so that only
@@ -86,7 +86,7 @@ _BY_CLASS: Mapping[str, type[ModelError]] = {
     "InternalServerError": ModelUnavailable,
     "APIConnectionError": ModelUnavailable,
 }
-"""Looked up along the exception's ancestry, so that a subclass with a meaning of its own goes before its base."""
+"""Looked up along the exception's MRO, so that a subclass takes precedence over its base."""
 
 _BY_STATUS: Mapping[int, type[ModelError]] = {
     401: ModelMisconfigured,
@@ -138,10 +138,9 @@ def translate(
 ) -> ModelError:
     """Return what an exception of a model call means to a request.
 
-    A 4xx without an explanation becomes ``OutputInvalid``, a retry, although no output was seen: it says that the
-    provider does not take this one request. As a hold it would let one odd picture stop the model for everybody; as
-    final it would lose a request to a provider's hiccup. A retry costs little (a refused request is not billed) and
-    ends at ``max_attempts``.
+    An unexplained 4xx becomes ``OutputInvalid``, a retry, although there was no output: the provider rejects this one
+    request. As a hold, one odd picture would stop the model for all requests; as final, a transient fault would lose the
+    request. A retry is cheap (a rejected request is not billed) and ends at ``max_attempts``.
 
     Args:
         error: as raised by litellm or a library beneath it.
@@ -229,10 +228,10 @@ def _of_status(status: int | None) -> type[ModelError]:
 
 
 def _unsendable(error: BaseException) -> str | None:
-    """Return what kept a call from being sent at all, which litellm calls a broken connection or a 500; None when nothing did.
+    """Return what prevented a call from being sent, which litellm reports as a connection error or a 500, or None.
 
-    A key with the line break of the file that it came from, say, or an address without a scheme. Told by the errors behind it,
-    whose texts are not shown: they quote.
+    For example a key with a trailing line break, or an address without a scheme. Judged by the underlying errors, whose texts
+    are not shown because they quote the key or the address.
     """
     for one in behind(error):
         if isinstance(one, UnicodeEncodeError) and one.encoding == "ascii":
@@ -251,10 +250,9 @@ def _missing_extra(error: BaseException) -> str | None:
 
 
 def _distrusted(error: BaseException) -> str | None:
-    """Return why the certificate of the server was refused, which litellm calls a broken connection; None when it was not.
+    """Return why the server's certificate was rejected, which litellm reports as a connection error, or None.
 
-    It does not pass by itself like an outage: the address is wrong, the certificate has expired, or its authority is unknown
-    here.
+    Unlike an outage, this needs an operator: the address is wrong, the certificate has expired, or its authority is unknown.
     """
     refused = [one for one in behind(error) if isinstance(one, ssl.SSLCertVerificationError)]
     # aiohttp's own error is one by name only and has no words of OpenSSL's.

@@ -76,7 +76,7 @@ class Forms:
             params=with_limit_of_at_most(self._ceilings.get(key), params),
         )
 
-    def gives_way(self, report: Report, target: "Target", form: Form) -> bool:
+    def downgrade(self, report: Report, target: "Target", form: Form) -> bool:
         """Return whether a refused call may go on in a humbler form, and remember that form for this model.
 
         What counts is the form in which this call was sent: another one may have learnt the same meanwhile.
@@ -111,7 +111,7 @@ class Forms:
             _log_dropped(target, report)
         return bool(names)
 
-    def ask_unstreamed(self, target: "Target") -> None:
+    def stop_streaming(self, target: "Target") -> None:
         """Ask this model without a stream from now on."""
         self._unstreamed.add(_key(target))
 

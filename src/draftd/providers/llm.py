@@ -1,15 +1,14 @@
-"""The door to the models: one call of litellm, made bounded, countable and honest.
+"""One model call through litellm: bounded, metered, without hidden retries. The only importer of litellm.
 
-Owns how a model is called (streaming, prices, the time limit) and is the only importer of litellm. How strictly it is asked is
-``forms``'s matter, how an answer is read ``response``'s, what an error means ``errors``'s; which model is called,
-with which prompt, and what becomes of the text is the drafter's.
+Owns how a model is called: streaming, prices, the time limit. ``forms`` decides how strictly it is asked, ``response`` reads the
+answer, ``errors`` translates failures, and ``reply/`` decides which model is called and with what.
 
-Invariants: a call sends one HTTP request, or one more for each refusal of its form (the answer's format, streaming, parameters),
-and never a hidden retry (docs/adr/0003). It ends within its time limit whatever the server does. A cancelled caller closes the
-connection, so that nobody pays for an answer that nobody reads. Only ``errors.ModelError`` comes out of it, and what
+Invariants: a call sends one HTTP request, plus one for each time the provider refuses its form (the answer format, streaming, a
+parameter); litellm's hidden retries are off (docs/adr/0003). It ends within its time limit whatever the server does. Cancelling
+the caller closes the connection, so that an unread answer costs nothing more. It raises only ``errors.ModelError`` and whatever
 ``on_text`` raises.
 
-One ``Llm`` per process, on one event loop: litellm keeps connections per loop and leaks those of a loop that ended.
+One ``Llm`` per process, on one event loop: litellm keeps its connections per loop and leaks those of a closed loop.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -44,64 +43,120 @@ from draftd.providers.forms import Form, Forms
 from draftd.providers.parameters import LIMITS
 from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
 from draftd.providers.report import EXCERPT_CHARS, Report
-from draftd.providers.response import MAX_CHARS, Answer, Overheard, grow, has_broken_off, is_endless, read, tokens
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, tokens
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 OnText = Callable[[str], Awaitable[None]]
 
-CLOSE_S = 2.0
-READ_S = 600
-"""litellm's own limit, in seconds per read and therefore no limit at all. One value for all calls: it is part of the
-key under which a client is kept, and with the time that is left of an attempt every call would open new connections."""
+CLOSE_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 600
+"""litellm's own timeout, which applies per read and so bounds no call. A constant, because litellm caches clients by it: with the
+time left of an attempt, every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
 
 _ENVIRONMENT: Mapping[str, str] = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import fetches the price list
-    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # else the first call fetches that list
-    "LITELLM_MODE": "PRODUCTION",  # else a .env nearby is read into the environment
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import downloads the price list
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # else the first call downloads that list
+    "LITELLM_MODE": "PRODUCTION",  # else it loads a nearby .env into the environment
     "LITELLM_LOG": "ERROR",
-    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # pictures are fetched by draftd alone
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # only draftd fetches pictures
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A model as the operator configured it."""
+    """A model to call, as the operator configured it."""
 
     name: str
-    """What operators call it: holds, throttles, usage and errors go by it."""
+    """The operator's name for it, used in holds, throttles, usage and errors."""
     model: str
-    """litellm's name, e.g. ``anthropic/…``, ``ollama_chat/…``."""
+    """The litellm name, e.g. ``anthropic/…``, ``ollama_chat/…``."""
     params: Mapping[str, Any] = field(default_factory=dict)
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     input_usd_per_mtok: Decimal | None = None
-    """USD per 1,000,000 input tokens; together with the other price it goes before litellm's registry."""
+    """USD per 1,000,000 input tokens; if both prices are set, they override litellm's registry."""
     output_usd_per_mtok: Decimal | None = None
     """USD per 1,000,000 output tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a model answered, and what that took."""
+    """A model's answer, its cost and its duration."""
 
     text: str
     model: str
     """The target's name."""
     finish_reason: str
-    """``stop``, ``length`` (the text may then be empty: all tokens went into reasoning), or the provider's own word."""
+    """``stop``, ``length`` (the text may be empty if reasoning used all tokens), or the provider's own value."""
     spent: Spent
-    """Its cost is None when a price or the number of tokens is not known."""
+    """The cost is None if a price or the number of tokens is unknown."""
     mode: str
-    """The rung of ``MODES`` that was answered."""
+    """The entry of ``MODES`` that the model accepted."""
     elapsed_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call, in whatever form it is sent."""
+
+    target: Target
+    messages: list[dict[str, Any]]
+    schema: Mapping[str, Any]
+    on_text: OnText | None
+    traceparent: str | None
+
+    def request(self, form: Form) -> dict[str, Any]:
+        """Return the arguments for litellm."""
+        request: dict[str, Any] = {
+            **form.params,
+            "model": self.target.model,
+            "messages": self.messages,
+            "api_base": self.target.api_base,
+            "api_key": self.target.api_key,
+            "timeout": READ_TIMEOUT_S,
+            "num_retries": 0,
+            "max_retries": 0,
+            "drop_params": form.drop_params,
+            "extra_headers": {"traceparent": self.traceparent} if self.traceparent else None,
+        }
+        if form.streamed:
+            request |= {"stream": True, "stream_options": {"include_usage": True}}
+        if form.marks_cache:
+            request["cache_control_injection_points"] = CACHE_THE_SYSTEM_MESSAGE
+        if form.mode == "json_schema":
+            json_schema = {"name": "draft", "strict": True, "schema": dict(self.schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        elif form.mode == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return {name: value for name, value in request.items() if value is not None}
+
+    def needs(self, form: Form) -> Needs:
+        """Return what every call with this prompt needs."""
+        system = [str(message.get("content", "")) for message in self.messages if message.get("role") == "system"]
+        limits = [limit for name in LIMITS if isinstance(limit := form.params.get(name), int)]
+        return Needs(prompt_chars=sum(map(len, system)), output_tokens=max(limits, default=0))
+
+    def has_pictures(self) -> bool:
+        """Return whether a picture is sent along."""
+        contents = [message["content"] for message in self.messages if isinstance(message.get("content"), list)]
+        return any(part.get("type") == "image_url" for content in contents for part in content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """How a call was answered."""
+
+    answer: RawAnswer
+    exchange: Exchange
+    mode: str
+
+
 class Llm:
-    """The models, through litellm."""
+    """Calls models through litellm."""
 
     def __init__(self, *, litellm: Any) -> None:
         self._litellm = litellm
@@ -111,10 +166,10 @@ class Llm:
 
     @classmethod
     def load(cls) -> "Llm":
-        """Import litellm, which takes about two seconds of CPU, and set it up; made to be called in a thread.
+        """Import and configure litellm. Call it in a thread: the import takes about two seconds of CPU.
 
         Raises:
-            ConfigurationError: litellm needs a temporary directory to be imported, and there is none that can be written.
+            ConfigurationError: there is no writable temporary directory, which litellm's import needs.
         """
         try:
             tempfile.gettempdir()
@@ -130,14 +185,14 @@ class Llm:
         litellm.num_retries = None
         litellm.callbacks = []
         litellm.redact_messages_in_exceptions = True
-        # Without these it keeps every chunk and counts the tokens of the pictures, for callbacks that do not exist.
+        # Otherwise it keeps every chunk and counts the pictures' tokens, for callbacks that do not exist.
         litellm.disable_streaming_logging = True
         litellm.disable_token_counter = True
         for name in _LOGGERS:
-            # What they have to say comes as an exception too; their log lines quote prompts and bodies.
+            # They also raise what they log, and their log lines quote prompts and bodies.
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
-            # The first of each builds its pydantic schema, with a warning about litellm's own types that helps nobody.
+            # Building these pydantic schemas warns about litellm's own types.
             warnings.simplefilter("ignore", UserWarning)
             litellm.types.utils.Delta()
             litellm.types.utils.Message()
@@ -153,28 +208,32 @@ class Llm:
         on_text: OnText | None = None,
         traceparent: str | None = None,
     ) -> Completion:
-        """Ask a model once and return its answer.
+        """Call a model once and return its answer.
 
         Args:
             target: which model, where, and with which parameters.
-            messages: in OpenAI's form.
-            schema: JSON schema of the answer; asked for as strictly as the model takes it.
-            time_s: for all of it, ``on_text`` included; above 0.
-            on_text: called with the whole text so far whenever it has grown; makes the call a streamed one.
-            traceparent: the W3C trace context that the model's server receives.
+            messages: in OpenAI's format.
+            schema: the JSON schema of the answer, requested as strictly as the model accepts.
+            time_s: limit for the whole call, ``on_text`` included; above 0.
+            on_text: called with the whole text so far whenever it has grown; its presence makes the call a streamed one.
+            traceparent: the W3C trace context to send to the model's server.
 
         Raises:
-            ModelError: no usable text came, see ``errors.translate``; ``ModelTimeout`` when ``time_s`` is over,
-                ``OutputInvalid`` when the answer is empty, ``ModelRefused`` when it is a refusal.
+            ModelError: the model gave no usable text, see ``errors.translate``; ``ModelTimeout`` after ``time_s``,
+                ``OutputInvalid`` if the answer is empty, ``ModelRefused`` if it is a refusal.
         """
+        call = _Call(target=target, messages=messages, schema=schema, on_text=on_text, traceparent=traceparent)
+        began = time.monotonic()
         limit = asyncio.timeout(time_s)
         try:
             async with limit:
-                return await self._complete(target, messages, schema, on_text, traceparent)
+                answered = await self._answer(call)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
+        spent = self._spent(call, answered.answer)
+        return _completion(call, answered, spent, time.monotonic() - began)
 
     def has_known_price(self, target: Target) -> bool:
         """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
@@ -182,113 +241,101 @@ class Llm:
         return own or self._registry.has_price(target.model)
 
     async def aclose(self) -> None:
-        """Close the connections and end litellm's own task, within ``CLOSE_S`` seconds."""
+        """Close the connections and stop litellm's background task, within ``CLOSE_TIMEOUT_S`` seconds."""
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
         try:
-            async with asyncio.timeout(CLOSE_S):
-                # Tasks that an earlier event loop left behind cannot be waited for, and need not be.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                # Raised for a task of an earlier event loop, which need not be awaited.
                 with suppress(RuntimeError):
                     await worker.stop()
                 await self._litellm.close_litellm_async_clients()
         except TimeoutError:
             log.warning("model connections not closed")
-        # A closed client stays in this cache and would be handed out again.
+        # The cache would hand the closed clients out again.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
-    async def _complete(
-        self,
-        target: Target,
-        messages: list[dict[str, Any]],
-        schema: Mapping[str, Any],
-        on_text: OnText | None,
-        traceparent: str | None,
-    ) -> Completion:
-        started = time.monotonic()
-        if self._registry.drops_pictures(target.model) and _has_pictures(messages):
+    async def _answer(self, call: _Call) -> _Answered:
+        """Return the answer, in whichever form the model gave it."""
+        target = call.target
+        if self._registry.drops_pictures(target.model) and call.has_pictures():
             raise ModelMisconfigured(f"{target.name}: litellm sends {target.model} no pictures", model=target.name)
         while True:
-            form = self._forms.of(target, streamed=on_text is not None)
-            request = _request(target, messages, schema, form, traceparent)
-            answer, exchange = Answer(), wire.begin()
+            form = self._forms.of(target, streamed=call.on_text is not None)
+            answer, exchange = RawAnswer(), wire.begin()
             try:
-                async with aclosing(self._asked(request, answer)) as growing:
-                    async for text in growing:
-                        if on_text is not None:
-                            await on_text(text)
+                async with aclosing(self._texts(call.request(form), answer)) as texts:
+                    async for text in texts:
+                        if call.on_text is not None:
+                            await call.on_text(text)
             except _CallFailed as failed:
-                report = Report(error=failed.error, exchange=exchange)
-                if self._forms.gives_way(report, target, form):
+                if self._forms.downgrade(Report(error=failed.error, exchange=exchange), target, form):
                     continue
                 raise translate(
                     failed.error,
                     model=target.name,
                     exchange=exchange,
-                    needs=_needs(messages, form.params),
-                    spent=self._spent(target, answer, messages),
+                    needs=call.needs(form),
+                    spent=self._spent(call, answer),
                 ) from failed.error
             if form.streamed and not answer.text and exchange.media_type == "application/json":
-                # What the server said in one piece is lost. Asking again here would be a second paid call that nobody
-                # records, so it is the next call (the repair or the retry) that asks without a stream.
-                self._forms.ask_unstreamed(target)
-            spent = self._spent(target, answer, messages)
-            return _completion(target, answer, exchange, spent, form.mode, time.monotonic() - started)
+                # The server answered the streamed call with one JSON body, which is lost. Repeating the call here would cost
+                # money without being recorded; instead the next call, a repair or a retry, does not stream.
+                self._forms.stop_streaming(target)
+            return _Answered(answer=answer, exchange=exchange, mode=form.mode)
 
-    async def _asked(self, request: dict[str, Any], answer: Answer) -> AsyncGenerator[str]:
-        """Ask once, and yield the whole text so far whenever it has grown.
+    async def _texts(self, request: dict[str, Any], answer: RawAnswer) -> AsyncGenerator[str]:
+        """Send one request, and yield the whole text so far whenever it has grown.
 
         Raises:
-            _CallFailed: whatever litellm raised.
+            _CallFailed: litellm raised anything.
         """
         try:
             response = await self._litellm.acompletion(**request)
             if not hasattr(response, "__anext__"):
-                read(response, answer)
+                answer.read(response)
                 return
             if isinstance(response.completion_stream, self._openai.AsyncStream):
-                response.completion_stream = Overheard(stream=response.completion_stream, answer=answer)
+                response.completion_stream = RefusalCapture(stream=response.completion_stream, answer=answer)
             try:
                 async for chunk in response:
-                    has_grown = grow(answer, chunk)
-                    if is_endless(answer):
+                    has_grown = answer.append(chunk)
+                    if answer.is_too_long:
                         return
                     if has_grown:
                         yield answer.text
-                answer.broke_off = has_broken_off(response, answer)
+                answer.end(response)
             finally:
                 with suppress(Exception):  # the connection is gone either way
                     await response.aclose()
         except Exception as error:
-            # The boundary to litellm, which lets out exceptions of its own, of the libraries beneath it and of Python.
+            # The boundary to litellm, which raises its own exceptions, those of its libraries and Python's.
             answer.broke_off = True
             raise _CallFailed(error) from error
 
-    def _spent(self, target: Target, answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Spent:
-        counted = tokens(answer, messages)
+    def _spent(self, call: _Call, answer: RawAnswer) -> Spent:
+        counted = tokens(answer, call.messages)
         if counted is None:
             return Spent()
-        return Spent(
-            input_tokens=counted[0], output_tokens=counted[1], cost_usd=self._registry.cost_usd(target, answer, counted)
-        )
+        cost_usd = self._registry.cost_usd(call.target, answer, counted)
+        return Spent(input_tokens=counted[0], output_tokens=counted[1], cost_usd=cost_usd)
 
 
-def _completion(
-    target: Target, answer: Answer, exchange: Exchange, spent: Spent, mode: str, elapsed_s: float
-) -> Completion:
-    """Return what was answered, if it can be used.
+def _completion(call: _Call, answered: _Answered, spent: Spent, elapsed_s: float) -> Completion:
+    """Return the answer as a completion.
 
     Raises:
-        ModelError: it cannot.
+        ModelError: the answer is unusable.
     """
-    name = target.name
+    name, answer = call.target.name, answered.answer
     if answer.refusal or answer.finish_reason in _REFUSALS:
         why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
         raise ModelRefused(f"{name}: refused: {why}", model=name, spent=spent)
-    if not answer.text and (page := page_instead(exchange)):
+    if not answer.text and (page := page_instead(answered.exchange)):
         raise ModelUnavailable(f"{name}: {page}", model=name)
     if answer.broke_off:
-        where = redact(exchange.address)
+        where = redact(answered.exchange.address)
         raise ModelUnavailable(f"{name}: the stream from {where} broke off", model=name, spent=spent)
-    if is_endless(answer):
+    if answer.is_too_long:
         raise OutputInvalid(f"{name}: the answer is over {MAX_CHARS} characters", model=name, spent=spent)
     if not answer.text.strip() and answer.finish_reason != "length":
         raise OutputInvalid(f"{name}: the answer is empty", model=name, spent=spent)
@@ -297,7 +344,7 @@ def _completion(
         model=name,
         finish_reason=answer.finish_reason,
         spent=spent,
-        mode=mode,
+        mode=answered.mode,
         elapsed_s=elapsed_s,
     )
 
@@ -308,45 +355,3 @@ class _CallFailed(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
-
-
-def _needs(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> Needs:
-    fixed = [str(one.get("content", "")) for one in messages if one.get("role") == "system"]
-    limits = [limit for name in LIMITS if isinstance(limit := params.get(name), int)]
-    return Needs(prompt_chars=sum(map(len, fixed)), output_tokens=max(limits, default=0))
-
-
-def _has_pictures(messages: Sequence[Mapping[str, Any]]) -> bool:
-    contents = [one["content"] for one in messages if isinstance(one.get("content"), list)]
-    return any(part.get("type") == "image_url" for content in contents for part in content)
-
-
-def _request(
-    target: Target,
-    messages: list[dict[str, Any]],
-    schema: Mapping[str, Any],
-    form: Form,
-    traceparent: str | None,
-) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        **form.params,
-        "model": target.model,
-        "messages": messages,
-        "api_base": target.api_base,
-        "api_key": target.api_key,
-        "timeout": READ_S,
-        "num_retries": 0,
-        "max_retries": 0,
-        "drop_params": form.drop_params,
-        "extra_headers": {"traceparent": traceparent} if traceparent else None,
-    }
-    if form.streamed:
-        request |= {"stream": True, "stream_options": {"include_usage": True}}
-    if form.marks_cache:
-        request["cache_control_injection_points"] = CACHE_THE_SYSTEM_MESSAGE
-    if form.mode == "json_schema":
-        wire = {"name": "draft", "strict": True, "schema": dict(schema)}
-        request["response_format"] = {"type": "json_schema", "json_schema": wire}
-    elif form.mode == "json_object":
-        request["response_format"] = {"type": "json_object"}
-    return {name: value for name, value in request.items() if value is not None}

@@ -1,8 +1,8 @@
-"""Which model answers which agent: the operator's choice, followed without a restart, and what of it can be asked now.
+"""Which models answer which agent, and which of them can be called now. Configuration changes apply without a restart.
 
-``draft_agents`` and ``draft_models`` ride on the heartbeat's statement and cost no query of their own. A model that may not be
-asked here, or whose key is not set on this machine, is skipped; an agent with no other is not claimed here. Another machine may
-allow it, so one machine's gap is no reason to hold the model for all.
+The heartbeat's statement also reads ``draft_agents`` and ``draft_models``, so they cost no query of their own. A model that this
+process may not call, or whose key is not set here, is skipped; an agent without another model is not claimed here. Other machines
+may be able to call it, so this never puts the model on hold.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import structlog
 
 from draftd import db
 from draftd.errors import ModelMisconfigured, NoModelHere
-from draftd.providers.catalog import Catalog, Choice, ResolvedModels
+from draftd.providers.catalog import AgentModels, Catalog, ResolvedModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
 from draftd.providers.permits import Permits
@@ -25,15 +25,15 @@ WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (
 
 
 class Models:
-    """Chooses models.
+    """The models of this process's agents.
 
     Args:
-        holds: what is on hold.
-        throttles: what may be used in part only.
-        agents: the agents with a prompt here.
-        default: the models of an agent without a row of its own; None when ``DRAFTD_MODEL`` is not set.
-        permits: where a key or a picture may go.
-        variable: looks up a key by the name of its environment variable.
+        holds: the models on hold.
+        throttles: the throttled models.
+        agents: the agents that have a prompt here.
+        default: the models of agents without a row; None if ``DRAFTD_MODEL`` is not set.
+        permits: where keys and pictures may be sent.
+        getenv: returns an environment variable, or None.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Models:
         holds: Holds,
         throttles: Throttles,
         agents: Sequence[str],
-        default: Choice | None,
+        default: AgentModels | None,
         permits: Permits,
-        variable: Callable[[str], str | None],
+        getenv: Callable[[str], str | None],
     ) -> None:
         self._holds = holds
         self._throttles = throttles
         self._agents = tuple(agents)
         self._default = default
         self._permits = permits
-        self._variable = variable
+        self._getenv = getenv
         self._is_known = False
         self._resolved = self._resolve_all(Catalog())
 
@@ -63,15 +63,15 @@ class Models:
         *,
         as_of: float,
     ) -> bool:
-        """Take in what a beat read that began at ``as_of``; return whether more may be claimable now than before."""
+        """Apply what a heartbeat that began at ``as_of`` read; return whether more agents may be claimable than before."""
         before = set(self.claimable_agents())
-        self.choose(catalog)
+        self.apply(catalog)
         self._holds.update(holds, as_of=as_of)
         self._throttles.update(throttles, as_of=as_of)
         return bool(set(self.claimable_agents()) - before)
 
-    def choose(self, catalog: Catalog) -> None:
-        """Set the agents' models, and say what changed and what may not be asked."""
+    def apply(self, catalog: Catalog) -> None:
+        """Replace the agents' models; log what changed and which models are unusable."""
         before, self._resolved = self._resolved, self._resolve_all(catalog)
         was_known, self._is_known = self._is_known, True
         for agent, resolved in self._resolved.items():
@@ -79,15 +79,17 @@ class Models:
                 continue
             if was_known:
                 log.info("model changed", agent=agent, models=", ".join(resolved.models))
-            for one in resolved.refused:
-                log.error("model skipped", agent=agent, model=one.name, code=ModelMisconfigured.code, reason=one.reason)
+            for model in resolved.unusable:
+                log.error(
+                    "model skipped", agent=agent, model=model.name, code=ModelMisconfigured.code, reason=model.reason
+                )
 
     def names(self) -> set[str]:
-        """Return the names of the models that this process asks."""
+        """Return the names of the models that this process calls."""
         return {target.name for resolved in self._resolved.values() for target in resolved.targets}
 
     def resolved(self, agent: str) -> ResolvedModels:
-        """Return the models of an agent: what can be asked, on hold or not, and what may not."""
+        """Return an agent's models, both usable ones (on hold or not) and unusable ones."""
         return self._resolved.get(agent) or ResolvedModels()
 
     def agents_without_model(self) -> list[str]:
@@ -95,13 +97,13 @@ class Models:
         return [agent for agent in self._agents if not self.resolved(agent).models]
 
     def claimable_agents(self) -> list[str]:
-        """Return the agents with at least one model that may be asked here and is not on hold."""
+        """Return the agents with at least one usable model that is not on hold."""
         return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
 
     def claim_groups(self) -> list[ClaimGroup]:
-        """Return the claimable agents: a group for each throttled model, and those with all of the concurrency together.
+        """Return the claimable agents, grouped by throttled model, plus one group for all others.
 
-        The throttled first, because their room is small and the others would leave none of it.
+        Throttled groups come first: they may use few slots, and the others would take them all.
         """
         by_model: dict[str | None, list[str]] = {}
         for agent in self.claimable_agents():
@@ -114,16 +116,16 @@ class Models:
         return [*throttled, ClaimGroup(agents=free)] if free else throttled
 
     def held_agents(self) -> list[str]:
-        """Return the agents that could be answered here if their models were not on hold."""
+        """Return the agents that this process cannot serve only because their models are on hold."""
         claimable = self.claimable_agents()
         return [agent for agent in self._served() if agent not in claimable]
 
     def are_limited(self) -> bool:
-        """Return whether anything is on hold or throttled, whoever uses it."""
+        """Return whether any model of the fleet is on hold or throttled."""
         return bool(self._holds.codes()) or self._throttles.are_any()
 
     async def take_probe(self, link: db.Link) -> Probe | None:
-        """Return one model whose hold has lapsed, with its agents, if this process won its probe."""
+        """Win the right to probe a model whose pause is over; return it with its agents, or None."""
         for model in self._holds.lapsed():
             agents = [agent for agent in self._served() if model in self._models_of(agent)]
             if agents and await self._holds.take_probe(link, model, agents):
@@ -134,36 +136,36 @@ class Models:
         """Give up the right to probe a model."""
         await self._holds.return_probe(model)
 
-    async def look_again(self, link: db.Link) -> None:
-        """Find out whether holds that keep agents from being claimed have ended elsewhere."""
+    async def refresh(self, link: db.Link) -> None:
+        """If holds keep agents from being claimed, check whether other daemons have ended them."""
         if self.held_agents():
-            await self._holds.look(link)
+            await self._holds.refresh(link)
 
     def configured(self, agent: str) -> list[Target]:
-        """Return the models of an agent that may be asked here, in order, on hold or not; none when nobody chose one.
+        """Return an agent's usable models in order, on hold or not; empty if none is configured.
 
         Raises:
-            NoModelHere: none of those that were chosen may be asked here.
+            NoModelHere: models are configured, but none is usable here.
         """
         resolved = self.resolved(agent)
-        if resolved.refused and not resolved.targets:
-            first = resolved.refused[0]
+        if resolved.unusable and not resolved.targets:
+            first = resolved.unusable[0]
             raise NoModelHere(first.message, model=first.name)
         return list(resolved.targets)
 
     def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
-        """Return what to call for this agent, in order: the model that is probed, then those that are not on hold.
+        """Return the models to call for an agent, in order: the probed model, then those that are not on hold.
 
         Raises:
             NoModelHere: see ``configured``.
         """
         targets = self.configured(agent)
         usable = [target for target in targets if target.name not in self._holds or target.name == probe]
-        # A hold that began after the claim leaves none: the first one is asked then, and says why not.
+        # All may have gone on hold since the claim; calling the first then reports the reason.
         return sorted(usable, key=lambda target: target.name != probe) or targets[:1]
 
-    def left_out(self, agent: str) -> bool:
-        """Return whether a model of this agent is on hold: a refusal by the others is not the last word then."""
+    def has_held_model(self, agent: str) -> bool:
+        """Return whether one of the agent's models is on hold, so that a refusal by the others is not final."""
         return any(model in self._holds for model in self._models_of(agent))
 
     def _served(self) -> list[str]:
@@ -174,7 +176,7 @@ class Models:
 
     def _resolve_all(self, catalog: Catalog) -> dict[str, ResolvedModels]:
         def resolve(agent: str) -> ResolvedModels:
-            choice = catalog.choice(agent) or self._default
-            return catalog.resolve(choice, permits=self._permits, variable=self._variable)
+            chosen = catalog.models_of(agent) or self._default
+            return catalog.resolve(chosen, permits=self._permits, getenv=self._getenv)
 
         return {agent: resolve(agent) for agent in self._agents}

@@ -1,8 +1,8 @@
-"""The parameters of a model call that a prompt, an agent or a model may set: one list for all three.
+"""The allowlist of model parameters that a prompt, an agent or a model may set.
 
-Everything else is refused, because litellm takes more than parameters through the same door: addresses, keys, headers, files to
-read, answers to make up. What is here can make an answer better, worse or dearer, and nothing else. ``stop`` is missing because
-an answer is JSON, which a text in the middle of it must not end.
+Everything else is refused, because litellm accepts more than parameters through the same arguments: addresses, keys, headers,
+files to read, mock responses. The parameters below change an answer's quality and price, and nothing else. ``stop`` is missing
+because answers are JSON, which must not end in the middle.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 LIMITS = ("max_tokens", "max_completion_tokens")
-"""The names of the limit of output tokens; a provider that knows both refuses a call with both."""
+"""The two names of the output token limit; a provider that knows both refuses a call with both."""
 MAX_NAME_CHARS = 64
 
-# Reasoning models spend output tokens before they write: fewer end many answers in the middle.
+# Reasoning models spend output tokens before they write; a lower limit would cut many answers off.
 _OutputTokens = Annotated[int, Field(ge=256, le=128_000)]
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -23,7 +23,7 @@ _Forbidding = ConfigDict(extra="forbid", frozen=True)
 
 
 class Thinking(BaseModel):
-    """How much a model may think, in Anthropic's form."""
+    """Anthropic's ``thinking`` parameter."""
 
     model_config = _Forbidding
 
@@ -32,7 +32,7 @@ class Thinking(BaseModel):
 
 
 class Params(BaseModel):
-    """What may be set of a model call."""
+    """The parameters of a model call."""
 
     model_config = _Forbidding
 
@@ -60,17 +60,17 @@ ALLOWED = tuple(Params.model_fields)
 
 
 def read(params: object) -> dict[str, Any]:
-    """Return the parameters as they are sent; null stands for one that is not, whatever another set says of it.
+    """Return the validated parameters; a null removes the parameter, even if a lower layer sets it.
 
     Args:
-        params: a JSON object of unknown origin.
+        params: a JSON object from an untrusted source.
 
     Raises:
-        ValueError: it is none, or a parameter is not on the list or out of its range; the message names the parameter and holds
-            no value.
+        ValueError: it is not an object, or a parameter is not allowed or out of range; the message names the parameter, but
+            contains no value.
     """
     if not isinstance(params, Mapping):
-        raise ValueError("the parameters are not a JSON object")  # noqa: TRY004  # one kind of error for every fault
+        raise ValueError("the parameters are not a JSON object")  # noqa: TRY004  # callers handle ValueError alone
     try:
         return Params.model_validate(dict(params)).model_dump(exclude_unset=True)
     except ValidationError as error:
@@ -82,7 +82,7 @@ def read(params: object) -> dict[str, Any]:
 
 
 def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return several sets of parameters as one, the later above the earlier; the two names of the limit are one parameter."""
+    """Merge layers of parameters; later layers win. The two names of the output token limit count as one parameter."""
     merged: dict[str, Any] = {}
     for layer in layers:
         if not layer.keys().isdisjoint(LIMITS):

@@ -1,8 +1,8 @@
-"""Permits: where a key or a picture may go, by the environment of this process and not by what stands in a table.
+"""Permits: where keys and pictures may be sent. The environment of this process decides, never a table.
 
-Whoever may write ``draft_models`` chooses models, and must not choose who reads keys and pictures. Keys and pictures go to a
-provider's own address, or to one that the operator named in the environment. A key goes to its own provider or to such an
-address. Invariant: what is said of a refused row holds a host or the name of a variable at most, never a path or a value.
+A role that may write ``draft_models`` chooses models, but must not choose who receives keys and pictures. Both are sent only to a
+provider's own address, or to one that the operator named in the environment; a key only to its own provider or to such an
+address. Invariant: a refusal names a host or a variable at most, never a path or a value.
 """
 
 import ipaddress
@@ -13,13 +13,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from draftd.errors import ConfigurationError
-from draftd.providers.known import KEY_VARIABLES, PROVIDERS, Provider, is_litellm_name, owner_of, provider_of
+from draftd.providers.known_providers import KEY_VARIABLES, PROVIDERS, Provider, is_litellm_name, owner_of, provider_of
 from draftd.settings import Settings
 
 BASES, VARIABLES = "DRAFTD_MODEL_API_BASES", "DRAFTD_MODEL_KEY_VARIABLES"
 _NEVER = ("DRAFTD_", "PG", "LANGFUSE_")
 _VARIABLE = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
-# Narrower than any parser: what all of them read alike needs no judgement about which of them is right.
+# Stricter than any URL parser, so that all parsers read the address alike.
 _URL = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)(?::\d{1,5})?(?:/[a-z0-9._~/-]*)?", re.IGNORECASE
 )
@@ -29,7 +29,7 @@ MAX_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a model is asked."""
+    """The address of a model's server."""
 
     scheme: str
     host: str
@@ -38,7 +38,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read an address such as ``http://gpu1:8000/v1``; return None for anything with more or less in it than that."""
+        """Parse an address such as ``http://gpu1:8000/v1``; return None for anything else, such as a URL with user or query."""
         if not _URL.fullmatch(text):
             return None
         try:
@@ -52,20 +52,20 @@ class Address:
         return cls(scheme=parts.scheme, host=host, port=port, path=path)
 
     def covers(self, other: "Address") -> bool:
-        """Return whether another address is this one, or a path below it."""
+        """Return whether another address is this one or below its path."""
         same = (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
         return same and other.path[: len(self.path)] == self.path
 
     @property
     def owner(self) -> str | None:
-        """Whose own address it is; None for one that is no provider's."""
+        """The provider that owns the address, or None."""
         return owner_of(self.host) if (self.scheme, self.port) == ("https", 443) else None
 
     def is_of(self, provider: str | None, *, has_key: bool) -> bool:
-        """Return whether it is a provider's own address, for models that litellm asks in that provider's way.
+        """Return whether this is a provider's own address that litellm may call in the style of ``provider``.
 
-        Of the others ``openai`` alone may ask there, with a key of the address's own: many providers speak OpenAI's language.
-        Some send more than a key, such as a token of the cloud that they run in.
+        The style must be the owner's, or ``openai`` with a key for this address, since many providers offer OpenAI's API. Other
+        styles may send more than the key, such as a token of the cloud that the process runs in.
         """
         own = self.host in PROVIDERS.get(provider or "", Provider()).hosts
         return self.owner is not None and (own or (provider == "openai" and has_key))
@@ -79,9 +79,9 @@ class Permits:
     """What the operator allows.
 
     Args:
-        bases: the addresses of the operator's own that a key or a picture may be sent to.
-        variables: the variables beside the providers' that a row may name as its key.
-        models: the litellm names that the environment itself chose.
+        bases: the operator's own addresses, which may receive keys and pictures.
+        variables: variables besides the providers' that a row may name as its key.
+        models: the litellm names that the environment names.
     """
 
     def __init__(
@@ -92,24 +92,24 @@ class Permits:
         self._models = frozenset(models)
 
     @classmethod
-    def of(cls, settings: Settings, variable: Callable[[str], str | None]) -> "Permits":
-        """Return what a process's settings and environment allow.
+    def of(cls, settings: Settings, getenv: Callable[[str], str | None]) -> "Permits":
+        """Return what settings and environment allow.
 
         Args:
-            settings: those of draftd.
-            variable: looks up a provider's variable.
+            settings: draftd's settings.
+            getenv: returns an environment variable, or None.
 
         Raises:
-            ConfigurationError: an entry of ``DRAFTD_MODEL_API_BASES`` is no address.
+            ConfigurationError: an entry of ``DRAFTD_MODEL_API_BASES`` is not an address.
         """
         bases = [Address.parse(entry) for entry in settings.model_api_bases]
         if None in bases:
-            # Not repeated: an entry may hold a password.
+            # The entry is not quoted: it may contain a password.
             raise ConfigurationError(
                 f"{BASES}: entry {bases.index(None) + 1} is not an address; write http://host:port or https://host, "
                 "without user and query"
             )
-        bases += [Address.parse(variable(name) or "") for provider in PROVIDERS.values() for name in provider.bases]
+        bases += [Address.parse(getenv(name) or "") for provider in PROVIDERS.values() for name in provider.bases]
         return cls(
             bases=[base for base in bases if base],
             variables=settings.model_key_variables,
@@ -117,12 +117,12 @@ class Permits:
         )
 
     def refusal(self, *, model: str, api_base: str | None, api_key_env: str | None) -> str | None:
-        """Return why a model may not be asked, naming the setting that would allow it; None when it may.
+        """Return why a model may not be called, naming the setting that would allow it, or None if it may.
 
         Args:
             model: the litellm name.
             api_base: the address; None for the provider's own.
-            api_key_env: the variable that holds the key; None for the provider's own.
+            api_key_env: the variable with the key; None for the provider's own.
         """
         provider = provider_of(model)
         if why := self._name_refusal(model, provider):
@@ -153,11 +153,11 @@ class Permits:
         return f"a table may not name the provider {provider[:32]!r}; DRAFTD_MODEL and DRAFTD_FALLBACK_MODELS may"
 
     def _key_refusal(self, variable: str, readable: frozenset[str]) -> str | None:
-        """Return why the server that is asked may not read a key.
+        """Return why a key may not be sent to a server, or None if it may.
 
         Args:
-            variable: names the key.
-            readable: the providers' keys that this server may read.
+            variable: the variable with the key.
+            readable: the providers' variables whose keys this server may receive.
         """
         if not _VARIABLE.fullmatch(variable):
             # It may be the key itself.
@@ -166,7 +166,7 @@ class Permits:
             return f"{variable} may never be sent to a model, whatever {VARIABLES} says"
         if variable in self._variables or variable in readable:
             return None
-        whose = "is another provider's key" if variable in KEY_VARIABLES else "is no provider's key"
+        whose = "is another provider's key" if variable in KEY_VARIABLES else "is not a provider's key"
         return f"{variable} {whose}, and {VARIABLES} does not name it"
 
 

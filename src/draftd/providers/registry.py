@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from draftd.providers.known import provider_of
+from draftd.providers.known_providers import provider_of
 
 if TYPE_CHECKING:
     from draftd.providers.llm import Target
-    from draftd.providers.response import Answer
+    from draftd.providers.response import RawAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Registry:
         entry = self.entry(model)
         return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
 
-    def cost_usd(self, target: "Target", answer: "Answer", counted: tuple[int, int]) -> Decimal | None:
+    def cost_usd(self, target: "Target", answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
         """Return what a call cost: by the operator's prices, as the provider says, or by the table; None when nobody knows.
 
         Args:
@@ -108,7 +108,7 @@ class Registry:
         # Bedrock's are priced as "bedrock_converse", Vertex's as "vertex_ai-language-models".
         return name if re.fullmatch(rf"{re.escape(provider)}(?:[_-].+)?", owner) else model
 
-    def _computed(self, target: "Target", answer: "Answer", counted: tuple[int, int]) -> Decimal | None:
+    def _computed(self, target: "Target", answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
         # Of an answer that broke off, what the provider has counted is not all.
         by = {"prompt_tokens": counted[0], "completion_tokens": counted[1]}
         used = by if answer.broke_off else {"usage_object": answer.usage}
@@ -121,7 +121,7 @@ class Registry:
         return Decimal(f"{cost_usd:.9f}") if cost_usd else None
 
 
-def _said_by_provider(model: str, answer: "Answer") -> Decimal | None:
+def _said_by_provider(model: str, answer: "RawAnswer") -> Decimal | None:
     """Return what OpenRouter says that the call cost; what litellm writes in the same place for others is its own guess."""
     cost = getattr(answer.usage, "cost", None) if provider_of(model) == "openrouter" else None
     if isinstance(cost, bool) or not isinstance(cost, int | float):

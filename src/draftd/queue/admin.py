@@ -1,4 +1,4 @@
-"""Administration: what people do with requests through the commands. Nothing here is hot.
+"""Administration: the statements behind the commands. None is performance-critical.
 
 Every function takes an open connection and raises psycopg's errors untranslated; the commands translate them in one place.
 """
@@ -17,12 +17,12 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.statements import statements
-from draftd.queue.isolation import apart
+from draftd.queue.refused_rows import execute_in_parts
 from draftd.status import FINAL_STATUSES, STATUSES
 
 _SQL = statements(__name__)
 
-# Everything but the pictures: nobody wants to read 7 MB.
+# All but image_urls: pictures can take 24 MiB.
 COLUMNS = """
     id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
     max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
@@ -32,23 +32,23 @@ COLUMNS = """
 RATE_WINDOW_S = 300
 
 BATCH = 1_000
-"""Rows in one statement of a bulk change: far below the statement's time limit, and locked only briefly."""
+"""Rows per statement of a bulk change: well within the time limit, and locked only briefly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A bulk change, as its statements: one finds the requests that match and locks nothing, one changes them."""
+class BulkChange:
+    """The two statements of a bulk change: one finds the matching requests without locking, one changes them."""
 
     find: str
     apply: str
 
 
-CANCEL = Change(find=_SQL["find_cancellable"], apply=_SQL["cancel"])
-RETRY = Change(find=_SQL["find_retryable"], apply=_SQL["retry"])
+CANCEL = BulkChange(find=_SQL["find_cancellable"], apply=_SQL["cancel"])
+RETRY = BulkChange(find=_SQL["find_retryable"], apply=_SQL["retry"])
 
 
 async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[str, Any]:
-    """Insert a request, or find the earlier one with its idempotency key: ``{"id", "status", "created"}``."""
+    """Insert a request, or find the one with its idempotency key; return ``{"id", "status", "created"}``."""
     cursor = await connection.execute("SELECT create_draft_request(%s) AS made", [Jsonb(request)])
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101  # a SELECT of a function returns one row
@@ -57,12 +57,12 @@ async def enqueue(connection: db.Connection, request: dict[str, Any]) -> dict[st
 
 
 async def show(connection: db.Connection, request_id: UUID) -> DictRow | None:
-    """Return one request with its history, without its pictures; None when there is no such row."""
+    """Return one request with its history, without its pictures; None if it does not exist."""
     cursor = await connection.execute(f"SELECT {COLUMNS} FROM draft_requests WHERE id = %s", [request_id])
     return await cursor.fetchone()
 
 
-async def newest(
+async def list_newest(
     connection: db.Connection, *, statuses: Sequence[str], requester_id: str | None, limit: int
 ) -> list[DictRow]:
     """Return the newest requests of these statuses (all when empty), newest first, without their pictures."""
@@ -76,32 +76,32 @@ async def newest(
 
 
 @dataclass(slots=True, kw_only=True)
-class Changed:
-    """What a bulk change did."""
+class BulkResult:
+    """The result of a bulk change."""
 
     rows: list[DictRow] = field(default_factory=list)
-    """``id`` and ``status`` of each, as they are now; after a dry run, as they still are."""
+    """``id`` and current ``status`` of each; a dry run changes neither."""
     refused: dict[UUID, psycopg.Error] = field(default_factory=dict)
-    """What the server refused to change, and why."""
+    """The requests that the server refused to change, and why."""
 
 
 async def change(
     connection: db.Connection,
-    wanted: Change,
+    wanted: BulkChange,
     *,
     request_id: UUID | None = None,
     code: str | None = None,
     requester_id: str | None = None,
     since_s: float | None = None,
     dry_run: bool = False,
-) -> Changed:
+) -> BulkResult:
     """Cancel or retry (``CANCEL``, ``RETRY``) one request or all that match; a dry run changes nothing.
 
-    A cancelled request's worker learns of it at its next renewal. A retry starts at attempt 0. A request that the server
-    refuses to change does not keep the others from being changed.
+    A worker learns at its next renewal that its request was cancelled. A retry starts at attempt 0. A request that the server
+    refuses to change does not keep others from being changed.
 
     Raises:
-        psycopg.Error: the server refused to change any of them.
+        psycopg.Error: the server refused to change all of them.
     """
     params: dict[str, Any] = {
         "id": request_id,
@@ -112,19 +112,19 @@ async def change(
         "since_s": since_s,
         "batch": BATCH,
     }
-    changed = Changed()
+    changed = BulkResult()
     while True:
         seen = await _change_batch(connection, wanted, params, changed, dry_run=dry_run)
         if len(seen) < BATCH:
             return changed
-        # In the order of ids: a retried request may already have failed again, and must not be chosen twice.
+        # By id: a retried request may already have failed again, and must not be picked twice.
         params["after"] = max(seen)
 
 
 async def _change_batch(
-    connection: db.Connection, wanted: Change, params: dict[str, Any], changed: Changed, *, dry_run: bool
+    connection: db.Connection, wanted: BulkChange, params: dict[str, Any], changed: BulkResult, *, dry_run: bool
 ) -> list[UUID]:
-    """Change the next batch; return its ids."""
+    """BulkChange the next batch; return its ids."""
 
     async def run(statement: str, only: Sequence[UUID] | None = None) -> list[DictRow]:
         return await (await connection.execute(statement.encode(), params | {"only": only})).fetchall()
@@ -140,7 +140,7 @@ async def _change_batch(
         changed.rows += rows
         return [row["id"] for row in rows]
     ids = [row["id"] for row in await run(wanted.find)]
-    parts = await apart(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
+    parts = await execute_in_parts(ids, lambda some: run(wanted.apply, list(some)), refusal=refusal, began=began)
     changed.rows += [row for _, rows in parts.answered for row in rows]
     changed.refused |= dict([*parts.refused, *parts.untried])
     if not changed.rows:
@@ -148,26 +148,26 @@ async def _change_batch(
     return ids
 
 
-async def without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
-    """Return how many of these requests have lost pictures that came inside the row."""
+async def count_without_pictures(connection: db.Connection, ids: Sequence[UUID]) -> int:
+    """Return how many of these requests had ``data:`` pictures that were deleted when they ended."""
     cursor = await connection.execute(_SQL["count_without_pictures"].encode(), {"ids": list(ids)})
     row = await cursor.fetchone()
     return row["n"] if row else 0
 
 
-async def nobody_serves(connection: db.Connection, agent: str) -> bool:
-    """Return whether no living daemon has a prompt for an agent; False when this user may not know."""
+async def is_unserved(connection: db.Connection, agent: str) -> bool:
+    """Return whether no live daemon has a prompt for an agent; False if this role may not read that."""
     try:
         row = await (await connection.execute(_SQL["is_unserved"].encode(), {"agent": agent})).fetchone()
     except InsufficientPrivilege:
         return False
-    return bool(row and row["nobody"])
+    return bool(row and row["is_unserved"])
 
 
 async def counts(connection: db.Connection) -> dict[str, Any]:
-    """Return ``{"requests": {status: count}, "oldest_pending_s", "lately": {…}}``; every status is there.
+    """Return ``{"requests": {status: count}, "oldest_pending_s", "lately": {…}}``, with every status.
 
-    ``lately`` counts what was inserted and what ended, by its status, in the last ``window_s`` seconds.
+    ``lately`` counts the requests inserted and, by status, ended in the last ``window_s`` seconds.
     """
     params = {"final": list(FINAL_STATUSES), "window_s": RATE_WINDOW_S}
     row = await (await connection.execute(_SQL["count_requests"].encode(), params)).fetchone()
@@ -181,7 +181,7 @@ async def counts(connection: db.Connection) -> dict[str, Any]:
 
 
 async def workers(connection: db.Connection) -> list[DictRow]:
-    """Return the daemons that did not stop on purpose, the living first, with the age of their last heartbeat."""
+    """Return the daemons that were not shut down, live ones first, with the age of their last heartbeat."""
     return await (await connection.execute(_SQL["list_workers"].encode())).fetchall()
 
 
@@ -190,8 +190,8 @@ def is_final(status: str) -> bool:
     return status in FINAL_STATUSES
 
 
-async def time_in(connection: db.Connection, seconds: float) -> datetime:
-    """Return the database's time, that many seconds from now."""
+async def time_from_now(connection: db.Connection, seconds: float) -> datetime:
+    """Return the database's time ``seconds`` from now."""
     row = await (await connection.execute("SELECT now() + make_interval(secs => %s) AS moment", [seconds])).fetchone()
     assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
     moment: datetime = row["moment"]

@@ -1,9 +1,8 @@
-"""What a running attempt reads and writes besides its outcome: its input, its progress, its usage.
+"""What a running attempt reads and writes besides its outcome: its input, its progress and its usage.
 
-Invariants: progress is fenced like a settlement; usage is not, because a result can be refused and its cost cannot. An attempt
-hands its usage in and never waits for it; the settlement waits. A line that the server refuses does not keep others from being
-written, and is given up in the end: its figures go to the log, because a draft must not be lost for its bookkeeping. No
-transaction is open between these calls.
+Invariants: progress is fenced like a settlement; usage is not, because a result can be rejected and its cost cannot. An attempt
+never waits for its usage to be written; the settlement does. A usage row that the server refuses does not delay others and is
+given up eventually, with its figures in the log: no draft may be lost to bookkeeping. No transaction is open between these calls.
 """
 
 import asyncio
@@ -20,19 +19,19 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
-from draftd.db.sqlstate import is_misfit, is_passing, is_raised_within
+from draftd.backoff import Backoff
+from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
-from draftd.queue.isolation import Aside
-from draftd.queue.leases import HELD, Held, lost
+from draftd.queue.leases import HELD, LeaseKey, lost
+from draftd.queue.refused_rows import Quarantine
 from draftd.request import Claim, Parent, Request
 from draftd.sanitize import storable, storable_json
 
 log = structlog.get_logger(__name__)
 
 USAGE_TRIES = 3
-"""How often a refused line of usage is tried, within a second."""
+"""How often a refused usage row is tried, within a second."""
 
 MOST_OUTPUT_TOKENS = 128_000
 """The highest limit that a model's parameters may set, too."""
@@ -42,10 +41,10 @@ READ_REQUEST, PUBLISH, RECORD_USAGE = _SQL["read_request"], _SQL["publish"], _SQ
 
 
 async def read_request(link: db.Link, claim: Claim) -> Request:
-    """Read what a claimed row asks for, pictures included.
+    """Read a claimed request, pictures included.
 
     Raises:
-        LeaseLost: the row is not held by this claim any more.
+        LeaseLost: this claim no longer holds the row.
     """
     rows = await link.run_until_done(READ_REQUEST, {"id": claim.id, "lease_token": claim.lease_token})
     if not rows:
@@ -53,7 +52,7 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     rows.sort(key=itemgetter("place"))
     first = rows[0]
     parent = None
-    # Anything else holds no drafts, whoever wrote it.
+    # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
         parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
@@ -85,10 +84,10 @@ class Usage:
     attempt: int
     lease_token: int
     call: int
-    """Which model call of this claim, from 1."""
+    """The number of the call within this claim, from 1."""
     model: str
     code: str | None
-    """None when the call was answered, else its error."""
+    """The error of the call; None if it was answered."""
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: Decimal | None
@@ -96,30 +95,30 @@ class Usage:
     trace_id: str | None
 
 
-class Scribe:
-    """Writes progress and usage.
+class AttemptWriter:
+    """Writes the progress and usage of attempts.
 
     Args:
-        link: the settlements' connection: usage must be written before the settlement that sums it up.
-        aside: remembers which refused rows were reported.
+        link: the connection of the settlements, which sum up the usage written before them.
+        quarantine: remembers which refused rows were reported.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside) -> None:
+    def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
-        self._aside = aside
+        self._quarantine = quarantine
         self._turn = asyncio.Lock()
-        self._latest: dict[Held, dict[str, Any]] = {}
-        self._publishing: dict[Held, asyncio.Task[str | None]] = {}
-        self._unwritten: dict[Held, set[asyncio.Task[None]]] = {}
-        self._refused: dict[Held, set[asyncio.Task[None]]] = {}
+        self._latest: dict[LeaseKey, dict[str, Any]] = {}
+        self._publishing: dict[LeaseKey, asyncio.Task[str | None]] = {}
+        self._unwritten: dict[LeaseKey, set[asyncio.Task[None]]] = {}
+        self._refused: dict[LeaseKey, set[asyncio.Task[None]]] = {}
 
     async def publish(self, claim: Claim, partial_result: dict[str, Any]) -> None:
-        """Show the options that are ready so far. If the caller stops waiting, the latest are shown all the same.
+        """Publish the options that are ready so far; the latest are written even if the caller stops waiting.
 
         Raises:
-            LeaseLost: the row is not held by this claim any more.
+            LeaseLost: this claim no longer holds the row.
         """
-        held = (claim.id, claim.lease_token)
+        held = claim.key
         self._latest[held] = partial_result
         if (task := self._publishing.get(held)) is None:
             task = self._publishing[held] = asyncio.create_task(self._publish(held), name="progress")
@@ -127,128 +126,129 @@ class Scribe:
             raise lost(standing)
 
     def record(self, usage: Usage, *, until: float = -math.inf) -> None:
-        """Hand in one model call for ``draft_usage``; it is written whatever becomes of the attempt, once the database is there.
+        """Queue one model call for ``draft_usage``; it is written whatever happens to the attempt, once the database is up.
 
-        Handing in the same call again changes nothing.
+        Recording the same call again changes nothing.
 
         Args:
             usage: the call.
-            until: when to give up if the server is short of something or locked, a moment of ``time.monotonic``; a few tries
-                are made in any case.
+            until: when to give up if the server is out of resources or the table is locked, by ``time.monotonic``; the call is
+                tried ``USAGE_TRIES`` times in any case.
         """
         self._keep(self._unwritten, usage, self._write_usage(usage, until))
 
     async def _write_usage(self, usage: Usage, until: float) -> None:
         if (refusal := await self._insert(usage)) is not None:
-            # A task of its own, so that a caller that will not wait out a refusal can tell.
+            # A separate task, so that ``wait_until_recorded`` can tell a refused call from one that is being written.
             self._keep(self._refused, usage, self._write_refused(usage, until, refusal))
 
     async def _write_refused(self, usage: Usage, until: float, refusal: psycopg.Error | None) -> None:
-        tries = 1
+        backoff = Backoff(cap_s=db.REFUSED_CAP_S)
         while refusal is not None:
-            if tries >= _worth(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
+            delay_s, tries = backoff.next_s(), backoff.failures
+            if tries >= _max_tries(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
                 log.error("usage refused", sqlstate=refusal.sqlstate, tries=tries, **_figures(usage))
                 return
-            await asyncio.sleep(full_jitter_s(tries, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            await asyncio.sleep(delay_s)
             refusal = await self._insert(usage)
-            tries += 1
 
     async def _insert(self, usage: Usage) -> psycopg.Error | None:
-        """Write one line as soon as the database is there; return the refusal, if any."""
+        """Write one row as soon as the database is up; return the refusal, if any."""
         params = storable(asdict(usage) | {"elapsed_s": round(usage.elapsed_s, 3)})
         try:
             async with self._turn:
-                await self._link.run_until_done(RECORD_USAGE, params, waits_out=False)
+                await self._link.run_until_done(RECORD_USAGE, params, retry_refusals=False)
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
             return error
         return None
 
-    async def recorded(self, claim: Claim, *, waits_out: bool = True) -> bool:
-        """Wait until the usage handed in for a claim has been written or given up: the settlement sums it up.
+    async def wait_until_recorded(self, claim: Claim, *, retry_refusals: bool = True) -> bool:
+        """Wait until a claim's usage has been written or given up, so that its settlement can sum it up.
 
-        A claim loop goes on only after this. So no more calls are unwritten than claims are held, however long the database is
-        away.
+        Claim loops wait here, so that a long database outage cannot pile up unwritten usage.
 
         Args:
-            claim: whose usage.
-            waits_out: whether to wait while the server is there and refuses it, too.
+            claim: the claim.
+            retry_refusals: whether to wait also for usage that the server refuses.
 
         Returns:
-            Whether all of it is written or given up; always True with ``waits_out``.
+            Whether all of it has been written or given up; always True with ``retry_refusals``.
         """
         if not (self._unwritten or self._refused):
             return True
-        held = (claim.id, claim.lease_token)
+        held = claim.key
         while tasks := self._unwritten.get(held):
             await asyncio.wait(tasks)
         while tasks := self._refused.get(held):
-            if not waits_out:
+            if not retry_refusals:
                 return False
             await asyncio.wait(tasks)
         return True
 
     async def flush(self) -> None:
-        """Wait until everything handed in has been written or given up."""
+        """Wait until everything has been written or given up."""
         tasks: set[asyncio.Task[Any]]
         while tasks := set().union(*self._unwritten.values(), *self._refused.values(), self._publishing.values()):
             await asyncio.wait(tasks)
 
     def _keep(
-        self, kept: dict[Held, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
+        self, kept: dict[LeaseKey, set["asyncio.Task[None]"]], usage: Usage, writing: Coroutine[Any, Any, None]
     ) -> None:
         held = (usage.request_id, usage.lease_token)
         task = asyncio.create_task(writing, name="usage")
         kept.setdefault(held, set()).add(task)
         task.add_done_callback(lambda done: self._written(kept, held, done))
 
-    def _written(self, kept: dict[Held, set["asyncio.Task[None]"]], held: Held, task: "asyncio.Task[None]") -> None:
+    def _written(
+        self, kept: dict[LeaseKey, set["asyncio.Task[None]"]], held: LeaseKey, task: "asyncio.Task[None]"
+    ) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("usage lost to an internal error", request_id=held[0], error=type(error).__name__)
         kept[held].discard(task)
         if not kept[held]:
             del kept[held]
 
-    async def _publish(self, held: Held) -> str | None:
-        """Show what is the latest by the time it is written; return where the row stands."""
+    async def _publish(self, held: LeaseKey) -> str | None:
+        """Write the latest progress until there is no newer; return the row's standing (see ``leases.HELD``)."""
         standing: str | None = HELD
         try:
             async with self._turn:
                 while (partial_result := self._latest.pop(held, None)) is not None:
-                    standing = await self._show(held, partial_result)
+                    standing = await self._write_progress(held, partial_result)
         finally:
-            # Before the task ends: a caller that finds it here waits for it.
+            # Before the task ends: a caller that still finds the task here waits for it.
             del self._publishing[held]
         return standing
 
-    async def _show(self, held: Held, partial_result: dict[str, Any]) -> str | None:
+    async def _write_progress(self, held: LeaseKey, partial_result: dict[str, Any]) -> str | None:
         row_id, lease_token = held
         params = {"id": row_id, "lease_token": lease_token, "partial_result": storable_json(partial_result)}
         try:
             rows = await self._link.run(PUBLISH, params)
         except db.LOST:
-            # Progress is a courtesy. The settlement is what must arrive, and it tells whether the lease still holds.
+            # Progress is best effort. Only the settlement must arrive, and it checks whether the lease still holds.
             return HELD
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
-            # For the same reason a refusal here ends no row.
-            self._aside.name(row_id, error, verb="publish", ended=False)
+            # Best effort: a refusal here fails no row.
+            self._quarantine.report(row_id, error, verb="publish", ended=False)
             return HELD
         return str(rows[0]["standing"]) if rows else None
 
 
-def _worth(error: psycopg.Error) -> float:
-    """Return how often to try a line that the server refuses; infinity if the refusal may pass."""
+def _max_tries(error: psycopg.Error) -> float:
+    """Return how often to try a row that the server refuses; infinity if the refusal may be transient."""
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return 1
-    # A trigger may raise any SQLSTATE, and for one requester only: it must not keep the claim loops from the others.
-    return math.inf if is_passing(error) and not is_raised_within(error) else USAGE_TRIES
+    # A trigger may raise any SQLSTATE, and for one requester only: that must not keep claim loops from serving the others.
+    return math.inf if is_transient(error) and not is_raised_in_function(error) else USAGE_TRIES
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
-    """Return what the log keeps of a call that the table refuses: it was paid for all the same."""
+    """Return the figures for the log: the call was paid for even if its row is refused."""
     return {
         "request_id": usage.request_id,
         "model": usage.model,

@@ -1,7 +1,7 @@
-"""Claiming: takes pending rows, and gives back what a lost connection took.
+"""Claiming: takes pending rows, and gives back those that a lost connection took.
 
-Owns the claim's statements (``sql/claiming.sql``). When the server refuses a claim for one of its rows, the candidates are
-looked up without writing, and claimed by their ids. ``claims`` decides when to claim, and for whom.
+Owns the claim statements. When the server refuses a claim because of one of its rows, the candidates are looked up without
+writing and claimed by id. ``claims`` decides when to claim, and for which agents.
 """
 
 import time
@@ -15,11 +15,11 @@ import psycopg
 from psycopg.rows import DictRow
 
 from draftd import db
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
-from draftd.queue.isolation import PATIENCE_S, Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import LeaseKey
+from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
+from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
 _SQL = statements(__name__)
@@ -31,7 +31,7 @@ RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimTerms:
-    """Who claims, and for how long."""
+    """Which worker claims, and for how long."""
 
     worker_id: UUID
     lease_s: float
@@ -45,29 +45,27 @@ async def claim(
     agents: list[str],
     limit: int,
     statement: str = CLAIM,
-    aside: Sequence[UUID] = (),
-    now: datetime | None = None,
+    skip: Sequence[UUID] = (),
 ) -> list[Claim]:
     """Claim up to ``limit`` due rows of these agents, highest priority first, then by turn.
 
     Args:
         link: the connection to claim on.
-        terms: who claims, and for how long.
+        terms: the worker, and how long it claims for.
         agents: one or more.
         limit: how many rows, 1 or more.
-        statement: ``CLAIM_PROBE`` for a probe.
-        aside: rows to pass over.
-        now: the time if not the database's, for tests.
+        statement: ``CLAIM`` or ``CLAIM_PROBE``.
+        skip: rows to skip.
 
     Raises:
-        db.LOST: the connection broke; the server may have claimed rows all the same (see ``release_strays``).
-        psycopg.Error: the server refused; it claimed nothing.
+        db.LOST: the connection broke; the server may still have claimed rows (see ``release_strays``).
+        psycopg.Error: the server refused; nothing was claimed.
     """
-    params = _params(terms, agents, limit, now) | {"aside": list(aside)}
+    params = _params(terms, agents, limit) | {"skip": list(skip)}
     return _claims(await link.run(statement, params), terms)
 
 
-def _params(terms: ClaimTerms, agents: list[str], limit: int, now: datetime | None) -> db.Row:
+def _params(terms: ClaimTerms, agents: list[str], limit: int, *, now: datetime | None = None) -> db.Row:
     return {
         "agents": agents,
         "n": limit,
@@ -94,58 +92,61 @@ def _claim(row: DictRow, terms: ClaimTerms) -> Claim:
         given_back=row["given_back"],
         attempt_s=terms.attempt_s,
         image_bytes=row["image_bytes"] or 0,
-        # Past its trigger a row may hold anything, and this becomes a header.
+        # The owner of the tables may bypass the trigger, and this becomes an HTTP header.
         traceparent=row["traceparent"] if TRACEPARENT.fullmatch(row["traceparent"] or "") else None,
     )
 
 
 class Claimer:
-    """Claims rows; where a claim is refused, claims as many of its rows as the server accepts.
+    """Claims rows; after a refusal, claims as many of them as the server accepts.
 
     Args:
         link: the connection to claim on.
-        terms: who claims, and for how long.
-        aside: the rows that this process leaves alone.
+        terms: the worker, and how long it claims for.
+        quarantine: the rows that this process leaves alone.
     """
 
-    def __init__(self, *, link: db.Link, terms: ClaimTerms, aside: Aside) -> None:
+    def __init__(self, *, link: db.Link, terms: ClaimTerms, quarantine: Quarantine) -> None:
         self._link = link
         self._terms = terms
-        self._aside = aside
-        self._claims = Refusals(verb="claim", aside=aside)
-        self._releases = Refusals(verb="release", aside=aside)
-        self.passed_over: list[UUID] = []
-        """The rows that the last claim left out."""
+        self._quarantine = quarantine
+        self._claims = Refusals(verb="claim", quarantine=quarantine)
+        self._releases = Refusals(verb="release", quarantine=quarantine)
+        self.skipped: list[UUID] = []
+        """The quarantined rows that the last claim skipped."""
 
     async def claim(self, agents: list[str], limit: int, statement: str = CLAIM) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
 
         Raises:
             db.LOST: as in ``claim``.
-            psycopg.Error: the server refused, possibly through its own fault: nothing was claimed.
+            psycopg.Error: the server refused, possibly through its own fault; nothing was claimed.
         """
-        began, aside = time.monotonic(), self._aside.ids()
-        self.passed_over = aside
+        began, self.skipped = time.monotonic(), self._quarantine.ids()
         try:
             claimed = await claim(
-                self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, aside=aside
+                self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, skip=self.skipped
             )
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
-            return await self._claim_apart(agents, limit, error, began)
+            return await self._claim_individually(agents, limit, error, began)
         if claimed:
             self._claims.accepted([one.id for one in claimed])
         return claimed
 
-    async def _claim_apart(self, agents: list[str], limit: int, refusal: psycopg.Error, began: float) -> list[Claim]:
-        """Claim by id, and look past refused rows: those in front must not keep back those behind them."""
-        # Resolved once another row was tried: whether it gets through says whose fault the refusals are.
-        params, refused = _params(self._terms, agents, limit, None), list[tuple[Held, psycopg.Error]]()
+    async def _claim_individually(
+        self, agents: list[str], limit: int, refusal: psycopg.Error, began: float
+    ) -> list[Claim]:
+        """Claim by id, and look past refused rows, which must not block those behind them."""
+        # Refusals are resolved after other rows were tried: whether those get through tells whose fault it is.
+        params, refused = _params(self._terms, agents, limit), list[tuple[LeaseKey, psycopg.Error]]()
         looked_at: list[UUID] = []
         while True:
-            found = await self._link.run(FIND_CLAIMABLE, params | {"aside": [*self._aside.ids(), *looked_at]})
-            parts = await apart([(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began)
+            found = await self._link.run(FIND_CLAIMABLE, params | {"skip": [*self._quarantine.ids(), *looked_at]})
+            parts = await execute_in_parts(
+                [(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began
+            )
             rows = [row for _, answer in parts.answered for row in answer]
             refused += parts.refused
             looked_at += [row["id"] for row in found]
@@ -154,32 +155,34 @@ class Claimer:
                 break
         undecided = await self._resolve(refused, passed=[row["id"] for row in rows])
         for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
-            self._aside.put_briefly(row_id)
+            self._quarantine.add_briefly(row_id)
         if not rows and (undecided or is_late):
             raise refusal
         return _claims(rows, self._terms)
 
-    async def _claim_these(self, some: Sequence[Held]) -> list[DictRow]:
-        params = _params(self._terms, [], len(some), None)
+    async def _claim_these(self, some: Sequence[LeaseKey]) -> list[DictRow]:
+        params = _params(self._terms, [], len(some))
         return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
 
-    async def _resolve(self, refused: Sequence[tuple[Held, psycopg.Error]], *, passed: list[UUID]) -> list[Held]:
-        """Resolve what was refused alone; return what stays undecided."""
-        params = _params(self._terms, [""], 1, db.LAST_MOMENT)
+    async def _resolve(
+        self, refused: Sequence[tuple[LeaseKey, psycopg.Error]], *, passed: list[UUID]
+    ) -> list[LeaseKey]:
+        """Resolve the rows that were refused alone; return those that stay undecided."""
+        params = _params(self._terms, [""], 1, now=db.MAX_TIMESTAMP)
 
-        async def claim_it(execute: db.Execute, another: Held) -> bool:
+        async def claim_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(CLAIM_THESE, params | {"ids": [another[0]]}))
 
-        trial = Trial(before=Before.PENDING, change=claim_it)
+        trial = Trial(before=Precondition.PENDING, change=claim_it)
         resolutions = await self._claims.resolve(self._link, refused, passed=passed, trial=trial)
         return [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
 
     def retry_in_s(self) -> float:
-        """Return in how many seconds a row that was passed over may be tried again."""
-        return self._aside.next_in_s()
+        """Return in how many seconds a skipped row may be tried again."""
+        return self._quarantine.next_in_s()
 
-    async def release_strays(self, held: Iterable[Held]) -> list[UUID]:
-        """Give back, attempt included, what is claimed in this process's name but not held here.
+    async def release_strays(self, held: Iterable[LeaseKey]) -> list[UUID]:
+        """Give back, without counting the attempt, the rows claimed by this worker that it does not hold.
 
         Rows that the server refuses to give back are left to the reaper.
         """
@@ -187,42 +190,42 @@ class Claimer:
         try:
             return await release_strays(self._link, worker_id=worker_id, held=pairs)
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
         strays = await self._link.run_until_done(FIND_STRAYS, _strays_params(worker_id, pairs))
 
-        async def release(some: Sequence[Held]) -> list[UUID]:
+        async def release(some: Sequence[LeaseKey]) -> list[UUID]:
             only = [one for one, _ in some]
             return await release_strays(self._link, worker_id=worker_id, held=pairs, only=only)
 
-        async def release_it(execute: db.Execute, another: Held) -> bool:
+        async def release_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(RELEASE_STRAYS, _strays_params(worker_id, []) | {"only": [another[0]]}))
 
-        parts = await apart([(row["id"], row["lease_token"]) for row in strays], release)
+        parts = await execute_in_parts([(row["id"], row["lease_token"]) for row in strays], release)
         released = [one for _, answer in parts.answered for one in answer]
         with suppress(*db.LOST):
-            trial = Trial(before=Before.HELD, change=release_it, worker_id=worker_id)
+            trial = Trial(before=Precondition.HELD, change=release_it, worker_id=worker_id)
             await self._releases.resolve(self._link, parts.refused, passed=released, trial=trial)
         return released
 
 
 async def release_strays(
-    link: db.Link, *, worker_id: UUID, held: Iterable[Held], only: list[UUID] | None = None
+    link: db.Link, *, worker_id: UUID, held: Iterable[LeaseKey], only: list[UUID] | None = None
 ) -> list[UUID]:
-    """Give back, attempt included, what is claimed in a process's name but not held there.
+    """Give back, without counting the attempt, the rows claimed by a worker that it does not hold.
 
     Args:
-        link: where.
-        worker_id: the process.
-        held: what it holds.
-        only: the rows to look at; all if None.
+        link: the connection to use.
+        worker_id: the worker.
+        held: the leases that it holds.
+        only: restricts the rows to these ids.
 
     Raises:
         psycopg.Error: the server refused.
     """
     params = _strays_params(worker_id, list(held)) | {"only": only}
-    return [row["id"] for row in await link.run_until_done(RELEASE_STRAYS, params, waits_out=False)]
+    return [row["id"] for row in await link.run_until_done(RELEASE_STRAYS, params, retry_refusals=False)]
 
 
-def _strays_params(worker_id: UUID, pairs: list[Held]) -> db.Row:
+def _strays_params(worker_id: UUID, pairs: list[LeaseKey]) -> db.Row:
     return {"worker_id": worker_id, "ids": [one for one, _ in pairs], "tokens": [token for _, token in pairs]}

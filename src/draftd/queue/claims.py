@@ -1,10 +1,9 @@
-"""Claims: pending → processing, for all claim loops of a process in one statement.
+"""Claims: pending → processing, with one statement for all claim loops of a process.
 
-Each claim loop awaits ``Claims.next``; ``Claims.run`` is the one pump that claims for all that wait. An idle process runs one
-claim per poll interval, however many loops it has. Invariants: the wake-up is cleared before the claim, never after it. A
-claimed row is in ``Leases`` before anybody sees it. A row claimed for a caller that is gone, or lost with its connection on the
-way here, goes back to pending with its attempt, and the right to probe with it. A refused row does not keep others from being
-claimed.
+Each claim loop awaits ``Claims.next``; ``Claims.run`` claims for all that wait. An idle process runs one claim per poll interval,
+however many loops it has. Invariants: the wake-up is cleared before the claim, never after it. A claimed row is in ``Leases``
+before a loop receives it. A row whose loop is gone, or whose claim was lost with the connection, goes back to pending without
+counting the attempt, and so does the right to probe. A refused row does not keep others from being claimed.
 """
 
 import asyncio
@@ -18,8 +17,8 @@ import psycopg
 import structlog
 
 from draftd import db
-from draftd.backoff import full_jitter_s
-from draftd.db.sqlstate import is_misfit
+from draftd.backoff import Backoff
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
@@ -33,9 +32,9 @@ log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
 DRAIN_INTERVAL_S = 0.25
-"""A drain looks often whether everything in flight is settled: somebody waits for its end."""
+"""A drain checks often whether everything in flight is settled: a caller is waiting for it to end."""
 LOCKED_TIME_S = 10.0
-"""How long a drain waits for a due row that another session has locked, or that the server refuses to change."""
+"""How long a drain waits for a due row that is locked or refused."""
 
 LOOK_FOR_DUE = statements(__name__)["look_for_due"]
 MAX_NAMED = 10
@@ -43,56 +42,56 @@ MAX_NAMED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The right to try a held model with one request."""
+    """The right to try a model on hold with one request."""
 
     model: str
     agents: list[str]
-    """The agents whose requests may try it."""
+    """The agents whose requests may be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimGroup:
-    """Agents that may be claimed for together."""
+    """Agents that are claimed for together."""
 
     agents: list[str]
     share: float = 1.0
-    """How much of this process's concurrency they may use, above 0; never less than one request."""
+    """The share of this process's concurrency that they may use, above 0; at least one request."""
 
 
-class Menu(Protocol):
-    """What may be claimed right now: the models' side of a claim."""
+class ClaimSource(Protocol):
+    """Says what may be claimed right now; implemented by ``providers.models``."""
 
     def claim_groups(self) -> list[ClaimGroup]:
-        """Return the agents that may be claimed for, grouped by the share of the loops that they may use."""
+        """Return the agents that may be claimed for, grouped by the share of the concurrency that they may use."""
         ...
 
-    async def look_again(self, link: db.Link) -> None:
-        """Find out whether more may be claimed by now; called when nothing may."""
+    async def refresh(self, link: db.Link) -> None:
+        """Check whether more may be claimed by now; called when nothing may."""
         ...
 
     async def take_probe(self, link: db.Link) -> Probe | None:
-        """Return the right to probe a model whose hold has lapsed, if this process won it."""
+        """Return the right to probe a model whose hold has expired, if this process gets it."""
         ...
 
     async def return_probe(self, model: str) -> None:
-        """Give up the right to probe a model: there was no request to do it with."""
+        """Give the right to probe a model back: there was no request to use."""
         ...
 
 
 class Claims:
-    """The pump between the table and the claim loops of one process.
+    """Claims rows for the claim loops of one process.
 
     Args:
-        link: the claim's own connection.
+        link: the connection for claims.
         claimer: claims on that connection.
-        menu: what may be claimed.
-        leases: holds every claimed row.
+        source: what may be claimed.
+        leases: receives every claimed row.
         wakeup: ends a wait before the poll interval does.
-        release: gives a claimed row back, attempt included.
-        concurrency: how many claim loops there are; throttled models get a share of it.
+        release: gives a claimed row back without counting the attempt.
+        concurrency: the number of claim loops; throttled models get a share of it.
         poll_interval_s: how long to wait when nothing more was due.
         drain: whether to stop when nothing is due and nothing is held.
-        ready: whether everything that a claimed row needs is there; nothing is claimed before. Ring when that changes.
+        ready: returns whether rows may be claimed at all; set ``wakeup`` when that changes.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Claims:
         *,
         link: db.Link,
         claimer: Claimer,
-        menu: Menu,
+        source: ClaimSource,
         leases: Leases,
         wakeup: WakeUp,
         release: Callable[[Claim], Awaitable[None]],
@@ -112,7 +111,7 @@ class Claims:
         self._link = link
         self._ready = ready
         self._claimer = claimer
-        self._menu = menu
+        self._source = source
         self._leases = leases
         self._wakeup = wakeup
         self._release = release
@@ -121,68 +120,68 @@ class Claims:
         self._poll_interval_s = min(poll_interval_s, DRAIN_INTERVAL_S) if drain else poll_interval_s
         self._drain = drain
         self._waiting: deque[asyncio.Future[Claim | None]] = deque()
-        self._someone_waits = asyncio.Event()
-        self._orphans: list[Claim] = []
+        self._has_waiting = asyncio.Event()
+        self._undelivered: list[Claim] = []
         self._stopped = False
         self._locked_since: float | None = None
         self._refusal: psycopg.Error | None = None
-        self._refusals = 0
+        self._backoff = Backoff(cap_s=db.REFUSED_CAP_S)
 
     async def next(self) -> Claim | None:
-        """Wait for a claimed row; None when this process claims no more."""
+        """Wait for a claimed row; None once this process has stopped claiming."""
         if self._stopped:
             return None
         future: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        self._someone_waits.set()
+        self._has_waiting.set()
         if self._throttled:
-            # Due rows may have found no room; the request that just ended has made some.
-            self._wakeup.ring()
+            # A due row may have been over a throttled model's share; the request that just ended has freed some of it.
+            self._wakeup.set()
         try:
             return await future
         except asyncio.CancelledError:
-            # The pump may have answered just as this caller was cancelled.
+            # ``run`` may have answered just as this caller was cancelled.
             if future.done() and not future.cancelled() and (claimed := future.result()) is not None:
-                self._orphans.append(claimed)
+                self._undelivered.append(claimed)
             raise
 
     def stop(self) -> None:
-        """Claim no more; callers that wait get None."""
+        """Stop claiming; waiting callers get None."""
         self._stopped = True
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
-        self._someone_waits.set()
-        self._wakeup.ring()
+        self._has_waiting.set()
+        self._wakeup.set()
 
     async def run(self) -> None:
-        """Claim for all that wait, until stopped."""
+        """Claim for all waiting callers, until stopped."""
         while not self._stopped:
-            await self._someone_waits.wait()
+            await self._has_waiting.wait()
             if self._stopped:
                 break
             self._wakeup.clear()
             if not self._ready():
                 await self._wakeup.wait(self._poll_interval_s)
                 continue
-            if await self._serve():
+            if await self._claim_once():
                 continue
             if self._drain and not self._leases and await self._is_drained():
                 self.stop()
                 break
             await self._wakeup.wait(min(self._poll_interval_s, self._claimer.retry_in_s()))
-        await self._release_orphans()
+        await self._release_undelivered()
 
     async def _is_drained(self) -> bool:
         """Return whether nothing is due, locked rows included.
 
-        The reaper, for one, may briefly hold a row that the claim passed over. A row that stays locked or refused does not keep
-        the drain from ending.
+        A claim skips locked rows, and the reaper, for one, locks rows briefly. A row that stays locked or refused for
+        ``LOCKED_TIME_S`` does not keep the drain from ending.
         """
-        agents = [agent for group in self._menu.claim_groups() for agent in group.agents]
+        agents = [agent for group in self._source.claim_groups() for agent in group.agents]
         try:
-            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "aside": self._claimer.passed_over})
+            (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.skipped})
         except (*db.LOST, psycopg.Error) as error:
             self._locked_since = None
             await self._link.pause(error)
@@ -200,8 +199,8 @@ class Claims:
             _log_refused(left["refused"])
         return True
 
-    async def _serve(self) -> bool:
-        """Claim once; return whether there may be more to claim right now."""
+    async def _claim_once(self) -> bool:
+        """Claim once; return whether to claim again at once."""
         wanted = min(len(self._waiting), MAX_ITEMS)
         self._refusal = None
         try:
@@ -213,37 +212,37 @@ class Claims:
             if strays:
                 log.info("released claims of a lost connection", rows=len(strays))
             return True
-        await self._release_orphans()
+        await self._release_undelivered()
         if claimed:
-            self._refusals = 0
+            self._backoff.reset()
         if self._refusal is not None and not claimed:
             await self._pause(self._refusal)
         return claimed >= wanted or self._refusal is not None
 
     async def _pause(self, refusal: psycopg.Error) -> None:
-        self._refusals += 1
-        delay_s = full_jitter_s(self._refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S)
-        # Log only some of many in a row: one refused row would fill the log.
-        if self._refusals.bit_count() == 1:
-            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refusals)
+        delay_s = self._backoff.next_s()
+        times = self._backoff.failures
+        # One in a row, 2, 4, 8, …: one refused row would fill the log.
+        if times.bit_count() == 1:
+            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=times)
         await asyncio.sleep(delay_s)
 
-    async def _unless_refused(self, doing: Awaitable[Answer], otherwise: Answer) -> Answer:
-        """Return a statement's answer, or ``otherwise`` if it is refused: the other statements of a claim must go on."""
+    async def _unless_refused(self, statement: Awaitable[Answer], otherwise: Answer) -> Answer:
+        """Return a statement's answer, or ``otherwise`` if it is refused: the rest of the claim must go on."""
         try:
-            return await doing
+            return await statement
         except psycopg.Error as error:
-            if is_misfit(error):
+            if is_schema_mismatch(error):
                 raise
             self._refusal = error
             return otherwise
 
     async def _claim(self, wanted: int) -> int:
         claimed = await self._claim_probe()
-        claim_groups = self._menu.claim_groups()
+        claim_groups = self._source.claim_groups()
         if not claim_groups:
-            await self._unless_refused(self._menu.look_again(self._link), None)
-            claim_groups = self._menu.claim_groups()
+            await self._unless_refused(self._source.refresh(self._link), None)
+            claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
         for group in claim_groups:
             room = min(wanted - claimed, self._room(group))
@@ -254,7 +253,7 @@ class Claims:
         return claimed
 
     async def _claim_probe(self) -> int:
-        probe = await self._unless_refused(self._menu.take_probe(self._link), None)
+        probe = await self._unless_refused(self._source.take_probe(self._link), None)
         if probe is None:
             return 0
         rows: list[Claim] = []
@@ -262,7 +261,7 @@ class Claims:
             rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
         finally:
             if not rows:
-                await self._menu.return_probe(probe.model)
+                await self._source.return_probe(probe.model)
         self._deliver([replace(one, probe=probe.model) for one in rows])
         return len(rows)
 
@@ -272,14 +271,14 @@ class Claims:
         return max(1, int(group.share * self._concurrency)) - self._leases.count(group.agents)
 
     def _deliver(self, claimed: list[Claim]) -> None:
-        """Hand rows out as soon as they are claimed: a failure of the next statement must not affect them."""
+        """Hand out rows as soon as they are claimed, before the next statement can fail."""
         if claimed:
             self._locked_since = None
         for one in claimed:
             self._leases.add(one.id, one.lease_token, agent=one.agent)
             self._hand_over(one)
         if not self._waiting:
-            self._someone_waits.clear()
+            self._has_waiting.clear()
 
     def _hand_over(self, claimed: Claim) -> None:
         while self._waiting:
@@ -287,14 +286,14 @@ class Claims:
             if not future.done():
                 future.set_result(claimed)
                 return
-        self._orphans.append(claimed)
+        self._undelivered.append(claimed)
 
-    async def _release_orphans(self) -> None:
-        while self._orphans:
-            orphan = self._orphans.pop()
-            await self._release(orphan)
-            if orphan.probe is not None:
-                await self._menu.return_probe(orphan.probe)
+    async def _release_undelivered(self) -> None:
+        while self._undelivered:
+            claimed = self._undelivered.pop()
+            await self._release(claimed)
+            if claimed.probe is not None:
+                await self._source.return_probe(claimed.probe)
 
 
 def _log_refused(ids: list[str]) -> None:

@@ -1,6 +1,6 @@
-"""The fleet's settings: the one row of ``draft_settings``, which all daemons and the database itself go by.
+"""The fleet's settings: the one row of ``draft_settings``, which applies to all daemons and to the database itself.
 
-Owns their names, bounds and the statements on them. What each daemon decides for itself is ``draftd.settings``.
+Owns their names, bounds and statements. The settings of each daemon are in ``draftd.settings``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,32 +11,32 @@ from draftd import db
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSetting:
-    """A column of ``draft_settings``: a whole number from 0 to ``most``."""
+    """A column of ``draft_settings``: a whole number from 0 to ``maximum``."""
 
     default: int
-    most: int
+    maximum: int
     unit_s: int
-    """What one of it is, in seconds."""
+    """Its unit, in seconds."""
     meaning: str
-    """For the documents, in Markdown."""
+    """For the docs, in Markdown."""
 
 
 SETTINGS: Mapping[str, FleetSetting] = {
     "default_expiry_s": FleetSetting(
         default=21_600,
-        most=315_360_000,
+        maximum=315_360_000,
         unit_s=1,
         meaning="how long after its `available_at` a request without `expires_at` expires; 0 = never",
     ),
     "retention_days": FleetSetting(
         default=0,
-        most=36_500,
+        maximum=36_500,
         unit_s=86_400,
         meaning="the daemons delete final requests older than this, once an hour; 0 = they are kept",
     ),
     "feedback_retention_days": FleetSetting(
         default=0,
-        most=36_500,
+        maximum=36_500,
         unit_s=86_400,
         meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
     ),
@@ -46,20 +46,19 @@ READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
 
 
 def of(rows: Sequence[db.Row]) -> dict[str, int]:
-    """Return the fleet's settings from what ``READ`` returned; the defaults if the row is missing.
+    """Return the fleet's settings from the rows of ``READ``; the defaults if there is no row.
 
-    A value out of its bounds, which only an owner past the checks could have written, counts as the nearest bound: a negative
-    retention would delete everything.
+    Clamps each value to its bounds, although the table checks them: a negative retention would delete everything.
     """
     row = rows[0] if rows else {name: setting.default for name, setting in SETTINGS.items()}
-    return {name: max(0, min(row[name], setting.most)) for name, setting in SETTINGS.items()}
+    return {name: max(0, min(row[name], setting.maximum)) for name, setting in SETTINGS.items()}
 
 
 async def change(connection: db.Connection, values: Mapping[str, int]) -> None:
     """Set some of the fleet's settings.
 
     Raises:
-        psycopg.Error: the server refused; only the owner of the tables may.
+        psycopg.Error: the server refused; only the owner of the tables may do this.
     """
     names = [name for name in SETTINGS if name in values]
     statement = (

@@ -1,7 +1,7 @@
-"""Group commit: while a statement is in flight its callers queue up, and the next statement carries all of them.
+"""Group commit: while a statement is in flight, calls queue up, and the next statement carries all of them.
 
-There is no timer: a lone call waits for nobody. The flush runs in a task of its own and callers await futures, because
-cancelling a psycopg task cancels the server's statement, and with it every caller that was merged into it.
+There is no timer, so a lone call never waits. The flush runs in its own task and callers await futures, because cancelling a task
+in psycopg cancels the server's statement, and with it every call that was merged into it.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MAX_ITEMS = 50
-"""Merged by 50, a statement costs each row about a tenth of what it costs alone; more gains little and holds locks longer."""
+"""In a statement of 50, a row costs about a tenth of what it costs alone; more gain little and hold locks longer."""
 MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -21,9 +21,9 @@ class GroupCommit(Generic[Item, Answer]):
     """Merges concurrent calls into one.
 
     Args:
-        flush: executes a batch and returns one answer per item, in order. What it raises, every caller of the batch gets.
-        size_bytes: about how much of the statement an item makes up.
-        max_items: the most items in one flush.
+        flush: executes a batch and returns one answer per item, in order; its errors go to every caller of the batch.
+        size_bytes: returns the approximate size of an item in the statement.
+        max_items: the maximum number of items per flush.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class GroupCommit(Generic[Item, Answer]):
         self._flushing: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Answer:
-        """Hand in one item and wait for its answer; a caller that is cancelled leaves, its item is still carried out."""
+        """Submit one item and wait for its answer; the item is executed even if the caller is cancelled."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         if self._flushing is None:
@@ -48,7 +48,7 @@ class GroupCommit(Generic[Item, Answer]):
         return await future
 
     async def flush(self) -> None:
-        """Wait until everything handed in so far has been carried out."""
+        """Wait until everything submitted so far has been executed."""
         while self._flushing is not None:
             await asyncio.wait([self._flushing])
 
@@ -62,7 +62,7 @@ class GroupCommit(Generic[Item, Answer]):
     async def _run_one(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._flush([item for item, _ in batch])
-        except BaseException as error:  # every merged caller must learn of it, whatever it is; none may wait for ever
+        except BaseException as error:  # every merged caller must get it, or would wait for ever
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()

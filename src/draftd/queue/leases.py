@@ -1,8 +1,7 @@
-"""Leases: which rows this process holds, and how they are renewed.
+"""Leases: which rows this process holds, and the statements that renew them.
 
-``Leases`` is the process's own list: the claims add to it, the worker removes, the heartbeat thread reads.
-``RENEW_AND_BEAT`` is the heartbeat's one statement; ``RENEW`` and ``BEAT`` are its halves, for when the worker's row is refused
-or locked. Leases that have run out are ``reaping``'s.
+Claims add to ``Leases``, the worker removes from it, the heartbeat's thread reads it. ``RENEW_AND_BEAT`` is the heartbeat's one
+statement; ``RENEW`` and ``BEAT`` are its halves, for when the worker's row is refused or locked. ``reaping`` owns expired leases.
 """
 
 from collections.abc import Collection
@@ -17,38 +16,37 @@ RENEW_AND_BEAT, RENEW, BEAT = _SQL["renew_and_beat"], _SQL["renew"], _SQL["beat"
 BEATS_PER_LEASE = 3
 
 HELD = "held"
-"""Where a row stands that its claim still holds; else it stands at its status."""
+"""The standing of a row that its claim still holds; otherwise its standing is its status."""
 
-Held = tuple[UUID, int]
-"""A claim of a row: its id and its lease token. One process can hold the same row twice: an attempt may not know yet that it
-lost the row, and the next attempt may already be under way."""
+LeaseKey = tuple[UUID, int]
+"""The id and lease token of a claimed row. One process can hold two leases of a row: the first attempt may not know yet that it
+lost the row while the next one is already running."""
 
 
 def lost(standing: str | None) -> LeaseLost:
-    """Return what to raise for a row that its claim does not hold any more, by its status; None if it is gone."""
+    """Return the error for a lost row, by its status; None means that the row is gone."""
     return RequestCancelled() if standing == "cancelled" else LeaseLost()
 
 
 class Leases:
-    """The claims that this process holds.
+    """The leases that this process holds.
 
-    Written by the event loop alone; ``snapshot`` may be called from the heartbeat thread (copying a dict is one step under
-    the interpreter's lock).
+    Only the event loop writes; ``snapshot`` may be called from the heartbeat's thread (copying a dict is atomic under the GIL).
     """
 
     def __init__(self) -> None:
-        self._held: dict[Held, str] = {}
+        self._held: dict[LeaseKey, str] = {}
 
     def add(self, request_id: UUID, lease_token: int, *, agent: str) -> None:
-        """Hold a row from now on."""
+        """Add a claimed row."""
         self._held[request_id, lease_token] = agent
 
     def drop(self, request_id: UUID, lease_token: int) -> None:
-        """Hold a row no longer; a newer claim of the same row stays."""
+        """Remove a lease; a newer lease of the same row stays."""
         self._held.pop((request_id, lease_token), None)
 
-    def snapshot(self) -> set[Held]:
-        """Return a copy of what is held right now."""
+    def snapshot(self) -> set[LeaseKey]:
+        """Return a copy of the current leases."""
         return set(self._held.copy())
 
     def count(self, agents: Collection[str]) -> int:

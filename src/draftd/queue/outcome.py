@@ -1,10 +1,9 @@
-"""What came of an attempt, as values: the drafter returns one, the settler writes it.
+"""The outcome of an attempt, as values: the drafter returns one, the settler writes it.
 
-Done      completed, with a result
-Retry     back to pending after a delay, or failed at the cap of attempts
-Fail      failed
-Release   back to pending at once, the attempt given back (shutdown)
-Hold      back to pending, the attempt given back: its model is held, or has too much to do
+Done       completed, with a result
+Retry      back to pending after a delay, or failed once ``max_attempts`` is reached
+Fail       failed
+GiveBack   back to pending, without counting the attempt: the model cannot take the request now, or the daemon shuts down
 """
 
 from dataclasses import dataclass, field
@@ -54,20 +53,16 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """The attempt was interrupted through no fault of the request."""
+class GiveBack:
+    """The attempt does not count: it ended through no fault of the request."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """The model cannot take this request for now."""
-
-    code: str
-    message: str
-    model: str
+    code: str | None = None
+    """The model's error; None for a shutdown, which records nothing on the row."""
+    message: str = ""
+    model: str | None = None
     delay_s: float = 0.0
-    """How long the row itself waits; the hold, where there is one, keeps it back for longer."""
+    """How long the row itself waits; a hold on its model may keep it back for longer."""
     details: Details = field(default_factory=dict)
 
 
-Outcome = Done | Retry | Fail | Release | Hold
+Outcome = Done | Retry | Fail | GiveBack

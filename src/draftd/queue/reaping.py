@@ -1,8 +1,7 @@
-"""Reaping: takes back the rows of dead workers, and ends the rows that nobody will draft.
+"""Reaping: takes back the rows of dead workers, and fails requests that have expired or have no agent.
 
-Owns a pass of the reaper, for the daemons and for ``draftd reap-stale``; ``sql/reaping.sql`` says which rows a pass takes.
-Invariants: a row is taken only from a worker that could have renewed its lease; a locked row is passed over, and so is a row
-that the server refuses to take back.
+Owns a pass of the reaper, for the daemons and for ``draftd reap-stale``; ``sql/reaping.sql`` defines which rows it takes.
+Invariants: a row is taken only from a worker that could have renewed its lease; locked and refused rows are skipped.
 """
 
 import time
@@ -17,19 +16,19 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost, error_details
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import LeaseKey
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
+from draftd.queue.trials import Precondition, Trial
 
 _SQL = statements(__name__)
 REAP, REAP_THESE, FIND_REAPABLE = _SQL["reap"], _SQL["reap_these"], _SQL["find_reapable"]
 END_REAPABLE, MAY_TAKE_IN = _SQL["end_reapable"], _SQL["may_take_in"]
 
 REAP_BATCH = 500
-"""Rows of each kind that one pass takes, as ``REAP`` has it."""
+"""The maximum number of rows of each kind per pass, as in ``REAP``."""
 LONG_AGO_S = 36_500 * 86_400
 
 _DETAILS = {error.code: error_details(error.code) for error in (WorkerLost, Expired, InvalidRequest)}
@@ -37,39 +36,38 @@ _DETAILS = {error.code: error_details(error.code) for error in (WorkerLost, Expi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaped:
-    """One row that the reaper took."""
+    """A row that the reaper took."""
 
     id: UUID
     code: str
     status: str
-    """What it is now: ``pending`` or ``failed``."""
+    """Its new status: ``pending`` or ``failed``."""
     worker_id: UUID | None
 
 
 @dataclass(slots=True, kw_only=True)
-class Watch:
-    """Whether the passes of one reaper follow each other steadily, by the database's clock.
+class StallDetector:
+    """Detects that the server stalled, by the gaps between a reaper's passes on the database's clock.
 
-    A server that stood still (a paused machine, a stalled disk) keeps its connections. When it goes on, the reaper's statement
-    may be the first that it executes, before any renewal. So a pass that comes long after the last one takes no lost row, and
-    neither do the passes of the next lease.
+    A stalled server (a paused machine, a hung disk) keeps its connections. When it resumes, it may execute the reaper's statement
+    before any renewal. So a pass after a gap takes no lost row, and neither does any pass within one lease of it.
     """
 
     gap_s: float
-    """The longest time between two steady passes, in seconds."""
+    """The longest normal time between two passes, in seconds."""
     last_at: datetime | None = None
     steady_since: datetime | None = None
-    """After a gap; None when there was none."""
+    """The first pass after the last gap; None if there was none."""
 
     def passed(self, at: datetime) -> None:
-        """Note that a pass was executed."""
+        """Record a pass."""
         if self.last_at is not None and (at - self.last_at).total_seconds() > self.gap_s:
             self.steady_since = at
         self.last_at = at
 
 
 async def may_take_in_s(link: db.Link, *, lease_s: float, older_than_s: float) -> float:
-    """Return how many seconds this connection must still stay open before ``reap`` takes lost rows; 0 if none is lost."""
+    """Return how many seconds must pass before ``reap`` takes lost rows on this connection; 0 if none is lost."""
     rows = await link.run(MAY_TAKE_IN, {"lease_s": lease_s, "older_than_s": older_than_s})
     return max(0.0, rows[0]["wait_s"]) if rows else 0.0
 
@@ -80,48 +78,48 @@ async def reap(
     lease_s: float,
     older_than_s: float = 0.0,
     dry_run: bool = False,
-    watch: Watch | None = None,
+    stalls: StallDetector | None = None,
     refusals: Refusals | None = None,
     now: datetime | None = None,
 ) -> list[Reaped]:
-    """Take back what dead workers held, and end what nobody will draft: at most ``REAP_BATCH`` rows of each kind.
+    """Take back the rows of dead workers, and fail expired and orphaned requests: at most ``REAP_BATCH`` rows of each kind.
 
     Args:
-        link: where; a lost row is taken only after this connection has been up for one lease.
-        lease_s: how long a lease lives.
+        link: the connection to use; lost rows are taken only after it has been up for one lease.
+        lease_s: how long a lease lasts.
         older_than_s: how long ago the lease or the deadline must have passed.
-        dry_run: return what would be taken, without a limit; change nothing.
-        watch: over the passes of a reaper that runs again and again.
-        refusals: of the passes before.
-        now: the time if not the database's, for tests.
+        dry_run: change nothing, and return every row that would be taken, without a limit.
+        stalls: the stall detector of a reaper that runs repeatedly.
+        refusals: the refusals of earlier passes.
+        now: overrides the database's time, for tests.
 
     Raises:
         db.LOST: the connection broke.
-        psycopg.Error: the server refused, possibly through its own fault: nothing was taken.
+        psycopg.Error: the server refused, possibly through its own fault; nothing was taken.
     """
-    refusals = refusals or Refusals(verb="reap", aside=Aside())
+    refusals = refusals or Refusals(verb="reap", quarantine=Quarantine())
     params: dict[str, Any] = {
         "lease_s": lease_s,
         "older_than_s": older_than_s,
-        "gap_s": watch.gap_s if watch else 0.0,
+        "gap_s": stalls.gap_s if stalls else 0.0,
         "now": now,
     }
-    params |= _as_of_now(watch, refusals)
+    params |= _changing_params(stalls, refusals)
     if dry_run:
-        return _reaped(await link.run(FIND_REAPABLE, params | {"most": None}))
+        return _reaped(await link.run(FIND_REAPABLE, params | {"limit": None}))
     params["details"] = Jsonb(_DETAILS)
     began = time.monotonic()
     try:
         *rows, last = await link.run(REAP, params)
     except psycopg.Error as error:
-        if is_misfit(error):
+        if is_schema_mismatch(error):
             raise
-        return await _reap_apart(link, params, watch, refusals, error, began)
-    if watch:
-        watch.passed(last["at"])
+        return await _reap_individually(link, params, stalls, refusals, error, began)
+    if stalls:
+        stalls.passed(last["at"])
     reaped = _reaped(rows)
     for was, passed in _by_status_before(reaped).items():
-        refusals.of(was).accepted(passed)
+        refusals.for_kind(was).accepted(passed)
     return reaped
 
 
@@ -136,50 +134,50 @@ def _reaped(rows: Sequence[DictRow]) -> list[Reaped]:
     return [Reaped(id=row["id"], code=row["code"], status=row["status"], worker_id=row["worker_id"]) for row in rows]
 
 
-def _as_of_now(watch: Watch | None, refusals: Refusals) -> db.Row:
+def _changing_params(stalls: StallDetector | None, refusals: Refusals) -> db.Row:
     return {
-        "last_at": watch and watch.last_at,
-        "steady_since": watch and watch.steady_since,
-        "aside": refusals.aside.ids(),
+        "last_at": stalls and stalls.last_at,
+        "steady_since": stalls and stalls.steady_since,
+        "skip": refusals.quarantine.ids(),
     }
 
 
-async def _reap_apart(
-    link: db.Link, params: db.Row, watch: Watch | None, refusals: Refusals, error: psycopg.Error, began: float
+async def _reap_individually(
+    link: db.Link, params: db.Row, stalls: StallDetector | None, refusals: Refusals, error: psycopg.Error, began: float
 ) -> list[Reaped]:
-    """Take back by id what the server accepts, and set the rest aside."""
+    """Take back by id the rows that the server accepts, and quarantine the rest."""
     reaped: list[Reaped] = []
-    resolutions: dict[Held, Resolution] = {}
-    moves = True
-    while moves:
-        found = await link.run(FIND_REAPABLE, params | {"most": REAP_BATCH})
-        moves = False
+    resolutions: dict[LeaseKey, Resolution] = {}
+    progress = True
+    while progress:
+        found = await link.run(FIND_REAPABLE, params | {"limit": REAP_BATCH})
+        progress = False
         for was in ("processing", "pending"):
             rows = [(row["id"], row["lease_token"]) for row in found if row["was"] == was]
             some, resolved = await _reap_these(link, was, rows, params, refusals, began)
             reaped += some
             resolutions |= resolved
-            moves = moves or bool(some)
-        # That took time: without this, the watch would take it for a server that stood still.
-        if watch:
+            progress = progress or bool(some)
+        # That took time, which the detector would mistake for a stall.
+        if stalls:
             (row,) = await link.run("SELECT now() AS at")
-            watch.passed(row["at"])
-        params |= _as_of_now(watch, refusals)
+            stalls.passed(row["at"])
+        params |= _changing_params(stalls, refusals)
         began = time.monotonic()
-    if not reaped and Resolution.ASIDE not in resolutions.values():
+    if not reaped and Resolution.QUARANTINED not in resolutions.values():
         raise error
     return reaped
 
 
 async def _reap_these(
-    link: db.Link, was: str, rows: list[Held], params: db.Row, refusals: Refusals, began: float
-) -> tuple[list[Reaped], Mapping[Held, Resolution]]:
-    async def reap_them(some: Sequence[Held]) -> list[DictRow]:
+    link: db.Link, was: str, rows: list[LeaseKey], params: db.Row, refusals: Refusals, began: float
+) -> tuple[list[Reaped], Mapping[LeaseKey, Resolution]]:
+    async def reap_them(some: Sequence[LeaseKey]) -> list[DictRow]:
         return await link.run(REAP_THESE, params | {"ids": [row_id for row_id, _ in some]})
 
-    parts = await apart(rows, reap_them, began=began)
+    parts = await execute_in_parts(rows, reap_them, began=began)
     reaped = _reaped([row for _, answer in parts.answered for row in answer])
-    resolutions = await refusals.of(was).resolve(
+    resolutions = await refusals.for_kind(was).resolve(
         link,
         parts.refused,
         passed=[one.id for one in reaped],
@@ -190,18 +188,18 @@ async def _reap_these(
     ended = [row_id for (row_id, _), resolution in resolutions.items() if resolution is Resolution.ENDED]
     reaped += [Reaped(id=row_id, code=InternalError.code, status="failed", worker_id=None) for row_id in ended]
     undecided = [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
-    # Where nothing moves, other rows get their turn first.
+    # If nothing gets through, let other rows go first.
     for row_id, _ in undecided if reaped else [*undecided, *(held for held, _ in parts.untried)]:
-        refusals.aside.put_briefly(row_id)
+        refusals.quarantine.add_briefly(row_id)
     return reaped, resolutions
 
 
 def _trial(was: str, params: db.Row) -> Trial:
-    """Return how a row of this status is reaped in a trial."""
+    """Return the trial that reaps another row of this status."""
 
-    async def reap_it(execute: db.Execute, another: Held) -> bool:
-        return bool(await execute(REAP_THESE, params | {"aside": [], "ids": [another[0]]}))
+    async def reap_it(execute: db.Execute, another: LeaseKey) -> bool:
+        return bool(await execute(REAP_THESE, params | {"skip": [], "ids": [another[0]]}))
 
     if was == "pending":
-        return Trial(before=Before.OVERDUE, change=reap_it)
-    return Trial(before=Before.HELD, change=reap_it, lease_s=-LONG_AGO_S)
+        return Trial(before=Precondition.OVERDUE, change=reap_it)
+    return Trial(before=Precondition.HELD, change=reap_it, lease_s=-LONG_AGO_S)

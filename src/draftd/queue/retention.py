@@ -1,10 +1,9 @@
-"""Retention: deletes old final requests and old feedback, one batch at a time.
+"""Retention: deletes old final requests and old feedback, in batches.
 
-Owns the one statement that deletes requests, and the one that deletes feedback. Invariants: only a final row is deleted, and only
-while nobody else has it locked. A row that a pending or running refinement still reads stays until that has ended (a refinement
-inserted at the moment of the delete finds its parent gone). A request's feedback outlives it, and so does ``draft_usage``, the
-record of what was paid. An interrupted pass has deleted whole batches; another may follow at any time, or run beside it. A row
-that the server refuses to delete stays, and does not keep others from being deleted.
+Owns the only statements that delete either. Invariants: only final, unlocked rows are deleted. A row that a pending or running
+refinement reads stays until that has ended (a refinement inserted during the delete finds its parent gone). Feedback and
+``draft_usage``, the record of costs, outlive their request. An interrupted pass has deleted whole batches; passes may be repeated
+and run concurrently. A row that the server refuses to delete stays, and does not keep others from being deleted.
 """
 
 import asyncio
@@ -17,20 +16,20 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
-from draftd.db.sqlstate import is_misfit
+from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
-from draftd.queue.isolation import Aside, apart
+from draftd.queue.refused_rows import Quarantine, execute_in_parts
 
 BATCH = 500
-"""Rows in one statement: about 15 ms on a warm server, far below the statement's time limit."""
+"""Rows per statement: about 15 ms on a warm server, well within the time limit."""
 COUNT_BATCH = 20_000
 PAUSE_S = 0.05
-REST = 3
-"""A pause lasts this many times as long as the batch before it, and at least ``PAUSE_S``: claims and settlements keep most of the
-server's time, however slow the batches are."""
+PAUSE_FACTOR = 3
+"""A pause lasts this many times as long as the batch before it, and at least ``PAUSE_S``: however slow the batches are, most of
+the server's time is left for claims and settlements."""
 
-MOST_REFUSED = 100
-"""A pass ends after so many refused rows: it would cost the server more than it frees."""
+MAX_REFUSED = 100
+"""A pass ends after this many refused rows: going on would cost the server more than it frees."""
 
 _SQL = statements(__name__)
 PRUNE, FIND_PRUNABLE, COUNT_PRUNABLE = _SQL["prune"], _SQL["find_prunable"], _SQL["count_prunable"]
@@ -38,52 +37,53 @@ PRUNE_FEEDBACK = _SQL["prune_feedback"]
 
 
 async def prune(
-    link: db.Link, *, older_than_s: float, aside: Aside, now: datetime | None = None
+    link: db.Link, *, older_than_s: float, quarantine: Quarantine, now: datetime | None = None
 ) -> AsyncGenerator[int, None]:
     """Delete final requests that ended long enough ago, the oldest first.
 
     Args:
-        link: where; use one that nothing urgent waits for.
+        link: the connection to use; nothing urgent may wait for it.
         older_than_s: how long ago a request must have ended, in seconds.
-        aside: the rows that this process leaves alone.
-        now: the time if not the database's, for tests.
+        quarantine: the rows that this process leaves alone.
+        now: overrides the database's time, for tests.
 
     Yields:
-        After each batch of up to ``BATCH`` rows: how many it deleted.
+        The number of rows deleted, after each batch of up to ``BATCH`` rows.
 
     Raises:
-        db.LOST: the connection broke. What was yielded is deleted; the current batch may be.
-        psycopg.Error: the server refused to delete ``MOST_REFUSED`` rows, or any at all.
+        db.LOST: the connection broke. The rows yielded are deleted; the current batch may be.
+        psycopg.Error: the server refused to delete ``MAX_REFUSED`` rows, or any at all.
     """
-    # What a batch passed over is not looked at again. Of one moment's rows only the deleted are behind it, hence >=.
+    # A batch starts where the last one ended, so that rows it skipped are not read again; with >=, as more rows may have that
+    # very time.
     after: datetime | None = None
     refused: dict[UUID, psycopg.Error] = {}
     pruned = 0
     while True:
         params = {"older_than_s": older_than_s, "after": after, "batch": BATCH, "now": now, "only": None}
         began = time.monotonic()
-        row = await _prune_batch(link, params | {"aside": [*refused, *aside.ids()]}, refused)
+        row = await _prune_batch(link, params | {"skip": [*refused, *quarantine.ids()]}, refused)
         took_s = time.monotonic() - began
         pruned += row["pruned"]
         yield row["pruned"]
         for row_id, error in refused.items():
-            aside.name(row_id, error, verb="prune", ended=False)
-        if len(refused) >= MOST_REFUSED or (refused and not pruned):
+            quarantine.report(row_id, error, verb="prune", ended=False)
+        if len(refused) >= MAX_REFUSED or (refused and not pruned):
             raise next(iter(refused.values()))
-        # A whole batch of one moment that does not go: this user may see the rows and not delete them.
+        # A whole batch of one moment was not deleted: this role may read the rows but not delete them.
         if row["seen"] < BATCH or (not row["pruned"] and row["reached"] == after):
             return
         after = row["reached"]
-        await asyncio.sleep(max(PAUSE_S, REST * took_s))
+        await asyncio.sleep(max(PAUSE_S, PAUSE_FACTOR * took_s))
 
 
 async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycopg.Error]) -> db.Row:
-    """Delete one batch and note what is refused; return how many rows it saw and deleted, and how far it reached."""
+    """Delete one batch and collect refusals; return how many rows it saw and deleted, and how far it got."""
     began = time.monotonic()
     try:
         (row,) = await link.run(PRUNE, params)
     except psycopg.Error as error:
-        if is_misfit(error):
+        if is_schema_mismatch(error):
             raise
         refusal = error
     else:
@@ -95,9 +95,9 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
         count: int = row["pruned"]
         return count
 
-    parts = await apart([one["id"] for one in found], delete, refusal=refusal, began=began)
+    parts = await execute_in_parts([one["id"] for one in found], delete, refusal=refusal, began=began)
     refused |= dict(parts.refused)
-    # With nothing to blame it was the statement as a whole: this role may not delete, say.
+    # No row is to blame: the statement was refused as such, because this role may not delete, say.
     if not found or (parts.untried and not parts.answered):
         raise refusal
     return {
@@ -108,7 +108,7 @@ async def _prune_batch(link: db.Link, params: db.Row, refused: dict[UUID, psycop
 
 
 async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:
-    """Delete feedback older than ``older_than_s`` seconds; return how many rows that were.
+    """Delete feedback older than ``older_than_s`` seconds; return the number of rows.
 
     Raises:
         db.LOST: the connection broke; whole batches are deleted.
@@ -123,7 +123,7 @@ async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | 
 
 
 async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:
-    """Return how many requests ``prune`` would delete, locked ones included.
+    """Return how many requests ``prune`` would delete, including locked ones.
 
     Raises:
         db.LOST: the connection broke.

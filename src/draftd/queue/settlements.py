@@ -1,8 +1,8 @@
-"""Settlements: how an attempt's outcome reaches its row, once and only if the row is still held.
+"""Settlements: write an attempt's outcome to its row, once and only while the claim holds the row.
 
 Owns the one statement that ends an attempt. Invariants: it matches ``id``, ``status = 'processing'`` and ``lease_token``.
-What it stores has passed ``storable``. After a lost connection it is repeated, and a row that already has the status and the
-token of this settlement counts as settled, not as a lost lease. A refused row harms no neighbour (``isolation``), and an outcome
+Everything stored has passed ``storable``. It is repeated after a lost connection, and a row that already has this settlement's
+status and token counts as settled, not as a lost lease. A refused row does not affect others (``refused_rows``), and an outcome
 is kept as long as the server may still accept it.
 """
 
@@ -18,15 +18,15 @@ from uuid import UUID
 import psycopg
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db.statements import statements
 from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
-from draftd.queue.examples import EXAMPLES
 from draftd.queue.group_commit import GroupCommit
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Release, Retry
-from draftd.queue.trials import Before, Trial
+from draftd.queue.leases import LeaseKey
+from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
+from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
+from draftd.queue.trial_outcomes import TRIAL_OUTCOMES
+from draftd.queue.trials import Precondition, Trial
 from draftd.request import Claim
 from draftd.sanitize import redact, storable_json
 
@@ -35,37 +35,37 @@ SETTLE = statements(__name__)["settle"]
 MAX_MESSAGE_CHARS = 500
 BUSY_INTERVAL_S = 0.2
 BUSY_TRIES = 5
-"""How often a locked row is tried before whoever settles it may turn to something else."""
+"""How often a locked row is tried before ``settle`` may give up for now."""
 
 
 class Unsettled(Enum):
     """Why a row was not settled."""
 
     LOST = "lost"
-    """It is not held by this claim any more."""
+    """The claim no longer holds it."""
     CANCELLED = "cancelled"
-    """It is not held any more, because its client cancelled it."""
+    """The claim no longer holds it, because its client cancelled it."""
     BUSY = "busy"
-    """Somebody else has it locked."""
+    """Another session has locked it."""
     REFUSED = "refused"
-    """The server refuses it, perhaps not for long."""
+    """The server refuses the write, perhaps temporarily."""
 
 
 class Settled(NamedTuple):
-    """What a row came to."""
+    """The result of a settlement."""
 
     status: str
     code: str | None = None
-    """Of the error that it was written with, if any."""
+    """The error code written to the row, if any."""
 
 
 class NotSettledYet(Exception):
-    """The row is locked, or the server refuses the settlement for now: to be tried again."""
+    """The row is locked, or the server refuses the settlement for now; try again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What an attempt leaves on its row, whatever its outcome."""
+    """What an attempt records on its row, whatever its outcome."""
 
     images: list[dict[str, Any]] | None = None
     trace_id: str | None = None
@@ -75,7 +75,7 @@ class Trail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One row of the statement, as it is sent."""
+    """One row of the statement."""
 
     id: UUID
     lease_token: int
@@ -83,14 +83,14 @@ class Settlement:
     give_back: bool = False
     delay_s: float = 0.0
     code: str | None = None
-    message: str | None = None
+    message: str = ""
     details: Details = field(default_factory=dict)
     error_model: str | None = None
     draft: dict[str, Any] = field(default_factory=dict)
     trail: Trail = field(default_factory=Trail)
 
     def as_json(self) -> str:
-        """Return the row as JSON text that the server can store."""
+        """Return the row as JSON that the server can store."""
         row = {
             "id": str(self.id),
             "lease_token": self.lease_token,
@@ -98,7 +98,7 @@ class Settlement:
             "give_back": self.give_back,
             "delay_s": self.delay_s,
             "code": self.code,
-            "message": None if self.message is None else redact(self.message, MAX_MESSAGE_CHARS),
+            "message": None if self.code is None else redact(self.message, MAX_MESSAGE_CHARS),
             "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
             "max_tokens": self.trail.max_tokens.get(self.error_model or ""),
@@ -109,12 +109,8 @@ class Settlement:
         return storable_json(row)
 
 
-def settlement(claim: Claim, outcome: Outcome, trail: Trail) -> Settlement:
-    """Return what an outcome does to its row."""
-    return _settlement((claim.id, claim.lease_token), outcome, trail)
-
-
-def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
+def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
+    """Return the row that writes an outcome."""
     row = Settlement(id=held[0], lease_token=held[1], status="pending", trail=trail)
     match outcome:
         case Done(draft=draft, model=model, prompt_version=prompt_version):
@@ -129,76 +125,72 @@ def _settlement(held: Held, outcome: Outcome, trail: Trail) -> Settlement:
             return replace(_of_error(row, failed), delay_s=delay_s)
         case Fail() as failed:
             return replace(_of_error(row, failed), status="failed")
-        case Hold(delay_s=delay_s) as failed:
-            return replace(_of_error(row, failed), give_back=True, delay_s=delay_s)
-        case Release():
-            return replace(row, give_back=True)
+        case GiveBack(delay_s=delay_s) as given_back:
+            return replace(_of_error(row, given_back), give_back=True, delay_s=delay_s)
 
 
-def _of_error(row: Settlement, failed: Retry | Fail | Hold) -> Settlement:
+def _of_error(row: Settlement, failed: Retry | Fail | GiveBack) -> Settlement:
     return replace(row, code=failed.code, message=failed.message, details=failed.details, error_model=failed.model)
 
 
 class Settler:
-    """Writes outcomes, many at once.
+    """Writes outcomes, many per statement.
 
     Args:
-        link: a connection that nothing slow runs on.
-        aside: the rows that this process leaves alone, because they can neither be settled nor ended.
+        link: a connection without slow statements.
+        quarantine: the rows that this process leaves alone.
     """
 
-    def __init__(self, *, link: db.Link, aside: Aside) -> None:
+    def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
-        self._refusals = Refusals(verb="settle", aside=aside)
+        self._refusals = Refusals(verb="settle", quarantine=quarantine, after_proof=True)
         self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
     async def settle(
-        self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, waits_out: bool = True
+        self, claim: Claim, outcome: Outcome, trail: Trail | None = None, *, retry_refusals: bool = True
     ) -> Settled:
         """Write the outcome of an attempt.
 
         Args:
             claim: the claim of the attempt.
             outcome: its outcome.
-            trail: what else it leaves on its row.
-            waits_out: whether to try until the row is unlocked and the server accepts it, or the row is not held any more.
+            trail: what else it records on its row.
+            retry_refusals: whether to keep trying while the row is locked or the server refuses the write.
 
         Returns:
-            The row's status now, and its error: ``failed`` for a ``Retry`` at the cap of attempts, and as ``internal_error`` for
-            whatever the server refuses of this row alone.
+            The row's new status and error code: ``failed`` for a ``Retry`` of the last attempt, and ``failed`` with
+            ``internal_error`` for a row that is itself at fault for a refusal.
 
         Raises:
-            LeaseLost: the row is not held by this claim any more; nothing was written. ``RequestCancelled`` if its client
-                cancelled it.
-            NotSettledYet: only without ``waits_out``: somebody else keeps the row locked, or the server refuses it and may accept
-                it later.
+            LeaseLost: the claim no longer holds the row; nothing was written. ``RequestCancelled`` if its client cancelled it.
+            NotSettledYet: only without ``retry_refusals``: the row stays locked, or the server refuses the write for now.
         """
-        row = settlement(claim, outcome, trail or Trail())
-        text, refusals, locked = row.as_json(), 0, 0
+        row = settlement(claim.key, outcome, trail or Trail())
+        text, locked = row.as_json(), 0
+        backoff = Backoff(cap_s=db.REFUSED_CAP_S)
         while isinstance(answer := await self._group.submit((row, text)), Unsettled):
             if answer is Unsettled.LOST:
                 raise LeaseLost
             if answer is Unsettled.CANCELLED:
                 raise RequestCancelled
             locked += answer is Unsettled.BUSY
-            if not waits_out and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
+            if not retry_refusals and (answer is Unsettled.REFUSED or locked >= BUSY_TRIES):
                 raise NotSettledYet
             if answer is Unsettled.BUSY:
                 await asyncio.sleep(BUSY_INTERVAL_S)
                 continue
-            refusals += 1
-            # Each at its own time: what is tried again together is refused together.
-            await asyncio.sleep(full_jitter_s(refusals, base_s=0.1, cap_s=db.REFUSED_CAP_S))
+            # Each at a time of its own: rows that are retried together are refused together.
+            await asyncio.sleep(backoff.next_s())
         return answer
 
     async def flush(self) -> None:
-        """Wait until every settlement handed in has been written."""
+        """Wait until every settlement submitted has been written."""
         await self._group.flush()
 
     async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
-        parts = await apart(range(len(items)), lambda some: self._write([items[one] for one in some]))
+        parts = await execute_in_parts(range(len(items)), lambda some: self._write([items[one] for one in some]))
         answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
         for some, written in parts.answered:
             answers |= zip(some, written, strict=True)
@@ -207,10 +199,11 @@ class Settler:
             if isinstance(answer, Settled):
                 row = items[one][0]
                 passed[row.status].add(row.id)
-        for status, ids in passed.items():
-            self._refusals.of(status).accepted(ids)
         if parts.refused:
             answers |= await self._resolve(items, parts.refused, passed)
+        # Only now: a refusal from before the server accepted another row must not look as if it came after.
+        for status, ids in passed.items():
+            self._refusals.for_kind(status).accepted(ids)
         return [answers[one] for one in range(len(items))]
 
     async def _resolve(
@@ -219,15 +212,15 @@ class Settler:
         refused: Sequence[tuple[int, psycopg.Error]],
         passed: defaultdict[str, set[UUID]],
     ) -> dict[int, Settled | Unsettled]:
-        """Resolve what was refused alone."""
-        by_status: defaultdict[str, dict[Held, tuple[int, psycopg.Error]]] = defaultdict(dict)
+        """Resolve the rows that were refused alone."""
+        by_status: defaultdict[str, dict[LeaseKey, tuple[int, psycopg.Error]]] = defaultdict(dict)
         for one, error in refused:
             row = items[one][0]
             by_status[row.status][row.id, row.lease_token] = one, error
         answers: dict[int, Settled | Unsettled] = {}
         for status, rows in by_status.items():
             with suppress(*db.LOST):
-                resolutions = await self._refusals.of(status).resolve(
+                resolutions = await self._refusals.for_kind(status).resolve(
                     self._link,
                     [(held, error) for held, (_, error) in rows.items()],
                     passed=passed[status],
@@ -238,31 +231,31 @@ class Settler:
 
     async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
         params = {"rows": f"[{','.join(text for _, text in items)}]"}
-        rows = await self._link.run_until_done(SETTLE, params, waits_out=False)
+        rows = await self._link.run_until_done(SETTLE, params, retry_refusals=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}
         return [_standing(item, found[item.id, item.lease_token]) for item, _ in items]
 
 
 def _trial(status: str) -> Trial:
-    """Return how to try a settlement of one kind on another row: with an invented outcome."""
+    """Return the trial that settles another row with an example outcome of this status."""
 
-    async def settle(execute: db.Execute, another: Held) -> bool:
-        row = _settlement(another, EXAMPLES[status], Trail())
+    async def settle(execute: db.Execute, another: LeaseKey) -> bool:
+        row = settlement(another, TRIAL_OUTCOMES[status], Trail())
         (answer,) = await execute(SETTLE, {"rows": f"[{row.as_json()}]"})
         return bool(answer["settled"] == status)
 
-    return Trial(before=Before.HELD, change=settle)
+    return Trial(before=Precondition.HELD, change=settle)
 
 
 _ANSWERS: dict[Resolution, Settled | Unsettled] = {
     Resolution.ENDED: Settled("failed", InternalError.code),
-    Resolution.ASIDE: Unsettled.LOST,
+    Resolution.QUARANTINED: Unsettled.LOST,
     Resolution.UNDECIDED: Unsettled.REFUSED,
 }
 
 
 def _standing(wanted: Settlement, row: dict[str, Any]) -> Settled | Unsettled:
-    """Return what this settlement wrote, now or when it was first sent; else why it wrote nothing."""
+    """Return what this settlement wrote, now or at an earlier execution, or why it wrote nothing."""
     if row["settled"]:
         return Settled(str(row["settled"]), wanted.code)
     if row["is_busy"]:

@@ -1,9 +1,9 @@
-"""Wake-ups: what ends a wait for work before the poll interval does.
+"""Wake-ups: end a wait for work before the poll interval does.
 
-Owns the bell (``WakeUp``) and who rings it on NOTIFY ``draft_requests``: the claims' own connection (``ListeningLink``), or
-where LISTEN has an address of its own a ``Listener``. A notification is a hint: whoever waits also polls. Invariants:
-reconnecting rings (something may have been missed); a half-open connection, which looks idle for ever, is found out: by the
-polling on a link, by the listener's own probe every ``PROBE_INTERVAL_S``.
+Owns the event (``WakeUp``) and what sets it on NOTIFY ``draft_requests``: the connection of the claims (``ListeningLink``), or a
+``Listener`` if LISTEN has its own URL. A notification is only a hint, and claims also poll. Invariants: reconnecting wakes, since
+a notification may have been missed; a half-open connection, which looks idle for ever, is detected, on a link by polling, by a
+listener with a probe every ``PROBE_INTERVAL_S``.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import structlog
 from psycopg import sql
 
 from draftd import db
-from draftd.backoff import full_jitter_s
+from draftd.backoff import Backoff
 from draftd.db import dsn
-from draftd.db.refusals import refusal
+from draftd.db.command_errors import command_error
 from draftd.errors import DatabaseUnavailable
 from draftd.sanitize import redact
 
@@ -26,47 +26,47 @@ CHANNEL: LiteralString = "draft_requests"
 PROBE_INTERVAL_S = 15.0
 PROBE_TIMEOUT_S = 5.0
 PROOF_TIMEOUT_S = 2.0
-"""How long a notification may take at start to prove a session (section 5 of the contract)."""
-PROOF_LOOKS = 10
-"""In so many pieces of that time; one in which the machine stood still is one piece only."""
+"""How long the test notification at the start may take (section 5 of the contract)."""
+PROOF_WAITS = 10
+"""The time is divided into this many waits, so that a stall of the machine uses up only one of them."""
 UNLISTEN_TRIES = 50
 
 log = structlog.get_logger(__name__)
 
 
 class WakeUp:
-    """A bell: rung by the listener and by whoever changes what is claimable, heard by the claims."""
+    """The event that the claims wait for; set on notifications, and when more may be claimed."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def ring(self) -> None:
-        """End the wait that is under way, or the next one."""
-        self._rung.set()
+    def set(self) -> None:
+        """End the current wait, or the next one."""
+        self._event.set()
 
     def clear(self) -> None:
-        """Forget earlier rings; to be called before the look at the table, never after it."""
-        self._rung.clear()
+        """Clear the event; call this before reading the table, never after it."""
+        self._event.clear()
 
     async def wait(self, at_most_s: float) -> None:
-        """Wait for a ring; after ``at_most_s`` seconds the bell rings by itself."""
-        timer = asyncio.get_running_loop().call_later(at_most_s, self.ring)
+        """Wait for the event, which is set after ``at_most_s`` seconds at the latest."""
+        timer = asyncio.get_running_loop().call_later(at_most_s, self.set)
         try:
-            await self._rung.wait()
+            await self._event.wait()
         finally:
             timer.cancel()
 
 
 class ListeningLink(db.Link):
-    """A link that also listens, and rings, whenever no statement of its own is under way.
+    """A link that also listens while no statement is running.
 
-    For the claims: the server's process that delivers a notification is the one that claims next, and is still awake
-    (a tenth of the time from a commit to the claimed row, measured by ``make bench-queue``).
+    For the claims: the backend that delivers the notification is the one that claims next, and is still awake, which saves a
+    tenth of the time from the commit to the claimed row (``make bench-queue``).
 
     Args:
-        url: the database, known to be reached by sessions.
+        url: the database; connections to it must be sessions.
         name: shown in ``pg_stat_activity``.
-        wakeup: what to ring.
+        wakeup: set on each notification.
     """
 
     def __init__(self, *, url: dsn.Url, name: str, wakeup: WakeUp) -> None:
@@ -82,70 +82,70 @@ class ListeningLink(db.Link):
         except BaseException:
             await connection.close()
             raise
-        connection.add_notify_handler(lambda _notice: self._wakeup.ring())
-        self._wakeup.ring()
+        connection.add_notify_handler(lambda _notice: self._wakeup.set())
+        self._wakeup.set()
         return connection
 
     async def _use(self, connection: db.Connection, use: Callable[[db.Connection], Awaitable[db.Answer]]) -> db.Answer:
-        # The event loop has one reader per socket; during a statement it is psycopg's.
-        self._stop_hearing()
+        # The event loop allows one reader per socket, and psycopg needs it during a statement.
+        self._stop_reading()
         try:
             return await super()._use(connection, use)
         finally:
             if not connection.closed:
-                self._ring_for_notices(connection)
+                self._wake_if_notified(connection)
                 self._socket = connection.fileno()
-                asyncio.get_running_loop().add_reader(self._socket, self._hear, connection)
+                asyncio.get_running_loop().add_reader(self._socket, self._read, connection)
 
-    def _hear(self, connection: db.Connection) -> None:
+    def _read(self, connection: db.Connection) -> None:
         try:
             connection.pgconn.consume_input()
-            self._ring_for_notices(connection)
+            self._wake_if_notified(connection)
         except psycopg.OperationalError:
-            # The server hung up; whoever claims next connects again.
-            self._stop_hearing()
-            self._wakeup.ring()
+            # The server hung up; the next claim reconnects.
+            self._stop_reading()
+            self._wakeup.set()
 
-    def _ring_for_notices(self, connection: db.Connection) -> None:
+    def _wake_if_notified(self, connection: db.Connection) -> None:
         while connection.pgconn.notifies():
-            self._wakeup.ring()
+            self._wakeup.set()
 
-    def _stop_hearing(self) -> None:
+    def _stop_reading(self) -> None:
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket = None
 
     async def _drop(self) -> None:
-        self._stop_hearing()
+        self._stop_reading()
         await super()._drop()
 
 
 class Listener:
-    """Listens on a connection of its own and rings.
+    """Listens on its own connection.
 
     Args:
         url: where to listen, past the pooler in front of the database.
-        wakeup: what to ring.
+        wakeup: set on each notification.
     """
 
     def __init__(self, *, url: dsn.Url, wakeup: WakeUp) -> None:
         self._url = url
         self._wakeup = wakeup
         self._probe_channel = f"draftd_probe_{uuid.uuid4().hex}"
-        self._failures = 0
+        self._backoff = Backoff()
         self._opened: db.Connection | None = None
 
     async def open(self) -> None:
-        """Listen from now on, for ``run`` to hear.
+        """Connect and listen; ``run`` receives the notifications.
 
         Raises:
             CommandError: the server refuses.
         """
-        with db.translated(self._url):
+        with db.translate_errors(self._url):
             self._opened = await self._connect()
 
     async def aclose(self) -> None:
-        """Close what was opened and never heard."""
+        """Close the connection if ``run`` has not taken it over."""
         connection, self._opened = self._opened, None
         if connection is not None:
             await connection.close()
@@ -160,8 +160,7 @@ class Listener:
                 finally:
                     await connection.close()
             except (psycopg.Error, DatabaseUnavailable, TimeoutError) as error:
-                self._failures += 1
-                delay_s = full_jitter_s(self._failures, base_s=0.1, cap_s=5.0)
+                delay_s = self._backoff.next_s()
                 log.warning("listener lost", error=redact(str(error)), retry_in_s=round(delay_s, 2))
                 await asyncio.sleep(delay_s)
 
@@ -176,30 +175,30 @@ class Listener:
         return connection
 
     async def _listen(self, connection: db.Connection) -> None:
-        self._wakeup.ring()
+        self._wakeup.set()
         while True:
             async for notice in connection.notifies(timeout=PROBE_INTERVAL_S):
                 if notice.channel == CHANNEL:
-                    self._wakeup.ring()
+                    self._wakeup.set()
             await self._probe(connection)
-            self._failures = 0
+            self._backoff.reset()
 
     async def _probe(self, connection: db.Connection) -> None:
-        """Send a notification to oneself and hear it.
+        """Send a notification over this connection and receive it.
 
         Raises:
             TimeoutError: it did not arrive.
         """
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await connection.execute("SELECT pg_notify(%s, '')", [self._probe_channel])
-            heard = False
-            while not heard:
-                # To the end of what came in one packet: leaving earlier would lose the notifications behind the probe.
+            received = False
+            while not received:
+                # Drain the packet: leaving the loop early would lose the notifications behind the probe.
                 async for notice in connection.notifies(stop_after=1):
                     if notice.channel == self._probe_channel:
-                        heard = True
+                        received = True
                     else:
-                        self._wakeup.ring()
+                        self._wakeup.set()
 
 
 async def listen(connection: db.Connection, channel: str) -> None:
@@ -208,59 +207,59 @@ async def listen(connection: db.Connection, channel: str) -> None:
 
 
 async def proves_session(url: dsn.Url) -> bool:
-    """Return whether a connection to this URL is a session of its own, by a notification that it hears within 2 s.
+    """Return whether a connection to this URL is a session: whether it receives a notification within ``PROOF_TIMEOUT_S``.
 
-    The notification comes from a second connection while the first is idle: behind a transaction-mode pooler an idle client
-    has no server connection, and hears nothing. From the listening connection itself it could be heard by luck.
+    A second connection sends it while the first is idle: behind a transaction-mode pooler, an idle client has no server
+    connection and receives nothing. Sent by the first connection itself, it might arrive by chance.
 
     Raises:
-        DatabaseUnavailable: there is no connection to try it with.
+        DatabaseUnavailable: a connection cannot be opened.
     """
     channel = f"draftd_proof_{uuid.uuid4().hex}"
-    hearing = await db.connect(url, name="draftd proof", session=False)
+    receiving = await db.connect(url, name="draftd proof", session=False)
     try:
-        async with hearing.transaction():
-            await listen(hearing, channel)
-            listening = await _server_process(hearing)
+        async with receiving.transaction():
+            await listen(receiving, channel)
+            backend = await _backend_pid(receiving)
         sending = await db.connect(url, name="draftd proof", session=False)
         try:
             await sending.execute("SELECT pg_notify(%s, '')", [channel])
-            heard = await _hears(hearing, sending)
+            received = await _receives(receiving, sending)
         finally:
             await sending.close()
-        if not heard:
-            await _unlisten(hearing, channel, on=listening)
+        if not received:
+            await _unlisten(receiving, channel, backend=backend)
     except psycopg.Error as error:
-        raise refusal(url, error) from error
+        raise command_error(url, error) from error
     else:
-        return heard
+        return received
     finally:
-        await hearing.close()
+        await receiving.close()
 
 
-async def _hears(hearing: db.Connection, sending: db.Connection) -> bool:
-    """Return whether a notification that was sent is heard before its time is over, while the server answers."""
-    for _ in range(PROOF_LOOKS):
-        if [notice async for notice in hearing.notifies(timeout=PROOF_TIMEOUT_S / PROOF_LOOKS, stop_after=1)]:
+async def _receives(receiving: db.Connection, sending: db.Connection) -> bool:
+    """Return whether a notification arrives in time; the server must answer between two waits."""
+    for _ in range(PROOF_WAITS):
+        if [notice async for notice in receiving.notifies(timeout=PROOF_TIMEOUT_S / PROOF_WAITS, stop_after=1)]:
             return True
         await sending.execute("SELECT")
     return False
 
 
-async def _unlisten(connection: db.Connection, channel: str, *, on: int) -> None:
-    """Take a subscription back that a pooler's server connection would keep until it is closed.
+async def _unlisten(connection: db.Connection, channel: str, *, backend: int) -> None:
+    """Undo a LISTEN that a pooler's server connection would keep until it is closed.
 
-    Each transaction may run on another server connection. Where the right one is not met, the subscription is to a channel
-    that nobody ever rings.
+    Each transaction may run on another backend. If none of the tries meets the right one, the subscription stays: to a channel
+    that is never notified again.
     """
     for _ in range(UNLISTEN_TRIES):
         async with connection.transaction():
             await connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel)))
-            if await _server_process(connection) == on:
+            if await _backend_pid(connection) == backend:
                 return
 
 
-async def _server_process(connection: db.Connection) -> int:
+async def _backend_pid(connection: db.Connection) -> int:
     row = await (await connection.execute("SELECT pg_backend_pid() AS pid")).fetchone()
     assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
     pid: int = row["pid"]

@@ -1,22 +1,22 @@
 """The reply: from a claim to an outcome.
 
-drafter         an attempt: its trace, its time, its end; its two steps are inputs and asking
-attempt         one try at one request, and how its steps share its time
+drafter         one attempt: its trace, its time limit, its outcome; its two steps are inputs and fallback
+attempt         an attempt, and how its steps share its time
 inputs          the first step: the row, its pictures, the messages
-asking          the second: a call repeated, an answer repaired, the next model asked
-metered_call    one model call: what must hold before it, and its trace, usage and cost
-progress        options shown as they become ready
-agents          agents as prompt files, checked when the daemon starts
+fallback        the second step: repeat a failed call, repair a bad answer, fall back to the next model
+metered_call    one model call: its preconditions, its trace, its usage and cost
+progress        publishes options as they become complete
+agents          agents, loaded from prompt files when the daemon starts
 prompts         the messages of a model call
-reply_format    what depends on the result's schema, as an interface
-comment_reply   the one implementation of it: three options to choose from
-model_answer    the flat object that a model is asked for
-answer          from a model's text to a result: what counts, and what is wrong with the rest
-partial         which replies can be shown before the last one is written
-placeholders    gaps such as ``[Name]`` that make a reply unsendable
-links           links that nobody showed
-platforms       all that is known of the platforms: names, aliases, lengths
-x_length        how X counts
+reply_format    the interface to everything that depends on the result's schema
+comment_reply   its only implementation: three options to choose from
+model_answer    the flat JSON object that a model returns
+answer          from a model's text to a result: checks and repairable problems
+partial         finds complete options in an answer that is still being written
+placeholders    finds placeholders such as ``[Name]``
+links           finds and removes made-up links
+platforms       everything known about platforms: names, length limits, conventions
+x_length        how X counts characters
 result          the result that a client reads
-kept_pictures   prepared pictures, from one attempt to the next
+kept_pictures   prepared pictures, kept from one attempt to the next
 """

@@ -1,8 +1,8 @@
 """Agents: prompt files, read and checked when the daemon starts.
 
-Owns the files ``*_agent.md``: front matter, and a text in which ``{{schema}}`` is replaced by the schema of the answer and
-``{{platforms}}`` by the habits of the platforms. Nothing in a prompt is evaluated. A further agent is a further file. Invariant:
-an agent's version names its content, so that two results with one version came from one text.
+Owns the files ``*_agent.md``: front matter, and a text in which ``{{schema}}`` stands for the answer's JSON schema and
+``{{platforms}}`` for the platforms' conventions. Nothing in a prompt is evaluated. A new agent is a new file. Invariant: an
+agent's version contains a hash of its text, so that results with the same version came from the same text.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import frontmatter
-import yaml  # type: ignore[import-untyped]  # python-frontmatter lets its errors through; it ships no types
+import yaml  # type: ignore[import-untyped]  # python-frontmatter raises its errors; it ships no types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from draftd.errors import ConfigurationError
 from draftd.providers.parameters import Params
 from draftd.reply import platforms
 from draftd.reply.comment_reply import CommentReply
-from draftd.reply.reply_format import FormatOf
+from draftd.reply.reply_format import ReplyFormatFactory
 
 SUFFIX = "_agent.md"
 SCHEMA = "{{schema}}"
@@ -40,34 +40,34 @@ class _FrontMatter(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """What answers the requests that name it."""
+    """A prompt and its model parameters, by the name that requests use."""
 
     name: str
     version: str
-    """The author's version and a hash of the file and what was filled in: ``3+1f2e3d4c``."""
+    """The author's version and a hash of the file and its fillings: ``3+1f2e3d4c``."""
     params: Mapping[str, Any]
-    """Of the model call; only what the file sets."""
+    """Model parameters; only those that the file sets."""
     text: str
     """The system prompt; ``{{schema}}`` is filled in for each request."""
-    reply_format: FormatOf = CommentReply
-    """What an answer has to look like; ``schema_version`` 1 is the comment reply."""
+    reply_format: ReplyFormatFactory = CommentReply
+    """Format of the answers; ``schema_version`` 1 is the comment reply."""
 
 
 def packaged_directory() -> Path:
-    """Return the prompts that came with draftd: those of the wheel, else those of the checkout."""
+    """Return the directory of draftd's own prompts: the wheel's, or else the checkout's."""
     here = Path(__file__).resolve().parents[1]
     packaged = here / "_data" / "prompts"
     return packaged if packaged.is_dir() else here.parents[1] / "prompts"
 
 
 def load_agents(directory: Path) -> dict[str, Agent]:
-    """Read every agent of a directory.
+    """Load every agent in a directory.
 
     Returns:
-        The agents by their names.
+        The agents by name.
 
     Raises:
-        ConfigurationError: the directory has none, or one cannot be used; the message names the file.
+        ConfigurationError: there is no agent, or one is invalid; the message names the file.
     """
     agents = [_load(path) for path in sorted(directory.glob(f"*{SUFFIX}"))]
     if not agents:
@@ -89,7 +89,7 @@ def _load(path: Path) -> Agent:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     _check(path, front.agent, post.content)
-    text = post.content.replace(PLATFORMS, platforms.habits())
+    text = post.content.replace(PLATFORMS, platforms.conventions())
     digest = hashlib.sha256(f"{content}{text}".encode()).hexdigest()[:_HASH_CHARS]
     return Agent(
         name=front.agent,

@@ -1,7 +1,7 @@
-"""The one format of replies: three options to choose from (section 2 of the contract).
+"""The comment reply: three options to choose from (section 2 of the contract).
 
-Brings together what knows the schema: ``model_answer`` (what is asked for), ``answer`` (what counts), ``partial`` (what can be
-shown early).
+Combines the modules that know the schema: ``model_answer`` (the JSON object), ``answer`` (its checks), ``partial`` (early
+options).
 """
 
 from collections.abc import Sequence
@@ -14,30 +14,32 @@ from draftd.request import Options, Request
 
 
 class CommentReply:
-    """What the answer to one request has to look like.
+    """The format of the answer to one request.
 
     Args:
-        request: what the client asked for.
-        options: the request's options, checked.
+        request: the request as read from its row.
+        options: the request's options, validated.
         is_truncated: whether a part of a picture was left out.
     """
 
     def __init__(self, request: Request, options: Options, *, is_truncated: bool) -> None:
-        parent, seen = request.parent, options.voice_samples
+        parent, known_texts = request.parent, options.voice_samples
         if parent is not None:
-            seen += (*parent.reading, *(option["text"] for option in parent.result.get("options", ())))
-            # Or what the drafts to be refined were made from had been cut.
+            known_texts += (*parent.reading, *(option["text"] for option in parent.result.get("options", ())))
+            # The refined drafts may have been made from a truncated picture.
             is_truncated |= ResultWarning.IMAGE_TRUNCATED in parent.result.get("warnings", ())
-        self._terms = answer.Terms(options=options, context=request.context, truncated=is_truncated, seen=seen)
-        self.schema = answer.wire_schema(self._terms)
+        self._criteria = answer.Criteria(
+            options=options, context=request.context, is_truncated=is_truncated, known_texts=known_texts
+        )
+        self.schema = answer.answer_schema(self._criteria)
 
     def read(self, text: str) -> Draft:
-        """Make a result of a model's whole answer; see ``answer.read``."""
-        return answer.read(text, self._terms)
+        """Turn a model's complete answer into a draft; see ``answer.read``."""
+        return answer.read(text, self._criteria)
 
     def partial(self) -> PartialReader:
-        """Return a reader of one answer that is being written."""
-        return PartialReader(self._terms)
+        """Return a reader for one answer that is being written."""
+        return PartialReader(self._criteria)
 
     def repair_request(self, problems: Sequence[str]) -> str:
         """Return the message that asks the model to correct its last answer."""

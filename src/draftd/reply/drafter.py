@@ -1,15 +1,14 @@
-"""The drafter: a claim in, what came of it out.
+"""The drafter: runs one attempt, from a claim to an outcome.
 
-An attempt has two steps, ``inputs`` (the row, its pictures, the messages) and ``asking`` (which goes through ``metered_call``).
-This module owns the attempt around them: its trace, its time, and its end. Invariants: whatever happens inside, an attempt ends
-as one outcome with one code of the contract, or with ``LeaseLost``; what it leaves behind is returned however it ends; pictures
-of an attempt that is not the last one are kept for the next.
+An attempt has two steps: ``inputs`` (the row, its pictures, the messages) and ``fallback`` (the model calls, each through
+``metered_call``). This module owns the attempt around them: its trace, its time limit, its outcome. Invariants: every attempt
+ends with one outcome and at most one code of the contract, or with ``LeaseLost``; its images and trace id are returned however it
+ends; unless it was the last attempt, its pictures are kept for the next.
 """
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -18,11 +17,11 @@ from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
 from draftd.providers.models import Models
-from draftd.queue.outcome import Done, Fail, Hold, Outcome, Retry
+from draftd.queue.outcome import Done, Fail, Outcome
 from draftd.queue.settlements import Trail
 from draftd.reply.agents import Agent
-from draftd.reply.asking import Asking
-from draftd.reply.attempt import NET_S, Attempt
+from draftd.reply.attempt import BACKSTOP_S, Attempt
+from draftd.reply.fallback import ModelFallback
 from draftd.reply.inputs import InputReader
 from draftd.reply.kept_pictures import PictureStore
 from draftd.request import Claim
@@ -31,8 +30,8 @@ from draftd.telemetry.tracing import RequestSpan, Tracing
 log = structlog.get_logger(__name__)
 
 
-class Ended(NamedTuple):
-    """What an attempt came to, and what it leaves on its row besides."""
+class AttemptResult(NamedTuple):
+    """The outcome of an attempt, and what else it writes to its row."""
 
     outcome: Outcome
     trail: Trail
@@ -42,13 +41,13 @@ class Drafter:
     """Runs attempts.
 
     Args:
-        agents: by their names.
-        models: which model answers.
-        holds: where a probe is given back.
-        pictures: prepared pictures, from one attempt to the next.
+        agents: by name.
+        models: which models answer an agent.
+        holds: where an unused probe is returned.
+        pictures: keeps prepared pictures between attempts.
         inputs: the first step.
-        asking: the second.
-        tracing: where an attempt becomes a trace.
+        fallback: the second step.
+        tracing: records each attempt as a trace.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Drafter:
         holds: Holds,
         pictures: PictureStore,
         inputs: InputReader,
-        asking: Asking,
+        fallback: ModelFallback,
         tracing: Tracing,
     ) -> None:
         self._agents = agents
@@ -67,14 +66,14 @@ class Drafter:
         self._holds = holds
         self._pictures = pictures
         self._inputs = inputs
-        self._asking = asking
+        self._fallback = fallback
         self._tracing = tracing
 
-    async def draft(self, claim: Claim) -> Ended:
-        """Carry out one attempt.
+    async def draft(self, claim: Claim) -> AttemptResult:
+        """Run one attempt.
 
         Raises:
-            LeaseLost: the row is no longer ours; there is nothing to settle.
+            LeaseLost: the claim no longer holds the row; there is nothing to settle.
         """
         with self._tracing.request(
             request_id=claim.id,
@@ -84,36 +83,33 @@ class Drafter:
             traceparent=claim.traceparent,
         ) as span:
             try:
-                attempt = Attempt.begin(claim, trace_id=span.trace_id)
-                outcome, images = await self._run(attempt)
+                result = await self._run(Attempt.begin(claim, trace_id=span.trace_id))
             finally:
                 if claim.probe is not None:
-                    # Another request probes, if this one has brought no answer about the model.
                     await self._holds.return_probe(claim.probe)
-            _trace(span, outcome)
-        return Ended(outcome, Trail(images=images, trace_id=span.trace_id, max_tokens=attempt.max_tokens))
+            _trace(span, result.outcome)
+        return result
 
-    async def _run(self, attempt: Attempt) -> tuple[Outcome, list[dict[str, Any]] | None]:
+    async def _run(self, attempt: Attempt) -> AttemptResult:
         images = None
-        net = asyncio.timeout(attempt.time_left_s() + NET_S)
-        # What the pictures have become has its room until the answer is there: many requests ask at a time.
-        async with AsyncExitStack() as rooms, self._pictures.album(attempt.claim) as album:
+        backstop = asyncio.timeout(attempt.time_left_s() + BACKSTOP_S)
+        async with self._pictures.for_attempt(attempt.claim) as pictures:
             try:
-                async with net:
-                    agent, targets = self._chosen(attempt)
-                    inputs = await self._inputs.read(attempt, agent, album=album, rooms=rooms)
+                async with backstop:
+                    agent, targets = self._agent_and_targets(attempt)
+                    inputs = await self._inputs.read(attempt, agent, pictures)
                     images = inputs.images
-                    outcome = await self._asking.ask(attempt, inputs, targets)
+                    outcome = await self._fallback.run(attempt, inputs, targets)
             except LeaseLost:
                 raise
-            except Exception as error:  # noqa: BLE001  # the boundary of a request: a defect must cost one attempt, not the daemon
-                outcome = _outcome_after(error, attempt.claim, timed_out=net.expired())
+            except Exception as error:  # noqa: BLE001  # the request boundary: a bug must cost one attempt, not the daemon
+                outcome = _outcome_after(error, attempt.claim, timed_out=backstop.expired())
             if isinstance(outcome, Done | Fail):
-                album.discard()
-        return outcome, images
+                pictures.discard()
+        return AttemptResult(outcome, Trail(images=images, trace_id=attempt.trace_id, max_tokens=attempt.max_tokens))
 
-    def _chosen(self, attempt: Attempt) -> tuple[Agent, list[Target]]:
-        """Return who answers, and which models to ask, in order."""
+    def _agent_and_targets(self, attempt: Attempt) -> tuple[Agent, list[Target]]:
+        """Return the agent, and the models to call in order."""
         if attempt.has_expired():
             raise Expired
         claim = attempt.claim
@@ -127,22 +123,23 @@ class Drafter:
 
 
 def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcome:
-    # A function of its own: an error in a variable of a frame that it passed through is a cycle, which would keep its pictures.
+    # A separate function: assigning the error to a variable of a frame in its own traceback makes a cycle that keeps the
+    # pictures.
     match error:
         case RequestError():
             failure = error
         case TimeoutError() if timed_out:
-            # Every step has a limit of its own within the attempt's; this is the net under them.
+            # Each step has a time limit of its own; the backstop catches what exceeds them all.
             failure = InternalError("the attempt timed out between steps")
         case _:
             log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
-            # What it says may quote any row or answer, and the requester reads this; the operator has the log.
-            failure = InternalError(f"{type(error).__name__}: a defect of draftd; its log has the details")
+            # The requester reads this, and the error's text may quote any row or answer; operators have the log.
+            failure = InternalError(f"{type(error).__name__}: a bug in draftd; its log has the details")
     return outcome_of(failure, judge(failure, claim))
 
 
 def _trace(span: RequestSpan, outcome: Outcome) -> None:
     if isinstance(outcome, Done):
         span.set_output(outcome.draft.result)
-    elif isinstance(outcome, Fail | Retry | Hold):
+    elif outcome.code is not None:
         span.set_error(outcome.code, outcome.message)

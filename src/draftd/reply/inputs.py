@@ -1,12 +1,11 @@
-"""From a claimed row to what a model is asked: the row, its pictures, the messages.
+"""From a claimed row to the input of a model call: the row, its pictures, the messages.
 
-Invariants: no connection is held while a picture is fetched; the row's own bytes have room while they are read, and what its
-pictures became has room until ``rooms`` is closed.
+Invariants: no database connection is held while a picture is fetched; memory is reserved for the row while it is read, and for
+its pictures until the attempt ends.
 """
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from draftd.images import ByteBudget, ImageLoader, Picture
 from draftd.queue.attempts import read_request
 from draftd.reply.agents import Agent
 from draftd.reply.attempt import Attempt
-from draftd.reply.kept_pictures import Album
+from draftd.reply.kept_pictures import AttemptPictures
 from draftd.reply.prompts import render
 from draftd.reply.reply_format import ReplyFormat
 from draftd.request import Options, Request
@@ -26,25 +25,25 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What is asked of the models, whichever of them is asked."""
+    """The input of an attempt's model calls."""
 
     messages: list[Message]
     reply_format: ReplyFormat
     prompt_version: str
     params: Mapping[str, Any]
-    """Of the model call, as the agent sets them."""
+    """The agent's model parameters."""
     images: list[dict[str, Any]] | None
-    """Each picture as it was read, for the row's ``images``; None for a refinement."""
+    """A record of each picture for the row's ``images``; None for a refinement."""
     max_tokens: Mapping[str, int] = field(default_factory=dict)
-    """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
+    """The output token limit that an earlier attempt found each model to need, by its name."""
 
 
 class InputReader:
     """Reads inputs.
 
     Args:
-        link: the connection that inputs are read on.
-        budget: bounds the bytes of rows' pictures in this process.
+        link: the connection that rows are read on.
+        budget: limits the memory for rows in this process.
         loader: fetches and prepares pictures.
     """
 
@@ -53,45 +52,49 @@ class InputReader:
         self._budget = budget
         self._loader = loader
 
-    async def read(self, attempt: Attempt, agent: Agent, *, album: Album, rooms: AsyncExitStack) -> Inputs:
-        """Return what a model is asked.
+    async def read(self, attempt: Attempt, agent: Agent, pictures: AttemptPictures) -> Inputs:
+        """Return the input of the attempt's model calls.
 
         Args:
-            attempt: whose row is read.
-            agent: who answers.
-            album: has what an earlier attempt fetched, and keeps it for the next one.
-            rooms: where the pictures have their room, for as long as it is open.
+            attempt: the attempt.
+            agent: the request's agent.
+            pictures: kept by an earlier attempt; takes over those of this one, and reserves their memory.
 
         Raises:
-            RequestError: the row, or one of its pictures, cannot be used.
-            LeaseLost: the row is no longer ours.
+            RequestError: the row or one of its pictures cannot be used.
+            LeaseLost: the claim no longer holds the row.
         """
         async with self._budget.reserve(attempt.claim.image_bytes, time_s=attempt.time_for_images_s()):
             request = await read_request(self._link, attempt.claim)
             options = Options.read(request.options)
-            pictures = await self._load(attempt, request, album, rooms)
-            is_truncated = any(picture.truncated for picture in pictures)
+            loaded = await self._load(attempt, request, pictures)
+            is_truncated = any(picture.truncated for picture in loaded)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
-            # In a thread: twelve large parts take 30 ms to become base64, and other requests would wait for as long.
+            # In a thread: encoding twelve large parts in base64 takes 30 ms and would block the event loop.
             messages = await asyncio.to_thread(
-                render, agent, request=request, options=options, pictures=pictures, schema=reply_format.schema
+                render, agent, request=request, options=options, pictures=loaded, schema=reply_format.schema
             )
-            album.show(pictures, messages)
+            pictures.move_to_messages(loaded, messages)
         return Inputs(
             messages=messages,
             reply_format=reply_format,
             prompt_version=agent.version,
             params=agent.params,
+            images=None if request.parent else [picture.record() for picture in loaded],
             max_tokens=request.max_tokens,
-            images=None if request.parent else [picture.record() for picture in pictures],
         )
 
-    async def _load(self, attempt: Attempt, request: Request, album: Album, rooms: AsyncExitStack) -> list[Picture]:
+    async def _load(self, attempt: Attempt, request: Request, pictures: AttemptPictures) -> list[Picture]:
         if request.parent is not None:
             return []
         if not request.image_urls:
-            raise InvalidRequest("the request to refine has no drafts")
+            raise InvalidRequest("the parent request has no drafts to refine")
         if any(url.startswith("sha256:") for url in request.image_urls):
             raise ImageGone
-        album.begin(request.image_urls)
-        return await self._loader.load(request.image_urls, album=album, rooms=rooms, time_s=attempt.time_for_images_s())
+        pictures.set_urls(request.image_urls)
+        return await self._loader.load(
+            request.image_urls,
+            kept=pictures,
+            reservations=pictures.reservations,
+            time_s=attempt.time_for_images_s(),
+        )

@@ -1,15 +1,17 @@
-"""Keeping prepared pictures from one attempt to the next, so that no picture is fetched twice.
+"""Keeps prepared pictures from one attempt to the next, so that no picture is fetched twice.
 
-A signed address may live for seconds and a provider's outage for hours. So an attempt that gives its row back leaves its
-pictures in the database, and the next one begins with them. Owns how a picture becomes a row of ``draft_pictures`` and a picture
-again; the statements are ``queue.pictures``'s. Invariants: what cannot be kept is fetched again, and nothing worse comes of it;
-no attempt waits for longer than ``KEEP_S``, a new connection apart; ``data:`` entries are not kept, as the row itself holds them.
+A signed URL may expire within seconds, and an outage may last for hours. An attempt that gives its row back therefore stores its
+pictures in the database, and the next one begins with them. Owns how a picture is converted to a row of ``draft_pictures`` and
+back; ``queue.pictures`` owns the statements. Invariants: if keeping fails, the picture is fetched again, and nothing else
+happens; no attempt waits longer than ``KEEP_PICTURES_S``, apart from a new connection; ``data:`` URLs are not kept, since the
+request's row contains them.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Self
@@ -20,93 +22,93 @@ import structlog
 from draftd import db
 from draftd.errors import LeaseLost
 from draftd.images import Part, Picture, is_data_url
-from draftd.queue.pictures import MOST_BYTES_OF_A_ROW, Kept, StoredPicture, find_pictures, keep_pictures
-from draftd.reply.attempt import KEEP_S
+from draftd.queue.pictures import MAX_ROW_BYTES, Kept, StoredPicture, find_pictures, keep_pictures
+from draftd.reply.attempt import KEEP_PICTURES_S
+from draftd.reply.prompts import PicturePart
 from draftd.request import Claim
 from draftd.sanitize import redact
-from draftd.telemetry.tracing import ShownPicture
 
 log = structlog.get_logger(__name__)
 
 BUSY_INTERVAL_S = 0.1
-REST_S = 10.0
-"""How long no kept pictures are looked for after the table could not be read: it may stay locked for minutes."""
+READ_COOLDOWN_S = 10.0
+"""How long no kept pictures are read after the table was unreadable: it may stay locked for minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Leaf:
-    """A picture of an album."""
+class _FetchedPicture:
+    """A picture that this attempt fetched."""
 
     url: str
     facts: dict[str, Any]
-    parts: Sequence[bytes | ShownPicture]
-    """Once a message shows them, they stand in it only."""
+    parts: Sequence[bytes | PicturePart]
+    """The JPEGs; once the messages contain them, only there."""
 
     @property
     def size_bytes(self) -> int:
-        return sum(part.summary["bytes"] if isinstance(part, ShownPicture) else len(part) for part in self.parts)
+        return sum(part.size_bytes if isinstance(part, PicturePart) else len(part) for part in self.parts)
 
     def stored(self, index: int) -> StoredPicture:
-        data = b"".join(part.data() if isinstance(part, ShownPicture) else part for part in self.parts)
+        data = b"".join(part.data() if isinstance(part, PicturePart) else part for part in self.parts)
         return StoredPicture(position=index + 1, url_sha256=_digest(self.url), facts=self.facts, data=data)
 
 
 class PictureStore:
-    """Leaves pictures, and finds them again.
+    """Stores pictures in ``draft_pictures`` and reads them back.
 
     Args:
-        link: the connection that inputs are read on: pictures are megabytes, and no settlement may stand behind them.
+        link: the connection that inputs are read on: pictures are megabytes, which must not delay settlements.
     """
 
     def __init__(self, *, link: db.Link) -> None:
         self._link = link
-        self._one_at_a_time = asyncio.Lock()
-        self._one_reads = asyncio.Lock()
-        self._rests_until = 0.0
-        """On the monotonic clock, in seconds."""
+        self._write_lock = asyncio.Lock()
+        self._read_lock = asyncio.Lock()
+        self._cooldown_until = 0.0
+        """``time.monotonic()``."""
 
-    def album(self, claim: Claim) -> "Album":
-        """Return the album of one attempt."""
-        return Album(store=self, claim=claim)
+    def for_attempt(self, claim: Claim) -> "AttemptPictures":
+        """Return the pictures of one attempt."""
+        return AttemptPictures(store=self, claim=claim)
 
     async def find(self, claim: Claim) -> list[StoredPicture]:
-        """Return what earlier attempts have left; nothing when the server does not say at once.
+        """Return the pictures that earlier attempts kept, or none if the server does not answer in time.
 
-        One attempt at a time, and none for ``REST_S`` after a failure: inputs are read on the same connection.
+        Only one attempt reads at a time, and none for ``READ_COOLDOWN_S`` after a failure, since inputs share the connection.
         """
-        ends_at = time.monotonic() + KEEP_S
+        ends_at = time.monotonic() + KEEP_PICTURES_S
         try:
-            async with asyncio.timeout(KEEP_S):
-                await self._one_reads.acquire()
+            async with asyncio.timeout(KEEP_PICTURES_S):
+                await self._read_lock.acquire()
             try:
-                if time.monotonic() < self._rests_until:
+                if time.monotonic() < self._cooldown_until:
                     return []
                 return await find_pictures(self._link, claim, time_s=max(0.0, ends_at - time.monotonic()))
             finally:
-                self._one_reads.release()
+                self._read_lock.release()
         except TimeoutError:
-            # Others read, which says nothing about the table.
+            # Other attempts were reading, so there is no reason for a cooldown.
             log.info("kept pictures not read", request_id=claim.id, error="not read in time")
         except (*db.LOST, psycopg.Error) as error:
-            self._rests_until = time.monotonic() + REST_S
+            self._cooldown_until = time.monotonic() + READ_COOLDOWN_S
             log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
         return []
 
-    async def keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
-        """Leave pictures, by their index; given up after ``KEEP_S``."""
-        task = asyncio.create_task(self._keep(claim, leaves), name=f"keep-{claim.id}")
+    async def keep(self, claim: Claim, pictures: Mapping[int, _FetchedPicture]) -> None:
+        """Store pictures, given by index; give up after ``KEEP_PICTURES_S``."""
+        task = asyncio.create_task(self._keep(claim, pictures), name=f"keep-{claim.id}")
         try:
-            await asyncio.wait({task}, timeout=KEEP_S)
+            await asyncio.wait({task}, timeout=KEEP_PICTURES_S)
         finally:
             if not task.done():
                 task.cancel()
                 log.info("pictures not kept", request_id=claim.id, error="not written in time")
 
-    async def _keep(self, claim: Claim, leaves: Mapping[int, _Leaf]) -> None:
+    async def _keep(self, claim: Claim, pictures: Mapping[int, _FetchedPicture]) -> None:
         try:
-            # One at a time: while they are written they stand in memory once more.
-            async with self._one_at_a_time:
-                rows = await asyncio.to_thread(lambda: [leaf.stored(index) for index, leaf in leaves.items()])
+            # One attempt at a time, since writing needs a second copy in memory.
+            async with self._write_lock:
+                rows = await asyncio.to_thread(lambda: [one.stored(index) for index, one in pictures.items()])
                 while True:
                     kept = await keep_pictures(self._link, claim, rows)
                     if kept is not Kept.BUSY:
@@ -117,73 +119,79 @@ class PictureStore:
             log.info("pictures not kept", request_id=claim.id, error=type(error).__name__)
 
 
-class Album:
-    """The pictures of one attempt: what an earlier one left, and what this one has prepared so far.
+class AttemptPictures:
+    """The pictures of one attempt: those that an earlier attempt kept, and those that this one has fetched.
 
-    A block of ``async with`` is the attempt; at its end the pictures are left for the next one, unless they were discarded.
+    An async context manager around the attempt. On exit it keeps the fetched pictures for the next attempt, unless they were
+    discarded, and releases the memory that is reserved for all of them.
 
     Args:
-        store: where they are kept between attempts.
-        claim: whose attempt it is.
+        store: keeps pictures between attempts.
+        claim: the attempt's claim.
     """
 
     def __init__(self, *, store: PictureStore, claim: Claim) -> None:
+        self.reservations = AsyncExitStack()
+        """Memory reservations, released on exit. Until then the messages contain the pictures."""
         self._store = store
         self._claim = claim
         self._urls: dict[int, str] = {}
-        self._found: dict[int, int] = {}
-        self._fresh: dict[int, _Leaf] = {}
+        self._found_bytes: dict[int, int] = {}
+        self._fetched: dict[int, _FetchedPicture] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        # After a cancellation, too: by a shutdown, say.
-        if not isinstance(error, LeaseLost):
-            await self.leave()
+        try:
+            # Also when the attempt is cancelled, such as by a shutdown.
+            if not isinstance(error, LeaseLost):
+                await self.keep()
+        finally:
+            await self.reservations.aclose()
 
     def discard(self) -> None:
         """Keep nothing: there is no next attempt."""
-        self._fresh.clear()
+        self._fetched.clear()
 
-    def begin(self, urls: Sequence[str]) -> None:
-        """Say what the pictures are fetched from: the ``image_urls`` of the request."""
+    def set_urls(self, urls: Sequence[str]) -> None:
+        """Set the request's ``image_urls``."""
         self._urls = {index: url for index, url in enumerate(urls) if not is_data_url(url)}
 
     @property
-    def most_bytes_found(self) -> int:
-        """How much ``find`` may return; 0 for a row that nobody can have left pictures of."""
-        return MOST_BYTES_OF_A_ROW if self._urls and self._claim.lease_token > 1 else 0
+    def max_found_bytes(self) -> int:
+        """How much ``find`` may return; 0 if no earlier attempt can have kept pictures."""
+        return MAX_ROW_BYTES if self._urls and self._claim.lease_token > 1 else 0
 
     async def find(self) -> dict[int, Picture]:
-        """Return the pictures that an earlier attempt left of the same URLs, by their index."""
+        """Return the pictures that an earlier attempt kept for the same URLs, by index."""
         found: dict[int, Picture] = {}
         for row in await self._store.find(self._claim):
             url = self._urls.get(row.position - 1)
             if url is not None and row.url_sha256 == _digest(url) and (picture := _picture(row)) is not None:
                 found[row.position - 1] = picture
-                self._found[row.position - 1] = len(row.data)
+                self._found_bytes[row.position - 1] = len(row.data)
         return found
 
     def add(self, index: int, picture: Picture) -> None:
-        """Take in a picture that is ready."""
+        """Add a picture that was fetched and prepared."""
         self._add(index, picture, [part.data for part in picture.parts])
 
-    def show(self, pictures: Sequence[Picture], messages: Sequence[Mapping[str, Any]]) -> None:
-        """Let go of the bytes of the pictures: from here on they stand in the message that shows them, and have their room."""
-        shown = iter([part for part in messages[-1]["content"] if isinstance(part, ShownPicture)])
+    def move_to_messages(self, pictures: Sequence[Picture], messages: Sequence[Mapping[str, Any]]) -> None:
+        """Drop the pictures' bytes, which the messages contain now, and refer to those."""
+        parts = iter([part for part in messages[-1]["content"] if isinstance(part, PicturePart)])
         for index, picture in enumerate(pictures):
-            self._add(index, picture, [next(shown) for _ in picture.parts])
+            self._add(index, picture, [next(parts) for _ in picture.parts])
 
-    async def leave(self) -> None:
-        """Leave for the next attempt what this one has fetched."""
-        size_bytes = sum(self._found.values()) + sum(leaf.size_bytes for leaf in self._fresh.values())
-        if self._fresh and size_bytes <= MOST_BYTES_OF_A_ROW:
-            await self._store.keep(self._claim, self._fresh)
+    async def keep(self) -> None:
+        """Keep the fetched pictures for the next attempt, unless they are too large."""
+        size_bytes = sum(self._found_bytes.values()) + sum(one.size_bytes for one in self._fetched.values())
+        if self._fetched and size_bytes <= MAX_ROW_BYTES:
+            await self._store.keep(self._claim, self._fetched)
 
-    def _add(self, index: int, picture: Picture, parts: Sequence[bytes | ShownPicture]) -> None:
-        if index in self._urls and index not in self._found:
-            self._fresh[index] = _Leaf(url=self._urls[index], facts=_facts(picture), parts=parts)
+    def _add(self, index: int, picture: Picture, parts: Sequence[bytes | PicturePart]) -> None:
+        if index in self._urls and index not in self._found_bytes:
+            self._fetched[index] = _FetchedPicture(url=self._urls[index], facts=_facts(picture), parts=parts)
 
 
 def _digest(url: str) -> bytes:
@@ -203,7 +211,7 @@ def _facts(picture: Picture) -> dict[str, Any]:
 
 
 def _picture(row: StoredPicture) -> Picture | None:
-    """Return a picture as it was kept; None when it is not of this version's form."""
+    """Return a kept picture, or None if it was stored in another version's format."""
     try:
         facts = dict(row.facts)
         sizes = facts.pop("parts")

@@ -1,10 +1,9 @@
-"""Links in a draft: find them, and take out those that nobody showed.
+"""Links in a draft: find them, and remove those that appear in no known text.
 
-A link that a model made up is worse than none: it leads nowhere, or where somebody else wants the reader to go. Owns
-the finding and the removal; which texts count as shown is the caller's matter. A bare name such as ``booking.com`` is
-not taken for a link, because people write it as a word; with a path behind it, it is. Invariant: the work grows with
-the text, not with its square. So no two searches begin in one host or one run of spaces, and what a search can run
-over in vain is bounded.
+A made-up link is worse than none: it leads nowhere, or to a page of an attacker's choice. The caller decides which texts are
+known. A bare name such as ``booking.com`` does not count as a link, because people write it as a word; with a path it does.
+Invariant: the work grows linearly with the text. So no two searches begin in one host or one run of spaces, and every search that
+fails is bounded.
 """
 
 import re
@@ -12,10 +11,10 @@ from collections.abc import Iterable
 
 _LETTER = "A-Za-z0-9À-ɏ"
 _HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+[A-Za-z]{{2,24}}"
-# Endings that are common in links and not as a file's: ``main.py/run`` and ``notes.md/1`` are paths.
+# Top-level domains that are common in links, but not as file extensions: ``main.py/run`` and ``notes.md/1`` are paths.
 _ENDINGS = "com|org|net|io|dev|app|ai|co|me|ly|gl|gd|be|tv|info|biz|eu|uk|us|de|fr|es|it|nl|ch|at|jp|cn|br|ca|au"
 _BARE_HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+(?:{_ENDINGS})"
-# The last character is none that ends a sentence or closes a bracket: those belong to the text around the link.
+# The last character must not end a sentence or close a bracket, which belong to the surrounding text.
 _GROUP = rf"\([{_LETTER}_,-]*\)"
 _PATH = rf"[/?#](?:(?:[{_LETTER}\-._~:/?#@!$&'*+,;=%\[\]]|{_GROUP})*(?:[{_LETTER}\-_~/#@$&+=%]|{_GROUP}))?"
 _START = rf"(?<![{_LETTER}@./_-])"
@@ -25,10 +24,10 @@ _LINK = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}{_PATH})", re.IGNORE
 _LINK_OR_HOST = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?)", re.IGNORECASE)
 
 MAX_LINKS = 20
-"""Each different link of a reply costs a search of everything that was shown; no reply that is sent has so many."""
+"""Each distinct link of a reply costs a search of all known texts; no real reply has this many."""
 
 _SCHEME = re.compile(r"https?://(?:www\.)?|(?<![\w.])www\.", re.IGNORECASE)
-# Words that point at a link and make no sense without it.
+# Words that refer to a link and make no sense without it.
 _POINTERS = "at|via|on|under|unter|auf|über|sur|en|su"
 _IMPERATIVES = "see|visit|check|siehe|voir|consultez|ver|vedi"
 
@@ -38,48 +37,48 @@ def find(text: str) -> list[str]:
     return _LINK.findall(text)
 
 
-def shortened(text: str, placeholder: str) -> str:
-    """Return the text with every link, bare hosts included, replaced by one placeholder."""
+def replace_all(text: str, placeholder: str) -> str:
+    """Replace every link, including bare hosts, with a placeholder."""
     return _LINK_OR_HOST.sub(lambda _: placeholder, text)
 
 
 def too_many(text: str) -> bool:
-    """Return whether a text has more links than ``unseen`` looks for."""
+    """Return whether a text has more links than ``unseen`` checks."""
     return len(set(find(text))) > MAX_LINKS
 
 
 def unseen(text: str, sources: Iterable[str]) -> list[str]:
-    """Return the links of a text that stand in none of the sources, each once; of a text with too many, none.
+    """Return the links of a text that occur in none of the sources, each once; none if the text has too many.
 
-    ``https://example.com`` counts as shown where ``www.example.com/prices`` was: a shorter form of a shown link. The
-    reverse does not: a path that nobody showed was made up.
+    A shorter form of a known link counts as known: ``https://example.com`` if ``www.example.com/prices`` occurs. A longer form
+    does not: its path is made up.
     """
     found = dict.fromkeys(find(text))
     if not found or len(found) > MAX_LINKS:
         return []
     shown = "\n".join(_plain(source) for source in sources)
-    return [link for link in found if not _stands_in(_plain(link).rstrip("/"), shown)]
+    return [link for link in found if not _occurs_in(_plain(link).rstrip("/"), shown)]
 
 
-def without(text: str, links: Iterable[str]) -> str:
-    """Take links out of a text and mend the sentence as far as that is simple; without any the text stays as it is."""
-    there = sorted((link for link in links if link in text), key=len, reverse=True)
-    for link in there:
-        text = _without_one(text, re.escape(link))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() if there else text
+def remove(text: str, links: Iterable[str]) -> str:
+    """Remove links from a text, and repair the sentence where that is simple. A text without the links stays unchanged."""
+    present = sorted((link for link in links if link in text), key=len, reverse=True)
+    for link in present:
+        text = _remove_one(text, re.escape(link))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() if present else text
 
 
 def _plain(text: str) -> str:
     return _SCHEME.sub("", text).casefold()
 
 
-def _stands_in(link: str, shown: str) -> bool:
-    # Behind the link, where it is asked only of what was found: in front it would be asked of every character.
+def _occurs_in(link: str, shown: str) -> bool:
+    # The lookbehind follows the link so that it is evaluated only for matches, not at every character.
     alone = rf"{re.escape(link)}(?<![\w@.-]{re.escape(link)})(?![\w-]|\.\w)"
     return link in shown and re.search(alone, shown) is not None
 
 
-def _without_one(text: str, link: str) -> str:
+def _remove_one(text: str, link: str) -> str:
     text = re.sub(rf"\[([^\[\]\n]*+)\]\(\s*+{link}[^)\n]{{0,200}}\)", r"\1", text)
     text = re.sub(rf"(?<![ \t])[ \t]*\((?:[^()\n]{{0,20}}[ \t])?{link}\)", "", text)
     text = re.sub(rf"^[ \t]*(?:[-*•][ \t]+)?<?{link}>?[.,;!]?[ \t]*(?:\n|$)", "", text, flags=re.MULTILINE)

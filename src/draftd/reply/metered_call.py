@@ -1,35 +1,37 @@
-"""One model call, metered: its time, its trace, its usage and its cost.
+"""One metered model call: its time limit, its trace, its usage and cost.
 
-Every call of a model for a request goes through here, so what must hold before each call (time is left, the draft is still
-wanted) or be known after it is decided here. Invariant: a call that was begun is recorded whatever comes of it, before anything
-else is done with its answer.
+Every model call for a request goes through here, so this is the place for conditions that must hold before each call (time is
+left, the draft is still wanted) and for records of each call. Invariant: every call that began is recorded, however it ends,
+before its answer is used.
 """
 
 import time
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
 from draftd.providers.llm import Completion, Llm, OnText, Target
-from draftd.queue.attempts import Scribe, Usage
-from draftd.reply.attempt import SHORTEST_CALL_S, Attempt
+from draftd.queue.attempts import AttemptWriter, Usage
+from draftd.reply.attempt import MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 
 
 class MeteredCalls:
-    """Calls models.
+    """Makes model calls and records them.
 
     Args:
-        llm: the door to the models.
-        scribe: writes usage.
-        tracing: where a call becomes an observation.
-        metrics: what is counted.
-        model_timeout_s: the longest single call.
+        llm: calls models.
+        writer: writes usage.
+        tracing: records each call as an observation.
+        metrics: this process's metrics.
+        model_timeout_s: time limit of a single call, in seconds.
     """
 
-    def __init__(self, *, llm: Llm, scribe: Scribe, tracing: Tracing, metrics: Metrics, model_timeout_s: float) -> None:
+    def __init__(
+        self, *, llm: Llm, writer: AttemptWriter, tracing: Tracing, metrics: Metrics, model_timeout_s: float
+    ) -> None:
         self._llm = llm
-        self._scribe = scribe
+        self._writer = writer
         self._tracing = tracing
         self._metrics = metrics
         self._model_timeout_s = model_timeout_s
@@ -37,19 +39,19 @@ class MeteredCalls:
     async def call(
         self, attempt: Attempt, inputs: Inputs, target: Target, *, number: int, name: str, on_text: OnText | None = None
     ) -> Completion:
-        """Ask a model once.
+        """Call a model once.
 
         Args:
-            attempt: on whose behalf.
-            inputs: what is asked.
+            attempt: the attempt that the call belongs to.
+            inputs: the input of the call.
             target: the model.
-            number: which call of the attempt it is, from 1.
-            name: what it is for, as the trace shows it.
+            number: the number of the call within the attempt, from 1.
+            name: the purpose of the call, for the trace.
             on_text: called with the whole text so far whenever it has grown.
 
         Raises:
-            ModelError: no usable text came; ``ModelTimeout`` also when there is no time to ask.
-            Expired: the request's time has passed; nothing was asked.
+            ModelError: the model gave no usable text; ``ModelTimeout`` also if no time was left to call it.
+            Expired: the request has expired; the model was not called.
         """
         time_s = self._time_s(attempt, target)
         began, spent, code = time.monotonic(), Spent(), "aborted"
@@ -70,12 +72,7 @@ class MeteredCalls:
                     traceparent=attempt.claim.traceparent,
                 )
                 spent, code = completion.spent, ""
-                span.set(
-                    text=completion.text,
-                    input_tokens=spent.input_tokens,
-                    output_tokens=spent.output_tokens,
-                    cost_usd=spent.cost_usd,
-                )
+                span.set(text=completion.text, spent=spent)
         except ModelError as error:
             spent, code = error.spent, error.code
             raise
@@ -87,7 +84,7 @@ class MeteredCalls:
         if attempt.has_expired():
             raise Expired
         time_s = min(self._model_timeout_s, attempt.time_left_s())
-        if time_s < SHORTEST_CALL_S:
+        if time_s < MIN_CALL_S:
             raise ModelTimeout("the attempt ran out of time before the model call", model=target.name)
         return time_s
 
@@ -109,10 +106,5 @@ class MeteredCalls:
             elapsed_s=elapsed_s,
             trace_id=attempt.trace_id,
         )
-        self._scribe.record(usage, until=attempt.ends_at)
-        self._metrics.model_called(
-            model=target.name,
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cost_usd=spent.cost_usd,
-        )
+        self._writer.record(usage, until=attempt.ends_at)
+        self._metrics.model_called(model=target.name, spent=spent)

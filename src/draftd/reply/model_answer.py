@@ -1,9 +1,9 @@
-"""The flat object that a model is asked for, and the lenient reading of it.
+"""The flat JSON object that a model returns, and its lenient parsing.
 
-Flat, because that is the only shape that survives every provider: all keys required, no reference, no alternative, no
-bounds. The order is the order of writing: what was seen comes first and briefly, because it makes the replies better;
-then the replies, so that the first can be shown long before the last is written; then the rest. ``ModelAnswer`` never refuses:
-an unknown platform becomes ``other``, an overlong line is cut. What must not pass is ``answer``'s matter.
+The schema is flat because only that works with every provider: all keys required, no ``$ref``, no ``anyOf``, no bounds. Keys are
+in the order in which models write them: first a brief description of the screenshot, which improves the replies; then the
+replies, so that the first can be shown long before the last; then the rest. Parsing never fails: an unknown platform becomes
+``other``, and an overlong line is truncated. ``answer`` decides what is acceptable.
 """
 
 import re
@@ -29,10 +29,10 @@ MODEL_WARNINGS = (
     ResultWarning.NO_REPLY_EXPECTED,
     ResultWarning.AMBIGUOUS_TARGET,
 )
-"""What only the reader of the picture can know; the other warnings are found out locally."""
+"""Warnings that only the model can give, because it has seen the picture; the others are determined locally."""
 
-# Inside a JSON string the quotes would be escaped, so this begins an object and never stands in a quotation of one.
-BEGINNING = re.compile(r'\{\s*"has_message"\s*:')
+# Inside a JSON string the quotes would be escaped, so this matches the beginning of an object and never a quotation of one.
+ANSWER_START = re.compile(r'\{\s*"has_message"\s*:')
 
 UNKNOWN_LANGUAGE = "und"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
@@ -42,7 +42,7 @@ def schema(*, translated: bool) -> dict[str, Any]:
     """Return the JSON schema of the answer.
 
     Args:
-        translated: whether each reply also comes in the reader's language (``*_translation``).
+        translated: whether each reply has a translation for the reader (``*_translation``).
     """
     properties = _seen() | _replies(translated=translated) | _rest()
     return {
@@ -100,21 +100,21 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean(value: Any) -> str:
-    """Return a text that can be stored and sent: no NUL, no lone surrogates, no space around it."""
+    """Return a text without NUL, lone surrogates and surrounding space."""
     if value is None or isinstance(value, dict | list | bool):
         return ""
     return storable_text(str(value)).replace("\r\n", "\n").strip()
 
 
-def line(max_chars: int) -> Callable[[Any], str]:
-    """Return a cleaner that makes one line of at most ``max_chars`` characters."""
+def one_line(max_chars: int) -> Callable[[Any], str]:
+    """Return a function that cleans a text and reduces it to one line of at most ``max_chars`` characters."""
     return lambda value: storable_text(" ".join(clean(value).split()), max_chars)
 
 
 def _angle(value: Any) -> str:
     words = clean(value).split()
     kept = " ".join(words[:MAX_ANGLE_WORDS])
-    return line(60)(kept.rstrip(",;:\u2013\u2014-") if len(words) > MAX_ANGLE_WORDS else kept)
+    return one_line(60)(kept.rstrip(",;:\u2013\u2014-") if len(words) > MAX_ANGLE_WORDS else kept)
 
 
 def _language(value: Any) -> str:
@@ -123,35 +123,35 @@ def _language(value: Any) -> str:
     return tag if _LANGUAGE.fullmatch(tag) and len(tag) <= MAX_TAG_CHARS else UNKNOWN_LANGUAGE
 
 
-def _one_of(values: type[StrEnum], otherwise: StrEnum) -> Callable[[Any], StrEnum]:
+def _enum_or(values: type[StrEnum], default: StrEnum) -> Callable[[Any], StrEnum]:
     known = {value.value: value for value in values}
-    return lambda value: known.get(_key(value), otherwise)
+    return lambda value: known.get(_key(value), default)
 
 
 def _key(value: Any) -> str:
     return re.sub(r"[\s-]+", "_", clean(value).lower())
 
 
-def _items(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _lines(value: Any, max_items: int, max_chars: int) -> list[str]:
-    lines = [line(max_chars)(item) for item in _items(value)]
+    lines = [one_line(max_chars)(item) for item in _as_list(value)]
     return [item for item in lines if item][:max_items]
 
 
 def _reading(value: Any) -> list[str]:
-    texts = [storable_text(clean(item), MAX_READING_CHARS) for item in _items(value)]
+    texts = [storable_text(clean(item), MAX_READING_CHARS) for item in _as_list(value)]
     return [text for text in texts if text][:MAX_READING]
 
 
 def _warnings(value: Any) -> list[ResultWarning]:
-    named = {_key(item) for item in _items(value)}
+    named = {_key(item) for item in _as_list(value)}
     return [warning for warning in MODEL_WARNINGS if warning.value in named]
 
 
-def _truth(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     return value is not False and _key(value) not in {"false", "no", "0"}
 
 
@@ -160,20 +160,20 @@ Angle = Annotated[str, BeforeValidator(_angle)]
 
 
 class ModelAnswer(BaseModel):
-    """A model's answer, cleaned. ``model_fields_set`` tells which keys were there."""
+    """A model's answer, cleaned. ``model_fields_set`` contains the keys that were present."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    has_message: Annotated[bool, BeforeValidator(_truth)] = True
-    platform: Annotated[Platform, BeforeValidator(lambda value: platforms.named_in(clean(value)))] = Platform.OTHER
-    platform_name: Annotated[str, BeforeValidator(line(60))] = ""
-    content_type: Annotated[ContentType, BeforeValidator(_one_of(ContentType, ContentType.OTHER))] = ContentType.OTHER
+    has_message: Annotated[bool, BeforeValidator(_boolean)] = True
+    platform: Annotated[Platform, BeforeValidator(lambda value: platforms.parse(clean(value)))] = Platform.OTHER
+    platform_name: Annotated[str, BeforeValidator(one_line(60))] = ""
+    content_type: Annotated[ContentType, BeforeValidator(_enum_or(ContentType, ContentType.OTHER))] = ContentType.OTHER
     language: Annotated[str, BeforeValidator(_language)] = UNKNOWN_LANGUAGE
-    summary: Annotated[str, BeforeValidator(line(300))] = ""
-    me: Annotated[str, BeforeValidator(line(200))] = ""
-    author: Annotated[str, BeforeValidator(line(200))] = ""
-    gist: Annotated[str, BeforeValidator(line(300))] = ""
-    reply_needed: Annotated[ReplyNeeded, BeforeValidator(_one_of(ReplyNeeded, ReplyNeeded.UNCLEAR))] = (
+    summary: Annotated[str, BeforeValidator(one_line(300))] = ""
+    me: Annotated[str, BeforeValidator(one_line(200))] = ""
+    author: Annotated[str, BeforeValidator(one_line(200))] = ""
+    gist: Annotated[str, BeforeValidator(one_line(300))] = ""
+    reply_needed: Annotated[ReplyNeeded, BeforeValidator(_enum_or(ReplyNeeded, ReplyNeeded.UNCLEAR))] = (
         ReplyNeeded.UNCLEAR
     )
     short_angle: Angle = ""
@@ -187,7 +187,7 @@ class ModelAnswer(BaseModel):
     detailed_translation: Text = ""
     reading: Annotated[list[str], BeforeValidator(_reading)] = []
     missing: Annotated[list[str], BeforeValidator(lambda value: _lines(value, MAX_MISSING, 200))] = []
-    confidence: Annotated[Confidence, BeforeValidator(_one_of(Confidence, Confidence.LOW))] = Confidence.LOW
+    confidence: Annotated[Confidence, BeforeValidator(_enum_or(Confidence, Confidence.LOW))] = Confidence.LOW
     warnings: Annotated[list[ResultWarning], BeforeValidator(_warnings)] = []
 
     def text(self, length: Length) -> str:
@@ -195,14 +195,14 @@ class ModelAnswer(BaseModel):
         return str(getattr(self, length.value))
 
     def angle(self, length: Length) -> str:
-        """Return what the reply of a length does, in a few words."""
+        """Return the angle of the reply of a length."""
         return str(getattr(self, f"{length}_angle"))
 
     def translation(self, length: Length) -> str:
-        """Return the reply of a length in the reader's language, or an empty text."""
+        """Return the translation of the reply of a length, or an empty text."""
         return str(getattr(self, f"{length}_translation"))
 
-    def has(self, length: Length, *, translated: bool) -> bool:
-        """Return whether every key of a reply was there."""
+    def has_keys(self, length: Length, *, translated: bool) -> bool:
+        """Return whether all keys of a reply were present."""
         keys = {length.value, f"{length}_angle"} | ({f"{length}_translation"} if translated else set())
         return keys <= self.model_fields_set

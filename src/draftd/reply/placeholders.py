@@ -1,10 +1,9 @@
-"""Placeholders in a draft: gaps such as ``[Name]`` that a person would have to fill in before sending.
+"""Placeholders in a draft, such as ``[Name]``, which people would have to fill in before sending.
 
-Owns the telling apart. Square and curly brackets around words are a gap in any language, and a missed one ends up in
-somebody's inbox, so they are taken for one unless they are known for something else: links, footnotes, check boxes,
-ticket numbers, tags. Angle brackets are more often mark-up than gaps, the wide brackets of Japanese and Chinese more
-often a heading, two pairs without a space between them a reference link, and on a platform for code all kinds are
-something else; there a gap must name what is missing. Code in backticks is never looked at.
+Square and curly brackets around words count as a placeholder in any language, because a missed one would be sent; exceptions are
+links, footnotes, check boxes, ticket numbers and tags. Angle brackets are usually mark-up, the wide brackets of Japanese and
+Chinese usually a heading, two pairs of brackets without a space a reference link, and on a platform for code all kinds usually
+mean something else; these count only if they name what is missing. Code in backticks is ignored.
 """
 
 import re
@@ -21,7 +20,7 @@ _BRACKETED = re.compile(
     | [\u3010\uff3b](?P<wide>[^\u3010\u3011\uff3b\uff3d\n]{{1,60}})[\u3011\uff3d]""",
     re.VERBOSE,
 )
-# The circles are what a Japanese form letter has for a name; the black one is a bullet, too, unless a title follows.
+# Japanese form letters use circles for a name; the black circle is also a bullet, unless a title follows.
 _CIRCLES = r"[\u3007\u25cb\u25ef]{2,}|(?<!\u25cf)\u25cf{2,}(?=[ \u3000]?(?:様|さん|氏))"
 _BLANKS = re.compile(rf"(?<![A-Za-z0-9])X{{3,}}(?![A-Za-z0-9])|{_CIRCLES}|(?<![_\w])_{{3,}}(?![_\w])")
 _RULE = re.compile(r"^[ \t]*_{3,}[ \t]*$", re.MULTILINE)
@@ -32,11 +31,11 @@ _TAGS = frozenset({
     "image", "photo", "gif", "audio",
 })  # fmt: skip
 _ELEMENTS = frozenset({"title", "link", "time", "address"})
-"""Elements of HTML whose names are also those of gaps."""
+"""HTML elements whose names are also placeholder words."""
 _MUST_NAME = frozenset({"pair", "angle", "wide"})
-"""The kinds of brackets that are a gap only when they name what is missing."""
+"""Kinds of brackets that count only if they name what is missing."""
 _TICKET = re.compile(r"#?[A-Z][A-Z0-9]*[-#]\d+|#\d+")
-_GAPS = frozenset({
+_NOUNS = frozenset({
     "name", "firstname", "lastname", "surname", "company", "employer", "recipient", "sender", "email", "mail", "phone",
     "number", "date", "time", "day", "link", "url", "address", "title", "role", "position", "topic", "product",
     "project", "city", "amount", "price", "reason", "signature", "firma", "firmenname", "unternehmen", "vorname",
@@ -44,27 +43,27 @@ _GAPS = frozenset({
     "enlace", "nom", "prénom", "entreprise", "société", "lien", "heure", "nome", "cognome", "azienda", "sobrenome",
     "naam", "bedrijf", "имя", "компания", "дата", "名前", "氏名", "会社名", "日付", "姓名", "公司", "日期",
 })  # fmt: skip
-_OPENINGS = frozenset({
+_FIRST_WORDS = frozenset({
     "your", "insert", "enter", "add", "fill", "put", "tbd", "todo", "ihr", "ihre", "ihren", "dein", "deine", "deinen",
     "einfügen", "votre", "insérer", "su", "tu", "inserire", "seu", "sua", "uw",
 })  # fmt: skip
 
 
 def find(text: str, *, code: bool) -> list[str]:
-    """Return the gaps of a text as written, in order of their kinds.
+    """Return the placeholders of a text as written, bracketed ones first.
 
     Args:
         text: the draft.
-        code: whether brackets commonly stand for code where it is sent (GitHub).
+        code: whether brackets usually mean code on the platform (GitHub).
     """
     prose = _CODE.sub(" ", text)
-    bracketed = [match[0] for match in _BRACKETED.finditer(prose) if _is_gap(match, code=code)]
+    bracketed = [match[0] for match in _BRACKETED.finditer(prose) if _is_placeholder(match, code=code)]
     return bracketed + _BLANKS.findall(_RULE.sub("", prose))
 
 
-def _is_gap(match: re.Match[str], *, code: bool) -> bool:
+def _is_placeholder(match: re.Match[str], *, code: bool) -> bool:
     inside = match[match.lastgroup or 0].strip()
-    named = all(_names_a_gap(half) for half in inside.split("]["))
+    named = all(_names_what_is_missing(half) for half in inside.split("]["))
     if code and match["angle"] is not None and inside in _ELEMENTS:
         return False
     if code or match.lastgroup in _MUST_NAME:
@@ -74,6 +73,6 @@ def _is_gap(match: re.Match[str], *, code: bool) -> bool:
     return named or any(character.isalpha() for character in inside)
 
 
-def _names_a_gap(inside: str) -> bool:
+def _names_what_is_missing(inside: str) -> bool:
     words = re.findall(r"\w+", inside.replace("_", " ").casefold())
-    return bool(words) and (words[0] in _OPENINGS or words[-1] in _GAPS or (len(words) > 1 and words[0] in _GAPS))
+    return bool(words) and (words[0] in _FIRST_WORDS or words[-1] in _NOUNS or (len(words) > 1 and words[0] in _NOUNS))

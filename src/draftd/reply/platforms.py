@@ -1,8 +1,7 @@
-"""Everything draftd knows of the platforms, one entry each.
+"""Everything draftd knows about platforms, one entry each.
 
-An entry holds the names a model may use for the platform, how long a reply may be and how its length is counted, and
-the habits that the prompt tells the model. A new platform is one entry here; clients read it as ``other`` until they
-know it.
+An entry holds the names that a model may use for the platform, its length limits and how it counts, and the conventions that the
+prompt states. To add a platform, add an entry; clients treat an unknown platform as ``other``.
 
 Lengths are in characters (code points) unless the entry counts otherwise. Sources, as of 2026:
 
@@ -28,21 +27,21 @@ from draftd.reply.x_length import weighted_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What is known of one platform."""
+class PlatformProfile:
+    """Everything known about one platform."""
 
     names: tuple[str, ...] = ()
-    """Words that name it beside its own value, in lower case."""
+    """Other names for it, in lower case."""
     public_chars: int | None = None
-    """The longest post or comment; None where no draft comes near the limit."""
+    """Maximum length of a post or comment; None if no draft comes near it."""
     private_chars: int | None = None
-    """The longest direct message, where that differs."""
+    """Maximum length of a direct message, if different."""
     count: Callable[[str], int] = len
     """Returns the length of a text as the platform counts it."""
-    counting: str = ""
-    """How it counts, where that is not in characters."""
-    habits: tuple[str, ...] = ()
-    """What the prompt says of replies there; platforms with the same sentence share a line."""
+    counting_note: str = ""
+    """How the platform counts, if not in characters."""
+    conventions: tuple[str, ...] = ()
+    """What the prompt says about replies there; platforms with the same sentence share a line."""
 
 
 _COMMENTS = (
@@ -57,111 +56,110 @@ _PHONE = "as one types on a phone; no sign-off."
 
 
 class Platform(StrEnum):
-    """Where the conversation takes place."""
+    """The platform of a conversation."""
 
-    place: Place
+    profile: PlatformProfile
 
-    def __new__(cls, value: str, place: Place) -> Self:
-        """Make a member that carries what is known of its platform."""
+    def __new__(cls, value: str, profile: PlatformProfile) -> Self:
+        """Make a member with its profile."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.place = place
+        member.profile = profile
         return member
 
     LINKEDIN = (
         "linkedin",
-        Place(
+        PlatformProfile(
             public_chars=1_250,
             private_chars=8_000,
-            habits=(_COMMENTS, "comments: at most {public_chars:,} characters."),
+            conventions=(_COMMENTS, "comments: at most {public_chars:,} characters."),
         ),
     )
     EMAIL = (
         "email",
-        Place(
+        PlatformProfile(
             names=("mail", "gmail", "outlook"),
-            habits=(_MAIL,),
+            conventions=(_MAIL,),
         ),
     )
     X = (
         "x",
-        Place(
+        PlatformProfile(
             names=("twitter",),
             public_chars=280,
             private_chars=10_000,
             count=weighted_length,
-            counting="as X counts (a link 23, an emoji or a CJK character 2)",
-            habits=(
-                'a public reply has at most {public_chars:,} characters {counting}. No "@" chains, no thread numbering.',
+            counting_note="as X counts (a link 23, an emoji or a CJK character 2)",
+            conventions=(
+                'a public reply has at most {public_chars:,} characters {counting_note}. No "@" chains, no thread numbering.',
             ),
         ),
     )
-    SLACK = ("slack", Place(public_chars=40_000, habits=(_WORK_CHAT,)))
-    FACEBOOK = ("facebook", Place(public_chars=8_000, private_chars=20_000, habits=(_COMMENTS,)))
+    SLACK = ("slack", PlatformProfile(public_chars=40_000, conventions=(_WORK_CHAT,)))
+    FACEBOOK = ("facebook", PlatformProfile(public_chars=8_000, private_chars=20_000, conventions=(_COMMENTS,)))
     INSTAGRAM = (
         "instagram",
-        Place(public_chars=2_200, private_chars=1_000, habits=(_COMMENTS, f"messages: {_PHONE}")),
+        PlatformProfile(public_chars=2_200, private_chars=1_000, conventions=(_COMMENTS, f"messages: {_PHONE}")),
     )
-    WHATSAPP = ("whatsapp", Place(public_chars=65_536, habits=(_PHONE,)))
-    TELEGRAM = ("telegram", Place(public_chars=4_096, habits=(_PHONE,)))
-    DISCORD = ("discord", Place(public_chars=2_000, habits=(_WORK_CHAT,)))
-    TEAMS = ("teams", Place(public_chars=28_000, habits=(_WORK_CHAT,)))
-    REDDIT = ("reddit", Place(public_chars=10_000, habits=(_COMMENTS,)))
-    SMS = ("sms", Place(names=("imessage",), public_chars=1_600, habits=(_PHONE,)))
+    WHATSAPP = ("whatsapp", PlatformProfile(public_chars=65_536, conventions=(_PHONE,)))
+    TELEGRAM = ("telegram", PlatformProfile(public_chars=4_096, conventions=(_PHONE,)))
+    DISCORD = ("discord", PlatformProfile(public_chars=2_000, conventions=(_WORK_CHAT,)))
+    TEAMS = ("teams", PlatformProfile(public_chars=28_000, conventions=(_WORK_CHAT,)))
+    REDDIT = ("reddit", PlatformProfile(public_chars=10_000, conventions=(_COMMENTS,)))
+    SMS = ("sms", PlatformProfile(names=("imessage",), public_chars=1_600, conventions=(_PHONE,)))
     GITHUB = (
         "github",
-        Place(
+        PlatformProfile(
             public_chars=65_536,
-            habits=(
+            conventions=(
                 "technical and specific; Markdown; code in backticks. Do not claim to have run, tested or changed anything.",
             ),
         ),
     )
-    YOUTUBE = ("youtube", Place(public_chars=10_000, habits=(_COMMENTS,)))
-    OTHER = ("other", Place())
+    YOUTUBE = ("youtube", PlatformProfile(public_chars=10_000, conventions=(_COMMENTS,)))
+    OTHER = ("other", PlatformProfile())
 
 
-_BY_NAME = {name: one for one in Platform if one is not Platform.OTHER for name in (one.value, *one.place.names)}
+_BY_NAME = {name: one for one in Platform if one is not Platform.OTHER for name in (one.value, *one.profile.names)}
 
 
-def named_in(text: str) -> Platform:
-    """Return the one platform that a text names, "X (formerly Twitter)" too; ``OTHER`` for none or several."""
+def parse(text: str) -> Platform:
+    """Return the one platform that a text names, such as "X (formerly Twitter)"; ``OTHER`` for none or several."""
     named = {_BY_NAME[word] for word in re.findall("[a-z]+", text.lower()) if word in _BY_NAME}
     return named.pop() if len(named) == 1 else Platform.OTHER
 
 
 def too_long(text: str, platform: Platform, *, is_private: bool, max_chars: int | None) -> str | None:
-    """Say by how much a text is too long, or return None.
+    """Return in what way a text is too long, or None.
 
-    ``max_chars`` comes on top of the platform's limit and does not lift it: a post that X refuses cannot be sent as it
-    is.
+    ``max_chars`` does not lift the platform's limit: a text over that limit cannot be sent.
     """
-    place = platform.place
+    profile = platform.profile
     if max_chars is not None and len(text) > max_chars:
         return f"has {len(text)} characters, but at most {max_chars} were asked for"
-    limit, length = limit_of(platform, is_private=is_private), place.count(text)
+    limit, length = limit_of(platform, is_private=is_private), profile.count(text)
     if limit is None or length <= limit:
         return None
-    how = f" {place.counting}" if place.counting else ""
+    how = f" {profile.counting_note}" if profile.counting_note else ""
     return f"has {length} characters{how}, but {platform} allows {limit}"
 
 
 def limit_of(platform: Platform, *, is_private: bool) -> int | None:
-    """Return the most characters that a reply may have there, or None."""
-    place = platform.place
-    return (place.private_chars if is_private else None) or place.public_chars
+    """Return the maximum length of a reply, as the platform counts it, or None."""
+    profile = platform.profile
+    return (profile.private_chars if is_private else None) or profile.public_chars
 
 
-def habits() -> str:
-    """Return the prompt's lines on the habits of the platforms."""
+def conventions() -> str:
+    """Return the prompt's lines about the platforms' conventions."""
     lines: dict[str, list[str]] = {}
     for platform in Platform:
-        place = platform.place
-        for habit in place.habits:
-            said = habit.format(public_chars=place.public_chars, counting=place.counting)
+        profile = platform.profile
+        for convention in profile.conventions:
+            said = convention.format(public_chars=profile.public_chars, counting_note=profile.counting_note)
             lines.setdefault(said, []).append(f"`{platform}`")
-    return "\n".join(f"- {', '.join(platforms)}{_joint(said)}{said}" for said, platforms in lines.items())
+    return "\n".join(f"- {', '.join(platforms)}{_separator(said)}{said}" for said, platforms in lines.items())
 
 
-def _joint(said: str) -> str:
+def _separator(said: str) -> str:
     return " " if said.startswith(("comments:", "messages:")) else ": "

@@ -1,7 +1,7 @@
-"""Progress: the options of an attempt, shown as they become ready.
+"""Progress: publishes the options of an attempt as they become complete.
 
-Invariants: what a reader has seen does not become less, although a second model, or a repeated call, begins at its first option
-again; the model's time is not for a database that stands still.
+Invariants: published options never become fewer, even if a second model or a repeated call starts over; a slow database does not
+hold up the model's answer.
 """
 
 import asyncio
@@ -9,43 +9,42 @@ import time
 from contextlib import suppress
 
 from draftd.providers.llm import OnText
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.reply.attempt import Attempt
 from draftd.reply.reply_format import PartialAnswer
 from draftd.telemetry.metrics import Metrics
 
 PUBLISH_S = 1.0
-"""How long an attempt waits for its progress to be written."""
+"""How long an attempt waits for its progress to be written; after that, the write continues in the background."""
 
 
 class Progress:
-    """What has been shown of one attempt.
+    """What has been published of one attempt.
 
     Args:
-        attempt: whose.
-        scribe: writes it.
-        metrics: where the time to the first option is counted.
+        attempt: the attempt.
+        writer: writes partial results.
+        metrics: records the time to the first option.
     """
 
-    def __init__(self, *, attempt: Attempt, scribe: Scribe, metrics: Metrics) -> None:
+    def __init__(self, *, attempt: Attempt, writer: AttemptWriter, metrics: Metrics) -> None:
         self._attempt = attempt
-        self._scribe = scribe
+        self._writer = writer
         self._metrics = metrics
-        self._shown = 0
+        self._published = 0
 
-    def of(self, answer: PartialAnswer) -> OnText:
-        """Return what shows the options of one answer while it is being written."""
+    def on_text(self, answer: PartialAnswer) -> OnText:
+        """Return a callback that publishes the options of one answer while it is being written."""
 
-        async def show(text: str) -> None:
+        async def publish(text: str) -> None:
             partial = answer.feed(text)
-            if partial is None or answer.options_ready <= self._shown:
+            if partial is None or answer.options_ready <= self._published:
                 return
-            if self._shown == 0:
+            if self._published == 0:
                 self._metrics.first_option(time.monotonic() - self._attempt.began)
-            self._shown = answer.options_ready
-            # It is carried out all the same.
+            self._published = answer.options_ready
             with suppress(TimeoutError):
                 async with asyncio.timeout(PUBLISH_S):
-                    await self._scribe.publish(self._attempt.claim, partial)
+                    await self._writer.publish(self._attempt.claim, partial)
 
-        return show
+        return publish

@@ -1,7 +1,7 @@
-"""What depends on the schema of the result, as one interface: what is asked of a model, and what its answer becomes.
+"""The interface to everything that depends on the result's schema: what a model is asked for, and how its answer is read.
 
-Whoever asks, repairs and shows progress knows this interface only. Each request has a format of its own, as what counts as an
-answer depends on what the client asked for.
+The rest of the attempt (calls, repair, progress) uses only this interface. A format belongs to one request, because the client's
+options decide which answers are acceptable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from draftd.queue.outcome import Draft
 from draftd.request import Options, Request
 
 
-class Unacceptable(Exception):
-    """The answer cannot become a result; each problem is a sentence that a model can act on."""
+class AnswerRejected(Exception):
+    """The answer cannot become a result; each problem is a sentence that tells the model what to correct."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -24,42 +24,42 @@ class PartialAnswer(Protocol):
 
     @property
     def options_ready(self) -> int:
-        """How many options have been shown."""
+        """How many options are complete."""
 
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
-        """Take the whole text so far; return a new partial result when one more option is ready."""
+        """Read the whole text so far; return a new partial result when another option is complete."""
 
 
 class ReplyFormat(Protocol):
-    """What the answer to one request has to look like."""
+    """The format of the answer to one request."""
 
     @property
     def schema(self) -> Mapping[str, Any]:
-        """The JSON schema that the model has to meet."""
+        """The JSON schema of the answer."""
 
     def read(self, text: str) -> Draft:
-        """Make a result of a model's whole answer.
+        """Turn a model's complete answer into a draft.
 
         Raises:
-            Unacceptable: the answer must be repaired.
+            AnswerRejected: the answer must be repaired.
             NothingToReplyTo: the model saw no message.
         """
 
     def partial(self) -> PartialAnswer:
-        """Return a reader of one answer that is being written."""
+        """Return a reader for one answer that is being written."""
 
     def repair_request(self, problems: Sequence[str]) -> str:
         """Return the message that asks the model to correct its last answer."""
 
 
-class FormatOf(Protocol):
+class ReplyFormatFactory(Protocol):
     """Makes the format of a request."""
 
     def __call__(self, request: Request, options: Options, *, is_truncated: bool) -> ReplyFormat:
         """Return the format.
 
         Args:
-            request: what the client asked for.
-            options: the request's options, checked.
+            request: the request as read from its row.
+            options: the request's options, validated.
             is_truncated: whether a part of a picture was left out.
         """

@@ -1,7 +1,6 @@
 """The result that a client reads (section 2 of the contract), as types.
 
-Owns the shape and its enumerations, nothing else: how an answer of a model becomes a result, and which drafts are good enough,
-is ``answer``'s matter.
+Owns the shape and its enumerations. ``answer`` decides how a model's answer becomes a result, and which drafts are acceptable.
 """
 
 from enum import StrEnum
@@ -15,7 +14,7 @@ SCHEMA_VERSION: Final = 1
 
 
 class ContentType(StrEnum):
-    """What kind of text is answered."""
+    """The kind of conversation."""
 
     POST = "post"
     COMMENT = "comment"
@@ -29,7 +28,7 @@ class ContentType(StrEnum):
 
     @property
     def is_private(self) -> bool:
-        """Whether only those who take part can read it."""
+        """Whether only its participants can read it."""
         return self in {ContentType.DIRECT_MESSAGE, ContentType.GROUP_CHAT}
 
 
@@ -42,7 +41,7 @@ class Length(StrEnum):
 
 
 class ReplyNeeded(StrEnum):
-    """Whether anybody waits for an answer."""
+    """Whether the other side expects a reply."""
 
     YES = "yes"
     NO = "no"
@@ -50,7 +49,7 @@ class ReplyNeeded(StrEnum):
 
 
 class Confidence(StrEnum):
-    """How sure the model is of what it read; each level is defined in the prompt."""
+    """How sure the model is of its reading; the prompt defines the levels."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -58,7 +57,7 @@ class Confidence(StrEnum):
 
 
 class ResultWarning(StrEnum):
-    """What the reader of the drafts should know before sending one."""
+    """What the requester should know before sending a draft."""
 
     POSSIBLE_PROMPT_INJECTION = "possible_prompt_injection"
     PARTIALLY_ILLEGIBLE = "partially_illegible"
@@ -73,7 +72,7 @@ class _Strict(BaseModel):
 
 
 class ReplyingTo(_Strict):
-    """Whom the drafts answer, and what was said."""
+    """The person that the drafts answer, and the gist of the message."""
 
     author: str
     gist: str
@@ -86,11 +85,11 @@ class Option(_Strict):
     angle: str
     text: Annotated[str, Field(min_length=1)]
     translation: str | None = None
-    """The text in ``reader_language``; absent when the reader needs none."""
+    """The text in ``reader_language``; absent if the reader needs none."""
 
 
 class Result(_Strict):
-    """A finished draft, as it stands in ``draft_requests.result``."""
+    """A finished draft, as stored in ``draft_requests.result``."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     platform: Platform
@@ -107,5 +106,5 @@ class Result(_Strict):
     warnings: list[ResultWarning]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that is stored; what is absent has no key."""
+        """Return the JSON object to store; absent values have no key."""
         return self.model_dump(mode="json", exclude_none=True)

@@ -22,7 +22,7 @@ _SINGLE_WEIGHT = re.compile("[\u0000-\u10ff\u2000-\u200d\u2010-\u201f\u2032-\u20
 
 def weighted_length(text: str) -> int:
     """Count as X does: a link 23, an emoji 2 however it is composed, CJK and rare characters 2, all others 1."""
-    text = links.shortened(unicodedata.normalize("NFC", text), _LINK_ON_X)
+    text = links.replace_all(unicodedata.normalize("NFC", text), _LINK_ON_X)
     rest, emoji = _EMOJI.subn("", text)
     single = len(_SINGLE_WEIGHT.findall(rest))
     return 2 * emoji + single + 2 * (len(rest) - single)

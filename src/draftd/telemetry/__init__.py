@@ -1,6 +1,7 @@
 """What a running daemon reports: Langfuse traces and Prometheus metrics.
 
-tracing      the only module that imports langfuse
-complaints   what the Langfuse SDK says when traces do not arrive
-metrics      the only module that imports prometheus-client
+tracing         spans as the rest of draftd sees them; does nothing by itself
+langfuse        sends them to Langfuse; the only importer of its SDK
+export_errors   errors that the SDK logs when traces do not arrive
+metrics         the only importer of prometheus-client
 """

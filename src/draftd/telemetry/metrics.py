@@ -1,13 +1,12 @@
-"""The Prometheus metrics of this process: counts, durations and states.
+"""The Prometheus metrics of this process.
 
-Owns the names and the endpoint. Always counts, which costs microseconds; serves only if a port is set. Invariant: no label
-contains a client's or requester's text. Models and error codes are few, so the number of series stays small.
+Owns the names and the endpoint. Counts always, which takes microseconds; serves only if a port is set. Invariant: no label
+contains text from a client or requester. Models and error codes are few, so the number of series stays small.
 """
 
 import errno
 import socket
 from collections.abc import Iterable
-from decimal import Decimal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -22,14 +21,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from draftd.errors import ConfigurationError
+from draftd.errors import ConfigurationError, Spent
 
 BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
-"""Finest where a person waits for the first draft; ends at the default time limit of an attempt."""
+"""Finest where a person waits for the first draft; the last is the default time limit of an attempt."""
 
 
 class _Holds(Collector):
-    """The current holds, for a scrape by another thread: all of them, never a half-updated set."""
+    """The current holds, replaced as a whole: another thread scrapes them."""
 
     def __init__(self) -> None:
         self.now: tuple[tuple[str, str], ...] = ()
@@ -45,7 +44,7 @@ class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        # A creation time per series doubles their number, and nothing here reads it.
+        # Creation times would double the number of series.
         disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus-client does not annotate it
         self.registry = CollectorRegistry()
         self._server: WSGIServer | None = None
@@ -92,15 +91,13 @@ class Metrics:
         """Count an attempt that lost its row."""
         self._lease_lost.inc()
 
-    def model_called(
-        self, *, model: str, input_tokens: int | None, output_tokens: int | None, cost_usd: Decimal | None
-    ) -> None:
-        """Count a call's usage; skip what is not known."""
-        for kind, count in (("input", input_tokens), ("output", output_tokens)):
+    def model_called(self, *, model: str, spent: Spent) -> None:
+        """Count a call's tokens and cost, as far as they are known."""
+        for kind, count in (("input", spent.input_tokens), ("output", spent.output_tokens)):
             if count is not None:
                 self._tokens.labels(model=model, kind=kind).inc(count)
-        if cost_usd is not None:
-            self._cost_usd.labels(model=model).inc(float(cost_usd))
+        if spent.cost_usd is not None:
+            self._cost_usd.labels(model=model).inc(float(spent.cost_usd))
 
     def in_flight(self, count: int) -> None:
         """Set how many requests are in flight in this process."""
@@ -117,21 +114,21 @@ class Metrics:
     def serve(self, host: str, port: int) -> int:
         """Serve ``/metrics`` and return the port.
 
-        There is no authentication, but what is served contains no text, name or address of anyone.
+        There is no authentication, but the metrics contain no personal data.
 
         Args:
-            host: an IPv4 or IPv6 address of this machine, or a name of one; ``0.0.0.0`` is every IPv4 address, ``::`` every
+            host: an IPv4 or IPv6 address of this machine, or a host name; ``0.0.0.0`` is every IPv4 address, ``::`` every
                 address.
-            port: 0 takes a free one.
+            port: 0 for a free one.
 
         Raises:
-            ConfigurationError: this cannot be had; the message names the setting.
+            ConfigurationError: the address or port is not available; the message names the setting.
         """
         try:
             self._server, _ = start_http_server(port, addr=host, registry=self.registry)
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            wrong = "HOST" if _is_of_the_host(error) else "PORT"
+            wrong = "HOST" if _is_host_error(error) else "PORT"
             raise ConfigurationError(
                 f"DRAFTD_METRICS_{wrong}: cannot listen on port {port} of {host}: {reason}"
             ) from error
@@ -145,7 +142,7 @@ class Metrics:
             self._server = None
 
 
-def _is_of_the_host(error: Exception) -> bool:
+def _is_host_error(error: Exception) -> bool:
     return isinstance(error, socket.gaierror | UnicodeError) or (
         isinstance(error, OSError) and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
     )

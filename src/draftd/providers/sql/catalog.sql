@@ -1,8 +1,8 @@
--- The agents' models in draft_agents, and what models' names mean in draft_models.
+-- The agents' models (draft_agents) and the definitions of model names (draft_models).
 
 -- name: read
--- Both tables, as a heartbeat reads them. params come back as text, and not all of a long one: a value that cannot be read must not
--- take the other rows with it.
+-- Both tables, as a heartbeat reads them. Returns params as text, truncated if long: an unreadable value must not affect other
+-- rows.
 SELECT (SELECT coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('params', left(a.params::text, 10000))), '[]')
           FROM draft_agents AS a) AS agents,
        (SELECT coalesce(jsonb_agg(to_jsonb(m) || jsonb_build_object('params', left(m.params::text, 10000))), '[]')
@@ -45,7 +45,7 @@ ON CONFLICT (name) DO UPDATE SET
 DELETE FROM draft_models WHERE name = %(name)s RETURNING name;
 
 -- name: defined
--- Which of some names have a row.
+-- The names that have a row.
 --
 -- Parameters: names.
 SELECT name FROM draft_models WHERE name = ANY (%(names)s);

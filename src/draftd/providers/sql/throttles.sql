@@ -1,16 +1,16 @@
--- Throttles in draft_throttles. A share is that of changed_at; every 30 s since then double it, up to all of it. It is never below
--- 1/64. No value of a column fails a statement: times are subtracted as epochs, because PostgreSQL 16 and older cannot subtract an
--- infinite timestamp.
+-- Throttles in draft_throttles. A row's share dates from changed_at and doubles every 30 s after that, up to 1. It is never below
+-- 1/64. No value in a column makes a statement fail: times are subtracted as epochs, because PostgreSQL 16 and older cannot
+-- subtract an infinite timestamp.
 
 -- name: halve
--- Halve the fleet's share for a model, unless the burst of rate limits that this one belongs to has halved it already.
+-- Halve the fleet's share for a model, unless this rate limit's burst has halved it already.
 --
--- Invariants: a call that began before the share was last changed belongs to the burst that changed it. Bursts count as long as the
--- share has not recovered and no call has succeeded since the last one. May be repeated.
+-- Invariants: idempotent. A call that began before the share last changed belongs to the burst that changed it. Bursts are counted
+-- until the share has recovered or a call has succeeded.
 --
 -- Parameters: model; request_id, the request that was refused, and elapsed_s since its call began.
--- Returns: the share and the bursts, or null and 0 when nothing was halved; another_succeeded, whether another request to the model
--- was answered since the call began.
+-- Returns: the share and the bursts, or null and 0 if nothing was halved; another_succeeded, whether the model has answered another
+-- request since the call began.
 WITH halved AS (
     INSERT INTO draft_throttles AS t (model) VALUES (%(model)s)
     ON CONFLICT (model) DO UPDATE SET (share, since, bursts, changed_at) = (
@@ -36,7 +36,7 @@ SELECT halved.share::float8, coalesce(halved.bursts, 0) AS bursts, another.succe
   FROM another LEFT JOIN halved ON true;
 
 -- name: list_throttles
--- What limits models right now, for people.
+-- The throttles in effect, for operators.
 SELECT n.model, n.share, n.since, n.bursts
   FROM (SELECT t.model, t.since, t.bursts,
                least(1, greatest(0.015625, least(1, t.share)) * 2 ^ greatest(0, least(20, floor(

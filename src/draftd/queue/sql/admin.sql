@@ -1,9 +1,9 @@
 -- name: find_cancellable
--- The unfinished requests that match, for a dry run of cancel.
+-- The matching unfinished requests, for a dry run of cancel.
 --
 -- Invariants: locks nothing.
--- Parameters, null for any: id, code, requester_id, since_s (how long ago a request was made at most), only; after, the last id of
--- the batch before; batch.
+-- Parameters, null for any: id, code, requester_id, since_s (the maximum age of a request), only; after, the last id of the
+-- previous batch; batch, the maximum number of rows.
 SELECT r.id, r.status FROM draft_requests AS r
  WHERE r.status IN ('pending', 'processing')
    AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
@@ -15,10 +15,10 @@ SELECT r.id, r.status FROM draft_requests AS r
  ORDER BY r.id LIMIT %(batch)s;
 
 -- name: cancel
--- Cancel a batch of the unfinished requests that match.
+-- Cancel a batch of the matching unfinished requests.
 --
--- Invariants: locks in the order of ids, and waits for rows that others have locked: an operator's word counts.
--- Parameters: as those of find_cancellable.
+-- Invariants: locks in the order of ids, and waits for locked rows: an operator's command must not skip any.
+-- Parameters: as for find_cancellable.
 WITH chosen AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r
      WHERE r.status IN ('pending', 'processing')
@@ -33,10 +33,10 @@ WITH chosen AS MATERIALIZED (
 UPDATE draft_requests AS r SET status = 'cancelled' FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.status;
 
 -- name: find_retryable
--- The failed and cancelled requests that match, for a dry run of retry.
+-- The matching failed and cancelled requests, for a dry run of retry.
 --
 -- Invariants: locks nothing.
--- Parameters: as those of find_cancellable, but since_s counts from the end of a request.
+-- Parameters: as for find_cancellable, but since_s counts from the end of a request.
 SELECT r.id, r.status FROM draft_requests AS r
  WHERE r.status IN ('failed', 'cancelled')
    AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
@@ -48,11 +48,11 @@ SELECT r.id, r.status FROM draft_requests AS r
  ORDER BY r.id LIMIT %(batch)s;
 
 -- name: retry
--- Make a batch of the failed and cancelled requests that match pending again, from attempt 0. One that has expired gets the default
--- expiry anew (a trigger fills it in).
+-- Return a batch of the matching failed and cancelled requests to pending, at attempt 0. An expired one gets the default expiry
+-- anew (from a trigger).
 --
--- Invariants: as those of cancel.
--- Parameters: as those of find_retryable.
+-- Invariants: as for cancel.
+-- Parameters: as for find_retryable.
 WITH chosen AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r
      WHERE r.status IN ('failed', 'cancelled')
@@ -76,11 +76,11 @@ UPDATE draft_requests AS r SET
   FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.status;
 
 -- name: count_requests
--- How many requests there are by status, how many were inserted and ended lately, and the age of the oldest due one.
+-- The number of requests by status, of those inserted and ended recently, and the age of the oldest due one.
 --
--- Invariants: no value of available_at fails it: the age stays within a hundred years. It is a difference of epochs, because
--- PostgreSQL 16 and older cannot subtract an infinite timestamp.
--- Parameters: final, the final statuses; window_s, what lately means.
+-- Invariants: no value of available_at makes it fail: the age is limited to a hundred years. It is a difference of epochs,
+-- because PostgreSQL 16 and older cannot subtract infinite timestamps.
+-- Parameters: final, the final statuses; window_s, how long ago counts as recently.
 SELECT coalesce(jsonb_object_agg(status, n), '{}') AS requests,
        coalesce(jsonb_object_agg(status, ended_lately) FILTER (WHERE status = ANY (%(final)s)), '{}') AS ended,
        coalesce(sum(inserted_lately), 0)::int AS inserted,
@@ -94,11 +94,11 @@ SELECT coalesce(jsonb_object_agg(status, n), '{}') AS requests,
           FROM draft_requests GROUP BY status) AS by_status;
 
 -- name: list_workers
--- The daemons that did not stop on purpose, the living first.
+-- The daemons that were not shut down, live ones first.
 --
--- Alive is who beat within three of its own intervals and 50 s: for a beat in flight, a failover, and a heartbeat that has to
--- connect again. The state does not tell: a killed process leaves running behind. A beat_s is at most 28,800 s, a third of the
--- longest lease that can be set; a heartbeat further ahead than a minute was written by no daemon.
+-- A daemon is alive if it beat within three of its own intervals plus 50 s, which allows for a beat in flight, a failover and a
+-- reconnecting heartbeat. The state does not tell: a killed process leaves 'running' behind. beat_s is at most 28,800 s, a third
+-- of the longest lease that can be set. A heartbeat more than a minute in the future was not written by a daemon.
 SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
        greatest(0, least(beat_s, 28800)) AS beat_s,
        greatest(-3153600000, least(3153600000,
@@ -108,18 +108,17 @@ SELECT id, hostname, pid, version, state, in_flight, concurrency, started_at,
   FROM draft_workers AS w WHERE state <> 'stopped' ORDER BY alive DESC, hostname, started_at;
 
 -- name: is_unserved
--- Whether no living daemon has a prompt for an agent. Row security shows a stranger no worker at all, which says nothing about
--- them.
+-- Whether no live daemon has a prompt for an agent. False under row security, which may hide every worker.
 --
 -- Parameters: agent.
 SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
     SELECT FROM draft_workers AS w
      WHERE w.state = 'running' AND %(agent)s = ANY (w.agents)
        AND w.heartbeat_at BETWEEN now() - make_interval(secs => 3 * greatest(0, least(w.beat_s, 28800)) + 50)
-                              AND now() + interval '1 min') AS nobody;
+                              AND now() + interval '1 min') AS is_unserved;
 
 -- name: count_without_pictures
--- How many of some requests have lost pictures that came inside the row.
+-- How many of some requests had data: pictures that were deleted when they ended.
 --
 -- Parameters: ids.
 SELECT count(*) AS n FROM draft_requests

@@ -1,11 +1,11 @@
 -- name: read_request
--- What a claimed row asks for: a row for each picture, in no order, and all else with the first of them. No row if the claim does
--- not hold it any more.
+-- A claimed request: a row for each picture, in no order, with all other columns on the first picture's row. No row if the claim
+-- no longer holds it.
 --
--- A row for each picture, because an array is scanned for quotes as it arrives, which at 24 MiB holds the event loop for 35 to 50
--- ms. Sorted by the caller: a sort here would carry the pictures through temporary files. A data: URL with a letter outside of
--- ASCII is none, and in Python one such letter makes all of it four times as large. An entry may be null: its owner may have
--- written anything.
+-- A row for each picture, because psycopg scans an array for quotes, which at 24 MiB blocks the event loop for 35 to 50 ms. The
+-- caller sorts them: a sort here would write the pictures to temporary files. A data: URL with a non-ASCII character is invalid,
+-- and one such character makes the whole string four times as large in Python; so it is cut. Entries may be null: the owner of
+-- the tables may have written anything.
 --
 -- Parameters: id, lease_token.
 SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
@@ -18,10 +18,10 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
  WHERE r.id = %(id)s AND r.status = 'processing' AND r.lease_token = %(lease_token)s;
 
 -- name: publish
--- Show the options that are ready so far. Returns 'held', the status of a request that the claim does not hold any more, or no
--- row if it is gone.
+-- Publish the options that are ready so far. Returns 'held', or the status of a request that the claim no longer holds, or no row
+-- if it is gone.
 --
--- Invariants: fenced like a settlement. Progress is a courtesy: a row that somebody else has locked is passed over.
+-- Invariants: fenced like a settlement. Best effort: skips a locked row.
 -- Parameters: id, lease_token, partial_result.
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r WHERE r.id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
@@ -35,7 +35,7 @@ SELECT CASE WHEN r.status = 'processing' AND r.lease_token = %(lease_token)s THE
 -- name: record_usage
 -- Record one model call. May be repeated.
 --
--- Invariants: not fenced, because a result can be refused and its cost cannot.
+-- Invariants: not fenced, because a result can be rejected and its cost cannot.
 -- Parameters: the columns.
 INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
                          input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)

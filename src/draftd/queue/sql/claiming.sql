@@ -1,26 +1,26 @@
--- The claim's statements. Three of them end in the same UPDATE, which each spells out. It counts the attempt and takes a new token;
--- it returns no image_urls (16 rows of 7 MB cost 650 ms and 200 MB).
+-- The claim statements. Three of them end in the same UPDATE, each spelled out. It counts the attempt and takes a new token; it
+-- does not return image_urls (16 rows of 7 MB took 650 ms and 200 MB).
 --
--- available_at comes back as a number, which is read in a tenth of the time. expires_in_s subtracts numbers: an operator may have
--- written infinity, from which no timestamp can be subtracted before PostgreSQL 17.
+-- available_at is returned as a number, which takes a tenth of the time to read. expires_in_s subtracts numbers: expires_at may
+-- be infinite, and PostgreSQL before 17 cannot subtract a timestamp from infinity.
 --
--- Parameters of the three: lease_s, attempt_s, worker_id; now, the time if not the database's (tests).
+-- Common parameters: lease_s, attempt_s, worker_id; now, which overrides the database's time (tests).
 
 -- name: claim
 -- Claim up to n due rows of some agents, highest priority first, then by turn.
 --
--- Invariants: each agent's line is read in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan; no
--- status but 'pending'; locked rows are passed over. MATERIALIZED, because the planner may run a plain subquery again and claim
--- more than n. Each agent's line counts its own turns, so agents are compared by the distance from the front of their lines; as
--- floats, because the difference of two turns may not fit into a bigint. The agents are in a subquery, because the planner would
--- count those of a bare parameter, find that a plan for so few is cheaper, and make a new plan for each claim (0.4 of 0.9 ms).
+-- Invariants: each agent's queue is read in exactly the order of draft_requests_claim_idx, so that its LIMIT is an index scan;
+-- only status 'pending'; skips locked rows. MATERIALIZED, because the planner may run a plain subquery again and claim more than
+-- n. Turns are counted per agent, so agents are compared by the distance from the front of their queues; in floats, because the
+-- difference of two turns may not fit into a bigint. The agents are in a subquery, because the planner would count the elements
+-- of a bare parameter, find a plan for that few cheaper, and plan every claim anew (0.4 of 0.9 ms).
 --
--- Parameters, too: agents; n; aside, rows to pass over.
+-- Further parameters: agents; n; skip, the ids of rows to skip.
 WITH due AS MATERIALIZED (
     SELECT x.id FROM unnest((SELECT %(agents)s::text[])) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
      ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
      LIMIT %(n)s
@@ -41,16 +41,16 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
 
 -- name: claim_probe
--- Claim n rows to probe a held model: of the first 100 in each agent's line, those that were given back least often. A row that is
--- itself the reason must not be every probe.
+-- Claim n rows to probe a model on hold: of the first 100 in each agent's queue, those given back least often. A row that causes
+-- the hold must not be used for every probe.
 --
--- Invariants: as those of claim.
--- Parameters, too: agents; n; aside, rows to pass over.
+-- Invariants: as for claim.
+-- Further parameters: agents; n; skip, the ids of rows to skip.
 WITH candidate AS MATERIALIZED (
     SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT 100) AS x
 ), due AS MATERIALIZED (
     SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
@@ -74,10 +74,10 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
 
 -- name: claim_these
--- Claim some rows, as far as they are still due: the candidates of a claim that was refused as a whole.
+-- Claim those of some rows that are still due: the candidates of a claim that was refused as a whole.
 --
--- Invariants: as those of claim.
--- Parameters, too: ids.
+-- Invariants: as for claim.
+-- Further parameters: ids.
 WITH due AS MATERIALIZED (
     SELECT x.id FROM unnest(%(ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
@@ -100,24 +100,24 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
 
 -- name: find_claimable
--- The rows that a claim would take, after one that was refused.
+-- The rows that a claim would take; used after a refusal.
 --
 -- Invariants: writes nothing and locks nothing.
--- Parameters: agents; n; aside, rows to pass over; now, the time if not the database's.
+-- Parameters: agents; n; skip, the ids of rows to skip; now, which overrides the database's time (tests).
 SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.priority, r.turn, r.available_at FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s) AS x
  ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
  LIMIT %(n)s;
 
 -- name: release_strays
--- Give back, attempt included, what is claimed in a worker's name but not held there: a claim whose connection was lost may have
--- taken it.
+-- Give back, without counting the attempt, the rows claimed by a worker that it does not hold: a claim whose connection was lost
+-- may have taken them.
 --
--- Invariants: only rows of this worker, with a token that it does not hold; locked rows are passed over; locks in the order of ids.
--- Parameters: worker_id; ids and tokens, what it holds; only, the rows to look at, null for all.
+-- Invariants: only rows of this worker, with a token that it does not hold; skips locked rows; locks in the order of ids.
+-- Parameters: worker_id; ids and tokens, the leases that it holds; only, which restricts the rows to these ids, or null.
 WITH stray AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r
      WHERE r.status = 'processing' AND r.worker_id = %(worker_id)s
@@ -131,10 +131,10 @@ UPDATE draft_requests AS r SET status = 'pending', attempt = r.attempt - 1
 RETURNING r.id;
 
 -- name: find_strays
--- The rows that release_strays would give back, after it was refused.
+-- The rows that release_strays would give back; used after a refusal.
 --
 -- Invariants: writes nothing and locks nothing.
--- Parameters: worker_id; ids and tokens, what it holds.
+-- Parameters: worker_id; ids and tokens, the leases that it holds.
 SELECT r.id, r.lease_token FROM draft_requests AS r
  WHERE r.status = 'processing' AND r.worker_id = %(worker_id)s
    AND NOT EXISTS (SELECT FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token)

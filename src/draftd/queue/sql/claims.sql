@@ -1,11 +1,11 @@
 -- name: look_for_due
--- Whether any row is due, and which rows are that the last claim left out because the server refuses them. A drain asks this.
+-- Whether any row is due, and which of the rows that the last claim skipped because the server refuses them. For a drain.
 --
--- Invariants: locks nothing, and so sees what the claims' SKIP LOCKED passes over.
--- Parameters: agents; aside, what the last claim left out.
+-- Invariants: locks nothing, and so sees the rows that a claim's SKIP LOCKED skips.
+-- Parameters: agents; skip, the ids that the last claim skipped.
 SELECT EXISTS (SELECT FROM draft_requests AS r
                 WHERE r.status = 'pending' AND r.agent = ANY (%(agents)s) AND r.available_at <= now()
-                  AND r.id <> ALL (%(aside)s::uuid[])) AS is_due,
+                  AND r.id <> ALL (%(skip)s::uuid[])) AS is_due,
        ARRAY (SELECT r.id::text FROM draft_requests AS r
                WHERE r.status = 'pending' AND r.agent = ANY (%(agents)s) AND r.available_at <= now()
-                 AND r.id = ANY (%(aside)s::uuid[])) AS refused;
+                 AND r.id = ANY (%(skip)s::uuid[])) AS refused;

@@ -1,19 +1,21 @@
--- The heartbeat's statements. renew_and_beat is renew with beat inside it.
+-- The heartbeat's statements. renew_and_beat combines renew and beat.
 
 -- name: renew_and_beat
--- Renew a worker's leases, write its row in draft_workers, and read back what daemons go by: agents, models, holds, throttles.
+-- Renew a worker's leases, write its row in draft_workers, and return the daemons' configuration: agents, models, holds,
+-- throttles.
 --
--- Invariants: locks first and in the order of ids, like every write of several rows: unordered renewals beside settlements made
--- ten deadlocks in ten seconds. A row that somebody else has locked is passed over, and renewed at the next beat: a client that
--- holds one row in a long transaction must not stop the renewals of all the others (the reaper passes over it, too). Lost is only
--- what is no longer processing with this token; it comes with its status, null if the row is gone. updated_at stays, and no index holds lease_until: a renewal is a heap-only update.
+-- Invariants: locks first and in the order of ids, like every write of several rows (unordered renewals and settlements had ten
+-- deadlocks in ten seconds). Skips locked rows, which are renewed at the next beat: a client that holds one row in a long
+-- transaction must not stop all other renewals (the reaper skips that row, too). A lease is lost only if its row is no longer
+-- processing with its token; it is returned with the row's status, null if the row is gone. updated_at is not changed and no
+-- index contains lease_until, so that a renewal is a heap-only update.
 --
--- No value of a column fails the statement, whoever wrote it. params come back as text, and not all of a long one: a value that
--- cannot be read must not take the other rows with it. Times come back as seconds within a hundred years, because JSON has no
--- infinity; they are differences of epochs, because PostgreSQL 16 and older cannot subtract an infinite timestamp. A hold of more
--- than a day is longer than daemons set it, and does not count.
+-- No column value makes the statement fail. params are returned as text, and cut: a value that cannot be parsed must not affect
+-- other rows. Times are returned in seconds, within a hundred years, because JSON has no infinity; they are differences of
+-- epochs, because PostgreSQL 16 and older cannot subtract infinite timestamps. A hold of more than a day was not set by a daemon,
+-- and is ignored.
 --
--- Parameters: ids and tokens, what is held; lease_s; the worker's columns.
+-- Parameters: ids and tokens, the leases held; lease_s; the worker's columns.
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
 ), locked AS MATERIALIZED (
@@ -56,9 +58,9 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
           FROM draft_throttles AS t) AS throttles;
 
 -- name: renew
--- Renew a worker's leases and read back what daemons go by, while the worker's own row is refused or locked.
+-- Renew a worker's leases and return the daemons' configuration, while the worker's own row is refused or locked.
 --
--- Invariants and parameters: as those of renew_and_beat; touches no row of draft_workers.
+-- Invariants and parameters: as for renew_and_beat; does not touch draft_workers.
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h(id, lease_token) ORDER BY id
 ), locked AS MATERIALIZED (
@@ -96,7 +98,7 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
           FROM draft_throttles AS t) AS throttles;
 
 -- name: beat
--- Write a worker's row alone.
+-- Write a worker's row only.
 --
 -- Parameters: the worker's columns.
 INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s)

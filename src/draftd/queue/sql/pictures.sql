@@ -1,13 +1,13 @@
 -- name: keep_pictures
--- Keep prepared pictures for the next attempt at a claimed row, in place of those that were kept for the same entries.
+-- Keep prepared pictures for the next attempt at a claimed row, replacing those kept for the same entries.
 --
--- Invariants: only while the claim holds the row, and under the row's lock, so that the end of the request, which deletes them,
--- cannot overtake them; a row that somebody else has locked is passed over; nothing is kept once all of them together reach
--- most_bytes. A picture counts as least_bytes at least, so that the sum is one of 16,384 rows at most (2 ms).
+-- Invariants: only while the claim holds the row, and under the row's lock, so that pictures cannot be written after the end of
+-- the request has deleted them; skips a locked row; keeps nothing once all pictures together reach max_bytes. A picture counts as
+-- at least min_bytes, so that at most 16,384 rows are summed up (2 ms).
 --
--- Parameters: id, lease_token; positions, url_sha256s, facts and data, one of each per picture; least_bytes, most_bytes.
+-- Parameters: id, lease_token; positions, url_sha256s, facts and data, one of each per picture; min_bytes, max_bytes.
 WITH stock AS MATERIALIZED (
-    SELECT coalesce(sum(greatest(octet_length(p.data), %(least_bytes)s)), 0) >= %(most_bytes)s AS is_full
+    SELECT coalesce(sum(greatest(octet_length(p.data), %(min_bytes)s)), 0) >= %(max_bytes)s AS is_full
       FROM draft_pictures AS p
 ), held AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r, stock
@@ -27,9 +27,9 @@ SELECT EXISTS (SELECT FROM kept) AS is_kept,
   FROM stock;
 
 -- name: find_pictures
--- What an earlier attempt has kept, unless it is more than most_bytes.
+-- The pictures that an earlier attempt kept, unless they exceed max_bytes.
 --
--- Parameters: id, most_bytes.
+-- Parameters: id, max_bytes.
 SELECT position, url_sha256, facts, data FROM draft_pictures
  WHERE request_id = %(id)s
-   AND (SELECT sum(octet_length(p.data)) FROM draft_pictures AS p WHERE p.request_id = %(id)s) <= %(most_bytes)s;
+   AND (SELECT sum(octet_length(p.data)) FROM draft_pictures AS p WHERE p.request_id = %(id)s) <= %(max_bytes)s;

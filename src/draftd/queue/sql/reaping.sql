@@ -1,40 +1,41 @@
--- The reaper's statements. Three of them choose rows by the same rules, which each spells out:
+-- The reaper's statements. Three of them select rows by the same rules, each spelled out:
 --
--- lost      processing, and nobody holds it any more: its lease or its deadline has passed. Or both lie further ahead than any
---           worker sets them (or there are none), and nobody would ever take the row back.
+-- lost      processing, and its lease or its deadline has passed; or both are further in the future than any worker sets them (or
+--           null), so that they would never pass.
 -- overdue   pending, and past its expires_at.
--- orphaned  pending and due for 5 s, for an agent that no daemon of the last day has had a prompt for. Asking only oneself, or only
---           who runs right now, would fail an agent's requests while its daemons are upgraded or restarted.
+-- orphaned  pending and due for 5 s, for an agent for which no daemon of the last day had a prompt. Counting only the daemons
+--           that run right now would fail an agent's requests while its daemons are upgraded or restarted.
 --
 -- A lost row is taken only if its worker could have renewed (may_take):
--- * This session has been up for one lease. It outlives no crash, no recovery, no failover and no lost network. The age of the
---   server's first process says nothing about them, and other sessions may be those that nobody is at the other end of.
--- * The passes have followed each other steadily for one lease: a server that stood still keeps its sessions (see Watch).
+-- * This session has been up for one lease. A session survives no crash, recovery, failover or lost network. The age of the
+--   server's first process proves nothing about these, and other sessions may have lost their clients.
+-- * The passes have followed each other steadily for one lease: sessions survive a stalled server (see StallDetector).
 --
--- Parameters of all:
---   lease_s       how long a lease lives
+-- Common parameters:
+--   lease_s       how long a lease lasts
 --   older_than_s  how long ago a lease or a deadline must have passed
---   gap_s, last_at, steady_since   the caller's Watch
---   now           the time if not the database's (tests)
---   aside         rows to pass over
+--   gap_s, last_at, steady_since   the caller's StallDetector
+--   now           overrides the database's time (tests)
+--   skip          the ids of rows to skip
 --
--- max(attempt_s) is bounded to 0 to 86,400 s, the longest that an attempt may be set to: a column may hold NaN, and a worker that
--- does not say counts as the longest. The 5 s are slack: the reaper's time may be a little behind that of a claim.
+-- max(attempt_s) is limited to 0 to 86,400 s, the longest attempt that can be set: the column may be NaN. A null counts as the
+-- longest. The 5 s are slack: the reaper's now() may be a little behind that of a claim.
 
 -- name: reap
--- One pass: take back what is lost, fail what is overdue or orphaned, at most 500 rows of each kind; forget dead workers.
+-- One pass: take back lost rows, fail overdue and orphaned ones, at most 500 of each kind, and delete dead workers.
 --
--- Invariants: changes a row only in the status in which it was chosen and locked; passes over rows that others have locked; locks
--- in the order of ids where another statement may lock several of the same rows.
+-- Invariants: changes a row only in the status in which it was selected and locked; skips locked rows; locks in the order of ids
+-- where another statement may lock several of the same rows.
 --
--- The first loss goes back without delay: most crashes are not the request's fault. A request that kills its worker every time
--- waits longer and longer, and fails at its cap of attempts.
+-- The first time a row is lost, it goes back without delay: most crashes are not the request's fault. A request that kills every
+-- worker waits longer each time, and fails at max_attempts.
 --
--- 500 is no parameter: the plan is made once, and must not be made for an unknown limit. The recursion hops from agent to agent
--- over the claim's index. A worker is forgotten a day after its last beat, or after three missed beats if those are longer.
+-- 500 is not a parameter, because the statement is planned once, and a plan for an unknown limit is worse. The recursion hops
+-- from agent to agent through the claim's index. A worker is deleted a day after its last beat, or after three missed beats if
+-- longer.
 --
--- Parameters, too: details, error_details by error code.
--- Returns a row for each request, and a last one with nothing but the time.
+-- Further parameters: details, error_details by error code.
+-- Returns a row for each request, and a last one with only the time.
 WITH RECURSIVE pass AS MATERIALIZED (
     SELECT p.now,
            p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
@@ -55,13 +56,13 @@ WITH RECURSIVE pass AS MATERIALIZED (
      WHERE r.status = 'processing' AND pass.may_take
        AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
             OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
-       AND r.id <> ALL (%(aside)s::uuid[])
+       AND r.id <> ALL (%(skip)s::uuid[])
      ORDER BY r.id LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
 ), overdue AS MATERIALIZED (
     SELECT r.id, 'pending' AS was, 'expired' AS code, 'not drafted before it expired' AS message
       FROM draft_requests AS r, pass
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
-       AND r.id <> ALL (%(aside)s::uuid[])
+       AND r.id <> ALL (%(skip)s::uuid[])
      LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED
 ), served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
@@ -80,7 +81,7 @@ WITH RECURSIVE pass AS MATERIALIZED (
         SELECT r.id, 'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100)) AS message
           FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
-           AND r.id <> ALL (%(aside)s::uuid[])
+           AND r.id <> ALL (%(skip)s::uuid[])
          LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED) AS x
 ), chosen AS MATERIALIZED (
     SELECT * FROM lost
@@ -119,12 +120,11 @@ UNION ALL
 SELECT NULL, NULL, NULL, NULL, now();
 
 -- name: reap_these
--- Take back or fail some rows, as far as they still are lost, overdue or orphaned: what is left of a pass that was refused as a
--- whole, in ever smaller parts. A statement that is refused is planned anew each time, and to plan a whole pass takes longer than
--- all else that is done about a row.
+-- Take back or fail those of some rows that are still lost, overdue or orphaned: ever smaller parts of a pass that was refused as
+-- a whole. A refused statement is planned anew each time, and planning a whole pass takes longer than all the rest.
 --
--- Invariants: as those of reap.
--- Parameters, too: ids, the rows; details, error_details by error code.
+-- Invariants: as for reap.
+-- Further parameters: ids, the rows; details, error_details by error code.
 WITH pass AS MATERIALIZED (
     SELECT p.now,
            p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
@@ -150,7 +150,7 @@ WITH pass AS MATERIALIZED (
                 WHEN r.deadline_at <= r.lease_until THEN 'the attempt passed its deadline'
                 ELSE 'the worker died or lost its lease' END AS message
       FROM draft_requests AS r, pass, served
-     WHERE r.id = ANY (%(ids)s::uuid[]) AND r.id <> ALL (%(aside)s::uuid[])
+     WHERE r.id = ANY (%(ids)s::uuid[]) AND r.id <> ALL (%(skip)s::uuid[])
        AND (r.status = 'processing' AND pass.may_take
                AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
                     OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
@@ -179,10 +179,10 @@ UPDATE draft_requests AS r SET
 RETURNING c.code, r.id, r.status, CASE WHEN c.was = 'processing' THEN r.worker_id END AS worker_id;
 
 -- name: find_reapable
--- What a pass would take, and what each row would become: for a dry run, and after a pass that was refused.
+-- The rows that a pass would take, and their new statuses: for a dry run, and after a refused pass.
 --
--- Invariants: writes nothing and locks nothing. So it works on a server that only reads, and sees rows that others have locked.
--- Parameters, too: most, how many rows of each kind; null for all.
+-- Invariants: writes nothing and locks nothing, so it works on a read-only server, and sees locked rows.
+-- Further parameters: limit, the maximum number of rows of each kind; null for all.
 WITH RECURSIVE pass AS MATERIALIZED (
     SELECT p.now,
            p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
@@ -200,14 +200,14 @@ WITH RECURSIVE pass AS MATERIALIZED (
      WHERE r.status = 'processing' AND pass.may_take
        AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
             OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
-       AND r.id <> ALL (%(aside)s::uuid[])
-     LIMIT %(most)s
+       AND r.id <> ALL (%(skip)s::uuid[])
+     LIMIT %(limit)s
 ), overdue AS MATERIALIZED (
     SELECT r.id, r.lease_token, r.status AS was, 'expired' AS code, 'failed' AS status, NULL::uuid AS worker_id
       FROM draft_requests AS r, pass
      WHERE r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
-       AND r.id <> ALL (%(aside)s::uuid[])
-     LIMIT %(most)s
+       AND r.id <> ALL (%(skip)s::uuid[])
+     LIMIT %(limit)s
 ), served AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
      WHERE agent IS NOT NULL
@@ -224,8 +224,8 @@ WITH RECURSIVE pass AS MATERIALIZED (
       FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.status AS was FROM draft_requests AS r
          WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
-           AND r.id <> ALL (%(aside)s::uuid[])
-         LIMIT %(most)s) AS x
+           AND r.id <> ALL (%(skip)s::uuid[])
+         LIMIT %(limit)s) AS x
 )
 SELECT *, now() AS at FROM lost
 UNION ALL
@@ -234,9 +234,9 @@ UNION ALL
 SELECT *, now() FROM orphaned WHERE orphaned.id NOT IN (SELECT id FROM overdue);
 
 -- name: end_reapable
--- Fail a row that can be reaped, while the reaper's own change of it is refused: as few columns as possible.
+-- Fail a reapable row of which the server refuses the reaper's change; writes as few columns as possible.
 --
--- Invariants: waits for no lock; matches id and lease_token; ends no row that has been renewed meanwhile.
+-- Invariants: waits for no lock; matches id and lease_token; fails no row that has been renewed since.
 -- Parameters: id, lease_token, code, message, details, older_than_s.
 UPDATE draft_requests AS r SET
     status = 'failed', error_code = %(code)s, error_message = %(message)s, error_details = %(details)s
@@ -255,8 +255,8 @@ UPDATE draft_requests AS r SET
 RETURNING r.id;
 
 -- name: may_take_in
--- If a row is lost: after how many seconds this session will have been up for one lease, so that a pass may take the row. Negative
--- when that was so long ago; no row when nothing is lost.
+-- In how many seconds this session will have been up for one lease, so that a pass may take lost rows; negative if it has been up
+-- for longer. No row if none is lost.
 --
 -- Parameters: lease_s, older_than_s.
 SELECT %(lease_s)s - extract(epoch FROM now() - a.backend_start)::float8 AS wait_s

@@ -1,15 +1,16 @@
--- A final request is old when it ended long enough ago. No request ends before it was made, so the condition on created_at loses
--- nothing and the index on it serves. A row that a pending or running refinement still reads stays; that is asked in two branches,
--- because each has its partial index: one condition on both statuses would read the whole table.
+-- A final request is old if it ended long enough ago. No request ends before it is created, so the condition on created_at
+-- excludes none of them, and lets its index be used. A row that a pending or running refinement reads stays. These are found in
+-- two branches, because each has its partial index: one condition on both statuses would read the whole table.
 --
--- Parameters of all: older_than_s; batch; now, the time if not the database's (tests).
+-- Common parameters: older_than_s; batch, the maximum number of rows; now, which overrides the database's time (tests).
 
 -- name: prune
 -- Delete a batch of old final requests, the oldest first.
 --
--- Invariants: deletes final rows only, and only those that nobody else has locked.
--- Parameters, too: after, created_at of the last row of the batch before; aside, rows to pass over; only, null for all.
--- Returns: seen, how many rows the batch had; reached, the created_at of its last row; pruned, how many were deleted.
+-- Invariants: deletes only final rows; skips locked ones.
+-- Further parameters: after, the created_at of the last row of the previous batch; skip, the ids of rows to skip; only, which
+-- restricts the rows to these ids, or null.
+-- Returns: seen, the number of rows in the batch; reached, the created_at of its last row; pruned, the number of rows deleted.
 WITH refined AS MATERIALIZED (
     SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
     UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
@@ -20,7 +21,7 @@ WITH refined AS MATERIALIZED (
        AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
        AND r.id NOT IN (SELECT parent_id FROM refined)
        AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
-       AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+       AND r.id <> ALL (%(skip)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
      ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED
 ), pruned AS (
     DELETE FROM draft_requests AS r USING old
@@ -33,8 +34,8 @@ SELECT (SELECT count(*) FROM old)::int AS seen, (SELECT max(created_at) FROM old
 -- name: find_prunable
 -- The rows of a batch that the server refused to delete as a whole.
 --
--- Invariants: deletes nothing; passes over rows that others have locked, as prune does.
--- Parameters, too: after, aside and only, as for prune.
+-- Invariants: deletes nothing; skips locked rows, as prune does.
+-- Further parameters: after, skip and only, as for prune.
 WITH refined AS MATERIALIZED (
     SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
     UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
@@ -45,14 +46,15 @@ SELECT r.id, r.created_at FROM draft_requests AS r
    AND r.finished_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
    AND r.id NOT IN (SELECT parent_id FROM refined)
    AND r.created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
-   AND r.id <> ALL (%(aside)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
+   AND r.id <> ALL (%(skip)s::uuid[]) AND (%(only)s::uuid[] IS NULL OR r.id = ANY (%(only)s))
  ORDER BY r.created_at LIMIT %(batch)s FOR UPDATE OF r SKIP LOCKED;
 
 -- name: count_prunable
--- How many of the next batch of rows prune would delete, locked rows included, and how far the batch reaches; no row at the end.
+-- How many rows of the next batch prune would delete, including locked ones, and where the batch ends; no row after the last
+-- batch.
 --
 -- Invariants: writes nothing and locks nothing.
--- Parameters, too: after and after_id, the last row of the batch before.
+-- Further parameters: after and after_id, the last row of the previous batch.
 WITH refined AS MATERIALIZED (
     SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'pending' AND c.parent_id IS NOT NULL
     UNION SELECT c.parent_id FROM draft_requests AS c WHERE c.status = 'processing' AND c.parent_id IS NOT NULL
@@ -71,7 +73,7 @@ SELECT created_at AS reached, id AS reached_id, (SELECT count(*) FROM old)::int 
 -- name: prune_feedback
 -- Delete a batch of old feedback, the oldest first. Returns a row for each.
 --
--- Invariants: passes over rows that others have locked.
+-- Invariants: skips locked rows.
 DELETE FROM draft_feedback AS f USING (
     SELECT id FROM draft_feedback
      WHERE created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)

@@ -1,12 +1,12 @@
 -- name: settle
--- Write what came of some attempts, each once, and only if its claim still holds the row.
+-- Write the outcomes of some attempts, each once, and only if its claim still holds the row.
 --
--- Invariants: matches id, status 'processing' and lease_token; locks in the order of ids. A row that somebody else has locked is
--- passed over and settled a moment later, by itself: a client that holds one row in a long transaction must not keep the results
--- of the others back. May be repeated: what the first execution settled, the second finds standing with the claim's token.
+-- Invariants: matches id, status 'processing' and lease_token; locks in the order of ids. Skips locked rows, which the caller
+-- retries: a client that holds one row in a long transaction must not delay the results of others. May be repeated: the second
+-- execution finds the rows settled by the first with their claims' tokens.
 --
 -- Parameters: rows, a JSON array of settlements.
--- Returns for each settlement: settled, its status now if this execution settled it; standing, is_mine and is_busy, else.
+-- Returns for each settlement: settled, the new status if this execution wrote it; otherwise standing, is_mine and is_busy.
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
@@ -14,8 +14,8 @@ WITH v AS MATERIALIZED (
         trace_id text)
      ORDER BY id
 ), locked AS MATERIALIZED (
-    -- As the row stands once it is locked: the statement's own snapshot may be older. LATERAL, because a join would let the
-    -- planner read the whole table for 50 rows of it.
+    -- The row's values once it is locked: the statement's own snapshot may be older. LATERAL, because with a join the planner
+    -- might read the whole table for 50 rows.
     SELECT x.* FROM (SELECT DISTINCT id FROM v ORDER BY id) AS v CROSS JOIN LATERAL (
         SELECT r.id, r.status, r.lease_token, r.error_code FROM draft_requests AS r
          WHERE r.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS x
@@ -29,7 +29,7 @@ WITH v AS MATERIALIZED (
         error_code = v.code,
         error_message = v.message,
         error_details = v.details,
-        -- The last 20. Whoever made it no array, it begins anew: that must not fail this statement.
+        -- Keeps the last 20. A value that is not an array (not written by draftd) is replaced, so as not to fail the statement.
         errors = CASE WHEN v.code IS NULL THEN r.errors
                       ELSE CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                                 WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
@@ -56,7 +56,7 @@ WITH v AS MATERIALIZED (
     RETURNING r.id, r.lease_token, r.status
 )
 SELECT v.id, v.lease_token, settled.status AS settled, locked.status AS standing,
-       -- The reaper's return to pending has this token too, and another code.
+       -- A row that the reaper returned to pending has this token as well, but another code.
        locked.lease_token = v.lease_token AND locked.error_code IS NOT DISTINCT FROM v.code AS is_mine,
        locked.id IS NULL AND coalesce((SELECT true FROM draft_requests AS r WHERE r.id = v.id), false) AS is_busy
   FROM v LEFT JOIN locked ON locked.id = v.id

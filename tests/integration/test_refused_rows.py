@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -18,16 +19,17 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.daemon.heartbeat import Beat, Heartbeat
-from draftd.queue import admin, attempts, claiming, isolation
-from draftd.queue.attempts import Scribe
+from draftd.queue import admin, attempts, claiming, refused_rows, trials
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
-from draftd.queue.isolation import FIRST_ASIDE_S, Aside, Refusals
 from draftd.queue.leases import Leases
-from draftd.queue.outcome import Fail, Outcome, Release
+from draftd.queue.outcome import Fail, GiveBack, Outcome
+from draftd.queue.refused_rows import FIRST_QUARANTINE_S, Quarantine, Refusals
 from draftd.queue.retention import prune
-from draftd.queue.settlements import Settled, Settler, Trail
+from draftd.queue.settlements import SETTLE, Settled, Settler, Trail
 from draftd.request import Claim
 from fix_database import UNKNOWN_S, claim_all, lose, make_request, make_terms, read_row, reap_now, renew, shift
+from fix_heartbeat import make_heartbeat
 from fix_refusals import (
     ALWAYS,
     CLAIM,
@@ -42,11 +44,12 @@ from fix_refusals import (
     accept,
     refuse,
 )
-from integration.test_heartbeat import make_heartbeat
 from integration.test_settlements import count_usage, make_done, make_usage
 
 AGENT = "comment_generator"
 DONE = make_done()
+MANY = 12
+"""So many refusals of a draft mean that the next one, too, changes nothing."""
 STATEMENTS = 200
 """Within the 2 s that a neighbour may be delayed, at 10 ms each."""
 
@@ -60,8 +63,8 @@ async def standing(connection: db.Connection, row_id: UUID) -> tuple[str, str | 
     return row["status"], row["error_code"]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, time_s: float = 20) -> None:
-    async with asyncio.timeout(time_s):
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110  # the table is all that tells
             await asyncio.sleep(0.01)
 
@@ -69,16 +72,58 @@ async def until(condition: Callable[[], Awaitable[bool]], *, time_s: float = 20)
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a loaded machine take its time with refusals: what is refused slowly is the unit tests' subject."""
-    for module in (isolation, claiming):
+    for module in (refused_rows, claiming):
         monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+
+
+@dataclass
+class Counted:
+    """Counts the statements of every link."""
+
+    statements: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def at_most(self, count: int) -> Iterator[None]:
+        self.statements.clear()
+        yield
+        assert self.statements.total() <= count
+
+    async def until(self, statement: str, times: int) -> None:
+        """Wait until one of them has been run so often."""
+
+        async def is_reached() -> bool:
+            return self.statements[statement] >= times
+
+        await until(is_reached)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    counted, run = Counted(), db.Link.run
+
+    async def count(link: db.Link, statement: str, params: db.Params = None) -> list[Any]:
+        counted.statements[statement] += 1
+        return await run(link, statement, params)
+
+    monkeypatch.setattr(db.Link, "run", count)
+    return counted
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is refused be tried again at once: what becomes of many tries is seen in a moment."""
+    monkeypatch.setattr(trials, "PAUSE_S", 0.05)
+    monkeypatch.setattr(refused_rows, "UNDECIDED_S", 0.1)
+    monkeypatch.setattr(db, "REFUSED_CAP_S", 0.1)
 
 
 @pytest.fixture
 def claimer(link: db.Link) -> Claimer:
-    return Claimer(link=link, terms=make_terms(), aside=Aside())
+    return Claimer(link=link, terms=make_terms(), quarantine=Quarantine())
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
+@pytest.mark.usefixtures("hurried")
 async def test_a_claim_goes_on_without_the_row_that_is_refused(
     connection: db.Connection, claimer: Claimer, sqlstate: str
 ) -> None:
@@ -127,6 +172,7 @@ CASTS = (
 
 
 @pytest.mark.parametrize("room", [1, 50])
+@pytest.mark.usefixtures("hurried")
 async def test_values_that_every_row_is_refused_for_end_no_request(
     connection: db.Connection, claimer: Claimer, room: int
 ) -> None:
@@ -208,7 +254,7 @@ async def test_a_row_that_is_set_aside_is_tried_once_after_a_restart_and_then_le
 
     claims, endings = 0, 0
     for _process in range(3):
-        claimer = Claimer(link=link, terms=make_terms(), aside=Aside(clock=clock))
+        claimer = Claimer(link=link, terms=make_terms(), quarantine=Quarantine(clock=clock))
         (good,) = await make_many(connection, 1, requester_id="other")
         assert [one.id for one in await claimer.claim([AGENT], 50)] == [good]
         once = await tried()
@@ -218,7 +264,7 @@ async def test_a_row_that_is_set_aside_is_tried_once_after_a_restart_and_then_le
             assert await claimer.claim([AGENT], 50) == []
         assert await tried() == once
         claims, endings = once
-    clock.return_value = FIRST_ASIDE_S
+    clock.return_value = FIRST_QUARANTINE_S
     assert await claimer.claim([AGENT], 50) == []
     assert (await tried())[1] == endings + 1
 
@@ -233,6 +279,7 @@ async def test_rows_in_front_that_are_refused_do_not_keep_those_behind_them(
 
 
 @pytest.mark.parametrize("room", [1, 50])
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_refuses_every_claim_ends_no_request(
     connection: db.Connection, claimer: Claimer, room: int
 ) -> None:
@@ -315,7 +362,7 @@ async def test_two_leases_that_cannot_be_renewed_are_told_once_another_row_could
     database: str, connection: db.Connection, link: db.Link
 ) -> None:
     ids, leases = await make_many(connection, 2), Leases()
-    held = {(one.id, one.lease_token) for one in await claim_all(link)}
+    held = {one.key for one in await claim_all(link)}
     for row_id, token in held:
         leases.add(row_id, token, agent=AGENT)
     await refuse(connection, ids, when=RENEWAL)
@@ -387,23 +434,24 @@ async def test_a_draft_that_is_refused_harms_no_neighbours(
     await make_many(connection, 5)
     claimed = await claim_all(link)
     await refuse(connection, [claimed[2].id], when=COMPLETION, sqlstate=sqlstate)
-    settled = await settle_all(Settler(link=link, aside=Aside()), claimed)
+    settled = await settle_all(Settler(link=link, quarantine=Quarantine()), claimed)
     assert settled == ["completed", "completed", "failed", "completed", "completed"]
     assert await standing(connection, claimed[2].id) == ("failed", "internal_error")
 
 
 @pytest.mark.parametrize(("when", "sqlstate"), [(COMPLETION, "P0001"), (ALWAYS, "55P03"), (ALWAYS, "53100")])
 @pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.usefixtures("hurried")
 async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
-    connection: db.Connection, link: db.Link, when: str, sqlstate: str, count: int
+    connection: db.Connection, link: db.Link, counted: Counted, when: str, sqlstate: str, count: int
 ) -> None:
     await make_many(connection, count)
     claimed = await claim_all(link)
     others = await make_many(connection, 3)
     before = [await read_row(connection, one) for one in others]
     await refuse(connection, when=when, sqlstate=sqlstate)
-    settling = asyncio.create_task(settle_all(Settler(link=link, aside=Aside()), claimed))
-    await asyncio.wait([settling], timeout=3)
+    settling = asyncio.create_task(settle_all(Settler(link=link, quarantine=Quarantine()), claimed))
+    await counted.until(SETTLE, MANY * count)
     assert not settling.done()
     await accept(connection)
     assert await settling == ["completed"] * count
@@ -416,10 +464,10 @@ async def test_a_crowd_of_refused_drafts_ends_without_waiting_for_another_to_pas
 ) -> None:
     """Every claim loop holds a draft that is refused: nothing passes until they have ended."""
     crowd = await make_many(connection, 40)
-    claimed, settler = await claim_all(link), Settler(link=link, aside=Aside())
+    claimed, settler = await claim_all(link), Settler(link=link, quarantine=Quarantine())
     (good,) = await make_many(connection, 1)
     await refuse(connection, crowd, when=COMPLETION, sqlstate=sqlstate)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await settle_all(settler, claimed) == ["failed"] * 40
     assert {await standing(connection, one) for one in crowd} == {("failed", "internal_error")}
     assert await standing(connection, good) == ("pending", None)
@@ -430,12 +478,12 @@ async def test_what_is_wrong_with_a_draft_is_not_held_against_the_row_that_it_is
     connection: db.Connection, link: db.Link
 ) -> None:
     await make_many(connection, 3)
-    (first, bad, worse), settler = await claim_all(link), Settler(link=link, aside=Aside())
+    (first, bad, worse), settler = await claim_all(link), Settler(link=link, quarantine=Quarantine())
     await make_many(connection, 1)
     await connection.execute(b"ALTER TABLE draft_requests ADD CONSTRAINT app CHECK (reading <> '[\"no\"]') NOT VALID")
     assert (await settler.settle(first, DONE)).status == "completed"
     refused = make_done(reading=["no"])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert [(await settler.settle(one, refused)).status for one in (bad, worse)] == ["failed"] * 2
 
 
@@ -457,21 +505,22 @@ async def test_a_trial_carries_nothing_of_one_request_to_another(
     connection: db.Connection, link: db.Link, outcome: Outcome
 ) -> None:
     await make_many(connection, 2)
-    (first, bad), settler = await claim_all(link), Settler(link=link, aside=Aside())
+    (first, bad), settler = await claim_all(link), Settler(link=link, quarantine=Quarantine())
     await make_many(connection, 1, requester_id="another")
     await connection.execute(LEAKS.encode())
     trail = Trail(images=[{"host": "private words"}], trace_id="private words")
     await settler.settle(first, outcome, trail)
     await refuse(connection, [bad.id], when="NEW.trace_id IS NOT NULL")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await settler.settle(bad, outcome, trail)).status == "failed"
     assert await standing(connection, bad.id) == ("failed", "internal_error")
     (row,) = await link.run("SELECT t.is_called AS tried, l.is_called AS leaked FROM tried AS t, leaked AS l")
     assert row == {"tried": True, "leaked": False}
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
-    database: str, connection: db.Connection, link: db.Link
+    database: str, connection: db.Connection, link: db.Link, counted: Counted
 ) -> None:
     """A lock on the whole table: the server says so itself, and no other row gets through."""
     await make_many(connection, 2)
@@ -479,51 +528,27 @@ async def test_a_lone_draft_is_kept_while_nothing_can_be_written(
     await link.run("SET lock_timeout = '50ms'")
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE draft_requests")
-        settling = asyncio.create_task(settle_all(Settler(link=link, aside=Aside()), claimed))
-        await asyncio.wait([settling], timeout=3)
+        settling = asyncio.create_task(settle_all(Settler(link=link, quarantine=Quarantine()), claimed))
+        await counted.until(SETTLE, MANY)
         assert not settling.done()
     assert await settling == ["completed"]
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_the_first_failure_beside_refused_drafts_blames_none_of_them(
-    connection: db.Connection, link: db.Link
+    connection: db.Connection, link: db.Link, counted: Counted
 ) -> None:
     """That the server accepts the end of a request says nothing about drafts."""
     await make_many(connection, 3)
     claimed = await claim_all(link)
     await refuse(connection, when=COMPLETION)
-    settler = Settler(link=link, aside=Aside())
+    settler = Settler(link=link, quarantine=Quarantine())
     settling = [asyncio.create_task(settler.settle(one, DONE)) for one in claimed[:2]]
-    assert (await settler.settle(claimed[2], Release())).status == "pending"
-    await asyncio.wait(settling, timeout=1)
+    assert (await settler.settle(claimed[2], GiveBack())).status == "pending"
+    await counted.until(SETTLE, MANY)
     assert not any(one.done() for one in settling)
     await accept(connection)
     assert await asyncio.gather(*settling) == [("completed", None)] * 2
-
-
-@dataclass
-class Counted:
-    """Counts the statements of every link."""
-
-    statements: int = 0
-
-    @contextmanager
-    def at_most(self, statements: int) -> Iterator[None]:
-        self.statements = 0
-        yield
-        assert self.statements <= statements
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted, run = Counted(), db.Link.run
-
-    async def count(link: db.Link, statement: str, params: db.Params = None) -> list[Any]:
-        counted.statements += 1
-        return await run(link, statement, params)
-
-    monkeypatch.setattr(db.Link, "run", count)
-    return counted
 
 
 async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_statements(
@@ -535,7 +560,7 @@ async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_stat
     good = {*ids} - {*bad}
     await refuse(connection, bad, when=CLAIM)
     with counted.at_most(STATEMENTS):
-        claimed = await Claimer(link=link, terms=make_terms(), aside=Aside()).claim([AGENT], 50)
+        claimed = await Claimer(link=link, terms=make_terms(), quarantine=Quarantine()).claim([AGENT], 50)
     assert {one.id for one in claimed} == good
     await accept(connection)
     await connection.execute("UPDATE draft_requests SET status = 'pending'")
@@ -548,9 +573,9 @@ async def test_neighbours_of_many_refused_rows_wait_for_a_bounded_number_of_stat
     with counted.at_most(STATEMENTS):
         await one_beat(make_heartbeat(database, leases, lease_s=10.0), link)
     assert {one for one in ids if (await read_row(connection, one))["lease_until"] > before[one]} == good
-    scribe, settler = Scribe(link=link, aside=Aside()), Settler(link=link, aside=Aside())
+    writer, settler = AttemptWriter(link=link, quarantine=Quarantine()), Settler(link=link, quarantine=Quarantine())
     with counted.at_most(STATEMENTS):
-        await asyncio.gather(*(scribe.publish(one, {"options": "1"}) for one in claimed))
+        await asyncio.gather(*(writer.publish(one, {"options": "1"}) for one in claimed))
     assert {one for one in ids if (await read_row(connection, one))["partial_result"]} == good
     first, second = claimed[:25], claimed[25:]
     settling = {one.id: asyncio.create_task(settler.settle(one, DONE)) for one in first}
@@ -571,14 +596,14 @@ async def test_progress_that_is_refused_keeps_no_neighbours_back(connection: db.
     await make_many(connection, 3)
     claimed = await claim_all(link)
     await refuse(connection, [claimed[1].id], when=PROGRESS)
-    scribe = Scribe(link=link, aside=Aside())
+    writer = AttemptWriter(link=link, quarantine=Quarantine())
     with capture_logs() as logs:
         for _ in range(2):
-            await asyncio.gather(*(scribe.publish(one, {"options": [1]}) for one in claimed))
+            await asyncio.gather(*(writer.publish(one, {"options": [1]}) for one in claimed))
     shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
     assert shown == [{"options": [1]}, None, {"options": [1]}]
     assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [claimed[1].id]
-    assert (await Settler(link=link, aside=Aside()).settle(claimed[1], DONE)).status == "completed", (
+    assert (await Settler(link=link, quarantine=Quarantine()).settle(claimed[1], DONE)).status == "completed", (
         "a courtesy costs no draft"
     )
 
@@ -588,19 +613,19 @@ async def test_a_server_that_refuses_all_progress_ends_no_attempt_and_shows_the_
     connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
+    claimed, writer = await claim_all(link), AttemptWriter(link=link, quarantine=Quarantine())
     await refuse(connection, when=when, sqlstate=sqlstate)
     with capture_logs() as logs:
         for _ in range(4):
-            await asyncio.gather(*(scribe.publish(one, {"options": [1]}) for one in claimed))
+            await asyncio.gather(*(writer.publish(one, {"options": [1]}) for one in claimed))
     assert [(await standing(connection, one.id)) for one in claimed] == [("processing", None)] * 3
     assert {line["request_id"]: line["ended"] for line in logs} == {one.id: False for one in claimed}
     assert len(logs) == 3
     await accept(connection)
-    await asyncio.gather(*(scribe.publish(one, {"options": [1, 2]}) for one in claimed))
+    await asyncio.gather(*(writer.publish(one, {"options": [1, 2]}) for one in claimed))
     shown = [(await read_row(connection, one.id))["partial_result"] for one in claimed]
     assert shown == [{"options": [1, 2]}] * 3
-    assert await settle_all(Settler(link=link, aside=Aside()), claimed) == ["completed"] * 3
+    assert await settle_all(Settler(link=link, quarantine=Quarantine()), claimed) == ["completed"] * 3
 
 
 async def refuse_usage(connection: db.Connection, which: str, *, sqlstate: str = "55P03") -> None:
@@ -617,15 +642,15 @@ async def test_usage_that_is_refused_for_now_keeps_no_neighbours_back_and_is_wri
 ) -> None:
     monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
+    claimed, writer = await claim_all(link), AttemptWriter(link=link, quarantine=Quarantine())
     await refuse_usage(connection, f"NEW.request_id = '{claimed[1].id}'")
     for one in claimed:
-        scribe.record(make_usage(one))
-    await asyncio.gather(scribe.recorded(claimed[0]), scribe.recorded(claimed[2]))
-    assert not await scribe.recorded(claimed[1], waits_out=False)
+        writer.record(make_usage(one))
+    await asyncio.gather(writer.wait_until_recorded(claimed[0]), writer.wait_until_recorded(claimed[2]))
+    assert not await writer.wait_until_recorded(claimed[1], retry_refusals=False)
     assert [await count_usage(connection, one.id) for one in claimed] == [1, 0, 1]
     await connection.execute("DROP TRIGGER refuse ON draft_usage")
-    await scribe.recorded(claimed[1])
+    await writer.wait_until_recorded(claimed[1])
     assert await count_usage(connection, claimed[1].id) == 1
 
 
@@ -635,15 +660,15 @@ async def test_usage_that_the_server_refuses_of_every_request_is_all_written_onc
 ) -> None:
     monkeypatch.setattr(attempts, "USAGE_TRIES", 1_000)
     await make_many(connection, 3)
-    claimed, scribe = await claim_all(link), Scribe(link=link, aside=Aside())
+    claimed, writer = await claim_all(link), AttemptWriter(link=link, quarantine=Quarantine())
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
         for one in claimed:
-            scribe.record(make_usage(one))
-        assert not any([await scribe.recorded(one, waits_out=False) for one in claimed])
+            writer.record(make_usage(one))
+        assert not any([await writer.wait_until_recorded(one, retry_refusals=False) for one in claimed])
         assert [await count_usage(connection, one.id) for one in claimed] == [0] * 3
         await connection.execute("DROP TRIGGER refuse ON draft_usage")
-        await asyncio.gather(*(scribe.recorded(one) for one in claimed))
+        await asyncio.gather(*(writer.wait_until_recorded(one) for one in claimed))
     assert [await count_usage(connection, one.id) for one in claimed] == [1] * 3
     assert logs == []
 
@@ -652,18 +677,18 @@ async def test_usage_waits_for_a_lock_on_its_table_until_the_attempt_ends(
     database: str, connection: db.Connection, link: db.Link
 ) -> None:
     await make_many(connection, 2)
-    (late, early), scribe = await claim_all(link), Scribe(link=link, aside=Aside())
+    (late, early), writer = await claim_all(link), AttemptWriter(link=link, quarantine=Quarantine())
     await link.run("SET lock_timeout = '10ms'")
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE draft_usage IN SHARE MODE")
         with capture_logs() as logs:
-            scribe.record(make_usage(late), until=time.monotonic() + 600)
-            scribe.record(make_usage(early), until=time.monotonic())
-            async with asyncio.timeout(20):
-                assert await scribe.recorded(early)
+            writer.record(make_usage(late), until=time.monotonic() + 600)
+            writer.record(make_usage(early), until=time.monotonic())
+            async with asyncio.timeout(60):
+                assert await writer.wait_until_recorded(early)
         assert [line["request_id"] for line in logs if line["event"] == "usage refused"] == [early.id]
-        assert not await scribe.recorded(late, waits_out=False)
-    assert await scribe.recorded(late)
+        assert not await writer.wait_until_recorded(late, retry_refusals=False)
+    assert await writer.wait_until_recorded(late)
     assert [await count_usage(connection, one.id) for one in (late, early)] == [1, 0]
 
 
@@ -672,20 +697,21 @@ async def test_usage_that_the_server_refuses_alone_is_given_up_with_its_figures(
     connection: db.Connection, link: db.Link, sqlstate: str
 ) -> None:
     await make_many(connection, 1)
-    claimed, scribe = (await claim_all(link))[0], Scribe(link=link, aside=Aside())
+    claimed, writer = (await claim_all(link))[0], AttemptWriter(link=link, quarantine=Quarantine())
     await refuse_usage(connection, "true", sqlstate=sqlstate)
     with capture_logs() as logs:
-        scribe.record(make_usage(claimed), until=time.monotonic() + 600)
-        async with asyncio.timeout(20):
-            assert await scribe.recorded(claimed)
+        writer.record(make_usage(claimed), until=time.monotonic() + 600)
+        async with asyncio.timeout(60):
+            assert await writer.wait_until_recorded(claimed)
     (line,) = logs
     assert (line["event"], line["request_id"], line["sqlstate"]) == ("usage refused", claimed.id, sqlstate)
     assert (line["input_tokens"], line["output_tokens"]) == (100, 10)
-    assert not scribe._unwritten
-    assert not scribe._refused
+    assert not writer._unwritten
+    assert not writer._refused
 
 
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
+@pytest.mark.usefixtures("hurried")
 async def test_the_reaper_goes_on_without_the_row_that_is_refused(
     connection: db.Connection, link: db.Link, sqlstate: str
 ) -> None:
@@ -695,7 +721,7 @@ async def test_the_reaper_goes_on_without_the_row_that_is_refused(
         await lose(connection, one)
     ids = [one.id for one in claimed]
     await refuse(connection, ids[:1], when=RETURN, sqlstate=sqlstate)
-    refusals = Refusals(verb="reap", aside=Aside())
+    refusals = Refusals(verb="reap", quarantine=Quarantine())
     reaped = {one.id: one.status for one in await reap_now(link, refusals=refusals)}
     assert [reaped.get(one) for one in ids[1:]] == ["pending", "pending"]
 
@@ -710,6 +736,7 @@ async def test_the_reaper_goes_on_without_the_row_that_is_refused(
     ("when", "sqlstate"),
     [(f"({RETURN} OR {EXPIRY})", "P0001"), (f"({RETURN} OR {EXPIRY})", "23514"), (ALWAYS, "55P03"), (ALWAYS, "53100")],
 )
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_refuses_every_reaping_ends_no_request_and_is_waited_out(
     connection: db.Connection, link: db.Link, when: str, sqlstate: str
 ) -> None:
@@ -725,14 +752,14 @@ async def test_a_server_that_refuses_every_reaping_ends_no_request_and_is_waited
 
     before = await all_stand()
     await refuse(connection, when=when, sqlstate=sqlstate)
-    refusals, refused = Refusals(verb="reap", aside=Aside()), 0
+    refusals, refused = Refusals(verb="reap", quarantine=Quarantine()), 0
     while refused < 4:
         try:
             assert await reap_now(link, refusals=refusals) == []
         except psycopg.Error as error:
             assert error.sqlstate == sqlstate  # noqa: PT017  # a pass may also find nothing that it has not just looked at
             refused += 1
-        await asyncio.sleep(min(refusals.aside.next_in_s(), 1.0))
+        await asyncio.sleep(min(refusals.quarantine.next_in_s(), 1.0))
     assert await all_stand() == before
     await accept(connection)
 
@@ -756,7 +783,9 @@ async def test_a_crowd_that_the_reaper_is_refused_keeps_no_other_row_from_being_
     *crowd, good = await make_many(connection, 40)
     await lose_all(connection, link)
     await refuse(connection, crowd, when=RETURN)
-    reaped = {one.id: one.status for one in await reap_now(link, refusals=Refusals(verb="reap", aside=Aside()))}
+    reaped = {
+        one.id: one.status for one in await reap_now(link, refusals=Refusals(verb="reap", quarantine=Quarantine()))
+    }
     assert reaped == dict.fromkeys(crowd, "failed") | {good: "pending"}
 
 
@@ -771,11 +800,12 @@ async def test_rows_that_the_reaper_is_refused_end_beside_one_that_could_be_take
     (other,) = await make_many(connection, 1)
     await renew(connection)
     await refuse(connection, bad, when=EXPIRY if is_expired else RETURN)
-    await reap_now(link, refusals=Refusals(verb="reap", aside=Aside()))
+    await reap_now(link, refusals=Refusals(verb="reap", quarantine=Quarantine()))
     assert {await standing(connection, one) for one in bad} == {("failed", "internal_error")}
     assert await standing(connection, other) == ("pending", None)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_lets_no_row_be_taken_back_ends_none(connection: db.Connection, link: db.Link) -> None:
     """That a request may expire says nothing about those that the dead held."""
     await make_many(connection, 2)
@@ -783,11 +813,11 @@ async def test_a_server_that_lets_no_row_be_taken_back_ends_none(connection: db.
     await make_many(connection, 1, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     await make_many(connection, 1)
     await refuse(connection, when=RETURN)
-    refusals = Refusals(verb="reap", aside=Aside())
+    refusals = Refusals(verb="reap", quarantine=Quarantine())
     for _ in range(3):
         with suppress(psycopg.errors.RaiseException):
             await reap_now(link, refusals=refusals)
-        await asyncio.sleep(min(2.0, refusals.aside.next_in_s()))
+        await asyncio.sleep(min(2.0, refusals.quarantine.next_in_s()))
     assert {await standing(connection, one) for one in lost} == {("processing", None)}
 
 
@@ -874,7 +904,7 @@ async def test_a_pass_goes_on_without_what_may_not_be_deleted(connection: db.Con
     await connection.execute("CREATE TABLE tickets (draft uuid REFERENCES draft_requests (id))")
     await connection.execute("INSERT INTO tickets VALUES (%s)", [ids[2]])
     with capture_logs() as logs:
-        assert sum([count async for count in prune(link, older_than_s=60, aside=Aside())]) == 4
+        assert sum([count async for count in prune(link, older_than_s=60, quarantine=Quarantine())]) == 4
     assert [line["request_id"] for line in logs if line["event"] == "row refused"] == [ids[2]]
     assert (await read_row(connection, ids[2]))["status"] == "failed"
 
@@ -883,7 +913,7 @@ async def test_a_pass_goes_on_without_what_may_not_be_deleted(connection: db.Con
     ("wanted", "before", "after"), [(admin.CANCEL, "pending", "cancelled"), (admin.RETRY, "failed", "pending")]
 )
 async def test_a_bulk_change_goes_on_without_the_row_that_is_refused(
-    connection: db.Connection, wanted: admin.Change, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+    connection: db.Connection, wanted: admin.BulkChange, before: str, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admin, "BATCH", 4)
     ids = await make_many(connection, 10, status=before)

@@ -1,11 +1,12 @@
-"""Invented outcomes, one for each status a settlement sets: what is tried on other rows.
+"""Example outcomes, one for each status that a settlement sets; trials write them to other rows.
 
-Invariant: nothing in them comes from a request. What an app's triggers do outside of the transaction survives the rollback of a
-trial, so one request's draft must never be tried under another's id. They are complete: an app's checks may read any part.
+Invariant: they contain nothing from any request. What an app's triggers do outside of the transaction survives a trial's
+rollback, so one request's draft must never be written under another's id. They are complete, because an app's checks may read any
+part.
 """
 
 from draftd.errors import InternalError
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome
 
 _TEXT = "Example written by draftd to test the database; it is rolled back."
 _RESULT = {
@@ -24,8 +25,8 @@ _RESULT = {
     "warnings": [],
 }
 
-EXAMPLES: dict[str, Outcome] = {
+TRIAL_OUTCOMES: dict[str, Outcome] = {
     "completed": Done(draft=Draft(result=_RESULT, reading=[_TEXT]), model="example", prompt_version="0"),
     "failed": Fail(code=InternalError.code, message=_TEXT),
-    "pending": Hold(code=InternalError.code, message=_TEXT, model="example"),
+    "pending": GiveBack(code=InternalError.code, message=_TEXT, model="example"),
 }

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from draftd.images import kernel
+from draftd.images import sandbox
 
 MACHINES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 ALLOW, REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
@@ -35,8 +35,8 @@ def verdict(program: bytes, number: int, *, architecture: int, first_argument: i
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_named_call_is_refused_and_what_a_decoder_needs_is_not(machine: str) -> None:
-    program = kernel.filter_program(machine)
-    refused = {name: getattr(numbers, machine) for name, numbers in kernel._REFUSED.items()}
+    program = sandbox.filter_program(machine)
+    refused = {name: getattr(numbers, machine) for name, numbers in sandbox._REFUSED.items()}
 
     def verdicts(numbers: dict[str, int | None]) -> dict[str, int]:
         return {
@@ -51,7 +51,7 @@ def test_every_named_call_is_refused_and_what_a_decoder_needs_is_not(machine: st
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_limits_can_be_changed_of_the_own_process_only(machine: str) -> None:
-    program, architecture = kernel.filter_program(machine), MACHINES[machine]
+    program, architecture = sandbox.filter_program(machine), MACHINES[machine]
 
     assert verdict(program, PRLIMIT64[machine], architecture=architecture, first_argument=0) == ALLOW
     assert verdict(program, PRLIMIT64[machine], architecture=architecture, first_argument=4711) == REFUSE
@@ -59,14 +59,14 @@ def test_limits_can_be_changed_of_the_own_process_only(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_another_interface_to_the_kernel_is_refused_whole(machine: str) -> None:
-    program, number = kernel.filter_program(machine), NEEDED[machine]["read"]
+    program, number = sandbox.filter_program(machine), NEEDED[machine]["read"]
 
     assert verdict(program, number, architecture=0x4000_0003) == REFUSE
     assert verdict(program, 0x4000_0000 + number, architecture=MACHINES[machine]) == REFUSE
 
 
 def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
-    assert kernel.filter_program("riscv64") == b""
+    assert sandbox.filter_program("riscv64") == b""
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -76,7 +76,7 @@ def test_each_name_has_the_number_that_libseccomp_knows(machine: str) -> None:
     except OSError:
         pytest.skip("libseccomp is not installed")
     unknown = -1
-    for name, numbers in [*kernel._REFUSED.items(), ("prlimit64", kernel._PRLIMIT64)]:
+    for name, numbers in [*sandbox._REFUSED.items(), ("prlimit64", sandbox._PRLIMIT64)]:
         known = library.seccomp_syscall_resolve_name_arch(MACHINES[machine], name.encode())
         # Below zero: the machine has no such call.
         assert max(known, unknown) == (unknown if getattr(numbers, machine) is None else getattr(numbers, machine)), (

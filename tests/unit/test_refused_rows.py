@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.db.sqlstate import is_exhausted, is_loss, is_misfit, is_passing
-from draftd.queue import isolation, trials
-from draftd.queue.isolation import Aside, Refusals, Resolution, apart
-from draftd.queue.leases import Held
-from draftd.queue.trials import Before, Trial
+from draftd.db.sqlstate import is_connection_loss, is_out_of_resources, is_schema_mismatch, is_transient
+from draftd.queue import refused_rows, trials
+from draftd.queue.leases import LeaseKey
+from draftd.queue.refused_rows import PARTS, Quarantine, Refusals, Resolution, execute_in_parts
+from draftd.queue.trials import Precondition, Trial
 
 
 def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() line 1 at RAISE") -> psycopg.Error:
@@ -31,51 +31,57 @@ def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() 
 def refusing(*bad: int, error: psycopg.Error | None = None) -> Callable[[Sequence[int]], Any]:
     """Return a statement that is refused for any of these, and counts how often it is sent."""
 
-    async def carry_out(some: Sequence[int]) -> list[int]:
-        carry_out.count += 1  # type: ignore[attr-defined]  # a counter on the statement itself
+    async def execute(some: Sequence[int]) -> list[int]:
+        execute.count += 1  # type: ignore[attr-defined]  # a counter on the statement itself
         if set(bad) & set(some):
             raise error or refusal("P0001")
         return list(some)
 
-    carry_out.count = 0  # type: ignore[attr-defined]  # as above
-    return carry_out
+    execute.count = 0  # type: ignore[attr-defined]  # as above
+    return execute
 
 
 async def test_what_nobody_refuses_is_carried_out_at_once() -> None:
     statement = refusing()
-    parts = await apart(range(50), statement)
+    parts = await execute_in_parts(range(50), statement)
     assert (parts.answered, statement.count) == ([(list(range(50)), list(range(50)))], 1)  # type: ignore[attr-defined]  # as above
 
 
 @pytest.mark.parametrize("bad", [(0,), (49,), (17, 18), tuple(range(0, 50, 7)), tuple(range(50))])
 async def test_all_are_carried_out_but_those_that_are_refused_alone(bad: tuple[int, ...]) -> None:
-    parts = await apart(range(50), refusing(*bad))
+    parts = await execute_in_parts(range(50), refusing(*bad))
     assert sorted(one for one, _ in parts.refused) == list(bad)
     assert sorted(one for some, _ in parts.answered for one in some) == sorted(set(range(50)) - set(bad))
 
 
 async def test_one_of_fifty_costs_a_dozen_statements() -> None:
     statement = refusing(31)
-    await apart(range(50), statement)
+    await execute_in_parts(range(50), statement)
     assert statement.count <= 13  # type: ignore[attr-defined]  # as above
+
+
+async def test_fifty_of_fifty_cost_hardly_more_than_one_statement_each() -> None:
+    statement = refusing(*range(50))
+    await execute_in_parts(range(50), statement)
+    assert statement.count <= 50 * PARTS / (PARTS - 1) + PARTS  # type: ignore[attr-defined]  # as above
 
 
 async def test_what_is_refused_slowly_is_not_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock on everything: each statement takes ten seconds to be refused, and all wait for it."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(refused_rows, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
-    async def carry_out(_some: Sequence[int]) -> None:
+    async def execute(_some: Sequence[int]) -> None:
         clock.now += 10.0
         raise refusal("55P03", context=None)
 
-    parts = await apart(range(50), carry_out)
+    parts = await execute_in_parts(range(50), execute)
     assert (clock.now, len(parts.untried), parts.refused) == (10.0, 50, [])
 
 
 async def test_a_schema_that_does_not_fit_is_no_rows_fault() -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
-        await apart(range(50), refusing(3, error=refusal("42P01", context=None)))
+        await execute_in_parts(range(50), refusing(3, error=refusal("42P01", context=None)))
 
 
 class Server:
@@ -88,17 +94,17 @@ class Server:
         self.trials = 0
         self.ended: list[UUID] = []
 
-    async def try_out(self, _statement: str, _params: db.Row) -> list[Any]:
+    async def dry_run(self, _statement: str, _params: db.Row) -> list[Any]:
         return self._ending()
 
-    async def rehearse(self, _play: Any) -> bool:
+    async def run_rolled_back(self, _play: Any) -> bool:
         self.trials += 1
         if not self.others.pop(0):
             raise refusal("P0001")
         return True
 
     async def run(self, statement: str, params: db.Row) -> list[Any]:
-        if statement == Before.HELD.value[0]:
+        if statement == Precondition.HELD.value[0]:
             return [{"id": UUID(int=100 + number)} for number, _ in enumerate(self.others)]
         answer = self._ending()
         self.ended.append(params["id"])
@@ -114,16 +120,16 @@ ROW, OTHER = (UUID(int=1), 1), (UUID(int=2), 1)
 ANOTHER = UUID(int=3)
 
 
-async def never(_execute: db.Execute, _another: Held) -> bool:
+async def never(_execute: db.Execute, _another: LeaseKey) -> bool:
     raise NotImplementedError
 
 
-TRIAL = Trial(before=Before.HELD, change=never)
+TRIAL = Trial(before=Precondition.HELD, change=never)
 SERVERS_OWN = ["53100", "53200", "58030"]
 
 
 async def resolved(
-    refusals: Refusals, server: Server, *rows: Held, sqlstate: str = "P0001", passed: bool = False, **over: Any
+    refusals: Refusals, server: Server, *rows: LeaseKey, sqlstate: str = "P0001", passed: bool = False, **over: Any
 ) -> list[Resolution]:
     resolutions = await refusals.resolve(
         cast("db.Link", server),
@@ -136,7 +142,7 @@ async def resolved(
 
 @pytest.fixture
 def refusals() -> Refusals:
-    return Refusals(verb="claim", aside=Aside())
+    return Refusals(verb="claim", quarantine=Quarantine())
 
 
 async def test_what_another_row_does_not_meet_is_the_rows_own(refusals: Refusals) -> None:
@@ -186,14 +192,14 @@ async def test_trials_that_prove_nothing_are_rare(refusals: Refusals, monkeypatc
     for _ in range(10):
         assert await resolved(refusals, server, ROW, OTHER) == [Resolution.UNDECIDED] * 2
     assert server.trials == 10
-    clock.now += trials.REST_S
+    clock.now += trials.PAUSE_S
     server.others = [True]
     assert await resolved(refusals, server, ROW, OTHER) == [Resolution.ENDED] * 2
 
 
 async def test_what_only_this_row_meets_whatever_is_done_to_it_is_set_aside(refusals: Refusals) -> None:
-    assert await resolved(refusals, Server(ends=False, others=[True]), ROW) == [Resolution.ASIDE]
-    assert refusals.aside.ids() == [ROW[0]]
+    assert await resolved(refusals, Server(ends=False, others=[True]), ROW) == [Resolution.QUARANTINED]
+    assert refusals.quarantine.ids() == [ROW[0]]
 
 
 @pytest.mark.parametrize("sqlstate", ["53100", "55P03", "57014", "58030", "40001"])
@@ -207,7 +213,7 @@ async def test_a_lock_that_ends_between_a_refusal_and_its_proof_blames_no_row(
     refusals: Refusals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it was refused before: that others are accepted now says nothing about a refusal of a moment ago."""
-    monkeypatch.setattr(trials, "REST_S", -1.0)
+    monkeypatch.setattr(trials, "PAUSE_S", -1.0)
     server = Server()
     for is_accepted in (False, False, True):
         server.others = [is_accepted]
@@ -275,50 +281,50 @@ async def test_a_row_is_named_once(refusals: Refusals) -> None:
 
 def test_a_row_is_left_alone_for_longer_each_time() -> None:
     clock = SimpleNamespace(now=0.0)
-    aside = Aside(clock=lambda: clock.now)
+    quarantine = Quarantine(clock=lambda: clock.now)
     waits = []
     for _ in range(12):
-        aside.put(ROW[0])
-        assert aside.ids() == [ROW[0]]
-        waits.append(aside.next_in_s())
+        quarantine.add(ROW[0])
+        assert quarantine.ids() == [ROW[0]]
+        waits.append(quarantine.next_in_s())
         clock.now += waits[-1]
-        assert aside.ids() == []
-    assert waits[0] <= isolation.FIRST_ASIDE_S
-    assert all(wait <= isolation.LONGEST_ASIDE_S for wait in waits)
-    assert waits[-1] >= isolation.LONGEST_ASIDE_S / 2
+        assert quarantine.ids() == []
+    assert waits[0] <= refused_rows.FIRST_QUARANTINE_S
+    assert all(wait <= refused_rows.MAX_QUARANTINE_S for wait in waits)
+    assert waits[-1] >= refused_rows.MAX_QUARANTINE_S / 2
 
 
 def test_what_may_be_the_servers_is_left_alone_for_a_moment_only() -> None:
-    aside = Aside()
+    quarantine = Quarantine()
     for _ in range(20):
-        aside.put_briefly(ROW[0])
-        assert aside.next_in_s() <= isolation.UNDECIDED_S
-    assert not aside.knows(ROW[0])
+        quarantine.add_briefly(ROW[0])
+        assert quarantine.next_in_s() <= refused_rows.UNDECIDED_S
+    assert not quarantine.was_added(ROW[0])
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "MAX_REMEMBERED", 10)
-    aside = Aside()
+    monkeypatch.setattr(refused_rows, "MAX_KEYS", 10)
+    quarantine = Quarantine()
     for number in range(30):
-        aside.put(UUID(int=number))
-    assert len(aside.ids()) <= 10
+        quarantine.add(UUID(int=number))
+    assert len(quarantine.ids()) <= 10
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "57P01", "57P02", "57P03", "25006"])
 def test_what_a_trigger_raises_is_no_lost_connection(sqlstate: str) -> None:
-    assert is_loss(refusal(sqlstate, context=None))
-    assert not is_loss(refusal(sqlstate))
+    assert is_connection_loss(refusal(sqlstate, context=None))
+    assert not is_connection_loss(refusal(sqlstate))
 
 
 @pytest.mark.parametrize("sqlstate", ["55P03", "57014", "53100", "53200", "54001", "40001", "58030"])
 def test_an_operational_error_of_a_server_that_is_well_is_no_lost_connection(sqlstate: str) -> None:
-    assert not is_loss(refusal(sqlstate, context=None))
+    assert not is_connection_loss(refusal(sqlstate, context=None))
 
 
 def test_the_classes_do_not_overlap() -> None:
-    assert is_passing(refusal("53100"))
-    assert not is_exhausted(refusal("53100")), "raised by a trigger"
-    assert not is_misfit(refusal("42703")), "a trigger that names a column that is not there"
+    assert is_transient(refusal("53100"))
+    assert not is_out_of_resources(refusal("53100")), "raised by a trigger"
+    assert not is_schema_mismatch(refusal("42703")), "a trigger that names a column that is not there"
 
 
 def test_one_thread_at_a_time_sets_rows_aside() -> None:
@@ -327,13 +333,13 @@ def test_one_thread_at_a_time_sets_rows_aside() -> None:
 
     def clock() -> float:
         if not meanwhile:
-            meanwhile.append(Thread(target=aside.put, args=[uuid.uuid4()]))
+            meanwhile.append(Thread(target=quarantine.add, args=[uuid.uuid4()]))
             meanwhile[0].start()
             meanwhile[0].join(0.2)
             assert meanwhile[0].is_alive(), "it waits"
         return 0.0
 
-    aside = Aside(clock=clock)
-    aside.put(uuid.uuid4())
+    quarantine = Quarantine(clock=clock)
+    quarantine.add(uuid.uuid4())
     meanwhile[0].join()
-    assert len(aside.ids()) == 2
+    assert len(quarantine.ids()) == 2

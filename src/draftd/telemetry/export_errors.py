@@ -1,6 +1,6 @@
-"""What the Langfuse SDK reports when traces do not arrive: rarely in the log, at once for the doctor.
+"""The errors that the Langfuse SDK logs when traces do not arrive.
 
-Owns how much is reported, and in which words. ``tracing`` owns what is traced.
+Owns how often they reach draftd's log, what the doctor reports, and the wording of both. ``langfuse`` owns what is traced.
 """
 
 import importlib
@@ -18,21 +18,21 @@ from draftd.sanitize import redact
 log = structlog.get_logger(__name__)
 
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
-COMPLAINT_INTERVAL_S = 300.0
+LOG_INTERVAL_S = 300.0
 
 _CERTIFICATE = re.compile(r"certificate verify failed: (?P<why>.*?)(?: \(_ssl|'\)|$)")
 _ANSWERED = re.compile(r"batch code: (?P<status>[0-9]{3})")
 
 
-def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
-    """Send an empty batch the way traces are sent; return whether it arrived, and what was reported.
+def check_export(provider: Any, processors: Sequence[Any], host: str | None) -> tuple[bool, str]:
+    """Send an empty batch the way traces are sent; return whether it arrived, and why or why not.
 
     Args:
         provider: of OpenTelemetry's SDK.
         processors: of Langfuse's SDK, as it has added them to the provider.
         host: base URL of Langfuse; None means its cloud.
     """
-    if (why := _silence(provider, processors)) is not None:
+    if (why := _why_off(provider, processors)) is not None:
         return True, f"off: {why}"
     requests: Any = importlib.import_module("requests")
     try:
@@ -42,12 +42,14 @@ def examined(provider: Any, processors: Sequence[Any], host: str | None) -> tupl
     exporter = processors[0].span_exporter
     # The SDK's own wrapper does not send an empty batch.
     exporter = getattr(exporter, "_exporter", exporter)
-    with _overheard() as said:
+    with _captured_messages() as messages:
         outcome = exporter.export([])
-    return (True, "the keys are accepted") if outcome.name == "SUCCESS" else (False, _reason(said[0] if said else ""))
+    if outcome.name == "SUCCESS":
+        return True, "the keys are accepted"
+    return False, _reason(messages[0] if messages else "")
 
 
-def _silence(provider: Any, processors: Sequence[Any]) -> str | None:
+def _why_off(provider: Any, processors: Sequence[Any]) -> str | None:
     """Return why nothing is sent at all; None if something is."""
     api: Any = importlib.import_module("opentelemetry.trace")
     if isinstance(provider.get_tracer("draftd"), api.NoOpTracer):
@@ -60,8 +62,8 @@ def _silence(provider: Any, processors: Sequence[Any]) -> str | None:
     return None
 
 
-def _told(message: str) -> str:
-    """Return the exporter's error; of a refused certificate only the reason, which it hides behind its retries."""
+def _readable(message: str) -> str:
+    """Return the exporter's error; for a refused certificate only the reason, which is buried in its retries."""
     refused = _CERTIFICATE.search(message)
     return f"the certificate was refused: {refused['why']}" if refused else message
 
@@ -70,46 +72,46 @@ def _reason(message: str) -> str:
     """Return why a batch did not arrive, from the exporter's first message."""
     if answered := _ANSWERED.search(message):
         return f"answered {answered['status']}"
-    if (refused := _told(message)) != message:
+    if (refused := _readable(message)) != message:
         return f"{redact(refused, 200)}; set REQUESTS_CA_BUNDLE to its certificate authorities"
     return f"cannot be reached: {redact(message, 300)}"
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
+def _captured_messages() -> Iterator[list[str]]:
     """Collect the SDK's messages instead of logging them."""
-    said: list[str] = []
+    messages: list[str] = []
 
-    class Ear(logging.Handler):
+    class Capture(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     logger = logging.getLogger("opentelemetry")
-    before, logger.handlers = logger.handlers, [Ear(logging.WARNING)]
+    before, logger.handlers = logger.handlers, [Capture(logging.WARNING)]
     try:
-        yield said
+        yield messages
     finally:
         logger.handlers = before
 
 
-class Complaints(logging.Handler):
-    """The handler of the SDK's loggers: at most one line in five minutes, with the number suppressed."""
+class ExportErrorLog(logging.Handler):
+    """The handler of the SDK's loggers: logs at most one line in five minutes, with the number of those suppressed."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._next_at = 0.0
-        self._held_back = 0
+        self._suppressed = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record of the SDK's loggers."""
-        self.tell("langfuse error", record.name, _told(record.getMessage()))
+        self.report("langfuse error", record.name, _readable(record.getMessage()))
 
-    def tell(self, event: str, source: str, detail: str) -> None:
-        """Log it, unless something was logged a moment ago."""
+    def report(self, event: str, source: str, detail: str) -> None:
+        """Log an error, unless one was logged in the last ``LOG_INTERVAL_S`` seconds."""
         now = time.monotonic()
         if now < self._next_at:
-            self._held_back += 1
+            self._suppressed += 1
             return
-        held_back, self._held_back = self._held_back, 0
-        self._next_at = now + COMPLAINT_INTERVAL_S
-        log.warning(event, source=source, detail=redact(detail, 200), held_back=held_back)
+        suppressed, self._suppressed = self._suppressed, 0
+        self._next_at = now + LOG_INTERVAL_S
+        log.warning(event, source=source, detail=redact(detail, 200), suppressed=suppressed)

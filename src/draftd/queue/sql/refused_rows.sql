@@ -1,7 +1,7 @@
 -- name: end_row
--- Fail a row that the server refuses to change in any other way: as few columns as possible.
+-- Fail a row that the server refuses to change otherwise; writes as few columns as possible.
 --
--- Invariants: waits for no lock; matches id and lease_token; ends unfinished rows only.
+-- Invariants: waits for no lock; matches id and lease_token; fails unfinished rows only.
 -- Parameters: id, lease_token, code, message, details.
 UPDATE draft_requests AS r SET
     status = 'failed', error_code = %(code)s, error_message = %(message)s, error_details = %(details)s

@@ -1,29 +1,29 @@
-"""A bounded memory of keys, for what must not grow with the number of rows that are refused."""
+"""A counter in bounded memory, for keys as many as rows that a server may refuse."""
 
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
 
-MAX_REMEMBERED = 1_000
+MAX_KEYS = 1_000
 
 
-class Remembered(Generic[Key]):
-    """How often each of the last ``MAX_REMEMBERED`` keys was noted."""
+class BoundedCounter(Generic[Key]):
+    """Counts each of the ``MAX_KEYS`` keys that were incremented last."""
 
     def __init__(self) -> None:
         self._counts: dict[Key, int] = {}
 
-    def note(self, key: Key) -> int:
-        """Note a key; return how often it has been noted by now."""
+    def increment(self, key: Key) -> int:
+        """Count a key; return its count."""
         count = self._counts.pop(key, 0) + 1
         self._counts[key] = count
-        if len(self._counts) > MAX_REMEMBERED:
+        if len(self._counts) > MAX_KEYS:
             del self._counts[next(iter(self._counts))]
         return count
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Forget that these keys were ever noted."""
+        """Drop these keys."""
         if self._counts:
             for key in keys:
                 self._counts.pop(key, None)

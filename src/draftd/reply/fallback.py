@@ -1,6 +1,6 @@
-"""Asking the models: a call repeated after a hiccup, one repair of a bad answer, the next model when one cannot.
+"""The model calls of an attempt: repeat a failed call, repair a bad answer once, fall back to the next model.
 
-Which of these an error calls for is ``failure_policy``'s to say; what a good answer is, the reply format's.
+``failure_policy`` decides which of these an error calls for; the reply format decides whether an answer is acceptable.
 """
 
 import asyncio
@@ -14,57 +14,64 @@ import structlog
 
 from draftd.errors import ModelError, OutputInvalid, RequestError
 from draftd.providers import parameters
-from draftd.providers.failure_policy import REPEAT_WAIT_S, Action, Facts, judge, outcome_of
+from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
+from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
 from draftd.reply.attempt import Attempt
 from draftd.reply.inputs import Inputs
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.progress import Progress
-from draftd.reply.reply_format import Unacceptable
+from draftd.reply.reply_format import AnswerRejected
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 CALL_TRIES = 2
 CUT_OFF = "length"
-"""The ``finish_reason`` of an answer that met its limit of output tokens."""
+"""The ``finish_reason`` of an answer that reached its output token limit."""
 DEFAULT_MAX_TOKENS = 4_096
 MOST_ROOM = 4
-"""So many times the limit that was set is tried; what is not written then, is not for want of room."""
+"""The highest limit tried, as a multiple of the configured one: an answer that needs more will not end."""
 
 
-class Asking:
-    """Asks models until one gives an acceptable answer.
+class ModelFallback:
+    """Calls an agent's models in order until one gives an acceptable answer.
 
     Args:
-        calls: where a model is called.
-        models: which models answer.
-        holds: where the models' successes and failures are noted.
-        scribe: writes progress.
-        metrics: what is counted.
+        calls: makes model calls.
+        models: which models answer an agent.
+        holds: where models' successes and failures are recorded.
+        writer: writes progress.
+        metrics: this process's metrics.
     """
 
-    def __init__(self, *, calls: MeteredCalls, models: Models, holds: Holds, scribe: Scribe, metrics: Metrics) -> None:
+    def __init__(
+        self, *, calls: MeteredCalls, models: Models, holds: Holds, writer: AttemptWriter, metrics: Metrics
+    ) -> None:
         self._calls = calls
         self._models = models
         self._holds = holds
-        self._scribe = scribe
+        self._writer = writer
         self._metrics = metrics
 
-    async def ask(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
-        """Ask models one after the other, at least one, and return what came of it.
+    async def run(self, attempt: Attempt, inputs: Inputs, targets: Sequence[Target]) -> Outcome:
+        """Call models in order and return the attempt's outcome.
+
+        Args:
+            attempt: the attempt.
+            inputs: the input of each call.
+            targets: at least one model.
 
         Raises:
-            LeaseLost: the row is no longer ours.
+            LeaseLost: the claim no longer holds the row.
         """
-        claim, waiting, numbers = attempt.claim, deque(targets), itertools.count(1)
-        progress = Progress(attempt=attempt, scribe=self._scribe, metrics=self._metrics)
+        claim, remaining, numbers = attempt.claim, deque(targets), itertools.count(1)
+        progress = Progress(attempt=attempt, writer=self._writer, metrics=self._metrics)
         while True:
-            target, most_tokens = _with_params(waiting.popleft(), inputs)
+            target, most_tokens = _with_params(remaining.popleft(), inputs)
             turn = _Turn(
                 calls=self._calls,
                 attempt=attempt,
@@ -77,14 +84,14 @@ class Asking:
             try:
                 draft = await turn.draft()
             except RequestError as error:
-                state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.asked_at)
+                state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.called_at)
                 facts = Facts(
-                    can_ask_next=bool(waiting) and attempt.can_ask(),
-                    is_one_left_out=self._models.left_out(claim.agent),
+                    has_next_model=bool(remaining) and attempt.can_call(),
+                    has_held_model=self._models.has_held_model(claim.agent),
                     model=state,
                 )
                 verdict = judge(error, claim, facts)
-                if verdict.action is not Action.ASK_NEXT:
+                if verdict.action is not Action.NEXT_MODEL:
                     return outcome_of(error, verdict)
                 log.info("trying the next model", model=target.name, code=error.code)
             else:
@@ -94,55 +101,56 @@ class Asking:
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """One model's turn."""
+    """One model's turn: a call, repeated at most once, and at most one repair."""
 
     calls: MeteredCalls
     attempt: Attempt
     inputs: Inputs
     target: Target
     most_tokens: int
-    """The highest limit of output tokens that is tried."""
+    """The highest output token limit that is tried."""
     numbers: Iterator[int]
+    """Numbers the attempt's calls."""
     progress: Progress
-    asked_at: float = field(default_factory=time.monotonic)
-    """When the latest call began, on the monotonic clock; of one that was repeated, when it had failed first."""
+    called_at: float = field(default_factory=time.monotonic)
+    """The ``time.monotonic()`` at which the latest call began; for a repeated call, when its first try failed."""
 
     async def draft(self) -> Draft:
         first = await self._first_answer()
         try:
             return self.inputs.reply_format.read(first.text)
-        except Unacceptable as refusal:
+        except AnswerRejected as rejection:
             if first.finish_reason == CUT_OFF:
-                return await self._with_more_room(first)
-            return await self._repaired(first, refusal.problems)
+                return await self._call_with_more_tokens(first)
+            return await self._repair(first, rejection.problems)
 
     async def _first_answer(self) -> Completion:
         tries = 1
         while True:
-            # A reader per try: what a broken stream had begun is no part of the next one's answer.
-            show = self.progress.of(self.inputs.reply_format.partial())
+            # A new reader for each try, since a broken stream's text is not part of the next answer.
+            on_text = self.progress.on_text(self.inputs.reply_format.partial())
             number, began = next(self.numbers), time.monotonic()
             try:
                 return await self.calls.call(
-                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=show
+                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=on_text
                 )
             except ModelError as error:
                 facts = Facts(
-                    can_repeat=tries < CALL_TRIES and self.attempt.can_ask(after_s=max(REPEAT_WAIT_S)),
+                    can_repeat=tries < CALL_TRIES and self.attempt.can_call(after_s=max(REPEAT_DELAY_S)),
                     failed_after_s=time.monotonic() - began,
                 )
                 verdict = judge(error, self.attempt.claim, facts)
                 if verdict.action is not Action.REPEAT_CALL:
                     raise
             tries += 1
-            self.asked_at = time.monotonic()
+            self.called_at = time.monotonic()
             await asyncio.sleep(verdict.delay_s)
 
-    async def _with_more_room(self, first: Completion) -> Draft:
-        """Ask the same once more, with twice the output tokens; later attempts begin with more than was not enough.
+    async def _call_with_more_tokens(self, first: Completion) -> Draft:
+        """Make the same call again with twice the output tokens; later attempts start with more than was not enough.
 
         Raises:
-            OutputInvalid: the answer was cut off with the most that is tried, or is not acceptable.
+            OutputInvalid: the answer was cut off at the highest limit that is tried, or is not acceptable.
         """
         target, limit = self.target, parameters.limit_of(self.target.params)
         if limit is not None:
@@ -151,38 +159,38 @@ class _Turn:
             limit = self._keep_limit(2 * limit)
             target = replace(target, params=parameters.with_limit_of_at_least(limit, target.params))
         log.info("answer cut off", model=target.name, next_max_tokens=limit)
-        second = await self._asked_again(self.inputs, target)
+        second = await self._call_again(self.inputs, target)
         try:
             return self.inputs.reply_format.read(second.text)
-        except Unacceptable as refusal:
+        except AnswerRejected as rejection:
             if second.finish_reason != CUT_OFF:
-                raise OutputInvalid("; ".join(refusal.problems), model=target.name) from refusal
+                raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
             if limit is not None:
                 self._keep_limit(2 * limit)
-            raise _cut_off(second, limit) from refusal
+            raise _cut_off(second, limit) from rejection
 
     def _keep_limit(self, limit: int) -> int:
-        """Keep for later attempts how many output tokens the model needs; return how many are tried."""
+        """Keep the output token limit that the model needs for later attempts; return it, bounded by what is tried."""
         kept = min(limit, self.most_tokens)
         self.attempt.max_tokens[self.target.name] = kept
         return kept
 
-    async def _repaired(self, first: Completion, problems: Sequence[str]) -> Draft:
-        """Ask once more, saying what was wrong."""
+    async def _repair(self, first: Completion, problems: Sequence[str]) -> Draft:
+        """Call once more with the problems."""
         log.info("answer repaired", model=self.target.name, problems=list(problems), finish_reason=first.finish_reason)
-        said = [
+        exchange = [
             {"role": "assistant", "content": first.text or "(nothing)"},
             {"role": "user", "content": self.inputs.reply_format.repair_request(problems)},
         ]
-        inputs = replace(self.inputs, messages=[*self.inputs.messages, *said])
-        second = await self._asked_again(inputs, self.target)
+        inputs = replace(self.inputs, messages=[*self.inputs.messages, *exchange])
+        second = await self._call_again(inputs, self.target)
         try:
             return inputs.reply_format.read(second.text)
-        except Unacceptable as refusal:
-            raise OutputInvalid("; ".join(refusal.problems), model=self.target.name) from refusal
+        except AnswerRejected as rejection:
+            raise OutputInvalid("; ".join(rejection.problems), model=self.target.name) from rejection
 
-    async def _asked_again(self, inputs: Inputs, target: Target) -> Completion:
-        self.asked_at = time.monotonic()
+    async def _call_again(self, inputs: Inputs, target: Target) -> Completion:
+        self.called_at = time.monotonic()
         return await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
 
 
@@ -193,7 +201,7 @@ def _cut_off(answer: Completion, limit: int | None) -> OutputInvalid:
 
 
 def _with_params(target: Target, inputs: Inputs) -> tuple[Target, int]:
-    """Return a model with the parameters that are set, and the highest limit of output tokens that is tried."""
+    """Return the model with its parameters, and the highest output token limit that is tried."""
     params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, inputs.params, target.params)
     most = MOST_ROOM * (parameters.limit_of(params) or 0)
     needed = min(inputs.max_tokens.get(target.name, 0), most)

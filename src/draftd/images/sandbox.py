@@ -1,10 +1,10 @@
-"""What the helper process asks of the kernel: to give up privileges for good, to die with its parent, and to refuse system calls.
+"""The sandbox of the helper process: no new privileges, death with its parent, and a seccomp filter for system calls.
 
-Owns the calls that Python does not offer, and the list of refused system calls (docs/adr/0020). An old kernel or a strict
-container may refuse each of them; the limits that ``decoder`` sets then remain. Runs in the helper process only.
+Owns the prctl calls, which Python does not offer, and the list of refused system calls (docs/adr/0020). An old kernel or a strict
+container may refuse any of them; then the limits that ``decoder`` sets still apply. Runs in the helper process only.
 
-This guards the daemon against a decoder that was taken over: it runs as the same user, so without the list it could read the
-daemon's memory, signal it, change its limits or delete its files.
+This protects the daemon from a compromised decoder, which runs as the same user and could otherwise read the daemon's memory,
+signal it, change its limits or delete its files.
 """
 
 import errno
@@ -21,7 +21,7 @@ _SECCOMP_MODE_FILTER = 2
 
 
 class _Numbers(NamedTuple):
-    """What a system call has for a number; None where it does not exist."""
+    """The number of a system call on each machine; None if it does not exist there."""
 
     x86_64: int | None
     aarch64: int | None
@@ -38,8 +38,8 @@ _REFUSED = {
     "tgkill": _Numbers(234, 131),
     "rt_sigqueueinfo": _Numbers(129, 138),
     "rt_tgsigqueueinfo": _Numbers(297, 240),
-    "fcntl": _Numbers(72, 25),  # tells a pipe to send a signal of one's choice to a process of one's choice
-    # Become another program, or start a process: no limit of processes binds root.
+    "fcntl": _Numbers(72, 25),  # F_SETOWN and F_SETSIG make a pipe send any signal to any process
+    # Execute another program or start a process: RLIMIT_NPROC does not bind root.
     "execve": _Numbers(59, 221),
     "execveat": _Numbers(322, 281),
     "clone": _Numbers(56, 220),
@@ -53,7 +53,7 @@ _REFUSED = {
     "sched_setaffinity": _Numbers(203, 122),
     "sched_setattr": _Numbers(314, 274),
     "ioprio_set": _Numbers(251, 30),
-    # Delete, move, empty, make or change what stands under a path: none of them opens anything.
+    # Delete, move, truncate, create or change files by path: none of these needs a new descriptor.
     "unlink": _Numbers(87, None),
     "unlinkat": _Numbers(263, 35),
     "rmdir": _Numbers(84, None),
@@ -79,7 +79,7 @@ _REFUSED = {
     "lsetxattr": _Numbers(189, 6),
     "removexattr": _Numbers(197, 14),
     "lremovexattr": _Numbers(198, 15),
-    # Share memory or messages with processes of the same user, or read the keys that the kernel keeps for it.
+    # Share memory or messages with processes of the same user, or read its kernel keyrings.
     "shmget": _Numbers(29, 194),
     "shmat": _Numbers(30, 196),
     "shmctl": _Numbers(31, 195),
@@ -95,34 +95,34 @@ _REFUSED = {
     "request_key": _Numbers(249, 218),
     "keyctl": _Numbers(250, 219),
 }
-"""What reaches beyond the helper without a descriptor, of which it can get no further one."""
+"""Calls that reach beyond the helper without a new descriptor, which it cannot open."""
 _PRLIMIT64 = _Numbers(302, 261)
-"""Refused for other processes: a lower limit of processor time would end them."""
+"""Refused for other processes: a lower CPU time limit would kill them."""
 _AUDIT_ARCHITECTURES = _Numbers(0xC000_003E, 0xC000_00B7)
 _FOREIGN_CALLS = 0x4000_0000
-"""From here on x86-64 numbers the calls of another interface (x32), which would bypass the list."""
+"""x86-64 numbers from here on belong to another ABI (x32), which would bypass the list."""
 _THIS_PROCESS = 0
 
 _POINTER_BYTES = 8
-"""A program of 32 bits on such a machine calls by other numbers."""
+"""A 32-bit program on such a machine uses other numbers."""
 _INSTRUCTION = struct.Struct("HBBI")
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
-"""In what the filter is shown (seccomp_data); of an argument the lower half, as both machines are little-endian."""
+"""Offsets in ``seccomp_data``; of an argument, the lower half, since both machines are little-endian."""
 _ALLOW = (_RETURN, 0, 0, 0x7FFF_0000)
 _REFUSE = (_RETURN, 0, 0, 0x0005_0000 | errno.EPERM)
 
 
-def promise() -> None:
-    """Ask for no new privileges, for the end with the parent, and for the refusal of calls that reach beyond it."""
-    # Where memory may not be writable and executable, an old libffi cannot be loaded.
+def restrict() -> None:
+    """Give up privileges, die with the parent, and refuse system calls that reach beyond this process."""
+    # An old libffi cannot be loaded where memory must not be both writable and executable.
     with suppress(ImportError, MemoryError, OSError):
         import ctypes  # noqa: PLC0415 - see above
 
         prctl = ctypes.CDLL(None).prctl
         prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        # The end of stdin ends an idle helper; this ends one in the midst of a picture whose parent was killed. For the
-        # kernel the parent is the thread that started it: the event loop's, which lives as long as the daemon.
+        # An idle helper ends when stdin is closed; this ends one that is decoding when its parent is killed. For the kernel,
+        # the parent is the thread that started it: the event loop's, which lives as long as the daemon.
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if instructions := filter_program(platform.machine()):
             code = ctypes.create_string_buffer(instructions, len(instructions))
@@ -131,13 +131,13 @@ def promise() -> None:
 
 
 def filter_program(machine: str) -> bytes:
-    """Return the filter for the kernel (classic BPF, seccomp(2)); empty where the numbers of the calls are not known."""
+    """Return the seccomp filter (classic BPF); empty for a machine whose call numbers are unknown."""
     if machine not in _Numbers._fields or struct.calcsize("P") != _POINTER_BYTES:
         return b""
     architecture, prlimit64, *refused = (
         getattr(numbers, machine) for numbers in (_AUDIT_ARCHITECTURES, _PRLIMIT64, *_REFUSED.values())
     )
-    # A test is followed by how many instructions to skip if it is true, and if it is false.
+    # A jump has the number of instructions to skip if true, and if false.
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_IF_EQUAL, 1, 0, architecture),

@@ -1,4 +1,4 @@
-"""Asking knows a reply format by its interface only: here with one of a single line."""
+"""The fallback knows a reply format by its interface only: here with one of a single line."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ import pytest
 
 from draftd.errors import ModelError, ModelRefused, ModelUnavailable, NothingToReplyTo, Spent
 from draftd.providers import failure_policy
-from draftd.providers.failure_policy import HICCUP_S, ModelState
+from draftd.providers.failure_policy import TRANSIENT_S, ModelState
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, OnText, Target
 from draftd.providers.models import Models
-from draftd.queue.attempts import Scribe
-from draftd.queue.outcome import Done, Draft, Fail, Hold, Outcome, Retry
-from draftd.reply import asking
-from draftd.reply.asking import DEFAULT_MAX_TOKENS, Asking
-from draftd.reply.attempt import MARGIN_S, SHORTEST_CALL_S, Attempt
+from draftd.queue.attempts import AttemptWriter
+from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
+from draftd.reply import fallback
+from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
+from draftd.reply.fallback import DEFAULT_MAX_TOKENS, ModelFallback
 from draftd.reply.inputs import Inputs, Message
 from draftd.reply.metered_call import MeteredCalls
-from draftd.reply.reply_format import PartialAnswer, Unacceptable
+from draftd.reply.reply_format import AnswerRejected, PartialAnswer
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 
@@ -45,7 +45,7 @@ class OneLine:
         if not text:
             raise NothingToReplyTo
         if "\n" in text:
-            raise Unacceptable(["two lines", "at least"])
+            raise AnswerRejected(["two lines", "at least"])
         return Draft(result={"line": text}, reading=[])
 
     def partial(self) -> PartialAnswer:
@@ -120,17 +120,17 @@ class World:
         self.began.append(began)
         return self.state
 
-    def left_out(self, _agent: str) -> bool:
+    def has_held_model(self, _agent: str) -> bool:
         return False
 
     async def ask(
         self, *targets: Target, attempt_s: float = CLAIM.attempt_s, max_tokens: Mapping[str, int] = NO_LIMITS
     ) -> Outcome:
-        part = Asking(
+        part = ModelFallback(
             calls=cast("MeteredCalls", self),
             models=cast("Models", self),
             holds=cast("Holds", self),
-            scribe=cast("Scribe", self),
+            writer=cast("AttemptWriter", self),
             metrics=Metrics(),
         )
         inputs = Inputs(
@@ -142,12 +142,12 @@ class World:
             max_tokens=max_tokens,
         )
         self.attempt = Attempt.begin(replace(CLAIM, attempt_s=attempt_s))
-        return await part.ask(self.attempt, inputs, targets)
+        return await part.run(self.attempt, inputs, targets)
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_policy, "REPEAT_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
 
 
 async def test_a_good_answer_is_shown_while_it_grows_and_becomes_a_draft() -> None:
@@ -202,7 +202,7 @@ async def test_a_second_model_shows_nothing_before_it_is_further_than_the_first(
     assert world.published == [{"line": "one two\nthree"}, {"line": "uno dos tres"}]
 
 
-@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, Hold), (ModelState.WORKING, Retry)])
+@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, GiveBack), (ModelState.WORKING, Retry)])
 async def test_what_the_fleet_knows_of_the_model_decides(state: ModelState, outcome: type[Outcome]) -> None:
     down = ModelUnavailable("down", model="first")
     world = World(down, down)
@@ -215,25 +215,25 @@ async def test_a_success_of_another_counts_from_the_end_of_the_first_call(
     monkeypatch: pytest.MonkeyPatch, first: str | ModelError
 ) -> None:
     world = World(first, ModelUnavailable("down", model="first"))
-    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
-    assert isinstance(await world.ask(FIRST), Hold)
+    monkeypatch.setattr(fallback, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
+    assert isinstance(await world.ask(FIRST), GiveBack)
     (began,), (first_ended, second_ended) = world.began, world.ended_at
     assert first_ended < began < second_ended
 
 
 async def test_a_call_that_failed_late_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(ModelUnavailable("down", model="first"))
-    world.clock = itertools.count(1.0, HICCUP_S)
-    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
+    world.clock = itertools.count(1.0, TRANSIENT_S)
+    monkeypatch.setattr(fallback, "time", SimpleNamespace(monotonic=lambda: next(world.clock)))
     outcome = await world.ask(FIRST)
-    assert isinstance(outcome, Hold)
+    assert isinstance(outcome, GiveBack)
     assert outcome.code == "model_unavailable"
 
 
 async def test_without_time_for_another_call_the_error_is_that_of_the_model_that_was_asked() -> None:
     world = World(ModelUnavailable("down", model="first"))
-    outcome = await world.ask(FIRST, SECOND, attempt_s=MARGIN_S + SHORTEST_CALL_S - 0.1)
-    assert isinstance(outcome, Hold)
+    outcome = await world.ask(FIRST, SECOND, attempt_s=MARGIN_S + MIN_CALL_S - 0.1)
+    assert isinstance(outcome, GiveBack)
     assert (outcome.code, outcome.model) == ("model_unavailable", "first")
     assert world.failures == [("first", "model_unavailable")]
 

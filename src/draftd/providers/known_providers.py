@@ -1,8 +1,8 @@
-"""The providers that a row of ``draft_models`` may name: their own addresses, and the variables that litellm reads for them.
+"""The providers that a ``draft_models`` row may name, with their addresses and the variables that litellm reads for them.
 
-A table instead of a question to litellm, because commands must not pay for its import. A provider that is missing here may do
-things that no row may order: log in with a device code (``github_copilot``, ``chatgpt``), call the address that stands in the
-model's name (``huggingface``, ``oobabooga``), run a command. The operator can still name such a model in ``DRAFTD_MODEL``.
+A table, because commands must not import litellm. Providers are left out if they do what no row may cause: log in with a device
+code (``github_copilot``, ``chatgpt``), call an address contained in the model's name (``huggingface``, ``oobabooga``), or run a
+command. The operator can still name such a model in ``DRAFTD_MODEL``.
 """
 
 import re
@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_NAME_CHARS = 200
-# No address, no query and no escape: litellm puts names into paths, and for some providers takes a URL for the address. An ARN
-# is an address too: it names the account of AWS that gets the picture.
+# No URL, query or escape: litellm puts names into paths, and for some providers treats a URL as the address. An ARN is an
+# address too: it names the AWS account that receives the picture.
 _LITELLM_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_.:@+-]*(?:/[A-Za-z0-9_@][A-Za-z0-9_.:@+-]*)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One of litellm's providers."""
+    """A provider that litellm knows."""
 
     keys: tuple[str, ...] = ()
-    """The variables that hold its key."""
+    """Variables that may contain its key."""
     bases: tuple[str, ...] = ()
-    """The variables that put another address in the place of its own."""
+    """Variables that replace its address."""
     hosts: tuple[str, ...] = ()
-    """Where it answers by itself, over https; empty for one that runs at an address of the operator's."""
+    """Its own hosts, over https; empty for a self-hosted provider."""
 
 
 def _hosted(name: str, *hosts: str, keys: tuple[str, ...] = ()) -> Provider:
@@ -91,16 +91,16 @@ KEY_VARIABLES = frozenset(variable for provider in PROVIDERS.values() for variab
 
 
 def provider_of(model: str) -> str | None:
-    """Return the provider that a litellm name begins with; None for a name without one (``gpt-5-mini``)."""
+    """Return the provider prefix of a litellm name, or None (``gpt-5-mini`` has none)."""
     provider, separator, _ = model.partition("/")
     return provider if separator else None
 
 
 def owner_of(host: str) -> str | None:
-    """Return whose own address a host is; None for one that belongs to no provider."""
+    """Return the provider that owns a host, or None."""
     return next((name for name, provider in PROVIDERS.items() if host in provider.hosts), None)
 
 
 def is_litellm_name(model: str) -> bool:
-    """Return whether a name is one that says nothing but a provider and a model."""
+    """Return whether a name contains nothing but a provider and a model."""
     return len(model) <= MAX_NAME_CHARS and _LITELLM_NAME.fullmatch(model) is not None and "arn:" not in model.lower()

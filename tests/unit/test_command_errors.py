@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from draftd.db.refusals import refusal
+from draftd.db.command_errors import command_error
 
 URL = "postgresql://someone:hunter2@h/d"
 REFUSED, UNAVAILABLE, AGAIN, CONFIGURATION = 1, 69, 75, 78
@@ -21,7 +21,7 @@ REFUSED, UNAVAILABLE, AGAIN, CONFIGURATION = 1, 69, 75, 78
 )
 def test_every_class_has_its_exit_code(code: int, sqlstates: list[str]) -> None:
     for sqlstate in sqlstates:
-        said = refusal(URL, errors.lookup(sqlstate)("what the server says"))
+        said = command_error(URL, errors.lookup(sqlstate)("what the server says"))
         assert said.exit_code == code, sqlstate
         assert "hunter2" not in said.message
         assert "\n" not in said.message
@@ -38,11 +38,11 @@ def test_every_class_has_its_exit_code(code: int, sqlstates: list[str]) -> None:
     ],
 )
 def test_so_has_every_error_of_the_driver(error: psycopg.Error | TimeoutError, code: int) -> None:
-    assert refusal(URL, error).exit_code == code
+    assert command_error(URL, error).exit_code == code
 
 
 def test_a_lock_is_not_told_as_an_unavailable_database() -> None:
-    said = refusal(URL, errors.LockNotAvailable("canceling statement due to lock timeout")).message
+    said = command_error(URL, errors.LockNotAvailable("canceling statement due to lock timeout")).message
     assert said == (
         "another session holds a lock that is needed in the database at h:5432/d: "
         "canceling statement due to lock timeout; try again"
@@ -50,5 +50,5 @@ def test_a_lock_is_not_told_as_an_unavailable_database() -> None:
 
 
 def test_what_has_no_place_of_its_own_is_told_with_its_code() -> None:
-    said = refusal(URL, errors.InternalError_("tuple concurrently updated")).message
+    said = command_error(URL, errors.InternalError_("tuple concurrently updated")).message
     assert said == "the database at h:5432/d refused that: tuple concurrently updated (SQLSTATE XX000)"

@@ -1,7 +1,7 @@
-"""Database errors, for the person who ran the command: one line and an exit code.
+"""Database errors as a command reports them: one line and an exit code.
 
-Owns the table from psycopg's errors to draftd's. It covers whatever a server can answer: no command may end in a traceback for
-something outside draftd.
+Owns the table that maps psycopg's errors to draftd's. It covers every error that a server can send: nothing outside of draftd may
+end a command in a traceback.
 """
 
 import psycopg
@@ -48,7 +48,7 @@ _TABLE: tuple[tuple[tuple[type[psycopg.Error], ...], type[CommandError], str], .
     ),
     ((psycopg.Error,), CommandError, "the database at {where} refused that: {said} (SQLSTATE {sqlstate})"),
 )
-"""The first match counts."""
+"""The first matching entry applies."""
 
 
 def unavailable(url: dsn.Url, error: BaseException, reason: str | None = None) -> DatabaseUnavailable:
@@ -57,13 +57,13 @@ def unavailable(url: dsn.Url, error: BaseException, reason: str | None = None) -
     Args:
         url: the database.
         error: what was raised.
-        reason: replaces the error's own words.
+        reason: replaces the error's own message.
     """
     said = reason or redact(str(error)) or "no answer in time"
     return DatabaseUnavailable(_UNAVAILABLE.format(where=dsn.address(url), said=said))
 
 
-def refusal(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
+def command_error(url: dsn.Url, error: psycopg.Error | ConnectionLost | TimeoutError) -> CommandError:
     """Return the error to show for an error of the database.
 
     Args:
