@@ -4,6 +4,7 @@ The tables stand in their own pages, and between markers in the README and in do
 written; the exit code says whether something is stale.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from draftd.cli import app
 from draftd.errors import first_line, request_errors
+from draftd.images.formats import ACCEPTED_NAMES
 from draftd.request import CLIENT_COLUMNS, Options
 from draftd.settings import MIB, PREFIX, Settings
 
@@ -40,6 +42,27 @@ def _default(name: str, value: object) -> str:
     if isinstance(value, int) and name.endswith("_bytes"):
         return f"{value // MIB} MiB"
     return f"`{value}`"
+
+
+def user_messages_table() -> str:
+    """Return the sentence of every code that an app may show to its user."""
+    lines = ["| code | sentence |", "|---|---|"]
+    lines += [f"| `{error.code}` | {error.user_message} |" for error in request_errors()]
+    return "\n".join(lines)
+
+
+def error_codes() -> str:
+    """Return what is known of every code as data, for apps in any language."""
+    codes = {
+        error.code: {
+            "kind": error.kind.value,
+            "action": error.user_action.value,
+            "meaning": first_line(error),
+            "user_message": error.user_message,
+        }
+        for error in request_errors()
+    }
+    return json.dumps(codes, indent=2) + "\n"
 
 
 def errors_table() -> str:
@@ -79,12 +102,17 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
-def between_markers(page: str, name: str, text: str) -> str:
-    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced."""
+def between_markers(page: str, name: str, text: str, *, edge: str = "\n") -> str:
+    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced, without an edge in its line."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, _, rest = page.partition(begin)
     _, _, tail = rest.partition(end)
-    return f"{head}{begin}\n{text}\n{end}{tail}"
+    return f"{head}{begin}{edge}{text}{edge}{end}{tail}"
+
+
+def formats(page: str) -> str:
+    """Return a page with the accepted formats where it names them."""
+    return between_markers(page, "formats", ACCEPTED_NAMES, edge="")
 
 
 def pages() -> dict[Path, str]:
@@ -92,13 +120,18 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     text = between_markers(readme.read_text(), "settings", settings_table())
     text = between_markers(text, "errors", errors_table())
+    text = formats(text)
     requests = ROOT / "docs/requests.md"
     table = between_markers(requests.read_text(), "columns", columns_table())
+    images = ROOT / "docs/images.md"
     return {
         readme: text,
-        requests: between_markers(table, "options", options_table()),
+        images: formats(images.read_text()),
+        requests: formats(between_markers(table, "options", options_table())),
         ROOT / "docs/settings.md": f"{NOTE}\n\n# Settings\n\n{SETTINGS_INTRODUCTION}\n\n{settings_table()}\n",
-        ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n",
+        ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n\n"
+        f"{USER_MESSAGES_INTRODUCTION}\n\n{user_messages_table()}\n",
+        ROOT / "src/draftd/error_codes.json": error_codes(),
         ROOT / "docs/cli.md": commands_page(),
     }
 
@@ -116,6 +149,26 @@ ERRORS_INTRODUCTION = """\
 `final`: the request fails at once. `hold`: the request returns to `pending` without spending the
 attempt, and no daemon claims requests for that model until a probe succeeds. `action` in
 `error_details` says what the app's user can do."""
+
+USER_MESSAGES_INTRODUCTION = """\
+## What an app may show
+
+`error_message` is for the app's user: it names the picture and its host where it can ("picture 1 of
+2: cdn.example.com answered 403; has a signed address expired?"), and never a model or a library.
+What whoever runs draftd needs (the model, the provider's own words) is in `errors` and in the log.
+
+An app that would rather say less, or that translates, takes the sentence of the code. The package
+has them as `draftd/error_codes.json`, with each code's kind, action and meaning:
+
+```python
+import json
+from importlib.resources import files
+
+codes = json.loads(files("draftd").joinpath("error_codes.json").read_text())
+print(codes["image_too_large"]["user_message"])
+```
+
+Of a code that is not there, show the sentence of `internal_error`."""
 
 
 def main() -> int:

@@ -284,15 +284,24 @@ class Running:
         return draftd(*arguments, env=self.env | over)
 
 
-@pytest.fixture(scope="module")
-def running(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A running daemon with a database of this module's own."""
-    fleet = Fleet(tmp_path_factory.mktemp("running"))
+@contextmanager
+def run_shared(
+    server_url: str, template: str, directory: Path, *, start: Callable[[Fleet, dict[str, str]], Daemon]
+) -> Iterator[Running]:
+    """Start a daemon with a database and a model server of its own, and end all of them with the context."""
+    fleet = Fleet(directory)
     with cloned(server_url, template) as url, run_in_thread() as stand_in:
         env = environment(url, stand_in)
         client = Client(url)
         try:
-            yield Running(url, env, stand_in, fleet.start(env), client)
+            yield Running(url, env, stand_in, start(fleet, env), client)
         finally:
             fleet.end()
             client.connection.close()
+
+
+@pytest.fixture(scope="module")
+def running(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running daemon with a database of this module's own."""
+    with run_shared(server_url, template, tmp_path_factory.mktemp("running"), start=Fleet.start) as shared:
+        yield shared

@@ -37,8 +37,10 @@ def flat_png(width_px: int, height_px: int, *, bits: int = 8, colour: int = 0, i
 
 
 def one_column_png(height_px: int) -> bytes:
-    """Return a PNG of one column."""
-    return PNG_MARK + png_header(1, height_px) + png_chunk(b"IDAT", zlib.compress(bytes(2 * height_px))) + IEND
+    """Return a PNG of one column, whose pixels can be transparent: its decoder holds it three times."""
+    return (
+        PNG_MARK + png_header(1, height_px, colour=4) + png_chunk(b"IDAT", zlib.compress(bytes(3 * height_px))) + IEND
+    )
 
 
 def png_with(*chunks: bytes, width_px: int = 64, height_px: int = 48) -> bytes:

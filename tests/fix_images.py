@@ -17,6 +17,7 @@ from draftd.images.prepare import DECODER
 
 Handler = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
+DATA = Path(__file__).with_name("data")
 RED = (200, 30, 30)
 BLUE = (30, 30, 200)
 TLS_HANDSHAKE = b"\x16"
@@ -39,6 +40,16 @@ def encoded(picture: Image.Image, image_format: str = "PNG", **options: Any) -> 
 def make_png(width_px: int = 64, height_px: int = 48) -> bytes:
     """Return a small PNG."""
     return encoded(make_picture(width_px, height_px))
+
+
+def heic(name: str = "plain") -> bytes:
+    """Return a HEIC. Pillow cannot write it, so pillow-heif once did, from ``make_picture``.
+
+    ``plain``, ``grey`` and ``clear`` (its lower right quarter is transparent); ``turned`` by an ``irot``, to the
+    right; ``tiles`` of 256 pixels that make up 640x480; ``several`` (a green one comes second); ``blank_first`` (white comes
+    first); ``hdr``, four bars of 10 bits with PQ: of 0, 20.3, 203 and 1,000 cd/m2.
+    """
+    return (DATA / "heic" / f"{name}.heic").read_bytes()
 
 
 def make_noise(width_px: int, height_px: int) -> Image.Image:

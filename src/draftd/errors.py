@@ -36,8 +36,9 @@
         └── InternalError             retry
             └── RowRefused            final
 
-The docstring of a class is its message if none is given. Errors of libraries are translated where the library is called, with
-``raise … from``; their texts pass ``sanitize.redact`` before they are stored.
+The docstring of a class is its message when nothing more precise is known. Messages are for whoever runs draftd; ``told`` is what
+the app's user may read. Errors of libraries are translated where the library is called, with ``raise … from``; their texts pass
+``sanitize.redact`` before they are stored.
 
 Invariant: an error is a fact. Its attributes are set when it is created and never change, which the type checker proves by
 ``Final``; only ``providers.failure_policy`` decides what it means for a request. Its kind is a constant of its class.
@@ -149,6 +150,10 @@ class RequestError(DraftdError):
     code: ClassVar[str] = ""
     kind: ClassVar[Kind] = Kind.FINAL
     user_action: ClassVar[UserAction] = UserAction.NONE
+    user_message: ClassVar[str] = "Something went wrong on our side. Please try again later."
+    """A sentence that an app may show to its user, whatever the details; one for each code."""
+    is_for_user: ClassVar[bool] = False
+    """Whether messages of this class may be read by the app's user: they name pictures and hosts, never a model or a library."""
 
     def __init__(
         self,
@@ -165,6 +170,23 @@ class RequestError(DraftdError):
         self.retry_after_s: Final[float | None] = retry_after_s
         """How long the provider asks to wait, in seconds."""
 
+    @property
+    def told(self) -> str:
+        """What ``draft_requests.error_message`` says; empty for the sentence of the code. ``errors`` has the message."""
+        return self.message if self.is_for_user else ""
+
+    def of_picture(self, number: int, count: int) -> Self:
+        """Return this error with the picture that it is about.
+
+        Args:
+            number: of the picture, from 1.
+            count: of the request's pictures.
+        """
+        host = str(self.details.get("host", ""))
+        source = f", from {host}" if host and host not in self.message else ""
+        message = f"picture {number} of {count}{source}: {self.message}"
+        return type(self)(message, details={"picture": number, **self.details})
+
     def about(self, **details: str | int) -> Self:
         """Return this error of a picture with more details; empty ones are left out."""
         more = {name: value for name, value in details.items() if value != ""}
@@ -175,12 +197,16 @@ class InvalidRequest(RequestError):
     """The request's options or agent are invalid."""
 
     code = "invalid_request"
+    user_message = "Something in this request was not understood. Please start again."
+    is_for_user = True
 
 
 class Expired(RequestError):
     """The request was not drafted before its expires_at."""
 
     code = "expired"
+    user_message = "This took too long, and no reply was written. Please send the screenshot again."
+    is_for_user = True
     user_action = UserAction.RESEND
 
 
@@ -188,6 +214,8 @@ class ImageBlocked(RequestError):
     """draftd may not connect to the address of an image."""
 
     code = "image_blocked"
+    user_message = "The picture cannot be opened from where it is stored. Please upload it again."
+    is_for_user = True
     user_action = UserAction.RESEND
 
 
@@ -195,6 +223,8 @@ class ImageFetchFailed(RequestError):
     """An image could not be fetched; a URL must work until the request's expires_at, or send a data: URL."""
 
     code = "image_fetch_failed"
+    user_message = "The picture could not be loaded. Please send it again."
+    is_for_user = True
     user_action = UserAction.RESEND
     kind = Kind.RETRY
 
@@ -213,6 +243,8 @@ class ImageTooLarge(RequestError):
     """An image exceeds the limit of bytes, pixels or memory."""
 
     code = "image_too_large"
+    user_message = "The picture is too large. Please send a smaller one."
+    is_for_user = True
     user_action = UserAction.SHORTEN
 
 
@@ -220,13 +252,17 @@ class ImageInvalid(RequestError):
     """The bytes are not an image, or the image is damaged."""
 
     code = "image_invalid"
+    user_message = "The picture could not be read. Please send the screenshot again."
+    is_for_user = True
     user_action = UserAction.RESEND
 
 
 class ImageUnsupported(RequestError):
-    """The image format is not accepted (PNG, JPEG, WebP and GIF are)."""
+    """The image format is not accepted."""
 
     code = "image_unsupported"
+    user_message = "This kind of picture is not supported. Please send a screenshot."
+    is_for_user = True
     user_action = UserAction.RESEND
 
 
@@ -234,6 +270,8 @@ class ImageGone(RequestError):
     """The request's images were deleted when it ended; insert it again with its images."""
 
     code = "image_gone"
+    user_message = "The screenshot is no longer stored. Please send it again."
+    is_for_user = True
     user_action = UserAction.RESEND
 
 
@@ -265,6 +303,7 @@ class ModelRateLimited(ModelError):
     """The provider's rate limit or quota is exhausted."""
 
     code = "model_rate_limited"
+    user_message = "Many replies are being written right now. Please try again in a few minutes."
     user_action = UserAction.TRY_LATER
     kind = Kind.HOLD
 
@@ -286,6 +325,7 @@ class ModelUnavailable(ModelError):
     """The provider is down, overloaded or unreachable."""
 
     code = "model_unavailable"
+    user_message = "Replies cannot be written right now. Please try again in a few minutes."
     user_action = UserAction.TRY_LATER
     kind = Kind.HOLD
 
@@ -294,6 +334,7 @@ class ModelMisconfigured(ModelError):
     """The key is wrong, the model is unknown, or it cannot see images."""
 
     code = "model_misconfigured"
+    user_message = "Replies cannot be written right now. Please try again later."
     user_action = UserAction.TRY_LATER
     kind = Kind.HOLD
 
@@ -308,6 +349,7 @@ class ModelTimeout(ModelError):
     """The model did not answer in the time allowed."""
 
     code = "model_timeout"
+    user_message = "Writing the replies took too long. Please try again."
     user_action = UserAction.TRY_LATER
     kind = Kind.RETRY
 
@@ -316,12 +358,14 @@ class ModelRefused(ModelError):
     """The model or the provider's content filter refused to answer."""
 
     code = "model_refused"
+    user_message = "No reply can be suggested for this screenshot."
 
 
 class ImageUnreadable(ModelError):
     """The provider cannot read an image."""
 
     code = ImageInvalid.code
+    user_message = ImageInvalid.user_message
     user_action = ImageInvalid.user_action
 
 
@@ -329,6 +373,7 @@ class OutputInvalid(ModelError):
     """The model's answer is still invalid after one repair."""
 
     code = "output_invalid"
+    user_message = "No good reply was found this time. Please try again."
     user_action = UserAction.TRY_LATER
     kind = Kind.RETRY
 
@@ -337,6 +382,7 @@ class ContextTooLong(ModelError):
     """The request does not fit into the model's context window."""
 
     code = "context_too_long"
+    user_message = "This is too much to read at once. Please send fewer or shorter screenshots."
     user_action = UserAction.SHORTEN
 
 
@@ -344,6 +390,7 @@ class NothingToReplyTo(RequestError):
     """The screenshot shows no message to reply to."""
 
     code = "nothing_to_reply_to"
+    user_message = "There is no message to reply to in this screenshot. Please send one that shows it."
     user_action = UserAction.RESEND
 
 
@@ -351,6 +398,7 @@ class NothingOpen(RequestError):
     """The screenshot shows a list of chats or mails, and none of them is open."""
 
     code = "nothing_open"
+    user_message = "No message is open in this screenshot. Please open one, and send a screenshot of it."
     user_action = UserAction.OPEN_MESSAGE
 
 
@@ -358,6 +406,7 @@ class WorkerLost(RequestError):
     """The worker died, lost its lease, or let the attempt run past its deadline."""
 
     code = "worker_lost"
+    user_message = "Writing the replies was interrupted. Please try again."
     user_action = UserAction.TRY_LATER
     kind = Kind.RETRY
 
@@ -388,6 +437,11 @@ def request_errors() -> list[type[RequestError]]:
 
     walk(RequestError)
     return found
+
+
+def told_of(code: str) -> str:
+    """Return the sentence that an app may show to its user for a code; of an unknown code that of ``internal_error``."""
+    return next((error.user_message for error in request_errors() if error.code == code), InternalError.user_message)
 
 
 def error_details(code: str, details: Details = NO_DETAILS) -> dict[str, str | int]:

@@ -4,20 +4,23 @@ Of today's Pillow no picture is known that crashes it, and none that keeps it bu
 it. So the daemon under test runs a decoder that is the real one, but falls at a mark that its picture carries.
 """
 
+import base64
 import os
 import select
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from fix_daemon import Client, Daemon, Fleet, Running, environment, sample_url, wait_until
-from fix_database import cloned
+from draftd.errors import ModelRefused
+from fix_daemon import Client, Daemon, Fleet, Running, environment, run_shared, sample_url, wait_until
 from fix_hostile import flat_png, one_column_png
-from fix_images import data_url, make_decoder, make_png
-from standin.threaded import ThreadedStandIn, run_in_thread
+from fix_images import data_url, encoded, heic, make_decoder, make_picture, make_png
+from standin.threaded import ThreadedStandIn
 
 FALLING = """
 import ctypes
@@ -64,15 +67,9 @@ def start(fleet: Fleet, env: dict[str, str], *, clock_s: float) -> Daemon:
 
 @pytest.fixture(scope="module")
 def running(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    fleet = Fleet(tmp_path_factory.mktemp("falling"))
-    with cloned(server_url, template) as url, run_in_thread() as stand_in:
-        env = environment(url, stand_in)
-        client = Client(url)
-        try:
-            yield Running(url, env, stand_in, start(fleet, env, clock_s=2), client)
-        finally:
-            fleet.end()
-            client.connection.close()
+    falling = partial(start, clock_s=2)
+    with run_shared(server_url, template, tmp_path_factory.mktemp("falling"), start=falling) as shared:
+        yield shared
 
 
 def hostile(mark: str) -> str:
@@ -122,7 +119,7 @@ def test_a_decoder_killed_by_a_crash_costs_its_own_request_only(running: Running
 
 
 def test_a_decoder_killed_by_the_memory_limit_costs_its_own_request_only(running: Running) -> None:
-    """A genuine picture: 78 KB that unfold to one column of 40,000,000 pixels, whose table of lines alone is 320 MB."""
+    """A genuine picture: 117 KB that unfold to one column of 40,000,000 pixels. Its table of lines is 320 MB, three times."""
     picture = data_url(one_column_png(40_000_000))
 
     check_that_only_it_fails(running, picture, code="image_too_large", message="too much memory")
@@ -164,7 +161,8 @@ def wait_for_the_end_of(pidfd: int) -> None:
 def test_what_is_left_out_of_long_captures_is_said_to_the_model_and_in_the_result(running: Running) -> None:
     running.stand_in.reset()
     long, short = data_url(flat_png(400, 12_000)), data_url(flat_png(400, 300))
-    request_id = running.client.insert(long, image_urls=[long, short, long])
+    other = data_url(encoded(make_picture(400, 12_000)))
+    request_id = running.client.insert(long, image_urls=[long, short, other])
 
     row = running.client.wait_for(request_id, "completed", "failed")
 
@@ -180,3 +178,57 @@ def test_what_is_left_out_of_long_captures_is_said_to_the_model_and_in_the_resul
         f"Screenshot {number}, part 2 of {count} (top to bottom, overlapping); what stood above this part is left out"
         for number, count in ((1, 5), (3, 6))
     ]
+
+
+def test_pictures_as_phones_send_them_are_drafted_and_shown_once(running: Running) -> None:
+    """A HEIC, its base64 with line breaks and no padding; an animation that begins blank; and the HEIC once more, for URLs."""
+    running.stand_in.reset()
+    text = base64.b64encode(heic()).decode().rstrip("=")
+    lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    moving = encoded(
+        Image.new("RGB", (300, 200), "white"), "GIF", save_all=True, append_images=[make_picture(300, 200)], duration=50
+    )
+    urls = [
+        f"data:image/heic;base64,{lines}",
+        data_url(moving, "image/gif"),
+        "data:image/heic;base64," + base64.urlsafe_b64encode(heic()).decode(),
+    ]
+    request_id = running.client.insert(urls[0], image_urls=urls)
+
+    row = running.client.wait_for(request_id, "completed", "failed")
+
+    assert row["status"] == "completed", row["errors"]
+    assert "image_truncated" in row["result"]["warnings"]
+    assert [(one["width"], one["height"], one["parts"]) for one in row["images"]] == [
+        (64, 48, 1),
+        (300, 200, 1),
+        (64, 48, 0),
+    ]
+    (call,) = running.stand_in.log
+    assert len(call["images"]) == 2
+    labels = [line for line in call["prompt"].splitlines() if line.startswith("Screenshot")]
+    assert labels == [
+        "Screenshot 1",
+        "Screenshot 2; one frame of an animation, or one picture of several: the others are left out",
+    ]
+
+
+def test_what_a_user_reads_names_the_picture_and_never_the_model(running: Running) -> None:
+    running.stand_in.reset()
+    page = data_url(b"<!doctype html><html><body>Please sign in</body></html>", "image/png")
+    wrong = running.client.insert(page, image_urls=[data_url(make_png()), page])
+    row = running.client.wait_for(wrong, "completed", "failed")
+
+    assert (row["error_code"], row["error_message"]) == (
+        "image_invalid",
+        "picture 2 of 2: it is a web page, not an image",
+    )
+    assert (row["error_details"]["picture"], row["error_details"]["found"]) == (2, "web page")
+
+    running.stand_in.script([{"refusal": True}])
+    refused = running.client.insert(data_url(make_png(80, 80)))
+    row = running.client.wait_for(refused, "completed", "failed")
+
+    assert (row["error_code"], row["error_message"]) == ("model_refused", ModelRefused.user_message)
+    assert row["errors"][-1]["model"]
+    assert row["errors"][-1]["message"] != row["error_message"]

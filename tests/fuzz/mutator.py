@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from PIL import Image
 
 from fix_hostile import animation, bomb, exif_of, flat_png, jpeg_of_scans, jpeg_with_restarts, mpo, png_chunk, png_with
-from fix_images import encoded, make_noise, make_picture
+from fix_images import encoded, heic, make_noise, make_picture
 
 MOST_MUTATIONS = 4
+MAGIC_BYTES = {"PNG": 8, "JPEG": 3, "GIF": 6, "WEBP": 12, "AVIF": 24, "HEIF": 24}
 TELLING = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 """Numbers at which sizes, counts and signs go wrong."""
 
@@ -60,6 +61,13 @@ def seed_pictures() -> Mapping[str, list[bytes]]:
             encoded(clear, "WEBP", lossless=True, exif=exif),
             animation("WEBP", 4),
         ],
+        "AVIF": [
+            encoded(colours, "AVIF"),
+            encoded(clear, "AVIF", quality=40),
+            encoded(grey, "AVIF", exif=exif),
+            animation("AVIF", 3),
+        ],
+        "HEIF": [heic(name) for name in ("plain", "grey", "clear", "turned", "several", "tiles", "hdr")],
     }
 
 
@@ -67,13 +75,7 @@ def mutant(pictures: Mapping[str, list[bytes]], image_format: str, *, seed: int,
     """Return a mutant; its first bytes still say what it is, or it would never reach a decoder."""
     chance = random.Random(f"{seed}/{image_format}/{number}")  # noqa: S311 - it must be repeatable
     data = bytearray(chance.choice(pictures[image_format]))
-    magic = bytes(
-        data[:12]
-        if image_format == "WEBP"
-        else data[:8]
-        if image_format == "PNG"
-        else data[: 6 if image_format == "GIF" else 3]
-    )
+    magic = bytes(data[: MAGIC_BYTES[image_format]])
     if image_format == "PNG" and chance.random() < 0.7:
         data = _mutate_png(chance, data)
     else:

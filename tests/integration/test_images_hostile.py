@@ -1,18 +1,21 @@
 """Every hostile file ends as a prepared image or as a code of the contract, and leaves the helper that read it able to go on."""
 
 import asyncio
+import itertools
 import json
 import os
 import platform
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from draftd.errors import ImageInvalid, ImageTooLarge, ImageUnsupported, RequestError
 from draftd.images import Preparer, sandbox
@@ -22,6 +25,7 @@ from fix_hostile import (
     PNG_MARK,
     animation,
     bomb,
+    exif_of,
     flat_png,
     gif_pieces,
     gif_with_large_frame,
@@ -36,7 +40,7 @@ from fix_hostile import (
     png_with,
     webp_chunks,
 )
-from fix_images import encoded, make_decoder, make_noise, make_picture, make_png
+from fix_images import encoded, heic, make_decoder, make_noise, make_picture, make_png
 
 MAX_PIXELS = 40_000_000
 CANVAS = b"\0" * 4 + b"\x3f\0\0\x2f\0\0"
@@ -60,6 +64,25 @@ def harmful(data: bytes, at: int, bytes_: bytes) -> bytes:
 
 def noise(image_format: str, **options: object) -> bytes:
     return encoded(make_noise(200, 150), image_format, **options)
+
+
+def claiming(data: bytes, width_px: int, height_px: int) -> bytes:
+    """Return a HEIC or AVIF whose boxes say that it is of another size; its codes stay as they are."""
+    at = data.index(b"ispe") + 8
+    return harmful(data, at, struct.pack(">II", width_px, height_px))
+
+
+def avif_with_notes(count: int) -> bytes:
+    """Return an AVIF whose EXIF block has very many entries; Pillow warns of each, as it writes it."""
+    with warnings.catch_warnings(action="ignore"):
+        return encoded(make_picture(), "AVIF", exif=exif_of([(500 + n, 2, 4_000, 8) for n in range(count)]))
+
+
+def blank_frames(image_format: str, count: int) -> bytes:
+    """Return an animation that shows nothing, in two shades that a decoder keeps apart."""
+    shades = (Image.new("RGB", (16, 16), name) for name in itertools.cycle(("white", "#fefefe")))
+    first, *rest = itertools.islice(shades, count)
+    return encoded(first, image_format, save_all=True, append_images=rest, duration=20)
 
 
 def scan_of(jpeg: bytes) -> int:
@@ -120,6 +143,25 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
         ImageInvalid,
     ),
     "a WebP of another picture first": (lambda: webp_chunks((b"JUNK", b""), (b"VP8X", CANVAS)), ImageInvalid),
+    "a HEIC that claims 20,000 by 20,000": (lambda: claiming(heic(), 20_000, 20_000), ImageTooLarge),
+    "a HEIC that claims more pixels than it codes": (lambda: claiming(heic(), 6_000, 6_000), ImageInvalid),
+    "a HEIC of no width": (lambda: claiming(heic(), 0, 48), ImageInvalid),
+    "a cropped HEIC of too many pixels": (lambda: claiming(heic("tiles"), 20_000, 20_000), ImageTooLarge),
+    "a HEIC that ends within its pixels": (lambda: heic()[:-60], ImageInvalid),
+    "a HEIC that ends within its boxes": (lambda: heic()[:200], ImageInvalid),
+    "a HEIC of nothing but its brand": (lambda: heic()[:28], ImageInvalid),
+    "a HEIC of tiles that are missing": (lambda: heic("tiles").replace(b"hvc1", b"free"), ImageInvalid),
+    "a HEIC of very many boxes": (lambda: heic()[:28] + b"\0\0\0\x08free" * 250_000 + heic()[28:], ImageInvalid),
+    "a HEIC that holds an AV1": (
+        lambda: encoded(make_picture(), "AVIF").replace(b"avif", b"heic", 1).replace(b"avif", b"heic"),
+        ImageUnsupported,
+    ),
+    "an AVIF that claims 20,000 by 20,000": (
+        lambda: claiming(encoded(make_picture(), "AVIF"), 20_000, 20_000),
+        ImageTooLarge,
+    ),
+    "an AVIF that ends within its pixels": (lambda: noise("AVIF")[:-4_000], ImageInvalid),
+    "an AVIF of nothing but its brand": (lambda: encoded(make_picture(), "AVIF")[:32], ImageInvalid),
     "a WebP with broken codes": (lambda: harmful(noise("WEBP", lossless=True), 60, b"\xff" * 900), ImageInvalid),
 }
 
@@ -149,6 +191,19 @@ ACCEPTED: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
     ),
     "a GIF of 2,000 frames": (lambda: animation("GIF", 2_000), (16, 16)),
     "a WebP of 1,000 frames": (lambda: animation("WEBP", 1_000), (16, 16)),
+    "a GIF of 2,000 blank frames": (lambda: blank_frames("GIF", 2_000), (16, 16)),
+    "an animated PNG of 2,000 blank frames": (lambda: blank_frames("PNG", 2_000), (16, 16)),
+    "a WebP of 1,000 blank frames": (lambda: blank_frames("WEBP", 1_000), (16, 16)),
+    "an AVIF of 40 frames": (lambda: animation("AVIF", 40), (16, 16)),
+    "an AVIF with 65,000 notes": (lambda: avif_with_notes(65_000), (64, 48)),
+    "an AVIF that claims more pixels than it codes": (
+        lambda: claiming(encoded(make_picture(), "AVIF"), 6_000, 6_000),
+        (6_000, 6_000),
+    ),
+    "an AVIF with broken codes": (lambda: noise("AVIF")[:-4_000] + b"\xff" * 4_000, (200, 150)),
+    "a HEIC with broken codes": (lambda: heic()[:-120] + b"\xa5" * 120, (64, 48)),
+    "a HEIC with appended pictures": (lambda: heic() + make_png() * 99, (64, 48)),
+    "a HEIC that is HTML": (lambda: heic() + b"<script>alert(1)</script>", (64, 48)),
 }
 
 
@@ -159,8 +214,7 @@ async def test_it_is_refused(preparer: Preparer, name: str) -> None:
     with pytest.raises(error, match="image"):
         await preparer.prepare(make(), time_s=30)
 
-    (helper,) = preparer._idle
-    assert helper.alive
+    assert_is_usable(preparer, is_expected="HEIC" not in name)
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -170,8 +224,14 @@ async def test_it_is_read(preparer: Preparer, name: str) -> None:
     prepared = await preparer.prepare(make(), time_s=30)
 
     assert (prepared.width_px, prepared.height_px) == size
-    (helper,) = preparer._idle
-    assert helper.alive
+    assert_is_usable(preparer, is_expected="HEIC" not in name)
+
+
+def assert_is_usable(preparer: Preparer, *, is_expected: bool) -> None:
+    """Check that the helper can read the next picture; that of a HEIC reads no other."""
+    if is_expected:
+        (helper,) = preparer._idle
+        assert helper.alive
 
 
 @pytest.mark.parametrize("error", ["TypeError", "KeyError", "AttributeError", "ZeroDivisionError", "RecursionError"])
@@ -235,17 +295,18 @@ async def test_a_helper_loads_no_module_that_it_does_not_need(tmp_path: Path) ->
     program = make_decoder(
         tmp_path, "import atexit\natexit.register(lambda: print(*sys.modules, sep=chr(10), file=sys.stderr))"
     )
-    frames = b"".join(frame(encoded(make_picture(), name), name) for name in ("PNG", "JPEG", "WEBP", "GIF"))
+    frames = b"".join(frame(encoded(make_picture(), name), name) for name in ("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
 
     done = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-I", str(program)], input=frames, capture_output=True, env={}, check=True
     )
 
-    assert done.stdout.count(b'"outcome": "ok"') == 4
+    assert done.stdout.count(b'"outcome": "ok"') == 5
     modules = done.stderr.decode().split()
     assert {name.split(".")[0] for name in modules} & UNNEEDED_MODULES == set()
     plugins = {name for name in modules if name.endswith("ImagePlugin")}
-    assert plugins == {f"PIL.{name}ImagePlugin" for name in ("Png", "Jpeg", "Gif", "WebP")}
+    assert plugins == {f"PIL.{name}ImagePlugin" for name in ("Png", "Jpeg", "Gif", "WebP", "Avif", "Tiff")}
+    assert not any("heif" in name for name in modules)
 
 
 ESCAPES = {
@@ -259,10 +320,11 @@ ESCAPES = {
 
 
 async def expect_refused(program: Path) -> None:
-    """Let a helper try what it must not: it says ``pixels`` where the kernel refused it."""
+    """Let both kinds of helpers try what they must not: they say ``pixels`` where the kernel refused it."""
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
-    with pytest.raises(ImageTooLarge):
-        await preparer.prepare(make_png(), time_s=10)
+    for data in (make_png(), heic()):
+        with pytest.raises(ImageTooLarge):
+            await preparer.prepare(data, time_s=10)
     await preparer.aclose()
 
 
@@ -365,7 +427,7 @@ async def test_a_helper_obeys_its_decoder_and_nothing_beside_it(tmp_path: Path) 
         (tmp_path / name).write_text("raise SystemExit('taken over')")
     program = tmp_path / "decoder.py"
     program.write_text(DECODER.read_text())
-    for name in ("containers.py", "sandbox.py", "layout.py"):
+    for name in ("boxes.py", "containers.py", "hdr.py", "layout.py", "sandbox.py"):
         (tmp_path / name).write_text(DECODER.with_name(name).read_text())
 
     preparer = Preparer(max_pixels=MAX_PIXELS, program=program)

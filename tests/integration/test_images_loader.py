@@ -100,9 +100,9 @@ async def test_a_picture_has_room_for_what_it_is_and_then_for_what_it_became(
 
 
 async def test_parts_that_a_request_cannot_show_have_no_room(loader: ImageLoader, budget: ByteBudget) -> None:
-    tall = data_url(encoded(make_picture(300, 8_000)))
+    tall = [data_url(encoded(make_picture(300, 8_000 + more))) for more in range(3)]
     async with AsyncExitStack() as reservations:
-        pictures = await loader.load([tall] * 3, reservations=reservations, time_s=20)
+        pictures = await loader.load(tall, reservations=reservations, time_s=20)
         assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures)
 
 
@@ -175,7 +175,7 @@ async def test_a_failure_says_which_picture_it_was_and_what_is_known_of_it(serve
     large = data_url(b"\0" * (MAX_BYTES + 3))
     for url, details in (
         (gone, {"picture": 2, "host": "127.0.0.1", "status": 404}),
-        (broken, {"picture": 2, "host": "127.0.0.1"}),
+        (broken, {"picture": 2, "host": "127.0.0.1", "found": "web page"}),
         (large, {"picture": 2, "limit": MAX_BYTES}),
         ("ftp://x/y", {"picture": 2}),
     ):
@@ -231,9 +231,9 @@ async def test_more_requests_than_there_is_room_for_take_turns(server: Server) -
 
 
 async def test_a_request_has_twelve_parts_at_most(loader: ImageLoader) -> None:
-    tall = data_url(encoded(make_picture(300, 8_000)))
+    tall = [data_url(encoded(make_picture(300, 8_000 + more))) for more in range(3)]
 
-    pictures = await load(loader, [tall] * 3)
+    pictures = await load(loader, tall)
 
     assert [picture.record()["parts"] for picture in pictures] == [4, 4, 4]
     assert [picture.truncated for picture in pictures] == [True, True, True]
@@ -348,3 +348,27 @@ async def test_a_data_url_that_fails_is_gone_without_the_collector(budget: ByteB
     await loader.aclose()
 
     assert kept_bytes < 2 * LARGE_BYTES, "of the last URL at most"
+
+
+async def test_a_picture_that_comes_twice_is_shown_once(server: Server, loader: ImageLoader) -> None:
+    """Whatever its file is: here a PNG, the same pixels in a WebP, and a PNG with a note."""
+    picture, other = make_picture(300, 8_000), make_picture(300, 400)
+    urls = [
+        server.on("/a", response(encoded(picture))),
+        data_url(encoded(other)),
+        data_url(encoded(picture, "WEBP", lossless=True), "image/webp"),
+        data_url(encoded(other) + b"a note"),
+    ]
+
+    pictures = await load(loader, urls)
+
+    assert [picture.repeats for picture in pictures] == [None, None, 0, 1]
+    assert [picture.record()["parts"] for picture in pictures] == [6, 1, 0, 0]
+    assert len({picture.sha256 for picture in pictures}) == 4
+
+
+async def test_a_picture_that_comes_twice_has_room_once(loader: ImageLoader, budget: ByteBudget) -> None:
+    url = data_url(encoded(make_picture(300, 400)))
+    async with AsyncExitStack() as reservations:
+        pictures = await loader.load([url] * 3, reservations=reservations, time_s=20)
+        assert BUDGET_BYTES - budget._free_bytes == base64_bytes(pictures[:1])

@@ -14,7 +14,7 @@ from PIL import Image
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageTooLarge, ImageUnsupported, InternalError, Kind
 from draftd.images import Part, Prepared, Preparer
 from draftd.images.decoder import ADDRESS_SPACE_BYTES, CPU_S
-from fix_images import BLUE, RED, encoded, make_decoder, make_noise, make_picture, make_png
+from fix_images import BLUE, RED, encoded, heic, make_decoder, make_noise, make_picture, make_png
 
 WHITE = (255, 255, 255)
 MAX_PIXELS = 40_000_000
@@ -85,6 +85,7 @@ def huge_png(width_px: int, height_px: int) -> bytes:
         ("WEBP", {"quality": 95}),
         ("WEBP", {"lossless": True}),
         ("GIF", {}),
+        ("AVIF", {"quality": 95}),
     ],
 )
 async def test_every_accepted_format_becomes_a_jpeg(
@@ -116,7 +117,7 @@ async def test_the_orientation_is_applied(preparer: Preparer, orientation: int, 
     assert_near(colour(picture, 0.8 - 0.6 * red_at[0], 0.8 - 0.6 * red_at[1]), BLUE)
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "AVIF"])
 async def test_the_orientation_is_applied_whatever_the_format(preparer: Preparer, image_format: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -125,6 +126,103 @@ async def test_the_orientation_is_applied_whatever_the_format(preparer: Preparer
 
     assert (prepared.width_px, prepared.height_px) == (48, 64)
     assert_near(colour(only_part(prepared), 0.8, 0.2), RED, within=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "red_at", "blue_at"),
+    [
+        ("plain", (64, 48), (0.2, 0.2), (0.8, 0.8)),
+        ("tiles", (640, 480), (0.2, 0.2), (0.8, 0.8)),
+        ("turned", (48, 64), (0.8, 0.2), (0.2, 0.8)),
+        ("several", (64, 48), (0.2, 0.2), (0.8, 0.8)),
+    ],
+)
+async def test_a_heic_becomes_a_jpeg(
+    preparer: Preparer,
+    name: str,
+    size: tuple[int, int],
+    red_at: tuple[float, float],
+    blue_at: tuple[float, float],
+) -> None:
+    prepared = await preparer.prepare(heic(name), time_s=10)
+
+    picture = only_part(prepared)
+    assert (prepared.width_px, prepared.height_px, prepared.truncated) == (*size, False)
+    assert prepared.one_of_several is (name == "several")
+    assert_near(colour(picture, *red_at), RED, within=30)
+    assert_near(colour(picture, *blue_at), BLUE, within=30)
+
+
+async def test_a_clear_or_grey_heic_is_shown_on_white(preparer: Preparer) -> None:
+    clear = only_part(await preparer.prepare(heic("clear"), time_s=10))
+    grey = only_part(await preparer.prepare(heic("grey"), time_s=10))
+
+    assert_near(colour(clear, 0.8, 0.8), WHITE)
+    assert_near(colour(clear, 0.2, 0.2), RED, within=30)
+    assert len({round(value / 9) for value in colour(grey, 0.2, 0.2)}) == 1
+
+
+def hdr_avif(transfer: int) -> bytes:
+    """Return an AVIF of black, mid grey and white bars that says how bright its values are meant."""
+    bars = Image.new("RGB", (90, 30))
+    for number, value in enumerate((0, 92, 148)):  # of PQ: none, 20 and 203 cd/m2
+        bars.paste((value,) * 3, (30 * number, 0, 30 * number + 30, 30))
+    return encoded(bars, "AVIF", quality=100, subsampling="4:4:4").replace(
+        b"nclx\0\1\0\x0d", b"nclx\0\x09\0" + bytes([transfer])
+    )
+
+
+async def test_the_white_of_an_hdr_screenshot_is_white(preparer: Preparer) -> None:
+    """A tenth of the light of white is 89 in sRGB. What is brighter than white has no more to show."""
+    of_ten_bits = only_part(await preparer.prepare(heic("hdr"), time_s=10))
+    avif = only_part(await preparer.prepare(hdr_avif(16), time_s=10))
+    ordinary = only_part(await preparer.prepare(hdr_avif(13), time_s=10))
+
+    for x, value in ((0.12, 0), (0.37, 89), (0.62, 255), (0.87, 255)):
+        assert_near(colour(of_ten_bits, x, 0.5), (value,) * 3)
+    for x, value in ((0.17, 0), (0.5, 89), (0.83, 255)):
+        assert_near(colour(avif, x, 0.5), (value,) * 3)
+    assert_near(colour(ordinary, 0.83, 0.5), (148, 148, 148))
+
+
+async def test_each_heic_has_a_process_of_its_own(fresh: Preparer) -> None:
+    await fresh.prepare(heic(), time_s=10)
+    await fresh.prepare(heic(), time_s=10)
+
+    assert fresh._idle == []
+    await fresh.prepare(make_png(), time_s=10)
+    await fresh.prepare(heic(), time_s=10)
+    assert [helper.pictures for helper in fresh._idle] == [1]
+
+
+AS_NOBODY = """
+lower = decoder._lower
+def lower_as_nobody(limit, value):
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    lower(limit, value)
+decoder._lower = lower_as_nobody
+"""
+"""Root is bound by no limit of processes and threads; a daemon is not root."""
+
+
+async def test_a_heic_is_read_whoever_the_daemon_runs_as(tmp_path: Path) -> None:
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=make_decoder(tmp_path, AS_NOBODY))
+
+    assert (await preparer.prepare(heic(), time_s=10)).width_px == 64
+    await preparer.aclose()
+
+
+async def test_without_a_filter_no_heic_is_read_because_its_decoder_could_start_processes(tmp_path: Path) -> None:
+    program = make_decoder(tmp_path, f"{AS_NOBODY}\ndecoder.sandbox.restrict = lambda **_: False")
+    preparer = Preparer(max_pixels=MAX_PIXELS, program=program)
+
+    with pytest.raises(ImageUnsupported):
+        await preparer.prepare(heic(), time_s=10)
+    assert (await preparer.prepare(make_png(), time_s=10)).width_px == 64
+    await preparer.aclose()
 
 
 async def test_a_turned_capture_is_sliced_as_it_is_seen(preparer: Preparer) -> None:
@@ -191,6 +289,46 @@ async def test_the_first_frame_of_an_animation_counts(preparer: Preparer) -> Non
         assert_near(colour(only_part(await preparer.prepare(data, time_s=10)), 0.5, 0.5), RED)
 
 
+def frames(image_format: str, *pictures: Image.Image) -> bytes:
+    first, *rest = pictures
+    return encoded(first, image_format, save_all=True, append_images=rest, duration=20)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "AVIF"])
+async def test_of_an_animation_the_first_frame_that_is_not_blank_counts(preparer: Preparer, image_format: str) -> None:
+    blank, green = Image.new("RGB", (64, 48), "white"), Image.new("RGB", (64, 48), "green")
+    other = make_picture().transpose(Image.Transpose.ROTATE_180)
+
+    prepared = await preparer.prepare(frames(image_format, blank, green, make_picture(), other), time_s=10)
+
+    assert prepared.one_of_several
+    assert not prepared.truncated
+    assert_near(colour(only_part(prepared), 0.2, 0.2), RED, within=30)
+    assert_near(colour(only_part(prepared), 0.8, 0.8), BLUE, within=30)
+
+
+async def test_of_several_pictures_of_a_heic_the_first_that_is_not_blank_counts(preparer: Preparer) -> None:
+    prepared = await preparer.prepare(heic("blank_first"), time_s=10)
+
+    assert prepared.one_of_several
+    assert_near(colour(only_part(prepared), 0.2, 0.2), RED, within=30)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "AVIF"])
+async def test_of_an_animation_that_shows_nothing_the_first_frame_counts(preparer: Preparer, image_format: str) -> None:
+    prepared = await preparer.prepare(
+        frames(image_format, *(Image.new("RGB", (64, 48), name) for name in ("white", "green"))), time_s=10
+    )
+
+    assert prepared.one_of_several
+    assert_near(colour(only_part(prepared), 0.5, 0.5), WHITE)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "AVIF", "JPEG"])
+async def test_a_single_picture_leaves_nothing_out(preparer: Preparer, image_format: str) -> None:
+    assert not (await preparer.prepare(encoded(make_picture(), image_format), time_s=10)).one_of_several
+
+
 async def test_no_metadata_leaves_the_house(preparer: Preparer) -> None:
     exif = Image.Exif()
     exif[0x010E] = "private description"
@@ -255,7 +393,7 @@ async def test_a_part_takes_no_more_than_a_byte_a_pixel(preparer: Preparer) -> N
 
 
 async def test_a_bomb_is_refused_by_its_header(preparer: Preparer) -> None:
-    with pytest.raises(ImageTooLarge, match="40000000 pixels"):
+    with pytest.raises(ImageTooLarge, match="40 megapixels"):
         await preparer.prepare(huge_png(12_000, 12_000), time_s=10)
 
 
@@ -380,7 +518,7 @@ async def test_a_helper_that_somebody_kills_is_no_fault_of_the_picture(tmp_path:
     # Of its own accord it could not: the filter of system calls is left out.
     program = make_decoder(
         tmp_path,
-        "decoder.sandbox.restrict = lambda: None\ndecoder.render = lambda *_, **__: os.kill(os.getpid(), 9)",
+        "decoder.sandbox.restrict = lambda **_: None\ndecoder.render = lambda *_, **__: os.kill(os.getpid(), 9)",
     )
     preparer = Preparer(max_pixels=MAX_PIXELS, processes=1, program=program)
 

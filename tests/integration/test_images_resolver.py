@@ -23,5 +23,5 @@ asyncio.run(main())
 def test_a_name_server_that_never_answers_does_not_keep_the_process_from_ending() -> None:
     ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=100, check=True)
 
-    assert ended.stdout == "files.example: the image did not arrive in time\n"
+    assert ended.stdout == "files.example did not send the image in time\n"
     assert ended.stderr == ""

@@ -63,7 +63,7 @@ async def test_a_path_is_told_to_no_server_without_a_certificate_for_its_name(
         with pytest.raises(ImageFetchFailed) as caught:
             await fetcher.fetch(f"https://{host}:{port}/secret", time_s=10)
 
-    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"{host}: its certificate was refused ({why})")
+    assert (caught.value.kind, caught.value.message) == (Kind.RETRY, f"the certificate of {host} was refused ({why})")
     assert requests == []
 
 

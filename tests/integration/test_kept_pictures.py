@@ -107,7 +107,8 @@ async def test_the_next_attempt_fetches_nothing_and_shows_the_same(
 async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     server: Server, attempts: Attempts, connection: db.Connection
 ) -> None:
-    urls = [data_url(make_png(50, 50)), server.on("/a", response(make_png(400, 4_000)), GONE)]
+    tall = make_png(400, 4_000)
+    urls = [data_url(make_png(50, 50)), server.on("/a", response(tall), GONE), server.on("/b", response(tall), GONE)]
     await make_request(connection, image_urls=urls)
     claim = await claim_one(attempts.link)
     attempt_pictures, loaded = await attempts.fetch(claim, urls)

@@ -77,6 +77,7 @@ PASS = {
     "now": "'now'::timestamptz",
     "skip": "'{}'::uuid[]",
     "details": "'{}'::jsonb",
+    "told": "'{}'::jsonb",
 }
 """The parameters of a pass of the reaper, as SQL."""
 

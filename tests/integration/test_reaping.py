@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from draftd import db
+from draftd.errors import WorkerLost
 from draftd.queue.reaping import REAP_BATCH, Reaped, StallDetector, may_take_in_s
 from fix_database import (
     UNKNOWN_S,
@@ -68,7 +69,9 @@ async def test_a_hung_attempt_is_reaped_at_its_deadline(connection: db.Connectio
     await shift(connection, claimed.id, deadline_at=-300, lease_until=300)
     (one,) = await reap_now(link)
     assert one.status == "pending"
-    assert "deadline" in (await read_row(connection, claimed.id))["error_message"]
+    row = await read_row(connection, claimed.id)
+    assert row["error_message"] == WorkerLost.user_message
+    assert "deadline" in row["errors"][-1]["message"]
 
 
 LONG_S = 1e7

@@ -458,6 +458,44 @@ async def test_no_draft_is_thrown_away_while_the_server_refuses_all_of_them(
     assert [await read_row(connection, one) for one in others] == before, "tried, and left as they were"
 
 
+async def test_a_refusal_that_ends_before_another_row_is_tried_costs_no_draft(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_many(connection, 1)
+    claimed = await claim_all(link)
+    await make_many(connection, 1)
+    await refuse(connection, when=COMPLETION)
+    run = trials.Trials.run
+
+    async def late(self: trials.Trials, *args: Any, **over: Any) -> trials.TrialResult:
+        with suppress(psycopg.errors.UndefinedObject):
+            await accept(connection)
+        return await run(self, *args, **over)
+
+    monkeypatch.setattr(trials.Trials, "run", late)
+    assert await settle_all(Settler(link=link, quarantine=Quarantine()), claimed) == ["completed"]
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])
+async def test_a_refusal_that_ends_before_a_neighbours_turn_costs_no_draft(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    await make_many(connection, 2)
+    claimed = await claim_all(link)
+    await refuse(connection, when=COMPLETION, sqlstate=sqlstate)
+    settlements, run = 0, db.Link.run
+
+    async def third_passes(one: db.Link, statement: str, params: db.Params = None) -> list[Any]:
+        nonlocal settlements
+        settlements += statement == SETTLE
+        if statement == SETTLE and settlements == 3:
+            await accept(connection)
+        return await run(one, statement, params)
+
+    monkeypatch.setattr(db.Link, "run", third_passes)
+    assert await settle_all(Settler(link=link, quarantine=Quarantine()), claimed) == ["completed"] * 2
+
+
 @pytest.mark.parametrize("sqlstate", ["P0001", "55P03"])
 async def test_a_crowd_of_refused_drafts_ends_without_waiting_for_another_to_pass(
     connection: db.Connection, link: db.Link, sqlstate: str
@@ -871,7 +909,7 @@ async def test_a_row_that_is_held_for_ever_is_taken_back(connection: db.Connecti
         f"UPDATE draft_requests SET (lease_until, deadline_at) = ({bounds}) WHERE id = %s".encode(), [forever.id]
     )
     assert [(one.id, one.code) for one in await reap_now(link)] == [(forever.id, "worker_lost")]
-    assert "neither its lease nor its deadline" in (await read_row(connection, forever.id))["error_message"]
+    assert "neither its lease nor its deadline" in (await read_row(connection, forever.id))["errors"][-1]["message"]
 
 
 @pytest.mark.parametrize("bounds", ["now() + interval '9 s', NULL", "NULL, now() + interval '119 s'"])

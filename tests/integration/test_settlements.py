@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from psycopg.rows import DictRow
 from structlog.testing import capture_logs
 
 from draftd import db
-from draftd.errors import LeaseLost, RequestCancelled
+from draftd.errors import LeaseLost, ModelUnavailable, RequestCancelled
 from draftd.queue import admin
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.leases import RENEW_AND_BEAT
@@ -259,12 +260,10 @@ async def test_a_row_that_an_apps_trigger_lets_nobody_end_does_not_hurt_its_neig
         CREATE TRIGGER refuse BEFORE UPDATE ON draft_requests FOR EACH ROW
             WHEN (NEW.id = '{claimed[1].id}') EXECUTE FUNCTION refuse()""".encode()
     )
-    first, refused, last = (asyncio.create_task(settler.settle(one, make_done())) for one in claimed)
-    assert await first == await last == ("completed", None)
-    # Alone, its refusals could as well be the server's fault.
-    await make_request(connection)
-    with pytest.raises(LeaseLost):
-        await refused
+    settled = (settler.settle(one, make_done()) for one in claimed)
+    first, refused, last = await asyncio.gather(*settled, return_exceptions=True)
+    assert first == last == ("completed", None)
+    assert isinstance(refused, LeaseLost)
 
 
 def test_the_draft_that_is_tried_on_other_rows_is_complete() -> None:
@@ -287,10 +286,25 @@ async def test_an_error_message_is_stored_without_its_secrets(
 ) -> None:
     await make_request(connection)
     claimed = await claim_one(link)
-    await settler.settle(claimed, Fail(code="x", message="GET https://h.example/bot1:AA/f?sig=1 sk-abcdefgh12345678"))
-    message = (await read_row(connection, claimed.id))["error_message"]
-    assert "h.example" in message
-    assert not any(secret in message for secret in ("bot1", "sig=1", "sk-abc"))
+    leaky = "GET https://h.example/bot1:AA/f?sig=1 sk-abcdefgh12345678"
+    await settler.settle(claimed, Fail(code="x", message=leaky, told=leaky))
+    row = await read_row(connection, claimed.id)
+    for message in (row["error_message"], row["errors"][-1]["message"]):
+        assert "h.example" in message
+        assert not any(secret in message for secret in ("bot1", "sig=1", "sk-abc"))
+
+
+@pytest.mark.parametrize("outcome", [Fail, partial(Retry, delay_s=0.0), GiveBack])
+async def test_the_user_is_told_the_sentence_of_the_code_and_the_operator_what_happened(
+    connection: db.Connection, link: db.Link, settler: Settler, outcome: Callable[..., Fail | Retry | GiveBack]
+) -> None:
+    await make_request(connection)
+    claimed = await claim_one(link)
+    await settler.settle(claimed, outcome(code="model_unavailable", message="openai/gpt-5: 503", model="openai/gpt-5"))
+    row = await read_row(connection, claimed.id)
+    assert row["error_message"] == ModelUnavailable.user_message
+    assert row["errors"][-1]["message"] == "openai/gpt-5: 503"
+    assert row["errors"][-1]["model"] == "openai/gpt-5"
 
 
 async def test_only_what_a_hold_gives_back_is_counted(

@@ -96,7 +96,7 @@ async def test_a_head_is_read_up_to_its_limit(fetcher: Fetcher, pieces: Iterable
 
     assert isinstance(error, ImageFetchFailed)
     assert error.kind is Kind.FINAL
-    assert error.message == f"files.example: the response headers exceed {MAX_HEAD_BYTES} bytes"
+    assert error.message == f"files.example was given up: the response headers exceed {MAX_HEAD_BYTES} bytes"
     assert flood.given_bytes == MAX_HEAD_BYTES
 
 
@@ -126,7 +126,7 @@ async def test_framing_is_read_up_to_its_limit(fetcher: Fetcher, pieces: Iterabl
 
     assert isinstance(error, ImageFetchFailed)
     assert error.kind is Kind.FINAL
-    assert error.message == "files.example: the response is more framing than image"
+    assert error.message == "files.example was given up: the response is more framing than image"
     assert flood.given_bytes <= MAX_HEAD_BYTES + MAX_FRAMING_BYTES + READ_BYTES
 
 
@@ -150,7 +150,10 @@ async def test_a_body_in_crumbs_is_given_up(fetcher: Fetcher) -> None:
     error = await outcome(fetcher, flood)
 
     assert isinstance(error, ImageFetchFailed)
-    assert (error.kind, error.message) == (Kind.FINAL, "files.example: the response arrives in tiny pieces")
+    assert (error.kind, error.message) == (
+        Kind.FINAL,
+        "files.example was given up: the response arrives in tiny pieces",
+    )
     assert flood.reads <= 1.1 * MAX_SMALL_READS
 
 

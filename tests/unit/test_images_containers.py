@@ -1,11 +1,12 @@
 import functools
+import io
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from draftd.images.containers import MAX_SCANS, Unsupported, extract_image, orientation, webp_pixels
+from draftd.images.containers import MAX_FRAMES, MAX_SCANS, Unsupported, extract_image, frames, orientation, webp_pixels
 from fix_hostile import animation, exif_of, jpeg_of_scans, jpeg_segment, jpeg_with, mpo, png_chunk, png_with
 from fix_images import encoded, make_noise, make_picture, make_png
 
@@ -50,6 +51,39 @@ def test_the_frames_of_an_animated_png_are_left_out() -> None:
     assert b"acTL" not in data
     assert b"fdAT" not in data
     assert data.count(b"IDAT") == 1
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_file_says_whether_it_has_further_frames(image_format: str, count: int) -> None:
+    assert extract_image(animation(image_format, count), image_format).has_more is (count > 1)
+
+
+def test_the_frames_of_a_gif_come_without_comments_and_are_a_hundred_at_most() -> None:
+    data = animation("GIF", MAX_FRAMES + 50)
+    end = data.rindex(b"!\xf9")
+
+    some = frames(data[:end] + b"!\xfe\x07private\0" + data[end:], "GIF")
+
+    assert b"private" not in some
+    assert b"NETSCAPE" not in some
+    assert some.count(b"!\xf9\4") == MAX_FRAMES
+    with Image.open(io.BytesIO(some)) as image:
+        assert getattr(image, "n_frames", 0) == MAX_FRAMES
+
+
+def test_of_a_gif_that_is_cut_off_the_whole_frames_are_left() -> None:
+    data = animation("GIF", 5)
+
+    with Image.open(io.BytesIO(frames(data[:-9], "GIF"))) as image:
+        assert getattr(image, "n_frames", 0) == 4
+
+
+def test_the_frames_of_an_animated_png_come_without_texts() -> None:
+    data = animation("PNG", 3)
+    text = png_chunk(b"tEXt", b"private")
+
+    assert frames(data[:33] + text + data[33:], "PNG") == data
 
 
 def test_notes_profiles_and_comments_of_a_jpeg_are_left_out() -> None:

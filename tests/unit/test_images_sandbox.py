@@ -9,6 +9,8 @@ from draftd.images import sandbox
 MACHINES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 ALLOW, REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
 NEEDED = {"x86_64": {"read": 0, "mmap": 9, "exit_group": 231}, "aarch64": {"read": 63, "mmap": 222, "exit_group": 94}}
+PTHREAD, SIGCHLD = 0x3D_0F00, 17
+"""The flags with which the C library starts a thread, and a process."""
 PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
 
 
@@ -25,6 +27,8 @@ def verdict(program: bytes, number: int, *, architecture: int, first_argument: i
                 (loaded,) = struct.unpack_from("<I", data, value)
             case 0x15:
                 at += if_true if loaded == value else if_false
+            case 0x45:
+                at += if_true if loaded & value else if_false
             case 0x35:
                 at += if_true if loaded >= value else if_false
             case 0x06:
@@ -82,3 +86,20 @@ def test_each_name_has_the_number_that_libseccomp_knows(machine: str) -> None:
         assert max(known, unknown) == (unknown if getattr(numbers, machine) is None else getattr(numbers, machine)), (
             name
         )
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_where_threads_are_allowed_processes_are_not(machine: str) -> None:
+    program, architecture = sandbox.filter_program(machine, threads=True), MACHINES[machine]
+    numbers = {name: getattr(sandbox._REFUSED[name], machine) for name in ("clone", "clone3", "ptrace", "execve")}
+
+    def said(name: str, flags: int = 0) -> int:
+        return verdict(program, numbers[name], architecture=architecture, first_argument=flags)
+
+    assert said("clone", PTHREAD) == ALLOW
+    assert said("clone", SIGCHLD) == REFUSE
+    assert said("clone", PTHREAD & ~0x1_0000) == REFUSE
+    assert said("clone3") == 0x0005_0000 | errno.ENOSYS
+    assert {said("ptrace"), said("execve")} == {REFUSE}
+    assert verdict(program, PRLIMIT64[machine], architecture=architecture, first_argument=4711) == REFUSE
+    assert verdict(program, NEEDED[machine]["read"], architecture=architecture) == ALLOW

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from draftd.errors import ImageFetchFailed
-from draftd.images import fetch
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import CLIENT_COLUMNS, Options
@@ -61,8 +60,8 @@ def test_roles_get_what_they_need_by_draftd_grants_and_never_the_owners_role(pag
 
 @pytest.mark.parametrize(
     "told",
-    [prose("README.md"), prose("docs/requests.md"), ImageFetchFailed.__doc__, fetch._HINT],
-    ids=["README.md", "docs/requests.md", "the error's sentence", "the message of a failed fetch"],
+    [prose("README.md"), prose("docs/requests.md"), ImageFetchFailed.__doc__],
+    ids=["README.md", "docs/requests.md", "the error's sentence"],
 )
 def test_how_long_an_address_must_live_is_told_with_what_avoids_the_question(told: str) -> None:
     until = r"URL must work until the request('s `?expires_at`?| expires \(`expires_at`\))"

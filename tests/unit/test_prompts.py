@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from draftd.images import Part, Picture
@@ -93,6 +94,19 @@ def test_the_model_is_told_where_a_part_is_left_out() -> None:
     _, user = messages((make_picture(b"a", b"b", b"c", truncated=True),))
     told = [number for number, part in enumerate(user["content"][:-1:2], start=1) if "left out" in part["text"]]
     assert told == [2]
+
+
+def test_the_model_is_told_of_frames_that_are_left_out() -> None:
+    _, user = messages((replace(make_picture(b"a", b"b"), one_of_several=True),))
+    first, second = (part["text"] for part in user["content"][:-1:2])
+    assert first.endswith("; one frame of an animation, or one picture of several: the others are left out")
+    assert "left out" not in second
+
+
+def test_a_picture_that_repeats_another_is_shown_once() -> None:
+    twice = replace(make_picture(b"a"), repeats=0)
+    _, user = messages((make_picture(b"a"), twice, make_picture(b"b")))
+    assert [part["text"] for part in user["content"][:-1:2]] == ["Screenshot 1", "Screenshot 2"]
 
 
 def test_a_refinement_sends_the_earlier_drafts_instead_of_pictures() -> None:

@@ -66,6 +66,23 @@ async def test_fifty_of_fifty_cost_hardly_more_than_one_statement_each() -> None
     assert statement.count <= 50 * PARTS / (PARTS - 1) + PARTS  # type: ignore[attr-defined]  # as above
 
 
+async def test_what_was_refused_before_anything_was_accepted_is_retried_once_it_is_to_be_confirmed() -> None:
+    """A trigger that is dropped in the middle refuses the first two and nothing after that."""
+    tries: list[int] = []
+
+    async def execute(some: Sequence[int]) -> None:
+        tries.extend(some if len(some) == 1 else [])
+        if len(tries) < 3:
+            raise refusal("P0001")
+
+    parts = await execute_in_parts(range(4), execute, refusal=refusal("P0001"), confirm=True)
+    assert (parts.refused, sorted(tries)) == ([], [0, 0, 1, 1, 2, 3])
+    statement = refusing(0, 3)
+    parts = await execute_in_parts(range(4), statement, confirm=True)
+    assert sorted(one for one, _ in parts.refused) == [0, 3]
+    assert statement.count == 6, "3 was refused after 1 was accepted"  # type: ignore[attr-defined]  # as above
+
+
 async def test_what_is_refused_slowly_is_not_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock on everything: each statement takes ten seconds to be refused, and all wait for it."""
     clock = SimpleNamespace(now=0.0)
@@ -129,13 +146,20 @@ SERVERS_OWN = ["53100", "53200", "58030"]
 
 
 async def resolved(
-    refusals: Refusals, server: Server, *rows: LeaseKey, sqlstate: str = "P0001", passed: bool = False, **over: Any
+    refusals: Refusals,
+    server: Server,
+    *rows: LeaseKey,
+    sqlstate: str = "P0001",
+    passed: bool = False,
+    proven: bool = False,
+    **over: Any,
 ) -> list[Resolution]:
     resolutions = await refusals.resolve(
         cast("db.Link", server),
         [(row, refusal(sqlstate, **over)) for row in rows],
         passed=[ANOTHER] if passed else [],
         trial=TRIAL,
+        proven=proven,
     )
     return [resolutions[row] for row in rows]
 
@@ -149,6 +173,23 @@ async def test_what_another_row_does_not_meet_is_the_rows_own(refusals: Refusals
     server = Server()
     assert await resolved(refusals, server, ROW, passed=True) == [Resolution.ENDED]
     assert server.ended == [ROW[0]]
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "55P03", "40001"])
+async def test_a_refusal_after_another_row_was_accepted_is_the_rows_own_at_once(
+    refusals: Refusals, sqlstate: str
+) -> None:
+    server = Server(others=[False])
+    assert await resolved(refusals, server, ROW, OTHER, sqlstate=sqlstate, proven=True) == [Resolution.ENDED] * 2
+    assert server.trials == 0
+
+
+@pytest.mark.parametrize("others", [[True], [False], []])
+async def test_the_server_is_cleared_only_by_another_row_that_it_accepts(
+    refusals: Refusals, others: list[bool]
+) -> None:
+    link = cast("db.Link", Server(others=others))
+    assert await refusals.accepts_another(link, TRIAL, but=[ROW[0]]) == (others == [True])
 
 
 async def test_what_another_row_meets_too_is_the_servers(refusals: Refusals) -> None:

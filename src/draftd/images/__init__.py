@@ -10,6 +10,8 @@ addresses    which addresses are public
 connection   connects only to checked addresses, and limits what is read
 formats      detects the format from the first bytes
 containers   extracts the pieces of a file that make up its picture
+boxes        reads the size and the transfer function from HEIC and AVIF
+hdr          maps HDR brightness to an ordinary screen
 prepare      from bytes to the JPEG parts for a model
 layout       chooses scale and parts from the size alone
 helper       the daemon's side of a helper process

@@ -22,7 +22,11 @@ MAX_PIECES = 65_536
 MAX_SCANS = 100
 """Per progressive JPEG; each may cost a pass over all pixels for a few bytes. Encoders write about 10."""
 
+MAX_FRAMES = 100
+"""Of an animation that are looked at, until one shows something."""
+
 _PNG_PIECES = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_FRAMES = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """A JPEG marker (ITU-T T.81, table B.1), except those within coded pixels."""
@@ -32,8 +36,10 @@ _HUFFMAN_TABLES, _START, _END, _SCAN, _JFIF, _EXIF_SEGMENT, _ADOBE = 0xC4, 0xD8,
 _TABLES_OR_FRAME = range(0xC0, 0xE0)
 
 _GIF_HEADER_BYTES = 13
-_GIF_EXTENSION = ord("!")
+_GIF_EXTENSION, _GIF_FRAME = ord("!"), ord(",")
 _GIF_CONTROL = 0xF9
+_GIF_FRAME_HEADER_BYTES = 10
+_GIF_END = b";"
 
 _EXIF = b"Exif\0\0"
 _ORIENTATION_TAG = 0x0112
@@ -50,6 +56,8 @@ class ExtractedImage(NamedTuple):
     data: bytes
     exif: bytes = b""
     """The EXIF block; empty if there is none, or if it is still in ``data``."""
+    has_more: bool = False
+    """Whether further frames of an animation were left out."""
 
 
 def extract_image(data: bytes, image_format: str) -> ExtractedImage:
@@ -69,17 +77,32 @@ def extract_image(data: bytes, image_format: str) -> ExtractedImage:
     return ExtractedImage(data)  # libwebp treats a WebP's metadata as plain bytes, and nothing here reads it
 
 
-def _png(data: bytes) -> ExtractedImage:
-    kept, exif, start = [data[:8]], b"", 8
+def frames(data: bytes, image_format: str) -> bytes:
+    """Return a file with the pieces of its first frames, as far as these are ``MAX_PIECES``.
+
+    Raises:
+        ValueError, IndexError: a broken file; not every broken file is detected here.
+    """
+    match image_format:
+        case "PNG":
+            return _png(data, pieces=_PNG_PIECES | _PNG_FRAMES).data
+        case "GIF":
+            return _gif_frames(data)
+    return data
+
+
+def _png(data: bytes, *, pieces: frozenset[bytes] = _PNG_PIECES) -> ExtractedImage:
+    kept, exif, start, frame_count = [data[:8]], b"", 8, 0
     for _ in range(MAX_PIECES):
         kind = data[start + 4 : start + 8]
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        if kind in _PNG_PIECES:
+        if kind in pieces:
             kept.append(data[start:end])
         elif kind == b"eXIf":
             exif = data[start + 8 : end - 4]
+        frame_count += kind == b"fcTL"
         if kind == b"IEND" or end >= len(data):
-            return ExtractedImage(b"".join(kept), exif)
+            return ExtractedImage(b"".join(kept), exif, has_more=frame_count > 1)
         start = end
     raise ValueError("too many chunks")
 
@@ -117,18 +140,56 @@ def _makes_up_jpeg(kind: int) -> bool:
 
 
 def _gif(data: bytes) -> ExtractedImage:
-    flags, control = data[10], b""
-    start = _GIF_HEADER_BYTES + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    head = data[:start]
-    pieces = iter(range(MAX_PIECES))
+    head = data[: _gif_head_bytes(data)]
+    pieces, has_more = iter(range(MAX_PIECES)), False
+    start, control = _gif_frame(data, len(head), pieces)
+    with suppress(ValueError, IndexError):
+        _gif_frame(data, _gif_frame_end(data, start, pieces), pieces)
+        has_more = True
+    return ExtractedImage(
+        head + control + data[start:], has_more=has_more
+    )  # Pillow reads no further than the first frame
+
+
+def _gif_frames(data: bytes) -> bytes:
+    end = _gif_head_bytes(data)
+    kept, pieces = [data[:end]], iter(range(MAX_PIECES))
+    with suppress(ValueError, IndexError):
+        for _ in range(MAX_FRAMES):
+            start, control = _gif_frame(data, end, pieces)
+            end = _gif_frame_end(data, start, pieces)
+            kept += control, data[start:end]
+    return b"".join([*kept, _GIF_END])
+
+
+def _gif_head_bytes(data: bytes) -> int:
+    flags = data[10]
+    return _GIF_HEADER_BYTES + _gif_table_bytes(flags)
+
+
+def _gif_table_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_frame(data: bytes, start: int, pieces: Iterator[int]) -> tuple[int, bytes]:
+    """Return where the next frame starts, and the extension before it that says which colour is transparent."""
+    control = b""
     for _ in pieces:
+        if data[start] == _GIF_FRAME:
+            return start, control
         if data[start] != _GIF_EXTENSION:
-            return ExtractedImage(head + control + data[start:])  # the first frame; Pillow reads no further
+            raise ValueError("no further frame")
         label, begin = data[start + 1], start
         start = _gif_blocks_end(data, start + 2, pieces)
-        if label == _GIF_CONTROL:  # says which colour is transparent
+        if label == _GIF_CONTROL:
             control = data[begin:start]
     raise ValueError("too many extensions")
+
+
+def _gif_frame_end(data: bytes, start: int, pieces: Iterator[int]) -> int:
+    header_end = start + _GIF_FRAME_HEADER_BYTES
+    # The byte before the blocks says how many bits a code has.
+    return _gif_blocks_end(data, header_end + _gif_table_bytes(data[header_end - 1]) + 1, pieces)
 
 
 def _gif_blocks_end(data: bytes, start: int, pieces: Iterator[int]) -> int:

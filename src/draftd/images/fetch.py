@@ -20,7 +20,7 @@ import httpcore
 
 from draftd.errors import ImageFetchFailed, ImageInvalid, ImageNotServed, ImageTooLarge, RequestError
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, ResponseTooCostly
-from draftd.images.formats import SNIFFED_BYTES, is_image
+from draftd.images.formats import ACCEPTED, SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
 from draftd.images.urls import ImageUrl, join_url
 
@@ -31,10 +31,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 425, 429})
 _GONE = frozenset({403, 404, 410})
 """How object stores respond when a signed URL has expired or its object is gone."""
-_HINT = "; a URL must work until the request's expires_at, or send a data: URL"
+_HINT = "; has a signed address expired?"
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "draftd",
-    "Accept": "image/png, image/jpeg, image/webp, image/gif",
+    "Accept": ", ".join(ACCEPTED.values()),
     "Accept-Encoding": "identity",
 }
 # Object stores put anything into Content-Encoding (aws-chunked, base64, utf-8, image/png) and send the plain picture. Only these
@@ -53,8 +53,13 @@ _REFUSALS = {
     62: "wrong host",
     64: "wrong host",
 }
-# Decoding 24 MiB at once blocks the event loop for 180 ms. A multiple of 4, so that each piece decodes to whole bytes.
+# Decoding 24 MiB in one go blocks the event loop for 180 ms.
 _BASE64_PIECE_CHARS = 1 << 19
+_MAX_PADDING_CHARS = 64
+"""At the end of a data: URL, line breaks included."""
+_SPACES = " \t\r\n"
+_SKIPPED = _SPACES.encode()
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +116,7 @@ class Fetcher:
                 return Fetched(host=first.host, data=await self._follow(first))
         except TimeoutError as error:
             raise ImageFetchFailed(
-                f"{first.host}: the image did not arrive in time", details={"host": first.host}
+                f"{first.host} did not send the image in time", details={"host": first.host}
             ) from error
         except RequestError as error:
             raise error.about(host=first.host) from error
@@ -134,7 +139,7 @@ class Fetcher:
                 if isinstance(found, memoryview):
                     return found
                 target = found
-        raise ImageNotServed(f"{first.host}: redirected more than {MAX_REDIRECTS} times")
+        raise ImageNotServed(f"{first.host} redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
         """Return the body, or the target of a redirect."""
@@ -155,15 +160,13 @@ class Fetcher:
         length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise ImageTooLarge(
-                f"{host}: the image is over {self.max_bytes} bytes",
+                _too_large_text(self.max_bytes),
                 details={"found": int(length), "limit": self.max_bytes},
             )
         with _allocate(self.max_bytes) as body:
             async for piece in response.aiter_stream():
                 if body.tell() + len(piece) > self.max_bytes:
-                    raise ImageTooLarge(
-                        f"{host}: the image is over {self.max_bytes} bytes", details={"limit": self.max_bytes}
-                    )
+                    raise ImageTooLarge(_too_large_text(self.max_bytes), details={"limit": self.max_bytes})
                 body.write(piece)
                 if compression and body.tell() >= SNIFFED_BYTES:
                     _check_plain(body, compression, host)
@@ -173,6 +176,10 @@ class Fetcher:
             if compression:
                 _check_plain(body, compression, host)
             return memoryview(body)[: body.tell()].toreadonly()
+
+
+def _too_large_text(limit_bytes: int) -> str:
+    return f"the image is over {limit_bytes / 2**20:.3g} MiB"
 
 
 def is_data_url(url: str) -> bool:
@@ -186,30 +193,42 @@ def data_url_bytes(url: str) -> int:
 
 
 async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
-    """Decode ``data:image/…;base64,…`` strictly: no white space, no other alphabet, correct padding.
+    """Decode ``data:image/…;base64,…`` as phones and browsers write it.
+
+    Line breaks and spaces are skipped, padding may be missing, and the alphabet is either of RFC 4648's.
 
     Raises:
-        ImageTooLarge: more than ``max_bytes``; decided before decoding.
+        ImageTooLarge: more than ``max_bytes``; decided before decoding, but for what line breaks add.
         ImageInvalid: not of that form.
     """
     header = _DATA_URL.match(url[:_MAX_DATA_HEADER_CHARS])
     if header is None:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
-    if data_url_bytes(url) > max_bytes + 2:
-        raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
-    with _allocate(data_url_bytes(url)) as body:
-        for start in range(header.end(), len(url), _BASE64_PIECE_CHARS):
-            piece = url[start : start + _BASE64_PIECE_CHARS]
-            if "=" in piece and start + len(piece) < len(url):
-                raise ImageInvalid("a data: URL is not valid base64")
-            try:
-                body.write(binascii.a2b_base64(piece, strict_mode=True))
-            except ValueError as error:
-                raise ImageInvalid("a data: URL is not valid base64") from error
-            await asyncio.sleep(0)
-        if body.tell() > max_bytes:
-            raise ImageTooLarge(f"an image is over {max_bytes} bytes", details={"limit": max_bytes})
-        return memoryview(body)[: body.tell()].toreadonly()
+    if (len(url) - sum(map(url.count, _SPACES)) - header.end()) * 3 // 4 > max_bytes + 2:
+        raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
+    try:
+        with _allocate(data_url_bytes(url)) as body:
+            await _decode(url, header.end(), body)
+            if body.tell() > max_bytes:
+                raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
+            return memoryview(body)[: body.tell()].toreadonly()
+    except ValueError as error:
+        raise ImageInvalid("a data: URL is not valid base64") from error
+
+
+async def _decode(url: str, start: int, body: mmap.mmap) -> None:
+    tail = url[-_MAX_PADDING_CHARS:]
+    end = len(url) - len(tail) + len(tail.rstrip(_SPACES + "="))
+    rest = b""
+    for at in range(start, end, _BASE64_PIECE_CHARS):
+        piece = rest + url[at : min(at + _BASE64_PIECE_CHARS, end)].encode("ascii").translate(_TO_BASE64, _SKIPPED)
+        whole = len(piece) // 4 * 4
+        rest = piece[whole:]
+        if b"=" in piece:
+            raise ValueError("padding in the midst")
+        body.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        await asyncio.sleep(0)
+    body.write(binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True))
 
 
 @contextmanager
@@ -239,17 +258,17 @@ def _translated(host: str) -> Iterator[None]:
     try:
         yield
     except ResponseTooCostly as error:
-        raise ImageNotServed(f"{host}: {error}") from error
+        raise ImageNotServed(f"{host} was given up: {error}") from error
     except httpcore.TimeoutException as error:
-        raise ImageFetchFailed(f"{host}: the connection timed out") from error
+        raise ImageFetchFailed(f"{host} did not answer in time") from error
     except httpcore.ProtocolError:
-        # The error's text quotes the server, which may quote the path.
-        raise ImageFetchFailed(f"{host}: the response is not HTTP") from None
+        # Its text quotes the server, which may quote the path.
+        raise ImageFetchFailed(f"{host} did not answer in HTTP") from None
     except (httpcore.NetworkError, OSError) as error:
         if (why := refused_certificate(error)) is not None:
-            # Retried like any failed connection: another machine may trust the certificate, or its operator may renew it.
-            raise ImageFetchFailed(f"{host}: its certificate was refused ({why})") from error
-        raise ImageFetchFailed(f"{host}: the connection failed ({type(error).__name__})") from error
+            # Retried like any failed connection: another machine may trust it, or an operator may renew it.
+            raise ImageFetchFailed(f"the certificate of {host} was refused ({why})") from error
+        raise ImageFetchFailed(f"the connection to {host} failed") from error
 
 
 def refused_certificate(error: BaseException) -> str | None:
@@ -263,10 +282,10 @@ def refused_certificate(error: BaseException) -> str | None:
 def _check_status(status: int, host: str) -> None:
     if status == 200:  # noqa: PLR2004 - HTTP's OK
         return
-    transient = status in _TRANSIENT or status >= 500  # noqa: PLR2004 - likewise
+    passing = status in _TRANSIENT or status >= 500  # noqa: PLR2004 - likewise
     hint = _HINT if status in _GONE else ""
-    failed = ImageFetchFailed if transient else ImageNotServed
-    raise failed(f"{host}: answered {status}{hint}", details={"status": status})
+    failed = ImageFetchFailed if passing else ImageNotServed
+    raise failed(f"{host} answered {status}{hint}", details={"status": status})
 
 
 def _compression(response: httpcore.Response) -> str:
@@ -278,13 +297,13 @@ def _compression(response: httpcore.Response) -> str:
 def _check_plain(body: mmap.mmap, compression: str, host: str) -> None:
     """Refuse a body that is really compressed; some object stores label plain pictures as compressed."""
     if not is_image(body[: min(body.tell(), SNIFFED_BYTES)]):
-        raise ImageInvalid(f"{host}: the image is compressed ({compression}) although draftd requested it uncompressed")
+        raise ImageInvalid(f"{host} sent the image compressed ({compression}), which was not asked for")
 
 
 def _location(response: httpcore.Response, target: ImageUrl) -> str:
     location = _header(response, b"location")
     if not location:
-        raise ImageNotServed(f"{target.host}: a redirect without a target")
+        raise ImageNotServed(f"{target.host} redirected to nowhere")
     return join_url(target, location)
 
 

@@ -92,7 +92,7 @@ class Gate:
         """
         target = parse_url(url)
         if target.port not in DEFAULT_PORTS.values() and not self._allowed.may_have(target.host, target.port):
-            raise ImageBlocked(f"{target.host}: the port is not allowed")
+            raise ImageBlocked(f"the port of {target.host} is not allowed")
         return target
 
     async def addresses(self, host: str, port: int) -> list[IPAddress]:
@@ -105,12 +105,12 @@ class Gate:
         try:
             answers = await self._resolve(host, port)
         except OSError as error:
-            raise ImageFetchFailed(f"{host}: the name does not resolve") from error
+            raise ImageFetchFailed(f"the name {host} does not resolve") from error
         answers = list(dict.fromkeys(answers))
         if not answers:
-            raise ImageFetchFailed(f"{host}: the name does not resolve")
+            raise ImageFetchFailed(f"the name {host} does not resolve")
         if len(answers) > MAX_ADDRESSES:
-            raise ImageBlocked(f"{host}: the name has more than {MAX_ADDRESSES} addresses")
+            raise ImageBlocked(f"the name {host} has more than {MAX_ADDRESSES} addresses")
         found = [ip_address(text) for text in answers]
         if not self._allowed.has_name(host, port):
             for address in found:
@@ -125,9 +125,9 @@ class Gate:
         if self._allowed.has_address(address, port):
             return
         if port not in DEFAULT_PORTS.values():
-            raise ImageBlocked(f"{host}: the port is not allowed")
+            raise ImageBlocked(f"the port of {host} is not allowed")
         if not is_public(address):
-            raise ImageBlocked(f"{host}: draftd may not connect to this address")
+            raise ImageBlocked(f"{host} is not on the public Internet")
 
 
 def _split_entry(entry: str) -> tuple[str, int | None]:

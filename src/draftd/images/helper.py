@@ -55,6 +55,7 @@ class Reply(BaseModel):
     height_px: Annotated[int, Field(ge=0)] = 0
     truncated: bool = False
     tiled: bool = False
+    one_of_several: bool = False
     parts: Annotated[list[_PartHeader], Field(max_length=MAX_SLICES)] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -80,7 +81,7 @@ class Helper:
         self.pictures = 0
 
     @classmethod
-    async def start(cls, program: Path) -> "Helper":
+    async def start(cls, program: Path, *arguments: str) -> "Helper":
         """Start a process that inherits only the two pipes.
 
         Raises:
@@ -91,6 +92,7 @@ class Helper:
                 sys.executable,
                 "-I",
                 str(program),
+                *arguments,
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,

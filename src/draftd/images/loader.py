@@ -56,6 +56,10 @@ class Picture:
     """Whether the parts do not show the whole picture."""
     tiled: bool = False
     """Whether the first part is the whole picture, and the others are its tiles, row by row."""
+    one_of_several: bool = False
+    """Whether its file has further frames or pictures, which were left out."""
+    repeats: int | None = None
+    """The index of an earlier picture of the request with the same parts, which are shown once; None for a new one."""
 
     def record(self) -> dict[str, Any]:
         """Return what the row's ``images`` column stores."""
@@ -64,7 +68,7 @@ class Picture:
             "sha256": self.sha256,
             "width": self.width_px,
             "height": self.height_px,
-            "parts": len(self.parts),
+            "parts": len(self.parts) if self.repeats is None else 0,
         }
 
 
@@ -127,10 +131,10 @@ class ImageLoader:
         except BaseException as error:
             _break_cycles(error)
             raise
-        pictures = share_parts([picture for picture, _ in loaded])
+        pictures = share_parts(mark_repeats([picture for picture, _ in loaded]))
         for picture, (_, reservation) in zip(pictures, loaded, strict=True):
             if reservation is not None:
-                reservation.shrink(_base64_bytes(picture.parts))
+                reservation.shrink(_base64_bytes(picture.parts) if picture.repeats is None else 0)
         return pictures
 
     async def aclose(self) -> None:
@@ -149,7 +153,7 @@ class ImageLoader:
                 try:
                     picture, reservation = await self._load_one(url, load)
                 except RequestError as error:
-                    raise error.about(picture=index + 1) from error
+                    raise error.of_picture(index + 1, len(urls)) from error
             if load.kept is not None:
                 load.kept.add(index, picture)
             return picture, reservation
@@ -187,6 +191,7 @@ class ImageLoader:
             parts=prepared.parts,
             truncated=prepared.truncated,
             tiled=prepared.tiled,
+            one_of_several=prepared.one_of_several,
         )
         return picture, reservation
 
@@ -239,14 +244,30 @@ class _Load:
         return min(self.left_s(), RESERVE_WAIT_S) if self.holds_memory else self.left_s()
 
 
+def mark_repeats(pictures: Sequence[Picture]) -> list[Picture]:
+    """Mark each picture that looks exactly like an earlier one: two uploads of one screenshot, whatever their files say."""
+    first: dict[bytes, int] = {}
+    marked = []
+    for index, picture in enumerate(pictures):
+        digest = hashlib.sha256()
+        for part in picture.parts:
+            digest.update(hashlib.sha256(part.data).digest())
+        earlier = first.setdefault(digest.digest(), index)
+        marked.append(picture if earlier == index else replace(picture, repeats=earlier))
+    return marked
+
+
 def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
     """Keep 12 parts and 14 megapixels in all, shared evenly: a part of every picture, then a second one, and so on.
 
     In each round the last picture comes first, and a picture gives up what follows its first part, because the message
-    to be answered is usually at the end.
+    to be answered is usually at the end. A picture that repeats an earlier one has the parts that are kept of that.
     """
-    kept = [picture.parts[:1] if picture.tiled else picture.parts[-1:] for picture in pictures]
-    growing = [index for index, picture in enumerate(pictures) if len(picture.parts) > 1]
+    kept: list[tuple[Part, ...]] = [
+        () if picture.repeats is not None else picture.parts[:1] if picture.tiled else picture.parts[-1:]
+        for picture in pictures
+    ]
+    growing = [index for index, picture in enumerate(pictures) if picture.repeats is None and len(picture.parts) > 1]
     while growing:
         for index in reversed(growing):
             more = _ends(pictures[index].parts, len(kept[index]) + 1)
@@ -254,6 +275,10 @@ def share_parts(pictures: Sequence[Picture]) -> list[Picture]:
                 kept[index] = more
             if kept[index] is not more or len(more) == len(pictures[index].parts):
                 growing.remove(index)
+    kept = [
+        parts if picture.repeats is None else kept[picture.repeats]
+        for picture, parts in zip(pictures, kept, strict=True)
+    ]
     return [
         replace(picture, parts=parts, truncated=picture.truncated or len(parts) < len(picture.parts))
         for picture, parts in zip(pictures, kept, strict=True)

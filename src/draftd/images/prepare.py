@@ -22,6 +22,8 @@ DECODER = Path(__file__).with_name("decoder.py")
 MAX_HELPERS = 2
 DECODE_S = 30.0
 """Wall-clock time for one picture; the helper's CPU time limit is below it."""
+OWN_HELPER = "HEIF"
+"""The format whose decoder gets a process for each picture (docs/adr/0022)."""
 MAX_PICTURES_PER_HELPER = 256
 """How many pictures a compromised decoder could see. A new process also ends the fragmentation of its address space."""
 
@@ -48,6 +50,8 @@ class Prepared:
     """Whether the middle of a very long picture was left out."""
     tiled: bool = False
     """Whether the first part is the whole, and the others are its tiles, row by row."""
+    one_of_several: bool = False
+    """Whether the file has further frames or pictures, which were left out."""
 
 
 class Preparer:
@@ -122,7 +126,8 @@ class Preparer:
             raise ImageInvalid(f"decoding the image took more than {allowed_s:.1f} s") from error
 
     async def _try(self, header: dict[str, str | int], data: memoryview, *, fresh: bool = False) -> Prepared:
-        helper = await (self._start() if fresh else self._take())
+        alone = header["format"] == OWN_HELPER
+        helper = await (self._start(OWN_HELPER) if alone else self._start() if fresh else self._take())
         # A reused helper may crash, or run out of memory, because of an earlier picture.
         was_used = helper.pictures > 0
         try:
@@ -143,7 +148,8 @@ class Preparer:
         reusable = False
         try:
             reply, bodies = await helper.decode(header, data)
-            reusable = reply.outcome != "memory" and helper.pictures < MAX_PICTURES_PER_HELPER
+            may_go_on = reply.outcome != "memory" and helper.pictures < MAX_PICTURES_PER_HELPER
+            reusable = may_go_on and header["format"] != OWN_HELPER
         finally:
             if reusable:
                 self._idle.append(helper)
@@ -159,8 +165,8 @@ class Preparer:
             self._discard(helper)
         return await self._start()
 
-    async def _start(self) -> Helper:
-        helper = await Helper.start(self._program)
+    async def _start(self, *arguments: str) -> Helper:
+        helper = await Helper.start(self._program, *arguments)
         is_ready = False
         try:
             await helper.ready()
@@ -178,7 +184,9 @@ class Preparer:
 def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared:
     match reply.outcome:
         case "pixels":
-            raise ImageTooLarge(f"the image has more than {max_pixels} pixels", details={"limit": max_pixels})
+            raise ImageTooLarge(
+                f"the image has more than {max_pixels / 1e6:g} megapixels", details={"limit": max_pixels}
+            )
         case "memory":
             raise ImageTooLarge("decoding the image takes too much memory")
         case "unsupported":
@@ -194,6 +202,7 @@ def _prepared(reply: Reply, bodies: list[bytes], *, max_pixels: int) -> Prepared
         ),
         truncated=reply.truncated,
         tiled=reply.tiled,
+        one_of_several=reply.one_of_several,
     )
 
 

@@ -96,6 +96,10 @@ _REFUSED = {
     "keyctl": _Numbers(250, 219),
 }
 """Calls that reach beyond the helper without a new descriptor, which it cannot open."""
+_THREADS = ("clone", "clone3")
+"""What starts a thread, too: see ``restrict``."""
+_CLONE_THREAD = 0x0001_0000
+"""A flag of clone(2): another thread of this process, and no process of its own."""
 _PRLIMIT64 = _Numbers(302, 261)
 """Refused for other processes: a lower CPU time limit would kill them."""
 _AUDIT_ARCHITECTURES = _Numbers(0xC000_003E, 0xC000_00B7)
@@ -106,15 +110,24 @@ _THIS_PROCESS = 0
 _POINTER_BYTES = 8
 """A 32-bit program on such a machine uses other numbers."""
 _INSTRUCTION = struct.Struct("HBBI")
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 """Offsets in ``seccomp_data``; of an argument, the lower half, since both machines are little-endian."""
 _ALLOW = (_RETURN, 0, 0, 0x7FFF_0000)
 _REFUSE = (_RETURN, 0, 0, 0x0005_0000 | errno.EPERM)
+_UNKNOWN = (_RETURN, 0, 0, 0x0005_0000 | errno.ENOSYS)
+"""As an older kernel answers: the C library then starts its threads with clone, whose flags a filter can see."""
 
 
-def restrict() -> None:
-    """Give up privileges, die with the parent, and refuse system calls that reach beyond this process."""
+def restrict(*, threads: bool = False) -> bool:
+    """Give up privileges, die with the parent, and refuse system calls that reach beyond this process.
+
+    Args:
+        threads: whether this process may have further threads. No process may start another.
+
+    Returns:
+        Whether the kernel refuses the calls from now on.
+    """
     # An old libffi cannot be loaded where memory must not be both writable and executable.
     with suppress(ImportError, MemoryError, OSError):
         import ctypes  # noqa: PLC0415 - see above
@@ -124,19 +137,27 @@ def restrict() -> None:
         # An idle helper ends when stdin is closed; this ends one that is decoding when its parent is killed. For the kernel,
         # the parent is the thread that started it: the event loop's, which lives as long as the daemon.
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if instructions := filter_program(platform.machine()):
+        if instructions := filter_program(platform.machine(), threads=threads):
             code = ctypes.create_string_buffer(instructions, len(instructions))
             program = struct.pack("HP", len(instructions) // _INSTRUCTION.size, ctypes.addressof(code))
-            prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)
+            return bool(prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
+    return False
 
 
-def filter_program(machine: str) -> bytes:
-    """Return the seccomp filter (classic BPF); empty for a machine whose call numbers are unknown."""
+def filter_program(machine: str, *, threads: bool = False) -> bytes:
+    """Return the seccomp filter (classic BPF); empty for a machine whose call numbers are unknown.
+
+    Args:
+        machine: as ``platform.machine`` names it.
+        threads: whether further threads of the same process are allowed.
+    """
     if machine not in _Numbers._fields or struct.calcsize("P") != _POINTER_BYTES:
         return b""
-    architecture, prlimit64, *refused = (
-        getattr(numbers, machine) for numbers in (_AUDIT_ARCHITECTURES, _PRLIMIT64, *_REFUSED.values())
+    architecture, prlimit64, clone, clone3 = (
+        getattr(numbers, machine)
+        for numbers in (_AUDIT_ARCHITECTURES, _PRLIMIT64, *(_REFUSED[name] for name in _THREADS))
     )
+    refused = [getattr(numbers, machine) for name, numbers in _REFUSED.items() if not (threads and name in _THREADS)]
     # A jump has the number of instructions to skip if true, and if false.
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -149,6 +170,16 @@ def filter_program(machine: str) -> bytes:
     for number in refused:
         if number is not None:
             steps += [(_IF_EQUAL, 0, 1, number), _REFUSE]
+    if threads:
+        steps += [
+            (_IF_EQUAL, 0, 1, clone3),
+            _UNKNOWN,
+            (_IF_EQUAL, 0, 4, clone),
+            (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+            (_IF_ANY_BIT, 1, 0, _CLONE_THREAD),
+            _REFUSE,
+            _ALLOW,
+        ]
     steps += [
         (_IF_EQUAL, 0, 3, prlimit64),
         (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),

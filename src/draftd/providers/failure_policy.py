@@ -8,7 +8,7 @@ was given back ``MAX_GIVEN_BACK`` times; an error without a model never puts one
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -202,19 +202,13 @@ def reaction(error: RequestError, claim: Claim, *, model: str, is_throttled: boo
     return Reaction.HOLD if is_probe or not is_given_back_too_often(claim) else Reaction.NONE
 
 
-_OUTCOMES: Mapping[Action, Callable[[RequestError, float], Retry | GiveBack | Fail]] = {
-    Action.RETRY: lambda error, delay_s: Retry(
-        code=error.code, message=error.message, delay_s=delay_s, model=error.model, details=error.details
-    ),
-    Action.GIVE_BACK: lambda error, delay_s: GiveBack(
-        code=error.code, message=error.message, delay_s=delay_s, model=error.model or "", details=error.details
-    ),
-    Action.FAIL: lambda error, _: Fail(
-        code=error.code, message=error.message, model=error.model, details=error.details
-    ),
-}
-
-
 def outcome_of(error: RequestError, verdict: Verdict) -> Retry | GiveBack | Fail:
     """Return the outcome to settle when an attempt ends with an error."""
-    return _OUTCOMES[verdict.action](error, verdict.delay_s)
+    code, message, told, details = error.code, error.message, error.told, error.details
+    if verdict.action is Action.FAIL:
+        return Fail(code=code, message=message, told=told, model=error.model, details=details)
+    if verdict.action is Action.GIVE_BACK:
+        return GiveBack(
+            code=code, message=message, told=told, delay_s=verdict.delay_s, model=error.model or "", details=details
+        )
+    return Retry(code=code, message=message, told=told, delay_s=verdict.delay_s, model=error.model, details=details)

@@ -37,8 +37,11 @@ class Retry:
 
     code: str
     message: str
+    """For whoever runs draftd."""
     delay_s: float
     model: str | None = None
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 
@@ -48,7 +51,10 @@ class Fail:
 
     code: str
     message: str
+    """For whoever runs draftd."""
     model: str | None = None
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 
@@ -62,6 +68,8 @@ class GiveBack:
     model: str | None = None
     delay_s: float = 0.0
     """How long the row itself waits; a hold on its model may keep it back for longer."""
+    told: str = ""
+    """What the app's user may read; empty for the sentence of the code."""
     details: Details = field(default_factory=dict)
 
 

@@ -108,6 +108,7 @@ async def reap(
     if dry_run:
         return _reaped(await link.run(FIND_REAPABLE, params | {"limit": None}))
     params["details"] = Jsonb(_DETAILS)
+    params["told"] = Jsonb({WorkerLost.code: WorkerLost.user_message})
     began = time.monotonic()
     try:
         *rows, last = await link.run(REAP, params)

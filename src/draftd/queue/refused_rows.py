@@ -66,6 +66,7 @@ async def execute_in_parts(
     *,
     refusal: psycopg.Error | None = None,
     began: float | None = None,
+    confirm: bool = False,
 ) -> PartResults[Item, Answer]:
     """Execute a statement on all items, or on as many as the server accepts.
 
@@ -74,6 +75,7 @@ async def execute_in_parts(
         execute: executes it on some of them; must change nothing when refused.
         refusal: the error, if the server has already refused all of them together.
         began: when that was tried, by ``time.monotonic``.
+        confirm: whether to retry what was refused alone before the server accepted anything: the reason may be gone by then.
 
     Raises:
         db.LOST: the connection broke.
@@ -87,9 +89,13 @@ async def execute_in_parts(
         if error is None:
             try:
                 parts.answered.append((some, await execute(some)))
-                continue
             except psycopg.Error as refused:
                 error = refused
+            else:
+                if confirm:
+                    todo[:0] = [([one], None) for one, _ in parts.refused]
+                    parts.refused, confirm = [], False
+                continue
         if is_schema_mismatch(error):
             raise error
         if len(some) == 1:
@@ -230,6 +236,7 @@ class Refusals:
         *,
         passed: Collection[UUID],
         trial: Trial,
+        proven: bool = False,
         end: str = END_ROW,
         params: db.Row | None = None,
     ) -> dict[LeaseKey, Resolution]:
@@ -240,10 +247,11 @@ class Refusals:
             refused: the rows, each with its error.
             passed: the rows of which the server accepted the same change.
             trial: how to try the change on another row.
+            proven: whether the server accepted another row before it refused these.
             end: the statement that fails a row.
             params: its parameters besides those of the row.
         """
-        own = await self.at_fault(link, refused, passed=passed, trial=trial)
+        own = await self.at_fault(link, refused, passed=passed, trial=trial, proven=proven)
         return {
             held: await self._end(link, held, error, end, params or {}) if held in own else Resolution.UNDECIDED
             for held, error in refused
@@ -256,6 +264,7 @@ class Refusals:
         *,
         passed: Collection[UUID],
         trial: Trial,
+        proven: bool = False,
     ) -> set[LeaseKey]:
         """Return the rows that are at fault: the server accepts another row, or there is none and the row can be failed.
 
@@ -264,6 +273,7 @@ class Refusals:
             refused: the rows, each with its error.
             passed: the rows of which the server accepted the same change.
             trial: how to try the change on another row.
+            proven: whether the server accepted another row before it refused these.
         """
         again = {held for held, _ in refused if held[0] in self._blamed}
         for (row_id, _), _ in refused:
@@ -277,6 +287,8 @@ class Refusals:
         sure = known | {
             held for held, error in due.items() if held in again or not (self._after_proof or is_transient(error))
         }
+        if proven:
+            return set(due)
         if passed:
             return sure
         if len(known) == len(due):
@@ -289,6 +301,16 @@ class Refusals:
             self._blame(row_id for row_id, _ in alone)
             return known | (alone & sure)
         return known
+
+    async def accepts_another(self, link: db.Link, trial: Trial, *, but: Collection[UUID]) -> bool:
+        """Return whether the server accepts the change of another row right now.
+
+        Args:
+            link: where it was refused.
+            trial: how to try the change on another row.
+            but: rows not to try.
+        """
+        return await self._try_another(link, trial, but=but) is TrialResult.ACCEPTED
 
     def accepted(self, row_ids: Collection[UUID]) -> None:
         """Record that the server accepted this change of some rows."""
@@ -309,9 +331,9 @@ class Refusals:
             self.quarantine.report(row_id, error, verb=self._verb, ended=False)
         return not is_out_of_resources(error)
 
-    async def _try_another(self, link: db.Link, trial: Trial) -> TrialResult:
+    async def _try_another(self, link: db.Link, trial: Trial, *, but: Collection[UUID] = ()) -> TrialResult:
         hopeless = [row_id for row_id in self.quarantine.ids() if self.quarantine.was_added(row_id)]
-        result = await self._trials.run(link, trial, but=[*self._suspects, *self._blamed, *hopeless])
+        result = await self._trials.run(link, trial, but=[*but, *self._suspects, *self._blamed, *hopeless])
         if result is TrialResult.ACCEPTED:
             self._blame([*self._suspects, *self._trials.refused])
             self._suspects = BoundedCounter()

@@ -7,6 +7,7 @@ is kept as long as the server may still accept it.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ import psycopg
 from draftd import db
 from draftd.backoff import Backoff
 from draftd.db.statements import statements
-from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details
+from draftd.errors import Details, InternalError, LeaseLost, RequestCancelled, error_details, told_of
 from draftd.queue.group_commit import GroupCommit
 from draftd.queue.leases import LeaseKey
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
@@ -84,10 +85,16 @@ class Settlement:
     delay_s: float = 0.0
     code: str | None = None
     message: str = ""
+    told: str = ""
     details: Details = field(default_factory=dict)
     error_model: str | None = None
     draft: dict[str, Any] = field(default_factory=dict)
     trail: Trail = field(default_factory=Trail)
+
+    @property
+    def key(self) -> LeaseKey:
+        """The claim that is settled."""
+        return self.id, self.lease_token
 
     def as_json(self) -> str:
         """Return the row as JSON that the server can store."""
@@ -99,6 +106,7 @@ class Settlement:
             "delay_s": self.delay_s,
             "code": self.code,
             "message": None if self.code is None else redact(self.message, MAX_MESSAGE_CHARS),
+            "told": None if self.code is None else redact(self.told or told_of(self.code), MAX_MESSAGE_CHARS),
             "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
             "max_tokens": self.trail.max_tokens.get(self.error_model or ""),
@@ -107,6 +115,10 @@ class Settlement:
             **self.draft,
         }
         return storable_json(row)
+
+
+Item = tuple[Settlement, str]
+"""A settlement and its JSON."""
 
 
 def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
@@ -130,7 +142,14 @@ def settlement(held: LeaseKey, outcome: Outcome, trail: Trail) -> Settlement:
 
 
 def _of_error(row: Settlement, failed: Retry | Fail | GiveBack) -> Settlement:
-    return replace(row, code=failed.code, message=failed.message, details=failed.details, error_model=failed.model)
+    return replace(
+        row,
+        code=failed.code,
+        message=failed.message,
+        told=failed.told,
+        details=failed.details,
+        error_model=failed.model,
+    )
 
 
 class Settler:
@@ -144,7 +163,7 @@ class Settler:
     def __init__(self, *, link: db.Link, quarantine: Quarantine) -> None:
         self._link = link
         self._refusals = Refusals(verb="settle", quarantine=quarantine, after_proof=True)
-        self._group: GroupCommit[tuple[Settlement, str], Settled | Unsettled] = GroupCommit(
+        self._group: GroupCommit[Item, Settled | Unsettled] = GroupCommit(
             flush=self._flush, size_bytes=lambda item: len(item[1])
         )
 
@@ -189,47 +208,56 @@ class Settler:
         """Wait until every settlement submitted has been written."""
         await self._group.flush()
 
-    async def _flush(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
-        parts = await execute_in_parts(range(len(items)), lambda some: self._write([items[one] for one in some]))
-        answers: dict[int, Settled | Unsettled] = dict.fromkeys(range(len(items)), Unsettled.REFUSED)
-        for some, written in parts.answered:
-            answers |= zip(some, written, strict=True)
-        passed: defaultdict[str, set[UUID]] = defaultdict(set)
-        for one, answer in answers.items():
-            if isinstance(answer, Settled):
-                row = items[one][0]
-                passed[row.status].add(row.id)
-        if parts.refused:
-            answers |= await self._resolve(items, parts.refused, passed)
-        # Only now: a refusal from before the server accepted another row must not look as if it came after.
-        for status, ids in passed.items():
-            self._refusals.for_kind(status).accepted(ids)
-        return [answers[one] for one in range(len(items))]
-
-    async def _resolve(
-        self,
-        items: Sequence[tuple[Settlement, str]],
-        refused: Sequence[tuple[int, psycopg.Error]],
-        passed: defaultdict[str, set[UUID]],
-    ) -> dict[int, Settled | Unsettled]:
-        """Resolve the rows that were refused alone."""
-        by_status: defaultdict[str, dict[LeaseKey, tuple[int, psycopg.Error]]] = defaultdict(dict)
-        for one, error in refused:
-            row = items[one][0]
-            by_status[row.status][row.id, row.lease_token] = one, error
+    async def _flush(self, items: Sequence[Item]) -> list[Settled | Unsettled]:
+        began = time.monotonic()
+        try:
+            return await self._write(items)
+        except psycopg.Error as error:
+            refusal = error
+        by_status: defaultdict[str, list[int]] = defaultdict(list)
+        for index, (row, _) in enumerate(items):
+            by_status[row.status].append(index)
         answers: dict[int, Settled | Unsettled] = {}
-        for status, rows in by_status.items():
-            with suppress(*db.LOST):
-                resolutions = await self._refusals.for_kind(status).resolve(
-                    self._link,
-                    [(held, error) for held, (_, error) in rows.items()],
-                    passed=passed[status],
-                    trial=_trial(status),
-                )
-                answers |= {rows[held][0]: _ANSWERS[resolution] for held, resolution in resolutions.items()}
-        return answers
+        for status, indexes in by_status.items():
+            some = [items[index] for index in indexes]
+            known = refusal if len(some) == len(items) else None
+            answers |= zip(indexes, await self._flush_in_parts(status, some, known, began), strict=True)
+        return [answers[index] for index in range(len(items))]
 
-    async def _write(self, items: Sequence[tuple[Settlement, str]]) -> list[Settled | Unsettled]:
+    async def _flush_in_parts(
+        self, status: str, items: Sequence[Item], refusal: psycopg.Error | None, began: float
+    ) -> list[Settled | Unsettled]:
+        """Settle what the server accepts, and resolve the rest.
+
+        Drafts are paid for, so a refusal counts only if it comes after the server accepted another row.
+        """
+        refusals, trial = self._refusals.for_kind(status), _trial(status)
+        proven = False
+        with suppress(*db.LOST):
+            proven = await refusals.accepts_another(self._link, trial, but=[row.id for row, _ in items])
+        is_lone = len(items) == 1
+        parts = await execute_in_parts(
+            items, self._write, refusal=None if is_lone and proven else refusal, began=began, confirm=not proven
+        )
+        answers: dict[LeaseKey, Settled | Unsettled] = {}
+        for some, written in parts.answered:
+            answers |= zip((row.key for row, _ in some), written, strict=True)
+        passed = [row_id for (row_id, _), answer in answers.items() if isinstance(answer, Settled)]
+        if parts.refused:
+            with suppress(*db.LOST):
+                resolutions = await refusals.resolve(
+                    self._link,
+                    [(row.key, error) for (row, _), error in parts.refused],
+                    passed=passed,
+                    trial=trial,
+                    proven=proven or bool(passed),
+                )
+                answers |= {key: _ANSWERS[resolution] for key, resolution in resolutions.items()}
+        # Only now: a refusal from before the server accepted another row must not look as if it came after.
+        refusals.accepted(passed)
+        return [answers.get(row.key, Unsettled.REFUSED) for row, _ in items]
+
+    async def _write(self, items: Sequence[Item]) -> list[Settled | Unsettled]:
         params = {"rows": f"[{','.join(text for _, text in items)}]"}
         rows = await self._link.run_until_done(SETTLE, params, retry_refusals=False)
         found = {(row["id"], row["lease_token"]): row for row in rows}

@@ -68,7 +68,7 @@ class InputReader:
             request = await read_request(self._link, attempt.claim)
             options = Options.read(request.options)
             loaded = await self._load(attempt, request, pictures)
-            is_truncated = any(picture.truncated for picture in loaded)
+            is_truncated = any(picture.truncated or picture.one_of_several for picture in loaded)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
             # In a thread: encoding twelve large parts in base64 takes 30 ms and would block the event loop.
             messages = await asyncio.to_thread(

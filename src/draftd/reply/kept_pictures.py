@@ -179,9 +179,11 @@ class AttemptPictures:
 
     def move_to_messages(self, pictures: Sequence[Picture], messages: Sequence[Mapping[str, Any]]) -> None:
         """Drop the pictures' bytes, which the messages contain now, and refer to those."""
-        parts = iter([part for part in messages[-1]["content"] if isinstance(part, PicturePart)])
+        shown = iter([part for part in messages[-1]["content"] if isinstance(part, PicturePart)])
+        parts: list[list[PicturePart]] = []
         for index, picture in enumerate(pictures):
-            self._add(index, picture, [next(parts) for _ in picture.parts])
+            parts.append([next(shown) for _ in picture.parts] if picture.repeats is None else parts[picture.repeats])
+            self._add(index, picture, parts[index])
 
     async def keep(self) -> None:
         """Keep the fetched pictures for the next attempt, unless they are too large."""
@@ -206,6 +208,7 @@ def _facts(picture: Picture) -> dict[str, Any]:
         "height_px": picture.height_px,
         "truncated": picture.truncated,
         "tiled": picture.tiled,
+        "one_of_several": picture.one_of_several,
         "parts": [[len(part.data), part.width_px, part.height_px] for part in picture.parts],
     }
 

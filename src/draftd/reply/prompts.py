@@ -66,7 +66,8 @@ def _text_part(text: str) -> dict[str, Any]:
 
 def _picture_parts(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures, start=1):
+    shown = [picture for picture in pictures if picture.repeats is None]
+    for number, picture in enumerate(shown, start=1):
         for place, part in enumerate(picture.parts, start=1):
             messages.append(_text_part(_label(number, place, picture)))
             messages.append(PicturePart(part.data))
@@ -85,6 +86,8 @@ def _label(number: int, place: int, picture: Picture) -> str:
             "a part of it is" if count == 1 else "some tiles are" if picture.tiled else "what stood above this part is"
         )
         label += f"; {what} left out"
+    if picture.one_of_several and place == 1:
+        label += "; one frame of an animation, or one picture of several: the others are left out"
     return label
 
 

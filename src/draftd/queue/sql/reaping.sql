@@ -96,7 +96,7 @@ WITH RECURSIVE pass AS MATERIALIZED (
                             THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
                             ELSE r.available_at END,
         error_code = c.code,
-        error_message = c.message,
+        error_message = coalesce(%(told)s::jsonb ->> c.code, c.message),
         error_details = %(details)s::jsonb -> c.code,
         errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                       WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
@@ -164,7 +164,7 @@ UPDATE draft_requests AS r SET
                         THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
                         ELSE r.available_at END,
     error_code = c.code,
-    error_message = c.message,
+    error_message = coalesce(%(told)s::jsonb ->> c.code, c.message),
     error_details = %(details)s::jsonb -> c.code,
     errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                   WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0

@@ -9,8 +9,9 @@
 -- Returns for each settlement: settled, the new status if this execution wrote it; otherwise standing, is_mine and is_busy.
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
-        id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text,
-        details jsonb, error_model text, max_tokens int, result jsonb, reading jsonb, model text, prompt_version text, images jsonb,
+        id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text, told text,
+        details jsonb, error_model text, max_tokens int, result jsonb, reading jsonb, model text, prompt_version text,
+        images jsonb,
         trace_id text)
      ORDER BY id
 ), locked AS MATERIALIZED (
@@ -27,7 +28,7 @@ WITH v AS MATERIALIZED (
         given_back = r.given_back + (v.give_back AND v.code IS NOT NULL)::int,
         available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
         error_code = v.code,
-        error_message = v.message,
+        error_message = v.told,
         error_details = v.details,
         -- Keeps the last 20. A value that is not an array (not written by draftd) is replaced, so as not to fail the statement.
         errors = CASE WHEN v.code IS NULL THEN r.errors
