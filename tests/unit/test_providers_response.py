@@ -43,3 +43,23 @@ def test_what_broke_off_is_estimated_where_it_was_not_counted() -> None:
 
 def text_part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("received", "noted", "text", "finish_reason", "broke_off"),
+    [
+        ("stop", "stop", '{"a": "b', "stop", False),
+        (None, "stop", '{"a": "b', "", True),
+        (None, "stop", '{"a": "b"}\n', "", False),
+        (None, "stop", "```json\n{}\n```", "", False),
+        (None, "stop", "", "", False),
+        (None, "content_filter", '{"a": "b', "content_filter", False),
+        (None, "length", '{"a": "b', "length", False),
+    ],
+)
+def test_a_stream_ends_for_the_providers_reason_and_not_for_one_of_litellms(
+    received: str | None, noted: str, text: str, finish_reason: str, *, broke_off: bool
+) -> None:
+    answer = RawAnswer(text=text, finish_reason=noted)
+    answer.end(SimpleNamespace(received_finish_reason=received))
+    assert (answer.finish_reason, answer.broke_off) == (finish_reason, broke_off)

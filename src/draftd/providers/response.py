@@ -56,7 +56,7 @@ class RawAnswer:
 
         Some servers never give one; their answer is complete if its JSON is.
         """
-        if getattr(stream, "received_finish_reason", None):
+        if getattr(stream, "received_finish_reason", None) or self.finish_reason not in {"", "stop"}:
             return
         self.finish_reason = ""
         self.broke_off = bool(self.text.strip()) and not self.text.rstrip().endswith(_ENDS)
