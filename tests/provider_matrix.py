@@ -25,7 +25,7 @@ from draftd.providers.known_providers import PROVIDERS, provider_of
 from draftd.providers.llm import Completion, Llm, Target
 from standin.behaviour import Behaviour
 from standin.server import StandIn
-from standin.wires.dialects import DIALECTS, Dialect
+from standin.wires.dialects import DIALECTS, LOGGING_IN, Dialect
 
 PAGE = Path(__file__).parents[1] / "docs/providers.md"
 SCHEMA: dict[str, Any] = {
@@ -47,6 +47,7 @@ MESSAGES: list[dict[str, Any]] = [
 ]
 CACHED_TOKENS, COST_USD = 1_000, 0.0123
 TIME_S = 60.0
+ALL = (*DIALECTS, *LOGGING_IN)
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
 IN_THE_PROMPT = "in the prompt alone"
 WORDS = {Kind.HOLD: "hold", Kind.RETRY: "retry", Kind.FINAL: "fail"}
@@ -228,7 +229,7 @@ def failures_on(page: str, title: str) -> dict[str, str]:
 
 async def measured(llm: Llm) -> str:
     """Ask every provider; return the generated part of the page."""
-    return rendered([await look(llm, dialect) for dialect in DIALECTS])
+    return rendered([await look(llm, dialect) for dialect in ALL])
 
 
 def written(page: str) -> str:

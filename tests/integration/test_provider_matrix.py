@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from draftd.providers.llm import Llm
-from provider_matrix import PAGE, failures_on, line, look, rendered, written
-from standin.wires.dialects import DIALECTS, Dialect
+from provider_matrix import ALL, PAGE, failures_on, line, look, rendered, written
+from standin.wires.dialects import Dialect
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
 pytestmark = [
@@ -23,7 +23,7 @@ async def llm() -> AsyncIterator[Llm]:
     await loaded.aclose()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.title)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 async def test_the_page_says_what_is_seen_of_a_provider(llm: Llm, dialect: Dialect) -> None:
     row, page = await look(llm, dialect), written(PAGE.read_text())
     assert line(row) in page.splitlines(), "run `make docs`"

@@ -11,9 +11,9 @@ import pytest
 from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import ModelError, ModelMisconfigured, ModelUnavailable
 from draftd.providers.llm import Llm
-from provider_matrix import CACHED_TOKENS, ask, speaking, target
+from provider_matrix import ALL, CACHED_TOKENS, ask, speaking, target
 from standin.behaviour import Behaviour
-from standin.wires.dialects import DIALECTS, Dialect
+from standin.wires.dialects import Dialect
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
 pytestmark = [
@@ -33,7 +33,7 @@ async def llm() -> AsyncIterator[Llm]:
 
 @pytest.mark.timeout(90)
 @STREAMED
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.title)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 async def test_every_wire_answers_with_its_usage_and_nothing_but_the_question_is_asked(
     llm: Llm, dialect: Dialect, *, streamed: bool
 ) -> None:
@@ -50,7 +50,7 @@ async def test_every_wire_answers_with_its_usage_and_nothing_but_the_question_is
 
 
 @STREAMED
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.title)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 @pytest.mark.parametrize(
     "failure",
     [Behaviour(reset=True), Behaviour(status=500), Behaviour(status=422)],
@@ -65,9 +65,7 @@ async def test_no_library_sends_a_question_twice_by_itself(
         assert len(server.received) == 1
 
 
-CACHING = [
-    dialect for dialect in DIALECTS if dialect.title in {"Anthropic", "Bedrock", "OpenRouter", "Claude on Vertex AI"}
-]
+CACHING = [dialect for dialect in ALL if dialect.title in {"Anthropic", "Bedrock", "OpenRouter", "Claude on Vertex AI"}]
 
 
 @pytest.mark.parametrize("dialect", CACHING, ids=lambda dialect: dialect.title)
@@ -78,7 +76,7 @@ async def test_the_system_message_comes_first_and_alone_is_marked_for_the_cache(
     assert (call["first_role"], call["cached"]) == ("system", ["system"])
 
 
-PRICED = [dialect for dialect in DIALECTS if dialect.title in {"Anthropic", "Bedrock", "OpenAI", "DeepSeek", "Gemini"}]
+PRICED = [dialect for dialect in ALL if dialect.title in {"Anthropic", "Bedrock", "OpenAI", "DeepSeek", "Gemini"}]
 
 
 @STREAMED
@@ -93,7 +91,7 @@ async def test_tokens_from_the_cache_are_counted_and_cost_less(llm: Llm, dialect
 
 
 async def test_a_fallback_is_asked_at_its_own_address_with_its_own_key_parameters_and_prices(llm: Llm) -> None:
-    first, second = (one for one in DIALECTS if one.title in {"OpenAI", "Anthropic"})
+    first, second = (one for one in ALL if one.title in {"OpenAI", "Anthropic"})
     prices = {"input_usd_per_mtok": Decimal(1_000_000), "output_usd_per_mtok": Decimal(0)}
     async with speaking(first, Behaviour(status=503)) as one, speaking(second) as other:
         with pytest.raises(ModelUnavailable):
@@ -111,14 +109,14 @@ async def test_a_fallback_is_asked_at_its_own_address_with_its_own_key_parameter
 
 @pytest.mark.parametrize("model", ["openai/gpt-5-pro", "openai/o3-pro"])
 async def test_a_model_without_chat_completions_is_asked_for_a_response(llm: Llm, model: str) -> None:
-    (dialect,) = (one for one in DIALECTS if one.title == "OpenAI Responses")
+    (dialect,) = (one for one in ALL if one.title == "OpenAI Responses")
     async with speaking(replace(dialect, model=model)) as server:
         done, _ = await ask(llm, target(replace(dialect, model=model), server))
     assert done.spent.cost_usd
 
 
 async def test_a_model_that_litellm_sends_no_pictures_is_not_asked(llm: Llm) -> None:
-    (dialect,) = (one for one in DIALECTS if one.title == "DeepSeek")
+    (dialect,) = (one for one in ALL if one.title == "DeepSeek")
     async with speaking(dialect) as server:
         with pytest.raises(ModelMisconfigured, match="no pictures"):
             await ask(llm, target(dialect, server, model="deepseek/deepseek-v4-pro"))

@@ -41,6 +41,8 @@ class Behaviour:
     """Half of a streamed answer is sent, then nothing until ``release``."""
     stall_after: str | None = None
     """A streamed answer is sent up to the piece with this text, then nothing until ``release``."""
+    pieces: int | None = None
+    """In so many pieces a streamed answer comes, where its speed does not say."""
     drip: bool = False
     """The answer comes byte by byte."""
     drip_s: float = 0.2

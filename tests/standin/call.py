@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from draftd.cli import code_word
+from standin.eyes import code_word_in
+
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _PNG_HEADER = struct.Struct(">8s8xII")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -34,6 +37,8 @@ class Picture:
     size_bytes: int
     width_px: int
     height_px: int
+    code_word: str | None = None
+    """What the doctor's picture shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,8 @@ def picture(encoded: str) -> Picture:
         raise ValueError("an image is not valid base64") from error
     width_px, height_px = image_size(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(sha256=sha256, size_bytes=len(data), width_px=width_px, height_px=height_px)
+    word = code_word_in(data) if (width_px, height_px) == (code_word.WIDTH_PX, code_word.HEIGHT_PX) else None
+    return Picture(sha256=sha256, size_bytes=len(data), width_px=width_px, height_px=height_px, code_word=word)
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -89,6 +89,8 @@ class Player:
         """Send a completion piece by piece."""
         paced = self.tokens_per_s or 0.0
         piece_chars = CHARS_PER_TOKEN if paced else _UNPACED_PIECE_CHARS
+        if self.behaviour.pieces:
+            piece_chars = -(-len(completion.text) // self.behaviour.pieces)
         events = list(self.wire.events(completion, piece_chars=piece_chars))
         stall_at = len(events) // 2
         if after := self.behaviour.stall_after:

@@ -5,7 +5,7 @@ the loopback interface alone and has no access control.
 
     POST /v1/chat/completions   streaming or not; where another dialect has its questions
     GET  /v1/models
-    POST /api/show              of Ollama
+    GET  /api/ps                what Ollama has loaded
     POST /token                 Google's login
     GET  /samples/NAME.png      the sample screenshots
     GET  /log                   what was asked, oldest first
@@ -45,6 +45,7 @@ class StandIn:
         record_prompts: keep the text of each prompt in the log.
         dialect: whose wire is spoken.
         keep_requests: keep every request as it came, bodies included, under ``received``.
+        running: what Ollama's ``/api/ps`` lists.
         silent_elsewhere: accept whatever is no question to a model, and say nothing until ``release``.
     """
 
@@ -57,7 +58,9 @@ class StandIn:
         dialect: Dialect = OPENAI,
         keep_requests: bool = False,
         silent_elsewhere: bool = False,
+        running: Any = None,
     ) -> None:
+        self._running = running
         self._dialect = dialect
         self._keep_requests = keep_requests
         self._silent_elsewhere = silent_elsewhere
@@ -67,8 +70,6 @@ class StandIn:
         self._script = Script()
         self._released = asyncio.Event()
         self.received: list[web.Request] = []
-        self.shown: dict[str, Any] = {"model_info": {"qwen25vl.context_length": 128_000}}
-        """What Ollama says of its model."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -143,7 +144,7 @@ class StandIn:
         app.add_routes(
             [
                 web.get("/v1/models", _models),
-                web.post("/api/show", self._show),
+                web.get("/api/ps", self._get_running),
                 web.post("/token", _token),
                 web.get("/samples/{name}", self._sample),
                 web.get("/log", self._get_log),
@@ -209,8 +210,8 @@ class StandIn:
             return await player.send_stream(completion)
         return await player.send_whole(completion)
 
-    async def _show(self, _request: web.Request) -> web.Response:
-        return web.json_response(self.shown)
+    async def _get_running(self, _request: web.Request) -> web.Response:
+        return web.json_response({"models": self._running})
 
     async def _sample(self, request: web.Request) -> web.Response:
         # Looked up by name, so that no path leads out of the folder.

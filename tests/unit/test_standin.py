@@ -157,7 +157,8 @@ def test_a_call_shows_its_request_id_and_never_a_picture() -> None:
         pictures=[as_prepared(SAMPLES[0], long_edge_px=400)], text="id 0190a3b2-4a57-7c52-8d0e-0123456789ab."
     )
     assert call.request_id == "0190a3b2-4a57-7c52-8d0e-0123456789ab"
-    assert [set(picture) for picture in call.logged()["images"]] == [{"sha256", "size_bytes", "width_px", "height_px"}]
+    shown = {"sha256", "size_bytes", "width_px", "height_px", "code_word"}
+    assert [set(picture) for picture in call.logged()["images"]] == [shown]
 
 
 @pytest.mark.parametrize(

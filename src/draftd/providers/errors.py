@@ -245,7 +245,7 @@ def _unsendable(error: BaseException) -> str | None:
 
 def _missing_extra(error: BaseException) -> str | None:
     """Return the extra of draftd that would bring what litellm failed to import; None when it is something else."""
-    texts = [str(one) for one in behind(error)]
+    texts = [str(one) if isinstance(one, ImportError) else str(getattr(one, "message", "")) for one in behind(error)]
     return next((extra for words, extra in _EXTRAS if any(words.search(text) for text in texts)), None)
 
 

@@ -43,7 +43,7 @@ from draftd.providers.forms import Form, Forms
 from draftd.providers.parameters import LIMITS
 from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
 from draftd.providers.report import EXCERPT_CHARS, Report
-from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, tokens
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, tokens, window_of_running
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -239,6 +239,19 @@ class Llm:
         """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
         own = target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None
         return own or self._registry.has_price(target.model)
+
+    async def ollama_window(self, target: Target) -> int | None:
+        """Return how many tokens Ollama has room for in the model that it has just used; None when it does not say."""
+        base = target.api_base or os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
+        headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                response = await self._litellm.module_level_aclient.client.get(f"{base}/api/ps", headers=headers)
+            running = response.json()["models"]
+        except Exception as error:  # noqa: BLE001 - a server that does not say is none that fails
+            log.debug("window not known", model=target.name, error=type(error).__name__)
+            return None
+        return window_of_running(running, target.model)
 
     async def aclose(self) -> None:
         """Close the connections and stop litellm's background task, within ``CLOSE_TIMEOUT_S`` seconds."""

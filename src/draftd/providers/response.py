@@ -103,6 +103,21 @@ def tokens(answer: RawAnswer, messages: Sequence[Mapping[str, Any]]) -> tuple[in
     return (prompt, output) if 0 < prompt <= MAX_TOKENS and 0 <= output <= MAX_TOKENS else None
 
 
+def window_of_running(running: Any, model: str) -> int | None:
+    """Return the window of a model among those that an Ollama server has loaded; None when it is not told.
+
+    Args:
+        running: what ``/api/ps`` lists.
+        model: litellm's name.
+    """
+    name = model.partition("/")[2]
+    for one in running if isinstance(running, list) else ():
+        if isinstance(one, dict) and one.get("name") in {name, f"{name}:latest"}:
+            window = one.get("context_length")
+            return window if isinstance(window, int) and window > 0 else None
+    return None
+
+
 def _estimated_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     contents = [message.get("content") for message in messages]
     parts = [part for content in contents if isinstance(content, list) for part in content]

@@ -7,8 +7,9 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -202,7 +203,12 @@ def _cut_off(answer: Completion, limit: int | None) -> OutputInvalid:
 
 def _with_params(target: Target, inputs: Inputs) -> tuple[Target, int]:
     """Return the model with its parameters, and the highest output token limit that is tried."""
-    params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, inputs.params, target.params)
+    params = call_params(target, inputs.params)
     most = MOST_ROOM * (parameters.limit_of(params) or 0)
     needed = min(inputs.max_tokens.get(target.name, 0), most)
     return replace(target, params=parameters.with_limit_of_at_least(needed, params)), most
+
+
+def call_params(target: Target, prompt_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a call: the target's override those of the agent's prompt."""
+    return parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, prompt_params, target.params)

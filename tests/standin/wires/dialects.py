@@ -43,22 +43,6 @@ DIALECTS = (
     Dialect(title="Azure OpenAI", model="azure/gpt-4o", wire=Chat()),
     Dialect(title="Anthropic", model="anthropic/claude-sonnet-4-5", wire=Anthropic()),
     Dialect(title="Gemini", model="gemini/gemini-2.5-flash", wire=Gemini()),
-    Dialect(
-        title="Vertex AI",
-        model="vertex_ai/gemini-2.5-flash",
-        wire=Gemini(),
-        base=f"{_VERTEX}/google/models/gemini-2.5-flash",
-        extra="vertex",
-        logs_in=True,
-    ),
-    Dialect(
-        title="Claude on Vertex AI",
-        model="vertex_ai/claude-sonnet-4-5",
-        wire=Anthropic(),
-        base=f"{_VERTEX}/anthropic/models/claude-sonnet-4-5",
-        extra="vertex",
-        logs_in=True,
-    ),
     Dialect(title="Bedrock", model="bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0", wire=Converse()),
     Dialect(title="Bedrock, other models", model="bedrock/converse/us.amazon.nova-pro-v1:0", wire=Converse()),
     Dialect(
@@ -103,3 +87,23 @@ DIALECTS = (
     Dialect(title="LM Studio", model="lm_studio/qwen", wire=Chat(), base="/v1"),
     Dialect(title="LiteLLM proxy", model="litellm_proxy/vision", wire=Chat()),
 )
+
+LOGGING_IN = (
+    Dialect(
+        title="Vertex AI",
+        model="vertex_ai/gemini-2.5-flash",
+        wire=Gemini(),
+        base=f"{_VERTEX}/google/models/gemini-2.5-flash",
+        extra="vertex",
+        logs_in=True,
+    ),
+    Dialect(
+        title="Claude on Vertex AI",
+        model="vertex_ai/claude-sonnet-4-5",
+        wire=Anthropic(),
+        base=f"{_VERTEX}/anthropic/models/claude-sonnet-4-5",
+        extra="vertex",
+        logs_in=True,
+    ),
+)
+"""Those for whom a key is not enough."""
