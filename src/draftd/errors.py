@@ -280,6 +280,9 @@ class Spent:
     """The usage of a call; None means unknown."""
 
     input_tokens: int | None = None
+    """All of them, including those from the provider's cache."""
+    cached_tokens: int | None = None
+    """Input tokens from the provider's cache, which cost less."""
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
 

@@ -85,6 +85,7 @@ async def test_tokens_from_the_cache_are_counted_and_cost_less(llm: Llm, dialect
     async with speaking(dialect, Behaviour(), Behaviour(cached_tokens=CACHED_TOKENS)) as server:
         without, _ = await ask(llm, target(dialect, server), streamed=streamed)
         cached, _ = await ask(llm, target(dialect, server), streamed=streamed)
+    assert (without.spent.cached_tokens, cached.spent.cached_tokens) == (None, CACHED_TOKENS)
     assert cached.spent.input_tokens == (without.spent.input_tokens or 0) + CACHED_TOKENS
     more = (cached.spent.cost_usd or 0) - (without.spent.cost_usd or 0)
     assert 0 < more <= Decimal(str(llm._registry.entry(dialect.model)["input_cost_per_token"])) * CACHED_TOKENS / 2

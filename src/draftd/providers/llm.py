@@ -43,7 +43,7 @@ from draftd.providers.forms import Form, Forms
 from draftd.providers.parameters import LIMITS
 from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
 from draftd.providers.report import EXCERPT_CHARS, Report
-from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, tokens, window_of_running
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, cached_tokens, tokens, window_of_running
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -330,7 +330,12 @@ class Llm:
         if counted is None:
             return Spent()
         cost_usd = self._registry.cost_usd(call.target, answer, counted)
-        return Spent(input_tokens=counted[0], output_tokens=counted[1], cost_usd=cost_usd)
+        return Spent(
+            input_tokens=counted[0],
+            cached_tokens=cached_tokens(answer.usage, at_most=counted[0]),
+            output_tokens=counted[1],
+            cost_usd=cost_usd,
+        )
 
 
 def _completion(call: _Call, answered: _Answered, spent: Spent, elapsed_s: float) -> Completion:

@@ -103,6 +103,12 @@ def tokens(answer: RawAnswer, messages: Sequence[Mapping[str, Any]]) -> tuple[in
     return (prompt, output) if 0 < prompt <= MAX_TOKENS and 0 <= output <= MAX_TOKENS else None
 
 
+def cached_tokens(usage: Any, *, at_most: int) -> int | None:
+    """Return the input tokens that came from the provider's cache; None if none are reported, or more than were sent."""
+    cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    return cached if isinstance(cached, int) and 0 < cached <= at_most else None
+
+
 def window_of_running(running: Any, model: str) -> int | None:
     """Return the window of a model among those that an Ollama server has loaded; None when it is not told.
 
