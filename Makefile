@@ -101,11 +101,12 @@ $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 
 docs: $(STAMP) ## Update the generated parts of the documentation
 	$(BIN)/python scripts/generate_docs.py
+	PYTHONPATH=tests $(BIN)/python tests/provider_matrix.py
 
 lock: ## Lock the dependencies again (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--quiet --output-file requirements.txt
-	uv pip compile pyproject.toml --extra demo --group dev --constraint requirements.txt --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra demo --extra responses --extra vertex --group dev --constraint requirements.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-dev.txt
 	uv pip compile pyproject.toml --extra demo --group bench --constraint requirements.txt --universal --python-version 3.12 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-bench.txt

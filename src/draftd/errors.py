@@ -27,6 +27,7 @@
         │   │   └── NoModelHere       retry
         │   ├── ModelTimeout          retry
         │   ├── ModelRefused          final
+        │   ├── ImageUnreadable       final
         │   ├── OutputInvalid         retry
         │   └── ContextTooLong        final
         ├── NothingToReplyTo          final
@@ -279,6 +280,9 @@ class Spent:
     """The usage of a call; None means unknown."""
 
     input_tokens: int | None = None
+    """All of them, including those from the provider's cache."""
+    cached_tokens: int | None = None
+    """Input tokens from the provider's cache, which cost less."""
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
 
@@ -312,9 +316,10 @@ class ModelRateLimited(ModelError):
         *,
         model: str | None = None,
         retry_after_s: float | None = None,
+        spent: Spent | None = None,
         is_quota: bool = False,
     ) -> None:
-        super().__init__(message, model=model, retry_after_s=retry_after_s)
+        super().__init__(message, model=model, retry_after_s=retry_after_s, spent=spent)
         self.is_quota: Final[bool] = is_quota
         """Whether the quota is exhausted: paying helps, waiting does not."""
 
@@ -357,6 +362,14 @@ class ModelRefused(ModelError):
 
     code = "model_refused"
     user_message = "No reply can be suggested for this screenshot."
+
+
+class ImageUnreadable(ModelError):
+    """The provider cannot read an image."""
+
+    code = ImageInvalid.code
+    user_message = ImageInvalid.user_message
+    user_action = ImageInvalid.user_action
 
 
 class OutputInvalid(ModelError):
@@ -416,11 +429,11 @@ class RowRefused(InternalError):
 
 
 def request_errors() -> list[type[RequestError]]:
-    """Return every class with a code of its own, in the order of the tree."""
+    """Return the first class of every code, in the order of the tree."""
     found: list[type[RequestError]] = []
 
     def walk(cls: type[RequestError]) -> None:
-        if vars(cls).get("code"):
+        if vars(cls).get("code") and cls.code not in [one.code for one in found]:
             found.append(cls)
         for child in cls.__subclasses__():
             walk(child)

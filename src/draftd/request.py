@@ -5,7 +5,8 @@ Owns the types, and the list of what a client may set. A ``Claim`` never carries
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -165,6 +166,8 @@ class Request:
     context: str | None
     options: dict[str, Any]
     parent: "Parent | None"
+    max_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,11 @@ from draftd.daemon import liveness
 from draftd.db import dsn
 from fix_daemon import Call, Client, draftd, environment
 from fix_roles import Roles
-from standin.threaded import ThreadedStandIn
+from standin.threaded import ThreadedStandIn, run_in_thread
+from standin.wires.dialects import DIALECTS
+
+# litellm reads a pydantic attribute in a deprecated way at every chunk.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
 
 AWAY = "postgresql://127.0.0.1:1/app"
 ALL = [
@@ -218,7 +223,8 @@ def test_a_directory_without_prompts(call: Call, database: str, stand_in: Thread
         ({"status": 401}, "model_misconfigured"),
         ({"rejects_images": True}, "model_misconfigured"),
         ({"status": 503}, "model_unavailable"),
-        ({"says": '{"colour": "blue"}'}, "did not recognise"),
+        ({"fields": {"reading": ["OUR TABLE IS BOOKED UNDER THE NAME"]}}, "did not read the code word"),
+        ({"fields": {"reading": ["XACEFHJ", "ACEFHJX"]}}, "did not read the code word"),
     ],
 )
 def test_a_model_that_cannot_help(
@@ -275,3 +281,55 @@ def test_a_langfuse_address_that_is_none_leaves_the_other_checks(call: Call, hos
     code, bad = examined(call, environment("", None, LANGFUSE_HOST=host, **keys))
     assert (code, bad["checks"]) == (1, ["configuration", "prompts", "daemon", "model", "langfuse"])
     assert bad["langfuse"].startswith("LANGFUSE_HOST is invalid")
+
+
+def about_model(call: Call, env: dict[str, str]) -> str:
+    findings = json.loads(call("doctor", "--json", env=env).stdout)["checks"]
+    (detail,) = (one["detail"] for one in findings if one["check"] == "model")
+    return str(detail)
+
+
+def test_a_model_is_asked_as_the_daemon_asks(
+    call: Call, client: Client, database: str, stand_in: ThreadedStandIn
+) -> None:
+    client.query(
+        "INSERT INTO draft_agents (agent, model, params) VALUES ('comment_generator', 'openai/stand-in', '{\"max_tokens\": 900}')"
+    )
+    said = about_model(call, environment(database, stand_in))
+    assert re.fullmatch(r"openai/stand-in answers in \d+\.\d s \(json_schema\), the first option after \d+\.\d s", said)
+    (asked,) = stand_in.log
+    assert (asked["stream"], asked["max_tokens"], asked["first_role"]) == (True, 900, "system")
+    word = asked["images"][0]["code_word"]
+    assert len(word) == 6
+    assert word not in asked["prompt"]
+    about_model(call, environment(database, stand_in))
+    assert stand_in.log[-1]["images"][0]["code_word"] != word
+
+
+def test_a_provider_that_shows_no_option_early_is_told(call: Call, database: str, stand_in: ThreadedStandIn) -> None:
+    stand_in.script(default={"pieces": 1})
+    said = about_model(call, environment(database, stand_in))
+    assert said.endswith("but shows no option before all are written")
+
+
+@pytest.mark.parametrize(
+    ("running", "well"),
+    [
+        ([{"name": "qwen2.5vl:latest", "context_length": 4_096}], False),
+        ([{"name": "qwen2.5vl:latest", "context_length": 32_768}], True),
+        ([{"name": "other", "context_length": 4_096}], True),
+        ([{"name": "qwen2.5vl"}], True),
+        (None, True),
+    ],
+)
+def test_a_window_of_ollama_that_holds_no_prompt_picture_and_answer_is_told(
+    call: Call, database: str, running: Any, *, well: bool
+) -> None:
+    (ollama,) = (one for one in DIALECTS if one.title == "Ollama")
+    with run_in_thread(dialect=ollama, running=running) as server:
+        env = environment(database, None, DRAFTD_MODEL=ollama.model, OLLAMA_API_BASE=server.url)
+        _, bad = examined(call, env)
+    assert ("model" not in bad) is well
+    if not well:
+        assert "its window of 4,096 tokens" in bad["model"]
+        assert bad["model"].endswith("set num_ctx")

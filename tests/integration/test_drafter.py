@@ -13,6 +13,7 @@ from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.errors import DatabaseUnavailable, Expired, ImageBudgetExhausted, LeaseLost, ModelUnavailable, first_line
@@ -886,3 +887,37 @@ async def test_a_shutdown_leaves_the_pictures(rig: Rig, claimed: Claimed, link: 
         await task
     assert await kept(link) == 1
     assert not rig.loader.holds
+
+
+async def test_the_larger_limit_of_a_model_stands_with_its_error_and_the_next_attempt_begins_with_it(
+    rig: Rig, claimed: Claimed, connection: db.Connection, link: db.Link
+) -> None:
+    rig.choose(FIRST, params={"max_tokens": 1_000})
+    rig.standin.script(default={"truncated": True})
+    claim = await claimed()
+    for _ in range(3):
+        outcome, trail = await rig.run(claim)
+        await rig.settler.settle(claim, outcome, trail)
+        await connection.execute("UPDATE draft_requests SET available_at = now()")
+        claim = await claim_one(link)
+    assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000, 4_000, 4_000]
+    errors = (await read_row(connection, claim.id))["errors"]
+    assert [(one["attempt"], one["model"], one.get("max_tokens")) for one in errors] == [
+        (1, FIRST, 4_000),
+        (2, FIRST, None),
+        (3, FIRST, None),
+    ]
+    assert errors[0]["message"] == f"{FIRST}: the answer was cut off at 2,000 output tokens"
+    assert errors[1]["message"] == f"{FIRST}: the answer was cut off at 4,000 output tokens"
+
+
+@pytest.mark.parametrize(
+    "errors", [[], {}, "no", [1, None, {"model": 3, "max_tokens": 9_000}, {"model": FIRST, "max_tokens": "9000"}]]
+)
+async def test_a_history_that_somebody_else_wrote_sets_no_limit(
+    rig: Rig, claimed: Claimed, connection: db.Connection, errors: Any
+) -> None:
+    claim = await claimed()
+    await overwrite(connection, claim.id, errors=Jsonb(errors))
+    await rig.draft(claim)
+    assert [call["max_tokens"] for call in rig.standin.log] == [4_096]

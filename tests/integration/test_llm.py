@@ -203,7 +203,7 @@ async def test_a_missing_key_or_an_unknown_provider_is_a_misconfiguration(
 ) -> None:
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
-    with pytest.raises(ModelMisconfigured):
+    with pytest.raises(ModelMisconfigured, match=rf"^{model}: nothing was sent: "):
         await ask(llm, Target(name=model, model=model))
 
 

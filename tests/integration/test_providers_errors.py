@@ -15,8 +15,9 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.providers.errors import QUOTA_EXHAUSTED, is_format_refused, is_quota, retry_after_s, translate
+from draftd.providers.errors import QUOTA_EXHAUSTED, translate
 from draftd.providers.llm import Llm
+from draftd.providers.report import Report
 
 MODEL = "openai/some-model"
 BY = {"model": "some-model", "llm_provider": "openai"}
@@ -154,7 +155,6 @@ def test_an_unexplained_refusal_of_one_request_does_not_hold_the_model(exception
 )
 def test_an_exhausted_quota_is_told_from_a_rate_limit(exceptions: Any, make: Make, *, exhausted: bool) -> None:
     error = make(exceptions)
-    assert is_quota(error) is exhausted
     found = translate(error, model=MODEL)
     assert isinstance(found, ModelRateLimited)
     assert (found.message.startswith(QUOTA_EXHAUSTED), found.is_quota) == (exhausted, exhausted)
@@ -181,13 +181,12 @@ def test_the_wait_is_read_in_every_form_that_http_allows(
 ) -> None:
     error = exceptions.RateLimitError("slow down", **BY)
     error.litellm_response_headers = httpx.Headers(headers) if headers is not None else None
-    assert retry_after_s(error) == seconds
     assert translate(error, model=MODEL).retry_after_s == seconds
 
 
 def test_the_wait_is_found_in_the_response_when_litellm_kept_no_headers(exceptions: Any) -> None:
     error = exceptions.RateLimitError("slow down", response=response(429, retry_after="3"), **BY)
-    assert retry_after_s(error) == 3.0
+    assert Report(error=error).retry_after_s() == 3.0
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_the_wait_is_found_in_the_response_when_litellm_kept_no_headers(exceptio
 def test_only_a_refusal_that_names_the_format_is_one_of_the_format(
     exceptions: Any, make: Make, *, expected: bool
 ) -> None:
-    assert is_format_refused(make(exceptions)) is expected
+    assert Report(error=make(exceptions)).is_format_refused is expected
 
 
 def test_a_message_is_one_short_line_without_secrets_paths_or_litellms_own_names(exceptions: Any) -> None:
@@ -219,3 +218,17 @@ def test_a_message_is_one_short_line_without_secrets_paths_or_litellms_own_names
 def test_a_traceback_that_litellm_puts_into_its_message_is_cut(exceptions: Any) -> None:
     said = 'boom\nTraceback (most recent call last):\n  File "/secret/place.py", line 1'
     assert translate(exceptions.APIConnectionError(said, **BY), model=MODEL).message == f"{MODEL}: 500: boom"
+
+
+@pytest.mark.parametrize(
+    ("said", "extra"),
+    [
+        ("No module named 'mcp'", "responses"),
+        ("No module named 'google.auth'", "vertex"),
+        ("Google Cloud SDK not found. Install it with: pip install 'litellm[google]'", "vertex"),
+    ],
+)
+def test_a_missing_package_is_named_by_the_extra_that_brings_it(exceptions: Any, said: str, extra: str) -> None:
+    found = translate(exceptions.APIConnectionError(f"OpenAIException - {said}", **BY), model="m")
+    assert type(found) is ModelMisconfigured
+    assert found.message == f"m: install draftd[{extra}], which this model needs"

@@ -44,6 +44,9 @@ def scene_for(call: Call, behaviour: Behaviour) -> Scene:
         sample = recognise(picture.width_px, picture.height_px)
         if sample is not None:
             return SAMPLE_SCENES[sample.name]
+    words = [picture.code_word for picture in call.pictures if picture.code_word]
+    if words:
+        return {**ANY_PICTURE, "reading": words}
     if call.pictures:
         return ANY_PICTURE
     # A refinement carries no picture, but what was read from it.

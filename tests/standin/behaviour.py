@@ -1,7 +1,7 @@
 """How the stand-in is told to misbehave.
 
-Owns the vocabulary of behaviours and the order in which a script is played. How each looks on the wire is ``standin``'s
-and ``completion``'s matter.
+Owns the vocabulary of behaviours and the order in which a script is played. How each looks is ``playback``'s and the wires'
+matter.
 """
 
 from collections import deque
@@ -27,6 +27,12 @@ class Behaviour:
     """An HTTP error of this status."""
     error: str | None = None
     """The provider's error code, e.g. ``insufficient_quota``; brings its own status unless one is given."""
+    message: str | None = None
+    """The words of an error."""
+    body: str | None = None
+    """Exactly this body of an error, in whatever form."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers of an error."""
     retry_after_s: float | None = None
     """``Retry-After`` on an error."""
     hang: bool = False
@@ -35,12 +41,20 @@ class Behaviour:
     """Half of a streamed answer is sent, then nothing until ``release``."""
     stall_after: str | None = None
     """A streamed answer is sent up to the piece with this text, then nothing until ``release``."""
+    pieces: int | None = None
+    """In so many pieces a streamed answer comes, where its speed does not say."""
     drip: bool = False
     """The answer comes byte by byte."""
     drip_s: float = 0.2
     """Seconds between two bytes of a dripped answer."""
     disconnect: bool = False
     """The connection is cut in the middle of the answer."""
+    ends_early: bool = False
+    """A streamed answer ends in the middle, in good order and without saying why."""
+    reset: bool = False
+    """The connection is reset before anything is sent."""
+    breaks: bool = False
+    """An error in the middle of a streamed answer, in the wire's own form."""
     html: bool = False
     """A page of HTML with status 200, as a captive portal sends it."""
     empty: bool = False
@@ -69,6 +83,10 @@ class Behaviour:
     """400 for ``max_tokens``, as reasoning models answer."""
     rejects_images: bool = False
     """400 for a call with a picture."""
+    cached_tokens: int = 0
+    """So many more tokens of the prompt, from the cache."""
+    cost_usd: float | None = None
+    """What the provider says that the call cost."""
     says: str | None = None
     """Exactly this text instead of an answer."""
     fields: dict[str, Any] = field(default_factory=dict)

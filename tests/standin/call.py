@@ -1,7 +1,7 @@
-"""What the stand-in was asked: a chat completion request, reduced to what is looked at and logged.
+"""What the stand-in was asked: one request of any wire, reduced to what is looked at and logged.
 
-Owns reading the prompt, the pictures (their size from the header of a JPEG or PNG, without an imaging library) and the
-JSON schema. Invariant: no bytes of a picture and no key are kept.
+Owns what all wires have in common: the pictures (their size from the header of a JPEG or PNG, without an imaging library) and
+a schema in the prompt. Where a wire has the rest stands in ``wires``. Invariant: no bytes of a picture and no key are kept.
 """
 
 import base64
@@ -10,9 +10,12 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from draftd.cli import code_word
+from standin.eyes import code_word_in
 
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _PNG_HEADER = struct.Struct(">8s8xII")
@@ -34,11 +37,13 @@ class Picture:
     size_bytes: int
     width_px: int
     height_px: int
+    code_word: str | None = None
+    """What the doctor's picture shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One chat completion request."""
+    """One request to a model."""
 
     model: str
     stream: bool
@@ -52,6 +57,16 @@ class Call:
     pictures: tuple[Picture, ...]
     schema: Mapping[str, Any] | None
     """The schema that the answer must match."""
+    pictures_as: str | None = None
+    """The field of the wire in which the pictures came; None without one."""
+    schema_as: str | None = None
+    """The field of the wire in which the schema came; None when the prompt alone has it."""
+    tool: str | None = None
+    """The tool whose arguments the answer must be; None for an answer in plain text."""
+    cached: tuple[str, ...] = ()
+    """The roles of the messages up to which the prompt shall be cached, by the wire's own mark."""
+    first_role: str = ""
+    """Whose message is the first."""
 
     @property
     def request_id(self) -> str | None:
@@ -69,69 +84,41 @@ class Call:
             "max_tokens": self.max_tokens,
             "response_format": self.response_format,
             "has_schema": self.schema is not None,
+            "schema_as": self.schema_as,
+            "pictures_as": self.pictures_as,
+            "cached": list(self.cached),
+            "first_role": self.first_role,
             "images": [asdict(picture) for picture in self.pictures],
             "prompt_chars": len(self.prompt),
         }
 
 
-def read_call(raw: Any) -> Call:
-    """Read the body of ``POST /v1/chat/completions``.
+def picture_at(url: str) -> Picture:
+    """Read a picture from a URL; an address that is no ``data:`` URL is not fetched.
 
     Raises:
-        ValueError: it is not such a request; the message says why.
+        ValueError: it is not base64.
     """
-    if not isinstance(raw, dict) or not isinstance(raw.get("messages"), list) or not raw["messages"]:
-        raise ValueError("'messages' must be a non-empty array")
-    parts = list(_parts(raw["messages"]))
-    prompt = "\n\n".join(part["text"] for part in parts if part.get("type") == "text")
-    response_format = raw.get("response_format") or {}
-    stream_options = raw.get("stream_options") or {}
-    given = (response_format.get("json_schema") or {}).get("schema")
-    return Call(
-        model=str(raw.get("model", "")),
-        stream=bool(raw.get("stream")),
-        include_usage=bool(stream_options.get("include_usage")),
-        user=raw.get("user"),
-        max_tokens=raw.get("max_completion_tokens") or raw.get("max_tokens"),
-        response_format=response_format.get("type"),
-        prompt=prompt,
-        pictures=tuple(_picture(part["image_url"]["url"]) for part in parts if part.get("type") == "image_url"),
-        schema=given or schema_in(prompt),
-    )
-
-
-def _parts(messages: list[Any]) -> Iterator[dict[str, Any]]:
-    for message in messages:
-        if not isinstance(message, dict) or "role" not in message:
-            raise ValueError("every message needs a 'role'")
-        content = message.get("content")
-        if isinstance(content, str):
-            yield {"type": "text", "text": content}
-        for part in content if isinstance(content, list) else ():
-            _check_part(part)
-            yield part
-
-
-def _check_part(part: Any) -> None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return
-    image = part.get("image_url") if kind == "image_url" else None
-    if not isinstance(image, dict) or not isinstance(image.get("url"), str):
-        raise ValueError("a content part is neither a text nor an image_url")  # noqa: TRY004 - malformed, not misused
-
-
-def _picture(url: str) -> Picture:
     header, _, encoded = url.partition(",")
     if not header.startswith("data:") or not header.endswith(";base64"):
         return Picture(sha256=None, size_bytes=0, width_px=0, height_px=0)
+    return picture(encoded)
+
+
+def picture(encoded: str) -> Picture:
+    """Read a picture from base64.
+
+    Raises:
+        ValueError: it is not base64.
+    """
     try:
         data = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
         raise ValueError("an image is not valid base64") from error
     width_px, height_px = image_size(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(sha256=sha256, size_bytes=len(data), width_px=width_px, height_px=height_px)
+    word = code_word_in(data) if (width_px, height_px) == (code_word.WIDTH_PX, code_word.HEIGHT_PX) else None
+    return Picture(sha256=sha256, size_bytes=len(data), width_px=width_px, height_px=height_px, code_word=word)
 
 
 def image_size(data: bytes) -> tuple[int, int]:

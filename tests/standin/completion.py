@@ -1,12 +1,9 @@
-"""The bodies of OpenAI's chat completions interface, as far as the stand-in speaks it.
+"""What the stand-in answers, in no format yet: a completion, or a failure.
 
-Owns the shapes: a completion, the chunks of a streamed one, an error. The forms follow OpenAI's API reference.
+Owns the facts alone; how they look on a wire is ``wires``' matter. The failures' words follow OpenAI's API reference.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from standin.behaviour import Behaviour
 from standin.call import Call
@@ -51,7 +48,7 @@ _CODES: dict[str, tuple[int, str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An error of the interface."""
+    """An error."""
 
     status: int
     type: str
@@ -59,18 +56,16 @@ class Failure:
     message: str
     param: str | None = None
 
-    def body(self) -> dict[str, Any]:
-        """Return its JSON."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-
 
 def failure_for(behaviour: Behaviour, call: Call) -> Failure | None:
     """Return the error that this behaviour plays for this call, or None if it answers."""
     if behaviour.error is not None:
         status, kind, message = _CODES.get(behaviour.error, (400, "invalid_request_error", "Invalid request."))
+        message = behaviour.message or message
         return Failure(status=behaviour.status or status, type=kind, code=behaviour.error, message=message)
     if behaviour.status is not None:
         kind, code, message = _ERRORS.get(behaviour.status, ("server_error", None, "The request failed."))
+        message = behaviour.message or message
         return Failure(status=behaviour.status, type=kind, code=code, message=message)
     refused = {
         "json_schema": behaviour.rejects_json_schema,
@@ -94,64 +89,42 @@ def _invalid(message: str, *, param: str) -> Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a call took."""
+
+    input_tokens: int
+    """All of them, also those from the cache."""
+    output_tokens: int
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+    """What the provider itself says that the call cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One answer, ready to be put into either shape."""
+    """One answer, ready to be written in any format."""
 
     number: int
     created: int
     """Unix time in seconds."""
     text: str
     finish_reason: str
+    """OpenAI's word."""
     refusal: str | None
-    usage: dict[str, int]
+    usage: Usage
     has_choices: bool
-
-    def whole(self) -> dict[str, Any]:
-        """Return the body of an answer that is not streamed."""
-        message = {"role": "assistant", "content": None if self.refusal else self.text, "refusal": self.refusal}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
-        return {
-            **self._envelope("chat.completion"),
-            "choices": [choice] if self.has_choices else [],
-            "usage": self.usage,
-        }
-
-    def encoded(self) -> bytes:
-        """Return that body as it is sent."""
-        return json.dumps(self.whole()).encode()
-
-    def events(self, *, piece_chars: int, include_usage: bool) -> Iterator[bytes]:
-        """Yield the server-sent events of a streamed answer, the last one being ``[DONE]``."""
-        if self.has_choices:
-            yield self._event({"role": "assistant", "content": "", "refusal": None})
-            kind, text = ("refusal", self.refusal) if self.refusal else ("content", self.text)
-            for at in range(0, len(text), piece_chars):
-                yield self._event({kind: text[at : at + piece_chars]})
-            yield self._event({}, finish_reason=self.finish_reason)
-        if include_usage:
-            yield _sse({**self._envelope("chat.completion.chunk"), "choices": [], "usage": self.usage})
-        yield b"data: [DONE]\n\n"
-
-    def _event(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _sse({**self._envelope("chat.completion.chunk"), "choices": [choice]})
-
-    def _envelope(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": f"chatcmpl-stand-in-{self.number}",
-            "object": kind,
-            "created": self.created,
-            "model": MODEL,
-            "system_fingerprint": FINGERPRINT,
-        }
+    includes_usage: bool = True
+    """Whether the client wants the usage of a streamed answer."""
+    tool: str | None = None
+    """The tool whose arguments the text is."""
 
 
-def _sse(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body).encode() + b"\n\n"
-
-
-def usage_of(call: Call, text: str) -> dict[str, int]:
+def usage_of(call: Call, text: str, behaviour: Behaviour) -> Usage:
     """Return plausible figures: a token per four characters, and a flat number per picture."""
     prompt = len(call.prompt) // CHARS_PER_TOKEN + _TOKENS_PER_IMAGE * len(call.pictures)
-    completion = max(1, len(text) // CHARS_PER_TOKEN)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return Usage(
+        input_tokens=prompt + behaviour.cached_tokens,
+        output_tokens=max(1, len(text) // CHARS_PER_TOKEN),
+        cached_tokens=behaviour.cached_tokens,
+        cost_usd=behaviour.cost_usd,
+    )

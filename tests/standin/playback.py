@@ -5,18 +5,21 @@ Owns pace, framing and the ways to break off. What is said is ``answers``' matte
 
 import asyncio
 import itertools
+import json
 import math
+import socket
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
-from aiohttp.web import json_response
 
 from standin.answers import answer
 from standin.behaviour import Behaviour
 from standin.call import Call
 from standin.completion import CHARS_PER_TOKEN, Completion, Failure, usage_of
+from standin.wires.wire import Wire
 
 _UNPACED_PIECE_CHARS = 64
 _HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to use this network."
@@ -32,15 +35,21 @@ def completion_of(call: Call, behaviour: Behaviour, *, number: int) -> Completio
         text=text,
         finish_reason=finish_reason,
         refusal="I'm sorry, I can't assist with that request." if behaviour.refusal else None,
-        usage=usage_of(call, text),
+        usage=usage_of(call, text, behaviour),
         has_choices=not behaviour.empty,
+        includes_usage=call.include_usage,
+        tool=call.tool,
     )
 
 
-def error_response(failure: Failure, *, retry_after_s: float | None = None) -> web.Response:
+def error_response(wire: Wire, failure: Failure, behaviour: Behaviour) -> web.Response:
     """Return an error in the provider's form; ``Retry-After`` counts whole seconds (RFC 9110, 10.2.3)."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    return json_response(failure.body(), status=failure.status, headers=headers)
+    headers = dict(behaviour.headers)
+    if behaviour.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(behaviour.retry_after_s))
+    body = json.dumps(wire.error(failure)) if behaviour.body is None else behaviour.body
+    media_type = "text/html" if body.startswith("<") else "application/json"
+    return web.Response(text=body, status=failure.status, headers=headers, content_type=media_type)
 
 
 def html_response() -> web.Response:
@@ -53,6 +62,7 @@ class Player:
     """Answers one request."""
 
     request: web.Request
+    wire: Wire
     behaviour: Behaviour
     tokens_per_s: float | None
     released: asyncio.Event
@@ -70,22 +80,40 @@ class Player:
         """Send a completion in one body."""
         if self.tokens_per_s:
             await asyncio.sleep(len(completion.text) / CHARS_PER_TOKEN / self.tokens_per_s)
-        body = completion.encoded()
+        body = json.dumps(self.wire.whole(completion)).encode()
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
         middle = len(body) // 2
         return await self._send(response, [body[:middle], body[middle:]], pace_s=0.0, stall_at=1)
 
-    async def send_stream(self, completion: Completion, *, include_usage: bool) -> web.StreamResponse:
-        """Send a completion as server-sent events."""
+    async def send_stream(self, completion: Completion) -> web.StreamResponse:
+        """Send a completion piece by piece."""
         paced = self.tokens_per_s or 0.0
         piece_chars = CHARS_PER_TOKEN if paced else _UNPACED_PIECE_CHARS
-        events = list(completion.events(piece_chars=piece_chars, include_usage=include_usage))
+        if self.behaviour.pieces:
+            piece_chars = -(-len(completion.text) // self.behaviour.pieces)
+        events = list(self.wire.events(completion, piece_chars=piece_chars))
         stall_at = len(events) // 2
         if after := self.behaviour.stall_after:
             # The first event has no text.
             stall_at = 2 + (completion.text.index(after) + len(after) - 1) // piece_chars
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        if self.behaviour.breaks:
+            words = self.behaviour.message or "The server had an error while processing your request."
+            failure = Failure(status=500, type="server_error", code="server_error", message=words)
+            events = [*events[: len(events) // 2], self.wire.broken(failure)]
+        if self.behaviour.ends_early:
+            events = events[: len(events) // 2]
+        response = web.StreamResponse(headers={"Content-Type": self.wire.stream_type})
         return await self._send(response, events, pace_s=1 / paced if paced else 0.0, stall_at=stall_at)
+
+    def reset(self) -> web.Response:
+        """Reset the connection: the client's library sees no orderly end, and nothing of an answer."""
+        transport = self.request.transport
+        if transport is not None:
+            # A close with no time to linger sends RST instead of FIN.
+            own: socket.socket = transport.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._cut()
+        return web.Response()
 
     async def _send(
         self, response: web.StreamResponse, pieces: Sequence[bytes], *, pace_s: float, stall_at: int

@@ -1,10 +1,12 @@
-"""A stand-in model server: OpenAI's chat completions interface over HTTP, with scripted behaviour and no model.
+"""A stand-in model server: OpenAI's chat completions over HTTP, or another provider's wire, with scripted behaviour and no model.
 
 It never passes for a model: each reply says that a stand-in wrote it, the model is called ``stand-in``. It listens on
 the loopback interface alone and has no access control.
 
-    POST /v1/chat/completions   streaming or not
+    POST /v1/chat/completions   streaming or not; where another dialect has its questions
     GET  /v1/models
+    GET  /api/ps                what Ollama has loaded
+    POST /token                 Google's login
     GET  /samples/NAME.png      the sample screenshots
     GET  /log                   what was asked, oldest first
     POST /script                {"once": [behaviour, …], "default": behaviour or list}; a bare list means "once"
@@ -23,11 +25,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from draftd.demo.samples import SAMPLES
-from standin.behaviour import Script, Step, steps
-from standin.call import Call, read_call
+from standin.behaviour import Behaviour, Script, Step, steps
+from standin.call import Call
 from standin.calllog import CallLog
 from standin.completion import MODEL, Failure, failure_for
 from standin.playback import Player, completion_of, error_response, html_response
+from standin.wires.dialects import OPENAI, Dialect
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -40,16 +43,33 @@ class StandIn:
         tokens_per_s: speed of answers (a token is four characters) unless their behaviour says otherwise; None sends
             them at once.
         record_prompts: keep the text of each prompt in the log.
+        dialect: whose wire is spoken.
+        keep_requests: keep every request as it came, bodies included, under ``received``.
+        running: what Ollama's ``/api/ps`` lists.
+        silent_elsewhere: accept whatever is no question to a model, and say nothing until ``release``.
     """
 
     def __init__(
-        self, *, latency_s: float = 0.0, tokens_per_s: float | None = None, record_prompts: bool = True
+        self,
+        *,
+        latency_s: float = 0.0,
+        tokens_per_s: float | None = None,
+        record_prompts: bool = True,
+        dialect: Dialect = OPENAI,
+        keep_requests: bool = False,
+        silent_elsewhere: bool = False,
+        running: Any = None,
     ) -> None:
+        self._running = running
+        self._dialect = dialect
+        self._keep_requests = keep_requests
+        self._silent_elsewhere = silent_elsewhere
         self._latency_s = latency_s
         self._tokens_per_s = tokens_per_s
         self._calls = CallLog(record_prompts=record_prompts)
         self._script = Script()
         self._released = asyncio.Event()
+        self.received: list[web.Request] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -75,8 +95,8 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        """The base URL for a client of OpenAI's interface."""
-        return f"{self.root_url}/v1"
+        """The base URL for a client of the dialect."""
+        return f"{self.root_url}{self._dialect.base}"
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -101,6 +121,7 @@ class StandIn:
         """Forget script and log; calls that hang go on hanging."""
         self._script = Script()
         self._calls.clear()
+        self.received.clear()
 
     def release(self) -> None:
         """Let the calls that hang or stall now go on; later ones hang again."""
@@ -118,12 +139,14 @@ class StandIn:
         return self.log
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_refuse_what_is_malformed])
+        middlewares = [self._refuse_what_is_malformed, self._answer_as_a_model]
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=middlewares)
         app.add_routes(
             [
-                web.post("/v1/chat/completions", self._complete),
                 web.get("/v1/models", _models),
-                web.get("/samples/{name}", _sample),
+                web.get("/api/ps", self._get_running),
+                web.post("/token", _token),
+                web.get("/samples/{name}", self._sample),
                 web.get("/log", self._get_log),
                 web.post("/script", self._post_script),
                 web.post("/release", self._post_release),
@@ -132,12 +155,31 @@ class StandIn:
         )
         return app
 
+    @web.middleware
+    async def _refuse_what_is_malformed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ValueError as error:
+            return self._invalid(str(error))
+
+    @web.middleware
+    async def _answer_as_a_model(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._keep_requests:
+            await request.read()
+            self.received.append(request)
+        if request.method == "POST" and self._dialect.wire.is_question(request.path):
+            return await self._complete(request)
+        if self._silent_elsewhere:
+            await self._released.wait()
+        return await handler(request)
+
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        call = read_call(await request.json())
+        call = self._dialect.wire.read(request.path, await request.json())
         behaviour = self._script.next_for(prompt=call.prompt, model=call.model)
         # Made before the log shows the call, so that a release() after wait_for_calls() reaches it.
         player = Player(
             request=request,
+            wire=self._dialect.wire,
             behaviour=behaviour,
             tokens_per_s=behaviour.tokens_per_s or self._tokens_per_s,
             released=self._released,
@@ -156,15 +198,31 @@ class StandIn:
         await asyncio.sleep(self._latency_s if behaviour.latency_s is None else behaviour.latency_s)
         if behaviour.hang:
             await player.released.wait()
+        if behaviour.reset:
+            return player.reset()
         failure = failure_for(behaviour, call)
         if failure is not None:
-            return await player.send(error_response(failure, retry_after_s=behaviour.retry_after_s))
+            return await player.send(error_response(self._dialect.wire, failure, behaviour))
         if behaviour.html:
             return await player.send(html_response())
         completion = completion_of(call, behaviour, number=number)
         if call.stream:
-            return await player.send_stream(completion, include_usage=call.include_usage)
+            return await player.send_stream(completion)
         return await player.send_whole(completion)
+
+    async def _get_running(self, _request: web.Request) -> web.Response:
+        return web.json_response({"models": self._running})
+
+    async def _sample(self, request: web.Request) -> web.Response:
+        # Looked up by name, so that no path leads out of the folder.
+        for sample in SAMPLES:
+            if request.match_info["name"] == f"{sample.name}.png":
+                return web.Response(body=sample.path.read_bytes(), content_type="image/png")
+        return self._invalid("no such sample", status=404)
+
+    def _invalid(self, message: str, *, status: int = 400) -> web.Response:
+        failure = Failure(status=status, type="invalid_request_error", code=None, message=message)
+        return error_response(self._dialect.wire, failure, Behaviour())
 
     async def _get_log(self, _request: web.Request) -> web.Response:
         return web.json_response(self.log)
@@ -188,29 +246,13 @@ class StandIn:
         self.script(given.get("once"), default=given.get("default"))
 
 
-@web.middleware
-async def _refuse_what_is_malformed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ValueError as error:
-        return _invalid(str(error))
-
-
-def _invalid(message: str, *, status: int = 400) -> web.Response:
-    return error_response(Failure(status=status, type="invalid_request_error", code=None, message=message))
-
-
 async def _models(_request: web.Request) -> web.Response:
     model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "draftd"}
     return web.json_response({"object": "list", "data": [model]})
 
 
-async def _sample(request: web.Request) -> web.Response:
-    # Looked up by name, so that no path leads out of the folder.
-    for sample in SAMPLES:
-        if request.match_info["name"] == f"{sample.name}.png":
-            return web.Response(body=sample.path.read_bytes(), content_type="image/png")
-    return _invalid("no such sample", status=404)
+async def _token(_request: web.Request) -> web.Response:
+    return web.json_response({"access_token": "made-up", "expires_in": 3600, "token_type": "Bearer"})
 
 
 async def _run_program(options: argparse.Namespace) -> None:

@@ -65,11 +65,9 @@ class ThreadedStandIn:
 
 
 @contextlib.contextmanager
-def run_in_thread(
-    *, port: int = 0, latency_s: float = 0.0, tokens_per_s: float | None = None, record_prompts: bool = True
-) -> Iterator[ThreadedStandIn]:
-    """Run a stand-in in a thread while the context lasts."""
-    stand_in = StandIn(latency_s=latency_s, tokens_per_s=tokens_per_s, record_prompts=record_prompts)
+def run_in_thread(*, port: int = 0, **how: Any) -> Iterator[ThreadedStandIn]:
+    """Run a stand-in in a thread while the context lasts; see ``StandIn`` for its arguments."""
+    stand_in = StandIn(**how)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         runner.run(stand_in.start(port))

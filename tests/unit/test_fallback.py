@@ -1,7 +1,7 @@
 """The fallback knows a reply format by its interface only: here with one of a single line."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,6 +29,7 @@ from draftd.telemetry.metrics import Metrics
 CLAIM = Claim(
     id=UUID(int=1), agent="poet", requester_id="", attempt=1, lease_token=1, attempt_s=60, image_bytes=0
 )  # fmt: skip
+NO_LIMITS: Mapping[str, int] = {}
 ASKED: Message = {"role": "user", "content": "a line, please"}
 FIRST, SECOND = Target(name="first", model="m1"), Target(name="second", model="m2", params={"max_tokens": 300})
 
@@ -58,6 +59,12 @@ class OneLine:
         return f"not {' and '.join(problems)}"
 
 
+class CutOff(str):
+    """An answer that met its limit of output tokens."""
+
+    __slots__ = ()
+
+
 class World:
     """Models that answer what the test says, and what is noted of it."""
 
@@ -72,6 +79,7 @@ class World:
         self.ended_at: list[float] = []
         self.began: list[float] = []
         self.state = ModelState.HELD
+        self.attempt = Attempt.begin(CLAIM)
 
     async def call(
         self,
@@ -95,7 +103,7 @@ class World:
         return Completion(
             text=answer,
             model=target.name,
-            finish_reason="stop",
+            finish_reason="length" if isinstance(answer, CutOff) else "stop",
             spent=Spent(),
             mode="prompt",
             elapsed_s=0.0,
@@ -115,7 +123,9 @@ class World:
     def has_held_model(self, _agent: str) -> bool:
         return False
 
-    async def ask(self, *targets: Target, attempt_s: float = CLAIM.attempt_s) -> Outcome:
+    async def ask(
+        self, *targets: Target, attempt_s: float = CLAIM.attempt_s, max_tokens: Mapping[str, int] = NO_LIMITS
+    ) -> Outcome:
         part = ModelFallback(
             calls=cast("MeteredCalls", self),
             models=cast("Models", self),
@@ -123,8 +133,16 @@ class World:
             writer=cast("AttemptWriter", self),
             metrics=Metrics(),
         )
-        inputs = Inputs(messages=[ASKED], reply_format=OneLine(), prompt_version="1+a", params={}, images=None)
-        return await part.run(Attempt.begin(replace(CLAIM, attempt_s=attempt_s)), inputs, targets)
+        inputs = Inputs(
+            messages=[ASKED],
+            reply_format=OneLine(),
+            prompt_version="1+a",
+            params={},
+            images=None,
+            max_tokens=max_tokens,
+        )
+        self.attempt = Attempt.begin(replace(CLAIM, attempt_s=attempt_s))
+        return await part.run(self.attempt, inputs, targets)
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +236,44 @@ async def test_without_time_for_another_call_the_error_is_that_of_the_model_that
     assert isinstance(outcome, GiveBack)
     assert (outcome.code, outcome.model) == ("model_unavailable", "first")
     assert world.failures == [("first", "model_unavailable")]
+
+
+CUT = CutOff("a line\nthat")
+
+
+async def limits_of(world: World, *targets: Target, **given: Any) -> list[int]:
+    await world.ask(*targets, **given)
+    return [params["max_tokens"] for params in world.params]
+
+
+async def test_what_was_cut_off_gets_twice_the_room_and_later_attempts_begin_with_more() -> None:
+    world = World(CUT, CUT)
+    assert await limits_of(world, FIRST) == [DEFAULT_MAX_TOKENS, 2 * DEFAULT_MAX_TOKENS]
+    assert world.attempt.max_tokens == {"first": 4 * DEFAULT_MAX_TOKENS}
+
+
+async def test_the_larger_limit_is_kept_although_it_was_an_outage_that_ended_the_attempt() -> None:
+    world = World(CUT, ModelUnavailable("gone", model="first"))
+    assert await limits_of(world, FIRST) == [DEFAULT_MAX_TOKENS, 2 * DEFAULT_MAX_TOKENS]
+    assert world.attempt.max_tokens == {"first": 2 * DEFAULT_MAX_TOKENS}
+
+
+async def test_a_later_attempt_pays_once_for_reasoning_that_eats_every_budget() -> None:
+    world = World(CutOff("\n"))
+    outcome = await world.ask(FIRST, max_tokens={"first": 4 * DEFAULT_MAX_TOKENS})
+    assert [params["max_tokens"] for params in world.params] == [4 * DEFAULT_MAX_TOKENS]
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.model) == ("output_invalid", "first")
+    assert outcome.message == (
+        "first: the answer was cut off at 16,384 output tokens before its first word: all went into reasoning"
+    )
+
+
+async def test_what_a_row_says_of_a_limit_is_bounded_by_what_is_set() -> None:
+    world = World("fine")
+    assert await limits_of(world, SECOND, max_tokens={"second": 100_000}) == [4 * 300]
+
+
+async def test_a_limit_that_another_model_needed_is_not_this_ones() -> None:
+    world = World("fine")
+    assert await limits_of(world, SECOND, max_tokens={"first": 100_000}) == [300]

@@ -37,6 +37,7 @@ class LiteLlm:
     exceptions = SimpleNamespace(openai=SimpleNamespace(OpenAIError=OpenAIError))
     UnsupportedParamsError = UnsupportedParamsError
     model_cost: ClassVar[dict[str, Any]] = {}
+    cost_per_token = None
 
     def __init__(self, refuse: Refuse, *, crowd: int = 1, error: type[OpenAIError] = BadRequestError) -> None:
         self._refuse = refuse

@@ -108,3 +108,11 @@ def test_a_name_without_an_address_is_a_configuration_error(monkeypatch: pytest.
         ConfigurationError, match=r"DRAFTD_METRICS_HOST: .* of metrics\.example: Name or service not known"
     ):
         Metrics().serve("metrics.example", 0)
+
+
+def test_tokens_from_a_providers_cache_are_counted_beside_all_input(metrics: Metrics) -> None:
+    metrics.model_called(model="m", spent=Spent(input_tokens=9, cached_tokens=7, output_tokens=1))
+    counted = [
+        value(metrics, "draftd_tokens_total", model="m", kind=kind) for kind in ("input", "cached_input", "output")
+    ]
+    assert counted == [9.0, 7.0, 1.0]

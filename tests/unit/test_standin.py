@@ -14,8 +14,9 @@ from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.scenes import SAMPLE_SCENES
 from standin.answers import answer, fill, recognise
 from standin.behaviour import Behaviour, Script, steps
-from standin.call import Call, image_size, read_call, schema_in
+from standin.call import Call, image_size, schema_in
 from standin.scenes import ANY_PICTURE
+from standin.wires.chat import read_chat
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -40,7 +41,7 @@ SCHEMA["required"] = list(SCHEMA["properties"])
 def make_call(*, pictures: list[bytes] | None = None, text: str = "Draft a reply.", **over: Any) -> Call:
     urls = [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in pictures or []]
     parts = [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
-    return read_call({"model": "m", "messages": [{"role": "user", "content": parts}], **over})
+    return read_chat({"model": "m", "messages": [{"role": "user", "content": parts}], **over})
 
 
 def with_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +157,8 @@ def test_a_call_shows_its_request_id_and_never_a_picture() -> None:
         pictures=[as_prepared(SAMPLES[0], long_edge_px=400)], text="id 0190a3b2-4a57-7c52-8d0e-0123456789ab."
     )
     assert call.request_id == "0190a3b2-4a57-7c52-8d0e-0123456789ab"
-    assert [set(picture) for picture in call.logged()["images"]] == [{"sha256", "size_bytes", "width_px", "height_px"}]
+    shown = {"sha256", "size_bytes", "width_px", "height_px", "code_word"}
+    assert [set(picture) for picture in call.logged()["images"]] == [shown]
 
 
 @pytest.mark.parametrize(
@@ -164,4 +166,4 @@ def test_a_call_shows_its_request_id_and_never_a_picture() -> None:
 )
 def test_a_body_that_is_no_chat_completion_is_refused(body: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|needs|neither"):
-        read_call(body)
+        read_chat(body)

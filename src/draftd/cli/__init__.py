@@ -10,6 +10,8 @@ prune          deletes old requests
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
 doctor         the checks that the doctor makes
+model_check    its question to a model, asked as a daemon asks
+code_word      the picture in that question
 agents         which models the agents use
 models         what a model's name stands for
 settings       the settings of the whole fleet

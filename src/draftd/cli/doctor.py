@@ -1,7 +1,7 @@
 """The doctor: checks everything a daemon needs.
 
-The model check is a real call with a tiny picture whose colour the model must name (a few hundred tokens per model). Nothing less
-proves that the key is right, that the model exists, and that it can see.
+The model check is a real draft of a small picture (``model_check``). Nothing less shows that the key is right, that the model
+exists, and that it can see.
 """
 
 import asyncio
@@ -13,31 +13,27 @@ from datetime import UTC
 from typing import Any
 
 from draftd import db
+from draftd.cli.model_check import ModelCheck
 from draftd.daemon import liveness
 from draftd.daemon.composition import default_choice, probe_s, tracing_of
 from draftd.db import access, dsn, schema_version
 from draftd.db.grants import TABLES
 from draftd.db.schema_version import SchemaState
-from draftd.errors import CommandError, ConfigurationError, ModelError, ModelMisconfigured
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.images.gate import AllowList
 from draftd.providers.catalog import READ, Catalog
 from draftd.providers.holds import LIST_HOLDS, Holds
-from draftd.providers.llm import Llm, Target
+from draftd.providers.llm import Llm
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue.wakeup import proves_session
-from draftd.reply.agents import load_agents, packaged_directory
+from draftd.reply.agents import Agent, load_agents, packaged_directory
 from draftd.sanitize import redact
 from draftd.settings import Settings, environment_value, export_foreign_variables, load_settings
 
-MODEL_TIME_S = 30.0
 LANGFUSE_TIME_S = 5.0
 
-RED_PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAT0lEQVR42u3PQQkAAAgEsEty/UMZxgi+hcEKLNO+FgEBAQEBAQEB"
-    "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQGBywLPLIEA68ZURwAAAABJRU5ErkJggg=="
-)
 _TRIAL = """
 INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency, in_flight)
 VALUES (%s, 'doctor', 1, '0', 'stopped', '{}', 1, 0)
@@ -63,14 +59,6 @@ SELECT format('%%1$s''s code runs with the daemon''s rights: DROP TRIGGER %%2$I 
  WHERE p.proowner <> t.relowner AND NOT r.rolsuper
  ORDER BY found
 """
-_COLOURS = ["red", "yellow", "green", "blue", "white", "black"]
-_QUESTION = f'What colour is the picture: {", ".join(_COLOURS)}? Answer with JSON: {{"colour": "…"}}'
-_SCHEMA = {
-    "type": "object",
-    "properties": {"colour": {"type": "string", "enum": _COLOURS}},
-    "required": ["colour"],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +79,14 @@ async def examine() -> AsyncIterator[CheckResult]:
         yield CheckResult(check="configuration", ok=False, detail=error.message)
         return
     yield _configuration(settings, warnings)
-    result, agents = _prompts(settings)
+    result, prompts = _prompts(settings)
     yield result
     database = _Database()
     if settings.database_url is not None:
         async for result in database.examine(settings):
             yield result
     yield await _daemons(settings)
-    async for result in _models(settings, agents, database.catalog):
+    async for result in _models(settings, prompts, database.catalog):
         yield result
     yield await asyncio.to_thread(_langfuse, settings)
 
@@ -161,13 +149,13 @@ async def _daemons(settings: Settings) -> CheckResult:
     return CheckResult(check="daemon", ok=ok, detail="; ".join(lines) or "none running on this host")
 
 
-def _prompts(settings: Settings) -> tuple[CheckResult, list[str]]:
+def _prompts(settings: Settings) -> tuple[CheckResult, dict[str, Agent]]:
     try:
         prompts = load_agents(settings.prompts_dir or packaged_directory())
     except ConfigurationError as error:
-        return CheckResult(check="prompts", ok=False, detail=error.message), []
+        return CheckResult(check="prompts", ok=False, detail=error.message), {}
     detail = ", ".join(f"{agent} {prompt.version}" for agent, prompt in sorted(prompts.items()))
-    return CheckResult(check="prompts", ok=bool(prompts), detail=detail or "no prompts found"), sorted(prompts)
+    return CheckResult(check="prompts", ok=bool(prompts), detail=detail or "no prompts found"), prompts
 
 
 async def _server(connection: db.Connection) -> str:
@@ -226,7 +214,7 @@ async def _listen(settings: Settings) -> CheckResult:
     return CheckResult(check="listen", ok=True, detail=detail)
 
 
-async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> AsyncIterator[CheckResult]:
+async def _models(settings: Settings, prompts: Mapping[str, Agent], catalog: Catalog) -> AsyncIterator[CheckResult]:
     try:
         permits = Permits.of(settings, environment_value)
     except ConfigurationError:
@@ -237,15 +225,16 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
     models = Models(
         holds=Holds(link=link, throttles=throttles, probe_s=probe_s(settings)),
         throttles=throttles,
-        agents=agents,
+        agents=sorted(prompts),
         default=default_choice(settings),
         permits=permits,
         getenv=environment_value,
     )
     models.apply(catalog)
     llm = await asyncio.to_thread(Llm.load)
+    check = ModelCheck(llm=llm, settings=settings)
     seen: set[str] = set()
-    for agent in agents:
+    for agent in sorted(prompts):
         resolved = models.resolved(agent)
         if not resolved.models:
             detail = f"{agent}: set DRAFTD_MODEL, or use `draftd agents set {agent} NAME`"
@@ -256,25 +245,10 @@ async def _models(settings: Settings, agents: list[str], catalog: Catalog) -> As
                 yield CheckResult(check="model", ok=False, detail=redact(detail))
         for target in resolved.targets:
             if target.name not in seen:
-                yield await _model(llm, target)
+                answered = await check.ask(prompts[agent], target)
+                yield CheckResult(check="model", ok=answered.ok, detail=answered.detail)
         seen.update(resolved.models)
     await llm.aclose()
-
-
-async def _model(llm: Llm, target: Target) -> CheckResult:
-    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{RED_PNG}"}}
-    messages = [{"role": "user", "content": [picture, {"type": "text", "text": _QUESTION}]}]
-    try:
-        completion = await llm.complete(target, messages, schema=_SCHEMA, time_s=MODEL_TIME_S)
-    except ModelError as error:
-        reason = error.message.removeprefix(f"{target.name}: ")
-        return CheckResult(check="model", ok=False, detail=f"{target.name}: {error.code}: {reason}")
-    asked = target.name if target.name == target.model else f"{target.name} ({target.model})"
-    detail = f"{asked} answers in {completion.elapsed_s:.1f} s ({completion.mode})"
-    if "red" not in completion.text.lower():
-        # Some servers drop the picture if their model cannot see, and let the model guess.
-        return CheckResult(check="model", ok=False, detail=f"{detail}, but did not recognise a red picture")
-    return CheckResult(check="model", ok=True, detail=detail)
 
 
 def _langfuse(settings: Settings) -> CheckResult:

@@ -179,7 +179,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
         DatabaseUnavailable: the first beat failed.
     """
     shared = _shared(plan, links, tracing)
-    loader = _image_loader(plan.settings)
+    loader = image_loader(plan.settings)
     claims = _claims(shared)
     worker = Worker(
         claims=claims,
@@ -262,7 +262,8 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     )
 
 
-def _image_loader(settings: Settings) -> ImageLoader:
+def image_loader(settings: Settings) -> ImageLoader:
+    """Return what fetches and prepares pictures."""
     return ImageLoader(
         fetcher=Fetcher(max_bytes=settings.image_max_bytes, allow_private=settings.allow_private_image_hosts),
         preparer=Preparer(max_pixels=settings.image_max_pixels, long_edge_px=settings.image_long_edge_px),

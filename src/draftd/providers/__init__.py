@@ -1,8 +1,16 @@
 """The models: which one is called, whether it can be called now, and what its errors mean.
 
 llm               one call through litellm: bounded, metered, without hidden retries; the only importer of litellm
+forms             how strictly each model is asked, learnt from what it refuses
+registry          litellm's table of models: what it knows of a model, and what a call costs
+clients           restrains the HTTP clients: no blocking of the event loop, no second send
+exchange          what happened on the wire: address, status, body
 response          litellm's responses and stream chunks, read defensively
 errors            translates a provider's error into one of draftd's
+report            what is known of a failed call: the exception, the exchange and what the provider said
+wordings          the table of providers' texts and what they mean
+token_limits      the limits that those texts name
+provider_text     extracts a provider's own sentence from what wraps it
 failure_policy    decides what an error means for the request and the model: retry, give back, fail, next model, hold
 models            which model answers which agent, and whether it can be called now
 catalog           ``draft_agents`` and ``draft_models``

@@ -1,22 +1,21 @@
 """Translates every exception of a model call into one of draftd's.
 
-Owns the mapping from litellm's classes, HTTP statuses and messages to ``errors.ModelError``. It does not import litellm, which is
-slow: it recognises classes by name, which litellm shares with the OpenAI SDK.
+Owns the way from litellm's classes, HTTP statuses and the meanings of texts (``wordings``) to ``errors.ModelError``. It imports
+nothing of litellm: classes are recognised by their names, which litellm shares with the OpenAI SDK it derives from, so that only
+``llm`` pays for that import.
 
-Invariants: a message is one line and contains the provider's status and at most ``EXCERPT_CHARS`` of its text, redacted. A
-misconfiguration or an outage becomes a ``hold``; a problem of one request never does.
+Invariants: a message is one line, holds the status that the server answered, its address and at most ``EXCERPT_CHARS`` of what
+it said, redacted. An operator's mistake or an outage becomes a ``hold``; what only concerns this one request never does.
 """
 
-import math
 import re
 import ssl
-from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from itertools import islice
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from draftd.errors import (
     ContextTooLong,
+    ImageUnreadable,
     ModelError,
     ModelMisconfigured,
     ModelRateLimited,
@@ -24,24 +23,57 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     OutputInvalid,
+    Spent,
 )
-from draftd.providers.parameters import LIMITS
+from draftd.providers import provider_text
+from draftd.providers.exchange import Exchange
+from draftd.providers.report import EXCERPT_CHARS, Report, behind
+from draftd.providers.token_limits import counts_output, window_of
+from draftd.providers.wordings import Meaning
 from draftd.sanitize import redact
 
-EXCERPT_CHARS = 300
 QUOTA_EXHAUSTED = "the quota is exhausted"
-"""Prefix of a ``ModelRateLimited`` message when only paying helps, not waiting."""
-MAX_RETRY_AFTER_S = 86_400.0
+"""How the message of a ``ModelRateLimited`` begins when waiting does not help, but paying does."""
+_PAGES = frozenset({"text/html", "text/plain", "application/xhtml+xml"})
+"""What a proxy answers in with a 200 when the provider behind it is away, or wants a login."""
+
+_BY_MEANING: Mapping[Meaning, type[ModelError]] = {
+    # A screenshot can bring a model to repeat itself; as an outage it would hold the model for everybody.
+    Meaning.LOOPING: OutputInvalid,
+    Meaning.BAD_GENERATION: OutputInvalid,
+    Meaning.REFUSED: ModelRefused,
+    Meaning.IMAGE: ImageUnreadable,
+    Meaning.TOO_LONG: ContextTooLong,
+    Meaning.KEY: ModelMisconfigured,
+    Meaning.QUOTA: ModelRateLimited,
+    Meaning.ACCOUNT: ModelMisconfigured,
+    Meaning.MODEL: ModelMisconfigured,
+    Meaning.BLIND: ModelMisconfigured,
+    Meaning.SETUP: ModelMisconfigured,
+    Meaning.STREAM: ModelMisconfigured,
+    Meaning.FORMAT: OutputInvalid,
+    Meaning.ABOUT_FORMAT: OutputInvalid,
+    Meaning.CEILING: OutputInvalid,
+    Meaning.PARAMETER: ModelMisconfigured,
+    Meaning.ABOUT_POLICY: ModelRefused,
+    Meaning.RATE_LIMIT: ModelRateLimited,
+    Meaning.BUSY: ModelUnavailable,
+}
 
 _BY_CLASS: Mapping[str, type[ModelError]] = {
     "ContextWindowExceededError": ContextTooLong,
     "ContentPolicyViolationError": ModelRefused,
     "RejectedRequestError": ModelRefused,
+    "GuardrailRaisedException": ModelRefused,
+    "BlockedPiiEntityError": ModelRefused,
+    "BudgetExceededError": ModelRateLimited,
     "AuthenticationError": ModelMisconfigured,
     "PermissionDeniedError": ModelMisconfigured,
     "NotFoundError": ModelMisconfigured,
     "LiteLLMUnknownProvider": ModelMisconfigured,
+    "ModelNotMappedError": ModelMisconfigured,
     "UnsupportedParamsError": ModelMisconfigured,
+    "ImportError": ModelMisconfigured,
     "PaymentRequiredError": ModelRateLimited,
     "RateLimitError": ModelRateLimited,
     "Timeout": ModelTimeout,
@@ -64,167 +96,135 @@ _BY_STATUS: Mapping[int, type[ModelError]] = {
     405: ModelMisconfigured,
     408: ModelTimeout,
     410: ModelMisconfigured,
+    412: ModelMisconfigured,
     413: ContextTooLong,
     429: ModelRateLimited,
     451: ModelMisconfigured,
 }
 
-# Providers disagree about the status of these, so the text takes precedence over class and status.
-_MISSING_KEY = re.compile(
-    r"""
-      api_key\ client\ option\ must\ be\ set | missing\ credentials | api_key_invalid
-    | (?:missing|no|invalid|incorrect)\ (?:[\w-]+\ )?(?:x-)?api[ _-]?key
-    | api[ _-]?key\ (?:is\ )?(?:not\ valid|required|missing|not\ found)
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_UNKNOWN_MODEL = re.compile(
-    r"""
-      llm\ provider\ not\ provided | model_not_found | not\ a\ valid\ model
-    | model\ [^.]{0,120}?(?:not\ exist|not\ found|decommissioned|retired|no\ longer\ (?:supported|available))
-    | model\ (?:id|identifier|name)\ is\ (?:invalid|not\ valid)
-    | (?:unknown|no\ such|invalid)\ model
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_BLIND = re.compile(
-    r"""
-      (?:not|n't|cannot)\ (?:support|accept|take|process|allow)\w*\ (?:\w+\ ){0,4}(?:image|vision|multi-?modal)
-    | (?:image|vision)[\w ]{0,40}\ (?:not|un)[ -]?(?:supported|available|allowed|enabled)
-    | endpoints\ found\ that\ support\ image | not\ a\ multimodal\ model | at\ most\ 0\ image
-    | image_url[^.]{0,60}only\ supported\ by\ certain\ models
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_TOO_LONG = re.compile(
-    r"""
-      context[ _-]?(?:length|window|size) | maximum\ number\ of\ tokens
-    | too\ many\ (?:input\ )?tokens | (?:prompt|input)\ is\ too\ long
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-# Parameters that every call of a target sends. A ``max_tokens`` that is too large is not among them: a repair doubles it.
-_PARAMETER = re.compile(
-    r"""
-      unsupported[ _](?:parameter|value)
-    | (?:unknown|unrecognized|unexpected)\ (?:request\ )?(?:parameter|argument|keyword)
-    | \b(?:temperature|top_p)\b[^.]{0,60}?\b(?:unsupported|deprecated|must\ be|should\ be|not\ (?:supported|allowed))
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_REFUSED = re.compile(
-    r"content[ _]?(?:policy|filter|management)|safety system|moderation|flagged|usage polic(?:y|ies)", re.IGNORECASE
-)
-_QUOTA = re.compile(
-    r"""
-      insufficient[ _](?:quota|credit|balance|funds) | credit\ balance\ is\ too\ low | billing_hard_limit
-    | out\ of\ credits | exceeded\ your\ current\ quota
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_RETRY_HINT = re.compile(r"(?:retry|try again) (?:in|after) ", re.IGNORECASE)
-_RESPONSE_FORMAT = re.compile(
-    r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ ]outputs?", re.IGNORECASE
-)
-
 # Of httpx and aiohttp, and what urllib and yarl say without a class of their own.
 _BAD_ADDRESS = frozenset({"InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "UnsupportedProtocol"})
 _BAD_PORT = re.compile("Port (?:out of range|could not be cast)|Invalid IPv6 URL")
-MAX_CAUSES = 20
-
-# litellm's own words for the hundredth chunk in a row with the same text, which it calls a 500 and quotes.
-_LOOPING = re.compile("The model is repeating the same chunk")
-
-# litellm prefixes what the provider said with up to three names of its own.
-_PREFIXES = re.compile(
-    r"^(?:litellm\.\w+: )*(?:\w+(?:Error|Exception)(?: Error)?(?:: | - |:(?=\w)))*(?:Error code: \d{3} - )?"
+_EXTRAS = (
+    (re.compile(r"No module named '(?:mcp|httpx2)\b"), "responses"),
+    (re.compile(r"No module named 'google\b|Google Cloud SDK not found"), "vertex"),
 )
+_TELLING = frozenset({ContextTooLong, ModelRefused, ModelRateLimited, ModelTimeout})
+"""The classes of litellm that say more than the status does."""
+_PAYMENT_REQUIRED = 402
+MOST_CHARS_PER_TOKEN = 5
+"""Of an English prompt with a schema; it has about four."""
 
 
-def translate(error: Exception, *, model: str) -> ModelError:
-    """Translate an exception of litellm.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What every request with one prompt needs of the model's window, pictures and context not counted."""
+
+    prompt_chars: int = 0
+    output_tokens: int = 0
+    """The limit, which some providers count as used."""
+
+
+NO_NEEDS = Needs()
+
+
+def translate(
+    error: Exception,
+    *,
+    model: str,
+    exchange: Exchange | None = None,
+    needs: Needs = NO_NEEDS,
+    spent: Spent | None = None,
+) -> ModelError:
+    """Return what an exception of a model call means to a request.
 
     An unexplained 4xx becomes ``OutputInvalid``, a retry, although there was no output: the provider rejects this one
     request. As a hold, one odd picture would stop the model for all requests; as final, a transient fault would lose the
     request. A retry is cheap (a rejected request is not billed) and ends at ``max_attempts``.
 
     Args:
-        error: as raised by litellm or the OpenAI SDK beneath it.
+        error: as raised by litellm or a library beneath it.
         model: the name that the operator configured.
+        exchange: what happened on the wire, if that was seen.
+        needs: what every request with this prompt needs; a window that cannot hold it is the operator's fault.
+        spent: what the call has cost until it failed.
     """
-    error = _cause(error)
+    exchange = exchange or Exchange()
+    if why := _setup_fault(error, exchange):
+        return ModelMisconfigured(f"{model}: {why}", model=model)
+    if page := page_instead(exchange):
+        return ModelUnavailable(f"{model}: {page}", model=model)
+    report = Report(error=error, exchange=exchange)
+    kind, message, wait_s = _class_of(report, needs), f"{model}: {report.told()}", report.retry_after_s()
+    if kind is ModelRateLimited and (report.meaning is Meaning.QUOTA or report.status == _PAYMENT_REQUIRED):
+        message = f"{QUOTA_EXHAUSTED}: {message}"
+        return ModelRateLimited(message, model=model, retry_after_s=wait_s, spent=spent, is_quota=True)
+    return kind(message, model=model, retry_after_s=wait_s, spent=spent)
+
+
+def _setup_fault(error: Exception, exchange: Exchange) -> str | None:
+    """Return what is wrong with an address, a key or an installation; None when the provider is to say what went wrong."""
     if why := _distrusted(error):
-        return ModelMisconfigured(f"{model}: the server's certificate is refused: {why}", model=model)
+        return f"the server's certificate is refused: {why}"
     if what := _unsendable(error):
-        return ModelMisconfigured(f"{model}: {what} is not one that can be sent", model=model)
-    if status := _redirected(error):
-        return ModelMisconfigured(f"{model}: {status}: the server redirects, which draftd does not follow", model=model)
-    said, status = _said(error), _status(error)
-    kind = _class_of(error, said, status)
-    excerpt = redact(_PREFIXES.sub("", said.split("Traceback (most recent call last)")[0]), EXCERPT_CHARS)
-    where = f"{model}: {status or type(error).__name__}"
-    wait_s = retry_after_s(error)
-    if kind is ModelRateLimited and is_quota(error):
-        message = f"{QUOTA_EXHAUSTED}: {where}: {excerpt}"
-        return ModelRateLimited(message, model=model, retry_after_s=wait_s, is_quota=True)
-    return kind(f"{where}: {excerpt}", model=model, retry_after_s=wait_s)
+        return f"{what} is not one that can be sent"
+    if status := _redirected(error, exchange):
+        return f"{status}: the server redirects, which draftd does not follow"
+    if extra := _missing_extra(error):
+        return f"install draftd[{extra}], which this model needs"
+    return None
 
 
-def is_quota(error: Exception) -> bool:
-    """Return whether a rate limit is an exhausted quota, which waiting does not fix."""
-    error = _cause(error)
-    text = _said(error)
-    if _status(error) == 402:  # noqa: PLR2004 - Payment Required
-        return True
-    # Gemini also says "exceeded your current quota" for a limit per minute, but then adds a retry delay.
-    return bool(_QUOTA.search(text)) and not _RETRY_HINT.search(text)
+def page_instead(exchange: Exchange) -> str:
+    """Return what came instead of an answer, if it was a page that people read: of a login, or of a proxy in trouble."""
+    if not exchange.is_success or exchange.media_type not in _PAGES:
+        return ""
+    title = redact(provider_text.read(exchange.body).sentence, EXCERPT_CHARS)
+    return f"{exchange.media_type} instead of an answer from {redact(exchange.address)}" + (
+        f": {title}" if title else ""
+    )
 
 
-def is_format_refused(error: Exception) -> bool:
-    """Return whether the provider refused only the ``response_format``."""
-    rejected = _class_of_name(_cause(error)) in {OutputInvalid, ModelMisconfigured} and (_status(error) or 400) in {
-        400,
-        404,
-        415,
-        422,
-    }
-    return rejected and bool(_RESPONSE_FORMAT.search(_said(error)))
+def _class_of(report: Report, needs: Needs) -> type[ModelError]:
+    if report.meaning is not None:
+        is_hopeless = report.meaning is Meaning.TOO_LONG and _holds_no_prompt(report, needs)
+        return ModelMisconfigured if is_hopeless else _BY_MEANING[report.meaning]
+    named, status = _named(report.cause), report.telling_status
+    if not report.exchange.address:
+        return _class_unseen(report, named, status)
+    # litellm knows some wordings, too. An error in the middle of a stream has no status, or names its own; a body that no answer
+    # could be made of is a proxy's, as a rule.
+    return named if named in _TELLING else _of_status(status)
 
 
-def refused_parameters(error: Exception, sent: Collection[str]) -> list[str]:
-    """Return the parameters to drop before repeating a refused call; empty if something else was refused.
-
-    If the provider names none of them, drops all except the output token limit, which goes last.
-
-    Args:
-        error: as raised by litellm or the OpenAI SDK beneath it.
-        sent: the names of the parameters that the call was sent with.
-    """
-    error = _cause(error)
-    said = _said(error)
-    if _class_of_name(error) is not OutputInvalid or not _PARAMETER.search(said):
-        return []
-    named = [name for name in sent if re.search(rf"\b{re.escape(name)}\b", said)]
-    return named or [name for name in sent if name not in LIMITS] or list(sent)
+def _class_unseen(report: Report, named: type[ModelError] | None, status: int | None) -> type[ModelError]:
+    if named is not None and named is not OutputInvalid:
+        return named
+    if named is None and status is None and not isinstance(report.cause, OSError):
+        # No error of a provider, and nothing was sent: a defect of the configuration or of a library.
+        return ModelMisconfigured
+    # litellm makes a BadRequestError of many a status; the status itself is kept.
+    return _of_status(status)
 
 
-def retry_after_s(error: Exception) -> float | None:
-    """Return the provider's Retry-After in seconds from now (0 to one day), or None."""
-    headers = _headers(error)
-    seconds = _number(headers.get("retry-after-ms"))
-    if seconds is not None:
-        seconds /= 1000
-    else:
-        seconds = _number(headers.get("retry-after"))
-    if seconds is None:
-        seconds = _until(headers.get("retry-after"), since=headers.get("date"))
-    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+def _holds_no_prompt(report: Report, needs: Needs) -> bool:
+    """Return whether the window is too small for what every request brings along: none can be answered."""
+    words = report.said.words
+    window = window_of(words)
+    at_least = needs.prompt_chars // MOST_CHARS_PER_TOKEN + (needs.output_tokens if counts_output(words) else 0)
+    return window is not None and window <= at_least
 
 
-def _cause(error: Exception) -> Exception:
-    # litellm wraps any error in mid-stream as a 503 (MidStreamFallbackError) for its router.
-    original = getattr(error, "original_exception", None)
-    return original if isinstance(original, Exception) else error
+def _named(error: Exception) -> type[ModelError] | None:
+    return next((_BY_CLASS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS), None)
+
+
+def _of_status(status: int | None) -> type[ModelError]:
+    if status is None or not 300 <= status < 500:  # noqa: PLR2004 - 529 is Anthropic's "overloaded"; a success had no answer in it
+        return ModelUnavailable
+    if status < 400:  # noqa: PLR2004 - a redirect that was not followed: the address is another
+        return ModelMisconfigured
+    return _BY_STATUS.get(status, OutputInvalid)
 
 
 def _unsendable(error: BaseException) -> str | None:
@@ -233,14 +233,20 @@ def _unsendable(error: BaseException) -> str | None:
     For example a key with a trailing line break, or an address without a scheme. Judged by the underlying errors, whose texts
     are not shown because they quote the key or the address.
     """
-    for behind in islice(_behind(error), MAX_CAUSES):
-        if isinstance(behind, UnicodeEncodeError) and behind.encoding == "ascii":
+    for one in behind(error):
+        if isinstance(one, UnicodeEncodeError) and one.encoding == "ascii":
             return "the key"
-        if type(behind) is ValueError and "header" in str(behind):
+        if type(one) is ValueError and "header" in str(one):
             return "the key"
-        if type(behind).__name__ in _BAD_ADDRESS or (type(behind) is ValueError and _BAD_PORT.match(str(behind))):
+        if type(one).__name__ in _BAD_ADDRESS or (type(one) is ValueError and _BAD_PORT.match(str(one))):
             return "the provider's address"
     return None
+
+
+def _missing_extra(error: BaseException) -> str | None:
+    """Return the extra of draftd that would bring what litellm failed to import; None when it is something else."""
+    texts = [str(one) if isinstance(one, ImportError) else str(getattr(one, "message", "")) for one in behind(error)]
+    return next((extra for words, extra in _EXTRAS if any(words.search(text) for text in texts)), None)
 
 
 def _distrusted(error: BaseException) -> str | None:
@@ -248,110 +254,14 @@ def _distrusted(error: BaseException) -> str | None:
 
     Unlike an outage, this needs an operator: the address is wrong, the certificate has expired, or its authority is unknown.
     """
-    refused = [one for one in islice(_behind(error), MAX_CAUSES) if isinstance(one, ssl.SSLCertVerificationError)]
-    # aiohttp's subclass does not carry OpenSSL's message.
+    refused = [one for one in behind(error) if isinstance(one, ssl.SSLCertVerificationError)]
+    # aiohttp's own error is one by name only and has no words of OpenSSL's.
     reasons = (str(getattr(one, "verify_message", "")) for one in refused)
     return next((redact(why, EXCERPT_CHARS) for why in reasons if why), "it cannot be verified") if refused else None
 
 
-def _redirected(error: BaseException) -> int | None:
-    """Return the status of a redirect, which litellm reports as a connection error or a 500, or None."""
-    statuses = (
-        getattr(getattr(one, "response", None), "status_code", None) for one in islice(_behind(error), MAX_CAUSES)
-    )
-    return next((status for status in statuses if isinstance(status, int) and 300 <= status < 400), None)  # noqa: PLR2004 - HTTP's
-
-
-def _behind(error: BaseException) -> Iterator[BaseException]:
-    behind: BaseException | None = error
-    while behind is not None:
-        yield behind
-        behind = behind.__cause__ or behind.__context__
-
-
-def _said(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    marks = [str(body[key]) for key in ("code", "type", "param") if body.get(key)] if isinstance(body, Mapping) else []
-    text = str(getattr(error, "message", "") or error)
-    return text if not marks else f"{text} [{' '.join(dict.fromkeys(marks))}]"
-
-
-def _status(error: Exception) -> int | None:
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _class_of(error: Exception, said: str, status: int | None) -> type[ModelError]:
-    if _LOOPING.search(said):
-        # A screenshot can cause this; as an outage it would put the model on hold for all requests.
-        return OutputInvalid
-    if _MISSING_KEY.search(said):
-        return ModelMisconfigured
-    found = _class_of_name(error)
-    if found in {None, OutputInvalid}:
-        # litellm raises BadRequestError for many statuses, but keeps the status.
-        found = _class_of_status(status)
-    if found is OutputInvalid or status == 403:  # noqa: PLR2004 - Forbidden is a key without rights or a moderated request
-        return _class_of_refusal(said) or found or OutputInvalid
-    return found or OutputInvalid
-
-
-def _class_of_refusal(said: str) -> type[ModelError] | None:
-    """Classify a rejected request by its text, most specific pattern first."""
-    meanings: tuple[tuple[re.Pattern[str], type[ModelError]], ...] = (
-        (_QUOTA, ModelRateLimited),
-        (_UNKNOWN_MODEL, ModelMisconfigured),
-        (_BLIND, ModelMisconfigured),
-        (_TOO_LONG, ContextTooLong),
-        (_PARAMETER, ModelMisconfigured),
-        (_REFUSED, ModelRefused),
-    )
-    return next((meaning for words, meaning in meanings if words.search(said)), None)
-
-
-def _class_of_name(error: Exception) -> type[ModelError] | None:
-    return next((_BY_CLASS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _BY_CLASS), None)
-
-
-def _class_of_status(status: int | None) -> type[ModelError]:
-    if status is None or status >= 500:  # noqa: PLR2004 - the server's errors; 529 is Anthropic's "overloaded"
-        return ModelUnavailable
-    if status < 300:  # noqa: PLR2004 - a success with an unusable body, usually from a proxy
-        return ModelUnavailable
-    if status < 400:  # noqa: PLR2004 - a redirect, which draftd does not follow: the address is wrong
-        return ModelMisconfigured
-    return _BY_STATUS.get(status, OutputInvalid)
-
-
-def _headers(error: Exception) -> dict[str, str]:
-    inner = _cause(error)
-    for found in (
-        getattr(error, "litellm_response_headers", None),
-        getattr(inner, "litellm_response_headers", None),
-        getattr(getattr(inner, "response", None), "headers", None),
-    ):
-        if isinstance(found, Mapping) and found:
-            return {str(name).lower(): str(value) for name, value in found.items()}
-    return {}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _until(text: str | None, *, since: str | None) -> float | None:
-    """Return the seconds until an HTTP date; counting from the server's ``Date`` avoids clock skew."""
-    end = _date(text)
-    return None if end is None else (end - (_date(since) or datetime.now(UTC))).total_seconds()
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+def _redirected(error: BaseException, exchange: Exchange) -> int | None:
+    """Return the status of a redirect, which litellm calls a broken connection or a 500; None when it was none."""
+    statuses = [getattr(getattr(one, "response", None), "status_code", None) for one in behind(error)]
+    redirects = (one for one in [exchange.status, *statuses] if isinstance(one, int) and 300 <= one < 400)  # noqa: PLR2004 - HTTP's
+    return next(redirects, None)

@@ -15,6 +15,7 @@ from enum import Enum
 from draftd.backoff import Uniform, full_jitter_s, retry_delay_s
 from draftd.errors import (
     ContextTooLong,
+    ImageUnreadable,
     Kind,
     ModelMisconfigured,
     ModelRateLimited,
@@ -58,6 +59,7 @@ RULES: Mapping[type[RequestError], Rule] = {
     ModelMisconfigured: Rule(allows_fallback=True),
     ModelTimeout: Rule(allows_fallback=True),
     ModelRefused: Rule(allows_fallback=True, model_responded=True),
+    ImageUnreadable: Rule(allows_fallback=True, model_responded=True),
     ContextTooLong: Rule(allows_fallback=True, model_responded=True),
     OutputInvalid: Rule(model_responded=True),
     NothingToReplyTo: Rule(model_responded=True),

@@ -1,52 +1,61 @@
 """One model call through litellm: bounded, metered, without hidden retries. The only importer of litellm.
 
-Owns how a model is called: streaming, the answer format, prices, the time limit. ``response`` reads the answer, ``errors``
-translates failures, and ``reply/`` decides which model is called and with what.
+Owns how a model is called: streaming, prices, the time limit. ``forms`` decides how strictly it is asked, ``response`` reads the
+answer, ``errors`` translates failures, and ``reply/`` decides which model is called and with what.
 
-Invariants: a call sends one HTTP request, plus one for each time the provider refuses the answer format or a parameter; litellm's
-hidden retries are off (docs/adr/0003). It ends within its time limit whatever the server does. Cancelling the caller closes the
-connection, so that an unread answer costs nothing more. It raises only ``errors.ModelError`` and whatever ``on_text`` raises.
+Invariants: a call sends one HTTP request, plus one for each time the provider refuses its form (the answer format, streaming, a
+parameter); litellm's hidden retries are off (docs/adr/0003). It ends within its time limit whatever the server does. Cancelling
+the caller closes the connection, so that an unread answer costs nothing more. It raises only ``errors.ModelError`` and whatever
+``on_text`` raises.
 
 One ``Llm`` per process, on one event loop: litellm keeps its connections per loop and leaks those of a closed loop.
 """
 
 import asyncio
-import functools
 import importlib
-import json
 import logging
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import structlog
 
-from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
-from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
-from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, media_type, tokens
+from draftd.errors import (
+    ConfigurationError,
+    ModelMisconfigured,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    OutputInvalid,
+    Spent,
+)
+from draftd.providers import clients
+from draftd.providers import exchange as wire
+from draftd.providers.errors import Needs, page_instead, translate
+from draftd.providers.exchange import Exchange
+from draftd.providers.forms import Form, Forms
+from draftd.providers.parameters import LIMITS
+from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
+from draftd.providers.report import EXCERPT_CHARS, Report
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, cached_tokens, tokens, window_of_running
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
 OnText = Callable[[str], Awaitable[None]]
 
-MODES = ("json_schema", "json_object", "prompt")
-"""Ways to request JSON, strictest first. The prompt contains the schema in every mode."""
 CLOSE_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 600
 """litellm's own timeout, which applies per read and so bounds no call. A constant, because litellm caches clients by it: with the
 time left of an attempt, every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
-_PROXY_MEDIA_TYPES = frozenset({"text/html", "text/plain"})
-"""The media types of a proxy's 200 response when the provider behind it is down."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
-_MILLION = Decimal(1_000_000)
 
 _ENVIRONMENT: Mapping[str, str] = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import downloads the price list
@@ -90,26 +99,9 @@ class Completion:
     elapsed_s: float
 
 
-_Key = tuple[str, str, str | None]
-"""Name, litellm name and address: what was learnt about a name does not outlive a change of its definition."""
-_ParamsKey = tuple[_Key, str]
-"""The same and the parameters as JSON: after a change, all parameters are tried again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CallFormat:
-    """How one call is sent: as strictly as the model is known to accept."""
-
-    mode: str
-    streamed: bool
-    drop_params: bool
-    """Whether litellm may leave out parameters that it knows the model does not accept."""
-    params: Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """One call, in whatever format it is sent."""
+    """One call, in whatever form it is sent."""
 
     target: Target
     messages: list[dict[str, Any]]
@@ -117,10 +109,10 @@ class _Call:
     on_text: OnText | None
     traceparent: str | None
 
-    def request(self, call_format: _CallFormat) -> dict[str, Any]:
+    def request(self, form: Form) -> dict[str, Any]:
         """Return the arguments for litellm."""
         request: dict[str, Any] = {
-            **call_format.params,
+            **form.params,
             "model": self.target.model,
             "messages": self.messages,
             "api_base": self.target.api_base,
@@ -128,17 +120,39 @@ class _Call:
             "timeout": READ_TIMEOUT_S,
             "num_retries": 0,
             "max_retries": 0,
-            "drop_params": call_format.drop_params,
+            "drop_params": form.drop_params,
             "extra_headers": {"traceparent": self.traceparent} if self.traceparent else None,
         }
-        if call_format.streamed:
+        if form.streamed:
             request |= {"stream": True, "stream_options": {"include_usage": True}}
-        if call_format.mode == "json_schema":
+        if form.marks_cache:
+            request["cache_control_injection_points"] = CACHE_THE_SYSTEM_MESSAGE
+        if form.mode == "json_schema":
             json_schema = {"name": "draft", "strict": True, "schema": dict(self.schema)}
             request["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-        elif call_format.mode == "json_object":
+        elif form.mode == "json_object":
             request["response_format"] = {"type": "json_object"}
         return {name: value for name, value in request.items() if value is not None}
+
+    def needs(self, form: Form) -> Needs:
+        """Return what every call with this prompt needs."""
+        system = [str(message.get("content", "")) for message in self.messages if message.get("role") == "system"]
+        limits = [limit for name in LIMITS if isinstance(limit := form.params.get(name), int)]
+        return Needs(prompt_chars=sum(map(len, system)), output_tokens=max(limits, default=0))
+
+    def has_pictures(self) -> bool:
+        """Return whether a picture is sent along."""
+        contents = [message["content"] for message in self.messages if isinstance(message.get("content"), list)]
+        return any(part.get("type") == "image_url" for content in contents for part in content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """How a call was answered."""
+
+    answer: RawAnswer
+    exchange: Exchange
+    mode: str
 
 
 class Llm:
@@ -147,10 +161,8 @@ class Llm:
     def __init__(self, *, litellm: Any) -> None:
         self._litellm = litellm
         self._openai = litellm.exceptions.openai
-        self._modes: dict[_Key, int] = {}
-        self._drops_params: set[_ParamsKey] = set()
-        self._refused_params: dict[_ParamsKey, frozenset[str]] = {}
-        self._unstreamed: set[_Key] = set()
+        self._registry = Registry(table=litellm.model_cost, cost_per_token=litellm.cost_per_token)
+        self._forms = Forms(unsupported=litellm.UnsupportedParamsError, registry=self._registry)
 
     @classmethod
     def load(cls) -> "Llm":
@@ -165,7 +177,9 @@ class Llm:
             raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
-        _disable_redirects(importlib.import_module("httpx"))
+        httpx = importlib.import_module("httpx")
+        wire.watch(httpx)
+        clients.restrain(httpx, importlib.import_module("litellm.llms.custom_httpx.http_handler"))
         litellm.suppress_debug_info = True
         litellm.drop_params = False
         litellm.num_retries = None
@@ -213,19 +227,31 @@ class Llm:
         limit = asyncio.timeout(time_s)
         try:
             async with limit:
-                answer, mode = await self._answer(call)
+                answered = await self._answer(call)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
-        return self._completion(target, answer, mode, time.monotonic() - began)
+        spent = self._spent(call, answered.answer)
+        return _completion(call, answered, spent, time.monotonic() - began)
 
     def has_known_price(self, target: Target) -> bool:
-        """Return whether both prices of a model are known, from the operator or from litellm's registry."""
-        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
-            return True
-        entry = self._registry_entry(target.model)
-        return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
+        """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
+        own = target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None
+        return own or self._registry.has_price(target.model)
+
+    async def ollama_window(self, target: Target) -> int | None:
+        """Return how many tokens Ollama has room for in the model that it has just used; None when it does not say."""
+        base = target.api_base or os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
+        headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                response = await self._litellm.module_level_aclient.client.get(f"{base}/api/ps", headers=headers)
+            running = response.json()["models"]
+        except Exception as error:  # noqa: BLE001 - a server that does not say is none that fails
+            log.debug("window not known", model=target.name, error=type(error).__name__)
+            return None
+        return window_of_running(running, target.model)
 
     async def aclose(self) -> None:
         """Close the connections and stop litellm's background task, within ``CLOSE_TIMEOUT_S`` seconds."""
@@ -241,155 +267,109 @@ class Llm:
         # The cache would hand the closed clients out again.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
-    async def _answer(self, call: _Call) -> tuple[RawAnswer, str]:
-        """Return the answer, and the mode in which it was requested."""
+    async def _answer(self, call: _Call) -> _Answered:
+        """Return the answer, in whichever form the model gave it."""
         target = call.target
+        if self._registry.drops_pictures(target.model) and call.has_pictures():
+            raise ModelMisconfigured(f"{target.name}: litellm sends {target.model} no pictures", model=target.name)
         while True:
-            call_format = self._format(target, streamed=call.on_text is not None)
+            form = self._forms.of(target, streamed=call.on_text is not None)
+            answer, exchange = RawAnswer(), wire.begin()
             try:
-                answer = await self._send(call.request(call_format), call.on_text)
-            except self._openai.OpenAIError as error:
-                if not self._downgrade(error, target, call_format):
-                    raise translate(error, model=target.name) from error
-                continue
-            if answer.media_type == "application/json":
+                async with aclosing(self._texts(call.request(form), answer)) as texts:
+                    async for text in texts:
+                        if call.on_text is not None:
+                            await call.on_text(text)
+            except _CallFailed as failed:
+                if self._forms.downgrade(Report(error=failed.error, exchange=exchange), target, form):
+                    continue
+                raise translate(
+                    failed.error,
+                    model=target.name,
+                    exchange=exchange,
+                    needs=call.needs(form),
+                    spent=self._spent(call, answer),
+                ) from failed.error
+            if form.streamed and not answer.text and exchange.media_type == "application/json":
                 # The server answered the streamed call with one JSON body, which is lost. Repeating the call here would cost
                 # money without being recorded; instead the next call, a repair or a retry, does not stream.
-                self._unstreamed.add(_key(target))
-            return answer, call_format.mode
+                self._forms.stop_streaming(target)
+            return _Answered(answer=answer, exchange=exchange, mode=form.mode)
 
-    def _format(self, target: Target, *, streamed: bool) -> _CallFormat:
-        key, params_key = _key(target), _params_key(target)
-        refused = self._refused_params.get(params_key, frozenset())
-        return _CallFormat(
-            mode=MODES[self._modes.get(key, 0)],
-            streamed=streamed and key not in self._unstreamed,
-            drop_params=params_key in self._drops_params,
-            params={name: value for name, value in target.params.items() if value is not None and name not in refused},
-        )
+    async def _texts(self, request: dict[str, Any], answer: RawAnswer) -> AsyncGenerator[str]:
+        """Send one request, and yield the whole text so far whenever it has grown.
 
-    def _downgrade(self, error: Exception, target: Target, call_format: _CallFormat) -> bool:
-        """Return whether a refused call can be sent again in a less demanding format, which is remembered for the model.
-
-        Compares with the format that this call was sent in, since a concurrent call may have learnt the same.
+        Raises:
+            _CallFailed: litellm raised anything.
         """
-        next_mode = MODES.index(call_format.mode) + 1
-        if is_format_refused(error) and next_mode < len(MODES):
-            key = _key(target)
-            self._modes[key] = max(next_mode, self._modes.get(key, 0))
-            log.info("answer format refused", model=target.name, mode=call_format.mode, next_mode=MODES[next_mode])
-            return True
-        params_key = _params_key(target)
-        # Raised by litellm itself, before anything is sent.
-        if isinstance(error, self._litellm.UnsupportedParamsError):
-            if not call_format.drop_params and params_key not in self._drops_params:
-                self._drops_params.add(params_key)
-                _log_dropped(target, error)
-            return not call_format.drop_params
-        # litellm does not know every model; then the provider refuses the parameter.
-        names, known = refused_parameters(error, call_format.params), self._refused_params.get(params_key, frozenset())
-        if not known.issuperset(names):
-            self._refused_params[params_key] = known.union(names)
-            _log_dropped(target, error)
-        return bool(names)
-
-    async def _send(self, request: dict[str, Any], on_text: OnText | None) -> RawAnswer:
-        response = await self._litellm.acompletion(**request)
-        if not hasattr(response, "__anext__"):
-            return RawAnswer.from_response(response)
-        answer = RawAnswer()
-        if isinstance(response.completion_stream, self._openai.AsyncStream):
-            response.completion_stream = RefusalCapture(stream=response.completion_stream, answer=answer)
         try:
-            async for chunk in response:
-                if answer.append(chunk) and on_text is not None and not answer.is_too_long:
-                    await on_text(answer.text)
-                if answer.is_too_long:
-                    break
-        finally:
-            await response.aclose()
-        if not answer.text and not answer.refusal:
-            answer.media_type = media_type(response)
-        return answer
+            response = await self._litellm.acompletion(**request)
+            if not hasattr(response, "__anext__"):
+                answer.read(response)
+                return
+            if isinstance(response.completion_stream, self._openai.AsyncStream):
+                response.completion_stream = RefusalCapture(stream=response.completion_stream, answer=answer)
+            try:
+                async for chunk in response:
+                    has_grown = answer.append(chunk)
+                    if answer.is_too_long:
+                        return
+                    if has_grown:
+                        yield answer.text
+                answer.end(response)
+            finally:
+                with suppress(Exception):  # the connection is gone either way
+                    await response.aclose()
+        except Exception as error:
+            # The boundary to litellm, which raises its own exceptions, those of its libraries and Python's.
+            answer.broke_off = True
+            raise _CallFailed(error) from error
 
-    def _completion(self, target: Target, answer: RawAnswer, mode: str, elapsed_s: float) -> Completion:
-        counted = tokens(answer.usage)
-        spent = Spent(
-            input_tokens=counted and counted[0],
-            output_tokens=counted and counted[1],
-            cost_usd=self._cost_usd(target, answer.usage, counted),
-        )
-        if answer.refusal or answer.finish_reason in _REFUSALS:
-            why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
-            raise ModelRefused(f"{target.name}: refused: {why}", model=target.name, spent=spent)
-        if answer.media_type in _PROXY_MEDIA_TYPES:
-            raise ModelUnavailable(f"{target.name}: {answer.media_type} instead of an answer", model=target.name)
-        if answer.is_too_long:
-            raise OutputInvalid(
-                f"{target.name}: the answer is over {MAX_CHARS} characters", model=target.name, spent=spent
-            )
-        if not answer.text.strip() and answer.finish_reason != "length":
-            raise OutputInvalid(f"{target.name}: the answer is empty", model=target.name, spent=spent)
-        return Completion(
-            text=answer.text,
-            model=target.name,
-            finish_reason=answer.finish_reason,
-            spent=spent,
-            mode=mode,
-            elapsed_s=elapsed_s,
-        )
-
-    def _cost_usd(self, target: Target, usage: Any, counted: tuple[int, int] | None) -> Decimal | None:
+    def _spent(self, call: _Call, answer: RawAnswer) -> Spent:
+        counted = tokens(answer, call.messages)
         if counted is None:
-            return None
-        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
-            return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
-        if not self.has_known_price(target):
-            return None
-        try:
-            cost_usd = sum(self._litellm.cost_per_token(model=target.model, usage_object=usage))
-        except Exception as error:  # noqa: BLE001 - litellm raises bare Exceptions here; a missing price must not cost the answer
-            log.warning("price not computed", model=target.name, error=type(error).__name__)
-            return None
-        return Decimal(f"{cost_usd:.9f}") if cost_usd else None
-
-    def _registry_entry(self, model: str) -> Mapping[str, Any]:
-        """Return litellm's registry entry for a model, or an empty one.
-
-        Reads the table itself, since litellm's accessors may call a local Ollama server and block the event loop.
-        """
-        provider, _, name = model.partition("/")
-        registry: Mapping[str, Mapping[str, Any]] = self._litellm.model_cost
-        entry = registry.get(model)
-        if entry is None and (bare := registry.get(name)) is not None and bare.get("litellm_provider") == provider:
-            entry = bare
-        return entry or {}
+            return Spent()
+        cost_usd = self._registry.cost_usd(call.target, answer, counted)
+        return Spent(
+            input_tokens=counted[0],
+            cached_tokens=cached_tokens(answer.usage, at_most=counted[0]),
+            output_tokens=counted[1],
+            cost_usd=cost_usd,
+        )
 
 
-def _disable_redirects(httpx: Any) -> None:
-    """Stop all clients from following redirects, which would forward the prompt, the pictures and often the key.
+def _completion(call: _Call, answered: _Answered, spent: Spent, elapsed_s: float) -> Completion:
+    """Return the answer as a completion.
 
-    litellm and the providers' libraries follow redirects by default, each in its own way; all of them send through this method.
+    Raises:
+        ModelError: the answer is unusable.
     """
-    send = httpx.AsyncClient.send
-    if getattr(send, "is_without_redirects", False):
-        return
+    name, answer = call.target.name, answered.answer
+    if answer.refusal or answer.finish_reason in _REFUSALS:
+        why = redact(answer.refusal, EXCERPT_CHARS) or answer.finish_reason
+        raise ModelRefused(f"{name}: refused: {why}", model=name, spent=spent)
+    if not answer.text and (page := page_instead(answered.exchange)):
+        raise ModelUnavailable(f"{name}: {page}", model=name)
+    if answer.broke_off:
+        where = redact(answered.exchange.address)
+        raise ModelUnavailable(f"{name}: the stream from {where} broke off", model=name, spent=spent)
+    if answer.is_too_long:
+        raise OutputInvalid(f"{name}: the answer is over {MAX_CHARS} characters", model=name, spent=spent)
+    if not answer.text.strip() and answer.finish_reason != "length":
+        raise OutputInvalid(f"{name}: the answer is empty", model=name, spent=spent)
+    return Completion(
+        text=answer.text,
+        model=name,
+        finish_reason=answer.finish_reason,
+        spent=spent,
+        mode=answered.mode,
+        elapsed_s=elapsed_s,
+    )
 
-    @functools.wraps(send)
-    async def send_without_redirects(client: Any, request: Any, **how: Any) -> Any:
-        return await send(client, request, **how | {"follow_redirects": False})
 
-    send_without_redirects.is_without_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
-    httpx.AsyncClient.send = send_without_redirects
+class _CallFailed(Exception):
+    """A call of litellm raised ``error``."""
 
-
-def _key(target: Target) -> _Key:
-    return target.name, target.model, target.api_base
-
-
-def _params_key(target: Target) -> _ParamsKey:
-    return _key(target), json.dumps(target.params, sort_keys=True)
-
-
-def _log_dropped(target: Target, error: Exception) -> None:
-    log.warning("unsupported parameters dropped", model=target.name, detail=redact(str(error), 200))
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error

@@ -91,7 +91,18 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def with_doubled_limit(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with the output token limit doubled, if there is one."""
-    doubled = {name: 2 * limit for name in LIMITS if isinstance(limit := params.get(name), int)}
-    return {**params, **doubled}
+def limit_of(params: Mapping[str, Any]) -> int | None:
+    """Return the limit of output tokens; None without one."""
+    return next((limit for name in LIMITS if isinstance(limit := params.get(name), int)), None)
+
+
+def with_limit_of_at_least(least: int, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with a limit of output tokens that is not below this one, if there is a limit."""
+    return {name: max(one, least) if name in LIMITS and isinstance(one, int) else one for name, one in params.items()}
+
+
+def with_limit_of_at_most(most: int | None, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with a limit of output tokens that is not above what the model can write, if that is known."""
+    if most is None:
+        return dict(params)
+    return {name: min(one, most) if name in LIMITS and isinstance(one, int) else one for name, one in params.items()}

@@ -3,12 +3,18 @@
 Invariant: a missing field never raises; it stays empty.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 MAX_TOKENS = 100_000_000
 """Per call; today's largest context windows are a hundredth of it."""
 
+CHARS_PER_TOKEN = 4
+"""A rough average for text."""
+TOKENS_PER_PICTURE = 1_600
+"""Anthropic's count for the largest picture that is sent; other providers count fewer."""
+_ENDS = ("}", "```")
 MAX_CHARS = 262_144
 """Per answer. An answer with every text at its maximum length has 240,000; reading a runaway one would block the event loop."""
 
@@ -22,20 +28,17 @@ class RawAnswer:
     finish_reason: str = ""
     usage: Any = None
     """litellm's object, which includes cached tokens."""
-    media_type: str = ""
-    """Set only if a stream was empty: the response may not have been a stream at all."""
+    broke_off: bool = False
+    """The stream ended in the middle, in an error or without a ``finish_reason``."""
 
-    @classmethod
-    def from_response(cls, response: Any) -> Self:
+    def read(self, response: Any) -> None:
         """Read a complete response; it may be None, have no choices, or a message without content."""
         choices = getattr(response, "choices", None) or []
         message = choices[0].message if choices else None
-        return cls(
-            text=_text(message),
-            refusal=_refusal(message),
-            finish_reason=str(getattr(choices[0], "finish_reason", None) or "") if choices else "",
-            usage=getattr(response, "usage", None),
-        )
+        self.text = _text(message)
+        self.refusal = _refusal(message)
+        self.finish_reason = str(getattr(choices[0], "finish_reason", None) or "") if choices else ""
+        self.usage = getattr(response, "usage", None)
 
     def append(self, chunk: Any) -> bool:
         """Append a stream chunk; return whether it added text."""
@@ -47,6 +50,16 @@ class RawAnswer:
         text = _text(choices[0].delta)
         self.text += text
         return bool(text)
+
+    def end(self, stream: Any) -> None:
+        """Note the end of a stream, which litellm reports as ``stop`` even if the provider gave no reason.
+
+        Some servers never give one; their answer is complete if its JSON is.
+        """
+        if getattr(stream, "received_finish_reason", None) or self.finish_reason not in {"", "stop"}:
+            return
+        self.finish_reason = ""
+        self.broke_off = bool(self.text.strip()) and not self.text.rstrip().endswith(_ENDS)
 
     @property
     def is_too_long(self) -> bool:
@@ -76,20 +89,48 @@ class RefusalCapture:
         await self._stream.close()
 
 
-def tokens(usage: Any) -> tuple[int, int] | None:
+def tokens(answer: RawAnswer, messages: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
     """Return input and output tokens, or None if the provider did not report them.
 
-    Zero input tokens and impossible numbers (some gateways send -1 for unknown) count as not reported.
+    Zero input tokens and impossible numbers (some gateways send -1 for unknown) count as not reported. For an answer that broke
+    off, most providers report little or nothing, yet charge for it; the rest is estimated.
     """
-    prompt = int(getattr(usage, "prompt_tokens", None) or 0)
-    output = int(getattr(usage, "completion_tokens", None) or 0)
+    prompt = int(getattr(answer.usage, "prompt_tokens", None) or 0)
+    output = int(getattr(answer.usage, "completion_tokens", None) or 0)
+    if answer.broke_off and answer.text:
+        prompt = prompt or _estimated_tokens(messages)
+        output = max(output, len(answer.text) // CHARS_PER_TOKEN)
     return (prompt, output) if 0 < prompt <= MAX_TOKENS and 0 <= output <= MAX_TOKENS else None
 
 
-def media_type(stream: Any) -> str:
-    """Return the media type of a stream's HTTP response in lower case, or an empty text if it is unknown."""
-    headers = getattr(stream, "_response_headers", None) or {}
-    return str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+def cached_tokens(usage: Any, *, at_most: int) -> int | None:
+    """Return the input tokens that came from the provider's cache; None if none are reported, or more than were sent."""
+    cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    return cached if isinstance(cached, int) and 0 < cached <= at_most else None
+
+
+def window_of_running(running: Any, model: str) -> int | None:
+    """Return the window of a model among those that an Ollama server has loaded; None when it is not told.
+
+    Args:
+        running: what ``/api/ps`` lists.
+        model: litellm's name.
+    """
+    name = model.partition("/")[2]
+    for one in running if isinstance(running, list) else ():
+        if isinstance(one, dict) and one.get("name") in {name, f"{name}:latest"}:
+            window = one.get("context_length")
+            return window if isinstance(window, int) and window > 0 else None
+    return None
+
+
+def _estimated_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    texts = [content for content in contents if isinstance(content, str)]
+    texts += [str(part["text"]) for part in parts if part.get("type") == "text"]
+    pictures = len([part for part in parts if part.get("type") == "image_url"])
+    return sum(map(len, texts)) // CHARS_PER_TOKEN + pictures * TOKENS_PER_PICTURE
 
 
 def _text(message: Any) -> str:

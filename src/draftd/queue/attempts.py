@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 USAGE_TRIES = 3
 """How often a refused usage row is tried, within a second."""
 
+MOST_OUTPUT_TOKENS = 128_000
+"""The highest limit that a model's parameters may set, too."""
+
 _SQL = statements(__name__)
 READ_REQUEST, PUBLISH, RECORD_USAGE = _SQL["read_request"], _SQL["publish"], _SQL["record_usage"]
 
@@ -58,7 +61,18 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         context=first["context"],
         options=first["options"],
         parent=parent,
+        max_tokens=_max_tokens(first["errors"]),
     )
+
+
+def _max_tokens(errors: Any) -> dict[str, int]:
+    """Return what the row's errors say of each model's limit of output tokens; their owner may have written anything."""
+    found: dict[str, int] = {}
+    for error in errors if isinstance(errors, list) else ():
+        match error:
+            case {"model": str(model), "max_tokens": int(limit)}:
+                found[model] = max(found.get(model, 0), min(limit, MOST_OUTPUT_TOKENS))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ is kept as long as the server may still accept it.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -70,6 +70,8 @@ class Trail:
 
     images: list[dict[str, Any]] | None = None
     trace_id: str | None = None
+    max_tokens: Mapping[str, int] = field(default_factory=dict)
+    """How many output tokens models need for this request, by their names; it stands with the error, for later attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Settlement:
             "told": None if self.code is None else redact(self.told or told_of(self.code), MAX_MESSAGE_CHARS),
             "details": None if self.code is None else error_details(self.code, self.details),
             "error_model": self.error_model,
+            "max_tokens": self.trail.max_tokens.get(self.error_model or ""),
             "images": self.trail.images,
             "trace_id": self.trail.trace_id,
             **self.draft,

@@ -5,7 +5,7 @@ reaper's.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from draftd.providers.holds import WRITE_WAIT_S
@@ -32,6 +32,8 @@ class Attempt:
     ends_at: float
     """``time.monotonic()``."""
     trace_id: str | None = None
+    max_tokens: dict[str, int] = field(default_factory=dict)
+    """How many output tokens each model needs for this request, by its name, as far as answers were cut off."""
 
     @classmethod
     def begin(cls, claim: Claim, *, trace_id: str | None = None) -> Self:

@@ -106,7 +106,7 @@ class Drafter:
                 outcome = _outcome_after(error, attempt.claim, timed_out=backstop.expired())
             if isinstance(outcome, Done | Fail):
                 pictures.discard()
-        return AttemptResult(outcome, Trail(images=images, trace_id=attempt.trace_id))
+        return AttemptResult(outcome, Trail(images=images, trace_id=attempt.trace_id, max_tokens=attempt.max_tokens))
 
     def _agent_and_targets(self, attempt: Attempt) -> tuple[Agent, list[Target]]:
         """Return the agent, and the models to call in order."""

@@ -7,8 +7,9 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -30,7 +31,11 @@ from draftd.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 CALL_TRIES = 2
+CUT_OFF = "length"
+"""The ``finish_reason`` of an answer that reached its output token limit."""
 DEFAULT_MAX_TOKENS = 4_096
+MOST_ROOM = 4
+"""The highest limit tried, as a multiple of the configured one: an answer that needs more will not end."""
 
 
 class ModelFallback:
@@ -67,9 +72,15 @@ class ModelFallback:
         claim, remaining, numbers = attempt.claim, deque(targets), itertools.count(1)
         progress = Progress(attempt=attempt, writer=self._writer, metrics=self._metrics)
         while True:
-            target = _with_params(remaining.popleft(), inputs)
+            target, most_tokens = _with_params(remaining.popleft(), inputs)
             turn = _Turn(
-                calls=self._calls, attempt=attempt, inputs=inputs, target=target, numbers=numbers, progress=progress
+                calls=self._calls,
+                attempt=attempt,
+                inputs=inputs,
+                target=target,
+                most_tokens=most_tokens,
+                numbers=numbers,
+                progress=progress,
             )
             try:
                 draft = await turn.draft()
@@ -97,6 +108,8 @@ class _Turn:
     attempt: Attempt
     inputs: Inputs
     target: Target
+    most_tokens: int
+    """The highest output token limit that is tried."""
     numbers: Iterator[int]
     """Numbers the attempt's calls."""
     progress: Progress
@@ -108,6 +121,8 @@ class _Turn:
         try:
             return self.inputs.reply_format.read(first.text)
         except AnswerRejected as rejection:
+            if first.finish_reason == CUT_OFF:
+                return await self._call_with_more_tokens(first)
             return await self._repair(first, rejection.problems)
 
     async def _first_answer(self) -> Completion:
@@ -132,26 +147,68 @@ class _Turn:
             self.called_at = time.monotonic()
             await asyncio.sleep(verdict.delay_s)
 
+    async def _call_with_more_tokens(self, first: Completion) -> Draft:
+        """Make the same call again with twice the output tokens; later attempts start with more than was not enough.
+
+        Raises:
+            OutputInvalid: the answer was cut off at the highest limit that is tried, or is not acceptable.
+        """
+        target, limit = self.target, parameters.limit_of(self.target.params)
+        if limit is not None:
+            if limit >= self.most_tokens:
+                raise _cut_off(first, limit)
+            limit = self._keep_limit(2 * limit)
+            target = replace(target, params=parameters.with_limit_of_at_least(limit, target.params))
+        log.info("answer cut off", model=target.name, next_max_tokens=limit)
+        second = await self._call_again(self.inputs, target)
+        try:
+            return self.inputs.reply_format.read(second.text)
+        except AnswerRejected as rejection:
+            if second.finish_reason != CUT_OFF:
+                raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
+            if limit is not None:
+                self._keep_limit(2 * limit)
+            raise _cut_off(second, limit) from rejection
+
+    def _keep_limit(self, limit: int) -> int:
+        """Keep the output token limit that the model needs for later attempts; return it, bounded by what is tried."""
+        kept = min(limit, self.most_tokens)
+        self.attempt.max_tokens[self.target.name] = kept
+        return kept
+
     async def _repair(self, first: Completion, problems: Sequence[str]) -> Draft:
-        """Call once more with the problems; for a truncated answer, call again with twice the output tokens instead."""
-        inputs, target = self.inputs, self.target
-        log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
-        if first.finish_reason == "length":
-            target = replace(target, params=parameters.with_doubled_limit(target.params))
-        else:
-            exchange = [
-                {"role": "assistant", "content": first.text or "(nothing)"},
-                {"role": "user", "content": inputs.reply_format.repair_request(problems)},
-            ]
-            inputs = replace(inputs, messages=[*inputs.messages, *exchange])
-        self.called_at = time.monotonic()
-        second = await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
+        """Call once more with the problems."""
+        log.info("answer repaired", model=self.target.name, problems=list(problems), finish_reason=first.finish_reason)
+        exchange = [
+            {"role": "assistant", "content": first.text or "(nothing)"},
+            {"role": "user", "content": self.inputs.reply_format.repair_request(problems)},
+        ]
+        inputs = replace(self.inputs, messages=[*self.inputs.messages, *exchange])
+        second = await self._call_again(inputs, self.target)
         try:
             return inputs.reply_format.read(second.text)
         except AnswerRejected as rejection:
-            raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
+            raise OutputInvalid("; ".join(rejection.problems), model=self.target.name) from rejection
+
+    async def _call_again(self, inputs: Inputs, target: Target) -> Completion:
+        self.called_at = time.monotonic()
+        return await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
 
 
-def _with_params(target: Target, inputs: Inputs) -> Target:
-    params = parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, inputs.params, target.params)
-    return replace(target, params=params)
+def _cut_off(answer: Completion, limit: int | None) -> OutputInvalid:
+    where = f"{limit:,} output tokens" if limit else "the model's own limit"
+    before = "" if answer.text.strip() else " before its first word: all went into reasoning"
+    return OutputInvalid(f"{answer.model}: the answer was cut off at {where}{before}", model=answer.model)
+
+
+def _with_params(target: Target, inputs: Inputs) -> tuple[Target, int]:
+    """Return the model with its parameters, and the highest output token limit that is tried."""
+    params = call_params(target, inputs.params)
+    most = MOST_ROOM * (parameters.limit_of(params) or 0)
+    needed = min(inputs.max_tokens.get(target.name, 0), most)
+    return replace(target, params=parameters.with_limit_of_at_least(needed, params)), most
+
+
+def call_params(target: Target, prompt_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a call: the target's override those of the agent's prompt."""
+    return parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, prompt_params, target.params)

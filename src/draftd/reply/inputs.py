@@ -6,7 +6,7 @@ its pictures until the attempt ends.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from draftd import db
@@ -34,6 +34,8 @@ class Inputs:
     """The agent's model parameters."""
     images: list[dict[str, Any]] | None
     """A record of each picture for the row's ``images``; None for a refinement."""
+    max_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The output token limit that an earlier attempt found each model to need, by its name."""
 
 
 class InputReader:
@@ -79,6 +81,7 @@ class InputReader:
             prompt_version=agent.version,
             params=agent.params,
             images=None if request.parent else [picture.record() for picture in loaded],
+            max_tokens=request.max_tokens,
         )
 
     async def _load(self, attempt: Attempt, request: Request, pictures: AttemptPictures) -> list[Picture]:

@@ -93,7 +93,8 @@ class Metrics:
 
     def model_called(self, *, model: str, spent: Spent) -> None:
         """Count a call's tokens and cost, as far as they are known."""
-        for kind, count in (("input", spent.input_tokens), ("output", spent.output_tokens)):
+        counts = {"input": spent.input_tokens, "cached_input": spent.cached_tokens, "output": spent.output_tokens}
+        for kind, count in counts.items():
             if count is not None:
                 self._tokens.labels(model=model, kind=kind).inc(count)
         if spent.cost_usd is not None:

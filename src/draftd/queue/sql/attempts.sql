@@ -11,7 +11,7 @@
 SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
             ELSE coalesce(i.url, '') END AS url,
        coalesce(i.place, 1) AS place, i.place IS NOT NULL AS has_picture,
-       f.context, f.options, p.result AS parent_result, p.reading AS parent_reading
+       f.context, f.options, f.errors, p.result AS parent_result, p.reading AS parent_reading
   FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
        LEFT JOIN draft_requests AS f ON f.id = r.id AND coalesce(i.place, 1) = 1
        LEFT JOIN draft_requests AS p ON p.id = f.parent_id AND p.requester_id = f.requester_id

@@ -10,7 +10,8 @@
 WITH v AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
         id uuid, lease_token bigint, status text, give_back boolean, delay_s float8, code text, message text, told text,
-        details jsonb, error_model text, result jsonb, reading jsonb, model text, prompt_version text, images jsonb,
+        details jsonb, error_model text, max_tokens int, result jsonb, reading jsonb, model text, prompt_version text,
+        images jsonb,
         trace_id text)
      ORDER BY id
 ), locked AS MATERIALIZED (
@@ -34,8 +35,10 @@ WITH v AS MATERIALIZED (
                       ELSE CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                                 WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
                                 ELSE r.errors END
-                           || jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', v.code,
-                                                 'message', v.message, 'model', v.error_model) END,
+                           || (jsonb_build_object('attempt', r.attempt, 'at', now(), 'code', v.code,
+                                                 'message', v.message, 'model', v.error_model)
+                           || CASE WHEN v.max_tokens IS NULL THEN '{}'
+                                   ELSE jsonb_build_object('max_tokens', v.max_tokens) END) END,
         result = v.result,
         reading = coalesce(v.reading, r.reading),
         model = coalesce(v.model, r.model),

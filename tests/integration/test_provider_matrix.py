@@ -1,0 +1,31 @@
+"""``docs/providers.md`` says what is seen on the wires."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from draftd.providers.llm import Llm
+from provider_matrix import ALL, PAGE, failures_on, line, look, rendered, written
+from standin.wires.dialects import Dialect
+
+# litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
+]
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[Llm]:
+    loaded = await asyncio.to_thread(Llm.load)
+    yield loaded
+    await loaded.aclose()
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
+async def test_the_page_says_what_is_seen_of_a_provider(llm: Llm, dialect: Dialect) -> None:
+    row, page = await look(llm, dialect), written(PAGE.read_text())
+    assert line(row) in page.splitlines(), "run `make docs`"
+    assert failures_on(page, dialect.title) == row.failures, "run `make docs`"
+    assert failures_on(rendered([row]), dialect.title) == row.failures

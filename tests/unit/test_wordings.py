@@ -1,0 +1,83 @@
+"""What the texts of providers mean, every one with its source."""
+
+import json
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from draftd.errors import Kind, ModelRateLimited
+from draftd.providers.errors import translate
+from draftd.providers.exchange import Exchange
+from draftd.providers.report import Report
+from draftd.providers.wordings import TABLE, Meaning
+from provider_errors import ROWS, WIRES, Row
+
+SENT = {"max_tokens": 8192, "temperature": 0.3, "top_p": 0.9}
+WRAPPED = [
+    row for row in ROWS if isinstance(row.said, str) and row.status == 400 and row.wire not in {"openrouter", "proxy"}
+]
+
+
+class RaisedByLiteLlm(Exception):
+    """Says nothing: what counts is what was seen on the wire."""
+
+
+def report_of(status: int, body: Any) -> Report:
+    text = body if isinstance(body, str) else json.dumps(body)
+    response = SimpleNamespace(status_code=status, headers={"Content-Type": "application/json"}, text=text)
+    exchange = Exchange(address="https://provider.example", response=response)
+    return Report(error=RaisedByLiteLlm(), exchange=exchange)
+
+
+def body_of(row: Row) -> Any:
+    return WIRES[row.wire](row.said) if isinstance(row.said, str) else row.said
+
+
+def done_about(report: Report) -> str:
+    """Return what is done about it, in the words of the table."""
+    if report.is_format_refused:
+        return "format"
+    if report.is_stream_refused:
+        return "stream"
+    if report.ceiling is not None:
+        return f"at most {report.ceiling}"
+    if names := report.refused_parameters(SENT):
+        return "without " + ", ".join(names)
+    error = translate(report.error, model="m", exchange=report.exchange)
+    return "quota" if isinstance(error, ModelRateLimited) and error.is_quota else error.code
+
+
+def is_as_expected(report: Report, means: str) -> bool:
+    if means == "hold":
+        return translate(report.error, model="m", exchange=report.exchange).kind is Kind.HOLD
+    return done_about(report) == means
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.wire} {row.status} {str(row.said)[:60]}" for row in ROWS])
+def test_a_providers_text_means_what_its_source_says(row: Row) -> None:
+    report = report_of(row.status, body_of(row))
+    assert is_as_expected(report, row.means), f"{done_about(report)}: {report.meaning} {report.told()}"
+
+
+@pytest.mark.parametrize("wire", ["openrouter", "proxy"])
+@pytest.mark.parametrize("row", WRAPPED, ids=[str(row.said)[:60] for row in WRAPPED])
+def test_a_gateway_that_wraps_a_text_changes_nothing_about_it(row: Row, wire: str) -> None:
+    report = report_of(400, WIRES[wire](str(row.said)))
+    assert is_as_expected(report, row.means), f"{done_about(report)}: {report.meaning} {report.told()}"
+
+
+def test_the_texts_are_many_and_have_sources() -> None:
+    assert len(ROWS) >= 150
+    assert all("/" in row.source for row in ROWS)
+
+
+@pytest.mark.parametrize("wording", [wording for _, wordings in TABLE for wording in wordings])
+def test_no_wording_is_without_a_text(wording: str) -> None:
+    assert any(re.search(wording, report_of(row.status, body_of(row)).said.words, re.IGNORECASE) for row in ROWS)
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_every_meaning_has_a_wording(meaning: Meaning) -> None:
+    assert meaning in {one for one, _ in TABLE}
