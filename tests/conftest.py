@@ -19,6 +19,8 @@ settings.load_profile("draftd")
 # What a script starts in the background inherits that Ctrl-C is ignored, and hands it on to all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# And under nohup, that a terminal which closes is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest_plugins = ["fix_database", "fix_daemon", "fix_images", "fix_output", "fix_roles"]
 

@@ -153,7 +153,7 @@ OUTCOMES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "complete": ("Done", [{}, {}]),
     "retry": ("Retry", [{"garbage": True}, {"garbage": True}]),
     "fail": ("Fail", [{"refusal": True}, {}]),
-    "release": ("Release", [{"latency_s": ENDLESS_S}, {}]),
+    "release": ("GiveBack", [{"latency_s": ENDLESS_S}, {}]),
 }
 """What a zombie tries, and how the stand-in brings it to that: its call's answer, and its repair's."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from draftd import db
-from draftd.daemon import composition, hold_cleaner, liveness
+from draftd.daemon import composition, hold_cleaner, liveness, plan
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError
@@ -230,3 +230,21 @@ async def test_a_host_that_cannot_be_allowed_is_told_before_anything_is_loaded(m
     settings = make_settings(monkeypatch, away, DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS="nas:0")
     with pytest.raises(ConfigurationError, match="DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS"):
         await composition.serve(settings, concurrency=2, drain=False)
+
+
+async def test_a_statement_that_hangs_holds_up_no_end_for_longer_than_its_share(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "CLOSE_TIME_S", 0.05)
+    settings = make_settings(monkeypatch, database)
+    links = await plan.open_links(plan.Plan(settings=settings, agents={}, concurrency=1, drain=False, listens=True))
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        hanging = asyncio.create_task(links.settle.run("SELECT pg_advisory_lock_shared(1)"))
+        await asyncio.sleep(0)
+        await links.close()
+        assert not hanging.done()
+        assert links.settle.is_open
+        assert not links.read.is_open
+    await hanging
+    await links.close()

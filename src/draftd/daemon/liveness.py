@@ -24,6 +24,7 @@ from typing import Any
 
 PREFIX = "draftd.health."
 ANSWER_TIME_S = 5.0
+MAX_ANSWER_BYTES = 65_536
 MAX_BACKLOG = 4096
 CONNECT_TIME_S = 0.5
 """How long to retry a socket with a full backlog: its owner is unknown until it accepts a connection."""
@@ -84,11 +85,21 @@ async def ask(name: str, *, time_s: float = ANSWER_TIME_S) -> dict[str, Any] | N
             with closing(writer):
                 if _uid_of(writer.get_extra_info("socket")) != os.geteuid():
                     return None
-                answer = await reader.read()
-            facts: dict[str, Any] = json.loads(answer)
-            return facts
-    except (OSError, TimeoutError, ValueError):
+                await reader.readexactly(MAX_ANSWER_BYTES)
+    except asyncio.IncompleteReadError as ended:
+        return _facts_in(ended.partial)
+    except (OSError, TimeoutError):
+        pass
+    return None
+
+
+def _facts_in(answer: bytes) -> dict[str, Any] | None:
+    """Return a daemon's facts; None for what no daemon says."""
+    try:
+        facts = json.loads(answer)
+    except ValueError:
         return None
+    return facts if isinstance(facts, dict) and isinstance(facts.get("in_flight"), int) else None
 
 
 def _prefix() -> str:

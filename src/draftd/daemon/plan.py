@@ -3,7 +3,9 @@
 Owns where LISTEN runs and which statements share a connection.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +22,8 @@ from draftd.settings import Settings, load_settings
 log = structlog.get_logger(__name__)
 
 POLL_WITHOUT_LISTEN_S = 1.0
+CLOSE_TIME_S = 2.0
+"""How long the end of a daemon waits for the statements of a database that hangs."""
 
 
 class CurrentUrl:
@@ -111,11 +115,13 @@ class Links:
     """Reopens them."""
 
     async def close(self) -> None:
-        """Close them."""
+        """Close them, as far as their statements end within ``CLOSE_TIME_S``."""
         if self.listener is not None:
             await self.listener.aclose()
-        for link in (self.claim, self.settle, self.maintenance, self.read, self.first_beat):
-            await link.close()
+        links = (self.claim, self.settle, self.maintenance, self.read, self.first_beat)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIME_S):
+                await asyncio.gather(*(link.close() for link in links))
 
 
 async def open_links(plan: Plan) -> Links:

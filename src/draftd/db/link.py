@@ -113,6 +113,8 @@ class Link:
     async def run_within(self, statement: str, params: Params, *, time_s: float) -> list[DictRow]:
         """Execute one statement as ``run`` does; wait at most ``time_s`` seconds for this link and the answer together.
 
+        Opening a connection first, if none is open, takes its own time.
+
         Raises:
             TimeoutError: others used the link all that time; nothing was sent.
             LOST, psycopg.Error: as in ``run``.
