@@ -18,9 +18,6 @@ from fix_roles import Roles
 from standin.threaded import ThreadedStandIn, run_in_thread
 from standin.wires.dialects import DIALECTS
 
-# litellm reads a pydantic attribute in a deprecated way at every chunk.
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
-
 AWAY = "postgresql://127.0.0.1:1/app"
 ALL = [
     "configuration", "prompts", "database", "schema", "triggers", "write", "holds", "listen", "daemon", "model", "langfuse",

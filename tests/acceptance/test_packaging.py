@@ -153,11 +153,11 @@ def test_the_dockerfile_names_every_package_that_the_build_tool_needs() -> None:
 
 
 async def test_daemons_with_the_same_pid_in_one_network_can_each_be_asked() -> None:
-    several = [liveness.Liveness(facts=facts) for facts in (lambda: {"n": 1}, lambda: {"n": 2})]
+    several = [liveness.Liveness(facts=facts) for facts in (lambda: {"in_flight": 1}, lambda: {"in_flight": 2})]
     try:
         for one in several:
             await one.listen()
-        assert sorted([await liveness.ask(name) for name in ours()], key=str) == [{"n": 1}, {"n": 2}]
+        assert sorted([await liveness.ask(name) for name in ours()], key=str) == [{"in_flight": 1}, {"in_flight": 2}]
     finally:
         for one in several:
             await one.aclose()
