@@ -163,6 +163,7 @@ def _usage(claim: Claim) -> Usage:
         model="benchmark",
         code=None,
         input_tokens=1500,
+        cached_tokens=None,
         output_tokens=300,
         cost_usd=None,
         elapsed_s=CALL_S,

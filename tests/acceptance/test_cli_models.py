@@ -16,7 +16,8 @@ def test_a_name_is_set_listed_and_unset(call: Call, database: str) -> None:
     env = environment(database, **GATEWAY)
     chosen = [
         "models", "set", NAME, "--model", "openai/a", "--api-base", "http://gateway:8000/v1", "--api-key-env", "GATEWAY_KEY",
-        "--input-usd", "1", "--output-usd", "2.5", "--param", "temperature=0.2", "--param", "user=draftd",
+        "--input-usd", "1", "--output-usd", "2.5", "--cached-input-usd", "0.1",
+        "--param", "temperature=0.2", "--param", "user=draftd",
     ]  # fmt: skip
     result = call(*chosen, env=env)
     assert (result.returncode, result.stdout) == (0, "")
@@ -30,8 +31,11 @@ def test_a_name_is_set_listed_and_unset(call: Call, database: str) -> None:
         "params": {"temperature": 0.2, "user": "draftd"},
         "input_usd_per_mtok": 1.0,
         "output_usd_per_mtok": 2.5,
+        "cached_input_usd_per_mtok": 0.1,
     }
-    assert call("models", "list", env=env).stdout.startswith(f"{NAME}\topenai/a\thttp://gateway:8000/v1\tGATEWAY_KEY\t")
+    listed = call("models", "list", env=env).stdout
+    assert listed.startswith(f"{NAME}\topenai/a\thttp://gateway:8000/v1\tGATEWAY_KEY\t")
+    assert listed.endswith("\t1\t0.1\t2.5\n")
     assert call("models", "set", NAME, "--model", "openai/b", env=env).returncode == 0
     (row,) = json.loads(call("models", "list", "--json", env=env).stdout)["models"]
     assert (row["model"], row["api_base"], row["api_key_env"], row["params"]) == ("openai/b", None, None, {}), "reset"
@@ -78,6 +82,8 @@ def test_whoever_still_uses_a_name_that_is_unset_is_said(call: Call, database: s
         ["--param", "prompt_cache_key=https://user:hunter2@gateway/v1"],
         ["--param", "temperature=hunter2"],
         ["--input-usd", "1"],
+        ["--cached-input-usd", "1"],
+        ["--input-usd", "1", "--output-usd", "1", "--cached-input-usd", "-1"],
         ["--input-usd", "-1", "--output-usd", "1"],
         ["--input-usd", "1e400", "--output-usd", "1"],
         ["--input-usd", "1", "--output-usd", "1e30"],

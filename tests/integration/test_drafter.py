@@ -525,6 +525,17 @@ async def test_what_a_refusal_cost_is_recorded(rig: Rig, claimed: Claimed, link:
     assert row["input_tokens"] > 0
 
 
+async def test_what_came_from_the_providers_cache_is_recorded_and_charged_at_its_price(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    free = {"input_usd_per_mtok": Decimal(0), "output_usd_per_mtok": Decimal(0)}
+    rig.choose(FIRST, cached_input_usd_per_mtok=Decimal(1_000), **free)
+    rig.standin.script(default=[{"cached_tokens": 700}])
+    await rig.run(await claimed())
+    (row,) = await link.run("SELECT cached_tokens, cost_usd FROM draft_usage")
+    assert (row["cached_tokens"], row["cost_usd"]) == (700, Decimal("0.7"))
+
+
 async def test_every_call_is_recorded_before_the_settlement_that_sums_it_up(
     rig: Rig, claimed: Claimed, link: db.Link, connection: db.Connection
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from draftd import db
 from draftd.db import schema_version
@@ -29,8 +31,8 @@ def pg_dump() -> str:
 
 def dumped(pg_dump: str, url: str) -> str:
     """Return a database's whole schema, without what differs from one dump to the next."""
-    command = [pg_dump, "--schema-only", "--no-owner", "--dbname", url]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    arguments = [pg_dump, "--schema-only", "--no-owner", "--dbname", url]
+    text = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     return re.sub(r"^\\(un)?restrict .*$", "", text, flags=re.MULTILINE)
 
 
@@ -56,6 +58,17 @@ def test_an_upgraded_database_is_like_a_new_one(pg_dump: str, unsquashed: str, d
                 + connection.execute("TABLE draftd_alembic_version").fetchall()
             )
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("revision", [one for one in schema_version.revisions() if one > LAST])
+def test_what_a_migration_changes_it_takes_back(pg_dump: str, unsquashed: str, revision: str) -> None:
+    config = Config(ROOT / "alembic.ini", attributes={"url": unsquashed})
+    command.upgrade(config, f"{revision}-1")
+    before = dumped(pg_dump, unsquashed)
+    command.upgrade(config, revision)
+    assert dumped(pg_dump, unsquashed) != before
+    command.downgrade(config, "-1")
+    assert dumped(pg_dump, unsquashed) == before
 
 
 async def test_a_database_at_the_last_revision_before_the_squash_goes_on(unsquashed: str) -> None:

@@ -132,6 +132,7 @@ async def define(link: db.Link, name: str, **over: Any) -> None:
         "params": {},
         "input_usd_per_mtok": None,
         "output_usd_per_mtok": None,
+        "cached_input_usd_per_mtok": None,
     } | over
     await link.run(SET_MODEL, row | {"params": Jsonb(row["params"])})
 
@@ -200,6 +201,7 @@ async def test_each_model_is_asked_with_what_its_own_name_means(make: Make, beat
         api_key_env="GATEWAY_KEY",
         input_usd_per_mtok=Decimal("2.5"),
         output_usd_per_mtok=Decimal("0.1"),
+        cached_input_usd_per_mtok=Decimal("0.25"),
     )
     models = make(getenv={"GATEWAY_KEY": "k"}.get)
     await beat(models)
@@ -211,8 +213,10 @@ async def test_each_model_is_asked_with_what_its_own_name_means(make: Make, beat
         "k",
     )
     assert (first.input_usd_per_mtok, first.output_usd_per_mtok) == (Decimal("2.5"), Decimal("0.1"))
+    assert first.cached_input_usd_per_mtok == Decimal("0.25")
     assert (second.name, second.model, second.api_base, second.api_key) == (SECOND, SECOND, None, None)
     assert (second.input_usd_per_mtok, second.output_usd_per_mtok) == (None, None)
+    assert second.cached_input_usd_per_mtok is None
 
 
 async def test_the_agents_parameters_go_before_the_models(make: Make, beat: Beat, link: db.Link) -> None:

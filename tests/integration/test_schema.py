@@ -1,7 +1,11 @@
 """What the database itself guarantees: shape, fairness, transitions, privacy."""
 
+import base64
+import hashlib
 import json
+import textwrap
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +17,7 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
+from draftd.images.fetch import read_data_url
 from draftd.queue import admin
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, GiveBack
@@ -312,6 +317,40 @@ async def test_the_end_of_a_request_drops_its_pictures(connection: db.Connection
     kept = (await read_row(connection, request_id))["image_urls"]
     assert kept[:2] == [SHA_OF_HELLO, URL]
     assert kept[2].startswith("sha256:")
+
+
+@pytest.mark.parametrize("size_bytes", [253, 254, 255])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: text,
+        lambda text: text.rstrip("="),
+        lambda text: text.rstrip("=") + "===",
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: text.replace("+", "-").replace("/", "_").rstrip("="),
+        lambda text: "\r\n".join(textwrap.wrap(text, 76)) + "\r\n",
+        lambda text: " \t\n".join(textwrap.wrap(text.rstrip("="), 3)),
+    ],
+    ids=["plain", "unpadded", "overpadded", "base64url", "base64url unpadded", "lines", "unpadded pieces"],
+)
+async def test_a_dropped_picture_leaves_the_hash_that_the_loader_knows_it_by(
+    connection: db.Connection, write: Callable[[str], str], size_bytes: int
+) -> None:
+    url = "data:image/png;base64," + write(base64.b64encode(bytes(range(255, 255 - size_bytes, -1))).decode())
+    picture = await read_data_url(url, max_bytes=1_000)
+    assert picture.nbytes == size_bytes
+    request_id = await make_request(connection, image_urls=[url])
+    await connection.execute("SELECT cancel_draft_request(%s)", [request_id])
+    kept = (await read_row(connection, request_id))["image_urls"]
+    assert kept == [f"sha256:{hashlib.sha256(picture).hexdigest()}"]
+
+
+@pytest.mark.parametrize("price", ["-1", "10001", "NaN"])
+async def test_a_price_of_cached_input_is_one(connection: db.Connection, price: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="cached_input_usd_per_mtok_check"):
+        await connection.execute(
+            "INSERT INTO draft_models (name, cached_input_usd_per_mtok) VALUES ('m', %s::numeric)", [price]
+        )
 
 
 async def test_a_direct_update_cancels_like_the_function(connection: db.Connection, link: db.Link) -> None:

@@ -349,6 +349,7 @@ def make_usage(claimed: Claim, **over: Any) -> Usage:
         "model": "m",
         "code": None,
         "input_tokens": 100,
+        "cached_tokens": None,
         "output_tokens": 10,
         "cost_usd": None,
         "elapsed_s": 1.0,

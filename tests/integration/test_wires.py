@@ -91,6 +91,16 @@ async def test_tokens_from_the_cache_are_counted_and_cost_less(llm: Llm, dialect
     assert 0 < more <= Decimal(str(llm._registry.entry(dialect.model)["input_cost_per_token"])) * CACHED_TOKENS / 2
 
 
+@STREAMED
+@pytest.mark.parametrize("dialect", PRICED, ids=lambda dialect: dialect.title)
+async def test_tokens_from_the_cache_cost_what_the_operator_says(llm: Llm, dialect: Dialect, *, streamed: bool) -> None:
+    prices = {name: Decimal(0) for name in ("input_usd_per_mtok", "output_usd_per_mtok")}
+    async with speaking(dialect, Behaviour(cached_tokens=CACHED_TOKENS)) as server:
+        to = target(dialect, server, cached_input_usd_per_mtok=Decimal("0.5"), **prices)
+        done, _ = await ask(llm, to, streamed=streamed)
+    assert done.spent.cost_usd == CACHED_TOKENS * Decimal("0.5") / 1_000_000
+
+
 async def test_a_fallback_is_asked_at_its_own_address_with_its_own_key_parameters_and_prices(llm: Llm) -> None:
     first, second = (one for one in ALL if one.title in {"OpenAI", "Anthropic"})
     prices = {"input_usd_per_mtok": Decimal(1_000_000), "output_usd_per_mtok": Decimal(0)}

@@ -21,7 +21,7 @@ from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 
 CLAIM = Claim(id=UUID(int=1), agent="a", requester_id="r", attempt=2, lease_token=7, attempt_s=120, image_bytes=0)
-SPENT = Spent(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.5"))
+SPENT = Spent(input_tokens=100, cached_tokens=60, output_tokens=10, cost_usd=Decimal("0.5"))
 ANSWER = Completion(text="yes", model="m", finish_reason="stop", spent=SPENT, mode="prompt", elapsed_s=1.0)
 INPUTS = Inputs(messages=[], reply_format=cast("Any", ANSWER), prompt_version="1+a", params={}, images=None)
 TIMEOUT_S = 60.0
@@ -83,6 +83,7 @@ async def test_an_answered_call_is_recorded_and_counted() -> None:
         model="m",
         code=None,
         input_tokens=100,
+        cached_tokens=60,
         output_tokens=10,
         cost_usd=Decimal("0.5"),
         elapsed_s=0.0,

@@ -83,6 +83,21 @@ def test_what_another_provider_has_in_the_same_place_is_litellms_guess() -> None
     assert cost("openai/unknown", said=0.5) is None
 
 
+@pytest.mark.parametrize(("cached_usd", "known"), [(None, "2.5"), ("100", "1.78"), ("0", "1.7")])
+def test_input_from_the_cache_costs_what_the_operator_says_and_else_what_other_input_costs(
+    cached_usd: str | None, known: str
+) -> None:
+    usage = SimpleNamespace(prompt_tokens_details=SimpleNamespace(cached_tokens=800))
+    to = Target(
+        name="m",
+        model="openai/unknown",
+        input_usd_per_mtok=Decimal(1_000),
+        output_usd_per_mtok=Decimal(3_000),
+        cached_input_usd_per_mtok=None if cached_usd is None else Decimal(cached_usd),
+    )
+    assert REGISTRY.cost_usd(to, RawAnswer(usage=usage), (1_000, 500)) == Decimal(known)
+
+
 def test_the_operators_prices_go_before_what_a_provider_says() -> None:
     prices = {"input_usd_per_mtok": Decimal(1_000), "output_usd_per_mtok": Decimal(0)}
     assert cost("openrouter/x/y", said=0.5, **prices) == 1

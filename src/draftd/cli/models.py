@@ -40,6 +40,7 @@ COLUMNS = {
     "api_key_env": "key from",
     "params": "params",
     "input_usd_per_mtok": "USD/M in",
+    "cached_input_usd_per_mtok": "USD/M cached",
     "output_usd_per_mtok": "USD/M out",
 }
 TABLES = ("draft_agents", "draft_models")
@@ -98,6 +99,15 @@ def set_(
     output_usd: Annotated[
         float | None, typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help="Price per million output tokens.")
     ] = None,
+    cached_input_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            min=0,
+            max=MAX_PRICE_USD,
+            help="Price per million input tokens from the provider's cache. Default: --input-usd.",
+        ),
+    ] = None,
     param: Param = None,
     as_json: Json = False,
 ) -> None:
@@ -109,6 +119,8 @@ def set_(
     """
     if (input_usd is None) != (output_usd is None):
         raise UsageError("--input-usd and --output-usd must be given together")
+    if cached_input_usd is not None and input_usd is None:
+        raise UsageError("--cached-input-usd needs --input-usd and --output-usd")
     row: dict[str, Any] = {
         "name": checked_name(name),
         "model": checked_name(name if model is None else model),
@@ -117,6 +129,7 @@ def set_(
         "params": parameters(param or ()),
         "input_usd_per_mtok": input_usd,
         "output_usd_per_mtok": output_usd,
+        "cached_input_usd_per_mtok": cached_input_usd,
     }
     loaded = settings()
     if why := permits(loaded).refusal(model=row["model"], api_base=api_base, api_key_env=api_key_env):

@@ -180,9 +180,11 @@ draft_models = Table(
     Column("input_usd_per_mtok", Numeric),
     Column("output_usd_per_mtok", Numeric),
     _time("updated_at", default=True),
+    Column("cached_input_usd_per_mtok", Numeric, comment="of input from the provider's cache; null: as other input"),
     # Not NaN either, which PostgreSQL sorts above every number.
     CheckConstraint(text("input_usd_per_mtok BETWEEN 0 AND 10000"), name="input_usd_per_mtok"),
     CheckConstraint(text("output_usd_per_mtok BETWEEN 0 AND 10000"), name="output_usd_per_mtok"),
+    CheckConstraint(text("cached_input_usd_per_mtok BETWEEN 0 AND 10000"), name="cached_input_usd_per_mtok"),
     CheckConstraint(text("(input_usd_per_mtok IS NULL) = (output_usd_per_mtok IS NULL)"), name="prices"),
 )
 
@@ -252,6 +254,7 @@ draft_usage = Table(
     Column("elapsed_s", Numeric(10, 3)),
     Column("trace_id", Text),
     _time("created_at", default=True),
+    Column("cached_tokens", Integer, comment="of input_tokens, those from the provider's cache; null: unknown"),
     # Makes recording idempotent: a write is repeated when its connection is lost.
     UniqueConstraint("request_id", "lease_token", "call"),
     Index("draft_usage_answered_idx", "model", "created_at", postgresql_where=text("code IS NULL")),

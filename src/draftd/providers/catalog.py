@@ -45,6 +45,7 @@ class ModelDefinition:
     """As stored in the row, unchecked."""
     input_usd_per_mtok: Decimal | None = None
     output_usd_per_mtok: Decimal | None = None
+    cached_input_usd_per_mtok: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +146,7 @@ class Catalog:
             api_key=key,
             input_usd_per_mtok=definition.input_usd_per_mtok,
             output_usd_per_mtok=definition.output_usd_per_mtok,
+            cached_input_usd_per_mtok=definition.cached_input_usd_per_mtok,
         )
 
 
@@ -166,6 +168,7 @@ def _definition(row: Mapping[str, Any]) -> ModelDefinition:
         params=_params(row["params"]),
         input_usd_per_mtok=_price(row["input_usd_per_mtok"]),
         output_usd_per_mtok=_price(row["output_usd_per_mtok"]),
+        cached_input_usd_per_mtok=_price(row["cached_input_usd_per_mtok"]),
     )
 
 

@@ -78,9 +78,11 @@ class Target:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     input_usd_per_mtok: Decimal | None = None
-    """USD per 1,000,000 input tokens; if both prices are set, they override litellm's registry."""
+    """USD per 1,000,000 input tokens; with the output's price, it overrides litellm's registry."""
     output_usd_per_mtok: Decimal | None = None
     """USD per 1,000,000 output tokens."""
+    cached_input_usd_per_mtok: Decimal | None = None
+    """USD per 1,000,000 input tokens from the provider's cache; None: the price of other input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

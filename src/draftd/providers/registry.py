@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from draftd.providers.known_providers import provider_of
+from draftd.providers.response import cached_tokens
 
 if TYPE_CHECKING:
     from draftd.providers.llm import Target
@@ -61,7 +62,11 @@ class Registry:
             counted: input and output tokens.
         """
         if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
-            return (counted[0] * target.input_usd_per_mtok + counted[1] * target.output_usd_per_mtok) / _MILLION
+            from_cache = cached_tokens(answer.usage, at_most=counted[0]) or 0
+            cached_usd = target.cached_input_usd_per_mtok
+            input_usd = (counted[0] - from_cache) * target.input_usd_per_mtok
+            input_usd += from_cache * (target.input_usd_per_mtok if cached_usd is None else cached_usd)
+            return (input_usd + counted[1] * target.output_usd_per_mtok) / _MILLION
         if (said := _said_by_provider(target.model, answer)) is not None:
             return said
         return self._computed(target, answer, counted) if self.has_price(target.model) else None

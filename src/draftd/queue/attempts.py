@@ -89,6 +89,7 @@ class Usage:
     code: str | None
     """The error of the call; None if it was answered."""
     input_tokens: int | None
+    cached_tokens: int | None
     output_tokens: int | None
     cost_usd: Decimal | None
     elapsed_s: float

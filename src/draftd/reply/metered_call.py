@@ -101,6 +101,7 @@ class MeteredCalls:
             model=target.name,
             code=code,
             input_tokens=spent.input_tokens,
+            cached_tokens=spent.cached_tokens,
             output_tokens=spent.output_tokens,
             cost_usd=spent.cost_usd,
             elapsed_s=elapsed_s,

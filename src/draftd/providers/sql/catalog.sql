@@ -29,16 +29,20 @@ DELETE FROM draft_agents WHERE agent = %(agent)s RETURNING model, fallback_model
 SELECT model, fallback_models FROM draft_agents WHERE agent = %(agent)s;
 
 -- name: list_models
-SELECT name, coalesce(model, name) AS model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok, updated_at
+SELECT name, coalesce(model, name) AS model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok,
+       cached_input_usd_per_mtok, updated_at
   FROM draft_models ORDER BY name;
 
 -- name: set_model
 -- Parameters: the columns.
-INSERT INTO draft_models (name, model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok)
-VALUES (%(name)s, %(model)s, %(api_base)s, %(api_key_env)s, %(params)s, %(input_usd_per_mtok)s, %(output_usd_per_mtok)s)
+INSERT INTO draft_models (name, model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok,
+                          cached_input_usd_per_mtok)
+VALUES (%(name)s, %(model)s, %(api_base)s, %(api_key_env)s, %(params)s, %(input_usd_per_mtok)s, %(output_usd_per_mtok)s,
+        %(cached_input_usd_per_mtok)s)
 ON CONFLICT (name) DO UPDATE SET
     model = excluded.model, api_base = excluded.api_base, api_key_env = excluded.api_key_env, params = excluded.params,
-    input_usd_per_mtok = excluded.input_usd_per_mtok, output_usd_per_mtok = excluded.output_usd_per_mtok, updated_at = now();
+    input_usd_per_mtok = excluded.input_usd_per_mtok, output_usd_per_mtok = excluded.output_usd_per_mtok,
+    cached_input_usd_per_mtok = excluded.cached_input_usd_per_mtok, updated_at = now();
 
 -- name: unset_model
 -- Parameters: name.

@@ -38,7 +38,7 @@ SELECT CASE WHEN r.status = 'processing' AND r.lease_token = %(lease_token)s THE
 -- Invariants: not fenced, because a result can be rejected and its cost cannot.
 -- Parameters: the columns.
 INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
-                         input_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
+                         input_tokens, cached_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
 VALUES (%(request_id)s, %(requester_id)s, %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
-        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
+        %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
 ON CONFLICT (request_id, lease_token, call) DO NOTHING;
