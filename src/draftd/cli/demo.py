@@ -144,7 +144,7 @@ async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: flo
                 assert row is not None  # noqa: S101  # nothing deletes rows here
                 if row["error_code"] == ModelMisconfigured.code:
                     # The daemon would retry until an operator fixes it; the demo has none.
-                    raise ConfigurationError(row["error_message"])
+                    raise ConfigurationError(row["errors"][-1]["message"])
                 printers[which].update(row)
                 if admin.is_final(row["status"]):
                     final[which] = row["status"]
