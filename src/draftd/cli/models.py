@@ -72,6 +72,10 @@ def list_(as_json: Json = False) -> None:
     print_table(COLUMNS, table, empty="no names defined; all are litellm's own")
 
 
+def _price(what: str) -> Any:
+    return typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help=what)
+
+
 @models.command("set")
 def set_(
     name: Name,
@@ -93,20 +97,10 @@ def set_(
             "DRAFTD_MODEL_KEY_VARIABLES.",
         ),
     ] = None,
-    input_usd: Annotated[
-        float | None, typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help="Price per million input tokens.")
-    ] = None,
-    output_usd: Annotated[
-        float | None, typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help="Price per million output tokens.")
-    ] = None,
+    input_usd: Annotated[float | None, _price("Price per million input tokens.")] = None,
+    output_usd: Annotated[float | None, _price("Price per million output tokens.")] = None,
     cached_input_usd: Annotated[
-        float | None,
-        typer.Option(
-            metavar="USD",
-            min=0,
-            max=MAX_PRICE_USD,
-            help="Price per million input tokens from the provider's cache. Default: --input-usd.",
-        ),
+        float | None, _price("Price per million input tokens from the provider's cache. Default: --input-usd.")
     ] = None,
     param: Param = None,
     as_json: Json = False,
