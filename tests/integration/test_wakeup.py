@@ -25,8 +25,10 @@ async def test_a_ring_before_the_wait_ends_it_at_once() -> None:
 
 
 async def test_a_wait_ends_by_itself() -> None:
+    bell = WakeUp()
     async with asyncio.timeout(TIME_S):
-        await WakeUp().wait(0.05)
+        await bell.wait(0.05)
+    assert await is_rung(bell), "it counts as set until it is cleared"
 
 
 async def is_rung(bell: WakeUp, time_s: float = TIME_S) -> bool:
