@@ -8,7 +8,7 @@ given up eventually, with its figures in the log: no draft may be lost to bookke
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -52,13 +52,24 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
-        parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
+        parent = Parent(
+            result=first["parent_result"],
+            reading=[one for one in reading if isinstance(one, str)],
+            chain_texts=tuple(_texts(first["chain_options"])),
+        )
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
         context=first["context"],
         options=first["options"],
         parent=parent,
     )
+
+
+def _texts(chain_options: Any) -> Iterator[str]:
+    for options in chain_options if isinstance(chain_options, list) else ():
+        for option in options if isinstance(options, list) else ():
+            if isinstance(option, dict) and isinstance(text := option.get("text"), str):
+                yield text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
