@@ -29,6 +29,7 @@ import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
 from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
+from draftd.providers.messages import with_cache_mark, with_text
 from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, media_type, tokens
 from draftd.sanitize import redact
 
@@ -37,7 +38,10 @@ log = structlog.get_logger(__name__)
 OnText = Callable[[str], Awaitable[None]]
 
 MODES = ("json_schema", "json_object", "prompt")
-"""Ways to request JSON, strictest first. The prompt contains the schema in every mode."""
+"""Ways to request JSON, strictest first."""
+SCHEMA_TEXT = "Answer with exactly one JSON object, all keys in the order of this JSON schema, nothing around it:\n"
+CACHING_PROVIDERS = ("anthropic/", "bedrock/", "openrouter/")
+"""The prefixes of models whose provider caches only what is marked. Others cache by themselves, or not at all."""
 CLOSE_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 600
 """litellm's own timeout, which applies per read and so bounds no call. A constant, because litellm caches clients by it: with the
@@ -104,6 +108,10 @@ class _CallFormat:
     streamed: bool
     drop_params: bool
     """Whether litellm may leave out parameters that it knows the model does not accept."""
+    states_schema: bool
+    """Whether the messages state the schema, because nothing else makes the model follow it."""
+    marks_cache: bool
+    """Whether the system message is marked for the provider's cache."""
     params: Mapping[str, Any]
 
 
@@ -122,7 +130,7 @@ class _Call:
         request: dict[str, Any] = {
             **call_format.params,
             "model": self.target.model,
-            "messages": self.messages,
+            "messages": self._messages(call_format),
             "api_base": self.target.api_base,
             "api_key": self.target.api_key,
             "timeout": READ_TIMEOUT_S,
@@ -140,6 +148,13 @@ class _Call:
             request["response_format"] = {"type": "json_object"}
         return {name: value for name, value in request.items() if value is not None}
 
+    def _messages(self, call_format: _CallFormat) -> list[dict[str, Any]]:
+        messages = self.messages
+        if call_format.states_schema:
+            # At the end of the user message: what stands before it stays the same for every request of an agent.
+            messages = with_text(messages, SCHEMA_TEXT + json.dumps(self.schema, ensure_ascii=False))
+        return with_cache_mark(messages) if call_format.marks_cache else messages
+
 
 class Llm:
     """Calls models through litellm."""
@@ -151,6 +166,8 @@ class Llm:
         self._drops_params: set[_ParamsKey] = set()
         self._refused_params: dict[_ParamsKey, frozenset[str]] = {}
         self._unstreamed: set[_Key] = set()
+        self._unschooled: set[_Key] = set()
+        """Models that were sent a schema to be enforced, and answered something else."""
 
     @classmethod
     def load(cls) -> "Llm":
@@ -218,6 +235,8 @@ class Llm:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
+        if mode == MODES[0] and answer.finish_reason == "stop" and not _conforms(answer.text, schema):
+            self._learn_that_schema_is_ignored(target)
         return self._completion(target, answer, mode, time.monotonic() - began)
 
     def has_known_price(self, target: Target) -> bool:
@@ -261,12 +280,22 @@ class Llm:
     def _format(self, target: Target, *, streamed: bool) -> _CallFormat:
         key, params_key = _key(target), _params_key(target)
         refused = self._refused_params.get(params_key, frozenset())
+        mode, drop_params = MODES[self._modes.get(key, 0)], params_key in self._drops_params
         return _CallFormat(
-            mode=MODES[self._modes.get(key, 0)],
+            mode=mode,
             streamed=streamed and key not in self._unstreamed,
-            drop_params=params_key in self._drops_params,
+            drop_params=drop_params,
+            # Where litellm drops parameters, it may drop the schema without saying so.
+            states_schema=mode != MODES[0] or drop_params or key in self._unschooled,
+            marks_cache=target.model.startswith(CACHING_PROVIDERS) and self._caches_prompts(target.model),
             params={name: value for name, value in target.params.items() if value is not None and name not in refused},
         )
+
+    def _learn_that_schema_is_ignored(self, target: Target) -> None:
+        """Remember to state the schema to a model whose server ignores the parameter; the next call is usually a repair."""
+        if _key(target) not in self._unschooled:
+            self._unschooled.add(_key(target))
+            log.info("answer format ignored", model=target.name)
 
     def _downgrade(self, error: Exception, target: Target, call_format: _CallFormat) -> bool:
         """Return whether a refused call can be sent again in a less demanding format, which is remembered for the model.
@@ -353,6 +382,10 @@ class Llm:
             return None
         return Decimal(f"{cost_usd:.9f}") if cost_usd else None
 
+    def _caches_prompts(self, model: str) -> bool:
+        """Return whether a model is known to accept a mark for its provider's cache; others may refuse the call for it."""
+        return "claude" in model or bool(self._registry_entry(model).get("supports_prompt_caching"))
+
     def _registry_entry(self, model: str) -> Mapping[str, Any]:
         """Return litellm's registry entry for a model, or an empty one.
 
@@ -381,6 +414,15 @@ def _disable_redirects(httpx: Any) -> None:
 
     send_without_redirects.is_without_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
     httpx.AsyncClient.send = send_without_redirects
+
+
+def _conforms(text: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a text is an object with every key that a schema requires."""
+    try:
+        answer = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.keys() >= set(schema.get("required", ()))
 
 
 def _key(target: Target) -> _Key:
