@@ -30,7 +30,8 @@ SCHEMA: dict[str, Any] = {
         "missing": {"type": "array", "items": {"type": "string"}},
         "warnings": {"type": "array", "items": {"type": "string", "enum": ["no_reply_expected"]}},
         "pages": {"type": "integer", "minimum": 1},
-        "has_message": {"type": "boolean"},
+        "shown": {"type": "string", "enum": ["message", "closed_list", "nothing"]},
+        "urgent": {"type": "boolean"},
     },
     "additionalProperties": False,
 }
@@ -123,7 +124,7 @@ def test_a_spoiled_answer_is_spoiled_as_asked() -> None:
         json.loads(answer(call, Behaviour(truncated=True)))
     assert answer(call, Behaviour(fenced=True)).endswith(f"```json\n{whole}\n```\n")
     assert "[Name]" in json.loads(answer(call, Behaviour(placeholder=True)))["medium"]
-    assert json.loads(answer(call, Behaviour(nothing=True)))["has_message"] is False
+    assert json.loads(answer(call, Behaviour(nothing=True)))["shown"] == "nothing"
     assert json.loads(answer(call, Behaviour(fields={"short": "mine"})))["short"] == "mine"
     assert answer(call, Behaviour(says="hello")) == "hello"
 

@@ -17,6 +17,7 @@ from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
+from draftd.providers.messages import with_text
 from draftd.providers.models import Models
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
@@ -108,17 +109,31 @@ class _Turn:
         try:
             return self.inputs.reply_format.read(first.text)
         except AnswerRejected as rejection:
+            return await self._repaired_or_acceptable(first, rejection)
+
+    async def _repaired_or_acceptable(self, first: Completion, rejection: AnswerRejected) -> Draft:
+        try:
             return await self._repair(first, rejection.problems)
+        except ModelError as error:
+            if rejection.draft is None:
+                raise
+            log.info("repair failed; the first answer is used", model=self.target.name, code=error.code)
+            return rejection.draft
 
     async def _first_answer(self) -> Completion:
-        tries = 1
+        tries, inputs = 1, self.inputs
         while True:
             # A new reader for each try, since a broken stream's text is not part of the next answer.
-            on_text = self.progress.on_text(self.inputs.reply_format.partial())
+            on_text = self.progress.on_text(inputs.reply_format.partial())
             number, began = next(self.numbers), time.monotonic()
             try:
                 return await self.calls.call(
-                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=on_text
+                    self.attempt,
+                    _with_published(inputs),
+                    self.target,
+                    number=number,
+                    name="draft",
+                    on_text=on_text,
                 )
             except ModelError as error:
                 facts = Facts(
@@ -138,6 +153,7 @@ class _Turn:
         log.info("answer repaired", model=target.name, problems=list(problems), finish_reason=first.finish_reason)
         if first.finish_reason == "length":
             target = replace(target, params=parameters.with_doubled_limit(target.params))
+            inputs = _with_published(inputs)
         else:
             exchange = [
                 {"role": "assistant", "content": first.text or "(nothing)"},
@@ -147,9 +163,15 @@ class _Turn:
         self.called_at = time.monotonic()
         second = await self.calls.call(self.attempt, inputs, target, number=next(self.numbers), name="repair")
         try:
-            return inputs.reply_format.read(second.text)
+            return inputs.reply_format.read(second.text, is_repaired=True)
         except AnswerRejected as rejection:
             raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
+
+
+def _with_published(inputs: Inputs) -> Inputs:
+    """Tell a model that starts over which options an earlier call has published."""
+    note = inputs.reply_format.published_note()
+    return replace(inputs, messages=with_text(inputs.messages, note)) if note else inputs
 
 
 def _with_params(target: Target, inputs: Inputs) -> Target:
