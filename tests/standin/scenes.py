@@ -31,6 +31,7 @@ NO_MESSAGE: Scene = {
     "summary": "The picture shows no message.",
     "author": "",
     "gist": "",
+    "expects": "nothing",
     "reply_needed": "no",
     "short_angle": "",
     "short": "",

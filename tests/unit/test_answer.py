@@ -37,17 +37,14 @@ def make_answer(**over: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "shown": "message",
         "platform": "slack",
-        "content_type": "thread",
         "language": "en",
         "me": "the signed-in user",
         "author": "Mia",
         "gist": "asks whether the team ships on Friday",
         "expects": "question",
-        "reply_needed": "yes",
         "warnings": [],
         "unsent_text": "",
         "quoted": ["Friday"],
-        "reply_language": "en",
         "short_stance": "accept",
         "short_angle": "confirms Friday",
         "short": SHORT,
@@ -58,6 +55,8 @@ def make_answer(**over: Any) -> dict[str, Any]:
         "detailed_angle": "offers a plan",
         "detailed": DETAILED,
         "platform_name": "Slack",
+        "content_type": "thread",
+        "reply_needed": "yes",
         "summary": "Mia asks the team about the release.",
         "other_targets": ["Tom: asks about the budget", "what was decided?"],
         "reading": ["Mia: do we ship on Friday?"],
@@ -113,6 +112,29 @@ def test_the_schema_is_flat_and_has_nothing_that_a_provider_refuses() -> None:
 
 def test_what_the_first_reply_needs_stands_before_it_and_the_rest_after_the_replies() -> None:
     assert list(answer_schema(make_criteria())["properties"]) == list(make_answer())
+
+
+def test_the_language_of_the_replies_is_asked_for_only_where_a_context_may_name_one() -> None:
+    def keys(criteria: Criteria) -> list[str]:
+        names = list(answer_schema(criteria)["properties"])
+        return [name for name in names if name in {"language", "reply_language", "short"}]
+
+    assert keys(make_criteria()) == ["language", "short"]
+    assert keys(make_criteria(context="in English, please")) == ["reply_language", "short", "language"]
+    assert keys(make_criteria(context="x", reader_language="de")) == ["language", "reply_language", "short"]
+    assert keys(make_criteria(context="x", language="fr")) == ["language", "short"]
+
+
+@pytest.mark.parametrize(
+    ("expects", "said", "needed"),
+    [("question", "yes", "yes"), ("question", "no", "unclear"), ("nothing", "yes", "no"), ("statement", "", "unclear")],
+)
+def test_whether_a_reply_is_needed_agrees_with_what_the_replies_were_checked_by(
+    expects: str, said: str, needed: str
+) -> None:
+    result = accept(expects=expects, reply_needed=said, detailed="m" * 100).result
+    assert result.reply_needed == needed
+    assert (result.replying_to.expects == expects) == (expects != "nothing")
 
 
 def test_with_a_reader_language_each_reply_is_followed_by_its_translation() -> None:
@@ -622,7 +644,7 @@ def test_without_a_reader_language_no_option_has_a_translation() -> None:
 
 def test_warnings_that_are_known_locally_are_added_once_and_in_order() -> None:
     over = {
-        "reply_needed": "no",
+        "expects": "nothing",
         "detailed": "The list is complete.",
         "warnings": ["ambiguous_target", "no_reply_expected"],
     }
@@ -635,7 +657,7 @@ def test_warnings_that_are_known_locally_are_added_once_and_in_order() -> None:
 
 
 def test_no_reply_needed_is_warned_of_even_when_the_model_did_not() -> None:
-    assert accept(reply_needed="no", detailed="The list is complete.").result.warnings == [
+    assert accept(expects="nothing", detailed="The list is complete.").result.warnings == [
         ResultWarning.NO_REPLY_EXPECTED
     ]
 

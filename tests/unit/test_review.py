@@ -29,13 +29,11 @@ def make_answer(*stances: str, **over: Any) -> str:
     answer: dict[str, Any] = {
         "shown": "message",
         "platform": "whatsapp",
-        "content_type": "direct_message",
         "language": "en",
         "me": "right-hand bubbles",
         "author": "Mia",
         "gist": "invites me for Friday",
         "expects": "decision",
-        "reply_needed": "yes",
         "warnings": [],
         "unsent_text": "",
         "quoted": ["Friday"],
@@ -45,6 +43,8 @@ def make_answer(*stances: str, **over: Any) -> str:
         answer |= {f"{length}_stance": stance, f"{length}_angle": f"{length} one", length: text}
     answer |= {
         "platform_name": "WhatsApp",
+        "content_type": "direct_message",
+        "reply_needed": "yes",
         "summary": "Mia invites me.",
         "other_targets": [],
         "reading": ["Mia: are you coming on Friday?"],
@@ -117,7 +117,7 @@ def test_two_choices_of_the_same_thing_are_no_decision() -> None:
         (make_criteria(lengths=["short"]), {}),
         (make_criteria(), {"unsent_text": "Friday is"}),
         (make_criteria(), {"expects": "question"}),
-        (make_criteria(), {"reply_needed": "no"}),
+        (make_criteria(), {"expects": "nothing"}),
     ],
 )
 def test_a_decision_that_is_made_or_not_due_is_left_alone(criteria: Criteria, over: dict[str, Any]) -> None:
@@ -160,15 +160,15 @@ def test_a_missing_stance_means_open_only_where_a_decision_is_due() -> None:
 
 
 def test_where_no_reply_is_due_the_order_of_length_does_not_count() -> None:
-    text = make_answer(reply_needed="no", short=MEDIUM, medium=SHORT, detailed="See you all there then, take care.")
+    text = make_answer(expects="nothing", short=MEDIUM, medium=SHORT, detailed="See you all there then, take care.")
     assert [option.text for option in accepted(text).options][:2] == [MEDIUM, SHORT]
     assert published(text, make_criteria()) == ["short", "medium", "detailed"]
     assert rejected(make_answer(short=MEDIUM, medium=SHORT)).draft is None
 
 
 def test_where_no_reply_is_due_a_line_has_at_most_140_characters() -> None:
-    assert accepted(make_answer(reply_needed="no", detailed="y" * 140)).options
-    over = make_answer(reply_needed="no", detailed="y" * 141)
+    assert accepted(make_answer(expects="nothing", detailed="y" * 140)).options
+    over = make_answer(expects="nothing", detailed="y" * 141)
     assert "141 characters" in rejected(over).problems[0]
     assert published(over, make_criteria()) == ["short", "medium"]
     assert accepted(make_answer(detailed="y" * 141)).options
@@ -247,7 +247,7 @@ def test_the_other_replies_are_judged_by_the_published_ones() -> None:
 def test_what_fails_late_in_a_published_option_is_marked_and_not_changed() -> None:
     options: Any = {}
     PartialReader(make_criteria(), options).feed(make_answer(detailed="y" * 200))
-    second = make_answer(reply_needed="no", platform="x", warnings=["possible_prompt_injection"])
+    second = make_answer(expects="nothing", platform="x", warnings=["possible_prompt_injection"])
     result = accepted(second, published=options)
     assert [option.text for option in result.options] == [SHORT, MEDIUM, "y" * 200]
     assert ResultWarning.EARLY_OPTION_DOUBTFUL in result.warnings

@@ -14,7 +14,7 @@ from draftd.queue.outcome import Draft
 from draftd.reply import model_answer, refinement
 from draftd.reply.model_answer import ModelAnswer, Shown
 from draftd.reply.reply_format import AnswerRejected
-from draftd.reply.result import Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
+from draftd.reply.result import Expects, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.reply.review import Criteria, OptionMap, Review
 
 MAX_OBJECT_STARTS = 2_000
@@ -34,6 +34,8 @@ def answer_schema(criteria: Criteria) -> dict[str, Any]:
         lengths=criteria.lengths,
         translated=criteria.options.reader_language is not None,
         with_reading=criteria.parent_reading is None,
+        # Only a context can ask for another language in words.
+        with_reply_language=bool(criteria.context) and criteria.options.language is None,
     )
 
 
@@ -158,7 +160,7 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
 def _warnings(review: Review, *, removed: bool, doubtful: bool) -> list[ResultWarning]:
     answer = review.answer
     local = {
-        ResultWarning.NO_REPLY_EXPECTED: answer.reply_needed is ReplyNeeded.NO,
+        ResultWarning.NO_REPLY_EXPECTED: answer.expects is None,
         ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
         ResultWarning.UNSEEN_LINK_REMOVED: removed,
         ResultWarning.EARLY_OPTION_DOUBTFUL: doubtful,
@@ -171,7 +173,7 @@ def _result(review: Review, options: OptionMap, warnings: list[ResultWarning]) -
     return Result.model_validate(
         seen_of(answer)
         | {
-            "replying_to": ReplyingTo(author=answer.author, gist=answer.gist, expects=answer.expects),
+            "replying_to": replying_to(answer),
             "options": list(options.values()),
             "other_targets": answer.other_targets,
             "unsent_text": answer.unsent_text or None,
@@ -184,5 +186,17 @@ def _result(review: Review, options: OptionMap, warnings: list[ResultWarning]) -
 
 def seen_of(answer: ModelAnswer) -> dict[str, Any]:
     """Return the result's keys about the screenshot, in the result's order."""
-    keys = ("platform", "platform_name", "content_type", "language", "summary", "me", "reply_needed")
-    return {key: getattr(answer, key) for key in keys}
+    keys = ("platform", "platform_name", "content_type", "language", "summary", "me")
+    return {key: getattr(answer, key) for key in keys} | {"reply_needed": _reply_needed(answer)}
+
+
+def replying_to(answer: ModelAnswer) -> ReplyingTo:
+    """Return whom the replies answer, and what that message wants."""
+    return ReplyingTo(author=answer.author, gist=answer.gist, expects=answer.expects or Expects.STATEMENT)
+
+
+def _reply_needed(answer: ModelAnswer) -> ReplyNeeded:
+    """Return what the model says, unless it contradicts what the replies were checked by."""
+    if answer.expects is None:
+        return ReplyNeeded.NO
+    return ReplyNeeded.YES if answer.reply_needed is ReplyNeeded.YES else ReplyNeeded.UNCLEAR

@@ -7,7 +7,7 @@ for it; then the replies; then the rest. The prompt says what each key holds. Pa
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -44,6 +44,8 @@ MODEL_WARNINGS = (
 # Inside a JSON string the quotes would be escaped, so this matches the beginning of an object and never a quotation of one.
 ANSWER_START = re.compile(r'\{\s*"shown"\s*:')
 
+EXPECTS_NOTHING = "nothing"
+"""The value of ``expects`` where no reply is needed: one key says both before the first reply, which waits for it."""
 UNKNOWN_LANGUAGE = "und"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 
@@ -57,18 +59,27 @@ class Shown(StrEnum):
     NOTHING = "nothing"
 
 
-def schema(*, lengths: Sequence[Length], translated: bool, with_reading: bool) -> dict[str, Any]:
+def schema(
+    *, lengths: Sequence[Length], translated: bool, with_reading: bool, with_reply_language: bool
+) -> dict[str, Any]:
     """Return the JSON schema of the answer.
 
     Args:
         lengths: the replies that are wanted.
         translated: whether each reply has a translation for the reader (``*_translation``).
         with_reading: whether the messages are to be copied; a refinement has them already.
+        with_reply_language: whether the replies may be in another language than the conversation's without an option that says
+            which.
     """
     properties = _seen()
+    if with_reply_language:
+        properties["reply_language"] = _TEXT
+        if not translated:
+            # The first reply does not wait for both languages unless both decide about its translation.
+            del properties["language"]
     for length in lengths:
         properties |= _reply(length, translated=translated)
-    properties |= _rest(with_reading=with_reading)
+    properties |= ({} if "language" in properties else {"language": _TEXT}) | _rest(with_reading=with_reading)
     return {
         "type": "object",
         "properties": properties,
@@ -77,21 +88,28 @@ def schema(*, lengths: Sequence[Length], translated: bool, with_reading: bool) -
     }
 
 
+def deciding_keys(schema: Mapping[str, Any]) -> set[str]:
+    """Return the keys before the replies that a reply is checked by.
+
+    ``content_type`` is none of them: until it is known, the platform's stricter limit holds.
+    """
+    keys = list(schema["properties"])
+    first = next(place for place, key in enumerate(keys) if key.endswith("_stance"))
+    return set(keys[:first]) - {"me", "author", "gist"}
+
+
 def _seen() -> dict[str, Any]:
     return {
         "shown": _enum(Shown),
         "platform": _enum(Platform),
-        "content_type": _enum(ContentType),
         "language": _TEXT,
         "me": _TEXT,
         "author": _TEXT,
         "gist": _TEXT,
-        "expects": _enum(Expects),
-        "reply_needed": _enum(ReplyNeeded),
+        "expects": {"type": "string", "enum": [*(expects.value for expects in Expects), EXPECTS_NOTHING]},
         "warnings": _list({"type": "string", "enum": [warning.value for warning in MODEL_WARNINGS]}),
         "unsent_text": _TEXT,
         "quoted": _list(_TEXT),
-        "reply_language": _TEXT,
     }
 
 
@@ -103,6 +121,8 @@ def _reply(length: Length, *, translated: bool) -> dict[str, Any]:
 def _rest(*, with_reading: bool) -> dict[str, Any]:
     return {
         "platform_name": _TEXT,
+        "content_type": _enum(ContentType),
+        "reply_needed": _enum(ReplyNeeded),
         "summary": _TEXT,
         "other_targets": _list(_TEXT),
         **({"reading": _list(_TEXT)} if with_reading else {}),
@@ -151,6 +171,13 @@ def _enum_or(values: type[StrEnum], default: StrEnum) -> Callable[[Any], StrEnum
     return lambda value: known.get(_key(value), default)
 
 
+def _expects(value: Any) -> Expects | None:
+    named = _key(value)
+    if named == EXPECTS_NOTHING:
+        return None
+    return Expects(named) if named in set(Expects) else Expects.STATEMENT
+
+
 def _key(value: Any) -> str:
     return re.sub(r"[\s-]+", "_", clean(value).lower())
 
@@ -189,10 +216,6 @@ Angle = Annotated[str, BeforeValidator(_angle)]
 Language = Annotated[str, BeforeValidator(_language)]
 StanceOrNone = Annotated[Stance | None, BeforeValidator(lambda value: _STANCES.get(_key(value)))]
 _STANCES = {stance.value: stance for stance in Stance}
-DECIDING = frozenset({
-    "platform", "content_type", "language", "expects", "reply_needed", "warnings", "unsent_text", "quoted", "reply_language",
-})  # fmt: skip
-"""The keys that the checks of a reply depend on."""
 
 
 class ModelAnswer(BaseModel):
@@ -202,15 +225,12 @@ class ModelAnswer(BaseModel):
 
     shown: Annotated[Shown, BeforeValidator(_enum_or(Shown, Shown.MESSAGE))] = Shown.MESSAGE
     platform: Annotated[Platform, BeforeValidator(lambda value: platforms.parse(clean(value)))] = Platform.OTHER
-    content_type: Annotated[ContentType, BeforeValidator(_enum_or(ContentType, ContentType.OTHER))] = ContentType.OTHER
     language: Language = UNKNOWN_LANGUAGE
     me: Annotated[str, BeforeValidator(one_line(200))] = ""
     author: Annotated[str, BeforeValidator(one_line(200))] = ""
     gist: Annotated[str, BeforeValidator(one_line(300))] = ""
-    expects: Annotated[Expects, BeforeValidator(_enum_or(Expects, Expects.STATEMENT))] = Expects.STATEMENT
-    reply_needed: Annotated[ReplyNeeded, BeforeValidator(_enum_or(ReplyNeeded, ReplyNeeded.UNCLEAR))] = (
-        ReplyNeeded.UNCLEAR
-    )
+    expects: Annotated[Expects | None, BeforeValidator(_expects)] = Expects.STATEMENT
+    """None if nothing is expected."""
     warnings: Annotated[list[ResultWarning], BeforeValidator(_warnings)] = []
     unsent_text: Annotated[str, BeforeValidator(lambda value: storable_text(clean(value), MAX_READING_CHARS))] = ""
     quoted: Annotated[list[str], BeforeValidator(lambda value: _lines(value, MAX_QUOTED, 500))] = []
@@ -228,6 +248,10 @@ class ModelAnswer(BaseModel):
     detailed: Text = ""
     detailed_translation: Text = ""
     platform_name: Annotated[str, BeforeValidator(one_line(60))] = ""
+    content_type: Annotated[ContentType, BeforeValidator(_enum_or(ContentType, ContentType.OTHER))] = ContentType.OTHER
+    reply_needed: Annotated[ReplyNeeded, BeforeValidator(_enum_or(ReplyNeeded, ReplyNeeded.UNCLEAR))] = (
+        ReplyNeeded.UNCLEAR
+    )
     summary: Annotated[str, BeforeValidator(one_line(300))] = ""
     other_targets: Annotated[list[OtherTarget], BeforeValidator(_other_targets)] = []
     reading: Annotated[list[str], BeforeValidator(_reading)] = []

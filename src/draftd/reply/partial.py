@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from draftd.reply.answer import seen_of
-from draftd.reply.model_answer import ANSWER_START, DECIDING, ModelAnswer, Shown
+from draftd.reply.answer import answer_schema, replying_to, seen_of
+from draftd.reply.model_answer import ANSWER_START, ModelAnswer, Shown, deciding_keys
 from draftd.reply.result import SCHEMA_VERSION, Length, Option
 from draftd.reply.review import Criteria, Review
 
@@ -35,6 +35,7 @@ class PartialReader:
     def __init__(self, criteria: Criteria, published: dict[Length, Option] | None = None) -> None:
         self._criteria = criteria
         self._options = {} if published is None else published
+        self._deciding = deciding_keys(answer_schema(criteria))
         self._read_chars = 0
         self._start: int | None = None
 
@@ -81,7 +82,7 @@ class PartialReader:
 
     def _collect(self, answer: ModelAnswer) -> bool:
         """Add the options that are complete and may be published; return whether there are any."""
-        if not answer.model_fields_set >= DECIDING:
+        if not answer.model_fields_set >= self._deciding:
             return False
         review = Review(answer=answer, criteria=self._criteria)
         translated = self._criteria.options.reader_language is not None
@@ -97,11 +98,11 @@ class PartialReader:
         return len(self._options) > known
 
     def _partial_result(self, answer: ModelAnswer) -> dict[str, Any]:
-        known = answer.model_fields_set
+        known = answer.model_fields_set | ({"reply_needed"} if answer.expects is None else set())
         result: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         result |= {key: value for key, value in seen_of(answer).items() if key in known}
         if {"author", "gist"} <= known:
-            result["replying_to"] = {"author": answer.author, "gist": answer.gist, "expects": answer.expects}
+            result["replying_to"] = replying_to(answer).model_dump(mode="json")
         options = [self._options[length] for length in Length if length in self._options]
         result["options"] = [option.model_dump(mode="json", exclude_none=True) for option in options]
         result["unsent_text"] = answer.unsent_text or None

@@ -12,7 +12,7 @@ from draftd.reply import links, placeholders, platforms, stances
 from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
 from draftd.reply.platforms import Platform
 from draftd.reply.resemblance import same
-from draftd.reply.result import Expects, Length, Option, ReplyNeeded, ResultWarning, Stance
+from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance
 from draftd.request import Options
 
 FOLLOW_UP_CHARS = 140
@@ -154,16 +154,17 @@ class Review:
     def _must_leave_decision(self) -> bool:
         """Whether the message asks for a decision that neither the requester nor the unsent text has made."""
         answer, criteria = self.answer, self.criteria
-        is_due = answer.expects is Expects.DECISION and answer.reply_needed is not ReplyNeeded.NO
         is_made = criteria.is_decided or bool(answer.unsent_text)
-        return is_due and not is_made and not self._is_injected and len(criteria.lengths) > 1
+        return (
+            answer.expects is Expects.DECISION and not is_made and not self._is_injected and len(criteria.lengths) > 1
+        )
 
     def _takes_wanted_stance(self, option: Option) -> bool:
         wanted = self.criteria.options.stance
         return wanted is None or self._is_injected or option.stance == wanted
 
     def _too_long(self, text: str) -> str | None:
-        if self.answer.reply_needed is ReplyNeeded.NO and len(text) > FOLLOW_UP_CHARS:
+        if self.answer.expects is None and len(text) > FOLLOW_UP_CHARS:
             return f"has {len(text)} characters; where no reply is due, write a line of at most {FOLLOW_UP_CHARS}"
         is_private = self.answer.content_type.is_private
         max_chars = self.criteria.options.max_chars
@@ -172,7 +173,7 @@ class Review:
 
     def _against(self, option: Option, others: Iterable[Option]) -> list[str]:
         others, problems = list(others), []
-        if self.answer.reply_needed is not ReplyNeeded.NO:
+        if self.answer.expects is not None:
             problems += [wrong for other in others if (wrong := _wrong_order(option, other))]
         problems += [
             f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
