@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from draftd.errors import (
     ConfigurationError,
@@ -499,3 +500,56 @@ async def test_a_redirect_is_not_followed_by_any_providers_client(llm: Llm, prov
 def port_of(server: asyncio.Server) -> int:
     port: int = server.sockets[0].getsockname()[1]
     return port
+
+
+@asynccontextmanager
+async def recording() -> AsyncIterator[tuple[str, list[Any]]]:
+    """Serve any address with a 401; yield the base URL and the bodies that came."""
+    bodies: list[Any] = []
+
+    async def record(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        return web.json_response({"error": {"message": "no"}}, status=401)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", record)
+    server = web.AppRunner(app)
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{server.addresses[0][1]}", bodies
+    finally:
+        await server.cleanup()
+
+
+BLOCK = [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]
+BEDROCK = [{"text": "Be kind."}, {"cachePoint": {"type": "default"}}]
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("model", "system"),
+    [
+        ("anthropic/claude-sonnet-4-5", BLOCK),
+        ("bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", BEDROCK),
+        ("openrouter/anthropic/claude-sonnet-4.5", BLOCK),
+        ("openai/gpt-5", "Be kind."),
+    ],
+)
+async def test_the_system_message_is_marked_for_the_cache_on_the_wire(
+    llm: Llm, monkeypatch: pytest.MonkeyPatch, model: str, system: Any, *, streamed: bool
+) -> None:
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION_NAME": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+
+    async def ignore(_text: str) -> None:
+        pass
+
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Be kind."}, *MESSAGES]
+    async with recording() as (url, bodies):
+        to = Target(name=model, model=model, api_base=url, api_key="x")
+        with pytest.raises(ModelMisconfigured):
+            await llm.complete(to, messages, schema=SCHEMA, time_s=20, on_text=ignore if streamed else None)
+    body = bodies[-1]
+    assert system == (body["system"] if "system" in body else body["messages"][0]["content"])
+    assert "cache" not in str(body["messages"][-1])

@@ -215,6 +215,15 @@ def test_a_link_that_was_copied_before_the_replies_is_published_at_once() -> Non
     assert published(text.partition('"reading"')[0], make_criteria()) == ["short", "medium", "detailed"]
 
 
+@pytest.mark.parametrize("key", ["quoted", "reading"])
+def test_a_refinement_has_no_link_that_was_not_read_before(key: str) -> None:
+    link = "https://example.com/list"
+    text = make_answer(short=f"Yes. See {link}", **{key: [link]})
+    criteria = make_criteria("warmer", parent_reading=())
+    assert accepted(text, criteria).options[0].text == "Yes."
+    assert published(text, criteria) == ["medium", "detailed"]
+
+
 # What was published stays
 
 

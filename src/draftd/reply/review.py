@@ -61,7 +61,10 @@ class Review:
     def sources(self) -> list[str]:
         """Return every text that a fact or a link in a reply may come from."""
         answer, criteria = self.answer, self.criteria
-        read = [*(criteria.parent_reading or answer.reading), *answer.quoted, answer.author, answer.unsent_text]
+        read = criteria.parent_reading
+        if read is None:
+            # Only with a screenshot: a refinement's model sees nothing that it could copy anew.
+            read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
         return [*read, *criteria.known_texts, criteria.context or ""]
 
     def unseen_links(self, length: Length) -> list[str]:
