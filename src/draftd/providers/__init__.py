@@ -2,6 +2,7 @@
 
 llm               one call through litellm: bounded, metered, without hidden retries; the only importer of litellm
 messages          changes to the messages of a call: the schema's text, the mark for the provider's cache
+redirects         keeps the libraries from following redirects
 response          litellm's responses and stream chunks, read defensively
 errors            translates a provider's error into one of draftd's
 failure_policy    decides what an error means for the request and the model: retry, give back, fail, next model, hold

@@ -11,7 +11,6 @@ One ``Llm`` per process, on one event loop: litellm keeps its connections per lo
 """
 
 import asyncio
-import functools
 import importlib
 import json
 import logging
@@ -29,8 +28,9 @@ import structlog
 
 from draftd.errors import ConfigurationError, ModelRefused, ModelTimeout, ModelUnavailable, OutputInvalid, Spent
 from draftd.providers.errors import EXCERPT_CHARS, is_format_refused, refused_parameters, translate
-from draftd.providers.messages import with_cache_mark, with_text
-from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, media_type, tokens
+from draftd.providers.messages import with_cache_mark, with_schema
+from draftd.providers.redirects import disable_redirects
+from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, conforms, media_type, tokens
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,6 @@ OnText = Callable[[str], Awaitable[None]]
 
 MODES = ("json_schema", "json_object", "prompt")
 """Ways to request JSON, strictest first."""
-SCHEMA_TEXT = "Answer with exactly one JSON object, all keys in the order of this JSON schema, nothing around it:\n"
 CACHING_PROVIDERS = ("anthropic/", "bedrock/", "openrouter/")
 """The prefixes of models whose provider caches only what is marked. Others cache by themselves, or not at all."""
 CLOSE_TIMEOUT_S = 2.0
@@ -149,10 +148,7 @@ class _Call:
         return {name: value for name, value in request.items() if value is not None}
 
     def _messages(self, call_format: _CallFormat) -> list[dict[str, Any]]:
-        messages = self.messages
-        if call_format.states_schema:
-            # At the end of the user message: what stands before it stays the same for every request of an agent.
-            messages = with_text(messages, SCHEMA_TEXT + json.dumps(self.schema, ensure_ascii=False))
+        messages = with_schema(self.messages, self.schema) if call_format.states_schema else self.messages
         return with_cache_mark(messages) if call_format.marks_cache else messages
 
 
@@ -182,7 +178,7 @@ class Llm:
             raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
-        _disable_redirects(importlib.import_module("httpx"))
+        disable_redirects(importlib.import_module("httpx"))
         litellm.suppress_debug_info = True
         litellm.drop_params = False
         litellm.num_retries = None
@@ -235,7 +231,7 @@ class Llm:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
-        if mode == MODES[0] and answer.finish_reason == "stop" and not _conforms(answer.text, schema):
+        if mode == MODES[0] and answer.finish_reason == "stop" and not conforms(answer.text, schema):
             self._learn_that_schema_is_ignored(target)
         return self._completion(target, answer, mode, time.monotonic() - began)
 
@@ -397,32 +393,6 @@ class Llm:
         if entry is None and (bare := registry.get(name)) is not None and bare.get("litellm_provider") == provider:
             entry = bare
         return entry or {}
-
-
-def _disable_redirects(httpx: Any) -> None:
-    """Stop all clients from following redirects, which would forward the prompt, the pictures and often the key.
-
-    litellm and the providers' libraries follow redirects by default, each in its own way; all of them send through this method.
-    """
-    send = httpx.AsyncClient.send
-    if getattr(send, "is_without_redirects", False):
-        return
-
-    @functools.wraps(send)
-    async def send_without_redirects(client: Any, request: Any, **how: Any) -> Any:
-        return await send(client, request, **how | {"follow_redirects": False})
-
-    send_without_redirects.is_without_redirects = True  # type: ignore[attr-defined]  # loaded twice in one process, by tests
-    httpx.AsyncClient.send = send_without_redirects
-
-
-def _conforms(text: str, schema: Mapping[str, Any]) -> bool:
-    """Return whether a text is an object with every key that a schema requires."""
-    try:
-        answer = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(answer, dict) and answer.keys() >= set(schema.get("required", ()))
 
 
 def _key(target: Target) -> _Key:

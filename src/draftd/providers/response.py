@@ -3,6 +3,8 @@
 Invariant: a missing field never raises; it stays empty.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -90,6 +92,15 @@ def media_type(stream: Any) -> str:
     """Return the media type of a stream's HTTP response in lower case, or an empty text if it is unknown."""
     headers = getattr(stream, "_response_headers", None) or {}
     return str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def conforms(text: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a text is an object with every key that a schema requires."""
+    try:
+        answer = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.keys() >= set(schema.get("required", ()))
 
 
 def _text(message: Any) -> str:
