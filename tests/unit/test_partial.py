@@ -118,6 +118,14 @@ def test_long_reasoning_costs_less_than_a_second() -> None:
     assert time.process_time() - used_s < 1
 
 
+@pytest.mark.parametrize("late", ["platform", "language", "expects", "warnings", "unsent_text", "quoted"])
+def test_options_wait_for_what_they_are_checked_by_when_a_model_writes_in_another_order(late: str) -> None:
+    answer = {key: value for key, value in ANSWER.items() if key != late} | {late: ANSWER[late], "note": "the end"}
+    text = json.dumps(answer)
+    assert stream(text.partition(f'"{late}"')[0]) == []
+    assert lengths(stream(text)) == [["short", "medium", "detailed"]]
+
+
 def test_an_option_that_fails_a_check_is_held_back() -> None:
     assert lengths(stream(json.dumps(ANSWER | {"medium": "Dear [Name], " + ANSWER["medium"]}))) == [
         ["short"],
