@@ -832,10 +832,21 @@ async def refined(rig: Rig, claimed: Claimed, link: db.Link, **options: Any) -> 
 async def test_a_refinement_without_a_word_is_refused_what_the_chain_has_already(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:
-    outcome = await rig.fail(await refined(rig, claimed, link))
+    claim = await refined(rig, claimed, link)
+    (*_, last) = rig.writer.published
+    rig.standin.script(default=[{"fields": {option["length"]: option["text"] for option in last["options"]}}])
+    outcome = await rig.fail(claim)
     assert outcome.code == "output_invalid"
     assert "resembles an earlier draft" in outcome.message
     assert len(rig.writer.published) == 3, "nothing of the refinement was published"
+
+
+async def test_a_refinement_without_a_word_gives_other_drafts(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await refined(rig, claimed, link)
+    earlier = {option["text"] for option in rig.writer.published[-1]["options"]}
+    drafted = {option["text"] for option in (await rig.draft(claim)).draft.result["options"]}
+    assert len(earlier | drafted) == 6
+    assert all(json.dumps(text) in rig.standin.log[-1]["prompt"] for text in earlier)
 
 
 async def test_a_refinement_takes_a_stance_of_drafts_that_had_none(rig: Rig, claimed: Claimed, link: db.Link) -> None:

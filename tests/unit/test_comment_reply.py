@@ -145,3 +145,32 @@ def test_a_target_that_the_parent_did_not_read_is_an_invalid_request() -> None:
 def test_a_link_of_the_requesters_own_stays(source: dict[str, Any]) -> None:
     answer = ANSWER | {"detailed": ANSWER["detailed"] + " https://example.com/a"}
     assert texts(make_format(**source).read(json.dumps(answer)).result)[2].endswith("https://example.com/a")
+
+
+STANCES = {"short_stance": "accept", "medium_stance": "accept", "detailed_stance": "accept"}
+UNDECIDED = [{"stance": "accept"}, {"stance": "decline"}]
+
+
+@pytest.mark.parametrize(
+    ("parent_stances", "given", "is_decided"),
+    [
+        (None, {}, False),
+        (None, {"context": "Tell them I'm in."}, True),
+        (None, {"stance": "accept"}, True),
+        (UNDECIDED, {}, False),
+        (UNDECIDED[:1], {}, True),
+        (UNDECIDED[:1], {"answer_to": "the comment about prices"}, False),
+        (UNDECIDED, {"answer_to": "the comment about prices", "context": "yes"}, True),
+    ],
+)
+def test_drafts_leave_a_decision_open_until_the_requester_has_made_it(
+    parent_stances: list[dict[str, str]] | None, given: dict[str, Any], *, is_decided: bool
+) -> None:
+    parent = None if parent_stances is None else Parent(result={"options": parent_stances}, reading=["Mia: Friday?"])
+    reply_format, answer = make_format(parent, **given), json.dumps(ANSWER | STANCES | {"expects": "decision"})
+    if is_decided:
+        assert reply_format.read(answer).result
+        return
+    with pytest.raises(AnswerRejected, match="A decision is due") as caught:
+        reply_format.read(answer)
+    assert caught.value.draft is not None
