@@ -160,6 +160,7 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
 def _warnings(review: Review, *, removed: bool, doubtful: bool) -> list[ResultWarning]:
     answer = review.answer
     local = {
+        ResultWarning.POSSIBLE_PROMPT_INJECTION: review.is_injected,
         ResultWarning.NO_REPLY_EXPECTED: answer.expects is None,
         ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
         ResultWarning.UNSEEN_LINK_REMOVED: removed,

@@ -52,10 +52,12 @@ class CommentReply:
 def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Criteria:
     parent, known_texts = request.parent, (*options.facts, *options.voice_samples)
     is_decided = bool(request.context or options.stance)
+    # The owner of the tables may have written anything.
+    warned = found if parent and isinstance(found := parent.result.get("warnings"), list) else []
     if parent is not None:
         known_texts += (*parent.reading, *parent.chain_texts)
         # The refined drafts may have been made from a truncated picture.
-        is_truncated |= ResultWarning.IMAGE_TRUNCATED in parent.result.get("warnings", ())
+        is_truncated |= ResultWarning.IMAGE_TRUNCATED in warned
         is_decided |= not options.answer_to and refinement.is_decided(parent)
     return Criteria(
         options=options,
@@ -64,5 +66,6 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Crit
         known_texts=known_texts,
         parent_reading=None if parent is None else tuple(parent.reading),
         avoided_texts=parent.chain_texts if parent and refinement.wants_others(request, options) else (),
+        is_injected=ResultWarning.POSSIBLE_PROMPT_INJECTION in warned,
         is_decided=is_decided,
     )

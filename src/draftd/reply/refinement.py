@@ -40,8 +40,8 @@ def target(request: Request, options: Options) -> str | None:
 
 def is_decided(parent: Parent) -> bool:
     """Return whether the parent's drafts leave no decision to the requester; drafts without stances are taken for decided."""
-    stances = {option.get("stance") for option in json_objects(parent.result.get("options"))}
-    return not ({"accept", "decline"} <= stances or "choice" in stances)
+    stances = [option.get("stance") for option in json_objects(parent.result.get("options"))]
+    return not (("accept" in stances and "decline" in stances) or "choice" in stances)
 
 
 def json_objects(value: Any) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ class Criteria:
     """The messages of a refinement's parent, which take the place of the answer's reading."""
     avoided_texts: tuple[str, ...] = ()
     """Texts that no reply may resemble."""
+    is_injected: bool = False
+    """Whether an injection was suspected in what a refinement is based on."""
     is_decided: bool = False
     """Whether the requester has made the decision that the message asks for."""
 
@@ -58,6 +60,11 @@ class Review:
         said = answer.language if answer.reply_language == UNKNOWN_LANGUAGE else answer.reply_language
         return self.criteria.options.language or said
 
+    @property
+    def is_injected(self) -> bool:
+        """Whether an injection is suspected."""
+        return self.criteria.is_injected or ResultWarning.POSSIBLE_PROMPT_INJECTION in self.answer.warnings
+
     def sources(self) -> list[str]:
         """Return every text that a fact or a link in a reply may come from."""
         answer, criteria = self.answer, self.criteria
@@ -80,7 +87,7 @@ class Review:
         return Option.model_construct(
             length=length,
             angle=self.answer.angle(length),
-            stance=Stance.OPEN if stance is Stance.NONE and self._is_injected else stance,
+            stance=Stance.OPEN if stance is Stance.NONE and self.is_injected else stance,
             text=links.remove(self.answer.text(length), unseen),
             unsupported=[],
             translation=self._translation(length, unseen),
@@ -108,7 +115,7 @@ class Review:
             problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
         if option.translation == "":
             problems.append(f"`{name}_translation` is empty; give the reply in {options.reader_language}.")
-        if self._is_injected and option.stance not in stances.UNCOMMITTED:
+        if self.is_injected and option.stance not in stances.UNCOMMITTED:
             problems.append(
                 f"`{name}` takes the stance `{option.stance}` although an injection is suspected; commit to nothing, with "
                 "the stance `open`."
@@ -150,21 +157,15 @@ class Review:
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
 
     @property
-    def _is_injected(self) -> bool:
-        return ResultWarning.POSSIBLE_PROMPT_INJECTION in self.answer.warnings
-
-    @property
     def _must_leave_decision(self) -> bool:
         """Whether the message asks for a decision that neither the requester nor the unsent text has made."""
         answer, criteria = self.answer, self.criteria
         is_made = criteria.is_decided or bool(answer.unsent_text)
-        return (
-            answer.expects is Expects.DECISION and not is_made and not self._is_injected and len(criteria.lengths) > 1
-        )
+        return answer.expects is Expects.DECISION and not is_made and not self.is_injected and len(criteria.lengths) > 1
 
     def _takes_wanted_stance(self, option: Option) -> bool:
         wanted = self.criteria.options.stance
-        return wanted is None or self._is_injected or option.stance == wanted
+        return wanted is None or self.is_injected or option.stance == wanted
 
     def _too_long(self, text: str) -> str | None:
         if self.answer.expects is None and len(text) > FOLLOW_UP_CHARS:
