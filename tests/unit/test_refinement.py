@@ -17,24 +17,28 @@ def make_request(result: Any = None, *, reading: list[str] | None = None, contex
     return Request(image_urls=(), context=context, options={}, parent=parent)
 
 
-FIRST = Request(image_urls=("https://example.com/a.png",), context=None, options={}, parent=None)
+def make_first() -> Request:
+    return Request(image_urls=("https://example.com/a.png",), context=None, options={}, parent=None)
 
 
 @pytest.mark.parametrize(
-    ("request_", "options", "others"),
+    ("context", "options", "others"),
     [
-        (make_request(), {}, True),
-        (make_request(), {"tone": "warm", "max_chars": 200}, True),
-        (make_request(context="shorter"), {}, False),
-        (make_request(), {"stance": "accept"}, False),
-        (make_request(), {"answer_to": "t1"}, False),
-        (FIRST, {}, False),
+        (None, {}, True),
+        (None, {"tone": "warm", "max_chars": 200}, True),
+        ("shorter", {}, False),
+        (None, {"stance": "accept"}, False),
+        (None, {"answer_to": "t1"}, False),
     ],
 )
 def test_without_a_word_on_what_to_change_other_drafts_are_wanted(
-    request_: Request, options: dict[str, Any], *, others: bool
+    context: str | None, options: dict[str, Any], *, others: bool
 ) -> None:
-    assert refinement.wants_others(request_, Options(**options)) is others
+    assert refinement.wants_others(make_request(context=context), Options(**options)) is others
+
+
+def test_a_first_request_wants_no_other_drafts() -> None:
+    assert not refinement.wants_others(make_first(), Options())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_a_target_is_found_by_its_key_or_named_in_words(named: str | None, targe
 
 
 def test_a_first_request_names_its_target_in_words() -> None:
-    assert refinement.target(FIRST, Options(answer_to="Ana's comment")) == "Ana's comment"
+    assert refinement.target(make_first(), Options(answer_to="Ana's comment")) == "Ana's comment"
 
 
 @pytest.mark.parametrize(
