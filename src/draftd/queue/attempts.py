@@ -8,7 +8,7 @@ given up eventually, with its figures in the log: no draft may be lost to bookke
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -55,7 +55,11 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
-        parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
+        parent = Parent(
+            result=first["parent_result"],
+            reading=[one for one in reading if isinstance(one, str)],
+            chain_texts=tuple(_texts(first["chain_options"])),
+        )
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
         context=first["context"],
@@ -73,6 +77,13 @@ def _max_tokens(errors: Any) -> dict[str, int]:
             case {"model": str(model), "max_tokens": int(limit)}:
                 found[model] = max(found.get(model, 0), min(limit, MOST_OUTPUT_TOKENS))
     return found
+
+
+def _texts(chain_options: Any) -> Iterator[str]:
+    for options in chain_options if isinstance(chain_options, list) else ():
+        for option in options if isinstance(options, list) else ():
+            if isinstance(option, dict) and isinstance(text := option.get("text"), str):
+                yield text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

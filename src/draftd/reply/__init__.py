@@ -11,7 +11,11 @@ prompts         the messages of a model call
 reply_format    the interface to everything that depends on the result's schema
 comment_reply   its only implementation: three options to choose from
 model_answer    the flat JSON object that a model returns
-answer          from a model's text to a result: checks and repairable problems
+answer          from a model's text to a result
+review          the checks of an answer: problems that reject it, and wishes that are worth one repair
+resemblance     whether two replies say the same
+stances         what the options commit to, and whether they leave the decision to the requester
+refinement      what a refinement changes of the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links

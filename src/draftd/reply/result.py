@@ -48,6 +48,43 @@ class ReplyNeeded(StrEnum):
     UNCLEAR = "unclear"
 
 
+class Expects(StrEnum):
+    """What the message wants first."""
+
+    DECISION = "decision"
+    QUESTION = "question"
+    RECOMMENDATION = "recommendation"
+    HELP = "help"
+    SOCIAL = "social"
+    """Thanks, congratulations, an apology or comfort are due."""
+    STATEMENT = "statement"
+
+
+class Stance(StrEnum):
+    """What an option commits the requester to."""
+
+    ACCEPT = "accept"
+    DECLINE = "decline"
+    CHOICE = "choice"
+    """Between alternatives; the angle names it."""
+    OPEN = "open"
+    NONE = "none"
+    """There is nothing to decide."""
+
+
+class FactKind(StrEnum):
+    """The kind of a fact that can be looked up."""
+
+    NUMBER = "number"
+    AMOUNT = "amount"
+    DATE = "date"
+    TIME = "time"
+    PHONE = "phone"
+    EMAIL = "email"
+    HANDLE = "handle"
+    LINK = "link"
+
+
 class Confidence(StrEnum):
     """How sure the model is of its reading; the prompt defines the levels."""
 
@@ -65,6 +102,8 @@ class ResultWarning(StrEnum):
     NO_REPLY_EXPECTED = "no_reply_expected"
     AMBIGUOUS_TARGET = "ambiguous_target"
     UNSEEN_LINK_REMOVED = "unseen_link_removed"
+    EARLY_OPTION_DOUBTFUL = "early_option_doubtful"
+    """An option that was published early fails a check that only the complete answer allows; it was not changed."""
 
 
 class _Strict(BaseModel):
@@ -76,6 +115,23 @@ class ReplyingTo(_Strict):
 
     author: str
     gist: str
+    expects: Expects
+
+
+class OtherTarget(_Strict):
+    """Another message that could have been meant."""
+
+    key: str
+    author: str
+    gist: str
+
+
+class Unsupported(_Strict):
+    """A fact in an option that stands in no source."""
+
+    quote: str
+    """A verbatim part of the text."""
+    kind: FactKind
 
 
 class Option(_Strict):
@@ -83,7 +139,9 @@ class Option(_Strict):
 
     length: Length
     angle: str
+    stance: Stance
     text: Annotated[str, Field(min_length=1)]
+    unsupported: list[Unsupported] = []
     translation: str | None = None
     """The text in ``reader_language``; absent if the reader needs none."""
 
@@ -100,11 +158,13 @@ class Result(_Strict):
     me: str
     replying_to: ReplyingTo
     reply_needed: ReplyNeeded
-    options: Annotated[list[Option], Field(min_length=3, max_length=3)]
+    options: Annotated[list[Option], Field(min_length=1, max_length=len(Length))]
+    other_targets: list[OtherTarget] = []
+    unsent_text: str | None = None
     missing: Annotated[list[str], Field(max_length=3)]
     confidence: Confidence
     warnings: list[ResultWarning]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON object to store; absent values have no key."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the JSON object to store; an option without a translation has no key for it."""
+        return self.model_dump(mode="json", exclude_none=True) | {"unsent_text": self.unsent_text}
