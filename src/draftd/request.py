@@ -7,6 +7,7 @@ Owns the types, and the list of what a client may set. A ``Claim`` never carries
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
@@ -195,6 +196,8 @@ class Request:
     parent: "Parent | None"
     max_tokens: Mapping[str, int] = field(default_factory=dict)
     """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
+    asked_on: date | None = None
+    """The day of the request, in UTC by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,3 +209,11 @@ class Parent:
     """The messages that mattered, verbatim; no image is read again."""
     chain_texts: tuple[str, ...] = ()
     """Every text drafted so far in the chain of refinements, the latest request's first."""
+    unsupported: tuple[str, ...] = ()
+    """The quotes in these texts that stood in no source."""
+
+    def without_unsupported(self, text: str) -> str:
+        """Return a drafted text without what stood in no source, so that being drafted makes nothing true."""
+        for quote in self.unsupported:
+            text = text.replace(quote, " ")
+        return text

@@ -19,7 +19,7 @@ ANY_PICTURE: Scene = {
     "detailed_angle": "proposes next steps",
     "detailed": (
         "Stand-in reply: I read this twice and would start small. First we agree on what done means, then one of us "
-        "writes it down, and on Friday we compare notes. If a call is easier, propose a time and I will bring an "
+        "writes it down, and after that we compare notes. If a call is easier, propose a time and I will bring an "
         "outline."
     ),
     "reading": ["The stand-in reads no text from pictures."],

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from draftd.reply.facts import FactKind, Unsupported, unsupported
+from draftd.reply import fact_finder
+from draftd.reply.fact import Fact
+from draftd.reply.facts import FactKind, Unsupported, Witness
 
 CASES = [
     json.loads(line) for line in (Path(__file__).parents[1] / "data" / "facts.jsonl").read_text("utf-8").splitlines()
@@ -27,7 +29,7 @@ HOSTILE = {
 
 def found(case: dict[str, Any]) -> list[Unsupported]:
     asked = date.fromisoformat(case["asked"]) if case["asked"] else None
-    return unsupported(case["reply"], case["sources"], today=asked, language=case["lang"])
+    return Witness(asked).unsupported(case["reply"], case["sources"], language=case["lang"])
 
 
 def overlaps(reply: str, quote: str, other: str) -> bool:
@@ -36,7 +38,7 @@ def overlaps(reply: str, quote: str, other: str) -> bool:
 
 
 def check(text: str, *sources: str, language: str = "en", today: date | None = None) -> Sequence[str]:
-    return [fact.quote for fact in unsupported(text, sources, today=today, language=language)]
+    return [fact.quote for fact in Witness(today).unsupported(text, sources, language=language)]
 
 
 def test_at_least_98_percent_of_the_planted_facts_are_caught() -> None:
@@ -119,7 +121,7 @@ def test_a_unit_or_a_currency_that_differs_is_marked() -> None:
 
 
 def test_a_handle_a_link_and_an_address_need_a_source_each() -> None:
-    marks = unsupported("Write to ana@acme.io, @ana_acme or acme.io/help.", ["Ana"], today=None, language="en")
+    marks = Witness().unsupported("Write to ana@acme.io, @ana_acme or acme.io/help.", ["Ana"], language="en")
     assert [mark.kind for mark in marks] == [FactKind.EMAIL, FactKind.HANDLE, FactKind.LINK]
 
 
@@ -133,3 +135,25 @@ def test_a_hostile_text_takes_linear_time(name: str, language: str) -> None:
     check(text, language=language)
     check("37", text, language=language)
     assert time.process_time() - began < 1
+
+
+def test_the_same_sources_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    find = fact_finder.find
+
+    def noted(text: str, *how: Any, **more: Any) -> list[Fact]:
+        read.append(text)
+        return find(text, *how, **more)
+
+    monkeypatch.setattr(fact_finder, "find", noted)
+    witness = Witness()
+    for reply in ("At 3 pm.", "At 4 pm.", "It is 14:00."):
+        witness.unsupported(reply, ["2 pm"], language="en")
+    assert read.count("2 pm") == 1
+    assert witness.unsupported("At 3 pm.", ["3 pm"], language="en") == []
+
+
+def test_of_very_long_sources_the_first_are_read() -> None:
+    sources = ["2 pm", "word " * 20_000, "3 pm"]
+    assert check("At 2 pm.", *sources) == []
+    assert check("At 3 pm, then.", *sources) == ["3 pm"]

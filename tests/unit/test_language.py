@@ -57,6 +57,8 @@ def test_a_wrong_script_or_language_is_named(text: str, expected: str) -> None:
         ("Takk for sist, vi ses i morgen på kontoret", "da"),
         ("Ops, mandei no grupo errado, desculpa mesmo", "es"),
         ("Thanks for the quick answer, see you on Monday!", "tlh"),
+        ("Спасибо большое за быстрый ответ", "tlh"),
+        ("Спасибо большое за быстрый ответ", "und"),
         ("Thanks for the quick answer, see you on Monday!", "English"),
         ("haan bhai theek hai, kal milte hain office mein", "hi"),
     ],

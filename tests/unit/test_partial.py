@@ -24,7 +24,7 @@ ANSWER: dict[str, Any] = {
     "expects": "question",
     "warnings": [],
     "unsent_text": "",
-    "quoted": [],
+    "quoted": ["Friday"],
     "short_stance": "accept",
     "short_angle": "confirms Friday",
     "short": "Yes, Friday works.",

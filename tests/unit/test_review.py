@@ -7,20 +7,25 @@ import pytest
 
 from draftd.queue.outcome import Draft
 from draftd.reply.answer import read
+from draftd.reply.fact import FactKind
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
-from draftd.reply.result import Length, Result, ResultWarning, Stance
+from draftd.reply.result import Length, Result, ResultWarning, Stance, Unsupported
 from draftd.reply.review import Criteria
 from draftd.request import Options
 
 SHORT = "Yes, Friday works."
 MEDIUM = "Sorry, Friday is not possible for me this time around."
-DETAILED = "Who else is coming on Friday? If the others are there from eight, it depends on when the last train leaves."
+DETAILED = "Who else is coming on Friday? If the others are there early, it depends on when the last train leaves."
 
 
 def make_criteria(context: str | None = None, **over: Any) -> Criteria:
     known: dict[str, Any] = {"is_decided": bool(context or over.get("stance"))}
-    known |= {name: over.pop(name) for name in ("is_decided", "avoided_texts", "parent_reading") if name in over}
+    known |= {
+        name: over.pop(name)
+        for name in ("is_decided", "avoided_texts", "parent_reading", "known_texts")
+        if name in over
+    }
     return Criteria(options=Options(**over), context=context, is_truncated=False, **known)
 
 
@@ -156,6 +161,122 @@ def test_a_missing_stance_means_open_only_where_a_decision_is_due() -> None:
     assert [option.stance for option in result.options] == [Stance.NONE] * 3
 
 
+# Facts
+
+AT_TWO = "Yes, Friday at 14:00."
+
+
+def test_a_fact_without_a_source_is_worth_one_repair_and_then_marked() -> None:
+    text = make_answer(short=AT_TWO)
+    rejection = rejected(text)
+    assert rejection.draft is not None
+    assert [problem for problem in rejection.problems if '`short` states "14:00"' in problem] == [*rejection.problems]
+    result = accepted(text, is_repaired=True)
+    assert [option.unsupported for option in result.options] == [
+        [Unsupported(quote="14:00", kind=FactKind.TIME)],
+        [],
+        [],
+    ]
+    assert ResultWarning.UNSUPPORTED_FACT in result.warnings
+    assert published(text, make_criteria()) == ["medium", "detailed"], "what a repair must change is held back"
+
+
+@pytest.mark.parametrize(
+    ("criteria", "over"),
+    [
+        (make_criteria("Two pm suits me."), {}),
+        (make_criteria(known_texts=("2 pm",)), {}),
+        (make_criteria(), {"quoted": ["Friday", "2 p.m."]}),
+        (make_criteria(), {"unsent_text": "Friday 2 pm is"}),
+        (make_criteria(), {"reading": ["Mia: are you coming on Friday, 2:00 p.m.?"]}),
+    ],
+    ids=["context", "what the requester gave", "copied before the replies", "unsent text", "reading"],
+)
+def test_a_fact_that_a_source_has_needs_no_repair(criteria: Criteria, over: dict[str, Any]) -> None:
+    text = make_answer(short=AT_TWO, **over)
+    result = accepted(text, criteria)
+    assert (result.options[0].unsupported, result.warnings) == ([], [])
+    waits = "reading" in over
+    assert ("short" in published(text.partition('"platform_name"')[0], criteria)) is not waits
+    assert "short" in published(text, criteria)
+
+
+@pytest.mark.parametrize("expects", ["question", "recommendation", "help"])
+def test_public_knowledge_that_was_asked_for_is_marked_without_a_repair(expects: str) -> None:
+    text = make_answer("none", "none", "none", expects=expects, short="It opened in 1889.")
+    result = accepted(text)
+    assert result.options[0].unsupported == [Unsupported(quote="1889", kind=FactKind.NUMBER)]
+    assert ResultWarning.UNSUPPORTED_FACT in result.warnings
+    assert published(text, make_criteria()) == ["short", "medium", "detailed"]
+
+
+def test_a_link_that_is_removed_is_not_listed() -> None:
+    result = accepted(make_answer(short="Yes, Friday. See https://example.com/list"))
+    assert (result.options[0].text, result.options[0].unsupported) == ("Yes, Friday.", [])
+    assert result.warnings == [ResultWarning.UNSEEN_LINK_REMOVED]
+
+
+def test_a_published_option_is_not_repaired_for_its_facts() -> None:
+    options: Any = {}
+    PartialReader(make_criteria(), options).feed(make_answer("none", "none", "none", expects="help", short=AT_TWO))
+    result = accepted(make_answer("none", "none", "none", expects="social"), published=options)
+    assert result.options[0].unsupported == [Unsupported(quote="14:00", kind=FactKind.TIME)]
+    assert ResultWarning.UNSUPPORTED_FACT in result.warnings
+
+
+# Language
+
+GERMAN = "Leider passt mir der Freitag diesmal überhaupt nicht, tut mir leid."
+
+
+@pytest.mark.parametrize(
+    ("criteria", "over", "found", "expected"),
+    [
+        (make_criteria(), {"medium": GERMAN}, "de", "en"),
+        (
+            make_criteria(language="de"),
+            {"short": "Пятница подходит.", "medium": GERMAN, "detailed": GERMAN * 2},
+            "ru",
+            "de",
+        ),
+        (
+            make_criteria("auf Deutsch"),
+            {"reply_language": "de", "short": "Ja, gern.", "detailed": GERMAN * 2},
+            "en",
+            "de",
+        ),
+    ],
+    ids=["read", "asked for", "named by the model"],
+)
+def test_a_reply_in_another_language_is_repaired_once_and_then_refused(
+    criteria: Criteria, over: dict[str, Any], found: str, expected: str
+) -> None:
+    text = make_answer(**over)
+    rejection = rejected(text, criteria)
+    assert rejection.draft is None
+    assert [
+        problem
+        for problem in rejection.problems
+        if f"is in the language `{found}`; write it in `{expected}`" in problem
+    ]
+    assert len(published(text, criteria)) == 2
+    with pytest.raises(AnswerRejected):
+        read(text, criteria, is_repaired=True)
+
+
+def test_replies_in_the_language_that_was_asked_for_are_accepted() -> None:
+    german = {"short": "Ja, gern.", "medium": GERMAN, "detailed": GERMAN + " Wer kommt denn sonst noch alles mit?"}
+    assert accepted(make_answer(**german), make_criteria(language="de")).options
+    assert accepted(make_answer(**german, reply_language="de"), make_criteria("auf Deutsch")).options
+    assert accepted(make_answer(**german, language="und", reply_language="und")).options
+
+
+def test_what_the_requester_has_begun_is_continued_in_its_own_language() -> None:
+    begun = {"unsent_text": "Leider passt mir der Freitag diesmal", "medium": GERMAN}
+    assert accepted(make_answer(**begun)).options
+    assert rejected(make_answer(**begun), make_criteria(language="en")).draft is None
+
+
 # No reply due
 
 
@@ -211,7 +332,7 @@ def test_a_refinement_keeps_the_messages_as_they_were_read() -> None:
 
 def test_a_link_that_was_copied_before_the_replies_is_published_at_once() -> None:
     link = "https://example.com/list"
-    text = make_answer(short=f"Yes, {link}", quoted=[link])
+    text = make_answer(short=f"Yes, {link}", quoted=["Friday", link])
     assert published(text.partition('"reading"')[0], make_criteria()) == ["short", "medium", "detailed"]
 
 
@@ -219,7 +340,7 @@ def test_a_link_that_was_copied_before_the_replies_is_published_at_once() -> Non
 def test_a_refinement_has_no_link_that_was_not_read_before(key: str) -> None:
     link = "https://example.com/list"
     text = make_answer(short=f"Yes. See {link}", **{key: [link]})
-    criteria = make_criteria("warmer", parent_reading=())
+    criteria = make_criteria("warmer", parent_reading=("Mia: Friday?",))
     assert accepted(text, criteria).options[0].text == "Yes."
     assert published(text, criteria) == ["medium", "detailed"]
 

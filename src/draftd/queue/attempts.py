@@ -8,7 +8,7 @@ given up eventually, with its figures in the log: no draft may be lost to bookke
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -54,11 +54,16 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     parent = None
     # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
+        chain = first["chain_options"] if isinstance(first["chain_options"], list) else []
+        options = [option for drafted in chain for option in _objects(drafted)]
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
         parent = Parent(
             result=first["parent_result"],
             reading=[one for one in reading if isinstance(one, str)],
-            chain_texts=tuple(_texts(first["chain_options"])),
+            chain_texts=tuple(_values(options, "text")),
+            unsupported=tuple(
+                _values((one for option in options for one in _objects(option.get("unsupported"))), "quote")
+            ),
         )
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
@@ -66,6 +71,7 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         options=first["options"],
         parent=parent,
         max_tokens=_max_tokens(first["errors"]),
+        asked_on=first["asked_on"],
     )
 
 
@@ -79,11 +85,12 @@ def _max_tokens(errors: Any) -> dict[str, int]:
     return found
 
 
-def _texts(chain_options: Any) -> Iterator[str]:
-    for options in chain_options if isinstance(chain_options, list) else ():
-        for option in options if isinstance(options, list) else ():
-            if isinstance(option, dict) and isinstance(text := option.get("text"), str):
-                yield text
+def _objects(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _values(objects: Iterable[dict[str, Any]], key: str) -> Iterator[str]:
+    return (value for one in objects if isinstance(value := one.get(key), str) and value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

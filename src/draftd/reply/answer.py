@@ -34,8 +34,7 @@ def answer_schema(criteria: Criteria) -> dict[str, Any]:
         lengths=criteria.lengths,
         translated=criteria.options.reader_language is not None,
         with_reading=criteria.parent_reading is None,
-        # Only a context can ask for another language in words.
-        with_reply_language=bool(criteria.context) and criteria.options.language is None,
+        with_reply_language=criteria.may_change_language,
     )
 
 
@@ -77,7 +76,10 @@ def read(
     if problems:
         raise AnswerRejected([*problems, *wishes])
     doubtful = any(review.problems(option, ()) for option in published.values())
-    result = _result(review, options, _warnings(review, removed=bool(removed), doubtful=doubtful))
+    unsupported = any(option.unsupported for option in options.values())
+    result = _result(
+        review, options, _warnings(review, removed=bool(removed), unsupported=unsupported, doubtful=doubtful)
+    )
     reading = answer.reading if criteria.parent_reading is None else list(criteria.parent_reading)
     draft = Draft(result=result.as_json(), reading=reading)
     if wishes:
@@ -157,13 +159,14 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
         return None, len(text)
 
 
-def _warnings(review: Review, *, removed: bool, doubtful: bool) -> list[ResultWarning]:
+def _warnings(review: Review, *, removed: bool, unsupported: bool, doubtful: bool) -> list[ResultWarning]:
     answer = review.answer
     local = {
         ResultWarning.POSSIBLE_PROMPT_INJECTION: review.is_injected,
         ResultWarning.NO_REPLY_EXPECTED: answer.expects is None,
         ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
         ResultWarning.UNSEEN_LINK_REMOVED: removed,
+        ResultWarning.UNSUPPORTED_FACT: unsupported,
         ResultWarning.EARLY_OPTION_DOUBTFUL: doubtful,
     }
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]

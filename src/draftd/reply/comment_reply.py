@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from draftd.queue.outcome import Draft
 from draftd.reply import answer, refinement
+from draftd.reply.facts import Witness
 from draftd.reply.partial import PartialReader
 from draftd.reply.result import Length, Option, ResultWarning
 from draftd.reply.review import Criteria
@@ -55,7 +56,7 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Crit
     # The owner of the tables may have written anything.
     warned = found if parent and isinstance(found := parent.result.get("warnings"), list) else []
     if parent is not None:
-        known_texts += (*parent.reading, *parent.chain_texts)
+        known_texts += (*parent.reading, *map(parent.without_unsupported, parent.chain_texts))
         # The refined drafts may have been made from a truncated picture.
         is_truncated |= ResultWarning.IMAGE_TRUNCATED in warned
         is_decided |= not options.answer_to and refinement.is_decided(parent)
@@ -68,4 +69,5 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Crit
         avoided_texts=parent.chain_texts if parent and refinement.wants_others(request, options) else (),
         is_injected=ResultWarning.POSSIBLE_PROMPT_INJECTION in warned,
         is_decided=is_decided,
+        witness=Witness(request.asked_on),
     )

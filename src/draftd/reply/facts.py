@@ -6,7 +6,7 @@ Sources are the caller's: what was read, the context, the requester's facts. Equ
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -17,11 +17,13 @@ from draftd.reply.fact import Fact, FactKind, plain
 
 MAX_PHONES = 20
 """Phone numbers are compared in pairs; no real text has this many."""
+MAX_SOURCE_CHARS = 100_000
+"""Text dense with facts takes about 1 ms per 1,000 characters and language, on the event loop."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 _KANJI = re.compile(r"[月日時曜十百千万]")
 
-__all__ = ["FactKind", "Unsupported", "unsupported"]
+__all__ = ["FactKind", "Unsupported", "Witness"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +39,63 @@ class Unsupported:
     kind: FactKind
 
 
-def unsupported(text: str, sources: Sequence[str], *, today: date | None, language: str) -> list[Unsupported]:
-    """Return the facts of a reply that none of the sources has, in the reply's order, each once.
+class Witness:
+    """Looks up the facts of replies; reads the same sources once, since each reply of an answer has the same.
 
     Args:
-        text: the reply.
-        sources: texts whose facts are true, in any of the known languages.
         today: the day on which the request was made, for "tomorrow" and for the weekday of a date; None if unknown.
-        language: BCP 47 tag of the reply. Number words and times of day are read in English, German, French, Spanish,
-            Portuguese, Italian, Turkish and Japanese; of other languages digits only.
     """
-    spoken = language.partition("-")[0].lower()
-    facts = [fact for fact in fact_finder.find(text, spoken) if not fact.is_minor]
-    if not facts:
-        return []
-    joined = "\n".join(sources)
-    words = set(_WORD.findall(plain(joined)))
-    for read_as in dict.fromkeys((spoken, *fact_words.LANGUAGES)):
-        if read_as != spoken and not (
-            _KANJI.search(joined) if read_as == "ja" else fact_finder.may_speak(words, read_as)
-        ):
-            continue
-        known = _Known(joined, read_as, own=read_as == spoken, today=today)
-        facts = [fact for fact in facts if not known.supports(fact)]
+
+    def __init__(self, today: date | None = None) -> None:
+        self._today = today
+        self._sources: _Sources | None = None
+
+    def unsupported(self, text: str, sources: Iterable[str], *, language: str) -> list[Unsupported]:
+        """Return the facts of a reply that none of the sources has, in the reply's order, each once.
+
+        Args:
+            text: the reply.
+            sources: texts whose facts are true, in any of the known languages, the most relevant first.
+            language: BCP 47 tag of the reply. Number words and times of day are read in English, German, French, Spanish,
+                Portuguese, Italian, Turkish and Japanese; of other languages digits only.
+        """
+        spoken = language.partition("-")[0].lower()
+        facts = [fact for fact in fact_finder.find(text, spoken) if not fact.is_minor]
         if not facts:
             return []
-    quotes = dict.fromkeys((text[start:end], kind) for start, end, kind in _merged(text, facts))
-    return [Unsupported(quote=quote, kind=kind) for quote, kind in quotes]
+        joined = "\n".join(dict.fromkeys(sources))[:MAX_SOURCE_CHARS]
+        if self._sources is None or self._sources.text != joined:
+            self._sources = _Sources(joined, self._today)
+        for known in self._sources.read_in_turn(spoken):
+            facts = [fact for fact in facts if not known.supports(fact)]
+            if not facts:
+                return []
+        quotes = dict.fromkeys((text[start:end], kind) for start, end, kind in _merged(text, facts))
+        return [Unsupported(quote=quote, kind=kind) for quote, kind in quotes]
+
+
+class _Sources:
+    """The sources, read in each language when it is needed."""
+
+    def __init__(self, text: str, today: date | None) -> None:
+        self.text = text
+        self._today = today
+        self._words = set(_WORD.findall(plain(text)))
+        self._read: dict[tuple[str, bool], _Known] = {}
+
+    def read_in_turn(self, spoken: str) -> Iterator["_Known"]:
+        """Yield what the sources state, read in the reply's language first, then in those that they may be in."""
+        for read_as in dict.fromkeys((spoken, *fact_words.LANGUAGES)):
+            own = read_as == spoken
+            if own or self._may_be_in(read_as):
+                if (read_as, own) not in self._read:
+                    self._read[read_as, own] = _Known(self.text, read_as, own=own, today=self._today)
+                yield self._read[read_as, own]
+
+    def _may_be_in(self, language: str) -> bool:
+        if language == "ja":
+            return _KANJI.search(self.text) is not None
+        return fact_finder.may_speak(self._words, language)
 
 
 def _merged(text: str, facts: Iterable[Fact]) -> list[tuple[int, int, FactKind]]:

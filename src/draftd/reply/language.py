@@ -53,8 +53,7 @@ _SCRIPTS: Final = {
     "CJK": "zh ja yue wuu ko",
 }
 _LANGUAGES_OF: Final = {script: tuple(languages.split()) for script, languages in _SCRIPTS.items()}
-_LATIN_TOO: Final = frozenset({"sr", "uz", "az", "kk", "tt"})
-_NON_LATIN: Final = frozenset(code for codes in _LANGUAGES_OF.values() for code in codes) - _LATIN_TOO
+_SCRIPTED: Final = frozenset(code for codes in _LANGUAGES_OF.values() for code in codes)
 _NEAR: Final = (
     {"no", "nb", "nn", "da", "sv"},
     {"pt", "gl", "es", "ast", "an"},
@@ -90,7 +89,7 @@ def contradicts(text: str, language: str) -> str | None:
         language: BCP 47 tag of the expected language; one that is not known here is never contradicted.
     """
     expected = re.split(r"[-_]", language.strip().lower(), maxsplit=1)[0]
-    if not re.fullmatch(r"[a-z]{2,3}", expected):
+    if expected not in _SCRIPTED and expected not in _known():
         return None
     prose = _NOT_PROSE.sub(" ", text[:_MAX_CHARS])
     letters = [char for char in prose if char.isalpha()]

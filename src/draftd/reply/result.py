@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from draftd.reply.fact import FactKind
 from draftd.reply.platforms import Platform
 
 SCHEMA_VERSION: Final = 1
@@ -59,6 +60,11 @@ class Expects(StrEnum):
     """Thanks, congratulations, an apology or comfort are due."""
     STATEMENT = "statement"
 
+    @property
+    def asks_for_knowledge(self) -> bool:
+        """Whether a good reply may hold facts of public knowledge, which no source of the requester's has."""
+        return self in {Expects.QUESTION, Expects.RECOMMENDATION, Expects.HELP}
+
 
 class Stance(StrEnum):
     """What an option commits the requester to."""
@@ -70,19 +76,6 @@ class Stance(StrEnum):
     OPEN = "open"
     NONE = "none"
     """There is nothing to decide."""
-
-
-class FactKind(StrEnum):
-    """The kind of a fact that can be looked up."""
-
-    NUMBER = "number"
-    AMOUNT = "amount"
-    DATE = "date"
-    TIME = "time"
-    PHONE = "phone"
-    EMAIL = "email"
-    HANDLE = "handle"
-    LINK = "link"
 
 
 class Confidence(StrEnum):
@@ -102,6 +95,8 @@ class ResultWarning(StrEnum):
     NO_REPLY_EXPECTED = "no_reply_expected"
     AMBIGUOUS_TARGET = "ambiguous_target"
     UNSEEN_LINK_REMOVED = "unseen_link_removed"
+    UNSUPPORTED_FACT = "unsupported_fact"
+    """An option has a fact that stands in no source; its ``unsupported`` names it."""
     EARLY_OPTION_DOUBTFUL = "early_option_doubtful"
     """An option that was published early fails a check that only the complete answer allows; it was not changed."""
 

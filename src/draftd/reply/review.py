@@ -1,18 +1,20 @@
 """The checks of one answer, complete or still being written.
 
 Owns which replies are acceptable. A fault that people would notice after sending (an empty reply, a placeholder such as
-``[Name]``, a text too long for the platform, a commitment under a suspected injection) is a problem: the reply is neither
-published nor accepted. A wish is worth one repair and no more: a reply that does not fulfil it is accepted in the end.
+``[Name]``, a text too long for the platform, another language, a commitment under a suspected injection) is a problem: the reply
+is neither published nor accepted. A wish (a decision left to the requester, a source for every fact) is worth one repair and no
+more: a reply that does not fulfil it is accepted in the end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from draftd.reply import links, placeholders, platforms, stances
+from draftd.reply import language, links, placeholders, platforms, stances
+from draftd.reply.facts import Witness
 from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
 from draftd.reply.platforms import Platform
 from draftd.reply.resemblance import same
-from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance
+from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance, Unsupported
 from draftd.request import Options
 
 FOLLOW_UP_CHARS = 140
@@ -39,11 +41,18 @@ class Criteria:
     """Whether an injection was suspected in what a refinement is based on."""
     is_decided: bool = False
     """Whether the requester has made the decision that the message asks for."""
+    witness: Witness = field(default_factory=Witness)
 
     @property
     def lengths(self) -> tuple[Length, ...]:
         """The replies that are wanted, in order."""
         return tuple(Length(name) for name in self.options.lengths) or tuple(Length)
+
+    @property
+    def may_change_language(self) -> bool:
+        """Whether words may ask for replies in another language than the conversation's, or have done so for the parent's."""
+        in_words = self.context or self.options.tone or self.parent_reading is not None
+        return bool(in_words) and self.options.language is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,7 @@ class Review:
         if read is None:
             # Only with a screenshot: a refinement's model sees nothing that it could copy anew.
             read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
-        return [*read, *criteria.known_texts, criteria.context or ""]
+        return [*read, criteria.context or "", *criteria.known_texts]
 
     def unseen_links(self, length: Length) -> list[str]:
         """Return the links of a reply that appear neither in the screenshot nor in the requester's texts."""
@@ -83,13 +92,13 @@ class Review:
 
         It is not checked yet: the text may be empty, and an empty translation is one that is required but missing.
         """
-        stance = self.answer.stance(length)
+        stance, text = self.answer.stance(length), links.remove(self.answer.text(length), unseen)
         return Option.model_construct(
             length=length,
             angle=self.answer.angle(length),
             stance=Stance.OPEN if stance is Stance.NONE and self.is_injected else stance,
-            text=links.remove(self.answer.text(length), unseen),
-            unsupported=[],
+            text=text,
+            unsupported=self._unsupported(text),
             translation=self._translation(length, unseen),
         )
 
@@ -111,6 +120,8 @@ class Review:
             )
         if too_long := self._too_long(option.text):
             problems.append(f"`{name}` {too_long}.")
+        if foreign := self._foreign_language(option.text):
+            problems.append(f"`{name}` is in the language `{foreign}`; write it in `{self.reply_language}`.")
         if links.too_many(self._written(option.length)):
             problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
         if option.translation == "":
@@ -136,6 +147,12 @@ class Review:
             for length in open_lengths
             if not self._takes_wanted_stance(options[length])
         ]
+        found += [
+            f"`{length}` states {_quoted(options[length].unsupported)}, which stands nowhere in what was read or given; say it "
+            "without that."
+            for length in open_lengths
+            if self._lacks_source(options[length])
+        ]
         if open_lengths and self._must_leave_decision and stances.shortfall(options.values()):
             found.append(
                 f"A decision is due that nobody has made. Of {_listed(open_lengths)} and what stands already, one reply must "
@@ -151,7 +168,7 @@ class Review:
             option: the reply.
             known: the replies that are complete, without this one.
         """
-        if self.problems(option, known.values()) or not self._takes_wanted_stance(option):
+        if self.problems(option, known.values()) or not self._takes_wanted_stance(option) or self._lacks_source(option):
             return False
         unwritten = len(self.criteria.lengths) - len(known) - 1
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
@@ -166,6 +183,24 @@ class Review:
     def _takes_wanted_stance(self, option: Option) -> bool:
         wanted = self.criteria.options.stance
         return wanted is None or self.is_injected or option.stance == wanted
+
+    def _lacks_source(self, option: Option) -> bool:
+        """Return whether a reply states a fact that a repair should take out; public knowledge that was asked for may stay."""
+        expects = self.answer.expects
+        return bool(option.unsupported) and not (expects and expects.asks_for_knowledge)
+
+    def _unsupported(self, text: str) -> list[Unsupported]:
+        found = self.criteria.witness.unsupported(text, self.sources(), language=self.reply_language)
+        return [Unsupported(quote=one.quote, kind=one.kind) for one in found]
+
+    def _foreign_language(self, text: str) -> str | None:
+        """Return the language of a reply if it is clearly in another one than it should be."""
+        foreign = language.contradicts(text, self.reply_language)
+        if foreign and self.criteria.options.language is None:
+            # What the requester has begun is continued in the language in which it stands there.
+            begun = self.answer.unsent_text
+            return None if begun and language.contradicts(begun, self.reply_language) == foreign else foreign
+        return foreign
 
     def _too_long(self, text: str) -> str | None:
         if self.answer.expects is None and len(text) > FOLLOW_UP_CHARS:
@@ -216,5 +251,9 @@ def _listed(lengths: Iterable[Length]) -> str:
     return ", ".join(f"`{length}`" for length in lengths)
 
 
-def _differ(language: str, other: str) -> bool:
-    return language.partition("-")[0].lower() != other.partition("-")[0].lower()
+def _quoted(unsupported: Iterable[Unsupported]) -> str:
+    return ", ".join(f'"{one.quote}"' for one in unsupported)
+
+
+def _differ(one: str, other: str) -> bool:
+    return one.partition("-")[0].lower() != other.partition("-")[0].lower()
