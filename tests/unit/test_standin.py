@@ -12,6 +12,7 @@ from PIL import Image
 
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.scenes import SAMPLE_SCENES
+from draftd.reply.facts import Witness
 from draftd.reply.resemblance import same
 from standin.answers import answer, fill, recognise
 from standin.behaviour import Behaviour, Script, steps
@@ -189,3 +190,11 @@ def test_asked_for_other_drafts_it_gives_others_each_time() -> None:
         assert not any(same(one, other) for one in texts for other in chain)
         assert len(texts[0]) < len(texts[1]) < len(texts[2])
         chain = texts + chain
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_the_replies_of_the_demo_state_nothing_that_has_no_source(sample: Sample) -> None:
+    scene = SAMPLE_SCENES[sample.name]
+    sources = [*scene["quoted"], *scene["reading"], sample.context or ""]
+    for length in ("short", "medium", "detailed"):
+        assert Witness().unsupported(scene[length], sources, language="en") == []
