@@ -286,6 +286,21 @@ async def limits_of(world: World, *targets: Target, **given: Any) -> list[int]:
     return [params["max_tokens"] for params in world.params]
 
 
+async def test_a_model_that_was_cut_off_is_told_what_was_published() -> None:
+    world = World(CutOff("one two\nthree"), "uno dos tres")
+    await world.ask(FIRST)
+    assert [call[3] for call in world.calls] == [
+        [ASKED],
+        [{"role": "user", "content": "a line, please\n\nkeep one two\nthree"}],
+    ]
+
+
+async def test_an_answer_with_more_room_need_not_fulfil_wishes() -> None:
+    outcome = await World(CUT, "really?").ask(FIRST)
+    assert isinstance(outcome, Done)
+    assert outcome.draft.result == {"line": "really?"}
+
+
 async def test_what_was_cut_off_gets_twice_the_room_and_later_attempts_begin_with_more() -> None:
     world = World(CUT, CUT)
     assert await limits_of(world, FIRST) == [DEFAULT_MAX_TOKENS, 2 * DEFAULT_MAX_TOKENS]
