@@ -13,7 +13,7 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-properties test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images docs lock clean
+.PHONY: help install demo test test-unit test-properties test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images bench-first-reply docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
@@ -89,6 +89,9 @@ bench-legibility: $(STAMP) ## Measure how legible prepared screenshots are, 2 mi
 
 bench-images: $(STAMP) ## Measure what a screenshot costs compared to plain Pillow, 3 minutes (ARGS=--quick: 1)
 	@$(BIN)/python -m benchmarks.images $(ARGS)
+
+bench-first-reply: $(STAMP) ## Compute when the first reply is readable, a second (ARGS=DIR: from the files answer.txt in it)
+	@$(BIN)/python -m benchmarks.first_reply $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	@$(PYTHON_BENCH) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \

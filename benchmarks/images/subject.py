@@ -23,7 +23,7 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 WARMING = 4
 """Before it is counted: enough to start two helpers."""
-AGENT = Agent(name="benchmark", version="1", params={}, text="{{schema}}")
+AGENT = Agent(name="benchmark", version="1", params={}, text="Reply.")
 REQUEST = Request(image_urls=(), context=None, options={}, parent=None)
 
 
@@ -45,7 +45,7 @@ async def make_ready(loader: ImageLoader, url: str) -> None:
     """Bring one picture from its URL to what is handed to litellm, as the drafter does."""
     async with AsyncExitStack() as reservations:
         pictures = await loader.load([url], reservations=reservations, time_s=PATIENCE_S)
-        await asyncio.to_thread(render, AGENT, request=REQUEST, options=Options(), pictures=pictures, schema={})
+        await asyncio.to_thread(render, AGENT, request=REQUEST, options=Options(), pictures=pictures)
 
 
 async def carry_out(order: Order, loader: ImageLoader, folder: Path, base_url: str) -> dict[str, float]:

@@ -20,16 +20,18 @@ RESULT: Final = {
     "language": "en",
     "summary": "A colleague asks under a post about the release whether the team will ship on Friday as it was planned.",
     "me": "the signed-in user, top right",
-    "replying_to": {"author": "Jane Doe", "gist": "asks whether the team ships on Friday"},
+    "replying_to": {"author": "Jane Doe", "gist": "asks whether the team ships on Friday", "expects": "decision"},
     "reply_needed": "yes",
     "options": [
-        {"length": length, "angle": angle, "text": TEXTS[length]}
-        for length, angle in (
-            ("short", "confirms Friday"),
-            ("medium", "asks for the list"),
-            ("detailed", "offers a plan"),
+        {"length": length, "angle": angle, "stance": stance, "text": TEXTS[length], "unsupported": []}
+        for length, angle, stance in (
+            ("short", "confirms Friday", "accept"),
+            ("medium", "asks for the list", "open"),
+            ("detailed", "offers a plan", "accept"),
         )
     ],
+    "other_targets": [],
+    "unsent_text": None,
     "missing": ["the release date"],
     "confidence": "high",
     "warnings": [],

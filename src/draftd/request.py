@@ -7,10 +7,11 @@ Owns the types, and the list of what a client may set. A ``Claim`` never carries
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from datetime import date
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from draftd.errors import InvalidRequest
@@ -31,6 +32,14 @@ def _listed(value: Any) -> Any:
 
 
 VoiceSamples = Annotated[tuple[VoiceSample, ...], Field(max_length=10), BeforeValidator(_listed)]
+Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Facts = Annotated[tuple[Fact, ...], Field(max_length=20), BeforeValidator(_listed)]
+LengthName = Literal["short", "medium", "detailed"]
+Lengths = Annotated[
+    tuple[LengthName, ...],
+    BeforeValidator(_listed),
+    AfterValidator(lambda named: tuple(length for length in get_args(LengthName) if length in named)),
+]
 
 
 class Options(BaseModel):
@@ -55,6 +64,19 @@ class Options(BaseModel):
     max_chars: Annotated[int, Field(strict=True, ge=1, le=20_000)] | None = Field(
         None, description="maximum length of a reply, 1 to 20,000; the platform's own limit applies too"
     )
+    facts: Facts = Field(
+        (),
+        description='up to 20 statements that are true and may be used: `"my course was CS, 2019 to 2023"`; 500 characters each',
+    )
+    stance: Literal["accept", "decline", "open"] | None = Field(
+        None, description="`accept`, `decline` or `open`: the decision that all drafts take"
+    )
+    answer_to: Line | None = Field(
+        None,
+        description="which message to answer when several could be meant: a `key` of the parent's `other_targets`, or words: "
+        '`"Ana\'s comment about prices"`; 200 characters',
+    )
+    lengths: Lengths = Field((), description="which of `short`, `medium`, `detailed` are wanted; default: all three")
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> "Options":
@@ -105,7 +127,13 @@ CLIENT_COLUMNS = (
         "'comment_generator'",
         "the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it",
     ),
-    ClientColumn("parent_id", "uuid", "null", "refine the drafts of this earlier request of the same requester"),
+    ClientColumn(
+        "parent_id",
+        "uuid",
+        "null",
+        "refine the drafts of this earlier request of the same requester: `context`, `stance` or `answer_to` say how; without "
+        "any of them, you get other drafts",
+    ),
     ClientColumn("priority", "smallint", "0", "-100 to 100; higher runs first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),
     ClientColumn(
@@ -168,6 +196,8 @@ class Request:
     parent: "Parent | None"
     max_tokens: Mapping[str, int] = field(default_factory=dict)
     """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
+    asked_on: date | None = None
+    """The day of the request, in UTC by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,3 +207,13 @@ class Parent:
     result: dict[str, Any]
     reading: list[str]
     """The messages that mattered, verbatim; no image is read again."""
+    chain_texts: tuple[str, ...] = ()
+    """Every text drafted so far in the chain of refinements, the latest request's first."""
+    unsupported: tuple[str, ...] = ()
+    """The quotes in these texts that stood in no source."""
+
+    def without_unsupported(self, text: str) -> str:
+        """Return a drafted text without what stood in no source, so that being drafted makes nothing true."""
+        for quote in self.unsupported:
+            text = text.replace(quote, " ")
+        return text

@@ -1,5 +1,12 @@
 """What an attempt reads of its row."""
 
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg.types.json import Jsonb
+
 from draftd import db
 from draftd.queue.attempts import READ_REQUEST, read_request
 from fix_database import claim_one, make_request, overwrite
@@ -37,6 +44,68 @@ async def test_a_refinement_brings_its_parent(connection: db.Connection, link: d
     assert request.context == "shorter"
     assert request.parent is not None
     assert request.parent.result == {"summary": "s"}
+
+
+async def make_draft(connection: db.Connection, text: str, parent_id: UUID | None = None, **over: Any) -> UUID:
+    drafts = Jsonb({"options": [{"text": text}, {"text": f"{text}, longer"}]})
+    over = {"status": "completed", "result": drafts} | over
+    request_id = await make_request(connection, image_urls="{}" if parent_id else [HTTP], parent_id=parent_id)
+    await overwrite(connection, request_id, **over)
+    return request_id
+
+
+async def test_a_refinement_brings_every_text_of_its_chain(connection: db.Connection, link: db.Link) -> None:
+    first = await make_draft(connection, "one")
+    partial = {"status": "failed", "result": None, "partial_result": Jsonb({"options": [{"text": "two"}, 3]})}
+    second = await make_draft(connection, "-", first, **partial)
+    third = await make_draft(connection, "three", second)
+    await make_draft(connection, "another child of the first", first)
+    await make_request(connection, image_urls="{}", parent_id=third)
+    parent = (await read_request(link, await claim_one(link))).parent
+    assert parent is not None
+    assert parent.chain_texts == ("three", "three, longer", "two", "one", "one, longer")
+
+
+async def test_a_refinement_knows_what_its_chain_had_no_source_for(connection: db.Connection, link: db.Link) -> None:
+    marks = [{"quote": "14:00", "kind": "time"}, {"quote": 3}, "x"]
+    drafted = {"options": [{"text": "At 14:00.", "unsupported": marks}, {"text": "Yes.", "unsupported": 7}]}
+    first = await make_draft(connection, "-", result=Jsonb(drafted))
+    second = await make_draft(connection, "two", first)
+    await make_request(connection, image_urls="{}", parent_id=second)
+    parent = (await read_request(link, await claim_one(link))).parent
+    assert parent is not None
+    assert parent.unsupported == ("14:00",)
+    assert parent.without_unsupported("At 14:00.") == "At  ."
+
+
+@pytest.mark.parametrize(
+    ("created_at", "asked_on"),
+    [
+        ("2026-03-17 23:30-05:00", date(2026, 3, 18)),
+        ("-infinity", date(2000, 1, 1)),
+        ("infinity", None),
+        ("20000-01-01", None),
+    ],
+)
+async def test_the_day_of_a_request_is_that_of_its_insert_in_utc(
+    connection: db.Connection, link: db.Link, created_at: str, asked_on: date | None
+) -> None:
+    request_id = await make_request(connection)
+    today = await (await connection.execute("SELECT (now() AT TIME ZONE 'UTC')::date AS today")).fetchone()
+    await overwrite(connection, request_id, created_at=created_at)
+    request = await read_request(link, await claim_one(link))
+    assert today is not None
+    assert request.asked_on == (asked_on or today["today"])
+
+
+async def test_a_circle_of_parents_ends(connection: db.Connection, link: db.Link) -> None:
+    first = await make_draft(connection, "one")
+    second = await make_draft(connection, "two", first)
+    await overwrite(connection, first, parent_id=second)
+    await make_request(connection, image_urls="{}", parent_id=second)
+    parent = (await read_request(link, await claim_one(link))).parent
+    assert parent is not None
+    assert set(parent.chain_texts) == {"one", "one, longer", "two", "two, longer"}
 
 
 async def test_an_entry_that_is_null_is_read_as_one_that_leads_nowhere(

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
+from draftd.reply import language
 from draftd.reply.drafter import Drafter
 from draftd.request import Claim
 from draftd.settings import Settings, load_settings
@@ -64,6 +66,16 @@ async def test_the_collector_leaves_alone_what_was_loaded(database: str, monkeyp
     assert gc.get_freeze_count() == 0
     assert await composition.serve(make_settings(monkeypatch, database), concurrency=1, drain=True) == 0
     assert gc.get_freeze_count() > 10_000
+
+
+async def test_the_detector_of_languages_is_loaded_at_the_start_and_off_the_event_loop(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(language, "load", lambda: threads.append(threading.current_thread()))
+    assert await composition.serve(make_settings(monkeypatch, database), concurrency=1, drain=True) == 0
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_signal_during_the_start_is_obeyed_before_anything_is_claimed(

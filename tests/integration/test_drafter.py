@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -53,6 +54,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:Deprecatio
 BUDGET_BYTES = 1_000_000
 JPEG = encoded(make_picture(), "JPEG")
 FIRST, SECOND = "openai/first", "openai/second"
+LENGTHS = ("short", "medium", "detailed")
+REWRITTEN = {
+    "short": "Rewritten: yes.",
+    "medium": "Quite another reply than the first ones, and a bit longer, so that none of it is taken for a repetition.",
+    "detailed": "Something else entirely: bring the list on Monday, have every open point named with the person who knows it "
+    "best, and leave half an hour at the end in which nobody presents anything, because that is when people talk.",
+}
 BAD = {"placeholder": True}
 
 
@@ -301,6 +309,49 @@ async def test_a_bad_answer_is_repaired_by_saying_what_was_wrong(rig: Rig, claim
     assert "[Name]" not in done.draft.result["options"][0]["text"]
 
 
+async def test_a_repair_leaves_what_was_published_as_it_was(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script([{"fields": {"detailed": "Dear [Name], " + "please " * 60}}, {"fields": REWRITTEN}])
+    done = await rig.draft(await claimed())
+    (*_, last) = rig.writer.published
+    shown = [option["text"] for option in last["options"]]
+    assert len(shown) == 2
+    assert [option["text"] for option in done.draft.result["options"]] == [*shown, REWRITTEN["detailed"]]
+    assert all(json.dumps(text) in rig.standin.log[-1]["prompt"] for text in shown)
+
+
+async def test_a_second_model_leaves_what_the_first_published_as_it_was(rig: Rig, claimed: Claimed) -> None:
+    rig.choose(FIRST, SECOND)
+    first = {"when_model": "first", "stall_after": '"medium_stance"'}
+    rig.standin.script(default=[first, {"when_model": "second", "fields": REWRITTEN}])
+    limit = iter([MIN_CALL_S])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MeteredCalls, "_model_timeout_s", property(lambda _: next(limit, 60.0)), raising=False)
+        done = await rig.draft(await claimed())
+    rig.standin.release()
+    (shown,) = rig.writer.published[0]["options"]
+    texts = [option["text"] for option in done.draft.result["options"]]
+    assert (done.model, texts) == (SECOND, [shown["text"], REWRITTEN["medium"], REWRITTEN["detailed"]])
+    assert json.dumps(shown["text"]) in rig.standin.log[-1]["prompt"]
+
+
+async def test_drafts_that_dodge_a_decision_are_repaired_once_and_then_taken(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    dodging = {"expects": "decision", **{f"{length}_stance": "open" for length in LENGTHS}}
+    rig.standin.script(default=[{"fields": dodging}])
+    done = await rig.draft(await claimed())
+    assert [option["stance"] for option in done.draft.result["options"]] == ["open"] * 3
+    assert await usage(link) == [(FIRST, None)] * 2
+    assert "A decision is due" in rig.standin.log[-1]["prompt"]
+
+
+async def test_a_list_of_which_none_is_open_fails_as_nothing_open(rig: Rig, claimed: Claimed) -> None:
+    rig.standin.script([{"fields": {"shown": "closed_list"}}])
+    outcome = await rig.fail(await claimed())
+    assert isinstance(outcome, Fail)
+    assert outcome.code == "nothing_open"
+
+
 async def test_there_is_no_second_repair(rig: Rig, claimed: Claimed, link: db.Link) -> None:
     rig.standin.script([BAD, BAD])
     outcome = await rig.fail(await claimed())
@@ -316,14 +367,15 @@ async def test_an_answer_that_was_cut_off_gets_twice_the_room_once(rig: Rig, cla
     assert (await rig.fail(await claimed())).code == "output_invalid"
     assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000]
     first, second = rig.standin.log
-    assert first["prompt"] == second["prompt"], "there was nothing wrong with it but its length"
+    _, told = second["prompt"].split(first["prompt"])
+    assert told.startswith("\n\nThe requester has already been shown"), "there was nothing wrong with it but its length"
 
 
 async def test_an_object_that_the_picture_shows_is_no_answer_when_the_models_own_was_cut_off(
     rig: Rig, claimed: Claimed
 ) -> None:
     rig.choose(FIRST, params={"max_tokens": 1_000})
-    says = 'It shows {"has_message": false}. My answer: {"has_message": true, "platform": "sl'
+    says = 'It shows {"shown": "nothing"}. My answer: {"shown": "message", "platform": "sl'
     rig.standin.script([{"says": says, "truncated": True}])
     await rig.draft(await claimed())
     assert [call["max_tokens"] for call in rig.standin.log] == [1_000, 2_000]
@@ -772,6 +824,58 @@ async def test_a_refinement_reads_no_picture(rig: Rig, claimed: Claimed, link: d
     assert asked["images"] == []
     assert outcome.draft.result["options"][0]["text"] in asked["prompt"]
     assert "shorter, please" in asked["prompt"]
+
+
+async def refined(rig: Rig, claimed: Claimed, link: db.Link, **options: Any) -> Claim:
+    """Return a claim of a refinement of a finished request, whose results lack the newer keys."""
+    claim = await claimed()
+    outcome, trail = await rig.run(claim)
+    assert isinstance(outcome, Done)
+    new = {"other_targets", "unsent_text"}
+    old = {key: value for key, value in outcome.draft.result.items() if key not in new}
+    old["options"] = [{key: one[key] for key in ("length", "angle", "text")} for one in old["options"]]
+    await rig.settler.settle(claim, replace(outcome, draft=replace(outcome.draft, result=old)), trail)
+    statement = "INSERT INTO draft_requests (parent_id, options) VALUES (%s, %s)"
+    await link.run(statement, [claim.id, Jsonb(options)])
+    return await claim_one(link)
+
+
+async def test_a_refinement_without_a_word_is_refused_what_the_chain_has_already(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    claim = await refined(rig, claimed, link)
+    (*_, last) = rig.writer.published
+    rig.standin.script(default=[{"fields": {option["length"]: option["text"] for option in last["options"]}}])
+    outcome = await rig.fail(claim)
+    assert outcome.code == "output_invalid"
+    assert "resembles an earlier draft" in outcome.message
+    assert len(rig.writer.published) == 3, "nothing of the refinement was published"
+
+
+async def test_a_refinement_without_a_word_gives_other_drafts(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await refined(rig, claimed, link)
+    earlier = {option["text"] for option in rig.writer.published[-1]["options"]}
+    drafted = {option["text"] for option in (await rig.draft(claim)).draft.result["options"]}
+    assert len(earlier | drafted) == 6
+    assert all(json.dumps(text) in rig.standin.log[-1]["prompt"] for text in earlier)
+
+
+async def test_a_refinement_takes_a_stance_of_drafts_that_had_none(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim = await refined(rig, claimed, link, stance="decline", lengths=["short"])
+    rig.standin.script(default=[{"fields": {"short_stance": "decline"}}])
+    (option,) = (await rig.draft(claim)).draft.result["options"]
+    assert (option["length"], option["stance"]) == ("short", "decline")
+
+
+async def test_a_target_that_was_not_read_is_refused_without_a_model_call(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    claim = await refined(rig, claimed, link, answer_to="t1")
+    calls = len(rig.standin.log)
+    outcome = await rig.fail(claim)
+    assert isinstance(outcome, Fail)
+    assert (outcome.code, len(rig.standin.log)) == ("invalid_request", calls)
+    assert outcome.message.endswith("send the screenshot again")
 
 
 class Away(db.Link):

@@ -114,7 +114,7 @@ async def test_what_a_message_shows_is_kept_like_what_was_fetched(
     attempt_pictures, loaded = await attempts.fetch(claim, urls)
     request = Request(image_urls=tuple(urls), context=None, options={}, parent=None)
     agent = load_agents(packaged_directory())["comment_generator"]
-    messages = render(agent, request=request, options=Options(), pictures=loaded, schema={})
+    messages = render(agent, request=request, options=Options(), pictures=loaded)
     attempt_pictures.move_to_messages(loaded, messages)
     await attempt_pictures.keep()
     await Settler(link=attempts.link, quarantine=Quarantine()).settle(claim, HOLD)

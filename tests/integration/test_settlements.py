@@ -22,7 +22,17 @@ from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import BUSY_INTERVAL_S, SETTLE, NotSettledYet, Settler, Trail, settlement
 from draftd.queue.trial_outcomes import TRIAL_OUTCOMES
 from draftd.reply.platforms import Platform
-from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
+from draftd.reply.result import (
+    Confidence,
+    ContentType,
+    Expects,
+    Length,
+    Option,
+    ReplyingTo,
+    ReplyNeeded,
+    Result,
+    Stance,
+)
 from draftd.request import Claim
 from fix_database import beat, claim_all, claim_one, make_request, read_row
 
@@ -35,9 +45,12 @@ def make_done(**over: Any) -> Done:
         language="en",
         summary="A thread.",
         me="the right-hand side",
-        replying_to=ReplyingTo(author="Ada", gist="asks for the date"),
+        replying_to=ReplyingTo(author="Ada", gist="asks for the date", expects=Expects.QUESTION),
         reply_needed=ReplyNeeded.YES,
-        options=[Option(length=length, angle="says yes", text=over.pop("text", "yes")) for length in Length],
+        options=[
+            Option(length=length, angle="says yes", stance=Stance.NONE, text=over.pop("text", "yes"))
+            for length in Length
+        ],
         missing=[],
         confidence=Confidence.HIGH,
         warnings=[],

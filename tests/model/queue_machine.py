@@ -27,7 +27,17 @@ from draftd.queue import admin, attempts, claiming, leases, reaping, settlements
 from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
 from draftd.queue.refused_rows import Quarantine
 from draftd.reply.platforms import Platform
-from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result
+from draftd.reply.result import (
+    Confidence,
+    ContentType,
+    Expects,
+    Length,
+    Option,
+    ReplyingTo,
+    ReplyNeeded,
+    Result,
+    Stance,
+)
 from draftd.request import Claim
 from fix_database import URL
 from model import queue_model
@@ -76,9 +86,9 @@ RESULT = Result(
     language="en",
     summary="",
     me="",
-    replying_to=ReplyingTo(author="Ada", gist="asks for the date"),
+    replying_to=ReplyingTo(author="Ada", gist="asks for the date", expects=Expects.QUESTION),
     reply_needed=ReplyNeeded.YES,
-    options=[Option(length=length, angle="says yes", text="yes") for length in Length],
+    options=[Option(length=length, angle="says yes", stance=Stance.NONE, text="yes") for length in Length],
     missing=[],
     confidence=Confidence.HIGH,
     warnings=[],

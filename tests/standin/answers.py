@@ -4,6 +4,7 @@ Owns choosing the scene, filling any flat schema of strings, enumerations, boole
 the answer as a behaviour asks. Invariant: without a behaviour the answer matches the schema.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,15 @@ from standin.call import Call
 from standin.scenes import ANY_PICTURE, NO_MESSAGE
 
 _LENGTHS = ("short", "medium", "detailed")
+REQUESTER_INPUT = "What the requester gives:\n"
+_WORDS = (
+    "kettle", "umbrella", "chair", "ferry", "harbour", "walnut", "lantern", "orchard", "pencil", "gravel",
+    "violin", "kitchen", "tunnel", "blanket", "copper", "meadow", "ticket", "island", "bakery", "ladder",
+    "winter", "compass", "garden", "marble", "station", "pepper", "bridge", "cotton", "window", "rabbit",
+    "engine", "cellar", "summit", "button", "forest", "candle", "pocket", "river", "basket", "thunder", "saddle",
+    "mirror", "anchor", "pillow", "circus", "quarry", "velvet", "magnet",
+)  # fmt: skip
+_WORDS_IN_OTHERS = {"short": 4, "medium": 12, "detailed": 28}
 _UNSTORABLE = "\x00\ud800"
 """What PostgreSQL stores neither as text nor as jsonb: a NUL and half of a surrogate pair."""
 _TOLERANCE = 0.004
@@ -27,7 +37,8 @@ def answer(call: Call, behaviour: Behaviour) -> str:
         return behaviour.says
     if behaviour.garbage:
         return "Stand-in prose: I looked at the picture, and I would rather talk about it than fill in a form."
-    content = _spoiled(fill(call.schema, scene_for(call, behaviour)), behaviour)
+    scene = {**scene_for(call, behaviour), **_asked_for(requester_input(call.prompt))}
+    content = _spoiled(fill(call.schema, scene), behaviour)
     text = json.dumps(content)
     if behaviour.truncated:
         return text[: len(text) // 2]
@@ -51,6 +62,30 @@ def scene_for(call: Call, behaviour: Behaviour) -> Scene:
         return ANY_PICTURE
     # A refinement carries no picture, but what was read from it.
     return next((scene for scene in SAMPLE_SCENES.values() if scene["reading"][0] in call.prompt), ANY_PICTURE)
+
+
+def requester_input(prompt: str) -> dict[str, Any]:
+    """Return what the requester gave, or an empty object for a prompt of another kind."""
+    _, found, given = prompt.rpartition(REQUESTER_INPUT)
+    try:
+        value, _ = json.JSONDecoder().raw_decode(given)
+    except ValueError:
+        return {}
+    return value if found and isinstance(value, dict) else {}
+
+
+def _asked_for(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the stand-in says otherwise because it was asked to: a stance, other drafts."""
+    asked = {f"{length}_stance": given["stance"] for length in _LENGTHS if "stance" in given}
+    if earlier := given.get("earlier_drafts"):
+        asked |= {length: _other_reply(length, count, len(earlier)) for length, count in _WORDS_IN_OTHERS.items()}
+    return asked
+
+
+def _other_reply(length: str, words: int, number: int) -> str:
+    """Return a reply that resembles none of another number."""
+    chosen = hashlib.sha256(f"{length} {number}".encode()).digest()[:words]
+    return f"Stand-in reply, another one: {', '.join(_WORDS[byte % len(_WORDS)] for byte in chosen)}."
 
 
 def _spoiled(content: dict[str, Any], behaviour: Behaviour) -> dict[str, Any]:

@@ -11,6 +11,7 @@ ANY_PICTURE: Scene = {
     "me": "",
     "author": "the author",
     "gist": "says something that the stand-in cannot read",
+    "expects": "statement",
     "short_angle": "says thanks",
     "short": "Stand-in reply: thank you, got it.",
     "medium_angle": "asks for a date",
@@ -18,7 +19,7 @@ ANY_PICTURE: Scene = {
     "detailed_angle": "proposes next steps",
     "detailed": (
         "Stand-in reply: I read this twice and would start small. First we agree on what done means, then one of us "
-        "writes it down, and on Friday we compare notes. If a call is easier, propose a time and I will bring an "
+        "writes it down, and after that we compare notes. If a call is easier, propose a time and I will bring an "
         "outline."
     ),
     "reading": ["The stand-in reads no text from pictures."],
@@ -30,6 +31,7 @@ NO_MESSAGE: Scene = {
     "summary": "The picture shows no message.",
     "author": "",
     "gist": "",
+    "expects": "nothing",
     "reply_needed": "no",
     "short_angle": "",
     "short": "",
@@ -42,5 +44,5 @@ NO_MESSAGE: Scene = {
     "detailed_translation": "",
     "reading": [],
     "confidence": "high",
-    "has_message": False,
+    "shown": "nothing",
 }

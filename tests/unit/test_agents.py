@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from draftd.errors import ConfigurationError
-from draftd.reply.agents import load_agents, packaged_directory
-from draftd.reply.answer import Criteria, answer_schema
-from draftd.reply.model_answer import MODEL_WARNINGS
-from draftd.reply.result import Confidence
+from draftd.reply.agents import Section, load_agents, packaged_directory
+from draftd.reply.answer import answer_schema
+from draftd.reply.model_answer import MODEL_WARNINGS, Shown
+from draftd.reply.result import Confidence, Expects, ReplyNeeded, Stance
+from draftd.reply.review import Criteria
 from draftd.request import Options
 from fix_docs import example_agent
 
@@ -18,7 +19,7 @@ FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    def _write(front: str = FRONT, text: str = "Be kind.\n\n{{schema}}\n", name: str = "helper_agent.md") -> Path:
+    def _write(front: str = FRONT, text: str = "Be kind.\n", name: str = "helper_agent.md") -> Path:
         (tmp_path / name).write_text(f"---\n{front}---\n{text}", encoding="utf-8")
         return tmp_path
 
@@ -28,31 +29,33 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def test_a_prompt_has_its_front_matter(write: Callable[..., Path]) -> None:
     agent = load_agents(write(FRONT + "params:\n  temperature: 0.5\n"))["helper"]
     assert agent.params == {"temperature": 0.5}
-    assert agent.text == "Be kind.\n\n{{schema}}"
+    assert agent.text == "Be kind."
     assert agent.version.startswith("3+")
     assert len(agent.version) == len("3+1f2e3d4c")
 
 
 def test_the_version_changes_with_the_text_even_when_nobody_counted_it_up(write: Callable[..., Path]) -> None:
-    one = load_agents(write(text="One {{schema}}"))["helper"].version
-    assert load_agents(write(text="One {{schema}}"))["helper"].version == one
-    assert load_agents(write(text="Two {{schema}}"))["helper"].version != one
+    one = load_agents(write(text="One"))["helper"].version
+    assert load_agents(write(text="One"))["helper"].version == one
+    assert load_agents(write(text="Two"))["helper"].version != one
 
 
 @pytest.mark.parametrize(
     ("front", "text", "complaint"),
     [
-        ("agent: helper\nversion: 1\n", "{{schema}}", "schema_version"),
-        ("agent: helper\nversion: 1\nschema_version: 2\n", "{{schema}}", "schema_version"),
-        (FRONT + "modle: x\n", "{{schema}}", "modle"),
-        (FRONT + "params: {temprature: 1}\n", "{{schema}}", "params.temprature"),
-        (FRONT + "params: {temperature: 9}\n", "{{schema}}", "params.temperature"),
-        (FRONT.replace("helper", "other"), "{{schema}}", "other_agent.md"),
-        (FRONT + "params: [unclosed\n", "{{schema}}", "front matter"),
-        ("- a\n- list\n", "{{schema}}", "front matter"),
-        ("just words\n", "{{schema}}", "front matter"),
-        (FRONT, "no schema here", "{{schema}}"),
-        (FRONT, "{{schema}} {{context}}", "{{context}}"),
+        ("agent: helper\nversion: 1\n", "Be kind.", "schema_version"),
+        ("agent: helper\nversion: 1\nschema_version: 2\n", "Be kind.", "schema_version"),
+        (FRONT + "modle: x\n", "Be kind.", "modle"),
+        (FRONT + "params: {temprature: 1}\n", "Be kind.", "params.temprature"),
+        (FRONT + "params: {temperature: 9}\n", "Be kind.", "params.temperature"),
+        (FRONT.replace("helper", "other"), "Be kind.", "other_agent.md"),
+        (FRONT + "params: [unclosed\n", "Be kind.", "front matter"),
+        ("- a\n- list\n", "Be kind.", "front matter"),
+        ("just words\n", "Be kind.", "front matter"),
+        (FRONT, "Be kind. {{context}}", "{{context}}"),
+        (FRONT, "Be kind. {{schema}}", "{{schema}}"),
+        (FRONT, "Be kind.\n<!-- when: voice -->\n{{me}}", "{{me}}"),
+        (FRONT, "Be kind.\n<!-- when: hurry -->\nBe quick.", "'hurry'"),
     ],
 )
 def test_a_prompt_that_cannot_be_used_is_named(
@@ -65,8 +68,26 @@ def test_a_prompt_that_cannot_be_used_is_named(
     assert "\n" not in caught.value.message
 
 
+def test_a_section_is_no_part_of_the_text_and_those_that_are_missing_are_draftds_own(
+    write: Callable[..., Path],
+) -> None:
+    own = "Be kind.\n<!-- when: voice -->\nSound like them.\n\n<!-- when: stance -->\nObey.\n"
+    agent = load_agents(write(text=own))["helper"]
+    packaged_sections = load_agents(packaged_directory())["comment_generator"].sections
+    assert agent.text == "Be kind."
+    assert agent.sections == {**packaged_sections, Section.VOICE: "Sound like them.", Section.STANCE: "Obey."}
+    assert packaged_sections.keys() == set(Section)
+    assert all(packaged_sections.values())
+
+
+def test_the_version_changes_with_a_section(write: Callable[..., Path]) -> None:
+    marked = "Be kind.\n<!-- when: voice -->\n"
+    one = load_agents(write(text=f"{marked}One"))["helper"].version
+    assert load_agents(write(text=f"{marked}Two"))["helper"].version != one
+
+
 def test_a_file_without_front_matter_or_without_text_encoding_is_named(tmp_path: Path) -> None:
-    for content in (b"Be kind. {{schema}}", b"\xff\xfe"):
+    for content in (b"Be kind.", b"\xff\xfe"):
         (tmp_path / "helper_agent.md").write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"helper_agent\.md"):
             load_agents(tmp_path)
@@ -91,18 +112,14 @@ def test_a_prompt_of_ours_defines_every_word_that_the_model_has_to_choose(prompt
     text = prompt()
     for word in (*MODEL_WARNINGS, *Confidence):
         assert f"\n- `{word.value}`: " in text
+    for word in (*Expects, *ReplyNeeded, *Stance, *Shown):
+        assert f"`{word.value}`" in text
+
+
+@pytest.mark.parametrize("prompt", [packaged, documented])
+def test_a_prompt_of_ours_says_what_each_key_holds(prompt: Callable[[], str]) -> None:
+    text = prompt()
     schema = answer_schema(Criteria(options=Options(), context=None, is_truncated=False))
-    for key in (
-        "has_message",
-        "platform_name",
-        "me",
-        "author",
-        "gist",
-        "language",
-        "missing",
-        "short",
-        "medium",
-        "detailed",
-    ):
-        assert key in schema["properties"]
-        assert f"`{key}`" in text
+    for key in schema["properties"]:
+        explained = key.removeprefix("medium_").removeprefix("detailed_").removeprefix("short_")
+        assert f"`{key}`" in text or f"`short_{explained}`" in text

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftd.errors import NothingToReplyTo
+from draftd.errors import NothingOpen, NothingToReplyTo
 from draftd.reply import links, placeholders
-from draftd.reply.answer import Criteria, answer_schema, last_object, read, repair_request, same
+from draftd.reply.answer import answer_schema, last_object, read, repair_request
 from draftd.reply.platforms import Platform
 from draftd.reply.reply_format import AnswerRejected
+from draftd.reply.resemblance import same
 from draftd.reply.result import Confidence, ContentType, ReplyNeeded, Result, ResultWarning
+from draftd.reply.review import Criteria
 from draftd.request import Options
 
 SHORT = "Yes, Friday works."
@@ -33,26 +35,33 @@ def make_criteria(
 
 def make_answer(**over: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "has_message": True,
+        "shown": "message",
         "platform": "slack",
-        "platform_name": "Slack",
-        "content_type": "thread",
         "language": "en",
-        "summary": "Mia asks the team about the release.",
         "me": "the signed-in user",
         "author": "Mia",
         "gist": "asks whether the team ships on Friday",
-        "reply_needed": "yes",
+        "expects": "question",
+        "warnings": [],
+        "unsent_text": "",
+        "quoted": ["Friday"],
+        "short_stance": "accept",
         "short_angle": "confirms Friday",
         "short": SHORT,
+        "medium_stance": "open",
         "medium_angle": "asks for the list",
         "medium": MEDIUM,
+        "detailed_stance": "accept",
         "detailed_angle": "offers a plan",
         "detailed": DETAILED,
+        "platform_name": "Slack",
+        "content_type": "thread",
+        "reply_needed": "yes",
+        "summary": "Mia asks the team about the release.",
+        "other_targets": ["Tom: asks about the budget", "what was decided?"],
         "reading": ["Mia: do we ship on Friday?"],
         "missing": [],
         "confidence": "high",
-        "warnings": [],
     }
     return answer | over
 
@@ -101,8 +110,31 @@ def test_the_schema_is_flat_and_has_nothing_that_a_provider_refuses() -> None:
     assert all(value["type"] in {"boolean", "string", "array"} for value in schema["properties"].values())
 
 
-def test_the_replies_stand_between_what_was_seen_and_the_rest() -> None:
+def test_what_the_first_reply_needs_stands_before_it_and_the_rest_after_the_replies() -> None:
     assert list(answer_schema(make_criteria())["properties"]) == list(make_answer())
+
+
+def test_the_language_of_the_replies_is_asked_for_only_where_a_context_may_name_one() -> None:
+    def keys(criteria: Criteria) -> list[str]:
+        names = list(answer_schema(criteria)["properties"])
+        return [name for name in names if name in {"language", "reply_language", "short"}]
+
+    assert keys(make_criteria()) == ["language", "short"]
+    assert keys(make_criteria(context="in English, please")) == ["reply_language", "short", "language"]
+    assert keys(make_criteria(context="x", reader_language="de")) == ["language", "reply_language", "short"]
+    assert keys(make_criteria(context="x", language="fr")) == ["language", "short"]
+
+
+@pytest.mark.parametrize(
+    ("expects", "said", "needed"),
+    [("question", "yes", "yes"), ("question", "no", "unclear"), ("nothing", "yes", "no"), ("statement", "", "unclear")],
+)
+def test_whether_a_reply_is_needed_agrees_with_what_the_replies_were_checked_by(
+    expects: str, said: str, needed: str
+) -> None:
+    result = accept(expects=expects, reply_needed=said, detailed="m" * 100).result
+    assert result.reply_needed == needed
+    assert (result.replying_to.expects == expects) == (expects != "nothing")
 
 
 def test_with_a_reader_language_each_reply_is_followed_by_its_translation() -> None:
@@ -123,13 +155,18 @@ def test_a_good_answer_meets_the_schema_and_becomes_a_result() -> None:
         "language": "en",
         "summary": "Mia asks the team about the release.",
         "me": "the signed-in user",
-        "replying_to": {"author": "Mia", "gist": "asks whether the team ships on Friday"},
+        "replying_to": {"author": "Mia", "gist": "asks whether the team ships on Friday", "expects": "question"},
         "reply_needed": "yes",
         "options": [
-            {"length": "short", "angle": "confirms Friday", "text": SHORT},
-            {"length": "medium", "angle": "asks for the list", "text": MEDIUM},
-            {"length": "detailed", "angle": "offers a plan", "text": DETAILED},
+            {"length": "short", "angle": "confirms Friday", "stance": "accept", "text": SHORT, "unsupported": []},
+            {"length": "medium", "angle": "asks for the list", "stance": "open", "text": MEDIUM, "unsupported": []},
+            {"length": "detailed", "angle": "offers a plan", "stance": "accept", "text": DETAILED, "unsupported": []},
         ],
+        "other_targets": [
+            {"key": "t1", "author": "Tom", "gist": "asks about the budget"},
+            {"key": "t2", "author": "", "gist": "what was decided?"},
+        ],
+        "unsent_text": None,
         "missing": [],
         "confidence": "high",
         "warnings": [],
@@ -156,7 +193,7 @@ def test_a_quotation_is_not_taken_for_the_answer_that_was_cut_off_after_it(inden
 
 def test_what_follows_the_answer_and_is_none_does_not_hide_it() -> None:
     whole = json.dumps(make_answer())
-    assert last_object(f'{whole}\nThe key {{"reading"}} has all of "has_message": {{"note": "cu') == make_answer()
+    assert last_object(f'{whole}\nThe key {{"reading"}} has all of "shown": {{"note": "cu') == make_answer()
 
 
 def test_a_wrapped_answer_is_found_and_a_foreign_object_after_it_is_not_taken() -> None:
@@ -169,7 +206,7 @@ def test_raw_line_breaks_inside_a_string_are_forgiven() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "I cannot help with that.", "{}", '{"has_message": true', '["short"]', "{" * 5_000]
+    "text", ["", "I cannot help with that.", "{}", '{"shown": "message"', '["short"]', "{" * 5_000]
 )
 def test_an_answer_without_a_complete_object_is_unacceptable(text: str) -> None:
     with pytest.raises(AnswerRejected, match="no complete JSON object"):
@@ -248,7 +285,7 @@ def test_an_unknown_platform_becomes_other(given_name: str | None, platform: Pla
     ],
 )
 def test_a_language_that_is_no_tag_becomes_und(said: object, language: str) -> None:
-    assert accept(language=said).result.language == language
+    assert accept(make_criteria(language="en"), language=said).result.language == language
 
 
 def test_unknown_words_of_the_enumerations_get_the_careful_value() -> None:
@@ -573,7 +610,7 @@ def test_no_translation_is_due_within_one_language() -> None:
     assert [option.translation for option in result.options] == [None] * 3
 
 
-@pytest.mark.parametrize("said", ["de", "en"])
+@pytest.mark.parametrize("said", ["tlh", "en"])
 def test_blank_lines_stay_alike_in_a_reply_and_its_translation_when_there_is_no_link_to_remove(said: str) -> None:
     criteria = make_criteria(reader_language="en", language=said)
     spaced = DETAILED + "\n\n\n\nBest, Mia"
@@ -590,7 +627,7 @@ def test_a_link_in_the_reply_alone_leaves_the_translation_as_it_is() -> None:
 
 
 def test_a_translation_is_due_when_the_replies_are_wanted_in_a_language_that_the_reader_does_not_read() -> None:
-    assert len(problems(make_criteria(reader_language="en", language="fr"))) == 3
+    assert len(problems(make_criteria(reader_language="en", language="tlh"))) == 3
 
 
 def test_replies_already_in_the_readers_language_are_their_own_translation() -> None:
@@ -606,9 +643,12 @@ def test_without_a_reader_language_no_option_has_a_translation() -> None:
 
 
 def test_warnings_that_are_known_locally_are_added_once_and_in_order() -> None:
-    result = accept(
-        make_criteria(truncated=True), reply_needed="no", warnings=["ambiguous_target", "no_reply_expected"]
-    ).result
+    over = {
+        "expects": "nothing",
+        "detailed": "The list is complete.",
+        "warnings": ["ambiguous_target", "no_reply_expected"],
+    }
+    result = accept(make_criteria(truncated=True), **over).result
     assert result.warnings == [
         ResultWarning.IMAGE_TRUNCATED,
         ResultWarning.NO_REPLY_EXPECTED,
@@ -617,14 +657,16 @@ def test_warnings_that_are_known_locally_are_added_once_and_in_order() -> None:
 
 
 def test_no_reply_needed_is_warned_of_even_when_the_model_did_not() -> None:
-    assert accept(reply_needed="no").result.warnings == [ResultWarning.NO_REPLY_EXPECTED]
+    assert accept(expects="nothing", detailed="The list is complete.").result.warnings == [
+        ResultWarning.NO_REPLY_EXPECTED
+    ]
 
 
 def test_the_model_cannot_claim_what_only_draftd_knows() -> None:
     assert accept(warnings=["image_truncated", "unseen_link_removed"]).result.warnings == []
 
 
-@pytest.mark.parametrize("said", [False, "false", "no"])
-def test_a_screenshot_without_a_message_gets_no_reply(said: object) -> None:
-    with pytest.raises(NothingToReplyTo):
-        accept(has_message=said, short="", medium="", detailed="", summary="")
+@pytest.mark.parametrize(("said", "error"), [("nothing", NothingToReplyTo), ("closed list", NothingOpen)])
+def test_a_screenshot_without_an_open_message_gets_no_reply(said: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        accept(shown=said, short="", medium="", detailed="", summary="")

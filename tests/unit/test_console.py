@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from draftd.cli import console, requests
-from draftd.cli.enqueue import DraftPrinter
+from draftd.cli.enqueue import DraftPrinter, option_text
 from draftd.errors import UsageError, request_errors
 from draftd.status import STATUSES
 
@@ -198,3 +198,15 @@ def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert json.loads(shown) == {"message": said}
     assert not {"\033", "\x7f", "\x9b"} & set(shown)
+
+
+@pytest.mark.parametrize(
+    ("option", "head"),
+    [
+        ({"length": "short", "angle": "says no", "stance": "decline", "text": "No."}, "— short (says no; decline)"),
+        ({"length": "short", "angle": "says thanks", "stance": "none", "text": "Thanks."}, "— short (says thanks)"),
+        ({"length": "short", "angle": "says thanks", "text": "Thanks."}, "— short (says thanks)"),
+    ],
+)
+def test_a_draft_is_shown_with_what_it_decides(option: dict[str, str], head: str) -> None:
+    assert option_text(option).splitlines()[1:] == [head, option["text"]]

@@ -41,9 +41,11 @@ RESULT = Result.model_validate(
         "language": "en",
         "summary": "A post.",
         "me": "",
-        "replying_to": {"author": "A", "gist": "asks"},
+        "replying_to": {"author": "A", "gist": "asks", "expects": "question"},
         "reply_needed": "yes",
-        "options": [{"length": one, "angle": "a", "text": one} for one in ("short", "medium", "detailed")],
+        "options": [
+            {"length": one, "angle": "a", "stance": "none", "text": one} for one in ("short", "medium", "detailed")
+        ],
         "missing": [],
         "confidence": "high",
         "warnings": [],
@@ -180,7 +182,9 @@ async def test_a_draft_is_done_and_leaves_its_trail() -> None:
         "attempt": 2,
         "traceparent": "00-trace-span-01",
     }
-    assert spy.output["options"][0] == {"length": "short", "angle": "a", "text": "short"}
+    assert spy.output["options"][0] == {
+        "length": "short", "angle": "a", "stance": "none", "text": "short", "unsupported": [],
+    }  # fmt: skip
     assert spy.error is None
 
 

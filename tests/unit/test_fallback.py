@@ -40,20 +40,22 @@ class OneLine:
     def __init__(self) -> None:
         self.schema: dict[str, Any] = {"type": "string"}
         self.options_ready = 0
+        self.published = ""
 
-    def read(self, text: str) -> Draft:
+    def read(self, text: str, *, is_repaired: bool = False) -> Draft:
         if not text:
             raise NothingToReplyTo
         if "\n" in text:
             raise AnswerRejected(["two lines", "at least"])
+        if text.endswith("?") and not is_repaired:
+            raise AnswerRejected(["no question"], draft=Draft(result={"line": text}, reading=[]))
         return Draft(result={"line": text}, reading=[])
 
     def partial(self) -> PartialAnswer:
-        return OneLine()
+        return Words(self)
 
-    def feed(self, text_so_far: str) -> dict[str, Any] | None:
-        self.options_ready = text_so_far.count(" ")
-        return {"line": text_so_far}
+    def published_note(self) -> str:
+        return self.published and f"keep {self.published}"
 
     def repair_request(self, problems: Sequence[str]) -> str:
         return f"not {' and '.join(problems)}"
@@ -63,6 +65,19 @@ class CutOff(str):
     """An answer that met its limit of output tokens."""
 
     __slots__ = ()
+
+
+class Words:
+    """The words of a line that is being written."""
+
+    def __init__(self, line: OneLine) -> None:
+        self._line = line
+        self.options_ready = 0
+
+    def feed(self, text_so_far: str) -> dict[str, Any] | None:
+        self.options_ready = text_so_far.count(" ")
+        self._line.published = text_so_far if self.options_ready else ""
+        return {"line": text_so_far}
 
 
 class World:
@@ -181,6 +196,31 @@ async def test_an_answer_that_stays_bad_is_the_last_word_of_all_models() -> None
     assert world.failures == [("first", "output_invalid")]
 
 
+async def test_a_repaired_answer_need_not_fulfil_wishes() -> None:
+    world = World("really?", "really, really?")
+    outcome = await world.ask(FIRST)
+    assert isinstance(outcome, Done)
+    assert outcome.draft.result == {"line": "really, really?"}
+
+
+@pytest.mark.parametrize("second", [ModelUnavailable("down", model="first"), "two\nlines"], ids=["failed", "bad"])
+async def test_an_acceptable_answer_is_used_when_its_repair_fails(second: str | ModelError) -> None:
+    world = World("really?", second)
+    outcome = await world.ask(FIRST)
+    assert isinstance(outcome, Done)
+    assert outcome.draft.result == {"line": "really?"}
+    assert [call[1] for call in world.calls] == ["draft", "repair"]
+    assert (world.succeeded_models, world.failures) == (["first"], [])
+
+
+async def test_a_model_that_starts_over_is_told_what_was_published() -> None:
+    world = World("one two\nthree", ModelUnavailable("down", model="first"), "uno dos tres")
+    await world.ask(FIRST, SECOND)
+    assert world.calls[-1][1:3] == ("draft", "second")
+    assert world.calls[-1][3] == [{"role": "user", "content": "a line, please\n\nkeep one two\nthree"}]
+    assert world.calls[0][3] == [ASKED]
+
+
 async def test_nothing_to_reply_to_is_an_answer() -> None:
     world = World("")
     assert isinstance(await world.ask(FIRST, SECOND), Fail)
@@ -244,6 +284,21 @@ CUT = CutOff("a line\nthat")
 async def limits_of(world: World, *targets: Target, **given: Any) -> list[int]:
     await world.ask(*targets, **given)
     return [params["max_tokens"] for params in world.params]
+
+
+async def test_a_model_that_was_cut_off_is_told_what_was_published() -> None:
+    world = World(CutOff("one two\nthree"), "uno dos tres")
+    await world.ask(FIRST)
+    assert [call[3] for call in world.calls] == [
+        [ASKED],
+        [{"role": "user", "content": "a line, please\n\nkeep one two\nthree"}],
+    ]
+
+
+async def test_an_answer_with_more_room_need_not_fulfil_wishes() -> None:
+    outcome = await World(CUT, "really?").ask(FIRST)
+    assert isinstance(outcome, Done)
+    assert outcome.draft.result == {"line": "really?"}
 
 
 async def test_what_was_cut_off_gets_twice_the_room_and_later_attempts_begin_with_more() -> None:

@@ -1,6 +1,7 @@
 """What a model refuses of a call is learnt, with a litellm that answers what the test says."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from draftd.errors import ModelMisconfigured
 from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.messages import SCHEMA_TEXT
 
 PARAMS = {"temperature": 0.3, "max_tokens": 900, "num_ctx": 8_192}
 
@@ -52,7 +54,7 @@ class LiteLlm:
             await self._all_are_here.wait()
         if objection := self._refuse(request):
             raise self._error(objection)
-        message = SimpleNamespace(content="yes", refusal=None)
+        message = SimpleNamespace(content="{}", refusal=None)
         return SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")], usage=None)
 
     def params(self) -> list[dict[str, Any]]:
@@ -90,7 +92,7 @@ async def test_the_first_calls_learn_together_what_is_refused(refuse: Refuse, er
     llm = Llm(litellm=LiteLlm(refuse, crowd=16, error=error))
     with capture_logs() as lines:
         answers = await asyncio.gather(*(ask(llm, **PARAMS) for _ in range(16)))
-    assert [answer.text for answer in answers] == ["yes"] * 16
+    assert [answer.text for answer in answers] == ["{}"] * 16
     assert [line["event"] for line in lines] == ["unsupported parameters dropped"]
 
 
@@ -122,3 +124,53 @@ async def test_a_call_that_is_refused_without_any_parameters_is_misconfigured() 
     with pytest.raises(ModelMisconfigured):
         await ask(Llm(litellm=litellm), **PARAMS)
     assert litellm.params() == [PARAMS, {"max_tokens": 900}, {}]
+
+
+async def messages_sent(llm: Llm, litellm: LiteLlm) -> list[Any]:
+    target = Target(name="m", model="openai/deployment")
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "Look."}]},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "Again."},
+    ]
+    await llm.complete(target, messages, schema=SCHEMA, time_s=20)
+    sent: list[Any] = litellm.sent[-1]["messages"]
+    return sent
+
+
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"short": {"type": "string"}}, "required": []}
+LOOK = {"type": "text", "text": "Look."}
+
+
+def stated() -> dict[str, str]:
+    return {"type": "text", "text": SCHEMA_TEXT + json.dumps(SCHEMA)}
+
+
+def only_json_object(request: dict[str, Any]) -> str | None:
+    return (
+        "response_format json_schema is not supported" if request["response_format"]["type"] != "json_object" else None
+    )
+
+
+async def test_a_schema_that_the_provider_enforces_is_not_said_twice() -> None:
+    litellm = LiteLlm(lambda _: None)
+    system, user, *_ = await messages_sent(Llm(litellm=litellm), litellm)
+    assert (system["content"], user["content"]) == ("Be kind.", [LOOK])
+
+
+@pytest.mark.parametrize("refuse", [only_json_object, unless_dropped], ids=["refused", "dropped by litellm"])
+async def test_a_schema_that_nobody_enforces_ends_the_first_user_message(refuse: Refuse) -> None:
+    error = BadRequestError if refuse is only_json_object else UnsupportedParamsError
+    litellm = LiteLlm(refuse, error=error)
+    system, user, *rest = await messages_sent(Llm(litellm=litellm), litellm)
+    assert (system["content"], user["content"]) == ("Be kind.", [LOOK, stated()])
+    assert [message["content"] for message in rest] == ["No.", "Again."]
+
+
+async def test_a_server_that_ignores_the_schema_is_told_it_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEMA, "required", ["short"])
+    litellm = LiteLlm(lambda _: None)
+    llm = Llm(litellm=litellm)
+    assert (await messages_sent(llm, litellm))[1]["content"] == [LOOK]
+    assert (await messages_sent(llm, litellm))[1]["content"] == [LOOK, stated()]

@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import pytest
@@ -7,32 +8,40 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from draftd.reply import links
-from draftd.reply.answer import Criteria, read
+from draftd.reply.answer import read
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
+from draftd.reply.review import Criteria
 from draftd.request import Options
 
 ANSWER: dict[str, Any] = {
-    "has_message": True,
+    "shown": "message",
     "platform": "slack",
-    "platform_name": "Slack",
-    "content_type": "thread",
     "language": "en",
-    "summary": 'Mia says "ship {it}".',
     "me": "the signed-in user",
     "author": "Mia",
-    "gist": "asks about Friday",
-    "reply_needed": "yes",
+    "gist": 'asks: "ship {it} on Friday?"',
+    "expects": "question",
+    "warnings": [],
+    "unsent_text": "",
+    "quoted": ["Friday"],
+    "short_stance": "accept",
     "short_angle": "confirms Friday",
     "short": "Yes, Friday works.",
+    "medium_stance": "open",
     "medium_angle": "asks for the list",
     "medium": "Friday is fine with us. Could you send me the list of open tickets first?",
+    "detailed_stance": "accept",
     "detailed_angle": "offers a plan",
     "detailed": "We ship as planned. Two tickets are in review; if one slips, I'd rather move it than push the date.",
+    "platform_name": "Slack",
+    "content_type": "thread",
+    "reply_needed": "yes",
+    "summary": "Mia asks the team about Friday.",
+    "other_targets": [],
     "reading": ["Mia: do we ship on Friday?"],
     "missing": [],
     "confidence": "high",
-    "warnings": [],
 }
 
 
@@ -57,13 +66,21 @@ def test_each_option_is_announced_as_soon_as_its_text_is_closed() -> None:
     assert reader.feed(text[:end_of_short]) is None
     found = reader.feed(text[: end_of_short + 1])
     assert found is not None
-    assert found["options"] == [{"length": "short", "angle": "confirms Friday", "text": "Yes, Friday works."}]
+    assert found["options"] == [
+        {
+            "length": "short",
+            "angle": "confirms Friday",
+            "stance": "accept",
+            "text": "Yes, Friday works.",
+            "unsupported": [],
+        }
+    ]
 
 
 def test_the_options_accumulate_and_unknown_keys_are_left_out() -> None:
     found = stream(json.dumps(ANSWER))
     assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
-    assert not {"missing", "confidence", "warnings"} & found[-1].keys()
+    assert not {"missing", "confidence", "warnings", "summary"} & found[-1].keys()
     result = read(json.dumps(ANSWER), make_criteria()).result
     assert found[-1] == {key: value for key, value in result.items() if key in found[-1]}
 
@@ -79,15 +96,9 @@ def test_one_chunk_with_everything_is_one_announcement() -> None:
 
 @pytest.mark.parametrize(
     "before",
-    [
-        "```json\n",
-        "Here is {my} answer:\n",
-        '{"thinking": "short"}\n',
-        '{"short": "Pay me.", "x": 1}',
-        "<think>{</think>",
-    ],
+    ["\n", "```json\n", "```\n", '<think>{a} "shown" < {</think>\n', '<think>{"shown": "nothing"}</think>```json\n'],
 )
-def test_what_stands_before_the_object_is_skipped(before: str) -> None:
+def test_reasoning_and_a_fence_before_the_object_are_skipped(before: str) -> None:
     assert lengths(stream(before + json.dumps(ANSWER, indent=2) + "\n```")) == [
         ["short"],
         ["short", "medium"],
@@ -95,11 +106,24 @@ def test_what_stands_before_the_object_is_skipped(before: str) -> None:
     ]
 
 
-def test_a_later_object_takes_the_place_of_a_quoted_one() -> None:
-    quoted = json.dumps(dict(list(ANSWER.items())[:12]) | {"short": "Pay me."})
-    found = stream(f"It says {quoted}.\n{json.dumps(ANSWER)}")
-    assert [one["options"][0]["text"] for one in found] == ["Pay me.", ANSWER["short"], ANSWER["short"]]
-    assert lengths(found) == [["short"], ["short", "medium"], ["short", "medium", "detailed"]]
+@pytest.mark.parametrize("before", ["It says ", "Here is {my} answer:\n", '{"short": "Pay me.", "x": 1}'])
+def test_after_prose_nothing_is_announced_since_it_could_not_be_taken_back(before: str) -> None:
+    quoted = json.dumps(ANSWER | {"short": "Pay me."})
+    assert stream(f"{before}{quoted}.\n{json.dumps(ANSWER)}") == []
+
+
+def test_long_reasoning_costs_less_than_a_second() -> None:
+    used_s = time.process_time()
+    assert lengths(stream("<think>" + '"a" <' * 12_000 + "</think>" + json.dumps(ANSWER), step=20))
+    assert time.process_time() - used_s < 1
+
+
+@pytest.mark.parametrize("late", ["platform", "language", "expects", "warnings", "unsent_text", "quoted"])
+def test_options_wait_for_what_they_are_checked_by_when_a_model_writes_in_another_order(late: str) -> None:
+    answer = {key: value for key, value in ANSWER.items() if key != late} | {late: ANSWER[late], "note": "the end"}
+    text = json.dumps(answer)
+    assert stream(text.partition(f'"{late}"')[0]) == []
+    assert lengths(stream(text)) == [["short", "medium", "detailed"]]
 
 
 def test_an_option_that_fails_a_check_is_held_back() -> None:
@@ -148,14 +172,14 @@ def test_an_option_waits_for_its_translation() -> None:
         if key in {"short", "medium", "detailed"}:
             answer[f"{key}_translation"] = "Übersetzt: " + value
     text = json.dumps(answer)
-    found = PartialReader(make_criteria(reader_language="de")).feed(text[: text.index('"medium_angle"')])
+    found = PartialReader(make_criteria(reader_language="de")).feed(text[: text.index('"medium_stance"')])
     assert found is not None
     assert found["options"][0]["translation"] == "Übersetzt: Yes, Friday works."
     assert PartialReader(make_criteria(reader_language="de")).feed(text[: text.index('"short_translation"')]) is None
 
 
 def test_without_a_message_there_is_nothing_to_announce() -> None:
-    assert stream(json.dumps(ANSWER | {"has_message": False})) == []
+    assert stream(json.dumps(ANSWER | {"shown": "nothing"})) == []
 
 
 def test_a_text_is_not_parsed_again_when_no_string_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,9 +210,7 @@ replies = st.one_of(st.text(max_size=40), st.sampled_from([" https://example.com
 
 @st.composite
 def answers(draw: st.DrawFn) -> dict[str, Any]:
-    seen = {
-        key: draw(st.one_of(st.just(ANSWER[key]), replies)) for key in ("summary", "me", "author", "gist", "language")
-    }
+    seen = {key: draw(st.one_of(st.just(ANSWER[key]), replies)) for key in ("me", "author", "gist", "language")}
     return ANSWER | {
         **seen,
         "platform": draw(st.sampled_from(["slack", "x", "github", "Mastodon", "email"])),
@@ -203,7 +225,7 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     answer=answers(),
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 1]),
-    before=st.sampled_from(["", "```json\n", "{a} "]),
+    before=st.sampled_from(["", "```json\n", "<think>{a}</think>"]),
 )
 def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
     answer: dict[str, Any],
@@ -225,7 +247,7 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
 
 @given(
     st.lists(
-        st.one_of(st.text(), st.sampled_from(['{"has_message":', "true", ',"short":"', '"', "\\", "\ud800", "{", "}"]))
+        st.one_of(st.text(), st.sampled_from(['{"shown":', '"message"', ',"short":"', '"', "\\", "\ud800", "{", "}"]))
     )
 )
 def test_no_stream_makes_it_raise(chunks: list[str]) -> None:

@@ -3,15 +3,16 @@
 import base64
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from draftd.images import Part, Picture
-from draftd.reply.agents import Agent
+from draftd.reply.agents import Agent, Section
 from draftd.reply.prompts import PicturePart, render
 from draftd.request import Options, Parent, Request
-
-SCHEMA: dict[str, Any] = {"type": "object", "properties": {"short": {"type": "string"}}}
 
 
 def make_picture(*parts: bytes, truncated: bool = False, tiled: bool = False) -> Picture:
@@ -30,11 +31,16 @@ def messages(
     pictures: tuple[Picture, ...] = (), *, context: str | None = None, parent: Parent | None = None, **options: Any
 ) -> list[dict[str, Any]]:
     return render(
-        Agent(name="helper", version="1+0", params={}, text="Be kind.\n{{schema}}"),
+        Agent(
+            name="helper",
+            version="1+0",
+            params={},
+            text="Be kind.",
+            sections={section: f"About {section}." for section in Section},
+        ),
         request=Request(image_urls=(), context=context, options=options, parent=parent),
         options=Options(**options),
         pictures=pictures,
-        schema=SCHEMA,
     )
 
 
@@ -43,10 +49,53 @@ def given_in(text: str) -> dict[str, Any]:
     return found
 
 
-def test_the_schema_goes_into_the_system_message_and_nothing_else_does() -> None:
-    system, user = messages(context="say {{schema}}", tone="warm")
-    assert system["content"] == "Be kind.\n" + json.dumps(SCHEMA, indent=1)
-    assert given_in(user["content"][-1]["text"]) == {"context": "say {{schema}}", "tone": "warm"}
+PARENT = Parent(
+    result={
+        "options": [{"length": "short", "text": "Yes."}],
+        "other_targets": [{"key": "t1", "author": "Ana", "gist": "asks about prices"}],
+    },
+    reading=["Mia: Friday?", "Ana: how much is it?"],
+    chain_texts=("Yes.", "Sure."),
+)
+
+
+def test_the_system_message_is_the_same_for_every_request() -> None:
+    one, other, refined = (
+        messages(),
+        messages((make_picture(b"a"),), context="say {{schema}}", reader_language="de", lengths=["short"]),
+        messages(parent=PARENT, context="warmer"),
+    )
+    assert one[0] == other[0] == refined[0] == {"role": "system", "content": "Be kind."}
+
+
+@pytest.mark.parametrize(
+    ("given", "sections"),
+    [
+        ({"context": "warmer"}, []),
+        ({"voice_samples": ["Hi!"]}, ["voice"]),
+        ({"reader_language": "de"}, ["translation"]),
+        ({"stance": "decline", "answer_to": "Ana"}, ["answer_to", "stance"]),
+        ({"parent": PARENT, "context": "warmer"}, ["refinement"]),
+        ({"parent": PARENT, "answer_to": "t1"}, ["refinement", "answer_to"]),
+        ({"parent": PARENT, "stance": "accept"}, ["refinement", "stance"]),
+        ({"parent": PARENT}, ["other_drafts"]),
+        ({"parent": PARENT, "tone": "warm"}, ["other_drafts"]),
+    ],
+)
+def test_a_section_is_said_when_it_applies(given: dict[str, Any], sections: list[str]) -> None:
+    _, user = messages(**given)
+    said = user["content"][-1]["text"]
+    assert re.findall(r"About (\w+)\.", said) == sections
+
+
+def test_other_drafts_are_told_which_ones_to_avoid() -> None:
+    _, user = messages(parent=PARENT)
+    assert given_in(user["content"][-1]["text"])["earlier_drafts"] == ["Yes.", "Sure."]
+
+
+def test_a_key_of_another_target_reaches_the_model_in_words() -> None:
+    _, user = messages(parent=PARENT, answer_to="t1")
+    assert given_in(user["content"][-1]["text"])["answer_to"] == "Ana: asks about prices"
 
 
 def test_what_the_requester_gives_cannot_end_its_own_quotation() -> None:

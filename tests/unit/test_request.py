@@ -14,12 +14,20 @@ FULL: dict[str, Any] = {
     "me": "right-hand bubbles",
     "voice_samples": ["Hi there", "See you"],
     "max_chars": 280,
+    "facts": ["my course was CS, 2019 to 2023"],
+    "stance": "decline",
+    "answer_to": "t2",
+    "lengths": ["medium", "short"],
 }
 
 
 def test_every_option_of_the_contract_is_read() -> None:
     options = Options.read(FULL)
-    assert options.model_dump() == FULL | {"voice_samples": ("Hi there", "See you")}
+    assert options.model_dump() == FULL | {
+        "voice_samples": ("Hi there", "See you"),
+        "facts": ("my course was CS, 2019 to 2023",),
+        "lengths": ("short", "medium"),
+    }
 
 
 def test_nothing_is_required() -> None:
@@ -29,6 +37,11 @@ def test_nothing_is_required() -> None:
 
 def test_null_is_as_if_it_were_not_there() -> None:
     assert Options.read(dict.fromkeys(FULL)) == Options()
+
+
+def test_lengths_are_taken_once_and_in_order() -> None:
+    assert Options.read({"lengths": ["detailed", "short", "detailed"]}).lengths == ("short", "detailed")
+    assert Options.read({"lengths": []}).lengths == ()
 
 
 def test_a_list_is_called_a_list() -> None:
@@ -59,6 +72,16 @@ def test_spaces_around_a_text_are_not_part_of_it() -> None:
         ({"voice_samples": ["good", ""]}, "voice_samples.1"),
         ({"voice_samples": ["x" * 4_001]}, "voice_samples.0"),
         ({"voice_samples": "one text"}, "voice_samples"),
+        ({"facts": ["x"] * 21}, "facts"),
+        ({"facts": ["x" * 501]}, "facts.0"),
+        ({"facts": [" "]}, "facts.0"),
+        ({"facts": "one fact"}, "facts"),
+        ({"stance": "choice"}, "stance"),
+        ({"stance": "none"}, "stance"),
+        ({"answer_to": " "}, "answer_to"),
+        ({"answer_to": "x" * 201}, "answer_to"),
+        ({"lengths": ["long"]}, "lengths.0"),
+        ({"lengths": "short"}, "lengths"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(raw: dict[str, Any], named: str) -> None:

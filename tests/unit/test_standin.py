@@ -12,6 +12,8 @@ from PIL import Image
 
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.scenes import SAMPLE_SCENES
+from draftd.reply.facts import Witness
+from draftd.reply.resemblance import same
 from standin.answers import answer, fill, recognise
 from standin.behaviour import Behaviour, Script, steps
 from standin.call import Call, image_size, schema_in
@@ -31,7 +33,8 @@ SCHEMA: dict[str, Any] = {
         "missing": {"type": "array", "items": {"type": "string"}},
         "warnings": {"type": "array", "items": {"type": "string", "enum": ["no_reply_expected"]}},
         "pages": {"type": "integer", "minimum": 1},
-        "has_message": {"type": "boolean"},
+        "shown": {"type": "string", "enum": ["message", "closed_list", "nothing"]},
+        "urgent": {"type": "boolean"},
     },
     "additionalProperties": False,
 }
@@ -124,7 +127,7 @@ def test_a_spoiled_answer_is_spoiled_as_asked() -> None:
         json.loads(answer(call, Behaviour(truncated=True)))
     assert answer(call, Behaviour(fenced=True)).endswith(f"```json\n{whole}\n```\n")
     assert "[Name]" in json.loads(answer(call, Behaviour(placeholder=True)))["medium"]
-    assert json.loads(answer(call, Behaviour(nothing=True)))["has_message"] is False
+    assert json.loads(answer(call, Behaviour(nothing=True)))["shown"] == "nothing"
     assert json.loads(answer(call, Behaviour(fields={"short": "mine"})))["short"] == "mine"
     assert answer(call, Behaviour(says="hello")) == "hello"
 
@@ -167,3 +170,31 @@ def test_a_call_shows_its_request_id_and_never_a_picture() -> None:
 def test_a_body_that_is_no_chat_completion_is_refused(body: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|needs|neither"):
         read_chat(body)
+
+
+def test_it_takes_the_stance_that_the_requester_chose() -> None:
+    stances = {f"{length}_stance": {"type": "string"} for length in ("short", "medium", "detailed")}
+    text = 'Draft a reply.\n\nWhat the requester gives:\n{"stance": "decline"}\n\nThe schema: {}'
+    call = make_call(text=text, **with_schema({"type": "object", "properties": stances}))
+    assert set(json.loads(answer(call, Behaviour())).values()) == {"decline"}
+
+
+def test_asked_for_other_drafts_it_gives_others_each_time() -> None:
+    lengths = ("short", "medium", "detailed")
+    schema = with_schema({"type": "object", "properties": {length: {"type": "string"} for length in lengths}})
+    chain = list(json.loads(answer(make_call(**schema), Behaviour())).values())
+    for _ in range(4):
+        given = json.dumps({"earlier_drafts": chain})
+        drafts = json.loads(answer(make_call(text=f"What the requester gives:\n{given}", **schema), Behaviour()))
+        texts = [drafts[length] for length in lengths]
+        assert not any(same(one, other) for one in texts for other in chain)
+        assert len(texts[0]) < len(texts[1]) < len(texts[2])
+        chain = texts + chain
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_the_replies_of_the_demo_state_nothing_that_has_no_source(sample: Sample) -> None:
+    scene = SAMPLE_SCENES[sample.name]
+    sources = [*scene["quoted"], *scene["reading"], sample.context or ""]
+    for length in ("short", "medium", "detailed"):
+        assert Witness().unsupported(scene[length], sources, language="en") == []

@@ -294,7 +294,9 @@ def option_text(option: dict[str, Any], label: str = "") -> str:
     """Return one draft as text for a person."""
     length = str(option.get("length"))
     head = f"{label}, {length}" if label else length
-    lines = [f"\n— {head} ({option.get('angle')})", str(option.get("text"))]
+    stance = option.get("stance", "none")
+    decides = "" if stance == "none" else f"; {stance}"
+    lines = [f"\n— {head} ({option.get('angle')}{decides})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
     return wrapped("\n".join(lines))

@@ -70,7 +70,7 @@ class ModelCheck:
         async with AsyncExitStack() as reservations:
             time_s = self._settings.model_timeout_s
             pictures = await self._loader.load(request.image_urls, reservations=reservations, time_s=time_s)
-            messages = render(agent, request=request, options=options, pictures=pictures, schema=reply_format.schema)
+            messages = render(agent, request=request, options=options, pictures=pictures)
             done = await self._llm.complete(
                 target, messages, schema=reply_format.schema, time_s=time_s, on_text=watch.on_text
             )

@@ -21,13 +21,12 @@ from draftd.daemon.heartbeat import Beat, Heartbeat, Identity
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.daemon.liveness import Liveness
-from draftd.daemon.plan import Links, Plan, listen_works, open_links
+from draftd.daemon.plan import Links, Plan, check_schema, listen_works, open_links
 from draftd.daemon.pruner import Pruner
 from draftd.daemon.reaper import Reaper
 from draftd.daemon.systemd import SystemdNotifier
 from draftd.daemon.worker import Worker
-from draftd.db import dsn, schema_version
-from draftd.db.schema_version import SchemaState
+from draftd.db import dsn
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
@@ -45,6 +44,7 @@ from draftd.queue.leases import Leases
 from draftd.queue.outcome import GiveBack
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import NotSettledYet, Settler
+from draftd.reply import language
 from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.drafter import Drafter
 from draftd.reply.fallback import ModelFallback
@@ -90,8 +90,11 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
         plan = Plan(settings=settings, agents=agents, concurrency=concurrency, drain=drain, listens=listens)
         return plan, await open_links(plan)
 
-    (plan, links), llm, tracing = await asyncio.gather(
-        connected(), asyncio.to_thread(Llm.load), asyncio.to_thread(tracing_of, settings)
+    (plan, links), llm, tracing, _ = await asyncio.gather(
+        connected(),
+        asyncio.to_thread(Llm.load),
+        asyncio.to_thread(tracing_of, settings),
+        asyncio.to_thread(language.load),
     )
     try:
         daemon = await build(plan, links, llm, tracing)
@@ -116,23 +119,6 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
 async def _rows_wait(url: dsn.Url, agents: list[str]) -> bool:
     async with db.connected(url) as connection:
         return bool(await (await connection.execute(WAITING.encode(), {"agents": agents})).fetchall())
-
-
-async def check_schema(url: str) -> None:
-    """Refuse a schema older than this program's; warn about a newer one.
-
-    Raises:
-        ConfigurationError: the schema is older, or missing.
-        DatabaseUnavailable: the database cannot be reached.
-    """
-    async with db.connected(url, works=True) as connection:
-        match await schema_version.state(connection):
-            case SchemaState.BEHIND:
-                raise ConfigurationError(schema_version.BEHIND)
-            case SchemaState.AHEAD:
-                log.warning("the schema is newer than this draftd")
-            case SchemaState.CURRENT:
-                pass
 
 
 def _stop_on_signals() -> asyncio.Event:

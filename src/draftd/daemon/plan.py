@@ -1,6 +1,6 @@
 """Which kind of daemon to build, and the database connections that it needs.
 
-Owns where LISTEN runs and which statements share a connection.
+Owns whether the schema is new enough, where LISTEN runs and which statements share a connection.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ import structlog
 
 from draftd import db
 from draftd.daemon.connections import ConnectionKeeper
-from draftd.db import dsn
+from draftd.db import dsn, schema_version
+from draftd.db.schema_version import SchemaState
 from draftd.errors import ConfigurationError
 from draftd.queue.wakeup import Listener, ListeningLink, WakeUp, proves_session
 from draftd.reply.agents import Agent
@@ -167,6 +168,23 @@ async def open_links(plan: Plan) -> Links:
         await links.close()
         raise
     return links
+
+
+async def check_schema(url: str) -> None:
+    """Refuse a schema older than this program's; warn about a newer one.
+
+    Raises:
+        ConfigurationError: the schema is older, or missing.
+        DatabaseUnavailable: the database cannot be reached.
+    """
+    async with db.connected(url, works=True) as connection:
+        match await schema_version.state(connection):
+            case SchemaState.BEHIND:
+                raise ConfigurationError(schema_version.BEHIND)
+            case SchemaState.AHEAD:
+                log.warning("the schema is newer than this draftd")
+            case SchemaState.CURRENT:
+                pass
 
 
 async def listen_works(settings: Settings) -> bool:

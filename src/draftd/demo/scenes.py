@@ -13,12 +13,20 @@ Scene = Mapping[str, Any]
 """Property of the answer's schema → value."""
 
 COMMON: Scene = {
+    "shown": "message",
     "language": "en",
     "reply_needed": "yes",
-    "confidence": "high",
     "warnings": [],
+    "unsent_text": "",
+    "quoted": [],
+    "reply_language": "en",
+    "expects": "question",
+    "short_stance": "none",
+    "medium_stance": "none",
+    "detailed_stance": "none",
+    "other_targets": [],
     "missing": [],
-    "has_message": True,
+    "confidence": "high",
     "short_translation": "Stand-in translation: the short reply would stand here in your language.",
     "medium_translation": "Stand-in translation: the medium reply would stand here in your language, question and all.",
     "detailed_translation": (
@@ -42,14 +50,14 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "medium_angle": "shares a result, asks back",
         "medium": (
             "Stand-in reply: for us it was moving the handover into a written log with three headings. Alerts that "
-            "nobody owned became visible within two weeks. Do you keep yours beside the runbooks?"
+            "nobody owned became visible within days. Do you keep yours beside the runbooks?"
         ),
         "detailed_angle": "describes the whole routine",
         "detailed": (
             "Stand-in reply: we had the same Monday meeting, and half of it was searching for links. Since spring "
             "the person going off call writes a log as things happen: what fired, what was done, what is still open."
             " The next one reads it alone, asks in the thread, and we only talk when something is open. Handover "
-            "went from forty minutes to ten, and the log turned into the best source for our reviews. One caution: "
+            "went from forty minutes to a few, and the log turned into the best source for our reviews. One caution: "
             "without a fixed template it decays into a diary within a month."
         ),
         "reading": [
@@ -66,6 +74,10 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "me": "Ines Okafor, the recipient",
         "author": "Tomas Brandl",
         "gist": "asks whether Thursday 14:00 works and for the figures by Wednesday",
+        "quoted": ["Thursday 14:00", "Wednesday"],
+        "short_stance": "accept",
+        "medium_stance": "accept",
+        "detailed_stance": "accept",
         "short_angle": "confirms Thursday",
         "short": "Stand-in reply: Thursday at 14:00 works. You will have the figures on Wednesday evening.",
         "medium_angle": "confirms, asks about cost split",
@@ -78,7 +90,7 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
             "Stand-in reply: Hello Tomas, thank you for setting this up. Thursday at 14:00 is in my calendar. The "
             "figures follow on Wednesday evening; two invoices from the Linz site are still open, and I will mark "
             "them as estimates. For the hour itself I suggest that we take the paper prices first, because "
-            "everything else depends on them, then the freight costs, and keep the last ten minutes for the outlook."
+            "everything else depends on them, then the freight costs, and keep the last minutes for the outlook."
             " If Petra should see the draft beforehand, tell me and I will include her. Kind regards, Ines"
         ),
         "missing": ["whether Petra should receive the draft"],
@@ -96,6 +108,10 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "me": "right-hand bubbles",
         "author": "Jonas",
         "gist": "asks for the big tent and when to pick you up",
+        "quoted": ["friday"],
+        "short_stance": "accept",
+        "medium_stance": "accept",
+        "detailed_stance": "accept",
         "short_angle": "yes, after seven",
         "short": "Stand-in reply: yes to the tent! Not before seven though.",
         "medium_angle": "agrees, checks the stove",
@@ -106,8 +122,8 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "detailed_angle": "offers a full plan",
         "detailed": (
             "Stand-in reply: count me in. I bring the big tent, two lamps and the coffee pot. Work keeps me until "
-            "half past six, so seven at my door is realistic, and we would still reach the lake before dark. Could "
-            "you look after the firewood and ask Lena about the cool box? If the rain really comes on Sunday, I vote"
+            "the evening, so seven at my door is realistic, and we would still reach the lake before dark. Could "
+            "you look after the firewood and ask Lena about the cool box? If the rain comes after all, I vote"
             " for packing up early and pancakes at my place."
         ),
         "reading": [

@@ -5,6 +5,7 @@ forms             how strictly each model is asked, learnt from what it refuses
 registry          litellm's table of models: what it knows of a model, and what a call costs
 clients           restrains the HTTP clients: no blocking of the event loop, no second send
 exchange          what happened on the wire: address, status, body
+messages          texts added to the messages of a call: the schema, a note
 response          litellm's responses and stream chunks, read defensively
 errors            translates a provider's error into one of draftd's
 report            what is known of a failed call: the exception, the exchange and what the provider said

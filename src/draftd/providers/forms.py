@@ -2,7 +2,7 @@
 
 Owns the ladder of answer formats and what each model is known not to take: a format, streaming, a parameter, as many output
 tokens.
-Invariant: a form is left only for a refusal that names what is refused; one bad answer changes nothing.
+Invariant: a form is left only for a refusal that names what is refused. One bad answer only adds the schema's text.
 """
 
 import json
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MODES = ("json_schema", "json_object", "prompt")
-"""The ladder, from the strictest way to ask for JSON to none at all; the schema's text is in the prompt anyway."""
-
+"""The ladder, from the strictest way to ask for JSON to none at all."""
 
 _Key = tuple[str, str, str | None]
 """Name and meaning: a name that comes to mean another model is learnt anew."""
@@ -39,6 +38,8 @@ class Form:
     streamed: bool
     drop_params: bool
     """Whether litellm may leave out what it knows the model not to take."""
+    states_schema: bool
+    """Whether the messages state the schema, because nothing else holds the model to it."""
     marks_cache: bool
     """Whether the unchanging part of the prompt is marked for the provider's cache."""
     params: Mapping[str, Any]
@@ -60,6 +61,7 @@ class Forms:
         self._refused: dict[_ParamsKey, frozenset[str]] = {}
         self._unstreamed: set[_Key] = set()
         self._ceilings: dict[_Key, int] = {}
+        self._unschooled: set[_Key] = set()
 
     def of(self, target: "Target", *, streamed: bool) -> Form:
         """Return how a model is asked now."""
@@ -68,10 +70,13 @@ class Forms:
         params = {name: one for name, one in target.params.items() if one is not None and name not in refused}
         streamed = streamed and key not in self._unstreamed
         rung = max(self._rungs.get(key, 0), self._registry.early_rung(target.model) if streamed else 0)
+        drop_params = params_key in self._dropping
         return Form(
             mode=MODES[rung],
             streamed=streamed,
-            drop_params=params_key in self._dropping,
+            drop_params=drop_params,
+            # Where litellm drops parameters, it may drop the schema without saying so.
+            states_schema=MODES[rung] != MODES[0] or drop_params or key in self._unschooled,
             marks_cache=self._registry.marks_cache(target.model),
             params=with_limit_of_at_most(self._ceilings.get(key), params),
         )
@@ -114,6 +119,12 @@ class Forms:
     def stop_streaming(self, target: "Target") -> None:
         """Ask this model without a stream from now on."""
         self._unstreamed.add(_key(target))
+
+    def state_schema(self, target: "Target") -> None:
+        """State the schema to this model from now on: its server ignores the parameter. The next call is usually a repair."""
+        if _key(target) not in self._unschooled:
+            self._unschooled.add(_key(target))
+            log.info("answer format ignored", model=target.name)
 
 
 def _key(target: "Target") -> _Key:

@@ -39,11 +39,20 @@ from draftd.providers import clients
 from draftd.providers import exchange as wire
 from draftd.providers.errors import Needs, page_instead, translate
 from draftd.providers.exchange import Exchange
-from draftd.providers.forms import Form, Forms
+from draftd.providers.forms import MODES, Form, Forms
+from draftd.providers.messages import with_schema
 from draftd.providers.parameters import LIMITS
 from draftd.providers.registry import CACHE_THE_SYSTEM_MESSAGE, Registry
 from draftd.providers.report import EXCERPT_CHARS, Report
-from draftd.providers.response import MAX_CHARS, RawAnswer, RefusalCapture, cached_tokens, tokens, window_of_running
+from draftd.providers.response import (
+    MAX_CHARS,
+    RawAnswer,
+    RefusalCapture,
+    cached_tokens,
+    conforms,
+    tokens,
+    window_of_running,
+)
 from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
@@ -116,7 +125,7 @@ class _Call:
         request: dict[str, Any] = {
             **form.params,
             "model": self.target.model,
-            "messages": self.messages,
+            "messages": self.messages_in(form),
             "api_base": self.target.api_base,
             "api_key": self.target.api_key,
             "timeout": READ_TIMEOUT_S,
@@ -136,6 +145,10 @@ class _Call:
             request["response_format"] = {"type": "json_object"}
         return {name: value for name, value in request.items() if value is not None}
 
+    def messages_in(self, form: Form) -> list[dict[str, Any]]:
+        """Return the messages as they are sent in a form."""
+        return with_schema(self.messages, self.schema) if form.states_schema else self.messages
+
     def needs(self, form: Form) -> Needs:
         """Return what every call with this prompt needs."""
         system = [str(message.get("content", "")) for message in self.messages if message.get("role") == "system"]
@@ -154,7 +167,7 @@ class _Answered:
 
     answer: RawAnswer
     exchange: Exchange
-    mode: str
+    form: Form
 
 
 class Llm:
@@ -234,7 +247,10 @@ class Llm:
             if not limit.expired():
                 raise
             raise ModelTimeout(f"{target.name}: no answer within {time_s:g} s", model=target.name) from error
-        spent = self._spent(call, answered.answer)
+        answer, form = answered.answer, answered.form
+        if form.mode == MODES[0] and answer.finish_reason == "stop" and not conforms(answer.text, schema):
+            self._forms.state_schema(target)
+        spent = self._spent(call, form, answer)
         return _completion(call, answered, spent, time.monotonic() - began)
 
     def has_known_price(self, target: Target) -> bool:
@@ -290,13 +306,13 @@ class Llm:
                     model=target.name,
                     exchange=exchange,
                     needs=call.needs(form),
-                    spent=self._spent(call, answer),
+                    spent=self._spent(call, form, answer),
                 ) from failed.error
             if form.streamed and not answer.text and exchange.media_type == "application/json":
                 # The server answered the streamed call with one JSON body, which is lost. Repeating the call here would cost
                 # money without being recorded; instead the next call, a repair or a retry, does not stream.
                 self._forms.stop_streaming(target)
-            return _Answered(answer=answer, exchange=exchange, mode=form.mode)
+            return _Answered(answer=answer, exchange=exchange, form=form)
 
     async def _texts(self, request: dict[str, Any], answer: RawAnswer) -> AsyncGenerator[str]:
         """Send one request, and yield the whole text so far whenever it has grown.
@@ -327,8 +343,8 @@ class Llm:
             answer.broke_off = True
             raise _CallFailed(error) from error
 
-    def _spent(self, call: _Call, answer: RawAnswer) -> Spent:
-        counted = tokens(answer, call.messages)
+    def _spent(self, call: _Call, form: Form, answer: RawAnswer) -> Spent:
+        counted = tokens(answer, call.messages_in(form))
         if counted is None:
             return Spent()
         cost_usd = self._registry.cost_usd(call.target, answer, counted)
@@ -364,7 +380,7 @@ def _completion(call: _Call, answered: _Answered, spent: Spent, elapsed_s: float
         model=name,
         finish_reason=answer.finish_reason,
         spent=spent,
-        mode=answered.mode,
+        mode=answered.form.mode,
         elapsed_s=elapsed_s,
     )
 

@@ -3,6 +3,7 @@
 Invariant: a missing field never raises; it stays empty.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,15 @@ def _estimated_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     texts += [str(part["text"]) for part in parts if part.get("type") == "text"]
     pictures = len([part for part in parts if part.get("type") == "image_url"])
     return sum(map(len, texts)) // CHARS_PER_TOKEN + pictures * TOKENS_PER_PICTURE
+
+
+def conforms(text: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a text is an object with every key that a schema requires."""
+    try:
+        answer = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.keys() >= set(schema.get("required", ()))
 
 
 def _text(message: Any) -> str:

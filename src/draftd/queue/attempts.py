@@ -8,7 +8,7 @@ given up eventually, with its figures in the log: no draft may be lost to bookke
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -54,14 +54,24 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     parent = None
     # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
+        chain = first["chain_options"] if isinstance(first["chain_options"], list) else []
+        options = [option for drafted in chain for option in _objects(drafted)]
         reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
-        parent = Parent(result=first["parent_result"], reading=[one for one in reading if isinstance(one, str)])
+        parent = Parent(
+            result=first["parent_result"],
+            reading=[one for one in reading if isinstance(one, str)],
+            chain_texts=tuple(_values(options, "text")),
+            unsupported=tuple(
+                _values((one for option in options for one in _objects(option.get("unsupported"))), "quote")
+            ),
+        )
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
         context=first["context"],
         options=first["options"],
         parent=parent,
         max_tokens=_max_tokens(first["errors"]),
+        asked_on=first["asked_on"],
     )
 
 
@@ -73,6 +83,14 @@ def _max_tokens(errors: Any) -> dict[str, int]:
             case {"model": str(model), "max_tokens": int(limit)}:
                 found[model] = max(found.get(model, 0), min(limit, MOST_OUTPUT_TOKENS))
     return found
+
+
+def _objects(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _values(objects: Iterable[dict[str, Any]], key: str) -> Iterator[str]:
+    return (value for one in objects if isinstance(value := one.get(key), str) and value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

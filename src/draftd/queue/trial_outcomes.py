@@ -17,9 +17,14 @@ _RESULT = {
     "language": "en",
     "summary": _TEXT,
     "me": "nobody",
-    "replying_to": {"author": "nobody", "gist": _TEXT},
+    "replying_to": {"author": "nobody", "gist": _TEXT, "expects": "statement"},
     "reply_needed": "unclear",
-    "options": [{"length": length, "angle": "example", "text": _TEXT} for length in ("short", "medium", "detailed")],
+    "options": [
+        {"length": length, "angle": "example", "stance": "none", "text": _TEXT, "unsupported": []}
+        for length in ("short", "medium", "detailed")
+    ],
+    "other_targets": [],
+    "unsent_text": None,
     "missing": [],
     "confidence": "low",
     "warnings": [],

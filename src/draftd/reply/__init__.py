@@ -11,10 +11,24 @@ prompts         the messages of a model call
 reply_format    the interface to everything that depends on the result's schema
 comment_reply   its only implementation: three options to choose from
 model_answer    the flat JSON object that a model returns
-answer          from a model's text to a result: checks and repairable problems
+answer          from a model's text to a result
+review          the checks of an answer: problems that reject it, and wishes that are worth one repair
+resemblance     whether two replies say the same
+stances         what the options commit to, and whether they leave the decision to the requester
+refinement      what a refinement changes of the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links
+facts           which facts of a reply no source has: prices, dates, times, phone numbers, addresses
+fact            a fact, and the form in which texts are searched
+fact_finder     finds the facts of a text
+fact_numbers    numbers and amounts in digits
+fact_dates      dates, months, weekdays
+fact_times      times of day
+fact_addresses  e-mail addresses, handles, links, phone numbers
+fact_words      the words that facts are made of, in eight languages
+number_words    rewrites numbers in words as digits
+language        whether a reply is in the language it should be in
 platforms       everything known about platforms: names, length limits, conventions
 x_length        how X counts characters
 result          the result that a client reads

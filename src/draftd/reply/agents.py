@@ -1,14 +1,16 @@
 """Agents: prompt files, read and checked when the daemon starts.
 
-Owns the files ``*_agent.md``: front matter, and a text in which ``{{schema}}`` stands for the answer's JSON schema and
-``{{platforms}}`` for the platforms' conventions. Nothing in a prompt is evaluated. A new agent is a new file. Invariant: an
-agent's version contains a hash of its text, so that results with the same version came from the same text.
+Owns the files ``*_agent.md``: front matter; a text, in which ``{{platforms}}`` stands for the platforms' conventions; and the
+sections that are said only when they apply. Nothing in a prompt is evaluated. A new agent is a new file; the sections that it
+lacks are those of draftd's own agent. Invariant: an agent's version contains a hash of its text and sections, so that results
+with the same version came from the same words.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +25,26 @@ from draftd.reply.comment_reply import CommentReply
 from draftd.reply.reply_format import ReplyFormatFactory
 
 SUFFIX = "_agent.md"
-SCHEMA = "{{schema}}"
+PACKAGED = "comment_generator"
 PLATFORMS = "{{platforms}}"
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
+_MARKER = re.compile(r"^<!-- when: (.*?) -->\n", re.MULTILINE)
 _HASH_CHARS = 8
+
+
+class Section(StrEnum):
+    """A part of a prompt that is said only when it applies, and when that is."""
+
+    REFINEMENT = "refinement"
+    """``context``, ``stance`` or ``answer_to`` changes earlier drafts."""
+    OTHER_DRAFTS = "other_drafts"
+    """Other drafts are wanted than the earlier ones."""
+    ANSWER_TO = "answer_to"
+    STANCE = "stance"
+    VOICE = "voice"
+    """There are ``voice_samples``."""
+    TRANSLATION = "translation"
+    """There is a ``reader_language``."""
 
 
 class _FrontMatter(BaseModel):
@@ -48,7 +66,9 @@ class Agent:
     params: Mapping[str, Any]
     """Model parameters; only those that the file sets."""
     text: str
-    """The system prompt; ``{{schema}}`` is filled in for each request."""
+    """The system prompt, the same for every request."""
+    sections: Mapping[Section, str] = field(default_factory=dict)
+    """What is said beside it when it applies."""
     reply_format: ReplyFormatFactory = CommentReply
     """Format of the answers; ``schema_version`` 1 is the comment reply."""
 
@@ -69,41 +89,57 @@ def load_agents(directory: Path) -> dict[str, Agent]:
     Raises:
         ConfigurationError: there is no agent, or one is invalid; the message names the file.
     """
-    agents = [_load(path) for path in sorted(directory.glob(f"*{SUFFIX}"))]
+    packaged = _sections(packaged_directory() / f"{PACKAGED}{SUFFIX}")
+    agents = [_load(path, packaged) for path in sorted(directory.glob(f"*{SUFFIX}"))]
     if not agents:
         raise ConfigurationError(f"no prompt (*{SUFFIX}) in {directory}")
     return {agent.name: agent for agent in agents}
 
 
-def _load(path: Path) -> Agent:
+def _load(path: Path, packaged: Mapping[Section, str]) -> Agent:
     try:
-        content = path.read_text(encoding="utf-8")
-        post = frontmatter.loads(content)
+        content, post = _read(path)
         front = _FrontMatter.model_validate(post.metadata)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{path}: front matter: {where}: {first['msg']}") from error
+    if path.name != f"{front.agent}{SUFFIX}":
+        raise ConfigurationError(f"{path}: front matter: agent: {front.agent} belongs in {front.agent}{SUFFIX}")
+    text, own = _split(path, post.content)
+    sections = {**packaged, **own}
+    digest = hashlib.sha256("\0".join([content, text, *(sections[name] for name in Section)]).encode())
+    return Agent(
+        name=front.agent,
+        version=f"{front.version}+{digest.hexdigest()[:_HASH_CHARS]}",
+        params=front.params.model_dump(exclude_none=True),
+        text=text,
+        sections=sections,
+    )
+
+
+def _read(path: Path) -> tuple[str, frontmatter.Post]:
+    try:
+        content = path.read_text(encoding="utf-8")
+        return content, frontmatter.loads(content)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: front matter: {' '.join(str(error).split())}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    _check(path, front.agent, post.content)
-    text = post.content.replace(PLATFORMS, platforms.conventions())
-    digest = hashlib.sha256(f"{content}{text}".encode()).hexdigest()[:_HASH_CHARS]
-    return Agent(
-        name=front.agent,
-        version=f"{front.version}+{digest}",
-        params=front.params.model_dump(exclude_none=True),
-        text=text,
-    )
 
 
-def _check(path: Path, agent: str, text: str) -> None:
-    if path.name != f"{agent}{SUFFIX}":
-        raise ConfigurationError(f"{path}: front matter: agent: {agent} belongs in {agent}{SUFFIX}")
-    unknown = sorted(set(_PLACEHOLDER.findall(text)) - {SCHEMA, PLATFORMS})
+def _sections(path: Path) -> dict[Section, str]:
+    return _split(path, _read(path)[1].content)[1]
+
+
+def _split(path: Path, content: str) -> tuple[str, dict[Section, str]]:
+    """Return a prompt's text and its sections."""
+    text, *marked = _MARKER.split(content)
+    unknown = [name for name in marked[::2] if name not in set(Section)]
     if unknown:
-        raise ConfigurationError(f"{path}: unknown placeholder {unknown[0]}")
-    if SCHEMA not in text:
-        raise ConfigurationError(f"{path}: the placeholder {SCHEMA} is missing")
+        raise ConfigurationError(f"{path}: unknown section {unknown[0]!r}; known are {', '.join(Section)}")
+    placeholders = sorted(set(_PLACEHOLDER.findall(content)) - {PLATFORMS})
+    if placeholders:
+        raise ConfigurationError(f"{path}: unknown placeholder {placeholders[0]}")
+    sections = {Section(name): said.strip() for name, said in zip(marked[::2], marked[1::2], strict=True)}
+    return text.replace(PLATFORMS, platforms.conventions()).strip(), sections

@@ -1,68 +1,59 @@
 """From a model's text to a result: find the JSON object, check the replies, or list what is wrong.
 
-Owns which drafts are acceptable. A fault that people would notice after sending (an empty reply, a placeholder such as
-``[Name]``, a text too long for the platform, three equal replies) rejects the whole answer; all faults are listed together so
-that one repair can fix them. Faults that can be fixed here are fixed here. Invariant: what ``read`` returns satisfies section 2
-of the contract.
+All faults of an answer are listed together, so that one repair can fix them; ``review`` finds them. Faults that can be fixed here
+are fixed here. Invariants: what ``read`` returns satisfies section 2 of the contract, and contains published options unchanged.
 """
 
 import json
-import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from draftd.errors import NothingToReplyTo
+from draftd.errors import InvalidRequest, NothingOpen, NothingToReplyTo
 from draftd.queue.outcome import Draft
-from draftd.reply import links, model_answer, placeholders, platforms
-from draftd.reply.model_answer import ModelAnswer
-from draftd.reply.platforms import Platform
+from draftd.reply import model_answer, refinement
+from draftd.reply.model_answer import ModelAnswer, Shown
 from draftd.reply.reply_format import AnswerRejected
-from draftd.reply.result import Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
-from draftd.request import Options
+from draftd.reply.result import Expects, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
+from draftd.reply.review import Criteria, OptionMap, Review
 
-SAME_FROM = 0.8
-"""Two replies with at least this share of common trigrams say the same. A swapped opening or an added word scores 0.81 to 0.96; a
-longer reply that quotes the same facts, or begins like the shorter one, 0.16 to 0.64 (``tests/unit/test_answer.py`` has both)."""
 MAX_OBJECT_STARTS = 2_000
 """How many opening braces are tried."""
 MAX_READINGS = 50
 """How often the text may be read in total: an answer in three wrappers takes four readings, and a text made of brackets must not
 take seconds."""
 
-_ANSWER_KEYS = frozenset({"has_message", *(length.value for length in Length)})
+_ANSWER_KEYS = frozenset({"shown", *(length.value for length in Length)})
 _DECODER = json.JSONDecoder(strict=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criteria:
-    """What an answer is checked against."""
-
-    options: Options
-    context: str | None
-    is_truncated: bool
-    """Whether a part of a picture was left out."""
-    known_texts: tuple[str, ...] = ()
-    """Further texts that a link may come from: the parent's reading and options, voice samples."""
+_NOTHING_PUBLISHED: OptionMap = {}
 
 
 def answer_schema(criteria: Criteria) -> dict[str, Any]:
     """Return the JSON schema of the answer."""
-    return model_answer.schema(translated=criteria.options.reader_language is not None)
+    return model_answer.schema(
+        lengths=criteria.lengths,
+        translated=criteria.options.reader_language is not None,
+        with_reading=criteria.parent_reading is None,
+        with_reply_language=criteria.may_change_language,
+    )
 
 
-def read(text: str, criteria: Criteria) -> Draft:
+def read(
+    text: str, criteria: Criteria, *, published: OptionMap = _NOTHING_PUBLISHED, is_repaired: bool = False
+) -> Draft:
     """Turn a model's complete answer into a draft.
 
     Args:
         text: the answer; code fences, prose and objects before the last one are ignored.
         criteria: what the answer is checked against.
+        published: options that the attempt has published, which take the place of the answer's.
+        is_repaired: whether the answer is a repaired one, which need not fulfil wishes.
 
     Raises:
         AnswerRejected: the answer must be repaired; ``problems`` says how.
         NothingToReplyTo: the model saw no message.
+        NothingOpen: the model saw a list of which none is open.
+        InvalidRequest: the message to answer is not in the parent's reading.
     """
     found = last_object(text)
     if found is None:
@@ -70,33 +61,68 @@ def read(text: str, criteria: Criteria) -> Draft:
             ["The answer holds no complete JSON object; answer with exactly one, and nothing around it."]
         )
     answer = ModelAnswer.model_validate(found)
-    if not answer.has_message:
-        raise NothingToReplyTo
+    _check_shown(answer, criteria)
     review = Review(answer=answer, criteria=criteria)
-    unseen = {length: review.unseen_links(length) for length in Length}
-    options = [review.option(length, unseen[length]) for length in Length]
+    unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
+    options = {length: published.get(length) or review.option(length, unseen[length]) for length in criteria.lengths}
     problems = [] if answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
-    for index, option in enumerate(options):
-        problems += review.problems(option, options[:index])
+    for length in unseen:
+        problems += review.problems(options[length], _others(length, options, published))
     removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
     if problems and removed:
         # Removing links may have left a reply empty or too short, which the model could not explain otherwise.
         problems.append(f"Links that are not in the input were removed ({', '.join(removed)}); write without them.")
+    wishes = [] if is_repaired else review.wishes(options, published)
     if problems:
-        raise AnswerRejected(problems)
-    warnings = _warnings(answer, criteria, removed=bool(removed))
-    return Draft(result=_result(answer, options, warnings).as_json(), reading=answer.reading)
+        raise AnswerRejected([*problems, *wishes])
+    doubtful = any(review.problems(option, ()) for option in published.values())
+    unsupported = any(option.unsupported for option in options.values())
+    result = _result(
+        review, options, _warnings(review, removed=bool(removed), unsupported=unsupported, doubtful=doubtful)
+    )
+    reading = answer.reading if criteria.parent_reading is None else list(criteria.parent_reading)
+    draft = Draft(result=result.as_json(), reading=reading)
+    if wishes:
+        raise AnswerRejected(wishes, draft=draft)
+    return draft
 
 
-def repair_request(problems: Sequence[str]) -> str:
+def repair_request(problems: Sequence[str], published: OptionMap = _NOTHING_PUBLISHED) -> str:
     """Return the message that asks the model to correct its last answer."""
     listed = "\n".join(f"- {problem}" for problem in problems)
+    note = published_note(published)
     return (
         "Your last answer cannot be used:\n"
         f"{listed}\n"
-        "Answer again with the whole corrected JSON object, all keys in the order of the schema, and nothing around "
-        "it. Keep what was not named."
+        "Answer again with the whole corrected JSON object, all keys in the same order, and nothing around it. Keep what "
+        "was not named." + (f"\n{note}" if note else "")
     )
+
+
+def published_note(published: OptionMap) -> str:
+    """Return the message that names the replies that can no longer be changed; empty if there are none."""
+    if not published:
+        return ""
+    texts = {length: published[length].text for length in Length if length in published}
+    return (
+        "The requester has already been shown these replies. Repeat them unchanged, and write the others so that they "
+        f"differ from them and fit the order of lengths:\n{json.dumps(texts, ensure_ascii=False, indent=1)}"
+    )
+
+
+def _check_shown(answer: ModelAnswer, criteria: Criteria) -> None:
+    if answer.shown is Shown.MESSAGE:
+        return
+    if criteria.parent_reading is not None:
+        # Only a named target can be missing from what was read: the parent's drafts answered the other one.
+        raise InvalidRequest(refinement.SEND_AGAIN) if criteria.options.answer_to else NothingToReplyTo
+    raise NothingOpen if answer.shown is Shown.CLOSED_LIST else NothingToReplyTo
+
+
+def _others(length: Length, options: OptionMap, published: OptionMap) -> list[Option]:
+    """Return the replies that one is judged by: those before it, and those that cannot be changed any more."""
+    before = list(options)[: list(options).index(length)]
+    return [option for other, option in options.items() if other in before or (other in published and other != length)]
 
 
 def last_object(text: str) -> dict[str, Any] | None:
@@ -133,122 +159,28 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
         return None, len(text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
-    """The checks of one answer, complete or still being written."""
-
-    answer: ModelAnswer
-    criteria: Criteria
-
-    def unseen_links(self, length: Length) -> list[str]:
-        """Return the links of a reply that appear neither in the screenshot nor in the requester's texts."""
-        sources = [*self.answer.reading, *self.criteria.known_texts, self.criteria.context or ""]
-        return links.unseen(self._written(length), sources)
-
-    def option(self, length: Length, unseen: Sequence[str] = ()) -> Option:
-        """Return a reply as a client would read it, without its unseen links.
-
-        It is not checked yet: the text may be empty, and an empty translation is one that is required but missing.
-        """
-        return Option.model_construct(
-            length=length,
-            angle=self.answer.angle(length),
-            text=links.remove(self.answer.text(length), unseen),
-            translation=self._translation(length, unseen),
-        )
-
-    def problems(self, option: Option, earlier: Sequence[Option]) -> list[str]:
-        """Return why a reply is not acceptable, as sentences that a model can act on; empty if it is."""
-        name, options = option.length.value, self.criteria.options
-        if not option.text:
-            return [f"`{name}` is empty; write the reply."]
-        problems = []
-        found = placeholders.find(option.text, code=self.answer.platform is Platform.GITHUB)
-        if found:
-            problems.append(
-                f"`{name}` has a placeholder ({', '.join(found[:3])}); word it so that nothing needs to be filled in."
-            )
-        is_private = self.answer.content_type.is_private
-        too_long = platforms.too_long(
-            option.text, self.answer.platform, is_private=is_private, max_chars=options.max_chars
-        )
-        if too_long:
-            problems.append(
-                f"`{name}` {too_long}; shorten it, and the others so that each is at least as long as the one before."
-            )
-        if links.too_many(self._written(option.length)):
-            problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
-        if option.translation == "":
-            problems.append(f"`{name}_translation` is empty; give the reply in {options.reader_language}.")
-        return problems + _against_earlier(option, earlier)
-
-    def _translation(self, length: Length, unseen: Sequence[str]) -> str | None:
-        """Return the reply in the reader's language, or None if none is required."""
-        answer, reader = self.answer, self.criteria.options.reader_language
-        if reader is None:
-            return None
-        if not _differ(self.criteria.options.language or answer.language, reader):
-            # The reply itself is in the reader's language. It is repeated here because a client may rely on the key whenever
-            # the conversation is in another language.
-            return links.remove(answer.text(length), unseen) if _differ(answer.language, reader) else None
-        return links.remove(answer.translation(length), unseen)
-
-    def _written(self, length: Length) -> str:
-        return f"{self.answer.text(length)}\n{self.answer.translation(length)}"
-
-
-def _differ(language: str, other: str) -> bool:
-    return language.partition("-")[0].lower() != other.partition("-")[0].lower()
-
-
-def _against_earlier(option: Option, earlier: Sequence[Option]) -> list[str]:
-    problems = []
-    if earlier and len(option.text) < len(earlier[-1].text):
-        problems.append(
-            f"`{option.length}` has {len(option.text)} characters and `{earlier[-1].length}` {len(earlier[-1].text)}; "
-            f"`{option.length}` must not be the shorter one."
-        )
-    return problems + [
-        f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
-        for other in earlier
-        if same(option.text, other.text)
-    ]
-
-
-def same(one: str, other: str) -> bool:
-    """Return whether two replies say the same, regardless of case, punctuation and spacing."""
-    first, second = _plain(one), _plain(other)
-    if first == second:
-        return True
-    a, b = _trigrams(first), _trigrams(second)
-    return 2 * (a & b).total() >= SAME_FROM * (a.total() + b.total())
-
-
-def _plain(text: str) -> str:
-    # Otherwise all replies made of symbols alone would be equal.
-    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
-
-
-def _trigrams(text: str) -> Counter[str]:
-    padded = f" {text} "
-    return Counter(padded[start : start + 3] for start in range(len(padded) - 2))
-
-
-def _warnings(answer: ModelAnswer, criteria: Criteria, *, removed: bool) -> list[ResultWarning]:
+def _warnings(review: Review, *, removed: bool, unsupported: bool, doubtful: bool) -> list[ResultWarning]:
+    answer = review.answer
     local = {
-        ResultWarning.NO_REPLY_EXPECTED: answer.reply_needed is ReplyNeeded.NO,
-        ResultWarning.IMAGE_TRUNCATED: criteria.is_truncated,
+        ResultWarning.POSSIBLE_PROMPT_INJECTION: review.is_injected,
+        ResultWarning.NO_REPLY_EXPECTED: answer.expects is None,
+        ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
         ResultWarning.UNSEEN_LINK_REMOVED: removed,
+        ResultWarning.UNSUPPORTED_FACT: unsupported,
+        ResultWarning.EARLY_OPTION_DOUBTFUL: doubtful,
     }
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]
 
 
-def _result(answer: ModelAnswer, options: list[Option], warnings: list[ResultWarning]) -> Result:
+def _result(review: Review, options: OptionMap, warnings: list[ResultWarning]) -> Result:
+    answer = review.answer
     return Result.model_validate(
         seen_of(answer)
         | {
-            "replying_to": ReplyingTo(author=answer.author, gist=answer.gist),
-            "options": options,
+            "replying_to": replying_to(answer),
+            "options": list(options.values()),
+            "other_targets": answer.other_targets,
+            "unsent_text": answer.unsent_text or None,
             "missing": answer.missing,
             "confidence": answer.confidence,
             "warnings": warnings,
@@ -258,5 +190,17 @@ def _result(answer: ModelAnswer, options: list[Option], warnings: list[ResultWar
 
 def seen_of(answer: ModelAnswer) -> dict[str, Any]:
     """Return the result's keys about the screenshot, in the result's order."""
-    keys = ("platform", "platform_name", "content_type", "language", "summary", "me", "reply_needed")
-    return {key: getattr(answer, key) for key in keys}
+    keys = ("platform", "platform_name", "content_type", "language", "summary", "me")
+    return {key: getattr(answer, key) for key in keys} | {"reply_needed": _reply_needed(answer)}
+
+
+def replying_to(answer: ModelAnswer) -> ReplyingTo:
+    """Return whom the replies answer, and what that message wants."""
+    return ReplyingTo(author=answer.author, gist=answer.gist, expects=answer.expects or Expects.STATEMENT)
+
+
+def _reply_needed(answer: ModelAnswer) -> ReplyNeeded:
+    """Return what the model says, unless it contradicts what the replies were checked by."""
+    if answer.expects is None:
+        return ReplyNeeded.NO
+    return ReplyNeeded.YES if answer.reply_needed is ReplyNeeded.YES else ReplyNeeded.UNCLEAR

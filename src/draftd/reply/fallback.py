@@ -18,6 +18,7 @@ from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Completion, Target
+from draftd.providers.messages import with_text
 from draftd.providers.models import Models
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
@@ -121,9 +122,18 @@ class _Turn:
         try:
             return self.inputs.reply_format.read(first.text)
         except AnswerRejected as rejection:
+            return await self._repaired_or_acceptable(first, rejection)
+
+    async def _repaired_or_acceptable(self, first: Completion, rejection: AnswerRejected) -> Draft:
+        try:
             if first.finish_reason == CUT_OFF:
                 return await self._call_with_more_tokens(first)
             return await self._repair(first, rejection.problems)
+        except ModelError as error:
+            if rejection.draft is None:
+                raise
+            log.info("repair failed; the first answer is used", model=self.target.name, code=error.code)
+            return rejection.draft
 
     async def _first_answer(self) -> Completion:
         tries = 1
@@ -133,7 +143,12 @@ class _Turn:
             number, began = next(self.numbers), time.monotonic()
             try:
                 return await self.calls.call(
-                    self.attempt, self.inputs, self.target, number=number, name="draft", on_text=on_text
+                    self.attempt,
+                    _with_published(self.inputs),
+                    self.target,
+                    number=number,
+                    name="draft",
+                    on_text=on_text,
                 )
             except ModelError as error:
                 facts = Facts(
@@ -160,9 +175,9 @@ class _Turn:
             limit = self._keep_limit(2 * limit)
             target = replace(target, params=parameters.with_limit_of_at_least(limit, target.params))
         log.info("answer cut off", model=target.name, next_max_tokens=limit)
-        second = await self._call_again(self.inputs, target)
+        second = await self._call_again(_with_published(self.inputs), target)
         try:
-            return self.inputs.reply_format.read(second.text)
+            return self.inputs.reply_format.read(second.text, is_repaired=True)
         except AnswerRejected as rejection:
             if second.finish_reason != CUT_OFF:
                 raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
@@ -186,7 +201,7 @@ class _Turn:
         inputs = replace(self.inputs, messages=[*self.inputs.messages, *exchange])
         second = await self._call_again(inputs, self.target)
         try:
-            return inputs.reply_format.read(second.text)
+            return inputs.reply_format.read(second.text, is_repaired=True)
         except AnswerRejected as rejection:
             raise OutputInvalid("; ".join(rejection.problems), model=self.target.name) from rejection
 
@@ -212,3 +227,9 @@ def _with_params(target: Target, inputs: Inputs) -> tuple[Target, int]:
 def call_params(target: Target, prompt_params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a call: the target's override those of the agent's prompt."""
     return parameters.overlay({"max_tokens": DEFAULT_MAX_TOKENS}, prompt_params, target.params)
+
+
+def _with_published(inputs: Inputs) -> Inputs:
+    """Tell a model that starts over which options an earlier call has published."""
+    note = inputs.reply_format.published_note()
+    return replace(inputs, messages=with_text(inputs.messages, note)) if note else inputs

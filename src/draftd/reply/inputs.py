@@ -71,9 +71,7 @@ class InputReader:
             is_truncated = any(picture.truncated or picture.one_of_several for picture in loaded)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
             # In a thread: encoding twelve large parts in base64 takes 30 ms and would block the event loop.
-            messages = await asyncio.to_thread(
-                render, agent, request=request, options=options, pictures=loaded, schema=reply_format.schema
-            )
+            messages = await asyncio.to_thread(render, agent, request=request, options=options, pictures=loaded)
             pictures.move_to_messages(loaded, messages)
         return Inputs(
             messages=messages,

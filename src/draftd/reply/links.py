@@ -7,7 +7,7 @@ fails is bounded.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _LETTER = "A-Za-z0-9À-ɏ"
 _HOST = rf"(?:[{_LETTER}](?:[{_LETTER}-]*[{_LETTER}])?\.)+[A-Za-z]{{2,24}}"
@@ -22,6 +22,11 @@ _START = rf"(?<![{_LETTER}@./_-])"
 _WITH_SCHEME = rf"(?:https?://(?:{_HOST}|localhost|\d+(?:\.\d+){{3}})|www\.{_HOST})(?::\d+)?(?:{_PATH})?"
 _LINK = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}{_PATH})", re.IGNORECASE)
 _LINK_OR_HOST = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?)", re.IGNORECASE)
+_FILES = "py|js|ts|md|txt|pdf|png|jpg|jpeg|json|yml|yaml|toml|csv|docx?|xlsx?|pptx?|zip|exe|html?"
+_ANY_HOST = rf"(?:[{_LETTER}-]{{2,63}}\.){{2,6}}(?!(?:{_FILES})(?![A-Za-z0-9]))[A-Za-z]{{2,24}}(?![A-Za-z0-9-])"
+_LINK_OR_ANY_HOST = re.compile(
+    rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?|{_ANY_HOST}(?:{_PATH})?)", re.IGNORECASE
+)
 
 MAX_LINKS = 20
 """Each distinct link of a reply costs a search of all known texts; no real reply has this many."""
@@ -40,6 +45,16 @@ def find(text: str) -> list[str]:
 def replace_all(text: str, placeholder: str) -> str:
     """Replace every link, including bare hosts, with a placeholder."""
     return _LINK_OR_HOST.sub(lambda _: placeholder, text)
+
+
+def spans(text: str) -> Iterator[re.Match[str]]:
+    """Return where links stand in a text, including bare hosts; of those with any ending if they have three parts."""
+    return _LINK_OR_ANY_HOST.finditer(text)
+
+
+def occurs_in(link: str, source: str) -> bool:
+    """Return whether a source has a link, or a longer one that begins with it."""
+    return _occurs_in(_plain(link).rstrip("/"), _plain(source))
 
 
 def too_many(text: str) -> bool:

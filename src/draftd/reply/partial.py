@@ -1,18 +1,23 @@
 """Finds the complete options in an answer that is still being written.
 
 Owns the stream of one call. Invariants: an option is reported once, complete (with its closing quote and its translation, if
-required) and exactly as the result will contain it; an option that fails a check, or has a link that may be made up, is held back
-until the end. Nothing here raises: a text that is no answer yields no options.
+required) and exactly as the result will contain it; an option that a repair might have to change is held back until the end.
+Nothing here raises: a text that is no answer yields no options.
 """
 
+import re
 from typing import Any
 
 from pydantic_core import from_json
 
-from draftd.reply.answer import Criteria, Review, seen_of
-from draftd.reply.model_answer import ANSWER_START, ModelAnswer
+from draftd.reply.answer import answer_schema, replying_to, seen_of
+from draftd.reply.model_answer import ANSWER_START, ModelAnswer, Shown, deciding_keys
 from draftd.reply.result import SCHEMA_VERSION, Length, Option
+from draftd.reply.review import Criteria, Review
 
+_BEFORE = re.compile(r"\s*(?:<think>(?:[^<]|<(?!/think>))*+</think>\s*)?(?:```(?:json)?\s*)?")
+"""What may precede the answer: reasoning and a code fence. After prose, an object may be one that the model quotes from the
+screenshot, and what is published cannot be taken back."""
 _OVERLAP_CHARS = 64
 """How far back a search starts, because a chunk may end within the beginning of the object."""
 MAX_CHARS = 65_536
@@ -24,19 +29,20 @@ class PartialReader:
 
     Args:
         criteria: what the answer is checked against.
+        published: the options that the attempt has published; this reader adds those that it reports.
     """
 
-    def __init__(self, criteria: Criteria) -> None:
+    def __init__(self, criteria: Criteria, published: dict[Length, Option] | None = None) -> None:
         self._criteria = criteria
+        self._options = {} if published is None else published
+        self._deciding = deciding_keys(answer_schema(criteria))
         self._read_chars = 0
         self._start: int | None = None
-        self._options: dict[Length, Option] = {}
-        self._reported = 0
 
     @property
     def options_ready(self) -> int:
         """How many options are complete."""
-        return self._reported
+        return len(self._options)
 
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         """Read the whole text so far.
@@ -47,30 +53,25 @@ class PartialReader:
         """
         unread_from, self._read_chars = self._read_chars, len(text_so_far)
         # Nothing becomes complete without a closing quote, and most chunks have none.
-        if self._reported == len(Length) or text_so_far.find('"', unread_from) < 0:
+        if len(self._options) == len(self._criteria.lengths) or text_so_far.find('"', unread_from) < 0:
             return None
-        if len(text_so_far) > MAX_CHARS:
+        if len(text_so_far) > MAX_CHARS or not self._has_begun(text_so_far, unread_from):
             return None
-        self._find_object(text_so_far, max(0, unread_from - _OVERLAP_CHARS))
         answer = self._parse(text_so_far)
-        if answer is None or not answer.has_message:
+        if answer is None or answer.shown is not Shown.MESSAGE:
             return None
-        self._collect(answer)
-        if len(self._options) <= self._reported:
-            return None
-        self._reported = len(self._options)
-        return self._partial_result(answer)
+        return self._partial_result(answer) if self._collect(answer) else None
 
-    def _find_object(self, text: str, search_from: int) -> None:
-        for match in ANSWER_START.finditer(text, search_from):
-            if match.start() != self._start:
-                # A later object replaces an earlier one, which was quoted from the picture or abandoned by the model.
-                self._start = match.start()
-                self._options = {}
+    def _has_begun(self, text: str, unread_from: int) -> bool:
+        """Find the answer's beginning; return whether it is there."""
+        # Reasoning may be long: it is matched only when what follows it may be an answer.
+        if self._start is None and text.find('"shown"', max(0, unread_from - _OVERLAP_CHARS)) >= 0:
+            before = _BEFORE.match(text)
+            found = ANSWER_START.match(text, before.end() if before else 0)
+            self._start = found and found.start()
+        return self._start is not None
 
     def _parse(self, text: str) -> ModelAnswer | None:
-        if self._start is None:
-            return None
         # Lone surrogates cannot be parsed, and the result drops them too.
         rest = text[self._start :].encode(errors="ignore")
         try:
@@ -79,27 +80,30 @@ class PartialReader:
         except ValueError:
             return None
 
-    def _collect(self, answer: ModelAnswer) -> None:
-        if not {"platform", "content_type", "language"} <= answer.model_fields_set:
-            return
+    def _collect(self, answer: ModelAnswer) -> bool:
+        """Add the options that are complete and may be published; return whether there are any."""
+        if not answer.model_fields_set >= self._deciding:
+            return False
         review = Review(answer=answer, criteria=self._criteria)
         translated = self._criteria.options.reader_language is not None
-        for index, length in enumerate(Length):
+        known = len(self._options)
+        for length in self._criteria.lengths:
             if length in self._options or not answer.has_keys(length, translated=translated):
                 continue
             if review.unseen_links(length):
                 continue
             option = review.option(length)
-            earlier = [self._options[other] for other in list(Length)[:index] if other in self._options]
-            if not review.problems(option, earlier):
+            if review.may_publish(option, self._options):
                 self._options[length] = option
+        return len(self._options) > known
 
     def _partial_result(self, answer: ModelAnswer) -> dict[str, Any]:
-        known = answer.model_fields_set
+        known = answer.model_fields_set | ({"reply_needed"} if answer.expects is None else set())
         result: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         result |= {key: value for key, value in seen_of(answer).items() if key in known}
         if {"author", "gist"} <= known:
-            result["replying_to"] = {"author": answer.author, "gist": answer.gist}
+            result["replying_to"] = replying_to(answer).model_dump(mode="json")
         options = [self._options[length] for length in Length if length in self._options]
         result["options"] = [option.model_dump(mode="json", exclude_none=True) for option in options]
+        result["unsent_text"] = answer.unsent_text or None
         return result

@@ -1,17 +1,18 @@
 """The messages of a model call.
 
-Invariant: a requester's text reaches the model as quoted JSON, and a screenshot as a picture, both in the user message and never
-in the system message.
+Invariants: a requester's text reaches the model as quoted JSON, and a screenshot as a picture, both in the user message and never
+in the system message. The system message is the same for all requests of an agent, so that providers can cache it.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from draftd.images import Picture
-from draftd.reply.agents import SCHEMA, Agent
+from draftd.reply import refinement
+from draftd.reply.agents import Agent, Section
 from draftd.request import Options, Request
 
 
@@ -42,22 +43,33 @@ class PicturePart(dict[str, Any]):
         return base64.b64decode(self["image_url"]["url"].partition(",")[2])
 
 
-def render(
-    agent: Agent, *, request: Request, options: Options, pictures: Sequence[Picture], schema: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def render(agent: Agent, *, request: Request, options: Options, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     """Return the messages of a model call, in OpenAI's format.
 
     Args:
-        agent: provides the system prompt.
+        agent: provides the system prompt and the sections.
         request: the request; if it has a ``parent``, the earlier drafts are sent instead of pictures.
         options: the request's options, validated.
         pictures: in reading order; empty for a refinement.
-        schema: the JSON schema of the answer.
     """
-    system = agent.text.replace(SCHEMA, json.dumps(schema, ensure_ascii=False, indent=1))
     parts = [] if request.parent else _picture_parts(pictures)
-    parts.append(_text_part(_refinement(request, options) if request.parent else _new_request(request, options)))
-    return [{"role": "system", "content": system}, {"role": "user", "content": parts}]
+    sections = [agent.sections[section] for section in _applying(request, options) if section in agent.sections]
+    given = "What the requester gives:\n" + json.dumps(_given(request, options), ensure_ascii=False, indent=1)
+    parts.append(_text_part("\n\n".join([*sections, given])))
+    return [{"role": "system", "content": agent.text}, {"role": "user", "content": parts}]
+
+
+def _applying(request: Request, options: Options) -> list[Section]:
+    others = refinement.wants_others(request, options)
+    applies = {
+        Section.REFINEMENT: request.parent is not None and not others,
+        Section.OTHER_DRAFTS: others,
+        Section.ANSWER_TO: options.answer_to,
+        Section.STANCE: options.stance,
+        Section.VOICE: options.voice_samples,
+        Section.TRANSLATION: options.reader_language,
+    }
+    return [section for section in Section if applies[section]]
 
 
 def _text_part(text: str) -> dict[str, Any]:
@@ -91,28 +103,16 @@ def _label(number: int, place: int, picture: Picture) -> str:
     return label
 
 
-def _new_request(request: Request, options: Options) -> str:
-    return "What the requester gives for this draft:\n" + _quoted(_requester_input(request, options))
-
-
-def _refinement(request: Request, options: Options) -> str:
-    parent = request.parent
-    given = {
-        "earlier_result": dict(parent.result) if parent else {},
-        "reading": list(parent.reading) if parent else [],
-        **_requester_input(request, options),
+def _given(request: Request, options: Options) -> dict[str, Any]:
+    asked = {
+        "context": request.context,
+        **options.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
+        "answer_to": refinement.target(request, options),
     }
-    return (
-        "Refine the earlier drafts. There is no screenshot this time: `reading` holds its messages as they were read, "
-        "and what was seen stays as it is in `earlier_result`. `context` says what shall change; keep what it "
-        "does not touch.\n" + _quoted(given)
-    )
-
-
-def _requester_input(request: Request, options: Options) -> dict[str, Any]:
-    given = {"context": request.context, **options.model_dump(mode="json", exclude_none=True, exclude_defaults=True)}
-    return {key: value for key, value in given.items() if value}
-
-
-def _quoted(given: Mapping[str, Any]) -> str:
-    return json.dumps(given, ensure_ascii=False, indent=1)
+    given = {key: value for key, value in asked.items() if value}
+    if request.parent is None:
+        return given
+    earlier: dict[str, Any] = {"earlier_result": dict(request.parent.result), "reading": list(request.parent.reading)}
+    if refinement.wants_others(request, options):
+        earlier["earlier_drafts"] = list(request.parent.chain_texts)
+    return earlier | given

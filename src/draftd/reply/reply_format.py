@@ -1,7 +1,7 @@
 """The interface to everything that depends on the result's schema: what a model is asked for, and how its answer is read.
 
-The rest of the attempt (calls, repair, progress) uses only this interface. A format belongs to one request, because the client's
-options decide which answers are acceptable.
+The rest of the attempt (calls, repair, progress) uses only this interface. A format belongs to one attempt at one request: the
+client's options decide which answers are acceptable, and what the attempt has published is not changed by it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,16 @@ from draftd.request import Options, Request
 
 
 class AnswerRejected(Exception):
-    """The answer cannot become a result; each problem is a sentence that tells the model what to correct."""
+    """The answer must be repaired.
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    Args:
+        problems: sentences that tell the model what to correct.
+        draft: what the answer became, if it is acceptable all the same should the repair fail.
+    """
+
+    def __init__(self, problems: Iterable[str], *, draft: Draft | None = None) -> None:
         self.problems = tuple(problems)
+        self.draft = draft
         super().__init__("; ".join(self.problems))
 
 
@@ -31,18 +37,22 @@ class PartialAnswer(Protocol):
 
 
 class ReplyFormat(Protocol):
-    """The format of the answer to one request."""
+    """The format of the answers to one attempt at a request."""
 
     @property
     def schema(self) -> Mapping[str, Any]:
         """The JSON schema of the answer."""
 
-    def read(self, text: str) -> Draft:
-        """Turn a model's complete answer into a draft.
+    def read(self, text: str, *, is_repaired: bool = False) -> Draft:
+        """Turn a model's complete answer into a draft, with the options that were published as they were.
+
+        Args:
+            text: the answer.
+            is_repaired: whether it is a repaired one, which is rejected only if it is not acceptable at all.
 
         Raises:
             AnswerRejected: the answer must be repaired.
-            NothingToReplyTo: the model saw no message.
+            RequestError: the model saw nothing that can be answered.
         """
 
     def partial(self) -> PartialAnswer:
@@ -50,6 +60,9 @@ class ReplyFormat(Protocol):
 
     def repair_request(self, problems: Sequence[str]) -> str:
         """Return the message that asks the model to correct its last answer."""
+
+    def published_note(self) -> str:
+        """Return the message that tells a model which options were published; empty if there are none."""
 
 
 class ReplyFormatFactory(Protocol):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from draftd.reply.fact import FactKind
 from draftd.reply.platforms import Platform
 
 SCHEMA_VERSION: Final = 1
@@ -48,6 +49,35 @@ class ReplyNeeded(StrEnum):
     UNCLEAR = "unclear"
 
 
+class Expects(StrEnum):
+    """What the message wants first."""
+
+    DECISION = "decision"
+    QUESTION = "question"
+    RECOMMENDATION = "recommendation"
+    HELP = "help"
+    SOCIAL = "social"
+    """Thanks, congratulations, an apology or comfort are due."""
+    STATEMENT = "statement"
+
+    @property
+    def asks_for_knowledge(self) -> bool:
+        """Whether a good reply may hold facts of public knowledge, which no source of the requester's has."""
+        return self in {Expects.QUESTION, Expects.RECOMMENDATION, Expects.HELP}
+
+
+class Stance(StrEnum):
+    """What an option commits the requester to."""
+
+    ACCEPT = "accept"
+    DECLINE = "decline"
+    CHOICE = "choice"
+    """Between alternatives; the angle names it."""
+    OPEN = "open"
+    NONE = "none"
+    """There is nothing to decide."""
+
+
 class Confidence(StrEnum):
     """How sure the model is of its reading; the prompt defines the levels."""
 
@@ -65,6 +95,10 @@ class ResultWarning(StrEnum):
     NO_REPLY_EXPECTED = "no_reply_expected"
     AMBIGUOUS_TARGET = "ambiguous_target"
     UNSEEN_LINK_REMOVED = "unseen_link_removed"
+    UNSUPPORTED_FACT = "unsupported_fact"
+    """An option has a fact that stands in no source; its ``unsupported`` names it."""
+    EARLY_OPTION_DOUBTFUL = "early_option_doubtful"
+    """An option that was published early fails a check that only the complete answer allows; it was not changed."""
 
 
 class _Strict(BaseModel):
@@ -76,6 +110,23 @@ class ReplyingTo(_Strict):
 
     author: str
     gist: str
+    expects: Expects
+
+
+class OtherTarget(_Strict):
+    """Another message that could have been meant."""
+
+    key: str
+    author: str
+    gist: str
+
+
+class Unsupported(_Strict):
+    """A fact in an option that stands in no source."""
+
+    quote: str
+    """A verbatim part of the text."""
+    kind: FactKind
 
 
 class Option(_Strict):
@@ -83,7 +134,9 @@ class Option(_Strict):
 
     length: Length
     angle: str
+    stance: Stance
     text: Annotated[str, Field(min_length=1)]
+    unsupported: list[Unsupported] = []
     translation: str | None = None
     """The text in ``reader_language``; absent if the reader needs none."""
 
@@ -100,11 +153,13 @@ class Result(_Strict):
     me: str
     replying_to: ReplyingTo
     reply_needed: ReplyNeeded
-    options: Annotated[list[Option], Field(min_length=3, max_length=3)]
+    options: Annotated[list[Option], Field(min_length=1, max_length=len(Length))]
+    other_targets: list[OtherTarget] = []
+    unsent_text: str | None = None
     missing: Annotated[list[str], Field(max_length=3)]
     confidence: Confidence
     warnings: list[ResultWarning]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON object to store; absent values have no key."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the JSON object to store; an option without a translation has no key for it."""
+        return self.model_dump(mode="json", exclude_none=True) | {"unsent_text": self.unsent_text}

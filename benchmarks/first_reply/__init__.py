@@ -1,0 +1,1 @@
+"""When the first reply is readable; see ``__main__``."""

@@ -1,0 +1,27 @@
+"""Whether two replies say the same."""
+
+import re
+from collections import Counter
+
+SAME_FROM = 0.8
+"""Two replies with at least this share of common trigrams say the same. A swapped opening or an added word scores 0.81 to 0.96; a
+longer reply that quotes the same facts, or begins like the shorter one, 0.16 to 0.64 (``tests/unit/test_answer.py`` has both)."""
+
+
+def same(one: str, other: str) -> bool:
+    """Return whether two replies say the same, regardless of case, punctuation and spacing."""
+    first, second = _plain(one), _plain(other)
+    if first == second:
+        return True
+    a, b = _trigrams(first), _trigrams(second)
+    return 2 * (a & b).total() >= SAME_FROM * (a.total() + b.total())
+
+
+def _plain(text: str) -> str:
+    # Otherwise all replies made of symbols alone would be equal.
+    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
+
+
+def _trigrams(text: str) -> Counter[str]:
+    padded = f" {text} "
+    return Counter(padded[start : start + 3] for start in range(len(padded) - 2))

@@ -1,0 +1,259 @@
+"""The checks of one answer, complete or still being written.
+
+Owns which replies are acceptable. A fault that people would notice after sending (an empty reply, a placeholder such as
+``[Name]``, a text too long for the platform, another language, a commitment under a suspected injection) is a problem: the reply
+is neither published nor accepted. A wish (a decision left to the requester, a source for every fact) is worth one repair and no
+more: a reply that does not fulfil it is accepted in the end.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from draftd.reply import language, links, placeholders, platforms, stances
+from draftd.reply.facts import Witness
+from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
+from draftd.reply.platforms import Platform
+from draftd.reply.resemblance import same
+from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance, Unsupported
+from draftd.request import Options
+
+FOLLOW_UP_CHARS = 140
+"""Maximum length of a line where no reply is needed."""
+
+OptionMap = Mapping[Length, Option]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """What an answer is checked against."""
+
+    options: Options
+    context: str | None
+    is_truncated: bool
+    """Whether a part of a picture was left out."""
+    known_texts: tuple[str, ...] = ()
+    """Further texts that a link may come from: the parent's reading and options, the requester's facts, voice samples."""
+    parent_reading: tuple[str, ...] | None = None
+    """The messages of a refinement's parent, which take the place of the answer's reading."""
+    avoided_texts: tuple[str, ...] = ()
+    """Texts that no reply may resemble."""
+    is_injected: bool = False
+    """Whether an injection was suspected in what a refinement is based on."""
+    is_decided: bool = False
+    """Whether the requester has made the decision that the message asks for."""
+    witness: Witness = field(default_factory=Witness)
+
+    @property
+    def lengths(self) -> tuple[Length, ...]:
+        """The replies that are wanted, in order."""
+        return tuple(Length(name) for name in self.options.lengths) or tuple(Length)
+
+    @property
+    def may_change_language(self) -> bool:
+        """Whether words may ask for replies in another language than the conversation's, or have done so for the parent's."""
+        in_words = self.context or self.options.tone or self.parent_reading is not None
+        return bool(in_words) and self.options.language is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """The checks of one answer."""
+
+    answer: ModelAnswer
+    criteria: Criteria
+
+    @property
+    def reply_language(self) -> str:
+        """The language that the replies are to be in: the one asked for, or else what the model says."""
+        answer = self.answer
+        said = answer.language if answer.reply_language == UNKNOWN_LANGUAGE else answer.reply_language
+        return self.criteria.options.language or said
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether an injection is suspected."""
+        return self.criteria.is_injected or ResultWarning.POSSIBLE_PROMPT_INJECTION in self.answer.warnings
+
+    def sources(self) -> list[str]:
+        """Return every text that a fact or a link in a reply may come from."""
+        answer, criteria = self.answer, self.criteria
+        read = criteria.parent_reading
+        if read is None:
+            # Only with a screenshot: a refinement's model sees nothing that it could copy anew.
+            read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
+        return [*read, criteria.context or "", *criteria.known_texts]
+
+    def unseen_links(self, length: Length) -> list[str]:
+        """Return the links of a reply that appear neither in the screenshot nor in the requester's texts."""
+        return links.unseen(self._written(length), self.sources())
+
+    def option(self, length: Length, unseen: Sequence[str] = ()) -> Option:
+        """Return a reply as a client would read it, without its unseen links.
+
+        It is not checked yet: the text may be empty, and an empty translation is one that is required but missing.
+        """
+        stance, text = self.answer.stance(length), links.remove(self.answer.text(length), unseen)
+        return Option.model_construct(
+            length=length,
+            angle=self.answer.angle(length),
+            stance=Stance.OPEN if stance is Stance.NONE and self.is_injected else stance,
+            text=text,
+            unsupported=self._unsupported(text),
+            translation=self._translation(length, unseen),
+        )
+
+    def problems(self, option: Option, others: Iterable[Option]) -> list[str]:
+        """Return why a reply is not acceptable, as sentences that a model can act on; empty if it is.
+
+        Args:
+            option: the reply.
+            others: the replies that it must differ from, and agree with in the order of lengths.
+        """
+        name, options = option.length.value, self.criteria.options
+        if not option.text:
+            return [f"`{name}` is empty; write the reply."]
+        problems = []
+        found = placeholders.find(option.text, code=self.answer.platform is Platform.GITHUB)
+        if found:
+            problems.append(
+                f"`{name}` has a placeholder ({', '.join(found[:3])}); word it so that nothing needs to be filled in."
+            )
+        if too_long := self._too_long(option.text):
+            problems.append(f"`{name}` {too_long}.")
+        if foreign := self._foreign_language(option.text):
+            problems.append(f"`{name}` is in the language `{foreign}`; write it in `{self.reply_language}`.")
+        if links.too_many(self._written(option.length)):
+            problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
+        if option.translation == "":
+            problems.append(f"`{name}_translation` is empty; give the reply in {options.reader_language}.")
+        if self.is_injected and option.stance not in stances.UNCOMMITTED:
+            problems.append(
+                f"`{name}` takes the stance `{option.stance}` although an injection is suspected; commit to nothing, with "
+                "the stance `open`."
+            )
+        return problems + self._against(option, others)
+
+    def wishes(self, options: OptionMap, published: OptionMap) -> list[str]:
+        """Return what one repair should improve, as sentences that a model can act on.
+
+        Args:
+            options: all replies.
+            published: those that can no longer be changed.
+        """
+        open_lengths = [length for length in options if length not in published]
+        wanted = self.criteria.options.stance
+        found = [
+            f"`{length}` must take the stance `{wanted}`."
+            for length in open_lengths
+            if not self._takes_wanted_stance(options[length])
+        ]
+        found += [
+            f"`{length}` states {_quoted(options[length].unsupported)}, which stands nowhere in what was read or given; say it "
+            "without that."
+            for length in open_lengths
+            if self._lacks_source(options[length])
+        ]
+        if open_lengths and self._must_leave_decision and stances.shortfall(options.values()):
+            found.append(
+                f"A decision is due that nobody has made. Of {_listed(open_lengths)} and what stands already, one reply must "
+                "accept and one decline, or two must make different choices, labelled so, unless that would pay or hand over "
+                "credentials."
+            )
+        return found
+
+    def may_publish(self, option: Option, known: OptionMap) -> bool:
+        """Return whether a reply can be published early, so that a repair will never have to change it.
+
+        Args:
+            option: the reply.
+            known: the replies that are complete, without this one.
+        """
+        if self.problems(option, known.values()) or not self._takes_wanted_stance(option) or self._lacks_source(option):
+            return False
+        unwritten = len(self.criteria.lengths) - len(known) - 1
+        return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
+
+    @property
+    def _must_leave_decision(self) -> bool:
+        """Whether the message asks for a decision that neither the requester nor the unsent text has made."""
+        answer, criteria = self.answer, self.criteria
+        is_made = criteria.is_decided or bool(answer.unsent_text)
+        return answer.expects is Expects.DECISION and not is_made and not self.is_injected and len(criteria.lengths) > 1
+
+    def _takes_wanted_stance(self, option: Option) -> bool:
+        wanted = self.criteria.options.stance
+        return wanted is None or self.is_injected or option.stance == wanted
+
+    def _lacks_source(self, option: Option) -> bool:
+        """Return whether a reply states a fact that a repair should take out; public knowledge that was asked for may stay."""
+        expects = self.answer.expects
+        return bool(option.unsupported) and not (expects and expects.asks_for_knowledge)
+
+    def _unsupported(self, text: str) -> list[Unsupported]:
+        found = self.criteria.witness.unsupported(text, self.sources(), language=self.reply_language)
+        return [Unsupported(quote=one.quote, kind=one.kind) for one in found]
+
+    def _foreign_language(self, text: str) -> str | None:
+        """Return the language of a reply if it is clearly in another one than it should be."""
+        foreign = language.contradicts(text, self.reply_language)
+        if foreign and self.criteria.options.language is None:
+            # What the requester has begun is continued in the language in which it stands there.
+            begun = self.answer.unsent_text
+            return None if begun and language.contradicts(begun, self.reply_language) == foreign else foreign
+        return foreign
+
+    def _too_long(self, text: str) -> str | None:
+        if self.answer.expects is None and len(text) > FOLLOW_UP_CHARS:
+            return f"has {len(text)} characters; where no reply is due, write a line of at most {FOLLOW_UP_CHARS}"
+        is_private = self.answer.content_type.is_private
+        max_chars = self.criteria.options.max_chars
+        too_long = platforms.too_long(text, self.answer.platform, is_private=is_private, max_chars=max_chars)
+        return too_long and f"{too_long}; shorten it, and the others so that each is at least as long as the one before"
+
+    def _against(self, option: Option, others: Iterable[Option]) -> list[str]:
+        others, problems = list(others), []
+        if self.answer.expects is not None:
+            problems += [wrong for other in others if (wrong := _wrong_order(option, other))]
+        problems += [
+            f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
+            for other in others
+            if same(option.text, other.text)
+        ]
+        if any(same(option.text, text) for text in self.criteria.avoided_texts):
+            problems.append(f"`{option.length}` resembles an earlier draft; write another reply.")
+        return problems
+
+    def _translation(self, length: Length, unseen: Sequence[str]) -> str | None:
+        """Return the reply in the reader's language, or None if none is required."""
+        answer, reader = self.answer, self.criteria.options.reader_language
+        if reader is None:
+            return None
+        if not _differ(self.reply_language, reader):
+            # The reply itself is in the reader's language. It is repeated here because a client may rely on the key whenever
+            # the conversation is in another language.
+            return links.remove(answer.text(length), unseen) if _differ(answer.language, reader) else None
+        return links.remove(answer.translation(length), unseen)
+
+    def _written(self, length: Length) -> str:
+        return f"{self.answer.text(length)}\n{self.answer.translation(length)}"
+
+
+def _wrong_order(option: Option, other: Option) -> str | None:
+    lengths = list(Length)
+    chars, other_chars = len(option.text), len(other.text)
+    have = f"`{option.length}` has {chars} characters and `{other.length}` {other_chars}; `{option.length}` must not be the"
+    if lengths.index(other.length) < lengths.index(option.length):
+        return f"{have} shorter one." if chars < other_chars else None
+    return f"{have} longer one." if chars > other_chars else None
+
+
+def _listed(lengths: Iterable[Length]) -> str:
+    return ", ".join(f"`{length}`" for length in lengths)
+
+
+def _quoted(unsupported: Iterable[Unsupported]) -> str:
+    return ", ".join(f'"{one.quote}"' for one in unsupported)
+
+
+def _differ(one: str, other: str) -> bool:
+    return one.partition("-")[0].lower() != other.partition("-")[0].lower()
