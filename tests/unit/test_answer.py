@@ -396,6 +396,14 @@ def test_replies_that_grow_around_the_same_facts_are_not_the_same(replies: tuple
     assert not any(same(one, other) for one, other in combinations(replies, 2))
 
 
+def test_what_the_requester_had_begun_does_not_make_two_replies_the_same() -> None:
+    begun = "Redwoods live for two thousand years and keep their carbon for all of that time, which no crop does."
+    one, other = f"{begun} Plant more of them.", f"{begun} The question is who waits so long."
+    assert same(one, other)
+    assert not same(one, other, shared=begun)
+    assert same(one, one.upper(), shared=begun)
+
+
 def test_short_and_detailed_are_compared_too() -> None:
     found = problems(short=DETAILED[:-1], medium="m" * len(DETAILED))
     assert found == ("`detailed` says the same as `short`; give it an angle and content of its own.",)

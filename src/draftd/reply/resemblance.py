@@ -8,12 +8,19 @@ SAME_FROM = 0.8
 longer reply that quotes the same facts, or begins like the shorter one, 0.16 to 0.64 (``tests/unit/test_answer.py`` has both)."""
 
 
-def same(one: str, other: str) -> bool:
-    """Return whether two replies say the same, regardless of case, punctuation and spacing."""
+def same(one: str, other: str, *, shared: str = "") -> bool:
+    """Return whether two replies say the same, regardless of case, punctuation and spacing.
+
+    Args:
+        one: a reply.
+        other: another.
+        shared: a text that both are to contain, and that says nothing about their likeness: what the requester had begun.
+    """
     first, second = _plain(one), _plain(other)
     if first == second:
         return True
-    a, b = _trigrams(first), _trigrams(second)
+    begun = _trigrams(_plain(shared))
+    a, b = _trigrams(first) - begun, _trigrams(second) - begun
     return 2 * (a & b).total() >= SAME_FROM * (a.total() + b.total())
 
 

@@ -217,7 +217,7 @@ class Review:
         problems += [
             f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
             for other in others
-            if same(option.text, other.text)
+            if same(option.text, other.text, shared=self.answer.unsent_text)
         ]
         if any(same(option.text, text) for text in self.criteria.avoided_texts):
             problems.append(f"`{option.length}` resembles an earlier draft; write another reply.")
