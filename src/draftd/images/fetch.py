@@ -198,25 +198,27 @@ async def read_data_url(url: str, *, max_bytes: int) -> memoryview:
     Line breaks and spaces are skipped, padding may be missing, and the alphabet is either of RFC 4648's.
 
     Raises:
-        ImageTooLarge: more than ``max_bytes``; decided before decoding, but for what line breaks add.
+        ImageTooLarge: more than ``max_bytes``; what lies beyond them is not decoded.
         ImageInvalid: not of that form.
     """
     header = _DATA_URL.match(url[:_MAX_DATA_HEADER_CHARS])
     if header is None:
         raise ImageInvalid("a data: URL is not data:image/…;base64,…")
-    if (len(url) - sum(map(url.count, _SPACES)) - header.end()) * 3 // 4 > max_bytes + 2:
-        raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
     try:
         with _allocate(data_url_bytes(url)) as body:
-            await _decode(url, header.end(), body)
-            if body.tell() > max_bytes:
-                raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
+            await _decode(url, header.end(), body, max_bytes=max_bytes)
             return memoryview(body)[: body.tell()].toreadonly()
     except ValueError as error:
         raise ImageInvalid("a data: URL is not valid base64") from error
 
 
-async def _decode(url: str, start: int, body: mmap.mmap) -> None:
+async def _decode(url: str, start: int, body: mmap.mmap, *, max_bytes: int) -> None:
+    def write(encoded: bytes) -> None:
+        body.write(binascii.a2b_base64(encoded, strict_mode=True))
+        # Told from what was decoded: counting the line breaks in a URL of 32 MB blocks the event loop for 70 ms.
+        if body.tell() > max_bytes:
+            raise ImageTooLarge(_too_large_text(max_bytes), details={"limit": max_bytes})
+
     tail = url[-_MAX_PADDING_CHARS:]
     end = len(url) - len(tail) + len(tail.rstrip(_SPACES + "="))
     rest = b""
@@ -226,9 +228,9 @@ async def _decode(url: str, start: int, body: mmap.mmap) -> None:
         rest = piece[whole:]
         if b"=" in piece:
             raise ValueError("padding in the midst")
-        body.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        write(piece[:whole])
         await asyncio.sleep(0)
-    body.write(binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True))
+    write(rest + b"=" * (-len(rest) % 4))
 
 
 @contextmanager
