@@ -44,14 +44,12 @@ class PlatformProfile:
     """What the prompt says about replies there; platforms with the same sentence share a line."""
 
 
-_COMMENTS = (
-    "comments: no greeting, no sign-off, no signature; speak to the point made. A first name only where it is natural."
-)
+_COMMENTS = "comments: no greeting, sign-off or signature; a first name only where it is natural."
 _MAIL = (
-    "greeting and sign-off as the thread does it; the sign-off uses the requester's name only if it is known. "
-    "No subject line. Paragraphs."
+    'a greeting ("Hi all," to several) unless the thread has dropped it; sign-off as the thread does it, with the '
+    "requester's name only if it is known. Paragraphs."
 )
-_WORK_CHAT = 'short lines, threads have context already; no "Hi team" inside a running conversation.'
+_WORK_CHAT = 'short lines; "Hi Ana," only to open a conversation at work, never inside one.'
 _PHONE = "as one types on a phone; no sign-off."
 
 
@@ -99,7 +97,7 @@ class Platform(StrEnum):
     FACEBOOK = ("facebook", PlatformProfile(public_chars=8_000, private_chars=20_000, conventions=(_COMMENTS,)))
     INSTAGRAM = (
         "instagram",
-        PlatformProfile(public_chars=2_200, private_chars=1_000, conventions=(_COMMENTS, f"messages: {_PHONE}")),
+        PlatformProfile(public_chars=2_200, private_chars=1_000, conventions=(_COMMENTS,)),
     )
     WHATSAPP = ("whatsapp", PlatformProfile(public_chars=65_536, conventions=(_PHONE,)))
     TELEGRAM = ("telegram", PlatformProfile(public_chars=4_096, conventions=(_PHONE,)))
@@ -111,9 +109,7 @@ class Platform(StrEnum):
         "github",
         PlatformProfile(
             public_chars=65_536,
-            conventions=(
-                "technical and specific; Markdown; code in backticks. Do not claim to have run, tested or changed anything.",
-            ),
+            conventions=("technical and specific; Markdown, code in backticks.",),
         ),
     )
     YOUTUBE = ("youtube", PlatformProfile(public_chars=10_000, conventions=(_COMMENTS,)))
@@ -162,4 +158,4 @@ def conventions() -> str:
 
 
 def _separator(said: str) -> str:
-    return " " if said.startswith(("comments:", "messages:")) else ": "
+    return " " if said.startswith("comments:") else ": "
