@@ -25,7 +25,7 @@ def scan_japanese(search: Search) -> None:
     if search.language != "ja" and "日" not in search.text and "曜" not in search.text:
         return
     for match in search.matches(_JAPANESE_DATE):
-        month, day = int(match[1] or 0), int(match[2] or 0)
+        month, day = int(match[1] or match[4] or 0), int(match[2] or match[3] or 0)
         if month and day:
             search.add(match.span(), FactKind.DATE, dated(day, month, ""))
         elif month:
@@ -33,7 +33,9 @@ def scan_japanese(search: Search) -> None:
         else:
             search.add(match.span(), FactKind.DATE, {("day", str(day))})
     for match in search.matches(_JAPANESE_WEEKDAY):
-        number = vocabulary.JAPANESE_WEEKDAYS.index(match[1] or match[2]) + 1
+        if match[3] and not search.is_source:
+            continue
+        number = vocabulary.JAPANESE_WEEKDAYS.index(match[1] or match[2] or match[3]) + 1
         search.add(match.span(), FactKind.DATE, {("weekday", str(number))})
 
 
@@ -75,7 +77,7 @@ def _numeric(search: Search, match: re.Match[str]) -> None:
     meanings = dated(one, other, year)
     if mark == "/" or search.language == "en":
         meanings |= dated(other, one, year)
-    if not meanings or match.group() in vocabulary.ALWAYS:
+    if not meanings or match.group() in vocabulary.ALWAYS or (mark == "-" and _is_in_row(search.text, match)):
         return
     certain = bool(year) or mark == "/" or (match.group().endswith(".") and search.text[match.end() :][:1] != "\n")
     if not year and mark == ".":
@@ -88,6 +90,11 @@ def _numeric(search: Search, match: re.Match[str]) -> None:
         certain = match[3][0] == "0"
     if certain or (search.is_source and mark != "-"):
         search.add(match.span(), FactKind.DATE, meanings)
+
+
+def _is_in_row(text: str, match: re.Match[str]) -> bool:
+    """Return whether numbers are joined by more dashes than a date has."""
+    return text[match.start() - 1 : match.start()] == "-" or text[match.end() : match.end() + 1] == "-"
 
 
 def _month(word: str, language: str) -> int | None:
@@ -138,8 +145,19 @@ def _add_day_before(
     if meanings:
         if before[1]:
             search.add(before.span(1), FactKind.DATE, dated(int(before[1]), month, ""))
+            _add_days_in_list(search, before.start(1), month)
         search.add((before.start(2), year.end() if year else match.end()), FactKind.DATE, meanings)
     return bool(meanings)
+
+
+def _add_days_in_list(search: Search, end: int, month: int) -> None:
+    """Add ``7`` and ``14`` of "7, 14 and 21 January"."""
+    for _ in range(MOST_DAYS_IN_LIST):
+        day = _DAY_IN_LIST.search(search.text, max(0, end - 8), end)
+        if day is None:
+            return
+        search.add(day.span(1), FactKind.DATE, dated(int(day[1]), month, ""))
+        end = day.start(1)
 
 
 def _add_day_after(search: Search, match: re.Match[str], month: int) -> bool:
@@ -160,15 +178,19 @@ def _is_weekday(search: Search, match: re.Match[str], *, is_short: bool) -> bool
             return search.is_source
         return search.is_source or not _PORTUGUESE_ORDINAL.match(search.text, match.end())
     if is_short and word not in vocabulary.WEEKDAYS:
-        if search.is_source and len(word) > 2:
+        if search.is_source and (
+            len(word) > 2 or _BEFORE_WEEKDAY.search(search.text, max(0, match.start() - 12), match.start())
+        ):
             return True
         return _ABBREVIATED.match(search.text, match.end()) is not None
     return True
 
 
+MOST_DAYS_IN_LIST: Final = 6
+_DAY_IN_LIST: Final = re.compile(r"(?<![\d.,:])(\d{1,2})(?:\.|st|nd|rd|th|º|°|er)?, ?$")
 ISO: Final = re.compile(r"(?<!\d)(\d{4})-(\d{2})-(\d{2})(?!\d)")
 NUMERIC_DATE: Final = re.compile(
-    r"(?<![a-z0-9_./:,-])(\d{1,2})([./-])(\d{1,2})(?:\2(\d{4}|\d{2})(?!\d)|\.(?!\d))?(?![\d/]|[.:,-]\d|[a-z])"
+    r"(?<![a-z0-9_./:,])(\d{1,2})([./-])(\d{1,2})(?:\2(\d{4}|\d{2})(?!\d)|\.(?!\d))?(?![\d/]|[.:,]\d|[a-z])"
 )
 _MONTH_OF_YEAR: Final = re.compile(r"(?<![\d./:,-])(0\d|1[0-2])[/.-]((?:19|20)\d{2})(?![\d/]|[.:,-]\d)")
 _DAY_ONLY: Final = {
@@ -189,10 +211,11 @@ _AND_DAY: Final = re.compile(
     r"(\d{1,2})(?!\d|[.,:]\d|[%h/]| ?(?:uhr|h|am|pm)\b)"
 )
 _JAPANESE_DATE: Final = re.compile(
-    r"(?<!\d)(?:(\d{1,2})月)?(?:(?<=月)|(?<!月)(?=\d))(?:(\d{1,2})日(?!間|で|以|\d|に\d))|(?<!\d)(\d{1,2})月(?!\d)"
+    r"(?<!\d)(\d{1,2})月(\d{1,2})日|(?<![\d月])(\d{1,2})日(?!間|以|\d|に\d|で(?!す))|(?<!\d)(\d{1,2})月(?!\d)"
 )
 _JAPANESE_WEEKDAY: Final = re.compile(
-    r"(?:来週の?|今週の?|再来週の?)?([月火水木金土日])曜日?|(?<=\()([月火水木金土日])(?=\))"
+    r"(?:来週の?|今週の?|再来週の?)?([月火水木金土日])曜日?|(?<=\()([月火水木金土日])(?=\))|(?<![^\W_])([月火水木金土日])"
+    r"(?=[ ・、-]|\d{1,2}[:時])"
 )
 _MONTH_WITH_CASE: Final = re.compile(
     rf"({'|'.join(sorted(vocabulary.MONTHS, key=len, reverse=True))})(?:[dt][ae]n?|y?[aeiuü]|n?[iuü]n)"
@@ -205,17 +228,20 @@ STARTS: Final = _STEMS | frozenset(
 )
 """How the words that name a date begin."""
 _DAY_BEFORE: Final = re.compile(
-    r"(?<![\d.,:])(?:(\d{1,2})(?:\.|º|°|er)? ?(?:-|bis|to|au|al|a|e|et|und|and|y|ile) ?)?"
+    r"(?<![\d.,:])(?:(\d{1,2})(?:\.|º|°|er)? ?(?:-|bis|to|au|al|a|e|et|und|and|y|ile|or|oder|ou|o|u|ve|veya|ya da) ?)?"
     r"(\d{1,2})(?:\.|st|nd|rd|th|º|°|er|ª)? ?(?:de |di |d'|of |do )?$"
 )
 _YEAR_AFTER: Final = re.compile(r",? (?:de |del )?((?:19|20)\d{2})(?![\d:.])")
 _DAY_AFTER: Final = re.compile(
-    r"\.? (?:the )?(\d{1,2})(?:st|nd|rd|th)?(?![\d:.]\d|\d| ?(?:am|pm|uhr|h)\b)(?:,? ((?:19|20)\d{2})(?!\d))?"
+    r"\.? (?:the )?(\d{1,2})(?:st|nd|rd|th)?(?![\d:.]\d|[\d)]| ?(?:am|pm|uhr|h)\b)(?:,? ((?:19|20)\d{2})(?!\d))?"
 )
 _UNTIL_DAY: Final = re.compile(r" ?(?:-|to|and|through) ?(\d{1,2})(?:st|nd|rd|th)?(?![\d:]|\.\d| ?[ap]m)")
 _MONTH_PREPOSITION: Final = re.compile(r"\b(?:in|by|until|till|since|of|from|next|last|early|late|mid|this|for)[ -]$")
 _PORTUGUESE_ORDINAL: Final = re.compile(
     r" (?:opção|vez|coisa|parte|pergunta|dose|via|mão|temporada|edição|versão|metade|chance|tentativa|reunião|categoria|fase)"
 )
-_ABBREVIATED: Final = re.compile(r"\.?,? ?(?:\d{1,2}[.:h/]|\d{1,2} ?(?:h\b|uhr|am|pm))")
+_BEFORE_WEEKDAY: Final = re.compile(r"\b(?:am|bis|vom|jeden|diesen|kommenden|nächsten) $")
+_ABBREVIATED: Final = re.compile(
+    r"\.?,? ?(?:ab |um |von |gegen |bis |at |from |à |alle |a las |às )?(?:\d{1,2}[.:h/]|\d{1,2} ?(?:h\b|uhr|am|pm))"
+)
 _AFTER_WEEK: Final = re.compile(r" (\d{1,2})(?![\d:]|\.\d)")

@@ -20,8 +20,11 @@ def scan_amounts(search: Search) -> None:
             search.add(
                 match.span(),
                 FactKind.AMOUNT,
-                {("amount", value, each) for value in values(digits, match["scale"]) for each in codes}
-                | _rounded(search, match, digits),
+                _rounded(
+                    search,
+                    match,
+                    {("amount", value, each) for value in values(digits, match["scale"]) for each in codes},
+                ),
             )
 
 
@@ -32,16 +35,31 @@ def scan_durations(search: Search) -> None:
     for match in search.matches(_AND_A_HALF):
         whole, unit = match["number"] or match["count"], vocabulary.UNITS[match["unit"] or match["counted"]]
         search.add(match.span(), FactKind.NUMBER, {("unit", f"{int(whole)}.5", unit)})
+    for match in search.matches(_JAPANESE_HALF):
+        meanings: Meanings = {("number", f"{int(match[1])}.5")}
+        if match[2] in vocabulary.UNITS:
+            meanings.add(("unit", f"{int(match[1])}.5", vocabulary.UNITS[match[2]]))
+        search.add(match.span(), FactKind.NUMBER, meanings)
     for match in search.matches(_HOURS_AND_MINUTES):
         hours, minutes = match[1] or match[3], match[2] or match[4]
-        meanings: Meanings = {("unit", str(60 * int(hours) + int(minutes)), "minute")}
+        meanings = {("unit", str(60 * int(hours) + int(minutes)), "minute")}
         if search.is_source:
             meanings |= {("unit", without_zeros(hours), "hour"), ("unit", without_zeros(minutes), "minute")}
         search.add(match.span(), FactKind.NUMBER, meanings)
 
 
+def scan_stars(search: Search) -> None:
+    """Add ``★★★★☆`` in a source as a 4."""
+    for match in search.matches(_STARS) if search.is_source else ():
+        search.add(match.span(), FactKind.NUMBER, {("number", str(len(match.group())))})
+
+
 def scan_numbers(search: Search) -> None:
     """Add the numbers that nothing else has taken."""
+    for match in search.matches(_GROUPED):
+        compact = re.sub(r"[ -]", "", match.group())
+        if sum(map(str.isdigit, compact)) >= LEAST_GROUPED_DIGITS:
+            search.add(match.span(), FactKind.NUMBER, {("long code", compact)})
     for match in search.matches(_QUARTER):
         number = match[1] or match[2] or match[3]
         # "T2" may be a terminal as well.
@@ -52,6 +70,13 @@ def scan_numbers(search: Search) -> None:
     for match in _patterns(search.language).number.finditer(search.text):
         if not search.is_taken(*match.span()) and not _add_code(search, match):
             _add_number(search, match)
+
+
+MOST_ROUND_DIGITS: Final = 2
+"""A number with more digits than these before its zeros is exact."""
+LEAST_GROUPED_DIGITS: Final = 12
+"""Fewer digits in groups are single numbers, or a phone number."""
+_ROUNDED: Final = frozenset({"number", "unit", "amount"})
 
 
 class _Unit(NamedTuple):
@@ -89,9 +114,9 @@ def _meanings(search: Search, match: re.Match[str], unit: str | None, follows: s
     found: Meanings = {("unit", value, unit) if unit else ("number", value) for value in values(token, scale)}
     if follows == "割":
         found |= {("unit", str(10 * int(token)), "percent")} if token.isdigit() else set()
+    if also := _ALSO.get(follows):
+        found |= {("unit", value, also) for value in values(token, None)}
     if follows == "m":
-        # Metres, minutes or millions.
-        found |= {("unit", value, "minute") for value in values(token, None)}
         found |= {("number", value) for value in values(token, "m")}
     if unit is None and scale is None and token.isdigit() and len(token) <= 2:
         if search.is_source or times.may_be_hour(search, match.start(), match.end()):
@@ -102,17 +127,19 @@ def _meanings(search: Search, match: re.Match[str], unit: str | None, follows: s
         found |= {("number", value) for value in values(token, ranged["scale"])}
     if search.is_source and search.in_words(*match.span()) and (part := _CENTS.match(search.text, match.end())):
         found.add(("number", f"{token}.{part[1]}".rstrip("0")))
-    return found | _rounded(search, match, token)
+    if len(token) == 2 and search.text[match.start() - 1 : match.start()] == "'":
+        found |= {("number", f"{century}{token}") for century in (19, 20)}
+    return _rounded(search, match, found)
 
 
-def _rounded(search: Search, match: re.Match[str], digits: str) -> Meanings:
-    """Return what a number means that was rounded: "about 4,000", "fast 50"."""
-    if search.is_source:
-        return set()
-    before = search.text[max(0, match.start() - 16) : match.start()].split()[-2:]
-    if vocabulary.NEAR.isdisjoint(before):
-        return set()
-    return {("near", value) for value in values(digits, match["scale"]) if len(value.strip("0")) <= 2}
+def _rounded(search: Search, match: re.Match[str], meanings: Meanings) -> Meanings:
+    """Return what a number means, and what it may stand for if it is called rounded."""
+    if not search.is_rounded(*match.span(), vocabulary.NEAR):
+        return meanings
+    round_ones = {
+        meaning for meaning in meanings if meaning[0] in _ROUNDED and len(meaning[1].strip("0")) <= MOST_ROUND_DIGITS
+    }
+    return meanings | {("near", *meaning) for meaning in round_ones}
 
 
 def _add_code(search: Search, match: re.Match[str]) -> bool:
@@ -128,9 +155,10 @@ def _add_code(search: Search, match: re.Match[str]) -> bool:
     if _is_measure(written) or not re.search(r"[a-z]|[-/_#]|\d\.\d+\.", written):
         return False
     span = code.start(), code.start() + len(written)
-    if not search.is_taken(*span):
-        is_minor = not search.is_source and minor.is_minor_code(written)
-        search.add(span, FactKind.NUMBER, _code_meanings(written, is_source=search.is_source), is_minor=is_minor)
+    if search.is_taken(*span):
+        return False
+    is_minor = not search.is_source and minor.is_minor_code(written)
+    search.add(span, FactKind.NUMBER, _code_meanings(written, is_source=search.is_source), is_minor=is_minor)
     return True
 
 
@@ -143,7 +171,9 @@ def _code_meanings(code: str, *, is_source: bool) -> Meanings:
         meanings.add(("pair", without_zeros(pair[1]), without_zeros(pair[2])))
     if is_source:
         meanings |= {("code", part) for part in re.split(r"[-/._]", code)}
-        meanings |= {("number", without_zeros(part)) for part in re.findall(r"\d+", code)}
+        scales = (None, "k") if code.endswith("k") else (None,)
+        numbers = re.findall(r"\d+", code)
+        meanings |= {("number", value) for part in numbers for scale in scales for value in values(part, scale)}
         if pair:
             meanings |= clock(int(pair[1]), 0) | clock(int(pair[2]), 0)
     return meanings
@@ -165,6 +195,10 @@ _SCALE_WORDS: Final = {"es": "mil", "pt": "mil", "tr": "bin"}
 """Thousands that are everyday words of other languages."""
 _CENTS: Final = re.compile(r" (?:e|y|et|und|and) (\d{2})(?![\d.,:])")
 _DOTTED_TIME: Final = re.compile(r"(\d{1,2})\.([0-5]\d)")
+_ALSO: Final = {"m": "minute", "キロ": "kg"}
+"""What short units mean as well; ``2m`` may be two million too."""
+_STARS: Final = re.compile(r"[★⭐]{1,5}")
+_GROUPED: Final = re.compile(r"(?<![a-z0-9])[a-z]{0,3}\d{2,6}(?:[ -]\d{2,6}){2,8}(?![a-z0-9])")
 _QUARTER: Final = re.compile(
     r"(?<![a-z0-9])[qt]([1-4])(?![a-z0-9])"
     r"|(?<!\d)([1-4])(?:st|nd|rd|th|\.|º|°|er|e|eme|ème|o)? ?(?:quarter|quartal|trimestre|trim|tri|çeyrek)(?![a-z])"
@@ -192,6 +226,7 @@ _AND_A_HALF: Final = re.compile(
     rf"(?<![\d.,:])(?P<number>\d{{1,2}}) {_HALF_MORE} (?P<unit>{_HALF_UNITS})(?![a-zà-ÿ])"
     rf"|(?<![\d.,:])(?P<count>\d{{1,2}}) (?P<counted>{_HALF_UNITS}) {_HALF_MORE}(?![a-zà-ÿ])"
 )
+_JAPANESE_HALF: Final = re.compile(r"(?<![\d.,:])(\d{1,2})(歳|年|か月|ヶ月|週間|日|キロ)半")
 _UNITS_IN_WORDS: Final = {
     "half_hour": ("30", "minute"),
     "quarter_hour": ("15", "minute"),

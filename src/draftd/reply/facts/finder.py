@@ -51,7 +51,14 @@ _SCANNERS: Final = (
     times.scan,
     figures.scan_amounts,
     figures.scan_durations,
+    figures.scan_stars,
     dates.scan_days,
     figures.scan_numbers,
 )
-_SCANNERS_WITHOUT_DIGITS: Final = (dates.scan_japanese, _scan_words, times.scan_phrases, figures.scan_durations)
+_SCANNERS_WITHOUT_DIGITS: Final = (
+    dates.scan_japanese,
+    _scan_words,
+    times.scan_phrases,
+    figures.scan_durations,
+    figures.scan_stars,
+)

@@ -20,6 +20,14 @@ MAX_PHONES: Final = 20
 """Phone numbers are compared in pairs; no real text has this many."""
 NEAR_PERCENT: Final = 5
 """How far a number that is called rounded may be from the one it stands for."""
+NEAR_MINUTES: Final = 10
+"""The same for a time."""
+_JOINTS: Final = re.compile(r"[ _/-]|(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])")
+_BETWEEN_GROUPS: Final = re.compile(r"(?<=[a-z0-9])[ -](?=[a-z0-9])")
+
+
+def _is_near(rounded: str, known: str) -> bool:
+    return abs(float(known) - float(rounded)) * 100 <= NEAR_PERCENT * float(rounded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +71,12 @@ class Known:
                 stated = ("number", value) in self._meanings or not self._measured.isdisjoint(measured(value, unit))
             case ("amount", value, _):
                 stated = ("number", value) in self._meanings
-            case ("near", value):
-                stated = self._has_near(value)
+            case ("near", *exact):
+                stated = self._has_near(*exact)
+            case ("near time", minutes):
+                stated = self._has_near_time(int(minutes))
+            case ("long code", code):
+                stated = code in self._compact
             case ("pair", one, other):
                 stated = one in self._numbers and other in self._numbers
             case ("code", code):
@@ -120,6 +132,11 @@ class Known:
         return {meaning[1] for meaning in self._meanings if meaning[0] in {"date", "month"}}
 
     @cached_property
+    def _compact(self) -> str:
+        """The sources without gaps in long numbers."""
+        return _BETWEEN_GROUPS.sub("", self.plain)
+
+    @cached_property
     def _phones(self) -> list[str]:
         return [meaning[1] for meaning in sorted(self.stated) if meaning[0] == "phone"][:MAX_PHONES]
 
@@ -140,14 +157,26 @@ class Known:
     def _is_near(self, month: str) -> bool:
         return not self.today or any((int(month) - day.month) % 12 <= 1 for day in self.today)
 
-    def _has_near(self, value: str) -> bool:
-        wanted = float(value)
-        return any(abs(float(number) - wanted) * 100 <= NEAR_PERCENT * wanted for number in self._numbers)
+    def _has_near(self, kind: str, value: str, unit: str = "") -> bool:
+        """Return whether a number is stated that a rounded one may stand for, with the same unit or with none."""
+        if kind == "number":
+            return any(_is_near(value, number) for number in self._numbers)
+        like = {("number", value), (kind, value, unit), *measured(value, unit)}
+        return any(
+            _is_near(each[1], known[1])
+            for known in self._meanings | self._measured
+            for each in like
+            if (known[0], *known[2:]) == (each[0], *each[2:])
+        )
+
+    def _has_near_time(self, minutes: int) -> bool:
+        times = [int(meaning[1]) for meaning in self._meanings if meaning[0] == "time"]
+        return any(abs(time - minutes) <= NEAR_MINUTES for time in times)
 
     def _has_code(self, code: str) -> bool:
-        # "BA431" is "BA 431", and "A-9921" is "A 9921".
-        parts = re.split(r"(?<=[a-z])[-/._]?(?=\d)", code)
-        return re.search(rf"(?<![a-z0-9]){'[ ._/-]?'.join(map(re.escape, parts))}(?![a-z0-9])", self.plain) is not None
+        # "BA431" is "BA 431", "A-9921" is "A 9921", and "7b" is "7 b"; but "3.21" is not "321".
+        parts = [re.escape(part) for part in _JOINTS.split(code)]
+        return re.search(rf"(?<![a-z0-9]){'[ ._/-]?'.join(parts)}(?![a-z0-9])", self.plain) is not None
 
     def _has_name(self, handle: str) -> bool:
         name = handle.lstrip("@/")
@@ -155,7 +184,11 @@ class Known:
 
     def _has_phone(self, phone: str) -> bool:
         digits = re.sub(r"\D", "", phone)
-        return any(re.sub(r"\D", "", known) == digits for known in self._phones) or any(
-            phonenumbers.is_number_match(phone, known) >= phonenumbers.MatchType.SHORT_NSN_MATCH
-            for known in self._phones
+        return (
+            digits in self._compact
+            or any(re.sub(r"\D", "", known) == digits for known in self._phones)
+            or any(
+                phonenumbers.is_number_match(phone, known) >= phonenumbers.MatchType.SHORT_NSN_MATCH
+                for known in self._phones
+            )
         )

@@ -16,19 +16,24 @@ def is_minor(search: Search, match: re.Match[str], unit: str | None, follows: st
         unit: the name of its unit, or None.
         follows: the word after it.
     """
-    number, text = match["number"], search.text
-    if (number == "100" and unit == "percent") or text[match.start() - 5 : match.start()] in {"yüzde", "üzde "}:
-        return number == "100"
-    before = text[max(0, match.start() - 12) : match.start()]
-    if len(number) == 1 and (follows in vocabulary.SMALL_THINGS or _is_label(before)):
+    before = search.text[max(0, match.start() - 12) : match.start()]
+    is_single = len(match["number"]) == 1
+    if (is_single and (follows in vocabulary.SMALL_THINGS or _is_label(before))) or _is_phrase(search.text, match):
         return True
-    if _is_phrase(text, match):
+    if unit == "percent" or _YUEZDE.search(before):
+        return match["number"] == "100"
+    if search.in_words(*match.span()):
+        return _is_minor_in_words(search, match, unit, before)
+    is_emoticon = _EMOTICON.search(search.text, max(0, match.start() - 2), match.end() + 1) is not None
+    is_one_or_none = match["number"] in {"0", "1"} and not match["scale"]
+    return is_emoticon or is_one_or_none or _is_list_number(search.text, match)
+
+
+def _is_minor_in_words(search: Search, match: re.Match[str], unit: str | None, before: str) -> bool:
+    number = match["number"]
+    if number == "2" and _BOTH.search(before):
         return True
-    if not search.in_words(*match.span()):
-        if _EMOTICON.search(text, max(0, match.start() - 2), match.end() + 1) or _is_list_number(text, match):
-            return True
-        return number in {"1", "0"} and unit != "percent" and not match["scale"]
-    counts_something = unit or _OF_US.match(text, match.end()) or _ALL_OF.search(before)
+    counts_something = unit or _OF_US.match(search.text, match.end()) or _ALL_OF.search(before)
     is_magnitude = number in {"100", "1000", "1000000"} and unit in {None, "time"}
     small = {"0", "1"} if counts_something else {"0", "1", "2", "3"}
     return number in small or is_magnitude or (unit is None and _is_other_word(search, match))
@@ -38,7 +43,7 @@ def is_minor_code(code: str) -> bool:
     """Return whether a name with a number, such as ``mp3``, needs no source."""
     has_letters = any(map(str.isalpha, code))
     digits = sum(map(str.isdigit, code))
-    return (has_letters and digits < 3) or code in vocabulary.ALWAYS
+    return (has_letters and digits < 3 and not _PLACE.fullmatch(code)) or code in vocabulary.ALWAYS
 
 
 def _is_label(before: str) -> bool:
@@ -67,6 +72,10 @@ def _is_list_number(text: str, match: re.Match[str]) -> bool:
     return (at_start and marked) or is_keycap or is_inline
 
 
+_PLACE: Final = re.compile(r"[a-uwyz]\d\d|(?!1[a-z])\d{1,3}[abcef]")
+"""A gate, a seat, the number of a house."""
+_BOTH: Final = re.compile(r"(?:\blos|\blas|\bos|\bas|\bles|\btous les|\btoutes les|\bi|\ble) $")
+_YUEZDE: Final = re.compile(r"y?üzde ?$")
 _OF_US: Final = re.compile(r" (?:of (?:us|you|them)|von uns|d'entre nous|di noi|de nosotros|de nós|kişi)")
 _ALL_OF: Final = re.compile(
     r"(?:\ball(?: the)?|\bzu|\btous les|\btoutes les|\blos|\blas|\bos|\btutti e|\btutte e|\bà|\bin|\bem) $"

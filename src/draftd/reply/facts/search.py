@@ -5,6 +5,7 @@ Each scanner takes what the ones before it left, so the order of the scanners de
 
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -92,6 +93,19 @@ class Search:
         """Return whether a span holds a number that was written in words."""
         return self.rewritten.in_words(start, end)
 
+    def is_rounded(self, start: int, end: int, words: AbstractSet[str]) -> bool:
+        """Return whether a number of a reply is called rounded: "about 4,000", "yedi gibi".
+
+        Args:
+            start: where it begins.
+            end: where it ends.
+            words: the words that say so before it.
+        """
+        if self.is_source:
+            return False
+        before = self.text[max(0, start - 24) : start].split()[-2:]
+        return not words.isdisjoint(before) or _OR_SO.match(self.text, end) is not None
+
     def as_written(self, start: int, end: int) -> str:
         """Return what a span was before number words were rewritten."""
         first, last = self.rewritten.original(start, end)
@@ -119,4 +133,7 @@ def _without_addresses(lower: str, *, is_source: bool) -> tuple[str, list[Fact]]
     return "".join([*pieces, lower[position:]]), found
 
 
+_OR_SO: Final = re.compile(
+    r" ?(?:or so|oder so|ish\b|gibi|civari|ごろ|頃|くらい|ぐらい|前後|ほど|escasos|más o menos|mais ou menos)"
+)
 _UNIT: Final = re.compile(rf" ?-?({vocabulary.UNIT_SIGNS}|[^\W\d_]{{1,16}})")

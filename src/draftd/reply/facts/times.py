@@ -16,13 +16,17 @@ def scan(search: Search) -> None:
     for pattern, read in _clocks(search.language):
         for match in search.matches(pattern):
             if (meanings := read(match)) is not None:
-                search.add(match.span(), FactKind.TIME, meanings)
+                search.add(match.span(), FactKind.TIME, _rounded(search, match.span(), meanings))
+    for match in search.matches(_SPOKEN):
+        if search.in_words(*match.span(1)) and search.in_words(*match.span(2)):
+            search.add(match.span(), FactKind.TIME, _rounded(search, match.span(), clock(int(match[1]), int(match[2]))))
     bare = None if search.is_source else _BARE_HOURS.get(search.language)
     for match in search.matches(bare) if bare else ():
         unit, _ = search.unit_at(match.end(1))
         if int(match[1]) <= 24 and unit not in vocabulary.UNITS and unit not in vocabulary.CURRENCIES:
             start = match.start(1) if match.start(1) - match.start() > 4 else match.start()
-            search.add((start, match.end(1)), FactKind.TIME, clock(int(match[1]), 0) | {("number", match[1])})
+            meanings = clock(int(match[1]), 0) | {("number", match[1])}
+            search.add((start, match.end(1)), FactKind.TIME, _rounded(search, match.span(1), meanings))
 
 
 def scan_phrases(search: Search) -> None:
@@ -53,8 +57,16 @@ def may_be_hour(search: Search, start: int, end: int) -> bool:
         _TIME_PREPOSITION.search(search.text, max(0, start - 12), start) is not None
         or _FROM_HOUR.search(search.text, max(0, start - 16), start) is not None
         or _UNTIL_HOUR.match(search.text, end) is not None
-        or not search.unit_at(end)[0]
+        or not (follows := search.unit_at(end)[0])
+        or follows in _AFTER_HOUR
     )
+
+
+def _rounded(search: Search, span: tuple[int, int], meanings: Meanings) -> Meanings:
+    """Return what a time means, and what it may stand for if it is called rounded: "around seven"."""
+    if not search.is_rounded(*span, vocabulary.NEAR_TIME):
+        return meanings
+    return meanings | {("near time", meaning[1]) for meaning in meanings if meaning[0] == "time"}
 
 
 _Read = Callable[[re.Match[str]], Meanings | None]
@@ -102,7 +114,7 @@ def _read_japanese(match: re.Match[str]) -> Meanings | None:
 # The lookbehind follows the first digit: a pattern that begins with a digit is searched for much faster.
 _H: Final = r"(?P<h>\d(?<![\d.,:/$€£+]\d)\d?)(?!\d)"
 _DURATION: Final = re.compile(
-    r"(?:dans|sous|en|em|pendant|durante|por|depuis|within|in|innerhalb von|binnen|entro|tra|fra|per|há|hace|toutes les|"
+    r"(?:^|\b)(?:dans|sous|en|em|pendant|durante|por|depuis|within|in|innerhalb von|binnen|entro|tra|fra|per|há|hace|toutes les|"
     r"cada|de|les|moins de|plus de|environ|unos|umas|circa|ungefähr|etwa|für|for) $"
 )
 _PARTS: Final = {
@@ -118,7 +130,7 @@ _PARTS: Final = {
 
 _PLAIN_CLOCKS: Final = (
     rf"{_H}(?:[.:](?P<m>\d{{2}}))?(?P<half> ?a\.m\b\.?|am\b| ?p\.?m\b\.?)",
-    rf"{_H}[:](?P<m>[0-5]\d)(?![\d:])(?: ?uhr\b| ?h\b)?",
+    rf"{_H}[:](?P<m>[0-5]\d)(?![\d:])(?: ?uhr\b|(?P<long> ?h\b))?",
     rf"{_H}(?P<dot>\.)(?P<m>[0-5]\d) ?(?:uhr\b|h\b)",
     rf"{_H} ?(?P<long>h) ?(?P<m>[0-5]\d)(?!\d)",
 )
@@ -142,7 +154,7 @@ _OF_LANGUAGE: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "fr": (
         (rf"{_H} ?h(?:eures?)? (?P<by>et quart|et demie?)", "+"),
         (rf"{_H} ?h(?:eures?)? (?P<until>moins) (?P<by>le quart|5|10|20|25)", "+"),
-        (rf"{_H} ?(?P<hours>h|heures?)\b(?! ?/ ?24)(?: (?P<m>[0-5]\d)(?!\d))?", "="),
+        (rf"{_H} ?(?P<hours>h|heures?)\b(?! ?/ ?24)(?! (?:avant|après|plus tard)\b)(?: (?P<m>[0-5]\d)(?!\d))?", "="),
     ),
     "es": (
         (rf"{_H} (?P<by>y media|y cuarto)", "+"),
@@ -198,11 +210,25 @@ _TIME_PREPOSITION: Final = re.compile(
     r"\b(?:at|by|until|till|around|before|after|past|between|from|to|um|ab|gegen|bis|vor|nach|zwischen|von|vers|avant|après|dès|"
     r"entre|las|la|às|as|das|pelas|le|alle|dalle|saat) $|(?:l'|à |jusqu'à )$"
 )
+_AFTER_HOUR: Final = frozenset(
+    word
+    for words in (
+        "for is if works then today tomorrow tonight",
+        "für ist passt geht da bin heute morgen",
+        "pour est demain",
+        "para es está mañana é amanhã per è va domani",
+        "için olur uygun yarin",
+    )
+    for word in words.split()
+)
+"""Words after a bare hour, but not after a count."""
 _AND: Final = (
     r" ?(?:-|to|and|until|till|or|bis|und|oder|à|et|ou|a|y|o|e|alle|às|ve|veya|ile) ?(?:las |les |le |as |às )?"
 )
 _UNTIL_HOUR: Final = re.compile(rf"{_AND}\d{{1,2}}(?!\d)")
 _FROM_HOUR: Final = re.compile(rf"(?<!\d)\d{{1,2}}(?:[.:]\d\d)?{_AND}$")
+_SPOKEN: Final = re.compile(r"(?<![\d.,:])(1?\d|2[0-4])(?:-| e | y | )([0-5]\d)(?!\d|[.,:]\d|[ -]?(?:%|€|euro))")
+"""``six thirty``; only words are read so."""
 _AND_HALF: Final = re.compile(r" (?:et demie?|y media|e mezzo|e meia)")
 
 CLOCK_WORDS: Final = {

@@ -157,7 +157,7 @@ UNITS: Final = {
         "metre": "m meter meters metre metres metern mètres metro metros metri",
         "centimetre": "cm zentimeter centimètres centímetros centimetri santim",
         "millimetre": "mm millimeter",
-        "square metre": "qm sqm m² quadratmeter quadratmetern",
+        "square metre": "qm sqm m² m2 quadratmeter quadratmetern",
         "gigabyte": "gb go",
         "megabyte": "mb mo",
         "terabyte": "tb",
@@ -174,7 +174,7 @@ UNITS: Final = {
 UNITS_OF: Final = {"an": "fr", "ans": "fr", "go": "fr", "mo": "fr", "mal": "de", "mes": "es", "ay": "tr"}
 """Units that are everyday words of other languages, and the one in which they are units."""
 UNIT_SIGNS: Final = (
-    "%|円|分ほど|分間?|時間|日間|週間|か月|ヶ月|ヵ月|カ月|年間|回|度|枚|ページ|人|名|泊|滴|個|本|冊|か所|ヶ所|台|点|杯|件|階|つ|キロ|インチ|"
+    "%|円|m²|m2|km²|分ほど|分間?|時間|日間|週間|か月|ヶ月|ヵ月|カ月|年間|回|度|枚|ページ|人|名|泊|滴|個|本|冊|か所|ヶ所|台|点|杯|件|階|つ|キロ|インチ|"
     "割"
 )
 """Units that follow a number without a space before the next word."""
@@ -315,49 +315,29 @@ LABELS: Final = frozenset(["step", "schritt", "étape", "paso", "passo", "adim",
 ALWAYS: Final = frozenset(["24/7", "7/24", "24h/24", "24/24", "50/50", "50-50", "1/1", "9-to-5", "catch-22", "high-5"])
 """Phrases with numbers that state nothing."""
 NEAR: Final = frozenset(
-    [
-        "about",
-        "around",
-        "roughly",
-        "nearly",
-        "almost",
-        "over",
-        "circa",
-        "ca",
-        "approx",
-        "approximately",
-        "rund",
-        "etwa",
-        "ungefähr",
-        "knapp",
-        "fast",
-        "gut",
-        "über",
-        "environ",
-        "presque",
-        "quasi",
-        "près",
-        "vers",
-        "plus",
-        "unos",
-        "unas",
-        "casi",
-        "aproximadamente",
-        "cerca",
-        "más",
-        "uns",
-        "umas",
-        "quase",
-        "aproximadamente",
-        "mais",
-        "circa",
-        "quasi",
+    word
+    for words in (
+        "about around roughly nearly almost over under circa ca ca. approx approximately some",
+        "rund etwa ungefähr knapp fast gut über unter",
+        "environ presque quasi près vers plus moins",
+        "unos unas casi aproximadamente cerca más menos",
+        "uns umas quase mais perto",
         "oltre",
-        "yaklaşik",
-        "neredeyse",
-        "約",
-        "およそ",
-        "ほぼ",
-    ]
+        "yaklaşik neredeyse",
+        "約 およそ ほぼ",
+    )
+    for word in words.split()
 )
 """Words before a number that was rounded."""
+NEAR_TIME: Final = NEAR | frozenset(
+    word
+    for words in (
+        "just shortly after before towards like",
+        "gegen kurz nach vor so",
+        "juste après avant",
+        "sobre hacia después antes pelas volta depois",
+        "verso poco dopo prima sulle",
+    )
+    for word in words.split()
+)
+"""The same before a time."""
