@@ -90,7 +90,7 @@ bench-legibility: $(STAMP) ## Measure how legible prepared screenshots are, 2 mi
 bench-images: $(STAMP) ## Measure what a screenshot costs compared to plain Pillow, 3 minutes (ARGS=--quick: 1)
 	@$(BIN)/python -m benchmarks.images $(ARGS)
 
-bench-first-reply: $(STAMP) ## Compute when the first reply is readable, a second (ARGS=DIR: from the files answer.txt in it)
+bench-first-reply: $(STAMP) ## Compute when the first reply is readable and what a draft takes, a second (ARGS=DIR: from the files answer.txt in it)
 	@$(BIN)/python -m benchmarks.first_reply $(ARGS)
 
 $(BENCH_STAMP): requirements-bench.txt pyproject.toml

@@ -1,10 +1,10 @@
-"""Computes when the first reply of an answer is readable, in the order of keys that models are asked for, and in the one before.
+"""Computes when the first reply is readable and how many tokens a draft takes, now and with prompt version 1.
 
     python -m benchmarks.first_reply [ANSWERS] [--tokens-per-s 60] [--first-token-s 0.6]
 
 ANSWERS is a file with a list of answers, or a directory in which every ``answer.txt`` holds one; by default those beside this
-program. Each answer is written in both orders, and what counts is the number of tokens up to the closing quote of ``short``.
-Tokens are those of o200k_base, which litellm brings along.
+program. Each answer is written in the keys of both versions. The first reply is readable at the closing quote of ``short``. A
+draft takes the prompt, the schema, a screenshot and the answer. Tokens are those of o200k_base, which litellm brings along.
 """
 
 import argparse
@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import command, table
+from draftd.providers.messages import with_schema
+from draftd.reply.agents import PACKAGED, load_agents, packaged_directory
 from draftd.reply.answer import answer_schema, last_object
+from draftd.reply.prompts import render
 from draftd.reply.review import Criteria
-from draftd.request import Options
+from draftd.request import Options, Request
 
 Answer = dict[str, Any]
 
@@ -30,16 +33,22 @@ BEFORE = (
     "reply_needed", *REPLIES, "reading", "missing", "confidence", "warnings",
 )  # fmt: skip
 """The order that models were asked for up to prompt version 1."""
+BEFORE_PROMPT = 3_117
+"""Tokens of the messages of prompt version 1 without pictures or options, as of commit d82f7bd; they contain the schema."""
+BEFORE_SCHEMA = 614
+"""Tokens of its schema, which a provider that enforces one was sent as well."""
+PICTURE = 1_445
+"""Tokens of a phone's screenshot: 768 x 1,664 px after scaling, in OpenAI's tiles (85 + 170 each); others take about as many."""
+MOST = 1.15
+"""How many times the tokens of before a draft may take."""
 
 
 def main() -> int:
-    """Print a table; return 1 if the first reply is readable later than before."""
+    """Print two tables; return 1 if the first reply is readable later than before, or a draft takes 15 % more tokens."""
     arguments = _arguments()
     count = _counter()
-    rows = [
-        (_tokens(_as_before(answer), count), _tokens(_as_asked(answer), count))
-        for answer in _answers(arguments.answers)
-    ]
+    answers = list(_answers(arguments.answers))
+    rows = [(_tokens(_as_before(answer), count), _tokens(_as_asked(answer), count)) for answer in answers]
     seconds = [
         [arguments.first_token_s + tokens / arguments.tokens_per_s for tokens in column]
         for column in zip(*rows, strict=True)
@@ -60,7 +69,41 @@ def main() -> int:
         )
     )
     before, now = (statistics.mean(column) for column in seconds)
-    return int(now > before)
+    return int(now > before) | _costs(answers, count)
+
+
+def _costs(answers: list[Answer], count: Callable[[str], int]) -> int:
+    """Print what a draft takes; return 1 if it is too much."""
+    schema, messages = _schema(), _messages()
+    prompt, stated = (count("".join(_texts(each))) for each in (messages, with_schema(messages, schema)))
+    before_output, output = (
+        statistics.mean(count(json.dumps(form(answer), ensure_ascii=False)) for answer in answers)
+        for form in (_as_before, _as_asked)
+    )
+    modes = {
+        "schema enforced by the provider": (BEFORE_PROMPT + BEFORE_SCHEMA, prompt + count(json.dumps(schema))),
+        "schema in the prompt": (BEFORE_PROMPT, stated),
+    }
+    totals = [(before + before_output + PICTURE, now + output + PICTURE) for before, now in modes.values()]
+    lines = [
+        [mode, *(f"{each:,.0f}" for each in (before, now, before_output, output)), f"{now_all / before_all - 1:+.1%}"]
+        for (mode, (before, now)), (before_all, now_all) in zip(modes.items(), totals, strict=True)
+    ]
+    print()
+    print(table(["tokens per draft", "input before", "now", "output before", "now", "with a screenshot"], lines))
+    return int(any(now > MOST * before for before, now in totals))
+
+
+def _messages() -> list[dict[str, Any]]:
+    agent = load_agents(packaged_directory())[PACKAGED]
+    request = Request(image_urls=(), context=None, options={}, parent=None)
+    return render(agent, request=request, options=Options(), pictures=[])
+
+
+def _texts(messages: list[dict[str, Any]]) -> Iterator[str]:
+    for message in messages:
+        content = message["content"]
+        yield from [content] if isinstance(content, str) else (part["text"] for part in content)
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,8 +129,11 @@ def _as_before(answer: Answer) -> Answer:
 
 
 def _as_asked(answer: Answer) -> Answer:
-    schema = answer_schema(Criteria(options=Options(), context=None, is_truncated=False))
-    return {key: answer[key] for key in schema["properties"]}
+    return {key: answer[key] for key in _schema()["properties"]}
+
+
+def _schema() -> dict[str, Any]:
+    return answer_schema(Criteria(options=Options(), context=None, is_truncated=False))
 
 
 def _tokens(answer: Answer, count: Callable[[str], int]) -> int:

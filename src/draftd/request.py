@@ -7,7 +7,7 @@ Owns the types, and the list of what a client may set. A ``Claim`` never carries
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
@@ -196,8 +196,8 @@ class Request:
     parent: "Parent | None"
     max_tokens: Mapping[str, int] = field(default_factory=dict)
     """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
-    asked_on: date | None = None
-    """The day of the request, in UTC by the database's clock."""
+    asked_at: datetime | None = None
+    """When the request was made, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What an attempt reads of its row."""
 
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -79,23 +79,23 @@ async def test_a_refinement_knows_what_its_chain_had_no_source_for(connection: d
 
 
 @pytest.mark.parametrize(
-    ("created_at", "asked_on"),
+    ("created_at", "asked_at"),
     [
-        ("2026-03-17 23:30-05:00", date(2026, 3, 18)),
-        ("-infinity", date(2000, 1, 1)),
+        ("2026-03-17 23:30-05:00", datetime(2026, 3, 18, 4, 30, tzinfo=UTC)),
+        ("-infinity", datetime(2000, 1, 1, tzinfo=UTC)),
         ("infinity", None),
         ("20000-01-01", None),
     ],
 )
-async def test_the_day_of_a_request_is_that_of_its_insert_in_utc(
-    connection: db.Connection, link: db.Link, created_at: str, asked_on: date | None
+async def test_a_request_was_made_at_its_insert_within_what_python_can_hold(
+    connection: db.Connection, link: db.Link, created_at: str, asked_at: datetime | None
 ) -> None:
     request_id = await make_request(connection)
-    today = await (await connection.execute("SELECT (now() AT TIME ZONE 'UTC')::date AS today")).fetchone()
+    before = datetime.now(UTC) - timedelta(days=1)
     await overwrite(connection, request_id, created_at=created_at)
     request = await read_request(link, await claim_one(link))
-    assert today is not None
-    assert request.asked_on == (asked_on or today["today"])
+    assert request.asked_at is not None
+    assert request.asked_at == asked_at if asked_at else request.asked_at > before
 
 
 async def test_a_circle_of_parents_ends(connection: db.Connection, link: db.Link) -> None:

@@ -11,7 +11,11 @@ import pytest
 from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import ModelError, ModelMisconfigured, ModelUnavailable
 from draftd.providers.llm import Llm
-from provider_matrix import ALL, CACHED_TOKENS, ask, speaking, target
+from draftd.reply.agents import load_agents, packaged_directory
+from draftd.reply.comment_reply import CommentReply
+from draftd.reply.prompts import render
+from draftd.request import Options, Request
+from provider_matrix import ALL, CACHED_TOKENS, TIME_S, ask, speaking, target
 from standin.behaviour import Behaviour
 from standin.wires.dialects import Dialect
 
@@ -74,6 +78,32 @@ async def test_the_system_message_comes_first_and_alone_is_marked_for_the_cache(
         await ask(llm, target(dialect, server))
         (call,) = server.log
     assert (call["first_role"], call["cached"]) == ("system", ["system"])
+
+
+VARIANTS: list[tuple[str | None, dict[str, Any]]] = [
+    (None, {}),
+    ("yes, gladly", {"stance": "accept", "voice_samples": ["cheers"], "answer_to": "Ana's question"}),
+    (None, {"reader_language": "ja", "lengths": ["short"], "facts": ["I live in Bonn"]}),
+]
+
+
+@pytest.mark.parametrize("dialect", CACHING, ids=lambda dialect: dialect.title)
+async def test_what_is_marked_for_the_cache_is_the_same_to_the_byte_whatever_a_request_asks_for(
+    llm: Llm, dialect: Dialect
+) -> None:
+    agent = load_agents(packaged_directory())["comment_generator"]
+    async with speaking(dialect) as server:
+        for context, asked in VARIANTS:
+            request = Request(image_urls=(), context=context, options=asked, parent=None)
+            options = Options.read(asked)
+            messages = render(agent, request=request, options=options, pictures=[])
+            schema = CommentReply(request, options, is_truncated=False).schema
+            await llm.complete(target(dialect, server), messages, schema=schema, time_s=TIME_S)
+        bodies = [await request.json() for request in server.received]
+    marked = [body["system"] if "system" in body else body["messages"][0]["content"] for body in bodies]
+    assert marked[0][0]["text"] == agent.text
+    assert "cachePoint" in marked[0][-1] or marked[0][-1]["cache_control"] == {"type": "ephemeral"}
+    assert marked == [marked[0]] * len(VARIANTS)
 
 
 PRICED = [dialect for dialect in ALL if dialect.title in {"Anthropic", "Bedrock", "OpenAI", "DeepSeek", "Gemini"}]

@@ -1,8 +1,10 @@
 """The fallback knows a reply format by its interface only: here with one of a single line."""
 
+import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -74,6 +76,9 @@ class Words:
         self._line = line
         self.options_ready = 0
 
+    def may_have_more(self, text_so_far: str) -> bool:
+        return bool(text_so_far)
+
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         self.options_ready = text_so_far.count(" ")
         self._line.published = text_so_far if self.options_ready else ""
@@ -139,7 +144,11 @@ class World:
         return False
 
     async def ask(
-        self, *targets: Target, attempt_s: float = CLAIM.attempt_s, max_tokens: Mapping[str, int] = NO_LIMITS
+        self,
+        *targets: Target,
+        attempt_s: float = CLAIM.attempt_s,
+        max_tokens: Mapping[str, int] = NO_LIMITS,
+        reply_format: "OneLine | None" = None,
     ) -> Outcome:
         part = ModelFallback(
             calls=cast("MeteredCalls", self),
@@ -150,7 +159,7 @@ class World:
         )
         inputs = Inputs(
             messages=[ASKED],
-            reply_format=OneLine(),
+            reply_format=reply_format or OneLine(),
             prompt_version="1+a",
             params={},
             images=None,
@@ -174,6 +183,45 @@ async def test_a_good_answer_is_shown_while_it_grows_and_becomes_a_draft() -> No
     assert world.published == [{"line": "a line"}, {"line": "a line indeed"}]
     assert world.succeeded_models == ["first"]
     assert world.failures == []
+
+
+class Waiting(OneLine):
+    """Checks no answer, whole or partial, until the event loop has had its turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.turns: list[bool] = []
+        self._loop = loop
+
+    def wait_for_turn(self) -> None:
+        turned = Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        self.turns.append(turned.wait(timeout=5))
+
+    def read(self, text: str, *, is_repaired: bool = False) -> Draft:
+        self.wait_for_turn()
+        return super().read(text, is_repaired=is_repaired)
+
+    def partial(self) -> PartialAnswer:
+        return WaitingWords(self)
+
+
+class WaitingWords(Words):
+    """The same of a partial answer."""
+
+    def __init__(self, line: Waiting) -> None:
+        super().__init__(line)
+        self._waiting = line
+
+    def feed(self, text_so_far: str) -> dict[str, Any] | None:
+        self._waiting.wait_for_turn()
+        return super().feed(text_so_far)
+
+
+async def test_the_event_loop_gets_its_turn_while_an_answer_is_checked() -> None:
+    line = Waiting(asyncio.get_running_loop())
+    await World("one\nline", "one").ask(FIRST, reply_format=line)
+    assert line.turns == [True] * 3  # the growing answer, the answer, the repaired one
 
 
 async def test_a_bad_answer_goes_back_once_with_its_problems() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from draftd.queue.outcome import Draft
 from draftd.reply.answer import read
-from draftd.reply.fact import FactKind
+from draftd.reply.facts import FactKind
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Length, Result, ResultWarning, Stance, Unsupported

@@ -71,7 +71,7 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         options=first["options"],
         parent=parent,
         max_tokens=_max_tokens(first["errors"]),
-        asked_on=first["asked_on"],
+        asked_at=first["asked_at"],
     )
 
 

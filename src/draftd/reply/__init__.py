@@ -19,15 +19,7 @@ refinement      what a refinement changes of the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links
-facts           which facts of a reply no source has: prices, dates, times, phone numbers, addresses
-fact            a fact, and the form in which texts are searched
-fact_finder     finds the facts of a text
-fact_numbers    numbers and amounts in digits
-fact_dates      dates, months, weekdays
-fact_times      times of day
-fact_addresses  e-mail addresses, handles, links, phone numbers
-fact_words      the words that facts are made of, in eight languages
-number_words    rewrites numbers in words as digits
+facts           a package: which facts of a reply no source has, such as prices, dates, phone numbers
 language        whether a reply is in the language it should be in
 platforms       everything known about platforms: names, length limits, conventions
 x_length        how X counts characters

@@ -69,5 +69,5 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Crit
         avoided_texts=parent.chain_texts if parent and refinement.wants_others(request, options) else (),
         is_injected=ResultWarning.POSSIBLE_PROMPT_INJECTION in warned,
         is_decided=is_decided,
-        witness=Witness(request.asked_on),
+        witness=Witness(request.asked_at),
     )

@@ -120,7 +120,7 @@ class _Turn:
     async def draft(self) -> Draft:
         first = await self._first_answer()
         try:
-            return self.inputs.reply_format.read(first.text)
+            return await self._read(first.text)
         except AnswerRejected as rejection:
             return await self._repaired_or_acceptable(first, rejection)
 
@@ -177,7 +177,7 @@ class _Turn:
         log.info("answer cut off", model=target.name, next_max_tokens=limit)
         second = await self._call_again(_with_published(self.inputs), target)
         try:
-            return self.inputs.reply_format.read(second.text, is_repaired=True)
+            return await self._read(second.text, is_repaired=True)
         except AnswerRejected as rejection:
             if second.finish_reason != CUT_OFF:
                 raise OutputInvalid("; ".join(rejection.problems), model=target.name) from rejection
@@ -201,9 +201,13 @@ class _Turn:
         inputs = replace(self.inputs, messages=[*self.inputs.messages, *exchange])
         second = await self._call_again(inputs, self.target)
         try:
-            return inputs.reply_format.read(second.text, is_repaired=True)
+            return await self._read(second.text, is_repaired=True)
         except AnswerRejected as rejection:
             raise OutputInvalid("; ".join(rejection.problems), model=self.target.name) from rejection
+
+    async def _read(self, text: str, *, is_repaired: bool = False) -> Draft:
+        # In a thread: the facts of 100,000 characters of sources take most of a second.
+        return await asyncio.to_thread(self.inputs.reply_format.read, text, is_repaired=is_repaired)
 
     async def _call_again(self, inputs: Inputs, target: Target) -> Completion:
         self.called_at = time.monotonic()

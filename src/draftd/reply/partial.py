@@ -44,6 +44,12 @@ class PartialReader:
         """How many options are complete."""
         return len(self._options)
 
+    def may_have_more(self, text_so_far: str) -> bool:
+        """Return whether the whole text so far may hold another complete option."""
+        # Nothing becomes complete without a closing quote, and most chunks have none.
+        is_complete = len(self._options) == len(self._criteria.lengths)
+        return not is_complete and len(text_so_far) <= MAX_CHARS and text_so_far.find('"', self._read_chars) >= 0
+
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         """Read the whole text so far.
 
@@ -51,11 +57,9 @@ class PartialReader:
             A partial result without the keys that are not known yet, if an option became complete since the last call; else
             None.
         """
+        may_have_more = self.may_have_more(text_so_far)
         unread_from, self._read_chars = self._read_chars, len(text_so_far)
-        # Nothing becomes complete without a closing quote, and most chunks have none.
-        if len(self._options) == len(self._criteria.lengths) or text_so_far.find('"', unread_from) < 0:
-            return None
-        if len(text_so_far) > MAX_CHARS or not self._has_begun(text_so_far, unread_from):
+        if not may_have_more or not self._has_begun(text_so_far, unread_from):
             return None
         answer = self._parse(text_so_far)
         if answer is None or answer.shown is not Shown.MESSAGE:

@@ -1,7 +1,7 @@
 """Progress: publishes the options of an attempt as they become complete.
 
 Invariants: published options never become fewer, even if a second model or a repeated call starts over; a slow database does not
-hold up the model's answer.
+hold up the model's answer; options are checked in a thread, so long sources do not hold up the event loop.
 """
 
 import asyncio
@@ -37,7 +37,9 @@ class Progress:
         """Return a callback that publishes the options of one answer while it is being written."""
 
         async def publish(text: str) -> None:
-            partial = answer.feed(text)
+            if not answer.may_have_more(text):
+                return
+            partial = await asyncio.to_thread(answer.feed, text)
             if partial is None or answer.options_ready <= self._published:
                 return
             if self._published == 0:

@@ -32,12 +32,18 @@ class PartialAnswer(Protocol):
     def options_ready(self) -> int:
         """How many options are complete."""
 
+    def may_have_more(self, text_so_far: str) -> bool:
+        """Return at once whether the whole text so far may hold another complete option."""
+
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         """Read the whole text so far; return a new partial result when another option is complete."""
 
 
 class ReplyFormat(Protocol):
-    """The format of the answers to one attempt at a request."""
+    """The format of the answers to one attempt at a request.
+
+    An answer's sources may be long, so its checks take up to a second: call ``read`` and ``feed`` in a thread, one at a time.
+    """
 
     @property
     def schema(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from draftd.reply.fact import FactKind
+from draftd.reply.facts import FactKind
 from draftd.reply.platforms import Platform
 
 SCHEMA_VERSION: Final = 1

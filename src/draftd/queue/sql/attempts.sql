@@ -10,7 +10,7 @@
 -- chain_options holds the options of the request's ancestors, the parent first. The depth is bounded because the owner may have
 -- made a circle of parents.
 --
--- asked_on is the day of the request in UTC, within what a date can hold.
+-- asked_at is when the request was made, within what Python's dates can hold.
 --
 -- Parameters: id, lease_token.
 SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> length(i.url) THEN 'data:'
@@ -25,7 +25,7 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
               FROM ancestors AS d JOIN draft_requests AS a ON a.id = d.parent_id AND a.requester_id = f.requester_id
              WHERE d.depth < 20)
         SELECT jsonb_agg(d.options ORDER BY d.depth) FROM ancestors AS d) AS chain_options,
-       (least(greatest(f.created_at, timestamptz '2000-01-01 00:00Z'), now()) AT TIME ZONE 'UTC')::date AS asked_on
+       least(greatest(f.created_at, timestamptz '2000-01-01 00:00Z'), now()) AS asked_at
   FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
        LEFT JOIN draft_requests AS f ON f.id = r.id AND coalesce(i.place, 1) = 1
        LEFT JOIN draft_requests AS p ON p.id = f.parent_id AND p.requester_id = f.requester_id

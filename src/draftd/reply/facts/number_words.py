@@ -98,10 +98,10 @@ _TURKISH_WORDS: Final = frozenset(
 _KANJI: Final = dict(zip("〇一二三四五六七八九", range(10), strict=True))
 _KANJI_RUN: Final = re.compile(
     r"(?<![第数何\d〇一二三四五六七八九十百千万億])(?=[\d.,]{0,12}[〇一二三四五六七八九十百千万億])(?P<run>\d{0,9}(?:[.,]\d{1,9})?[〇一二三四五六七八九十百千万億\d]{1,12})"
-    r"(?=円|人|名|日|時|分|月|年|枚|回|滴|個|本|冊|件|台|か所|ヶ所|か月|ヶ月|ヵ月|カ月|歳|階|泊|杯|点|週間|ページ|キロ|インチ|％|%|割|番|つ)"
+    r"(?=円|人|名|日|時|分|月|年|枚|回|滴|個|本|冊|件|台|か所|ヶ所|か月|ヶ月|ヵ月|カ月|歳|階|泊|杯|点|週間|ページ|キロ|インチ|％|%|割|番|つ|営業日|から)"
 )
 _NOT_NUMBERS: Final = re.compile(
-    r"(?:十分(?!前|後|ほど|くらい|ぐらい|間(?!に合)|で着)|一(?:番|人|回|日|度|つ|本|件|名|緒|時)|万が一)"
+    r"(?:お二人|二人とも|二つとも|十分(?!前|後|ほど|くらい|ぐらい|間(?!に合)|で着)|一(?:番|人|回|日|度|つ|本|件|名|緒|時)|万が一)"
 )
 
 
@@ -334,7 +334,18 @@ def _compound(word: str, language: str, words: dict[str, int]) -> tuple[int | No
     return None, ""
 
 
-_GROUPS: Final = {"dritt": 3, "viert": 4, "fünft": 5, "sechst": 6, "siebt": 7, "acht": 8, "zehnt": 10}
+_GROUPS: Final = {
+    "dritt": 3,
+    "viert": 4,
+    "fünft": 5,
+    "sechst": 6,
+    "siebt": 7,
+    "acht": 8,
+    "neunt": 9,
+    "zehnt": 10,
+    "elft": 11,
+    "zwölft": 12,
+}
 """Words of "zu dritt"."""
 
 
