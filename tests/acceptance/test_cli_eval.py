@@ -3,6 +3,9 @@
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,7 @@ def test_cases_are_drafted_compared_judged_and_reported(cases: Path, stand_in: T
     assert (output / "report.html").read_text().count("data:image/jpeg;base64,") == 3
     asked = [call for call in stand_in.log if call["model"] == "judge"]
     assert len(asked) == 9
-    assert all(call["pictures"] for call in asked)
+    assert all(call["images"] for call in asked)
 
 
 @pytest.mark.timeout(240)
@@ -82,6 +85,37 @@ def test_with_the_stand_ins_it_says_that_no_model_was_asked_and_compares_with_a_
     again = draftd(*arguments, "--split", "dev", "--baseline", str(baseline), env=variables, time_s=200)
     assert again.returncode == 0, again.stderr
     assert "not worse than the baseline, over 2 cases" in again.stderr
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
+    cases: Path, stand_in: ThreadedStandIn, tmp_path: Path, number: signal.Signals
+) -> None:
+    stand_in.script(default={"when": "Thursday suits me.", "hang": True})
+    output, log = tmp_path / "out", tmp_path / "log"
+    command = ["eval", str(cases), "--concurrency", "1", "-o", str(output)]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "draftd", *command], env=environment(NOWHERE, stand_in), stdout=sink, stderr=sink
+        )
+    try:
+        stand_in.wait_for_calls(2, timeout_s=150)
+        process.send_signal(number)
+        assert process.wait(60) == 130, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "the same command continues" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    kept = json.loads((output / "results.json").read_text())
+    assert ([case["n"] for case in kept["cases"]], kept["complete"]) == (["linkedin"], False)
+    stand_in.reset()
+    done = draftd(*command, env=environment(NOWHERE, stand_in), time_s=200)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 cases are finished" in done.stderr
+    assert len(stand_in.log) == 2
+    assert json.loads((output / "results.json").read_text())["complete"] is True
 
 
 @pytest.mark.timeout(240)

@@ -7,7 +7,9 @@ with a provider's rate limits.
 import asyncio
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from draftd import db
@@ -29,12 +31,17 @@ class Drafting:
         connection: to its database.
         process: the daemon.
         log: what it logs to.
+        say: takes why a model makes everything wait, once for each reason.
     """
 
-    def __init__(self, *, connection: db.Connection, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(
+        self, *, connection: db.Connection, process: "subprocess.Popen[bytes]", log: Path, say: Callable[[str], None]
+    ) -> None:
         self._connection = connection
         self._process = process
         self._log = log
+        self._say = say
+        self._said: set[str] = set()
 
     async def draft(self, case: Case, *, agent: str, without: tuple[str, ...] = ()) -> Drafted:
         """Draft a case and wait for the end.
@@ -63,12 +70,26 @@ class Drafting:
             assert row is not None  # noqa: S101  # nothing deletes rows here
             if admin.is_final(row["status"]):
                 return drafted_of(row, model_calls=await self._calls(made), elapsed_s=time.monotonic() - began)
-            if row["error_code"] == ModelMisconfigured.code:
-                # The daemon would wait for an operator to mend it; here there is none.
-                raise ConfigurationError(row["errors"][-1]["message"])
+            self._check_wait(row)
             if self._process.poll() is not None:
                 raise CommandError(f"the daemon exited with {self._process.returncode}:\n{self._last_log()}")
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _check_wait(self, row: Mapping[str, Any]) -> None:
+        """Say why a request waits.
+
+        Raises:
+            ConfigurationError: it waits for an operator to configure the model, and there is none.
+        """
+        code = row["error_code"]
+        if code is None or not row["errors"]:
+            return
+        why = row["errors"][-1]["message"]
+        if code == ModelMisconfigured.code:
+            raise ConfigurationError(why)
+        if code not in self._said:
+            self._said.add(code)
+            self._say(f"trying again: {code}: {why}")
 
     async def _calls(self, request_id: UUID) -> int:
         row = await (await self._connection.execute(_CALLS.encode(), [request_id])).fetchone()

@@ -132,7 +132,7 @@ def evaluate(plan: Plan, settings: Settings, *, say: Say, on_case: OnCase) -> Ev
         stand_in = stack.enter_context(_stand_in(plan))
         judge = None if plan.judge is None else judge_target(plan.judge, settings, stand_in)
         with _daemon(plan, settings, folder, stand_in, say) as (url, process):
-            run = _Run(plan=plan, settings=settings, file=file, judge=judge, on_case=on_case)
+            run = _Run(plan=plan, settings=settings, file=file, judge=judge, say=say, on_case=on_case)
             asyncio.run(run.run(url, process, folder / "draftd.log"))
         return asyncio.run(_finish(plan, settings, file))
 
@@ -222,6 +222,7 @@ class _Run:
     settings: Settings
     file: ResultsFile
     judge: Target | None
+    say: Say
     on_case: OnCase
 
     async def run(self, url: str, process: Any, log: Path) -> None:
@@ -236,7 +237,7 @@ class _Run:
         pictures = CasePictures(self.settings)
         try:
             async with db.connected(url) as connection, asyncio.TaskGroup() as group:
-                drafting = Drafting(connection=connection, process=process, log=log)
+                drafting = Drafting(connection=connection, process=process, log=log, say=self.say)
                 for _ in range(self.plan.concurrency):
                     group.create_task(self._work(remaining, drafting, judge, pictures))
         except ExceptionGroup as failed:

@@ -135,7 +135,9 @@ def _environment() -> jinja2.Environment:
 
 
 def _failure_bars(counted: Figures) -> list[Bar]:
-    return [Bar(label=TITLES[failure], share=share, tone="bad") for failure, share in counted.failures.items()]
+    """Return the plot of the failures; replies that are not send-ready have one of their own."""
+    named = {failure: share for failure, share in counted.failures.items() if failure is not Failure.NOT_SEND_READY}
+    return [Bar(label=TITLES[failure], share=share, tone="bad") for failure, share in named.items()]
 
 
 def _view(number: int, case: Case, result: CaseResult, pictures: Sequence[str]) -> CaseView:
@@ -168,11 +170,17 @@ def _replies(drafted: Drafted, result: CaseResult | None) -> tuple[ReplyView, ..
         ReplyView(
             reply=reply,
             pieces=tuple(_pieces(reply.text, reply.unsupported)),
-            failures=tuple(TITLES[failure] for failure, length in failed if length == reply.length),
+            failures=_titles([failure for failure, length in failed if length == reply.length]),
             reason=verdict.reasons.get(reply.length, "") if verdict else "",
         )
         for reply in drafted.replies
     )
+
+
+def _titles(failures: Sequence[Failure]) -> tuple[str, ...]:
+    """Return the names of a reply's failures; that it is not send-ready goes without saying if there is another."""
+    named = [failure for failure in failures if failure is not Failure.NOT_SEND_READY]
+    return tuple(TITLES[failure] for failure in named or failures)
 
 
 def _pieces(text: str, quotes: Sequence[str]) -> Iterable[tuple[str, bool]]:
