@@ -151,10 +151,11 @@ def test_a_case_without_a_verdict_is_drafted_again_by_the_continuation(tmp_path:
 
 
 @pytest.mark.parametrize("over", [{"model": "openai/c"}, {"judge": None}, {"prompt_version": "comment_generator 2+1"}])
-def test_another_evaluation_is_not_continued(tmp_path: Path, over: dict[str, str | None]) -> None:
+def test_another_evaluation_is_kept_and_not_continued(tmp_path: Path, over: dict[str, str | None]) -> None:
     cases = judged(2)
     ResultsFile(tmp_path, make_setup(cases)).add(cases[0])
     assert ResultsFile(tmp_path, make_setup(cases, **over)).resume() == 0
+    assert read(tmp_path / "results.previous.json").cases == cases[:1]
 
 
 def test_a_complete_evaluation_is_made_anew(tmp_path: Path) -> None:

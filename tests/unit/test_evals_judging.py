@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from draftd.providers.llm import Completion, Llm, Target
 from fix_evals import TEXTS, make_case
 
 OTHERS = {"short": "No.", "medium": "Not on Thursday.", "detailed": "Not on Thursday, I am afraid."}
+SPENT = Spent(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.25"))
 CASE = make_case(me="Ines", answer_to="Tomas", context="Thursday suits me.", good="confirms", must_not_say=["Monday"])
 
 
@@ -30,9 +32,7 @@ class CannedLlm:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return Completion(
-            text=answer, model="b", finish_reason="stop", spent=Spent(), mode="json_schema", elapsed_s=0.0
-        )
+        return Completion(text=answer, model="b", finish_reason="stop", spent=SPENT, mode="json_schema", elapsed_s=0.0)
 
 
 def judge(llm: CannedLlm) -> Judge:
@@ -140,6 +140,15 @@ async def test_the_judge_is_asked_again_after_what_passes() -> None:
 async def test_a_judge_that_never_answers_readably_leaves_the_case_without_a_verdict() -> None:
     with pytest.raises(JudgeFailed, match="unreadable"):
         await judge(CannedLlm(*["no"] * TRIES)).verdict(CASE, TEXTS, [])
+
+
+async def test_what_the_judge_costs_is_summed_up_over_all_tries() -> None:
+    asked_twice = judge(CannedLlm("not JSON", verdict_answer()))
+    await asked_twice.verdict(CASE, TEXTS, [])
+    assert (asked_twice.tokens, asked_twice.cost_usd) == (220, 0.5)
+    unknown = judge(CannedLlm(ModelRateLimited("slow down", spent=Spent(input_tokens=1)), verdict_answer()))
+    await unknown.verdict(CASE, TEXTS, [])
+    assert (unknown.tokens, unknown.cost_usd) == (111, None)
 
 
 @pytest.mark.parametrize(

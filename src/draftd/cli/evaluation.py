@@ -161,7 +161,7 @@ def _of_split(found: list[Any], split: str | None) -> list[Any]:
 
 def _run(plan: "Plan", loaded: Any) -> "Evaluated":
     from draftd.evals import evaluation
-    from draftd.evals.stand_in import NAMES
+    from draftd.evals.stand_in import JUDGE
     from draftd.logs import configure_logging
     from draftd.settings import call_directly
 
@@ -170,7 +170,7 @@ def _run(plan: "Plan", loaded: Any) -> "Evaluated":
 
     signal.signal(signal.SIGTERM, interrupted)
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
-    if plan.judge in NAMES:
+    if plan.judge == JUDGE:
         call_directly()
     try:
         return evaluation.evaluate(plan, loaded, say=say, on_case=_show_progress)

@@ -27,7 +27,7 @@ from draftd.evals.figures import figures
 from draftd.evals.judge import PARAMS, Judge, JudgeFailed
 from draftd.evals.pictures import CasePictures
 from draftd.evals.results import CaseResult, Drafted, Results, ResultsFile, Setup, texts
-from draftd.evals.stand_in import JUDGE, MODEL, NAMES, StandIn
+from draftd.evals.stand_in import JUDGE, MODEL, StandIn
 from draftd.providers.catalog import AgentModels, Catalog
 from draftd.providers.llm import Llm, Target
 from draftd.providers.permits import Permits
@@ -162,10 +162,10 @@ def _setup(plan: Plan, agents: Mapping[str, Agent]) -> Setup:
     return Setup(
         draftd=__version__,
         model=plan.model,
-        is_stand_in=plan.model in NAMES,
+        is_stand_in=plan.model == MODEL,
         prompt_version=f"{plan.agent} {agents[plan.agent].version}",
         judge=plan.judge,
-        is_judge_stand_in=plan.judge in NAMES,
+        is_judge_stand_in=plan.judge == JUDGE,
         against=None if other is None else f"{plan.against} {other.version}",
         without=list(plan.options_without),
         split=plan.split,
@@ -176,7 +176,7 @@ def _setup(plan: Plan, agents: Mapping[str, Agent]) -> Setup:
 @contextmanager
 def _stand_in(plan: Plan) -> Iterator[str | None]:
     """Run the stand-in if the model or the judge is one; yield its address."""
-    if not {plan.model, plan.judge} & set(NAMES):
+    if plan.model != MODEL and plan.judge != JUDGE:
         yield None
         return
     stand_in = StandIn(plan.cases)
@@ -190,24 +190,39 @@ def _daemon(plan: Plan, settings: Settings, folder: Path, stand_in: str | None, 
     with EmbeddedPostgres() as postgres:
         schema_version.upgrade(postgres.url)
         say(f"started PostgreSQL (embedded, temporary); drafting {len(plan.cases)} cases with {plan.model}")
-        own = {f"DRAFTD_{name.upper()}": _as_variable(getattr(settings, name)) for name in KEPT}
-        own |= {
-            "DRAFTD_DATABASE_URL": postgres.url,
-            "DRAFTD_MODEL": plan.model,
-            "DRAFTD_PROMPTS_DIR": str(folder / "prompts"),
-            "DRAFTD_LOG_LEVEL": "warning",
-        }
-        if plan.model in NAMES:
-            own |= DIRECTLY | {
-                "DRAFTD_MODEL": f"openai/{MODEL}",
-                "OPENAI_BASE_URL": str(stand_in),
-                "OPENAI_API_KEY": MODEL,
-            }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-        variables = daemon.environment(inherited, own)
+        variables = daemon_variables(
+            plan, settings, os.environ, prompts=folder / "prompts", url=postgres.url, stand_in=stand_in
+        )
         concurrency = ("--concurrency", str(plan.concurrency))
         with daemon.running(variables, folder / "draftd.log", *concurrency) as process:
             yield postgres.url, process
+
+
+def daemon_variables(
+    plan: Plan, settings: Settings, inherited: Mapping[str, str], *, prompts: Path, url: str, stand_in: str | None
+) -> dict[str, str]:
+    """Return the environment of an evaluation's daemon.
+
+    Args:
+        plan: what is evaluated.
+        settings: the operator's.
+        inherited: this process's environment, with the providers' keys.
+        prompts: the folder of the prompts.
+        url: the database.
+        stand_in: the stand-in's address, if there is one.
+    """
+    own = {f"DRAFTD_{name.upper()}": _as_variable(getattr(settings, name)) for name in KEPT}
+    own |= {
+        "DRAFTD_DATABASE_URL": url,
+        "DRAFTD_MODEL": plan.model,
+        "DRAFTD_PROMPTS_DIR": str(prompts),
+        "DRAFTD_LOG_LEVEL": "warning",
+    }
+    if plan.model == MODEL:
+        base = {"OPENAI_BASE_URL": str(stand_in), "OPENAI_API_KEY": MODEL}
+        own |= DIRECTLY | base | {"DRAFTD_MODEL": f"openai/{MODEL}"}
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_NOT_INHERITED)}
+    return daemon.environment(kept, own)
 
 
 def _as_variable(value: object) -> str:
@@ -233,13 +248,12 @@ class _Run:
         """
         remaining = iter([case for case in self.plan.cases if not self.file.is_finished(case.n)])
         llm = await asyncio.to_thread(Llm.load) if self.judge else None
-        judge = self._judge(llm)
         pictures = CasePictures(self.settings)
         try:
             async with db.connected(url) as connection, asyncio.TaskGroup() as group:
                 drafting = Drafting(connection=connection, process=process, log=log, say=self.say)
                 for _ in range(self.plan.concurrency):
-                    group.create_task(self._work(remaining, drafting, judge, pictures))
+                    group.create_task(self._work(remaining, drafting, llm, pictures))
         except ExceptionGroup as failed:
             errors, others = failed.split(CommandError)
             raise (others or errors or failed).exceptions[0] from None
@@ -248,20 +262,15 @@ class _Run:
             if llm is not None:
                 await llm.aclose()
 
-    def _judge(self, llm: Llm | None) -> Judge | None:
-        if llm is None or self.judge is None:
-            return None
-        return Judge(llm=llm, target=self.judge, time_s=self.settings.model_timeout_s)
-
     async def _work(
-        self, remaining: Iterator[Case], drafting: Drafting, judge: Judge | None, pictures: CasePictures
+        self, remaining: Iterator[Case], drafting: Drafting, llm: Llm | None, pictures: CasePictures
     ) -> None:
         for case in remaining:
-            result = await self._case(case, drafting, judge, pictures)
+            result = await self._case(case, drafting, llm, pictures)
             self.file.add(result)
             self.on_case(result, len(self.file.results().cases), len(self.plan.cases))
 
-    async def _case(self, case: Case, drafting: Drafting, judge: Judge | None, pictures: CasePictures) -> CaseResult:
+    async def _case(self, case: Case, drafting: Drafting, llm: Llm | None, pictures: CasePictures) -> CaseResult:
         drafted = await drafting.draft(case, agent=self.plan.agent)
         other = await self._other(case, drafting)
         result = CaseResult(
@@ -273,8 +282,9 @@ class _Run:
             checks=labels.checks(case, drafted),
             labels=labels.wanted(case),
         )
-        if judge is None or drafted.outcome != COMPLETED:
+        if llm is None or self.judge is None or drafted.outcome != COMPLETED:
             return result
+        judge = Judge(llm=llm, target=self.judge, time_s=self.settings.model_timeout_s)
         return await _judged(result, case, judge, pictures)
 
     async def _other(self, case: Case, drafting: Drafting) -> Drafted | None:
@@ -298,7 +308,7 @@ async def _judged(result: CaseResult, case: Case, judge: Judge, pictures: CasePi
         found["judge_error"] = str(error)
     except RequestError as error:
         found["judge_error"] = error.code
-    return result.model_copy(update=found)
+    return result.model_copy(update={**found, "judge_tokens": judge.tokens, "judge_cost_usd": judge.cost_usd})
 
 
 async def _finish(plan: Plan, settings: Settings, file: ResultsFile) -> Evaluated:

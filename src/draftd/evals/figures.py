@@ -72,6 +72,8 @@ class Figures:
     output_tokens: int
     cost_usd: float | None
     """Of the replies under test; None if a price is not known."""
+    judge_tokens: int
+    judge_cost_usd: float | None
     outcomes: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def figures(results: Results) -> Figures:
     cases = results.cases
     drafts = [case.drafted for case in cases if case.drafted.outcome == COMPLETED]
     called = [case.drafted for case in cases if case.drafted.model_calls]
-    costs = [draft.cost_usd for draft in called]
+    judged = [case for case in cases if case.judge_tokens]
     return Figures(
         cases=len(cases),
         drafted=len(drafts),
@@ -100,7 +102,9 @@ def figures(results: Results) -> Figures:
         repaired=Share(sum(draft.model_calls > 1 for draft in called), len(called)),
         input_tokens=sum(draft.input_tokens or 0 for draft in called),
         output_tokens=sum(draft.output_tokens or 0 for draft in called),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        cost_usd=_sum_if_known(draft.cost_usd for draft in called),
+        judge_tokens=sum(case.judge_tokens for case in judged),
+        judge_cost_usd=_sum_if_known(case.judge_cost_usd for case in judged),
         outcomes=dict(Counter(case.drafted.outcome for case in cases).most_common()),
     )
 
@@ -116,6 +120,15 @@ def failing(case: CaseResult) -> Iterator[tuple[Failure, str]]:
 def at_least(count: int, of: int) -> float:
     """Return how likely a fair coin falls on one side at least ``count`` times of so many."""
     return sum(math.comb(of, k) for k in range(count, of + 1)) / float(2**of)
+
+
+def _sum_if_known(costs: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def _label(cases: Iterable[CaseResult], name: str) -> Share:

@@ -15,6 +15,7 @@ from draftd.errors import (
     ModelError,
     ModelMisconfigured,
     ModelRateLimited,
+    Spent,
     TryAgain,
 )
 from draftd.evals import judging
@@ -36,7 +37,7 @@ class JudgeFailed(Exception):
 
 
 class Judge:
-    """Asks a model for verdicts.
+    """Asks a model for the verdicts on one case, and sums up what that costs.
 
     Args:
         llm: the door to the models.
@@ -48,6 +49,9 @@ class Judge:
         self._llm = llm
         self._target = target
         self._time_s = time_s
+        self.tokens = 0
+        self.cost_usd: float | None = 0.0
+        """None if a price is not known."""
 
     async def verdict(self, case: Case, replies: Mapping[str, str], pictures: Sequence[PicturePart]) -> Verdict:
         """Return what the judge says of the replies to a case.
@@ -91,13 +95,21 @@ class Judge:
         for _ in range(TRIES):
             try:
                 answered = await self._llm.complete(self._target, messages, schema=schema, time_s=self._time_s)
+                self._charge(answered.spent)
                 return read(answered.text)
             except UnreadableVerdict as error:
                 why = f"unreadable: {error}"
             except ModelError as error:
                 why = error.code
+                self._charge(error.spent)
                 await asyncio.sleep(_wait_s(error, backoff))
         raise JudgeFailed(why)
+
+    def _charge(self, spent: Spent) -> None:
+        self.tokens += (spent.input_tokens or 0) + (spent.output_tokens or 0)
+        if spent.input_tokens:
+            known = self.cost_usd is not None and spent.cost_usd is not None
+            self.cost_usd = float(self.cost_usd or 0) + float(spent.cost_usd or 0) if known else None
 
 
 def _wait_s(error: ModelError, backoff: Backoff) -> float:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import frontmatter
+import yaml  # type: ignore[import-untyped]  # python-frontmatter raises its errors; it ships no types
 
 from draftd.errors import ConfigurationError, UsageError
 from draftd.reply.agents import SUFFIX, Agent, load_agents, packaged_directory
@@ -54,8 +55,8 @@ def _copy_other(source: Path, target: Path, *, params: dict[str, object]) -> Non
         post = frontmatter.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {source}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"cannot read {source}: {type(error).__name__}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read {source}: {' '.join(str(error).split())}") from error
     standard = {"version": "0", "schema_version": 1, "params": params}
     post.metadata = {**standard, **post.metadata, "agent": OTHER}
     target.write_text(frontmatter.dumps(post), encoding="utf-8")

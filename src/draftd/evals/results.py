@@ -17,6 +17,7 @@ from draftd.evals.cases import Split
 from draftd.evals.criteria import Failure
 
 FILE = "results.json"
+PREVIOUS = "results.previous.json"
 FORM: Final = 1
 PairOutcome = Literal["won", "lost", "tied"]
 
@@ -91,6 +92,8 @@ class CaseResult(_Kept):
     pair: PairVerdict | None = None
     judge_error: str | None = None
     """Why the judge's answer is missing."""
+    judge_tokens: int = 0
+    judge_cost_usd: float | None = None
 
 
 class Setup(_Kept):
@@ -152,12 +155,18 @@ class ResultsFile:
         self._cases: dict[str, CaseResult] = {}
 
     def resume(self) -> int:
-        """Take over the finished cases of the same evaluation if it was interrupted; return how many."""
+        """Take over the finished cases of the same evaluation if it was interrupted; return how many.
+
+        Another evaluation's file is kept as ``results.previous.json``.
+        """
+        if not self._path.exists():
+            return 0
         try:
             found = read(self._path)
         except UsageError:
-            return 0
-        if found.setup != self._setup or found.complete:
+            found = None
+        if found is None or found.setup != self._setup or found.complete:
+            os.replace(self._path, self._path.with_name(PREVIOUS))  # noqa: PTH105 - as below
             return 0
         self._cases = {case.n: case for case in found.cases if case.judge_error is None}
         return len(self._cases)

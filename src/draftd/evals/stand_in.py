@@ -16,7 +16,6 @@ from draftd.evals.judging import FIRST, MARKER, SECOND, TIE
 
 MODEL = "stand-in"
 JUDGE = "stand-in-judge"
-NAMES = (MODEL, JUDGE)
 _LENGTHS = ("short", "medium", "detailed")
 _SAID: Mapping[str, tuple[str, str, str]] = {
     "en": (
