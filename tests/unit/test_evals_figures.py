@@ -67,6 +67,23 @@ def test_pairs_are_counted_with_the_share_of_the_decided_ones() -> None:
     assert found.as_json()["pairs"] == {"won": 6, "lost": 1, "tied": 1, "share_of_decided": 0.8571, "p": 0.125}
 
 
+def test_a_case_with_replies_on_one_side_only_is_counted_and_is_no_pair() -> None:
+    refused = make_drafted({}, outcome="output_invalid", seen={})
+    cases = [
+        make_result("1", drafted=refused, other=make_drafted()),
+        make_result("2", other=refused),
+        make_result("3", drafted=refused, other=refused),
+        make_result("4", other=make_drafted(), pair=make_pair("won")),
+    ]
+    found = figures(make_results(cases))
+    assert (found.one_sided, found.pairs) == (2, Pairs(won=1, lost=0, tied=0))
+
+
+def test_drafts_that_took_more_than_one_call_are_counted() -> None:
+    calls = [make_result(str(n), drafted=make_drafted(model_calls=n)) for n in range(3)]
+    assert figures(make_results(calls)).repaired == Share(1, 2)
+
+
 def test_the_figures_are_json() -> None:
     assert json.loads(json.dumps(figures(make_results(judged(2))).as_json()))["failures"]["invented"] == {
         "ok": 0,

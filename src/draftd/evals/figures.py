@@ -64,6 +64,8 @@ class Figures:
     send_ready: dict[str, Share]
     """Length → replies that could be sent as they are; ``all`` sums them up."""
     pairs: Pairs | None
+    one_sided: int
+    """Cases that were drafted twice and have replies once, which no pair shows."""
     without_verdict: int
     """Cases that the judge gave no readable answer about."""
     repaired: Share
@@ -98,6 +100,7 @@ def figures(results: Results) -> Figures:
         failures=_failures(cases),
         send_ready=_send_ready(cases),
         pairs=_pairs(cases),
+        one_sided=sum(_is_one_sided(case) for case in cases),
         without_verdict=sum(case.judge_error is not None for case in cases),
         repaired=Share(sum(draft.model_calls > 1 for draft in called), len(called)),
         input_tokens=sum(draft.input_tokens or 0 for draft in called),
@@ -120,6 +123,10 @@ def failing(case: CaseResult) -> Iterator[tuple[Failure, str]]:
 def at_least(count: int, of: int) -> float:
     """Return how likely a fair coin falls on one side at least ``count`` times of so many."""
     return sum(math.comb(of, k) for k in range(count, of + 1)) / float(2**of)
+
+
+def _is_one_sided(case: CaseResult) -> bool:
+    return case.other is not None and (case.drafted.outcome == COMPLETED) is not (case.other.outcome == COMPLETED)
 
 
 def _sum_if_known(costs: Iterable[float | None]) -> float | None:
