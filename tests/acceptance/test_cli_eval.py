@@ -139,6 +139,7 @@ def test_a_model_that_cannot_be_used_ends_it_with_one_line(cases: Path) -> None:
         (["--model", "openai/a", "--agent", "nobody"], 2, "no prompt for the agent 'nobody'"),
         (["--model", "openai/a", "--baseline", "none.json"], 2, "cannot read none.json"),
         (["--model", "openai/a", "--judge", "openai/b", "--against", "none.md"], 2, "cannot read none.md"),
+        (["--model", "stand-in", "-o", "cases.json"], 2, "cannot write to cases.json: File exists"),
         ([], 78, "no model: give --model, or set DRAFTD_MODEL"),
     ],
 )

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from draftd.errors import UsageError
-from draftd.evals import evaluation, prompt_files
-from draftd.evals.evaluation import Plan
+from draftd.evals import plan as plans
+from draftd.evals import prompt_files, surroundings
+from draftd.evals.plan import Plan
 from draftd.settings import Settings
 from fix_evals import make_case
 
@@ -30,8 +31,13 @@ def make_plan(**over: Any) -> Plan:
 
 
 def variables(plan: Plan, settings: Settings) -> dict[str, str]:
-    return evaluation.daemon_variables(
-        plan, settings, INHERITED, prompts=Path("/prompts"), url="postgresql://own", stand_in="http://127.0.0.1:1/v1"
+    return surroundings.daemon_variables(
+        plan,
+        settings,
+        INHERITED,
+        prompts=Path("/prompts"),
+        url="postgresql://own",
+        stand_in_url="http://127.0.0.1:1/v1",
     )
 
 
@@ -61,13 +67,13 @@ def test_with_a_stand_in_no_key_of_the_operators_is_sent() -> None:
 )
 def test_no_model_judges_itself(judge: str, model: str) -> None:
     with pytest.raises(UsageError, match="must not be the model under test"):
-        evaluation.check(make_plan(judge=judge, model=model))
+        plans.check(make_plan(judge=judge, model=model))
 
 
 def test_only_the_cases_that_have_an_option_are_drafted_without_it() -> None:
     with_facts = make_case(options={"facts": ["we keep a log"]})
     plan = make_plan(judge="openai/b", without=("facts",), cases=[with_facts])
-    evaluation.check(plan)
+    plans.check(plan)
     assert plan.options_without == ("facts",)
     assert plan.has_other(with_facts)
     assert not plan.has_other(make_case(options={"tone": "warm"}))
@@ -76,7 +82,6 @@ def test_only_the_cases_that_have_an_option_are_drafted_without_it() -> None:
 def test_a_text_without_a_head_is_a_prompt_with_the_parameters_of_the_one_under_test(tmp_path: Path) -> None:
     naive = tmp_path / "naive.txt"
     naive.write_text("Write three replies to the message in the screenshot.")
-    (tmp_path / "prompts").mkdir()
     agents = prompt_files.collect(tmp_path / "prompts", agent="comment_generator", prompts_dir=None, against=naive)
     tested, other = agents["comment_generator"], agents[prompt_files.OTHER]
     assert other.text == "Write three replies to the message in the screenshot."
@@ -89,7 +94,6 @@ def test_an_agents_file_keeps_its_own_version_and_parameters(tmp_path: Path) -> 
     earlier.write_text(
         "---\nagent: comment_generator\nversion: 1\nschema_version: 1\nparams:\n  temperature: 0.1\n---\nWrite."
     )
-    (tmp_path / "prompts").mkdir()
     other = prompt_files.collect(tmp_path / "prompts", agent="comment_generator", prompts_dir=None, against=earlier)[
         prompt_files.OTHER
     ]
@@ -108,7 +112,6 @@ def test_an_agents_file_keeps_its_own_version_and_parameters(tmp_path: Path) -> 
 def test_a_prompt_that_cannot_be_used_is_refused_with_its_name(tmp_path: Path, text: str, message: str) -> None:
     other = tmp_path / "other.md"
     other.write_text(text)
-    (tmp_path / "prompts").mkdir()
     with pytest.raises(UsageError, match=message) as refused:
         prompt_files.collect(tmp_path / "prompts", agent="comment_generator", prompts_dir=None, against=other)
     assert str(other) in refused.value.message

@@ -13,7 +13,8 @@ from draftd.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from draftd.evals.baseline import Comparison
-    from draftd.evals.evaluation import Evaluated, Plan
+    from draftd.evals.evaluation import Evaluated
+    from draftd.evals.plan import Plan
     from draftd.evals.results import CaseResult, Results
 
 OUTPUT = Path("eval-results")
@@ -116,9 +117,10 @@ def evaluate(
     lock.check(directory, found)
     loaded = settings()
     export_foreign_variables()
-    from draftd.evals import evaluation, results
+    from draftd.evals import plan as plans
+    from draftd.evals import results
 
-    plan = evaluation.Plan(
+    plan = plans.Plan(
         cases=_of_split(found, split),
         agent=agent,
         model=model or loaded.model or _no_model(),
@@ -130,7 +132,7 @@ def evaluate(
         output=output,
         baseline=None if baseline is None else results.read(baseline),
     )
-    evaluation.check(plan)
+    plans.check(plan)
     evaluated = _run(plan, loaded)
     _print(evaluated, as_json=as_json)
     if evaluated.comparison is not None and evaluated.comparison.is_worse:

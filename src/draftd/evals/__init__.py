@@ -5,7 +5,9 @@ nothing about drafts. It is an extra (``draftd[eval]``): a daemon needs none of 
 
 cases          reads cases.json and its screenshots
 lock           notices when a held-out case was edited
-evaluation     the order of things, and what is started for it
+plan           what is to be evaluated, and whether that makes sense
+evaluation     the order of things
+surroundings   what is started for it: stand-in, database, daemon
 prompt_files   the prompt under test, and the one it is compared with
 drafting       drafts a case through the daemon
 labels         how a result agrees with its labels

@@ -22,8 +22,12 @@ from draftd.evals import judging
 from draftd.evals.cases import Case
 from draftd.evals.judging import UnreadableVerdict
 from draftd.evals.results import PairVerdict, Verdict
+from draftd.evals.stand_in import JUDGE, MODEL
+from draftd.providers.catalog import AgentModels, Catalog
 from draftd.providers.llm import Llm, Target
+from draftd.providers.permits import Permits
 from draftd.reply.prompts import PicturePart
+from draftd.settings import Settings, environment_value
 
 PARAMS = {"max_tokens": 4_096, "temperature": 0.0}
 """Of the calls; a model that refuses one is asked without it."""
@@ -110,6 +114,26 @@ class Judge:
         if spent.input_tokens:
             known = self.cost_usd is not None and spent.cost_usd is not None
             self.cost_usd = float(self.cost_usd or 0) + float(spent.cost_usd or 0) if known else None
+
+
+def target_of(name: str, settings: Settings, stand_in_url: str | None) -> Target:
+    """Return the judge as it is called.
+
+    Args:
+        name: litellm's, or the stand-in's.
+        settings: the operator's.
+        stand_in_url: the stand-in's address, if there is one.
+
+    Raises:
+        ConfigurationError: it may not be called, or its key is missing.
+    """
+    if name == JUDGE:
+        return Target(name=name, model=f"openai/{name}", params=PARAMS, api_base=stand_in_url, api_key=MODEL)
+    permits = Permits.of(settings.model_copy(update={"model": name}), environment_value)
+    resolved = Catalog().resolve(AgentModels(models=(name,), params=PARAMS), permits=permits, getenv=environment_value)
+    if resolved.unusable:
+        raise ConfigurationError(f"the judge cannot be used: {resolved.unusable[0].message}")
+    return resolved.targets[0]
 
 
 def _wait_s(error: ModelError, backoff: Backoff) -> float:

@@ -14,10 +14,10 @@ OTHER = "other_prompt"
 
 
 def collect(folder: Path, *, agent: str, prompts_dir: Path | None, against: Path | None) -> dict[str, Agent]:
-    """Copy the prompts into an empty folder and load them.
+    """Copy the prompts into a new folder and load them.
 
     Args:
-        folder: empty.
+        folder: does not exist yet.
         agent: the agent under test.
         prompts_dir: where its prompt is; None for draftd's own.
         against: the other prompt: an agent's file, or the text of a prompt alone, which gets the parameters of the one under
@@ -29,6 +29,7 @@ def collect(folder: Path, *, agent: str, prompts_dir: Path | None, against: Path
     Raises:
         UsageError: a file cannot be read, or is not valid.
     """
+    folder.mkdir()
     tested = folder / f"{agent}{SUFFIX}"
     source = (prompts_dir or packaged_directory()) / tested.name
     try:

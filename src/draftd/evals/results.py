@@ -158,18 +158,28 @@ class ResultsFile:
         """Take over the finished cases of the same evaluation if it was interrupted; return how many.
 
         Another evaluation's file is kept as ``results.previous.json``.
+
+        Raises:
+            UsageError: the folder cannot be written to.
         """
-        if not self._path.exists():
-            return 0
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists():
+                self._take_over()
+            self.write({})
+        except OSError as error:
+            raise UsageError(f"cannot write to {self._path.parent}: {error.strerror}") from error
+        return len(self._cases)
+
+    def _take_over(self) -> None:
         try:
             found = read(self._path)
         except UsageError:
             found = None
         if found is None or found.setup != self._setup or found.complete:
             os.replace(self._path, self._path.with_name(PREVIOUS))  # noqa: PTH105 - as below
-            return 0
-        self._cases = {case.n: case for case in found.cases if case.judge_error is None}
-        return len(self._cases)
+        else:
+            self._cases = {case.n: case for case in found.cases if case.judge_error is None}
 
     def is_finished(self, n: str) -> bool:
         """Return whether a case is finished."""
