@@ -6,15 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from draftd.evals import lock
+from draftd.evals.cases import load
 from draftd.evals.criteria import Failure
 from fix_browser import browser_program, tab
 from fix_daemon import draftd, environment
-from fix_evals import THREE, write_cases
+from fix_evals import THREE, make_result, make_results, write_cases
 from standin.threaded import ThreadedStandIn
 
 NOWHERE = "postgresql://127.0.0.1:9/app"
@@ -25,12 +28,39 @@ VERDICT: dict[str, Any] = {failure.value: [] for failure in Failure} | {
 }
 
 
+STAND_INS = ("--model", "stand-in", "--judge", "stand-in-judge")
+
+
+def locked_cases(directory: Path) -> Path:
+    """Write three cases with their lock; return their folder."""
+    write_cases(directory)
+    lock.write(directory, load(directory))
+    return directory
+
+
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
-    """Three cases, with their lock."""
-    directory = write_cases(tmp_path / "cases")
-    assert draftd("eval", str(directory), "--relock", env=environment(NOWHERE)).returncode == 0
-    return directory
+    """Three cases."""
+    return locked_cases(tmp_path / "cases")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation with the stand-ins."""
+
+    cases: Path
+    output: Path
+    done: "subprocess.CompletedProcess[str]"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """An evaluation with the stand-ins, in an environment whose proxies would stop a call to them."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    directory, output = locked_cases(folder / "cases"), folder / "out"
+    variables = environment(NOWHERE) | {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    arguments = [*STAND_INS, "-o", str(output), "--without", "facts"]
+    return Evaluated(directory, output, draftd("eval", str(directory), *arguments, env=variables, time_s=200))
 
 
 def script_judge(stand_in: ThreadedStandIn) -> None:
@@ -69,22 +99,41 @@ def test_cases_are_drafted_compared_judged_and_reported(cases: Path, stand_in: T
 
 
 @pytest.mark.timeout(240)
-def test_with_the_stand_ins_it_says_that_no_model_was_asked_and_compares_with_a_baseline(
-    cases: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    arguments = ["eval", str(cases), "--model", "stand-in", "--judge", "stand-in-judge", "-o", str(output)]
-    variables = environment(NOWHERE) | {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
-    first = draftd(*arguments, "--without", "facts", env=variables, time_s=200)
-    assert first.returncode == 0, first.stderr
-    assert "came from a stand-in, not from a model" in first.stderr
-    assert "outcome as labelled\t3\t3\t100" in first.stdout
-    assert "blind pairs: 0 won, 0 lost, 1 tied" in first.stderr
-    baseline = tmp_path / "baseline.json"
-    (output / "results.json").rename(baseline)
-    again = draftd(*arguments, "--split", "dev", "--baseline", str(baseline), env=variables, time_s=200)
-    assert again.returncode == 0, again.stderr
-    assert "not worse than the baseline, over 2 cases" in again.stderr
+def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated) -> None:
+    done = evaluated.done
+    assert done.returncode == 0, done.stderr
+    assert "came from a stand-in, not from a model" in done.stderr
+    assert "outcome as labelled\t3\t3\t100" in done.stdout
+    assert "blind pairs: 0 won, 0 lost, 1 tied" in done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) -> None:
+    arguments = [
+        *STAND_INS,
+        "--split",
+        "dev",
+        "--baseline",
+        str(evaluated.output / "results.json"),
+        "-o",
+        str(tmp_path),
+    ]
+    done = draftd("eval", str(evaluated.cases), *arguments, env=environment(NOWHERE), time_s=200)
+    assert done.returncode == 0, done.stderr
+    assert "not worse than the baseline, over 2 cases" in done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_worse_than_the_baseline_is_a_negative_answer(stand_in: ThreadedStandIn, tmp_path: Path) -> None:
+    # The stand-in drafts for every picture.
+    directory = write_cases(tmp_path / "cases", [{**THREE[2], "n": n, "outcome": "nothing_open"} for n in range(5)])
+    before = [make_result(case.n, sha256=case.sha256, checks={"outcome": True}) for case in load(directory)]
+    baseline = tmp_path / "before.json"
+    baseline.write_text(make_results(before, judge=None).model_dump_json())
+    arguments = ["--baseline", str(baseline), "-o", str(tmp_path / "out")]
+    done = draftd("eval", str(directory), *arguments, env=environment(NOWHERE, stand_in), time_s=200)
+    assert done.returncode == 1, done.stderr
+    assert "worse than the baseline: outcome: 5 cases worse, 0 better (p = 0.031)" in done.stderr
 
 
 @pytest.mark.timeout(240)
@@ -151,25 +200,24 @@ def test_what_makes_no_sense_is_refused_before_anything_is_drafted(
     assert message in done.stderr
 
 
-def test_an_edited_held_out_case_fails_the_evaluation(cases: Path) -> None:
+def test_an_edited_held_out_case_fails_the_evaluation_until_it_is_accepted(cases: Path) -> None:
     write_cases(cases, [THREE[0], {**THREE[1], "context": "Friday suits me."}, THREE[2]])
     done = draftd("eval", str(cases), "--model", "stand-in", env=environment(NOWHERE), cwd=cases)
     assert done.returncode == 1
     assert "edited: email" in done.stderr
+    assert draftd("eval", str(cases), "--relock", env=environment(NOWHERE)).returncode == 0
+    lock.check(cases, load(cases))
 
 
 @pytest.mark.timeout(240)
 async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_dark(
-    cases: Path, tmp_path: Path
+    evaluated: Evaluated, tmp_path: Path
 ) -> None:
     browser_program()
-    output = tmp_path / "out"
-    arguments = ["--model", "stand-in", "--judge", "stand-in-judge", "-o", str(output)]
-    done = draftd("eval", str(cases), *arguments, env=environment(NOWHERE), time_s=200)
-    assert done.returncode == 0, done.stderr
-    # Words as long as a hostile or foreign text may have them.
-    report = output / "report.html"
-    report.write_text(report.read_text().replace("No model looked", "W" * 400 + " no model looked"))
+    # A word as long as a hostile text may have it.
+    page = (evaluated.output / "report.html").read_text().replace("No model looked", "W" * 400 + " no model looked")
+    report = tmp_path / "report.html"
+    report.write_text(page)
     shots = Path(os.environ.get("DRAFTD_TEST_SCREENSHOTS_DIR") or tmp_path)
     async with tab(tmp_path) as opened:
         for width_px, height_px in ((390, 844), (1280, 900)):

@@ -78,6 +78,8 @@ def daemon_variables(
         "DRAFTD_MODEL": plan.model,
         "DRAFTD_PROMPTS_DIR": str(prompts),
         "DRAFTD_LOG_LEVEL": "warning",
+        # What is in flight when the evaluation ends is thrown away with the database.
+        "DRAFTD_SHUTDOWN_GRACE_S": "0",
     }
     if plan.model == MODEL:
         base = {"OPENAI_BASE_URL": str(stand_in_url), "OPENAI_API_KEY": MODEL}
