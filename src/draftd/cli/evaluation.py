@@ -163,17 +163,13 @@ def _of_split(found: list[Any], split: str | None) -> list[Any]:
 
 def _run(plan: "Plan", loaded: Any) -> "Evaluated":
     from draftd.evals import evaluation
-    from draftd.evals.stand_in import JUDGE
     from draftd.logs import configure_logging
-    from draftd.settings import call_directly
 
     def interrupted(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupted)
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
-    if plan.judge == JUDGE:
-        call_directly()
     try:
         return evaluation.evaluate(plan, loaded, say=say, on_case=_show_progress)
     except KeyboardInterrupt:
@@ -231,10 +227,13 @@ def _say_pairs(results: "Results") -> None:
     from draftd.evals.figures import figures
 
     if pairs := figures(results).pairs:
-        say(
-            f"blind pairs: {pairs.won} won, {pairs.lost} lost, {pairs.tied} tied; {pairs.decided.percent:.0f} % of the decided "
-            f"ones won (p = {pairs.chance:.2g})"
+        decided = pairs.decided
+        share = (
+            f"{decided.percent:.0f} % of the decided ones won (p = {pairs.chance:.2g})"
+            if decided.of
+            else "none decided"
         )
+        say(f"blind pairs: {pairs.won} won, {pairs.lost} lost, {pairs.tied} tied; {share}")
 
 
 def _comparison_json(comparison: "Comparison | None") -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from draftd.evals.stand_in import JUDGE, MODEL
 from draftd.evals.surroundings import LOG, PROMPTS
 from draftd.providers.llm import Llm, Target
 from draftd.reply.agents import Agent
-from draftd.settings import Settings
+from draftd.settings import Settings, call_directly
 
 Say = Callable[[str], None]
 OnCase = Callable[[CaseResult, int, int], None]
@@ -65,6 +65,9 @@ def evaluate(plan: Plan, settings: Settings, *, say: Say, on_case: OnCase) -> Ev
         judge = None if plan.judge is None else target_of(plan.judge, settings, stand_in_url)
         run = _Run(plan=plan, settings=settings, file=file, judge=judge, say=say, on_case=on_case)
         with surroundings.drafting_daemon(plan, settings, folder, stand_in_url) as (url, process):
+            if plan.judge == JUDGE:
+                # Only now: the daemon's calls to a real model may need a proxy.
+                call_directly()
             say(f"drafting {len(plan.cases) - resumed} cases with {plan.model}, on a temporary PostgreSQL")
             asyncio.run(run.run(url, process, folder / LOG))
     return asyncio.run(_finish(plan, settings, file))
