@@ -13,7 +13,7 @@ BENCH_STAMP := $(BENCH)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-properties test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images bench-first-reply docs lock clean
+.PHONY: help install demo eval-demo test test-unit test-properties test-long test-all chaos fuzz check format bench-queue bench-claim bench-bloat bench-legibility bench-images bench-first-reply docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
@@ -40,6 +40,9 @@ $(STAMP): requirements-dev.txt pyproject.toml
 
 demo: $(STAMP) ## Run the demo, from nothing to printed drafts: embedded PostgreSQL, a daemon, sample screenshots (MODEL=… for a real model)
 	@$(BIN)/draftd demo
+
+eval-demo: $(STAMP) ## Evaluate the committed cases with stand-ins for model and judge: shows that `draftd eval` works (ARGS="-o DIR")
+	@$(BIN)/draftd eval evals/cases --model stand-in --judge stand-in-judge $(ARGS)
 
 test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting; ten seconds
 	$(BIN)/python -m pytest $(or $(ARGS),tests/unit)
@@ -109,7 +112,7 @@ docs: $(STAMP) ## Update the generated parts of the documentation
 lock: ## Lock the dependencies again (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--quiet --output-file requirements.txt
-	uv pip compile pyproject.toml --extra demo --extra responses --extra vertex --group dev --constraint requirements.txt --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra demo --extra eval --extra responses --extra vertex --group dev --constraint requirements.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-dev.txt
 	uv pip compile pyproject.toml --extra demo --group bench --constraint requirements.txt --universal --python-version 3.12 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements-bench.txt

@@ -24,7 +24,7 @@ COMMANDS = (
     "run", "enqueue", "show", "list", "cancel", "retry", "prune", "status", "reap-stale", "migrate", "agents", "agents list",
     "agents set", "agents unset", "models", "models list", "models set", "models unset", "settings", "settings list",
     "settings set", "doctor", "health", "grants",
-    "systemd-unit", "demo",
+    "systemd-unit", "demo", "eval",
 )  # fmt: skip
 
 

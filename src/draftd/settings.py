@@ -35,6 +35,8 @@ MOVED = {
     "DRAFTD_RETENTION_DAYS": "draftd settings set retention_days=…",
 }
 """Former variables of each daemon that are now settings of the fleet, with the command that sets them."""
+DIRECTLY = {"NO_PROXY": "*", "no_proxy": "*"}
+"""The variables that let HTTP clients ignore every proxy."""
 TYPO_RATIO = 0.8
 """How similar a name must be to a setting to count as a typo (difflib's ratio)."""
 
@@ -295,6 +297,14 @@ def _names_in_use() -> list[str]:
 def environment_value(name: str) -> str | None:
     """Return a variable that is not draftd's (a provider's key, Langfuse's, systemd's); None if unset or empty."""
     return os.environ.get(name) or None
+
+
+def call_directly() -> None:
+    """Let this process's HTTP clients ignore every proxy, for a server on this machine.
+
+    Clients look for a proxy in the environment, and a SOCKS one would fail on a missing library even if unused.
+    """
+    os.environ.update(DIRECTLY)
 
 
 def export_foreign_variables() -> None:

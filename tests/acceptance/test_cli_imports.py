@@ -26,7 +26,7 @@ LIGHT = (
     "status", "reap-stale", "migrate", "agents list",
     "agents set a openai/b", "models list", "models set a --model openai/b", "settings list",
     "settings set retention_days=1", "health --ready", "systemd-unit",
-    "grants --preset backend --client app",
+    "grants --preset backend --client app", "eval /nonexistent",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def loaded_by(commands: Sequence[str], database: str) -> dict[str, set[str]]:
     return {command: set(json.loads(line)) for command, line in zip(commands, result.stdout.splitlines(), strict=True)}
 
 
-def test_no_command_but_run_demo_and_doctor_loads_the_heavy_packages(database: str) -> None:
+def test_no_command_but_run_demo_doctor_and_a_running_eval_loads_the_heavy_packages(database: str) -> None:
     loaded = loaded_by(LIGHT, database)
     assert {command: names & {*HEAVY, *TABLES} for command, names in loaded.items()} == {one: set() for one in LIGHT}
 

@@ -1,7 +1,7 @@
 """The command line: one module per group of commands, and the one place where errors become exit codes.
 
 Nothing here may be slow to import, or ``draftd --help`` is slow. Heavy modules are imported inside the commands, and litellm only
-by ``run``, ``demo`` and ``doctor``.
+by ``run``, ``demo``, ``doctor`` and ``eval``.
 
 console        what the commands share: arguments, settings and printing
 requests       show, list, cancel, retry
@@ -18,6 +18,7 @@ settings       the settings of the whole fleet
 database       migrate
 grants         the SQL for the rights of an app and a daemon
 demo           from nothing to printed drafts
+evaluation     eval
 systemd_unit   the units that ``draftd systemd-unit`` prints
 """
 
@@ -30,7 +31,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, enqueue, fleet, grants, models, prune, requests
+from draftd.cli import agents, daemon, database, enqueue, evaluation, fleet, grants, models, prune, requests
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
@@ -78,6 +79,7 @@ models.register(app)
 fleet_settings.register(app)
 database.register(app)
 grants.register(app)
+evaluation.register(app)
 
 
 def main() -> None:

@@ -24,13 +24,13 @@ from draftd import db
 from draftd.cli.console import colour_wanted, say
 from draftd.cli.enqueue import DraftPrinter, image_url
 from draftd.db import schema_version
-from draftd.demo import answerer
+from draftd.demo import answerer, daemon
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.logs import configure_logging
 from draftd.queue import admin
-from draftd.settings import PREFIX, export_foreign_variables
+from draftd.settings import DIRECTLY, export_foreign_variables
 
 REAL_MODELS = {
     "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
@@ -39,7 +39,6 @@ REAL_MODELS = {
     "MISTRAL_API_KEY": "mistral/mistral-medium-latest",
 }
 """The first key that is set selects the model, unless one is named."""
-STOP_TIME_S = 20.0
 LOOK_INTERVAL_S = 0.1
 TIME_S = 180.0
 
@@ -65,10 +64,10 @@ def run_demo(*, model: str | None) -> int:
         schema_version.upgrade(postgres.url)
         say(f"[{_since(began)}] created the schema; starting `draftd run` with {chosen.name}")
         log = Path(directory, "draftd.log")
-        with _daemon(_environment(os.environ, chosen, postgres.url), log) as daemon:
-            completed = asyncio.run(_draft_samples(postgres.url, daemon, began))
-            if daemon.poll() is not None:
-                raise CommandError(f"the daemon exited with {daemon.returncode}:\n{log.read_text()}")
+        with daemon.running(_environment(os.environ, chosen, postgres.url), log) as process:
+            completed = asyncio.run(_draft_samples(postgres.url, process, began))
+            if process.poll() is not None:
+                raise CommandError(f"the daemon exited with {process.returncode}:\n{log.read_text()}")
     say(f"\n[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
     if chosen.variables:
         say("These drafts came from the stand-in, not from a model.")
@@ -99,33 +98,11 @@ def _model(named: str | None) -> Iterator[_Model]:
 
 
 def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:
-    """Return the daemon's environment: the inherited one without settings of draftd, plus the demo's own."""
-    variables = {name: value for name, value in inherited.items() if not name.upper().startswith(PREFIX)}
-    if model.variables:
-        # The stand-in is on this machine. Ignore every proxy: a SOCKS one would fail on a missing library even if unused.
-        variables |= {"NO_PROXY": "*", "no_proxy": "*"}
-    return {**variables, **model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
+    own = {**model.variables, "DRAFTD_DATABASE_URL": database_url, "DRAFTD_MODEL": model.name}
+    return daemon.environment(inherited, (DIRECTLY if model.variables else {}) | own)
 
 
-@contextmanager
-def _daemon(environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run ``draftd run`` until the context ends, in the log's directory, which has no ``.env``."""
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "draftd", "run"], env=environment, cwd=log.parent, stdout=sink, stderr=sink
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIME_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: float) -> int:
+async def _draft_samples(url: str, process: "subprocess.Popen[bytes]", began: float) -> int:
     """Insert the samples, print their drafts, and return how many were completed before the daemon ended.
 
     Raises:
@@ -136,7 +113,7 @@ async def _draft_samples(url: str, daemon: "subprocess.Popen[bytes]", began: flo
         printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
         say(f"[{_since(began)}] queued {len(printers)} screenshots; drafts appear as they are written")
         final: dict[UUID, str] = {}
-        while len(final) < len(printers) and daemon.poll() is None:
+        while len(final) < len(printers) and process.poll() is None:
             if time.monotonic() - began > TIME_S:
                 raise CommandError(f"no answer within {TIME_S:.0f} s")
             for which in printers.keys() - final.keys():

@@ -1,8 +1,9 @@
 """The environment of ``draftd demo``: a stand-in model, a temporary PostgreSQL, sample screenshots.
 
-Tests and benchmarks use it too; in the product, only the ``demo`` command imports it.
+Tests, benchmarks and evaluations use it too.
 
 answerer   the stand-in model server
+daemon     ``draftd run`` as a child process
 embedded   a temporary PostgreSQL
 samples    the sample screenshots
 scenes     the replies to them

@@ -1,4 +1,4 @@
-"""The demo's stand-in model server: returns prepared replies to the sample screenshots, streamed like a model's.
+"""The stand-in model server: returns prepared answers, streamed like a model's; those of the demo, unless it is given others.
 
 There is no model behind it, and every reply says so. It implements the part of OpenAI's chat completions that a daemon uses, on
 the loopback interface, in its own thread.
@@ -8,8 +8,9 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -24,43 +25,57 @@ TOKENS_PER_S = 250.0
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
-def scene_in(prompt: str) -> Scene:
+Answer = Callable[[Mapping[str, Any], Mapping[str, str]], Mapping[str, Any]]
+"""From the body and the headers of a call to the object that is answered; raises ``ValueError`` for a call it does not know."""
+
+
+def demo_answer(call: Mapping[str, Any], _headers: Mapping[str, str]) -> Scene:
     """Return the scene of the sample whose context the prompt contains.
 
     Raises:
-        web.HTTPBadRequest: it contains none.
+        ValueError: it contains none.
     """
+    prompt = json.dumps(call["messages"], ensure_ascii=False)
     for sample in SAMPLES:
         if sample.context in prompt:
             return SAMPLE_SCENES[sample.name]
-    raise web.HTTPBadRequest(text="the demo answers for its own samples only")
+    raise ValueError("the demo answers for its own samples only")
 
 
-async def complete(request: web.Request) -> web.StreamResponse:
-    """Answer ``POST /v1/chat/completions``, streamed or whole."""
-    call = await request.json()
-    text = json.dumps(_ordered(scene_in(json.dumps(call["messages"], ensure_ascii=False)), call))
-    usage = {"prompt_tokens": 1_000, "completion_tokens": len(text) // CHARS_PER_TOKEN}
-    usage["total_tokens"] = sum(usage.values())
-    if not call.get("stream"):
-        message = {"role": "assistant", "content": text}
-        return web.json_response(_body("chat.completion", [_choice(message=message, finish_reason="stop")], usage))
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    await asyncio.sleep(LATENCY_S)
-    for start in range(0, len(text), CHARS_PER_TOKEN):
-        await _send(response, [_choice(delta={"content": text[start : start + CHARS_PER_TOKEN]})])
-        await asyncio.sleep(1 / TOKENS_PER_S)
-    await _send(response, [_choice(delta={}, finish_reason="stop")])
-    await _send(response, [], usage)
-    await response.write(b"data: [DONE]\n\n")
-    return response
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answerer:
+    answer: Answer
+    latency_s: float
+    tokens_per_s: float
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST /v1/chat/completions``, streamed or whole."""
+        call = await request.json()
+        try:
+            text = json.dumps(_ordered(self.answer(call, request.headers), call))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        usage = {"prompt_tokens": 1_000, "completion_tokens": len(text) // CHARS_PER_TOKEN}
+        usage["total_tokens"] = sum(usage.values())
+        await asyncio.sleep(self.latency_s)
+        if not call.get("stream"):
+            message = {"role": "assistant", "content": text}
+            return web.json_response(_body("chat.completion", [_choice(message=message, finish_reason="stop")], usage))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for start in range(0, len(text), CHARS_PER_TOKEN):
+            await _send(response, [_choice(delta={"content": text[start : start + CHARS_PER_TOKEN]})])
+            await asyncio.sleep(1 / self.tokens_per_s)
+        await _send(response, [_choice(delta={}, finish_reason="stop")])
+        await _send(response, [], usage)
+        await response.write(b"data: [DONE]\n\n")
+        return response
 
 
-def _ordered(scene: Scene, call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scene's values in the order of the requested schema."""
+def _ordered(answer: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values in the order of the requested schema."""
     schema = call.get("response_format", {}).get("json_schema", {}).get("schema", {})
-    return {name: scene[name] for name in schema.get("properties", scene)}
+    return {name: answer[name] for name in schema.get("properties", answer)}
 
 
 def _choice(*, finish_reason: str | None = None, **said: Any) -> dict[str, Any]:
@@ -80,12 +95,21 @@ async def _send(
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Serve in a thread until the context ends; yield the base URL for an OpenAI client."""
+def running(
+    answer: Answer = demo_answer, *, latency_s: float = LATENCY_S, tokens_per_s: float = TOKENS_PER_S
+) -> Iterator[str]:
+    """Serve in a thread until the context ends; yield the base URL for an OpenAI client.
+
+    Args:
+        answer: what is answered to a call.
+        latency_s: seconds before an answer begins.
+        tokens_per_s: how fast an answer is streamed.
+    """
+    answerer = _Answerer(answer=answer, latency_s=latency_s, tokens_per_s=tokens_per_s)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_post("/v1/chat/completions", complete)
+        app.router.add_post("/v1/chat/completions", answerer.complete)
         # A timeout of 0 would mean no limit.
         server = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
         runner.run(server.setup())
