@@ -1,35 +1,17 @@
-"""Chromium draws a page and says where each line of its text stands. It is given a local file and no network."""
+"""Chromium draws a page and says where each line of its text stands."""
 
 import html
 import json
 import re
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks import chromium
 from benchmarks.legibility.pages import page_html
 from benchmarks.legibility.scenes import Scene
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-DRAW_S = 90
 MIN_CHARACTERS = 4
 """A reader cannot be judged by a single word of two letters."""
 
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-lcd-text",
-    "--disable-sync",
-    "--font-render-hinting=none",
-    "--no-default-browser-check",
-    "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
 _SHEET = re.compile(r'<pre id="lines" hidden="">(.*?)</pre>', re.DOTALL)
 
 
@@ -61,25 +43,17 @@ def draw(scene: Scene, program: str) -> Shot:
     Raises:
         RuntimeError: the browser did not do it.
     """
-    with tempfile.TemporaryDirectory(prefix="draftd-bench-") as directory:
-        folder = Path(directory)
-        (folder / "page.html").write_text(page_html(scene.page))
-        picture = folder / "page.png"
-        command = [
-            program,
-            *_FLAGS,
-            f"--force-device-scale-factor={scene.density}",
-            f"--window-size={scene.page.width},{scene.page.height}",
-            f"--user-data-dir={folder / 'profile'}",
-            f"--screenshot={picture}",
-            "--dump-dom",
-            (folder / "page.html").as_uri(),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DRAW_S, check=False)  # noqa: S603 - a fixed program
-        sheet = _SHEET.search(done.stdout)
-        if sheet is None or not picture.exists():
-            raise RuntimeError(f"{program} did not draw {scene.name!r}: {done.stderr[-500:]}")
-        return Shot(scene=scene, png=picture.read_bytes(), lines=_lines(html.unescape(sheet[1]), scene.density))
+    drawing = chromium.draw(
+        page_html(scene.page),
+        width=scene.page.width,
+        height=scene.page.height,
+        density=scene.density,
+        program=program,
+    )
+    sheet = _SHEET.search(drawing.dom)
+    if sheet is None:
+        raise RuntimeError(f"{program} did not run the script of {scene.name!r}")
+    return Shot(scene=scene, png=drawing.png, lines=_lines(html.unescape(sheet[1]), scene.density))
 
 
 def _lines(sheet: str, density: int) -> tuple[Line, ...]:

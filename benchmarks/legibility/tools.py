@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from benchmarks.legibility.browser import PROGRAMS
+from benchmarks import chromium
 from benchmarks.legibility.pages import FONTS
 from benchmarks.legibility.reader import PROGRAM
 from benchmarks.legibility.scenes import Scene
@@ -26,10 +26,9 @@ def browser() -> str:
     Raises:
         ToolMissing: there is none.
     """
-    for name in PROGRAMS:
-        if path := shutil.which(name):
-            return path
-    raise ToolMissing(f"there is no browser ({', '.join(PROGRAMS)}); on Debian: {INSTALL}")
+    if path := chromium.find():
+        return path
+    raise ToolMissing(f"there is no browser ({', '.join(chromium.PROGRAMS)}); on Debian: {INSTALL}")
 
 
 def require_reader() -> None:
