@@ -4,6 +4,7 @@ Tests and benchmarks use it too; in the product, only the ``demo`` command impor
 
 answerer   the stand-in model server
 embedded   a temporary PostgreSQL
+page       the screenshots beside their drafts, as HTML
 samples    the sample screenshots
 scenes     the replies to them
 """

@@ -1,0 +1,167 @@
+"""A headless Chromium for tests of pages, spoken to over its DevTools protocol.
+
+Owns the process and its connection. The browser reaches the loopback interface only. Without one installed, a test that asks for
+it is skipped.
+"""
+
+import asyncio
+import base64
+import itertools
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
+from benchmarks.legibility.browser import PROGRAMS
+
+START_S = 60.0
+LOOK_S = 0.05
+PHONE, DESKTOP = (390, 844), (1280, 900)
+SCHEMES = ("light", "dark")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-default-browser-check", "--no-first-run", "--remote-debugging-port=0",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)  # fmt: skip
+_OVERFLOWING = """
+[...document.querySelectorAll("body *")]
+  .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map((one) => one.tagName + "." + one.className)
+  .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])
+"""
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._session: str | None = None
+        self.errors: list[str] = []
+        """What the console reported: exceptions, errors, warnings, and violations of the Content-Security-Policy."""
+
+    async def open(self) -> None:
+        """Open the tab and listen to its console."""
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "DOM"):
+            await self.call(f"{domain}.enable")
+
+    async def read(self) -> None:
+        """Read what the browser says, until it is gone."""
+        async for message in self._socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            said = message.json()
+            if (waiting := self._answers.pop(said.get("id", 0), None)) is not None and not waiting.done():
+                waiting.set_result(said)
+            self._note(said.get("method"), said.get("params", {}))
+
+    def _note(self, event: str | None, params: dict[str, Any]) -> None:
+        match event:
+            case "Runtime.exceptionThrown":
+                details = params["exceptionDetails"]
+                self.errors.append(details.get("exception", {}).get("description", details["text"]))
+            case "Runtime.consoleAPICalled" if params["type"] in {"error", "warning", "assert"}:
+                self.errors.append(str([one.get("value", one.get("description")) for one in params["args"]]))
+            case "Log.entryAdded" if params["entry"]["level"] in {"error", "warning"}:
+                self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the protocol and return its result."""
+        number = next(self._numbers)
+        waiting = self._answers[number] = asyncio.get_running_loop().create_future()
+        session = {"sessionId": self._session} if self._session else {}
+        await self._socket.send_json({"id": number, "method": method, "params": params, **session})
+        said = await asyncio.wait_for(waiting, START_S)
+        assert "error" not in said, said["error"]
+        result: dict[str, Any] = said["result"]
+        return result
+
+    async def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression, awaited if it is a promise."""
+        said = await self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        assert "exceptionDetails" not in said, said["exceptionDetails"]
+        return said["result"].get("value")
+
+    async def wait_for(self, expression: str, time_s: float = 60.0) -> Any:
+        """Wait until an expression has a value that is true, and return it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(time_s):
+                while not (value := await self.evaluate(expression)):  # noqa: ASYNC110 - the browser sets no event
+                    await asyncio.sleep(LOOK_S)
+                return value
+        shown = await self.evaluate("document.body?.innerText ?? ''")
+        raise AssertionError(f"not within {time_s} s: {expression}\nerrors: {self.errors}\nshown: {shown}")
+
+    async def goto(self, url: str) -> None:
+        """Load a page to its end."""
+        await self.call("Page.navigate", url=url)
+        await self.wait_for(f"location.href.startsWith({url!r}) && document.readyState === 'complete'")
+
+    async def look_like(self, size: tuple[int, int], scheme: str) -> None:
+        """Take on the size of a device and its colour scheme."""
+        width, height = size
+        is_phone = size == PHONE
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=is_phone
+        )
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    async def overflowing(self) -> list[str]:
+        """Return what stands out to the right of the page."""
+        found: list[str] = await self.evaluate(_OVERFLOWING)
+        return found
+
+    async def screenshot(self, path: Path) -> None:
+        """Write the whole page as a PNG."""
+        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        taken = await self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
+
+
+@asynccontextmanager
+async def browsing(directory: Path) -> AsyncIterator[Page]:
+    """Start a browser and yield a tab; end it with the context."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is installed (Debian: apt-get install chromium)")
+    with (directory / "browser.log").open("wb") as log:
+        command = [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        async with ClientSession() as session, session.ws_connect(await _endpoint(directory), max_msg_size=0) as socket:
+            page = Page(socket)
+            reading = asyncio.create_task(page.read())
+            await page.open()
+            yield page
+            reading.cancel()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _endpoint(directory: Path) -> str:
+    """Return the address that a browser writes down once it listens."""
+    async with asyncio.timeout(START_S):
+        while True:
+            with suppress(FileNotFoundError, ValueError):
+                port, path = (directory / "DevToolsActivePort").read_text().splitlines()
+                return f"ws://127.0.0.1:{port}{path}"
+            await asyncio.sleep(LOOK_S)
+
+
+@pytest.fixture
+async def browser_page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+    """A tab of a browser."""
+    async with browsing(tmp_path_factory.mktemp("browser")) as page:
+        yield page
