@@ -7,6 +7,20 @@ from draftd.demo import page
 from draftd.demo.samples import EMAIL, Sample
 
 HOSTILE = "</p><img src=x onerror=alert(1)><script>alert(2)</script>&amp;\"'"
+MARKED: list[tuple[str, list[str], list[str]]] = [
+    ("nothing to mark", [], []),
+    ("not there", ["4"], []),
+    ("4 at 14:00 or 4,250 or 44 or 4.", ["4"], ["4", "4"]),
+    ("at 14:00:30 and 14:00", ["14:00"], ["14:00"]),
+    ("@ana, @anabel and @anaさん", ["@ana"], ["@ana", "@ana"]),
+    ("3月17日に", ["3月17日"], ["3月17日"]),
+    ("Friday, 13 March, or 13 March", ["13 March", "Friday, 13 March"], ["Friday, 13 March", "13 March"]),
+    ("a.b+c (a.b+c)", ["a.b+c"], ["a.b+c", "a.b+c"]),
+    ("v14x", ["14"], ["14"]),
+    ("naïveté", ["ï"], ["ï"]),
+    ("", [""], []),
+]
+"""A text, quotes that stand in no source, and what is marked."""
 CREATED = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
 
