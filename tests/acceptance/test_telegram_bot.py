@@ -211,6 +211,7 @@ def test_telegrams_outage_and_its_wish_to_wait_are_borne(telegram: FakeTelegram,
 def test_a_restart_of_the_database_is_borne(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
     telegram.sends(ANN, text="hello")
     nth_message(telegram, 0, bot)
+    telegram.wait_for_call("getUpdates", 2)  # which confirms the first update
     bots = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename LIKE %s"
     running.client.query(f"SELECT pg_terminate_backend(pid) FROM ({bots}) AS bots", "draftd_test %")
     telegram.sends(ANN, picture=picture())
