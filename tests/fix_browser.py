@@ -1,130 +1,167 @@
-"""A headless Chromium for tests of pages, spoken to over its DevTools protocol. It has no network."""
+"""A headless Chromium for tests of pages, spoken to over its DevTools protocol.
+
+Owns the process and its connection. The browser reaches the loopback interface only. Without one installed, a test that asks for
+it is skipped.
+"""
 
 import asyncio
 import base64
 import itertools
-import re
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
-from benchmarks.legibility.browser import _FLAGS, PROGRAMS
+from benchmarks.chromium import PROGRAMS
 
 START_S = 60.0
-ANSWER_S = 60.0
-_COMPLAINTS = {"Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"}
-_ADDRESS = re.compile(rb"DevTools listening on (ws://\S+)")
+LOOK_S = 0.05
+PHONE, DESKTOP = (390, 844), (1280, 900)
+SCHEMES = ("light", "dark")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-default-browser-check", "--no-first-run", "--remote-debugging-port=0",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)  # fmt: skip
+_OVERFLOWING = """
+[...document.querySelectorAll("body *")]
+  .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map((one) => one.tagName + "." + one.className)
+  .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])
+"""
 
 
-def browser_program() -> str:
-    """Return the browser's program; skip the test on a machine without one."""
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is installed")
-    return found
+class Page:
+    """One tab."""
 
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._session: str | None = None
+        self.errors: list[str] = []
+        """What the console reported: exceptions, errors, warnings, and violations of the Content-Security-Policy."""
 
-@dataclass
-class Tab:
-    """A page of the browser."""
+    async def open(self) -> None:
+        """Open the tab and listen to its console."""
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "DOM"):
+            await self.call(f"{domain}.enable")
 
-    socket: ClientWebSocketResponse
-    session: str | None
-    """None for the browser itself."""
-    complaints: list[dict[str, Any]] = field(default_factory=list)
-    """What the browser's console shows: errors, refused content, exceptions."""
-    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    async def read(self) -> None:
+        """Read what the browser says, until it is gone."""
+        async for message in self._socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            said = message.json()
+            if (waiting := self._answers.pop(said.get("id", 0), None)) is not None and not waiting.done():
+                waiting.set_result(said)
+            self._note(said.get("method"), said.get("params", {}))
+
+    def _note(self, event: str | None, params: dict[str, Any]) -> None:
+        match event:
+            case "Runtime.exceptionThrown":
+                details = params["exceptionDetails"]
+                self.errors.append(details.get("exception", {}).get("description", details["text"]))
+            case "Runtime.consoleAPICalled" if params["type"] in {"error", "warning", "assert"}:
+                self.errors.append(str([one.get("value", one.get("description")) for one in params["args"]]))
+            case "Log.entryAdded" if params["entry"]["level"] in {"error", "warning"}:
+                self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and return its result."""
+        """Call a method of the protocol and return its result."""
         number = next(self._numbers)
-        session = {"sessionId": self.session} if self.session else {}
-        await self.socket.send_json({"id": number, "method": method, "params": params, **session})
-        async with asyncio.timeout(ANSWER_S):
-            while True:
-                message = await self._next()
-                if message.get("id") == number:
-                    assert "error" not in message, message
-                    result: dict[str, Any] = message["result"]
-                    return result
+        waiting = self._answers[number] = asyncio.get_running_loop().create_future()
+        session = {"sessionId": self._session} if self._session else {}
+        await self._socket.send_json({"id": number, "method": method, "params": params, **session})
+        said = await asyncio.wait_for(waiting, START_S)
+        assert "error" not in said, said["error"]
+        result: dict[str, Any] = said["result"]
+        return result
 
-    async def open(self, page: Path, *, width_px: int, height_px: int, dark: bool) -> None:
-        """Show a file in a window of this size, and wait until it is loaded."""
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        await self.call("Emulation.setEmulatedMedia", features=features)
-        await self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width_px,
-            height=height_px,
-            deviceScaleFactor=1,
-            mobile=width_px < 600,
+    async def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression, awaited if it is a promise."""
+        said = await self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
         )
-        for domain in ("Page", "Runtime", "Log"):
-            await self.call(f"{domain}.enable")
-        await self.call("Page.navigate", url=page.as_uri())
-        async with asyncio.timeout(ANSWER_S):
-            while (await self._next()).get("method") != "Page.loadEventFired":
-                pass
+        assert "exceptionDetails" not in said, said["exceptionDetails"]
+        return said["result"].get("value")
 
-    async def value(self, expression: str) -> Any:
-        """Return the value of an expression in the page."""
-        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        return found["result"].get("value")
+    async def wait_for(self, expression: str, time_s: float = 60.0) -> Any:
+        """Wait until an expression has a value that is true, and return it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(time_s):
+                while not (value := await self.evaluate(expression)):  # noqa: ASYNC110 - the browser sets no event
+                    await asyncio.sleep(LOOK_S)
+                return value
+        shown = await self.evaluate("document.body?.innerText ?? ''")
+        raise AssertionError(f"not within {time_s} s: {expression}\nerrors: {self.errors}\nshown: {shown}")
 
-    async def screenshot(self) -> bytes:
-        """Return a picture of the whole page, as PNG."""
-        height = min(int(await self.value("document.documentElement.scrollHeight")), 8_000)
-        width = int(await self.value("innerWidth"))
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    async def goto(self, url: str) -> None:
+        """Load a page to its end."""
+        await self.call("Page.navigate", url=url)
+        await self.wait_for(f"location.href.startsWith({url!r}) && document.readyState === 'complete'")
+
+    async def look_like(self, size: tuple[int, int], scheme: str) -> None:
+        """Take on the size of a device and its colour scheme."""
+        width, height = size
+        is_phone = size == PHONE
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=is_phone
+        )
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    async def overflowing(self) -> list[str]:
+        """Return what stands out to the right of the page."""
+        found: list[str] = await self.evaluate(_OVERFLOWING)
+        return found
+
+    async def screenshot(self, path: Path) -> None:
+        """Write the whole page as a PNG."""
+        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         taken = await self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-        return base64.b64decode(taken["data"])
-
-    async def _next(self) -> dict[str, Any]:
-        received = await self.socket.receive()
-        assert received.type is WSMsgType.TEXT, received
-        message: dict[str, Any] = received.json()
-        if message.get("method") in _COMPLAINTS:
-            self.complaints.append(message)
-        return message
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
 
 
 @asynccontextmanager
-async def tab(folder: Path) -> AsyncIterator[Tab]:
-    """Start a browser with an empty profile in a folder, and yield a page of it."""
-    flags = [*_FLAGS, f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"]
-    process = await asyncio.create_subprocess_exec(
-        browser_program(), *flags, "about:blank", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
+async def browsing(directory: Path) -> AsyncIterator[Page]:
+    """Start a browser and yield a tab; end it with the context."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is installed (Debian: apt-get install chromium)")
+    with (directory / "browser.log").open("wb") as log:
+        command = [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
-        address = await _address(process.stderr)
-        async with ClientSession() as client, client.ws_connect(address, max_msg_size=0) as socket:
-            yield await _attached(socket)
+        async with ClientSession() as session, session.ws_connect(await _endpoint(directory), max_msg_size=0) as socket:
+            page = Page(socket)
+            reading = asyncio.create_task(page.read())
+            await page.open()
+            yield page
+            reading.cancel()
     finally:
-        process.kill()
+        process.terminate()
         await process.wait()
 
 
-async def _attached(socket: ClientWebSocketResponse) -> Tab:
-    """Open a page and return it."""
-    browser = Tab(socket=socket, session=None)
-    target = (await browser.call("Target.createTarget", url="about:blank"))["targetId"]
-    session = (await browser.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-    return Tab(socket=socket, session=session)
-
-
-async def _address(log: asyncio.StreamReader) -> str:
-    """Return the address that the browser says it listens on."""
+async def _endpoint(directory: Path) -> str:
+    """Return the address that a browser writes down once it listens."""
     async with asyncio.timeout(START_S):
-        said = b""
-        while not (found := _ADDRESS.search(said)):
-            line = await log.readline()
-            said += line
-            assert line, said.decode(errors="replace")
-    return found[1].decode()
+        while True:
+            with suppress(FileNotFoundError, ValueError):
+                port, path = (directory / "DevToolsActivePort").read_text().splitlines()
+                return f"ws://127.0.0.1:{port}{path}"
+            await asyncio.sleep(LOOK_S)
+
+
+@pytest.fixture
+async def browser_page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+    """A tab of a browser."""
+    async with browsing(tmp_path_factory.mktemp("browser")) as page:
+        yield page

@@ -1,12 +1,12 @@
 """``draftd eval``: a real daemon, a judge over HTTP, results, a report that a browser opens."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from draftd.evals import lock
 from draftd.evals.cases import load
 from draftd.evals.criteria import Failure
-from fix_browser import browser_program, tab
+from fix_browser import DESKTOP, PHONE, SCHEMES, Page
 from fix_daemon import draftd, environment
 from fix_evals import THREE, make_result, make_results, write_cases
 from standin.threaded import ThreadedStandIn
@@ -211,26 +211,24 @@ def test_an_edited_held_out_case_fails_the_evaluation_until_it_is_accepted(cases
 
 @pytest.mark.timeout(240)
 async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_dark(
-    evaluated: Evaluated, tmp_path: Path
+    evaluated: Evaluated, tmp_path: Path, browser_page: Page
 ) -> None:
-    browser_program()
     # A word as long as a hostile text may have it.
     page = (evaluated.output / "report.html").read_text().replace("No model looked", "W" * 400 + " no model looked")
     report = tmp_path / "report.html"
     report.write_text(page)
     shots = Path(os.environ.get("DRAFTD_TEST_SCREENSHOTS_DIR") or tmp_path)
-    async with tab(tmp_path) as opened:
-        for width_px, height_px in ((390, 844), (1280, 900)):
-            for dark in (False, True):
-                await opened.open(report, width_px=width_px, height_px=height_px, dark=dark)
-                shot = shots / f"report-{width_px}-{'dark' if dark else 'light'}.png"
-                await asyncio.to_thread(shot.write_bytes, await opened.screenshot())
-                found: dict[str, Any] = await opened.value(
-                    "({wide: document.documentElement.scrollWidth - innerWidth, scripts: document.scripts.length,"
-                    " broken: [...document.images].filter(one => one.complete && !one.naturalWidth).length,"
-                    " paper: getComputedStyle(document.body).backgroundColor})"
-                )
-                assert (found["wide"], found["scripts"], found["broken"]) == (0, 0, 0), (width_px, dark)
-                red = int(found["paper"].removeprefix("rgb(").split(",")[0])
-                assert (red < 60) is dark
-        assert opened.complaints == []
+    for size, scheme in product((PHONE, DESKTOP), SCHEMES):
+        await browser_page.look_like(size, scheme)
+        await browser_page.goto(report.as_uri())
+        await browser_page.screenshot(shots / f"report-{size[0]}-{scheme}.png")
+        assert await browser_page.overflowing() == [], (size, scheme)
+        found: dict[str, Any] = await browser_page.evaluate(
+            "({scripts: document.scripts.length,"
+            " broken: [...document.images].filter(one => one.complete && !one.naturalWidth).length,"
+            " paper: getComputedStyle(document.body).backgroundColor})"
+        )
+        assert (found["scripts"], found["broken"]) == (0, 0), (size, scheme)
+        red = int(found["paper"].removeprefix("rgb(").split(",")[0])
+        assert (red < 60) is (scheme == "dark")
+    assert browser_page.errors == []

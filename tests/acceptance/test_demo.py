@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fix_daemon import wait_until
+from fix_daemon import Call, wait_until
 
 DEVELOPERS = {
     "HTTP_PROXY": "http://127.0.0.1:9",
@@ -62,9 +62,9 @@ class Demo:
                 continue
         return found
 
-    def expect_nothing_left(self) -> None:
+    def expect_nothing_left(self, *but: Path) -> None:
         wait_until(lambda: not self.processes(), 60, what=self.processes)
-        assert list(self.directory.iterdir()) == []
+        assert list(self.directory.iterdir()) == [*but]
 
 
 @contextmanager
@@ -94,7 +94,16 @@ def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert len(set(DRAFT.findall(demo.log))) == 9
     assert "no model sees the screenshots" in demo.log
     assert "These drafts came from the stand-in, not from a model." in demo.log
-    demo.expect_nothing_left()
+    page = Path(demo.log.splitlines()[-1])
+    assert page.read_text().count("<article>") == 9
+    demo.expect_nothing_left(page)
+
+
+def test_a_page_that_cannot_be_written_ends_it_before_it_starts(call: Call, tmp_path: Path) -> None:
+    for output, why in ((tmp_path, "it is a directory"), (tmp_path / "no" / "a.html", "is not a directory")):
+        ended = call("demo", "-o", str(output), env={})
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert why in ended.stderr
 
 
 @pytest.mark.long

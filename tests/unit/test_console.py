@@ -210,3 +210,31 @@ def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture
 )
 def test_a_draft_is_shown_with_what_it_decides(option: dict[str, str], head: str) -> None:
     assert option_text(option).splitlines()[1:] == [head, option["text"]]
+
+
+def test_a_draft_is_shown_with_what_is_in_no_source() -> None:
+    unsupported = [{"quote": "€4,250", "kind": "amount"}, {"quote": "Friday", "kind": "date"}]
+    option = {
+        "length": "short",
+        "angle": "agrees",
+        "stance": "none",
+        "text": "€4,250 on Friday.",
+        "unsupported": unsupported,
+    }
+    assert option_text(option).splitlines()[-1] == (
+        '  ! not in any source, check before sending: "€4,250" (amount), "Friday" (date)'
+    )
+
+
+def test_a_draft_is_printed_again_when_a_fact_of_it_turns_out_to_have_no_source(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printer = DraftPrinter()
+    option = {"length": "short", "angle": "agrees", "stance": "none", "text": "On Friday.", "unsupported": []}
+    row = {"status": "processing", "error_code": None, "result": None, "partial_result": {"options": [option]}}
+    printer.update(row)
+    printer.update(row)
+    assert capsys.readouterr().out.count("On Friday.") == 1
+    late = {**option, "unsupported": [{"quote": "Friday", "kind": "date"}]}
+    printer.update({**row, "status": "completed", "result": {"options": [late]}})
+    assert '"Friday" (date)' in capsys.readouterr().out

@@ -5,6 +5,7 @@ import os
 import pwd
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -158,11 +159,18 @@ def demo(
             metavar="MODEL", help="Model to draft with (a litellm name) instead of the stand-in.", envvar="MODEL"
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the page here. Default: a temporary file.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Run a complete demo, from nothing to printed drafts.
 
-    Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers.
+    Uses an embedded PostgreSQL, a daemon and three sample screenshots. Without a provider's key, a stand-in answers. The last
+    line is the path of a page that shows the screenshots beside their drafts.
     """
     from draftd.cli.demo import run_demo
 
-    raise typer.Exit(run_demo(model=model))
+    raise typer.Exit(run_demo(model=model, output=output))

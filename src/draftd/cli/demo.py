@@ -1,4 +1,4 @@
-"""The demo: from nothing to printed drafts, with the real PostgreSQL, daemon and queue, and a model server.
+"""The demo: from nothing to printed drafts and a page of them, with the real PostgreSQL, daemon and queue, and a model server.
 
 Owns the processes it starts and leaves none behind, even on Ctrl-C and SIGTERM. Without a provider's key a stand-in answers, and
 the demo says so. Invariant: a developer's own settings of draftd never reach the demo's daemon; a provider's key does, even from
@@ -24,10 +24,10 @@ from draftd import db
 from draftd.cli.console import colour_wanted, say
 from draftd.cli.enqueue import DraftPrinter, image_url
 from draftd.db import schema_version
-from draftd.demo import answerer, daemon
+from draftd.demo import answerer, daemon, page
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
-from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured, UsageError
 from draftd.logs import configure_logging
 from draftd.queue import admin
 from draftd.settings import DIRECTLY, export_foreign_variables
@@ -53,8 +53,18 @@ class _Model:
     variables: Mapping[str, str]
 
 
-def run_demo(*, model: str | None) -> int:
-    """Run the demo; return its exit code, 0 if every sample was drafted."""
+def run_demo(*, model: str | None, output: Path | None) -> int:
+    """Run the demo; return its exit code, 0 if every sample was drafted.
+
+    Args:
+        model: what to draft with; None for the one whose key is set, or the stand-in.
+        output: where the page is written; None for a temporary file that stays.
+
+    Raises:
+        UsageError: the output cannot be a file.
+    """
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise UsageError(f"-o: {str(output)!r} cannot be written: {_why_not(output)}")
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     _raise_on_sigterm()
     export_foreign_variables()
@@ -65,13 +75,37 @@ def run_demo(*, model: str | None) -> int:
         say(f"[{_since(began)}] created the schema; starting `draftd run` with {chosen.name}")
         log = Path(directory, "draftd.log")
         with daemon.running(_environment(os.environ, chosen, postgres.url), log) as process:
-            completed = asyncio.run(_draft_samples(postgres.url, process, began))
+            drafted = asyncio.run(_draft_samples(postgres.url, process, began))
             if process.poll() is not None:
                 raise CommandError(f"the daemon exited with {process.returncode}:\n{log.read_text()}")
+    completed = sum(one.row["status"] == "completed" for one in drafted)
     say(f"\n[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
     if chosen.variables:
         say("These drafts came from the stand-in, not from a model.")
+    say("The screenshots beside their drafts, to open in a browser:")
+    print(_write(page.render(drafted, is_stand_in=bool(chosen.variables)), output))
     return 0 if completed == len(SAMPLES) else 1
+
+
+def _why_not(output: Path) -> str:
+    return "it is a directory" if output.is_dir() else f"{str(output.parent)!r} is not a directory"
+
+
+def _write(text: str, output: Path | None) -> Path:
+    """Write the page, and return where it is.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    try:
+        if output is None:
+            number, name = tempfile.mkstemp(prefix="draftd-demo-", suffix=".html")
+            os.close(number)
+            output = Path(name)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write the page {output or ''}: {error.strerror}") from error
+    return output.absolute()
 
 
 def _since(began: float) -> str:
@@ -102,17 +136,18 @@ def _environment(inherited: Mapping[str, str], model: _Model, database_url: str)
     return daemon.environment(inherited, (DIRECTLY if model.variables else {}) | own)
 
 
-async def _draft_samples(url: str, process: "subprocess.Popen[bytes]", began: float) -> int:
-    """Insert the samples, print their drafts, and return how many were completed before the daemon ended.
+async def _draft_samples(url: str, process: "subprocess.Popen[bytes]", began: float) -> list[page.Drafted]:
+    """Insert the samples, print their drafts, and return those that were finished before the daemon ended.
 
     Raises:
         ConfigurationError: the model is misconfigured.
         CommandError: the time is up.
     """
     async with db.connected(url) as connection:
-        printers = {await _insert(connection, sample): DraftPrinter(label=sample.title) for sample in SAMPLES}
+        samples = {await _insert(connection, sample): sample for sample in SAMPLES}
+        printers = {which: DraftPrinter(label=sample.title) for which, sample in samples.items()}
         say(f"[{_since(began)}] queued {len(printers)} screenshots; drafts appear as they are written")
-        final: dict[UUID, str] = {}
+        final: dict[UUID, Mapping[str, Any]] = {}
         while len(final) < len(printers) and process.poll() is None:
             if time.monotonic() - began > TIME_S:
                 raise CommandError(f"no answer within {TIME_S:.0f} s")
@@ -124,9 +159,9 @@ async def _draft_samples(url: str, process: "subprocess.Popen[bytes]", began: fl
                     raise ConfigurationError(row["errors"][-1]["message"])
                 printers[which].update(row)
                 if admin.is_final(row["status"]):
-                    final[which] = row["status"]
+                    final[which] = row
             await asyncio.sleep(LOOK_INTERVAL_S)
-    return sum(status == "completed" for status in final.values())
+    return [page.Drafted(sample=sample, row=final[which]) for which, sample in samples.items() if which in final]
 
 
 async def _insert(connection: db.Connection, sample: Sample) -> UUID:

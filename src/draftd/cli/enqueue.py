@@ -265,7 +265,7 @@ class DraftPrinter:
     def __init__(self, *, quiet: bool = False, label: str = "") -> None:
         self._quiet = quiet
         self._label = label
-        self._shown: dict[str, str] = {}
+        self._shown: dict[str, Any] = {}
         self._note = ""
 
     def update(self, row: dict[str, Any]) -> None:
@@ -275,9 +275,9 @@ class DraftPrinter:
         progress = row["partial_result"] if row["status"] == "processing" else None
         source = json_object(row["result"]) or json_object(progress)
         for option in json_objects(source.get("options")):
-            length, text = str(option.get("length")), str(option.get("text"))
-            if self._shown.get(length) != text:
-                self._shown[length] = text
+            length, said = str(option.get("length")), (option.get("text"), option.get("unsupported"))
+            if self._shown.get(length) != said:
+                self._shown[length] = said
                 print(option_text(option, self._label), flush=True)
         self._progress(row)
 
@@ -299,4 +299,7 @@ def option_text(option: dict[str, Any], label: str = "") -> str:
     lines = [f"\n— {head} ({option.get('angle')}{decides})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
+    if unsupported := json_objects(option.get("unsupported")):
+        quotes = ", ".join(f'"{one.get("quote")}" ({one.get("kind")})' for one in unsupported)
+        lines.append(f"  ! not in any source, check before sending: {quotes}")
     return wrapped("\n".join(lines))

@@ -1,0 +1,254 @@
+"""The example's Telegram bot beside a real daemon, with a stand-in of Telegram and a client's role."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
+from fix_daemon import KEPT_VARIABLES, Running, wait_until
+from fix_roles import Roles
+from fix_telegram import TOKEN, FakeTelegram, Message
+
+BOT = Path(__file__).parents[2] / "examples" / "telegram_bot" / "bot.py"
+ANN, BEA, STRANGER = 7001, 7002, 666
+MAX_LINES = 150
+FINISHED = "Others"
+"""A button that stands below drafts that are all there."""
+
+
+class Bot:
+    """The bot as a process that can be ended and started again."""
+
+    def __init__(self, database_url: str, telegram: FakeTelegram, log: Path) -> None:
+        self._variables = {
+            "TELEGRAM_BOT_TOKEN": TOKEN,
+            "TELEGRAM_API": telegram.url,
+            "TELEGRAM_USERS": f"{ANN}, {BEA}",
+            "DATABASE_URL": database_url,
+        }
+        self.log_path = log
+        self.start()
+
+    def start(self) -> None:
+        """Start it."""
+        kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, BOT], env=kept | self._variables, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def bot(running: Running, telegram: FakeTelegram, roles_of: Callable[[str], Roles], tmp_path: Path) -> Iterator[Bot]:
+    """A running bot, whose database role is a client's."""
+    running.stand_in.reset()
+    running.client.query("DELETE FROM draft_requests")
+    roles = roles_of(running.url)
+    started = Bot(roles.url(roles.client()), telegram, tmp_path / "bot.log")
+    yield started
+    started.kill()
+    running.stand_in.reset()
+    running.stand_in.release()
+
+
+def picture(sample: Any = EMAIL) -> bytes:
+    data: bytes = sample.path.read_bytes()
+    return data
+
+
+def nth_message(telegram: FakeTelegram, number: int, bot: Bot) -> Message:
+    """Wait for the bot's message of this number, and return it."""
+    wait_until(lambda: len(telegram.messages) > number, 60, what=bot.log_path.read_text)
+    return telegram.messages[number]
+
+
+def finished(telegram: FakeTelegram, number: int, bot: Bot) -> Message:
+    """Wait until the message of this number shows all drafts, and return it."""
+    message = nth_message(telegram, number, bot)
+    wait_until(lambda: FINISHED in message.buttons, 90, what=lambda: (message, bot.log_path.read_text()))
+    return message
+
+
+def rows(running: Running) -> list[dict[str, Any]]:
+    return running.client.query("SELECT * FROM draft_requests ORDER BY created_at")
+
+
+def test_a_photo_becomes_drafts_that_appear_one_after_the_other(
+    running: Running, telegram: FakeTelegram, bot: Bot
+) -> None:
+    running.stand_in.script({"stall_after": '"medium_stance"'})
+    telegram.sends(ANN, picture=picture(), caption="Thursday suits me")
+    message = nth_message(telegram, 0, bot)
+    wait_until(lambda: "Writing … 1 of 3" in message.text, 60, what=lambda: (message, bot.log_path.read_text()))
+    assert "Thursday at 14:00 works." in message.text
+    assert message.buttons == {}
+    running.stand_in.release()
+    finished(telegram, 0, bot)
+    places = [message.text.index(f"<b>{length}") for length in ("Short", "Medium", "Detailed")]
+    assert places == sorted(places)
+    assert "<b>Short · accepts · confirms Thursday</b>" in message.text
+    (row,) = rows(running)
+    assert (row["requester_id"], row["context"], row["status"]) == (f"telegram {ANN}", "Thursday suits me", "completed")
+    assert row["image_urls"][0].startswith("sha256:")
+    assert len(telegram.messages) == 1
+
+
+def test_an_album_is_one_request(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.later(ANN, picture=picture(LINKEDIN_POST), media_group_id="a1", caption="all three")
+    telegram.later(BEA, picture=picture(PHONE_CHAT))
+    telegram.later(ANN, picture=picture(PHONE_CHAT), media_group_id="a1")
+    telegram.sends(ANN, picture=picture(EMAIL), media_group_id="a1")
+    finished(telegram, 0, bot)
+    finished(telegram, 1, bot)
+    found = {row["requester_id"]: (len(row["images"]), row["context"]) for row in rows(running)}
+    assert found == {f"telegram {ANN}": (3, "all three"), f"telegram {BEA}": (1, None)}
+
+
+def test_a_screenshot_sent_as_a_file_is_drafted_too_and_a_text_is_answered_with_help(
+    running: Running, telegram: FakeTelegram, bot: Bot
+) -> None:
+    telegram.sends(ANN, text="hello")
+    assert "Send me a screenshot" in nth_message(telegram, 0, bot).text
+    telegram.sends(ANN, picture=picture(), kind="document")
+    finished(telegram, 1, bot)
+    assert len(rows(running)) == 1
+
+
+@pytest.mark.parametrize(
+    ("button", "context", "options"),
+    [
+        ("Others", None, {}),
+        ("Shorter", "Make all three shorter: about half as long, with the same message.", {}),
+        ("Decline", None, {"stance": "decline"}),
+        ("Ana: asks about prices", None, {"answer_to": "t1"}),
+    ],
+)
+def test_a_button_refines_the_drafts_in_a_message_of_their_own(
+    running: Running, telegram: FakeTelegram, bot: Bot, button: str, context: str | None, options: dict[str, str]
+) -> None:
+    running.stand_in.script(default={"fields": {"other_targets": ["Ana: asks about prices"]}})
+    telegram.sends(ANN, picture=picture())
+    first = finished(telegram, 0, bot)
+    telegram.presses(ANN, first.buttons[button])
+    finished(telegram, 1, bot)
+    parent, child = rows(running)
+    assert child["parent_id"] == parent["id"]
+    assert (child["context"], child["options"]) == (context, {"max_chars": 1000, **options})
+    assert telegram.answers == [""]
+
+
+def test_a_strangers_press_is_refused_whatever_its_data(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.sends(ANN, picture=picture())
+    data = finished(telegram, 0, bot).buttons["Others"]
+    for user in (STRANGER, BEA):
+        telegram.presses(user, data)
+    telegram.wait_for_call("answerCallbackQuery", 2)
+    assert telegram.answers == ["Not your drafts."] * 2
+    telegram.presses(ANN, "others '; DROP TABLE draft_requests")
+    assert "that did not work" in nth_message(telegram, 1, bot).text
+    assert len(rows(running)) == 1
+
+
+def test_who_is_not_on_the_list_gets_no_drafts(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.sends(STRANGER, picture=picture())
+    telegram.sends(ANN, picture=picture(), chat={"id": -5, "type": "group"})
+    nth_message(telegram, 1, bot)
+    assert [message.text for message in telegram.messages] == ["Sorry, I do not know you."] * 2
+    assert rows(running) == []
+
+
+def test_a_restart_loses_no_screenshot_and_no_drafts(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    running.stand_in.script({"stall_after": '"medium_stance"'})
+    update = telegram.sends(ANN, picture=picture())
+    message = nth_message(telegram, 0, bot)
+    wait_until(lambda: "1 of 3" in message.text, 60, what=lambda: (message, bot.log_path.read_text()))
+    bot.kill()
+    running.stand_in.release()
+    (row,) = rows(running)
+    running.client.wait_for(str(row["id"]), "completed")
+    telegram.sends_again(update)
+    telegram.sends(BEA, picture=picture())
+    bot.start()
+    finished(telegram, 0, bot)
+    finished(telegram, 1, bot)
+    assert [one.chat for one in telegram.messages] == [ANN, BEA]
+    assert len(rows(running)) == 2
+
+
+def test_what_goes_wrong_is_said_kindly_and_stops_nobody_else(
+    running: Running, telegram: FakeTelegram, bot: Bot
+) -> None:
+    telegram.blocked_by.add(ANN)
+    telegram.sends(ANN, photo=[{"file_id": "unknown"}])
+    telegram.wait_for_call("sendMessage")
+    telegram.blocked_by.clear()
+    telegram.sends(ANN, photo=[{"file_id": "unknown"}])
+    assert nth_message(telegram, 0, bot).text == "Sorry, that did not work. Please send it again."
+    running.stand_in.script({"nothing": True})
+    telegram.sends(BEA, picture=picture())
+    message = nth_message(telegram, 1, bot)
+    wait_until(lambda: "no message to reply to" in message.text, 60, what=lambda: (message, bot.log_path.read_text()))
+    assert message.buttons == {}
+
+
+def test_telegrams_outage_and_its_wish_to_wait_are_borne(telegram: FakeTelegram, bot: Bot) -> None:
+    wait = {"error_code": 429, "parameters": {"retry_after": 0}}
+    telegram.failures += [wait, wait, wait]
+    telegram.sends(ANN, picture=picture())
+    finished(telegram, 0, bot)
+    assert bot.process.poll() is None
+
+
+def test_a_restart_of_the_database_is_borne(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.sends(ANN, text="hello")
+    nth_message(telegram, 0, bot)
+    telegram.wait_for_call("getUpdates", 2)  # which confirms the first update
+    bots = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename LIKE %s"
+    running.client.query(f"SELECT pg_terminate_backend(pid) FROM ({bots}) AS bots", "draftd_test %")
+    telegram.sends(ANN, picture=picture())
+    finished(telegram, 1, bot)
+    assert bot.process.poll() is None
+    assert "the database is away" in bot.log_path.read_text()
+
+
+def test_texts_stay_texts_and_what_has_no_source_is_pointed_out(
+    running: Running, telegram: FakeTelegram, bot: Bot
+) -> None:
+    hostile = "<b>bold</b> & <a href='https://evil.example'>x</a>"
+    medium = "Stand-in reply: that is €4,250 in all, and I would gladly take it from you on any day that you like."
+    running.stand_in.script(default={"fields": {"short": "<i>Yes</i> & thanks", "gist": hostile, "medium": medium}})
+    telegram.sends(ANN, picture=picture())
+    shown = finished(telegram, 0, bot).text
+    assert "<pre>&lt;i&gt;Yes&lt;/i&gt; &amp; thanks</pre>" in shown
+    assert "&lt;b&gt;bold&lt;/b&gt;" in shown
+    assert "⚠️ In no source, check before sending: €4,250" in shown
+
+
+def test_the_token_reaches_neither_the_log_nor_the_database(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.sends(ANN, photo=[{"file_id": "unknown"}])
+    nth_message(telegram, 0, bot)
+    telegram.sends(ANN, picture=picture())
+    finished(telegram, 1, bot)
+    assert TOKEN not in bot.log_path.read_text()
+    assert TOKEN not in str(rows(running))
+
+
+def test_it_has_at_most_150_lines_of_code() -> None:
+    """Blank lines and docstrings do not count."""
+    source = BOT.read_text()
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    lines = {number for number, line in enumerate(source.splitlines(), start=1) if line.strip()}
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    assert len(lines) <= MAX_LINES
