@@ -197,3 +197,19 @@ def test_of_very_long_sources_the_first_are_read() -> None:
     sources = ["2 pm", "word " * 20_000, "3 pm"]
     assert check("At 2 pm.", *sources) == []
     assert check("At 3 pm, then.", *sources) == ["3 pm"]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ja", "xx"])
+def test_a_number_of_any_length_is_read(language: str) -> None:
+    digits = "9" * 5_000
+    for written in (
+        f"{digits}割",
+        f"about {digits}",
+        f"'{digits}",
+        f"{digits} hours",
+        f"{digits}-1",
+        f"#{digits}",
+        f"v{digits}",
+    ):
+        check(written, written, language=language)
+        check("about 50", written, language=language)

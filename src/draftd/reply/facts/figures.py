@@ -113,7 +113,7 @@ def _meanings(search: Search, match: re.Match[str], unit: str | None, follows: s
     token, scale = match["number"], match["scale"]
     found: Meanings = {("unit", value, unit) if unit else ("number", value) for value in values(token, scale)}
     if follows == "割":
-        found |= {("unit", str(10 * int(token)), "percent")} if token.isdigit() else set()
+        found |= {("unit", without_zeros(f"{token}0"), "percent")} if token.isdigit() else set()
     if also := _ALSO.get(follows):
         found |= {("unit", value, also) for value in values(token, None)}
     if follows == "m":
