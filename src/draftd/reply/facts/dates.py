@@ -31,7 +31,7 @@ def scan_japanese(search: Search) -> None:
         elif month:
             search.add(match.span(), FactKind.DATE, {("month", str(month))})
         else:
-            search.add(match.span(), FactKind.DATE, {("day", str(day))})
+            search.add(match.span(), FactKind.DATE, {("day", str(day)), ("number", str(day))})
     for match in search.matches(_JAPANESE_WEEKDAY):
         if match[3] and not search.is_source:
             continue

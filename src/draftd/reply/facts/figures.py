@@ -214,7 +214,7 @@ _HOUR_WORDS: Final = r"hours?|stunden?|heures?|horas?|or[ae]|saat"
 _MINUTE_WORDS: Final = r"min(?:ut(?:es?|en|os?|i)|s)?|dakika"
 _HOURS_AND_MINUTES: Final = re.compile(
     rf"(?<![\d.,:])(\d{{1,2}}) ?(?:{_HOUR_WORDS}|hrs?|std\.?|h) ?(?:and |und |et |y |e )?"
-    rf"(\d{{1,2}}) ?(?:{_MINUTE_WORDS})(?![a-z])"
+    rf"(\d{{1,2}})(?: ?(?:{_MINUTE_WORDS})(?![a-z])|(?<=\d\d)(?<! h \d\d)(?!\d|[.,:]\d| ?[%€$£]))"
     r"|(?<![\d.,:])(\d{1,2})時間(\d{1,2})分"
 )
 _HALF_UNITS: Final = (

@@ -86,5 +86,5 @@ _PHRASE: Final = re.compile(
     r"99 ?%|10 out of 10|2nd to none)(?!\d)"
 )
 _OTHER_WORDS: Final = frozenset(
-    {"sei", "neuf", "acht", "alti", "bin", "yüz", "mil", "mille", "cent", "once", "on", "elf", "kirk", "pair", "grand"}
+    {"sei", "neuf", "acht", "alti", "bin", "yüz", "mil", "mille", "cent", "elf", "pair", "grand"}
 )

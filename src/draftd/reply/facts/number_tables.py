@@ -53,13 +53,13 @@ _PAIRS: Final = {
 }  # fmt: skip
 """Words that name a count; they give a source its number, but are no fact in a reply."""
 _ORDINALS: Final = {
-    "en": "- second third fourth fifth sixth seventh eighth ninth tenth",
-    "de": "- zweiter/zweite/zweiten dritter/dritte/dritten vierter/vierte/vierten fünfter/fünfte/fünften",
-    "fr": "- deuxième troisième quatrième cinquième sixième",
-    "es": "- segundo/segunda tercero/tercer/tercera cuarto/cuarta quinto/quinta sexto/sexta",
-    "pt": "- segundo terceiro/terceira quarto quinto sexto",
-    "it": "- secondo/seconda terzo/terza quarto/quarta quinto/quinta sesto/sesta",
-    "tr": "- ikinci üçüncü dördüncü beşinci altinci",
+    "en": "first second third fourth fifth sixth seventh eighth ninth tenth",
+    "de": "erster/erste/ersten zweiter/zweite/zweiten dritter/dritte/dritten vierter/vierte/vierten fünfter/fünfte/fünften",
+    "fr": "premier/première deuxième troisième quatrième cinquième sixième",
+    "es": "primero/primer/primera segundo/segunda tercero/tercer/tercera cuarto/cuarta quinto/quinta sexto/sexta",
+    "pt": "primeiro/primeira segundo terceiro/terceira quarto quinto sexto",
+    "it": "primo secondo/seconda terzo/terza quarto/quarta quinto/quinta sesto/sesta",
+    "tr": "birinci ikinci üçüncü dördüncü beşinci altinci",
 }
 """Likewise: the third floor is 3 in "3. Stock"."""
 _PARTS: Final = frozenset({"-", "cuarto", "quarto", "quarta"})
