@@ -107,6 +107,10 @@ def test_every_quote_stands_in_the_reply() -> None:
         ("en", "On the 24th, then.", "Christmas Eve"),
         ("en", "Order 4471 is here.", "https://shop.example/orders/4471"),
         ("en", "Five stars, thank you.", "★★★★★"),
+        ("en", "It ran for 2:14.", "134 minutes"),
+        ("de", "35 Cent pro Kilometer.", "0,35 €/km"),
+        ("en", "The first payment is due on the 1st.", "rent is due on the first"),
+        ("en", "My IBAN is DE89 3704 0044 0532 0130 00.", "IBAN DE89370400440532013000"),
     ],
 )
 def test_an_equivalent_form_is_a_source(language: str, reply: str, source: str) -> None:
