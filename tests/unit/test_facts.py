@@ -107,6 +107,10 @@ def test_every_quote_stands_in_the_reply() -> None:
         ("en", "On the 24th, then.", "Christmas Eve"),
         ("en", "Order 4471 is here.", "https://shop.example/orders/4471"),
         ("en", "Five stars, thank you.", "★★★★★"),
+        ("en", "It ran for 2:14.", "134 minutes"),
+        ("de", "35 Cent pro Kilometer.", "0,35 €/km"),
+        ("en", "The first payment is due on the 1st.", "rent is due on the first"),
+        ("en", "My IBAN is DE89 3704 0044 0532 0130 00.", "IBAN DE89370400440532013000"),
     ],
 )
 def test_an_equivalent_form_is_a_source(language: str, reply: str, source: str) -> None:
@@ -197,3 +201,19 @@ def test_of_very_long_sources_the_first_are_read() -> None:
     sources = ["2 pm", "word " * 20_000, "3 pm"]
     assert check("At 2 pm.", *sources) == []
     assert check("At 3 pm, then.", *sources) == ["3 pm"]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ja", "xx"])
+def test_a_number_of_any_length_is_read(language: str) -> None:
+    digits = "9" * 5_000
+    for written in (
+        f"{digits}割",
+        f"about {digits}",
+        f"'{digits}",
+        f"{digits} hours",
+        f"{digits}-1",
+        f"#{digits}",
+        f"v{digits}",
+    ):
+        check(written, written, language=language)
+        check("about 50", written, language=language)

@@ -65,21 +65,12 @@ def read(
     review = Review(answer=answer, criteria=criteria)
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
     options = {length: published.get(length) or review.option(length, unseen[length]) for length in criteria.lengths}
-    problems = [] if answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
-    for length in unseen:
-        problems += review.problems(options[length], _others(length, options, published))
     removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
-    if problems and removed:
-        # Removing links may have left a reply empty or too short, which the model could not explain otherwise.
-        problems.append(f"Links that are not in the input were removed ({', '.join(removed)}); write without them.")
+    problems = _problems(review, options, published, removed)
     wishes = [] if is_repaired else review.wishes(options, published)
     if problems:
         raise AnswerRejected([*problems, *wishes])
-    doubtful = any(review.problems(option, ()) for option in published.values())
-    unsupported = any(option.unsupported for option in options.values())
-    result = _result(
-        review, options, _warnings(review, removed=bool(removed), unsupported=unsupported, doubtful=doubtful)
-    )
+    result = _result(review, options, _warnings(review, options, published, removed))
     reading = answer.reading if criteria.parent_reading is None else list(criteria.parent_reading)
     draft = Draft(result=result.as_json(), reading=reading)
     if wishes:
@@ -117,6 +108,18 @@ def _check_shown(answer: ModelAnswer, criteria: Criteria) -> None:
         # Only a named target can be missing from what was read: the parent's drafts answered the other one.
         raise InvalidRequest(refinement.SEND_AGAIN) if criteria.options.answer_to else NothingToReplyTo
     raise NothingOpen if answer.shown is Shown.CLOSED_LIST else NothingToReplyTo
+
+
+def _problems(review: Review, options: OptionMap, published: OptionMap, removed: Sequence[str]) -> list[str]:
+    """Return why an answer is not acceptable, apart from its published options, which cannot be changed."""
+    problems = [] if review.answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
+    for length in options:
+        if length not in published:
+            problems += review.problems(options[length], _others(length, options, published))
+    if problems and removed:
+        # Removing links may have left a reply empty or too short, which the model could not explain otherwise.
+        problems.append(f"Links that are not in the input were removed ({', '.join(removed)}); write without them.")
+    return problems
 
 
 def _others(length: Length, options: OptionMap, published: OptionMap) -> list[Option]:
@@ -159,15 +162,15 @@ def _decoded(text: str, position: int) -> tuple[Any, int]:
         return None, len(text)
 
 
-def _warnings(review: Review, *, removed: bool, unsupported: bool, doubtful: bool) -> list[ResultWarning]:
+def _warnings(review: Review, options: OptionMap, published: OptionMap, removed: Sequence[str]) -> list[ResultWarning]:
     answer = review.answer
     local = {
         ResultWarning.POSSIBLE_PROMPT_INJECTION: review.is_injected,
         ResultWarning.NO_REPLY_EXPECTED: answer.expects is None,
         ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
-        ResultWarning.UNSEEN_LINK_REMOVED: removed,
-        ResultWarning.UNSUPPORTED_FACT: unsupported,
-        ResultWarning.EARLY_OPTION_DOUBTFUL: doubtful,
+        ResultWarning.UNSEEN_LINK_REMOVED: bool(removed),
+        ResultWarning.UNSUPPORTED_FACT: any(option.unsupported for option in options.values()),
+        ResultWarning.EARLY_OPTION_DOUBTFUL: any(review.problems(option, ()) for option in published.values()),
     }
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]
 

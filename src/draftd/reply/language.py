@@ -54,6 +54,15 @@ _SCRIPTS: Final = {
 }
 _LANGUAGES_OF: Final = {script: tuple(languages.split()) for script, languages in _SCRIPTS.items()}
 _SCRIPTED: Final = frozenset(code for codes in _LANGUAGES_OF.values() for code in codes)
+_KNOWN: Final = frozenset(
+    code
+    for codes in (
+        "en de fr es pt it nl tr ru ja ar hi zh ko pl sv uk da no nb cs sk hu ro bg el he fi et",
+        "lv lt hr sr sl id ms vi th fa ur bn ta te ca gl af sq ka hy sw tl fil",
+    )
+    for code in codes.split()
+)
+"""The languages that can be contradicted: those the detector tells apart reliably."""
 _NEAR: Final = (
     {"no", "nb", "nn", "da", "sv"},
     {"pt", "gl", "es", "ast", "an"},
@@ -89,7 +98,7 @@ def contradicts(text: str, language: str) -> str | None:
         language: BCP 47 tag of the expected language; one that is not known here is never contradicted.
     """
     expected = re.split(r"[-_]", language.strip().lower(), maxsplit=1)[0]
-    if expected not in _SCRIPTED and expected not in _known():
+    if expected not in _SCRIPTED and expected not in _KNOWN:
         return None
     prose = _NOT_PROSE.sub(" ", text[:_MAX_CHARS])
     letters = [char for char in prose if char.isalpha()]
@@ -100,7 +109,7 @@ def contradicts(text: str, language: str) -> str | None:
     scores = _scores(prose)
     best = max(scores, key=lambda code: scores[code], default=expected)
     same = {expected}.union(*(near for near in _NEAR if expected in near))
-    if best in same or scores.get(best, 0) < MIN_SCORE or expected not in _known():
+    if best in same or scores.get(best, 0) < MIN_SCORE or expected not in _KNOWN:
         return None
     return best if sum(scores.get(code, 0) for code in same) < MAX_OWN_SCORE else None
 
@@ -139,67 +148,6 @@ def _scores(prose: str) -> dict[str, float]:
         detector = _detector()
     labels, scores = detector.predict(line, k=12, threshold=0.0)
     return {label.removeprefix("__label__"): float(score) for label, score in zip(labels, scores, strict=True)}
-
-
-@cache
-def _known() -> frozenset[str]:
-    """Return the languages that can be contradicted: those the detector tells apart reliably."""
-    return frozenset(
-        [
-            "en",
-            "de",
-            "fr",
-            "es",
-            "pt",
-            "it",
-            "nl",
-            "tr",
-            "ru",
-            "ja",
-            "ar",
-            "hi",
-            "zh",
-            "ko",
-            "pl",
-            "sv",
-            "uk",
-            "da",
-            "no",
-            "nb",
-            "cs",
-            "sk",
-            "hu",
-            "ro",
-            "bg",
-            "el",
-            "he",
-            "fi",
-            "et",
-            "lv",
-            "lt",
-            "hr",
-            "sr",
-            "sl",
-            "id",
-            "ms",
-            "vi",
-            "th",
-            "fa",
-            "ur",
-            "bn",
-            "ta",
-            "te",
-            "ca",
-            "gl",
-            "af",
-            "sq",
-            "ka",
-            "hy",
-            "sw",
-            "tl",
-            "fil",
-        ]
-    )
 
 
 @cache

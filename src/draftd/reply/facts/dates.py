@@ -31,7 +31,7 @@ def scan_japanese(search: Search) -> None:
         elif month:
             search.add(match.span(), FactKind.DATE, {("month", str(month))})
         else:
-            search.add(match.span(), FactKind.DATE, {("day", str(day))})
+            search.add(match.span(), FactKind.DATE, {("day", str(day)), ("number", str(day))})
     for match in search.matches(_JAPANESE_WEEKDAY):
         if match[3] and not search.is_source:
             continue
@@ -85,6 +85,8 @@ def _numeric(search: Search, match: re.Match[str]) -> None:
         certain = match.group().endswith(".") and one > 0 and search.language in {"de", "tr"}
     elif not year and mark == "/":
         meanings.add(("pair", str(one), str(other)))
+        if other > MONTHS >= one:
+            meanings.add(("month", str(one), f"20{other}"))
     elif not year:
         # "17-03" is a date, but "10-12" may be hours or people.
         certain = match[3][0] == "0"
@@ -186,6 +188,7 @@ def _is_weekday(search: Search, match: re.Match[str], *, is_short: bool) -> bool
     return True
 
 
+MONTHS: Final = 12
 MOST_DAYS_IN_LIST: Final = 6
 _DAY_IN_LIST: Final = re.compile(r"(?<![\d.,:])(\d{1,2})(?:\.|st|nd|rd|th|º|°|er)?, ?$")
 ISO: Final = re.compile(r"(?<!\d)(\d{4})-(\d{2})-(\d{2})(?!\d)")
@@ -228,7 +231,8 @@ STARTS: Final = _STEMS | frozenset(
 )
 """How the words that name a date begin."""
 _DAY_BEFORE: Final = re.compile(
-    r"(?<![\d.,:])(?:(\d{1,2})(?:\.|º|°|er)? ?(?:-|bis|to|au|al|a|e|et|und|and|y|ile|or|oder|ou|o|u|ve|veya|ya da) ?)?"
+    r"(?<![\d.,:])(?:(\d{1,2})(?:\.|º|°|er|st|nd|rd|th)? ?"
+    r"(?:-|bis|to|au|al|a|e|et|und|and|y|ile|or|oder|ou|o|u|ve|veya|ya da) ?)?"
     r"(\d{1,2})(?:\.|st|nd|rd|th|º|°|er|ª)? ?(?:de |di |d'|of |do )?$"
 )
 _YEAR_AFTER: Final = re.compile(r",? (?:de |del )?((?:19|20)\d{2})(?![\d:.])")

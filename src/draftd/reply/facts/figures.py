@@ -29,7 +29,7 @@ def scan_amounts(search: Search) -> None:
 
 
 def scan_durations(search: Search) -> None:
-    """Add durations in words or of two units: "half an hour" in a source, "1 hour 20 minutes"."""
+    """Add durations in words: "half an hour" in a source, "2 and a half hours", "1 hour 20"."""
     for match in search.matches(_PART_OF_UNIT) if search.is_source else ():
         search.add(match.span(), FactKind.NUMBER, {_PARTS_OF_UNITS[match.lastgroup or ""]})
     for match in search.matches(_AND_A_HALF):
@@ -40,12 +40,22 @@ def scan_durations(search: Search) -> None:
         if match[2] in vocabulary.UNITS:
             meanings.add(("unit", f"{int(match[1])}.5", vocabulary.UNITS[match[2]]))
         search.add(match.span(), FactKind.NUMBER, meanings)
+    for match in search.matches(_HOURS_WITHOUT_UNIT):
+        _add_hours(search, match, match[1], match[2])
+
+
+def scan_hours_and_minutes(search: Search) -> None:
+    """Add "1 hour 20 minutes", which is no time of day."""
     for match in search.matches(_HOURS_AND_MINUTES):
-        hours, minutes = match[1] or match[3], match[2] or match[4]
-        meanings = {("unit", str(60 * int(hours) + int(minutes)), "minute")}
-        if search.is_source:
-            meanings |= {("unit", without_zeros(hours), "hour"), ("unit", without_zeros(minutes), "minute")}
-        search.add(match.span(), FactKind.NUMBER, meanings)
+        _add_hours(search, match, match[1] or match[3], match[2] or match[4])
+
+
+def _add_hours(search: Search, match: re.Match[str], hours: str, minutes: str) -> None:
+    meanings: Meanings = {("unit", str(60 * int(hours) + int(minutes)), "minute")}
+    if search.is_source:
+        meanings |= {("unit", without_zeros(hours), "hour"), ("unit", without_zeros(minutes), "minute")}
+        meanings |= clock(int(hours), int(minutes))
+    search.add(match.span(), FactKind.NUMBER, meanings)
 
 
 def scan_stars(search: Search) -> None:
@@ -112,17 +122,9 @@ def _add_number(search: Search, match: re.Match[str]) -> None:
 def _meanings(search: Search, match: re.Match[str], unit: str | None, follows: str) -> Meanings:
     token, scale = match["number"], match["scale"]
     found: Meanings = {("unit", value, unit) if unit else ("number", value) for value in values(token, scale)}
-    if follows == "割":
-        found |= {("unit", str(10 * int(token)), "percent")} if token.isdigit() else set()
-    if also := _ALSO.get(follows):
-        found |= {("unit", value, also) for value in values(token, None)}
-    if follows == "m":
-        found |= {("number", value) for value in values(token, "m")}
-    if unit is None and scale is None and token.isdigit() and len(token) <= 2:
-        if search.is_source or times.may_be_hour(search, match.start(), match.end()):
-            found |= clock(int(token), 0)
-    elif unit is None and scale is None and (dotted := _DOTTED_TIME.fullmatch(token)):
-        found |= clock(int(dotted[1]), int(dotted[2]))
+    found |= _with_unit(token, follows)
+    if unit is None and scale is None:
+        found |= _as_hour(search, match)
     if ranged := _patterns(search.language).range_.match(search.text, match.end()):
         found |= {("number", value) for value in values(token, ranged["scale"])}
     if search.is_source and search.in_words(*match.span()) and (part := _CENTS.match(search.text, match.end())):
@@ -130,6 +132,30 @@ def _meanings(search: Search, match: re.Match[str], unit: str | None, follows: s
     if len(token) == 2 and search.text[match.start() - 1 : match.start()] == "'":
         found |= {("number", f"{century}{token}") for century in (19, 20)}
     return _rounded(search, match, found)
+
+
+def _with_unit(token: str, unit: str) -> Meanings:
+    """Return what a number means by a unit that may mean several, or stands for a part or a multiple of another."""
+    found: Meanings = set()
+    if unit in _ALSO:
+        found |= {("unit", value, _ALSO[unit]) for value in values(token, None)}
+    if unit == "m":
+        found |= {("number", value) for value in values(token, "m")}
+    if unit == "割" and token.isdigit():
+        found.add(("unit", without_zeros(f"{token}0"), "percent"))
+    if unit in vocabulary.HUNDREDTHS and token.isdigit():
+        found |= {("number", value) for value in values(f"0.{token:0>2}", None)}
+    return found
+
+
+def _as_hour(search: Search, match: re.Match[str]) -> Meanings:
+    token = match["number"]
+    if dotted := _DOTTED_TIME.fullmatch(token):
+        return clock(int(dotted[1]), int(dotted[2]))
+    if not token.isdigit() or len(token) > len("24"):
+        return set()
+    is_possible = search.is_source or times.may_be_hour(search, match.start(), match.end())
+    return clock(int(token), 0) if is_possible else set()
 
 
 def _rounded(search: Search, match: re.Match[str], meanings: Meanings) -> Meanings:
@@ -174,6 +200,7 @@ def _code_meanings(code: str, *, is_source: bool) -> Meanings:
         scales = (None, "k") if code.endswith("k") else (None,)
         numbers = re.findall(r"\d+", code)
         meanings |= {("number", value) for part in numbers for scale in scales for value in values(part, scale)}
+        meanings |= {("number", value) for part in re.findall(r"\d+\.\d+", code) for value in values(part, None)}
         if pair:
             meanings |= clock(int(pair[1]), 0) | clock(int(pair[2]), 0)
     return meanings
@@ -212,11 +239,11 @@ _CODE_BEFORE: Final = re.compile(r"(?:#|[a-z0-9][a-z0-9./_-]{0,23})$")
 
 _HOUR_WORDS: Final = r"hours?|stunden?|heures?|horas?|or[ae]|saat"
 _MINUTE_WORDS: Final = r"min(?:ut(?:es?|en|os?|i)|s)?|dakika"
+_HOURS: Final = rf"(?<![\d.,:])(\d{{1,2}}) ?(?:{_HOUR_WORDS}|hrs?|std\.?|h) ?(?:and |und |et |y |e )?"
 _HOURS_AND_MINUTES: Final = re.compile(
-    rf"(?<![\d.,:])(\d{{1,2}}) ?(?:{_HOUR_WORDS}|hrs?|std\.?|h) ?(?:and |und |et |y |e )?"
-    rf"(\d{{1,2}}) ?(?:{_MINUTE_WORDS})(?![a-z])"
-    r"|(?<![\d.,:])(\d{1,2})時間(\d{1,2})分"
+    rf"{_HOURS}(\d{{1,2}}) ?(?:{_MINUTE_WORDS})(?![a-z])|(?<![\d.,:])(\d{{1,2}})時間(\d{{1,2}})分"
 )
+_HOURS_WITHOUT_UNIT: Final = re.compile(rf"{_HOURS}(\d\d)(?<! h \d\d)(?!\d|[.,:]\d| ?[%€$£])")
 _HALF_UNITS: Final = (
     r"hours?|days?|weeks?|months?|years?|stunden?|tage?|wochen?|monate?|jahre?|heures?|jours?|semaines?|ans?|horas?|días?|dias?|"
     r"semanas?|años?|anos?|or[ae]|giorn[io]|settiman[ae]|ann[io]|saat|gün|hafta|yil"

@@ -48,6 +48,7 @@ _SCANNERS: Final = (
     dates.scan_japanese,
     _scan_words,
     times.scan_phrases,
+    figures.scan_hours_and_minutes,
     times.scan,
     figures.scan_amounts,
     figures.scan_durations,

@@ -43,7 +43,8 @@ def is_minor_code(code: str) -> bool:
     """Return whether a name with a number, such as ``mp3``, needs no source."""
     has_letters = any(map(str.isalpha, code))
     digits = sum(map(str.isdigit, code))
-    return (has_letters and digits < 3 and not _PLACE.fullmatch(code)) or code in vocabulary.ALWAYS
+    states_something = _PLACE.fullmatch(code) or _ORDINAL.fullmatch(code)
+    return (has_letters and digits < 3 and not states_something) or code in vocabulary.ALWAYS
 
 
 def _is_label(before: str) -> bool:
@@ -74,6 +75,7 @@ def _is_list_number(text: str, match: re.Match[str]) -> bool:
 
 _PLACE: Final = re.compile(r"[a-uwyz]\d\d|(?!1[a-z])\d{1,3}[abcef]")
 """A gate, a seat, the number of a house."""
+_ORDINAL: Final = re.compile(r"(?:[4-9]|\d\d)(?:st|nd|rd|th)")
 _BOTH: Final = re.compile(r"(?:\blos|\blas|\bos|\bas|\bles|\btous les|\btoutes les|\bi|\ble) $")
 _YUEZDE: Final = re.compile(r"y?üzde ?$")
 _OF_US: Final = re.compile(r" (?:of (?:us|you|them)|von uns|d'entre nous|di noi|de nosotros|de nós|kişi)")
@@ -86,5 +88,5 @@ _PHRASE: Final = re.compile(
     r"99 ?%|10 out of 10|2nd to none)(?!\d)"
 )
 _OTHER_WORDS: Final = frozenset(
-    {"sei", "neuf", "acht", "alti", "bin", "yüz", "mil", "mille", "cent", "once", "on", "elf", "kirk", "pair", "grand"}
+    {"sei", "neuf", "acht", "alti", "bin", "yüz", "mil", "mille", "cent", "elf", "pair", "grand"}
 )

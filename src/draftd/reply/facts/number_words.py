@@ -4,81 +4,29 @@ Everything that looks for facts then reads digits alone. Invariant: the work gro
 """
 
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Final
+
+from draftd.reply.facts import number_tables
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _MAX_WORD: Final = 48
 """Letters; a longer word is no number."""
 
-_ONES: Final = {
-    "en": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen",
-    "de": "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-    "achtzehn neunzehn",
-    "fr": "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
-    "dix-neuf",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
-    "dieciocho diecinueve",
-    "pt": "zero um dois três quatro cinco seis sete oito nove dez onze doze treze catorze quinze dezesseis dezessete dezoito "
-    "dezenove",
-    "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-    "diciassette diciotto diciannove",
-    "tr": "sifir bir iki üç dört beş alti yedi sekiz dokuz on",
-}
-_TENS: Final = {
-    "en": "twenty thirty forty fifty sixty seventy eighty ninety",
-    "de": "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig",
-    "fr": "vingt trente quarante cinquante soixante septante huitante nonante",
-    "es": "veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa",
-    "pt": "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa",
-    "it": "venti trenta quaranta cinquanta sessanta settanta ottanta novanta",
-    "tr": "yirmi otuz kirk elli altmiş yetmiş seksen doksan",
-}
-_MORE: Final[dict[str, dict[str, int]]] = {
-    "en": {"hundred": 100, "thousand": 1000, "million": 1_000_000, "grand": 1000},
-    "de": {"eine": 1, "eins": 1, "zwo": 2, "dreissig": 30, "million": 1_000_000, "millionen": 1_000_000},
-    "fr": {"une": 1, "vingts": 20, "cent": 100, "cents": 100, "mille": 1000, "million": 1_000_000, "millions": 1_000_000},
-    "es": {"una": 1, "un": 1, "dieciseis": 16, "veintiuno": 21, "veintiún": 21, "veintidós": 22, "veintitrés": 23,
-           "veinticuatro": 24, "veinticinco": 25, "veintiséis": 26, "veintisiete": 27, "veintiocho": 28,
-           "veintinueve": 29, "cien": 100, "ciento": 100, "doscientos": 200, "doscientas": 200, "trescientos": 300,
-           "trescientas": 300, "cuatrocientos": 400, "cuatrocientas": 400, "quinientos": 500, "quinientas": 500,
-           "seiscientos": 600, "seiscientas": 600, "setecientos": 700, "ochocientos": 800, "novecientos": 900,
-           "mil": 1000, "millón": 1_000_000, "millones": 1_000_000},
-    "pt": {"uma": 1, "duas": 2, "quatorze": 14, "dezasseis": 16, "dezassete": 17, "dezanove": 19, "cem": 100,
-           "cento": 100, "duzentos": 200, "duzentas": 200, "trezentos": 300, "trezentas": 300, "quatrocentos": 400,
-           "quinhentos": 500, "seiscentos": 600, "setecentos": 700, "oitocentos": 800, "novecentos": 900, "mil": 1000,
-           "milhão": 1_000_000, "milhões": 1_000_000},
-    "it": {"una": 1, "milione": 1_000_000, "milioni": 1_000_000},
-    "tr": {"yüz": 100, "bin": 1000, "milyon": 1_000_000},
-}  # fmt: skip
-_PAIRS: Final = {
-    "en": {"both": 2, "couple": 2, "pair": 2, "dozen": 12}, "de": {"beide": 2, "beiden": 2, "paar": 2, "dutzend": 12},
-    "fr": {"douzaine": 12, "quinzaine": 15}, "es": {"ambos": 2, "ambas": 2, "docena": 12},
-    "pt": {"ambos": 2, "ambas": 2, "dúzia": 12}, "it": {"entrambi": 2, "entrambe": 2, "dozzina": 12},
-    "tr": {"ikimiz": 2, "ikisi": 2, "ikimizi": 2, "üçümüz": 3, "düzine": 12},
-}  # fmt: skip
-"""Words that name a count; they give a source its number, but are no fact in a reply."""
-_ORDINALS: Final = {
-    "en": "- second third fourth fifth sixth seventh eighth ninth tenth",
-    "de": "- zweiter/zweite/zweiten dritter/dritte/dritten vierter/vierte/vierten fünfter/fünfte/fünften",
-    "fr": "- deuxième troisième quatrième cinquième sixième",
-    "es": "- segundo/segunda tercero/tercer/tercera cuarto/cuarta quinto/quinta sexto/sexta",
-    "pt": "- segundo terceiro/terceira quarto quinto sexto",
-    "it": "- secondo/seconda terzo/terza quarto/quarta quinto/quinta sesto/sesta",
-    "tr": "- ikinci üçüncü dördüncü beşinci altinci",
-}
-"""Likewise: the third floor is 3 in "3. Stock"."""
-_PARTS: Final = frozenset({"-", "cuarto", "quarto", "quarta"})
-"""No ordinals here: a quarter of an hour, a weekday."""
 _CONNECTORS: Final = {"en": "and", "fr": "et", "es": "y", "pt": "e"}
-_MULTIPLIERS: Final = {"hundred", "cent", "cents", "yüz", "thousand", "grand", "mille", "mil", "bin"} | {
-    word for words in _MORE.values() for word, value in words.items() if value == 1_000_000
-}
+_MULTIPLIERS: Final = {
+    "hundred",
+    "cent",
+    "cents",
+    "yüz",
+    "thousand",
+    "grand",
+    "mille",
+    "mil",
+    "bin",
+} | number_tables.MILLIONS
 _COMPOUND_LANGUAGES: Final = frozenset({"de", "it"})
 _ELSEWHERE: Final = frozenset({
     "once", "on", "bin", "due", "sei", "sept", "cent", "cents", "six", "neuf", "mil", "acht", "elf", "tre", "une", "un", "una",
@@ -101,7 +49,7 @@ _KANJI_RUN: Final = re.compile(
     r"(?=円|人|名|日|時|分|月|年|枚|回|滴|個|本|冊|件|台|か所|ヶ所|か月|ヶ月|ヵ月|カ月|歳|階|泊|杯|点|週間|ページ|キロ|インチ|％|%|割|番|つ|営業日|から)"
 )
 _NOT_NUMBERS: Final = re.compile(
-    r"(?:お二人|二人とも|二つとも|十分(?!前|後|ほど|くらい|ぐらい|間(?!に合)|で着)|一(?:番|人|回|日|度|つ|本|件|名|緒|時)|万が一)"
+    r"(?:(?<=お)二人|二人とも|二つとも|十分(?!前|後|ほど|くらい|ぐらい|間(?!に合)|で着)|一(?:番|人|回|日|度|つ|本|件|名|緒|時)|万が一)"
 )
 
 
@@ -158,7 +106,7 @@ def rewrite(text: str, language: str, *, own: bool, counts: bool) -> Rewritten:
 
 def any_number(words: Iterable[str], language: str) -> bool:
     """Return whether one of the words is a number in a language, and nothing else elsewhere."""
-    table = _table(language, False)
+    table = number_tables.table(language, False)
     return bool(table) and any(_value(word, language, table, own=False)[0] is not None for word in words)
 
 
@@ -238,11 +186,11 @@ def _room(value: int, language: str) -> int:
 
 
 def _spoken(text: str, language: str, *, own: bool, counts: bool) -> Iterator[tuple[int, int, str]]:
-    words = _table(language, counts)
+    words = number_tables.table(language, counts)
     if not words:
         return
     connector = _CONNECTORS.get(language, "")
-    starts = _starts(language)
+    starts = number_tables.starts(language)
     sum_: _Sum | None = None
     start = end = 0
     pending, suffix, previous = False, "", ""
@@ -313,27 +261,32 @@ def _turkish(word: str, words: dict[str, int]) -> tuple[int | None, str]:
 
 
 def _compound(word: str, language: str, words: dict[str, int]) -> tuple[int | None, str]:
-    if language == "de":
-        if word.endswith("mal") and word[:-3] in words:
-            return words[word[:-3]], "mal"
-        if word in _GROUPS:
-            return _GROUPS[word], ""
-        if word.endswith("einhalb") and word[:-7] in words:
-            return words[word[:-7]], ".5"
-        for half in ("einhalbtausend", "halbtausend"):
-            head = word.removesuffix(half)
-            if head != word and (head in words or head == "andert"):
-                return (1500 if head == "andert" else words[head] * 1000 + 500), ""
-    thousand = {"de": ("tausend",), "it": ("mila", "mille")}[language]
-    for separator in thousand:
-        head, found, tail = word.partition(separator)
-        if found:
+    if language == "de" and (found := _german(word, words)):
+        return found
+    for separator in _THOUSANDS[language]:
+        head, found_one, tail = word.partition(separator)
+        if found_one:
             parts = [words.get(part) if part else default for part, default in ((head, 1), (tail, 0))]
             if parts[0] is not None and parts[1] is not None:
                 return parts[0] * 1000 + parts[1], ""
     return None, ""
 
 
+def _german(word: str, words: dict[str, int]) -> tuple[int, str] | None:
+    """Read ``dreimal``, ``zu dritt``, ``anderthalb``, ``zweieinhalb`` and ``zweieinhalbtausend``."""
+    if word.endswith("mal") and word[:-3] in words:
+        return words[word[:-3]], "mal"
+    if word in _GROUPS:
+        return _GROUPS[word], ""
+    if word.startswith("anderthalb"):
+        return (1500, "") if word == "anderthalbtausend" else (1, ".5")
+    head, _, tail = word.partition("einhalb")
+    if tail == "tausend" and head in words:
+        return words[head] * 1000 + 500, ""
+    return (words[head], ".5") if word == f"{head}einhalb" and head in words else None
+
+
+_THOUSANDS: Final = {"de": ("tausend",), "it": ("mila", "mille")}
 _GROUPS: Final = {
     "dritt": 3,
     "viert": 4,
@@ -347,66 +300,3 @@ _GROUPS: Final = {
     "zwölft": 12,
 }
 """Words of "zu dritt"."""
-
-
-@cache
-def _table(language: str, counts: bool) -> dict[str, int]:  # noqa: FBT001 - a cached function takes its key by position
-    if language not in _ONES:
-        return {}
-    words = {word: number for number, word in enumerate(_ONES[language].split()) if "-" not in word}
-    words |= {word: 10 * number for number, word in enumerate(_TENS[language].split(), 2)}
-    if language == "de":
-        words |= _german(words)
-    if language == "it":
-        words |= _italian(words)
-    words |= _MORE[language]
-    if counts:
-        ordinals = {
-            word: number for number, each in enumerate(_ORDINALS[language].split(), 1) for word in each.split("/")
-        }
-        words |= _PAIRS[language] | {word: number for word, number in ordinals.items() if word not in _PARTS}
-    return words | {
-        plain: value for word, value in words.items() if (plain := _plain(word)) not in words and language != "tr"
-    }
-
-
-@cache
-def _starts(language: str) -> frozenset[str]:
-    """Return the first two letters of all number words: most words are none, and this is the fastest way to tell."""
-    return frozenset(word[:2] for word in _table(language, True)) | {"an"}
-
-
-def _plain(word: str) -> str:
-    return "".join(char for char in unicodedata.normalize("NFD", word) if not unicodedata.combining(char))
-
-
-def _german(ones: dict[str, int]) -> dict[str, int]:
-    units = {word: value for word, value in ones.items() if 0 < value < 10}
-    tens = {word: value for word, value in ones.items() if value >= 20}
-    below = ones | {f"{one}und{ten}": value + more for one, value in units.items() for ten, more in tens.items()}
-    hundreds = {f"{one}hundert": 100 * value for one, value in ones.items() if 0 < value < 20} | {"hundert": 100}
-    tails = {word: value for word, value in below.items() if value}
-    joined = {
-        f"{head}{und}{tail}": value + more
-        for head, value in hundreds.items()
-        for tail, more in tails.items()
-        for und in ("", "und")
-    }
-    return below | hundreds | joined
-
-
-def _italian(ones: dict[str, int]) -> dict[str, int]:
-    units = {word: value for word, value in ones.items() if 0 < value < 10}
-    tens = {word: value for word, value in ones.items() if value >= 20}
-    below = dict(ones)
-    for ten, value in tens.items():
-        for one, more in units.items():
-            below[(ten[:-1] if one[0] in "uo" else ten) + one] = value + more
-            if one == "tre":
-                below[f"{ten}tré"] = value + more
-    hundreds = {f"{one}cento": 100 * value for one, value in units.items() if value > 1} | {"cento": 100}
-    return (
-        below
-        | hundreds
-        | {f"{head}{tail}": value + more for head, value in hundreds.items() for tail, more in below.items() if more}
-    )

@@ -134,6 +134,7 @@ def _without_addresses(lower: str, *, is_source: bool) -> tuple[str, list[Fact]]
 
 
 _OR_SO: Final = re.compile(
-    r" ?(?:or so|oder so|ish\b|gibi|civari|ごろ|頃|くらい|ぐらい|前後|ほど|escasos|más o menos|mais ou menos)"
+    r"(?: ?[^\W\d_]{1,12})?? ?(?:or so|oder so|ish\b|gibi|kadar|civari|ごろ|頃|くらい|ぐらい|前後|ほど|"
+    r"escasos|más o menos|mais ou menos)"
 )
 _UNIT: Final = re.compile(rf" ?-?({vocabulary.UNIT_SIGNS}|[^\W\d_]{{1,16}})")

@@ -19,7 +19,10 @@ def scan(search: Search) -> None:
                 search.add(match.span(), FactKind.TIME, _rounded(search, match.span(), meanings))
     for match in search.matches(_SPOKEN):
         if search.in_words(*match.span(1)) and search.in_words(*match.span(2)):
-            search.add(match.span(), FactKind.TIME, _rounded(search, match.span(), clock(int(match[1]), int(match[2]))))
+            meanings = _rounded(search, match.span(), clock(int(match[1]), int(match[2])))
+            if search.is_source:
+                meanings |= {("number", match[1]), ("number", match[2])}
+            search.add(match.span(), FactKind.TIME, meanings)
     bare = None if search.is_source else _BARE_HOURS.get(search.language)
     for match in search.matches(bare) if bare else ():
         unit, _ = search.unit_at(match.end(1))
@@ -82,11 +85,12 @@ def _read_plain(match: re.Match[str]) -> Meanings | None:
         return None
     half = (groups.get("half") or "").strip()[:1] or ("a" if groups["h"][0] == "0" else "")
     found = clock(hour, minute, half)
+    is_written_as_long = groups.get("m") and (groups.get("long") or groups.get("hours"))
+    if found and (is_written_as_long or (minute and not half and ":" in match.group())):
+        # "1 h 20" and "2:14" may be how long it takes.
+        found.add(("unit", str(60 * hour + minute), "minute"))
     if groups.get("dot"):
         found |= quantity(f"{hour}.{groups['m']}") | dated(hour, minute, "")
-    if groups.get("m") and (groups.get("long") or groups.get("hours")):
-        # "1 h 20" may be how long it takes.
-        found.add(("unit", str(60 * hour + minute), "minute"))
     return found or None
 
 

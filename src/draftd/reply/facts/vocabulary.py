@@ -136,6 +136,24 @@ CURRENCIES: Final = {
     for word in words.split()
 }
 
+HUNDREDTHS: Final = frozenset(
+    [
+        "cent",
+        "cents",
+        "ct",
+        "pence",
+        "rappen",
+        "centime",
+        "centimes",
+        "céntimos",
+        "cêntimos",
+        "centavos",
+        "centesimi",
+        "kuruş",
+    ]
+)
+"""Of a unit of money."""
+
 UNITS: Final = {
     word: unit
     for unit, words in {
