@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
-from benchmarks.legibility.browser import _FLAGS, PROGRAMS
+from benchmarks.chromium import FLAGS, PROGRAMS
 
 START_S = 60.0
 ANSWER_S = 60.0
@@ -97,7 +97,7 @@ class Tab:
 @asynccontextmanager
 async def tab(folder: Path) -> AsyncIterator[Tab]:
     """Start a browser with an empty profile in a folder, and yield a page of it."""
-    flags = [*_FLAGS, f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"]
+    flags = [*FLAGS, f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"]
     process = await asyncio.create_subprocess_exec(
         browser_program(), *flags, "about:blank", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
