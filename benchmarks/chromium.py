@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DRAW_S = 90
 
-_FLAGS = (
+FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -58,7 +58,7 @@ def draw(page: str, *, width: int, height: int, density: int, program: str) -> D
         picture = folder / "page.png"
         command = [
             program,
-            *_FLAGS,
+            *FLAGS,
             f"--force-device-scale-factor={density}",
             f"--window-size={width},{height}",
             f"--user-data-dir={folder / 'profile'}",

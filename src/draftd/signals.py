@@ -34,6 +34,15 @@ def handle_stop_signals_early() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, with what the command has to undo."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
     os._exit(0)
 

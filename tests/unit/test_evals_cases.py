@@ -11,6 +11,15 @@ from draftd.evals import lock
 from draftd.evals.cases import Split, load
 from fix_evals import THREE, make_case, write_cases
 
+COMMITTED = Path(__file__).parents[2] / "evals" / "cases"
+
+
+def test_the_committed_cases_are_valid_and_those_that_are_held_out_are_unedited() -> None:
+    cases = load(COMMITTED)
+    lock.check(COMMITTED, cases)
+    assert len(cases) >= 40
+    assert {case.split for case in cases} == set(Split)
+
 
 def test_cases_are_read_with_what_is_known_of_them(tmp_path: Path) -> None:
     linkedin, email, third = load(write_cases(tmp_path))

@@ -7,7 +7,6 @@ the demo says so. Invariant: a developer's own settings of draftd never reach th
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +29,7 @@ from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured, 
 from draftd.logs import configure_logging
 from draftd.queue import admin
 from draftd.settings import DIRECTLY, export_foreign_variables
+from draftd.signals import interrupt_on_sigterm
 
 REAL_MODELS = {
     "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
@@ -66,7 +65,7 @@ def run_demo(*, model: str | None, output: Path | None) -> int:
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise UsageError(f"-o: {str(output)!r} cannot be written: {_why_not(output)}")
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
-    _raise_on_sigterm()
+    interrupt_on_sigterm()
     export_foreign_variables()
     began = time.monotonic()
     with _model(model) as chosen, EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory() as directory:
@@ -110,13 +109,6 @@ def _write(text: str, output: Path | None) -> Path:
 
 def _since(began: float) -> str:
     return f"{time.monotonic() - began:4.1f} s"
-
-
-def _raise_on_sigterm() -> None:
-    def interrupted(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
 
 
 @contextmanager

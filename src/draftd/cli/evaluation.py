@@ -1,9 +1,7 @@
 """The command that measures drafts: eval."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,7 +69,7 @@ SplitName = Annotated[
     str | None, typer.Option("--split", metavar="SPLIT", help="Only the cases of this split: dev or held_out.")
 ]
 AgentName = Annotated[str, typer.Option(metavar="NAME", help="Agent whose prompt is under test.")]
-Concurrency = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Cases at the same time.")]
+Concurrency = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Cases at the same time.")]
 Output = Annotated[
     Path,
     typer.Option(
@@ -164,11 +162,9 @@ def _of_split(found: list[Any], split: str | None) -> list[Any]:
 def _run(plan: "Plan", loaded: Any) -> "Evaluated":
     from draftd.evals import evaluation
     from draftd.logs import configure_logging
+    from draftd.signals import interrupt_on_sigterm
 
-    def interrupted(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
+    interrupt_on_sigterm()
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     try:
         return evaluation.evaluate(plan, loaded, say=say, on_case=_show_progress)
