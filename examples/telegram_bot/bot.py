@@ -90,7 +90,7 @@ class Bot:
         files = [(one.get("photo") or [one.get("document")])[-1] for one in messages]
         pictures = [one for one in files if one and one.get("mime_type", "image/jpeg").startswith("image/")]
         if chat not in USERS or not pictures:
-            await self.call("sendMessage", chat_id=chat, text=HELP if chat in USERS else "Sorry, I do not know you.")
+            await self.call("sendMessage", chat_id=chat, text=HELP if chat in USERS else f"Sorry, I don't know {chat}.")
             return
         urls = [await self.download(one["file_id"]) for one in pictures[:MAX_PICTURES]]
         caption = next((one["caption"] for one in messages if one.get("caption")), None)
@@ -113,7 +113,7 @@ class Bot:
         if not await self.rows(KNOWN, request["requester_id"], key):
             reply = {"message_id": about, "allow_sending_without_reply": True}
             sent = await self.call("sendMessage", chat_id=user, text="Reading …", reply_parameters=reply)
-            request["options"] = {"max_chars": 1000, **request.get("options", {})}  # three of them fit into a message
+            request["options"] = {"max_chars": 750, **request.get("options", {})}  # a message has 4,096
             request["metadata"] = {"telegram": {"chat_id": user, "message_id": sent["message_id"]}}
             self.shown |= {row["id"]: None for row in await self.rows(INSERT, Jsonb(request))}
 

@@ -96,6 +96,8 @@ def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert "These drafts came from the stand-in, not from a model." in demo.log
     page = Path(demo.log.splitlines()[-1])
     assert page.read_text().count("<article>") == 9
+    assert "<mark>" not in page.read_text()
+    assert "not in any source" not in demo.log
     demo.expect_nothing_left(page)
 
 

@@ -33,7 +33,7 @@ ANSWER = {
     "short_stance": "accept",
     "medium_stance": "decline",
     "detailed_stance": "open",
-    "other_targets": ["Ana: asks about prices", "<b>nobody</b>"],
+    "other_targets": ["Ana: asks about prices", f"<b>nobody</b>{'w' * 150}"],
     "missing": ["the release date"],
     "warnings": ["ambiguous_target"],
 }
@@ -251,6 +251,12 @@ async def test_the_page_marks_quotes_as_a_whole(server: Server, browser_page: Pa
         )
         assert [part for part, is_marked in parts if is_marked] == wanted
         assert "".join(part for part, _ in parts) == text
+
+
+async def test_the_browser_itself_forbids_the_page_to_parse_html(server: Server, browser_page: Page) -> None:
+    await browser_page.goto(server.url)
+    parse = "(() => { try { document.body.innerHTML = '<b>'; return 'parsed' } catch (error) { return error.name } })()"
+    assert await browser_page.evaluate(parse) == "TypeError"
 
 
 async def test_a_reply_is_copied_as_it_is(running: Running, server: Server, browser_page: Page) -> None:

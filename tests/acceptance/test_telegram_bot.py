@@ -142,7 +142,7 @@ def test_a_button_refines_the_drafts_in_a_message_of_their_own(
     finished(telegram, 1, bot)
     parent, child = rows(running)
     assert child["parent_id"] == parent["id"]
-    assert (child["context"], child["options"]) == (context, {"max_chars": 1000, **options})
+    assert (child["context"], child["options"]) == (context, {"max_chars": 750, **options})
     assert telegram.answers == [""]
 
 
@@ -162,7 +162,10 @@ def test_who_is_not_on_the_list_gets_no_drafts(running: Running, telegram: FakeT
     telegram.sends(STRANGER, picture=picture())
     telegram.sends(ANN, picture=picture(), chat={"id": -5, "type": "group"})
     nth_message(telegram, 1, bot)
-    assert [message.text for message in telegram.messages] == ["Sorry, I do not know you."] * 2
+    assert [message.text for message in telegram.messages] == [
+        f"Sorry, I don't know {STRANGER}.",
+        "Sorry, I don't know -5.",
+    ]
     assert rows(running) == []
 
 
@@ -231,6 +234,25 @@ def test_texts_stay_texts_and_what_has_no_source_is_pointed_out(
     assert "<pre>&lt;i&gt;Yes&lt;/i&gt; &amp; thanks</pre>" in shown
     assert "&lt;b&gt;bold&lt;/b&gt;" in shown
     assert "⚠️ In no source, check before sending: €4,250" in shown
+
+
+def test_the_longest_drafts_fit_into_one_message(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    sentences = {
+        "short": "Stand-in reply: the blue kettle stands beside the window in the old kitchen, near number {}. ",
+        "medium": "Stand-in reply: nobody has seen a ferry leave that harbour before lunch since we met at {} there. ",
+        "detailed": "Stand-in reply: my neighbour grows walnuts and lends his ladder to whoever asks for tree {} politely. ",
+    }
+    texts = {
+        length: "".join(sentence.format(4000 + number) for number in range(7))[: 690 + 20 * place]
+        for place, (length, sentence) in enumerate(sentences.items())
+    }
+    angles = {f"{length}_angle": "w" * 60 for length in texts}
+    longest = texts | angles | {"author": "a" * 200, "gist": "g" * 300, "other_targets": [f"{'b' * 140}: {'c' * 140}"]}
+    running.stand_in.script(default={"fields": longest})
+    telegram.sends(ANN, picture=picture())
+    shown = finished(telegram, 0, bot).text
+    assert shown.count("4003") == 6
+    assert len(shown) > 3000
 
 
 def test_the_token_reaches_neither_the_log_nor_the_database(running: Running, telegram: FakeTelegram, bot: Bot) -> None:

@@ -45,6 +45,7 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "me": "the signed-in user",
         "author": "Mara Lindqvist",
         "gist": "asks which one change improved the on-call handover most",
+        "quoted": ["Monday", "40 minutes"],
         "short_angle": "names one change",
         "short": "Stand-in reply: a written log instead of a call. We would not go back.",
         "medium_angle": "shares a result, asks back",
