@@ -19,6 +19,8 @@ refinement      what a refinement changes of the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links
+leaks           passages of the prompt in a text
+machine_talk    texts that look like an instruction to a model
 facts           which facts of a reply no source has: prices, dates, times, phone numbers, addresses
 fact            a fact, and the form in which texts are searched
 fact_finder     finds the facts of a text

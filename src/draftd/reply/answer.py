@@ -11,7 +11,7 @@ from typing import Any
 
 from draftd.errors import InvalidRequest, NothingOpen, NothingToReplyTo
 from draftd.queue.outcome import Draft
-from draftd.reply import model_answer, refinement
+from draftd.reply import links, model_answer, refinement
 from draftd.reply.model_answer import ModelAnswer, Shown
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Expects, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
@@ -65,22 +65,23 @@ def read(
     review = Review(answer=answer, criteria=criteria)
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
     options = {length: published.get(length) or review.option(length, unseen[length]) for length in criteria.lengths}
-    problems = [] if answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
+    seen = review.screened()
+    problems = [] if seen.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
     for length in unseen:
         problems += review.problems(options[length], _others(length, options, published))
     removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
     if problems and removed:
         # Removing links may have left a reply empty or too short, which the model could not explain otherwise.
         problems.append(f"Links that are not in the input were removed ({', '.join(removed)}); write without them.")
-    wishes = [] if is_repaired else review.wishes(options, published)
+    wishes = [] if is_repaired else [*review.wishes(options, published), *_wishes_for_hosts(removed)]
     if problems:
         raise AnswerRejected([*problems, *wishes])
     doubtful = any(review.problems(option, ()) for option in published.values())
     unsupported = any(option.unsupported for option in options.values())
     result = _result(
-        review, options, _warnings(review, removed=bool(removed), unsupported=unsupported, doubtful=doubtful)
+        seen, options, _warnings(review, removed=bool(removed), unsupported=unsupported, doubtful=doubtful)
     )
-    reading = answer.reading if criteria.parent_reading is None else list(criteria.parent_reading)
+    reading = seen.reading if criteria.parent_reading is None else list(criteria.parent_reading)
     draft = Draft(result=result.as_json(), reading=reading)
     if wishes:
         raise AnswerRejected(wishes, draft=draft)
@@ -172,8 +173,13 @@ def _warnings(review: Review, *, removed: bool, unsupported: bool, doubtful: boo
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]
 
 
-def _result(review: Review, options: OptionMap, warnings: list[ResultWarning]) -> Result:
-    answer = review.answer
+def _wishes_for_hosts(removed: Sequence[str]) -> list[str]:
+    """Return what one repair should improve: a sentence may need the name that was removed with a host."""
+    hosts = ", ".join(filter(links.is_bare, removed))
+    return [f"Addresses that are not in the input were removed ({hosts}); write without them."] if hosts else []
+
+
+def _result(answer: ModelAnswer, options: OptionMap, warnings: list[ResultWarning]) -> Result:
     return Result.model_validate(
         seen_of(answer)
         | {

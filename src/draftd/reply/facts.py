@@ -118,6 +118,7 @@ class _Known:
 
     def __init__(self, text: str, language: str, *, own: bool, today: date | None) -> None:
         self._plain = plain(text)
+        self._shown = links.plain(self._plain)
         self._today = today
         self._meanings: set[tuple[str, ...]] = set()
         self._phones: list[str] = []
@@ -139,7 +140,7 @@ class _Known:
             case FactKind.PHONE:
                 return self._has_phone(next(iter(fact.meanings))[1])
             case FactKind.LINK:
-                return links.occurs_in(next(iter(fact.meanings))[1], self._plain)
+                return links.occurs_in(next(iter(fact.meanings))[1], self._shown)
             case FactKind.HANDLE:
                 return self._has_name(next(iter(fact.meanings))[1])
             case FactKind.EMAIL:
