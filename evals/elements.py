@@ -1,5 +1,6 @@
 """What the pages are made of: tags, faces, icons, photos."""
 
+import hashlib
 import html
 from collections.abc import Mapping
 from typing import Any
@@ -84,9 +85,23 @@ def face(name: str) -> str:
 
 
 def photo(name: str, text: str = "") -> str:
-    """Return a drawn photo, with a text on it if there is one."""
-    drawn = f'<svg viewBox="0 0 230 132" preserveAspectRatio="xMidYMid slice">{_PHOTOS[name]}</svg>'
+    """Return a drawn photo, with a text on it if there is one; ``code`` is a pattern like a QR code."""
+    content = _code(text) if name == "code" else _PHOTOS[name]
+    drawn = f'<svg viewBox="0 0 230 132" preserveAspectRatio="xMidYMid slice">{content}</svg>'
     return box("photo", drawn, span("on-photo", text))
+
+
+def _code(text: str) -> str:
+    bits = f"{int.from_bytes(hashlib.sha512(text.encode()).digest()):0512b}"
+    dots = "".join(
+        f"M{70 + 4 * (at % 22)} {8 + 4 * (at // 22)}h4v4h-4z" for at, bit in enumerate(bits[:484]) if bit == "1"
+    )
+    corners = "".join(
+        f'<path d="M{x} {y}h28v28h-28z" fill="#fff"/><path d="M{x + 2} {y + 2}h24v24h-24zm4 4v16h16v-16zm4 4h8v8h-8z" '
+        'fill-rule="evenodd"/>'
+        for x, y in ((70, 8), (130, 8), (70, 68))
+    )
+    return f'<rect width="230" height="132" fill="#fff"/><path d="{dots}"/>{corners}'
 
 
 def lettering(item: Item) -> str:

@@ -97,7 +97,7 @@ async def test_what_is_marked_for_the_cache_is_the_same_to_the_byte_whatever_a_r
             request = Request(image_urls=(), context=context, options=asked, parent=None)
             options = Options.read(asked)
             messages = render(agent, request=request, options=options, pictures=[])
-            schema = CommentReply(request, options, is_truncated=False).schema
+            schema = CommentReply(request, options, is_truncated=False, prompt="").schema
             await llm.complete(target(dialect, server), messages, schema=schema, time_s=TIME_S)
         bodies = [await request.json() for request in server.received]
     marked = [body["system"] if "system" in body else body["messages"][0]["content"] for body in bodies]

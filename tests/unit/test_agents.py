@@ -80,6 +80,17 @@ def test_a_section_is_no_part_of_the_text_and_those_that_are_missing_are_draftds
     assert all(packaged_sections.values())
 
 
+def test_all_of_a_prompt_may_not_be_repeated_but_the_lines_that_it_quotes_for_replies(
+    write: Callable[..., Path],
+) -> None:
+    text = "Be kind. Close with:\n> Warmly, the front desk of Hotel Aurora\n<!-- when: voice -->\nTake over their manner.\n"
+    agent = load_agents(write(text=text))["helper"]
+    assert "Hotel Aurora" in agent.text
+    assert "Hotel Aurora" not in agent.wording
+    assert "Be kind. Close with:" in agent.wording
+    assert "Take over their manner." in agent.wording
+
+
 def test_the_version_changes_with_a_section(write: Callable[..., Path]) -> None:
     marked = "Be kind.\n<!-- when: voice -->\n"
     one = load_agents(write(text=f"{marked}One"))["helper"].version

@@ -521,6 +521,7 @@ def test_a_link_that_only_resembles_a_shown_one_is_taken_out(shown: str) -> None
 
 
 def test_names_with_a_dot_are_no_links() -> None:
+    assert links.find("ASP.NET, logger.info(x), `logger.info`, System.IO.File, at this point me and you") == []
     assert (
         links.find("Node.js, booking.com, and/or, i.e./e.g., main.py/run, mia@example.com/x, U.S./Canada, v1.2/v1.3")
         == []
@@ -539,9 +540,10 @@ def test_the_sentence_around_a_link_is_not_part_of_it() -> None:
 
 
 def test_a_host_with_other_letters_than_ascii_is_found_whole() -> None:
-    assert links.find("Siehe müller.de/preise und éwww.example.com/x, aber nicht müller.de.") == [
+    assert links.find("Siehe müller.de/preise und éwww.example.com/x, auch müller.de.") == [
         "müller.de/preise",
         "éwww.example.com/x",
+        "müller.de",
     ]
 
 

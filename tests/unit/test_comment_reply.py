@@ -57,7 +57,7 @@ OLD_RESULT = {
 
 def make_format(parent: Parent | None = None, *, context: str | None = None, **options: Any) -> CommentReply:
     request = Request(image_urls=(), context=context, options={}, parent=parent)
-    return CommentReply(request, Options(**options), is_truncated=False)
+    return CommentReply(request, Options(**options), is_truncated=False, prompt="")
 
 
 def old_parent() -> Parent:
@@ -156,7 +156,7 @@ def test_a_draft_makes_nothing_true_that_stood_in_no_source() -> None:
 def test_tomorrow_is_a_day_of_the_week(day: int, *, is_known: bool) -> None:
     asked_at = datetime(2026, 11, day, 12, tzinfo=UTC)
     request = Request(image_urls=(), context="Tomorrow works.", options={}, parent=None, asked_at=asked_at)
-    reply_format = CommentReply(request, Options(), is_truncated=False)
+    reply_format = CommentReply(request, Options(), is_truncated=False, prompt="")
     unsupported = reply_format.read(json.dumps(ANSWER | {"quoted": [], "reading": []})).result["options"][0][
         "unsupported"
     ]

@@ -15,7 +15,7 @@ from fix_evals import make_case
 def drafted(case: Case) -> dict[str, object]:
     """Return what becomes of the stand-in's answer to a case."""
     request = Request(image_urls=("data:,",), context=case.context, options=case.options, parent=None)
-    reply = CommentReply(request, Options.read(case.options), is_truncated=False)
+    reply = CommentReply(request, Options.read(case.options), is_truncated=False, prompt="")
     answer = stand_in.StandIn([case]).answer(
         {"model": stand_in.MODEL, "messages": []}, {"traceparent": stand_in.traceparent(case)}
     )

@@ -330,10 +330,11 @@ def test_a_refinement_keeps_the_messages_as_they_were_read() -> None:
     assert read(make_answer(), criteria).reading == ["Mia: Friday?", "Ana: how much?"]
 
 
-def test_a_link_that_was_copied_before_the_replies_is_published_at_once() -> None:
+def test_a_link_that_was_copied_before_the_replies_waits_for_the_message_it_stands_in() -> None:
     link = "https://example.com/list"
-    text = make_answer(short=f"Yes, {link}", quoted=["Friday", link])
-    assert published(text.partition('"reading"')[0], make_criteria()) == ["short", "medium", "detailed"]
+    text = make_answer(short=f"Yes, {link}", quoted=["Friday", link], reading=[f"Mia: Friday? {link}"])
+    assert published(text.partition('"reading"')[0], make_criteria()) == ["medium", "detailed"]
+    assert published(text, make_criteria()) == ["short", "medium", "detailed"]
 
 
 @pytest.mark.parametrize("key", ["quoted", "reading"])

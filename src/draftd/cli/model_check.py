@@ -65,7 +65,7 @@ class ModelCheck:
         word = code_word.random_word()
         request = Request(image_urls=(code_word.picture(word),), context=None, options={}, parent=None)
         options = Options.read(request.options)
-        reply_format = agent.reply_format(request, options, is_truncated=False)
+        reply_format = agent.reply_format(request, options, is_truncated=False, prompt=agent.wording)
         watch = _Watch(reply_format.partial())
         async with AsyncExitStack() as reservations:
             time_s = self._settings.model_timeout_s

@@ -27,6 +27,8 @@ from draftd.reply.reply_format import ReplyFormatFactory
 SUFFIX = "_agent.md"
 PACKAGED = "comment_generator"
 PLATFORMS = "{{platforms}}"
+QUOTED = "> "
+"""How a line of a prompt begins that replies may repeat: a signature, a standard sentence."""
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
 _MARKER = re.compile(r"^<!-- when: (.*?) -->\n", re.MULTILINE)
 _HASH_CHARS = 8
@@ -71,6 +73,12 @@ class Agent:
     """What is said beside it when it applies."""
     reply_format: ReplyFormatFactory = CommentReply
     """Format of the answers; ``schema_version`` 1 is the comment reply."""
+
+    @property
+    def wording(self) -> str:
+        """All that a model may be told and must not repeat: not the lines that the prompt quotes for replies."""
+        lines = "\n".join([self.text, *self.sections.values()]).splitlines()
+        return "\n".join(line for line in lines if not line.startswith(QUOTED))
 
 
 def packaged_directory() -> Path:

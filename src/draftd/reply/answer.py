@@ -11,7 +11,7 @@ from typing import Any
 
 from draftd.errors import InvalidRequest, NothingOpen, NothingToReplyTo
 from draftd.queue.outcome import Draft
-from draftd.reply import model_answer, refinement
+from draftd.reply import links, model_answer, refinement
 from draftd.reply.model_answer import ModelAnswer, Shown
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Expects, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
@@ -66,12 +66,13 @@ def read(
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
     options = {length: published.get(length) or review.option(length, unseen[length]) for length in criteria.lengths}
     removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
-    problems = _problems(review, options, published, removed)
-    wishes = [] if is_repaired else review.wishes(options, published)
+    seen = review.screened()
+    problems = _problems(review, seen, options, published, removed)
+    wishes = [] if is_repaired else [*review.wishes(options, published), *_wishes_for_hosts(removed)]
     if problems:
         raise AnswerRejected([*problems, *wishes])
-    result = _result(review, options, _warnings(review, options, published, removed))
-    reading = answer.reading if criteria.parent_reading is None else list(criteria.parent_reading)
+    result = _result(seen, options, _warnings(review, options, published, removed))
+    reading = seen.reading if criteria.parent_reading is None else list(criteria.parent_reading)
     draft = Draft(result=result.as_json(), reading=reading)
     if wishes:
         raise AnswerRejected(wishes, draft=draft)
@@ -110,9 +111,11 @@ def _check_shown(answer: ModelAnswer, criteria: Criteria) -> None:
     raise NothingOpen if answer.shown is Shown.CLOSED_LIST else NothingToReplyTo
 
 
-def _problems(review: Review, options: OptionMap, published: OptionMap, removed: Sequence[str]) -> list[str]:
+def _problems(
+    review: Review, seen: ModelAnswer, options: OptionMap, published: OptionMap, removed: Sequence[str]
+) -> list[str]:
     """Return why an answer is not acceptable, apart from its published options, which cannot be changed."""
-    problems = [] if review.answer.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
+    problems = [] if seen.summary else ["`summary` is empty; say in one sentence what the screenshot shows."]
     for length in options:
         if length not in published:
             problems += review.problems(options[length], _others(length, options, published))
@@ -175,8 +178,13 @@ def _warnings(review: Review, options: OptionMap, published: OptionMap, removed:
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]
 
 
-def _result(review: Review, options: OptionMap, warnings: list[ResultWarning]) -> Result:
-    answer = review.answer
+def _wishes_for_hosts(removed: Sequence[str]) -> list[str]:
+    """Return what one repair should improve: a sentence may need the name that was removed with a host."""
+    hosts = ", ".join(filter(links.is_bare, removed))
+    return [f"Addresses that are not in the input were removed ({hosts}); write without them."] if hosts else []
+
+
+def _result(answer: ModelAnswer, options: OptionMap, warnings: list[ResultWarning]) -> Result:
     return Result.model_validate(
         seen_of(answer)
         | {

@@ -22,13 +22,14 @@ class CommentReply:
         request: the request as read from its row.
         options: the request's options, validated.
         is_truncated: whether a part of a picture was left out.
+        prompt: what the model is told, of which no text may repeat a passage.
 
     Raises:
         InvalidRequest: the message to answer is not in the parent's reading.
     """
 
-    def __init__(self, request: Request, options: Options, *, is_truncated: bool) -> None:
-        self._criteria = _criteria(request, options, is_truncated=is_truncated)
+    def __init__(self, request: Request, options: Options, *, is_truncated: bool, prompt: str) -> None:
+        self._criteria = _criteria(request, options, is_truncated=is_truncated, prompt=prompt)
         self._published: dict[Length, Option] = {}
         self.schema = answer.answer_schema(self._criteria)
         refinement.target(request, options)
@@ -50,19 +51,20 @@ class CommentReply:
         return answer.published_note(self._published)
 
 
-def _criteria(request: Request, options: Options, *, is_truncated: bool) -> Criteria:
+def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt: str) -> Criteria:
     parent, known_texts = request.parent, (*options.facts, *options.voice_samples)
     is_decided = bool(request.context or options.stance)
     # The owner of the tables may have written anything.
     warned = found if parent and isinstance(found := parent.result.get("warnings"), list) else []
     if parent is not None:
-        known_texts += (*parent.reading, *map(parent.without_unsupported, parent.chain_texts))
+        known_texts += tuple(map(parent.without_unsupported, parent.chain_texts))
         # The refined drafts may have been made from a truncated picture.
         is_truncated |= ResultWarning.IMAGE_TRUNCATED in warned
         is_decided |= not options.answer_to and refinement.is_decided(parent)
     return Criteria(
         options=options,
         context=request.context,
+        prompt=prompt,
         is_truncated=is_truncated,
         known_texts=known_texts,
         parent_reading=None if parent is None else tuple(parent.reading),

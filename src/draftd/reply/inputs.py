@@ -69,7 +69,7 @@ class InputReader:
             options = Options.read(request.options)
             loaded = await self._load(attempt, request, pictures)
             is_truncated = any(picture.truncated or picture.one_of_several for picture in loaded)
-            reply_format = agent.reply_format(request, options, is_truncated=is_truncated)
+            reply_format = agent.reply_format(request, options, is_truncated=is_truncated, prompt=agent.wording)
             # In a thread: encoding twelve large parts in base64 takes 30 ms and would block the event loop.
             messages = await asyncio.to_thread(render, agent, request=request, options=options, pictures=loaded)
             pictures.move_to_messages(loaded, messages)

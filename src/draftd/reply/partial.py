@@ -64,7 +64,8 @@ class PartialReader:
         answer = self._parse(text_so_far)
         if answer is None or answer.shown is not Shown.MESSAGE:
             return None
-        return self._partial_result(answer) if self._collect(answer) else None
+        review = Review(answer=answer, criteria=self._criteria)
+        return self._partial_result(review) if self._collect(review) else None
 
     def _has_begun(self, text: str, unread_from: int) -> bool:
         """Find the answer's beginning; return whether it is there."""
@@ -84,11 +85,11 @@ class PartialReader:
         except ValueError:
             return None
 
-    def _collect(self, answer: ModelAnswer) -> bool:
+    def _collect(self, review: Review) -> bool:
         """Add the options that are complete and may be published; return whether there are any."""
+        answer = review.answer
         if not answer.model_fields_set >= self._deciding:
             return False
-        review = Review(answer=answer, criteria=self._criteria)
         translated = self._criteria.options.reader_language is not None
         known = len(self._options)
         for length in self._criteria.lengths:
@@ -101,8 +102,9 @@ class PartialReader:
                 self._options[length] = option
         return len(self._options) > known
 
-    def _partial_result(self, answer: ModelAnswer) -> dict[str, Any]:
-        known = answer.model_fields_set | ({"reply_needed"} if answer.expects is None else set())
+    def _partial_result(self, review: Review) -> dict[str, Any]:
+        answer = review.screened()
+        known = review.answer.model_fields_set | ({"reply_needed"} if answer.expects is None else set())
         result: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         result |= {key: value for key, value in seen_of(answer).items() if key in known}
         if {"author", "gist"} <= known:

@@ -74,11 +74,12 @@ class ReplyFormat(Protocol):
 class ReplyFormatFactory(Protocol):
     """Makes the format of a request."""
 
-    def __call__(self, request: Request, options: Options, *, is_truncated: bool) -> ReplyFormat:
+    def __call__(self, request: Request, options: Options, *, is_truncated: bool, prompt: str) -> ReplyFormat:
         """Return the format.
 
         Args:
             request: the request as read from its row.
             options: the request's options, validated.
             is_truncated: whether a part of a picture was left out.
+            prompt: what the model is told, of which no text may repeat a passage.
         """

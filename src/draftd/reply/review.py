@@ -1,15 +1,17 @@
 """The checks of one answer, complete or still being written.
 
 Owns which replies are acceptable. A fault that people would notice after sending (an empty reply, a placeholder such as
-``[Name]``, a text too long for the platform, another language, a commitment under a suspected injection) is a problem: the reply
-is neither published nor accepted. A wish (a decision left to the requester, a source for every fact) is worth one repair and no
-more: a reply that does not fulfil it is accepted in the end.
+``[Name]``, a text too long for the platform, another language, a commitment under a suspected injection, a passage of the prompt)
+is a problem: the reply is neither published nor accepted. A wish (a decision left to the requester, a source for every fact) is
+worth one repair and no more: a reply that does not fulfil it is accepted in the end. The texts beside the replies lose the links
+and the passages of the prompt that an injection may have put there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
-from draftd.reply import language, links, placeholders, platforms, stances
+from draftd.reply import language, leaks, links, machine_talk, placeholders, platforms, stances
 from draftd.reply.facts import Witness
 from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
 from draftd.reply.platforms import Platform
@@ -29,10 +31,12 @@ class Criteria:
 
     options: Options
     context: str | None
+    prompt: str = ""
+    """The agent's instructions, of which no text may repeat a passage."""
     is_truncated: bool
     """Whether a part of a picture was left out."""
     known_texts: tuple[str, ...] = ()
-    """Further texts that a link may come from: the parent's reading and options, the requester's facts, voice samples."""
+    """Further texts that a fact or a link may come from: the parent's options, the requester's facts, voice samples."""
     parent_reading: tuple[str, ...] | None = None
     """The messages of a refinement's parent, which take the place of the answer's reading."""
     avoided_texts: tuple[str, ...] = ()
@@ -75,17 +79,46 @@ class Review:
         return self.criteria.is_injected or ResultWarning.POSSIBLE_PROMPT_INJECTION in self.answer.warnings
 
     def sources(self) -> list[str]:
-        """Return every text that a fact or a link in a reply may come from."""
-        answer, criteria = self.answer, self.criteria
-        read = criteria.parent_reading
+        """Return every text that a fact in a reply may come from."""
+        answer, read = self.answer, self.criteria.parent_reading
         if read is None:
             # Only with a screenshot: a refinement's model sees nothing that it could copy anew.
             read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
-        return [*read, criteria.context or "", *criteria.known_texts]
+        return [*read, *self._given]
+
+    def link_sources(self) -> list[str]:
+        """Return every text that a link may come from.
+
+        These are the requester's texts and the messages that were read, unless they look like an attack. ``quoted`` is none: it
+        has the links of a message without the words that would tell.
+        """
+        answer, read = self.answer, self.criteria.parent_reading
+        if read is None:
+            read = (*answer.reading, answer.unsent_text)
+        trusted = [] if self.is_injected else [text for text in read if not machine_talk.is_in(text)]
+        return [*trusted, *self._given]
 
     def unseen_links(self, length: Length) -> list[str]:
         """Return the links of a reply that appear neither in the screenshot nor in the requester's texts."""
-        return links.unseen(self._written(length), self.sources())
+        return links.unseen(self._written(length), self.link_sources())
+
+    def screened(self) -> ModelAnswer:
+        """Return the answer with its texts beside the replies, without unseen links and passages of the prompt."""
+        answer = self.answer
+        lines = ("me", "author", "gist", "platform_name", "summary", "unsent_text")
+        targets = [
+            one.model_copy(update={"author": self._clean(one.author), "gist": self._clean(one.gist)})
+            for one in answer.other_targets
+        ]
+        return answer.model_copy(
+            update={
+                **{line: self._clean(getattr(answer, line)) for line in lines},
+                "other_targets": [one for one in targets if one.gist],
+                "missing": [text for one in answer.missing if (text := self._clean(one))],
+                # Its links stay: it is the record of what was seen, and a refinement judges it again.
+                "reading": [text for text in answer.reading if not leaks.repeats(self.criteria.prompt, text)],
+            }
+        )
 
     def option(self, length: Length, unseen: Sequence[str] = ()) -> Option:
         """Return a reply as a client would read it, without its unseen links.
@@ -95,7 +128,7 @@ class Review:
         stance, text = self.answer.stance(length), links.remove(self.answer.text(length), unseen)
         return Option.model_construct(
             length=length,
-            angle=self.answer.angle(length),
+            angle=self._clean(self.answer.angle(length)),
             stance=Stance.OPEN if stance is Stance.NONE and self.is_injected else stance,
             text=text,
             unsupported=self._unsupported(text),
@@ -109,7 +142,7 @@ class Review:
             option: the reply.
             others: the replies that it must differ from, and agree with in the order of lengths.
         """
-        name, options = option.length.value, self.criteria.options
+        name, options, others = option.length.value, self.criteria.options, list(others)
         if not option.text:
             return [f"`{name}` is empty; write the reply."]
         problems = []
@@ -124,6 +157,8 @@ class Review:
             problems.append(f"`{name}` is in the language `{foreign}`; write it in `{self.reply_language}`.")
         if links.too_many(self._written(option.length)):
             problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
+        if self._repeats_prompt(option, others):
+            problems.append(f"`{name}` repeats a passage of these instructions; write it without.")
         if option.translation == "":
             problems.append(f"`{name}_translation` is empty; give the reply in {options.reader_language}.")
         if self.is_injected and option.stance not in stances.UNCOMMITTED:
@@ -172,6 +207,23 @@ class Review:
             return False
         unwritten = len(self.criteria.lengths) - len(known) - 1
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        """The requester's own texts."""
+        return (self.criteria.context or "", *self.criteria.known_texts)
+
+    def _clean(self, text: str) -> str:
+        """Return a text without unseen links, or an empty one if it has a passage of the prompt."""
+        if links.too_many(text) or leaks.repeats(self.criteria.prompt, text):
+            return ""
+        return links.remove(text, links.unseen(text, self.link_sources())) if links.find(text) else text
+
+    def _repeats_prompt(self, option: Option, others: Sequence[Option]) -> bool:
+        """Return whether a reply has a passage of the prompt, also one that begins or goes on in another reply."""
+        texts = [option.text, *(one.text for one in others)]
+        orders = [(option.translation or "",), *permutations(texts)]
+        return any(leaks.repeats(self.criteria.prompt, *order) for order in orders)
 
     @property
     def _must_leave_decision(self) -> bool:

@@ -55,7 +55,7 @@ class Known:
             case FactKind.PHONE:
                 return self._has_phone(next(iter(fact.meanings))[1])
             case FactKind.LINK:
-                return links.occurs_in(next(iter(fact.meanings))[1], self.plain)
+                return links.occurs_in(next(iter(fact.meanings))[1], self._shown)
             case FactKind.HANDLE:
                 return self._has_name(next(iter(fact.meanings))[1])
             case FactKind.EMAIL:
@@ -99,6 +99,10 @@ class Known:
             case ("month", month, year):
                 return month in self._months and (year in self._numbers or self._is_around(year))
         return False
+
+    @cached_property
+    def _shown(self) -> str:
+        return links.plain(self.plain)
 
     @cached_property
     def _meanings(self) -> Meanings:

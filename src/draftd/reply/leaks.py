@@ -1,0 +1,29 @@
+"""Passages of the prompt in a model's texts: a screenshot may ask for them, and a model may obey.
+
+Only letters and digits are compared, so that case, spacing, line breaks, punctuation and invisible characters hide nothing.
+What is shorter than ``MIN_LETTERS``, translated, reworded or encoded (base64) is not found.
+"""
+
+import unicodedata
+from functools import lru_cache
+
+MIN_LETTERS = 24
+"""About five words. Of 1,587 honest replies in ten languages none shares more than 15 letters in a row with draftd's prompt."""
+
+
+def repeats(prompt: str, *texts: str) -> bool:
+    """Return whether texts, read one after the other, have a passage of the prompt."""
+    letters = "".join(map(_letters, texts))
+    passages = _passages(prompt)
+    return any(letters[start : start + MIN_LETTERS] in passages for start in range(len(letters) - MIN_LETTERS + 1))
+
+
+@lru_cache(maxsize=8)  # a process has few agents, and a passage set takes milliseconds to make
+def _passages(prompt: str) -> frozenset[str]:
+    letters = _letters(prompt)
+    return frozenset(letters[start : start + MIN_LETTERS] for start in range(len(letters) - MIN_LETTERS + 1))
+
+
+def _letters(text: str) -> str:
+    # Accents and letter forms go as well: decomposed, the marks are no letters.
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
