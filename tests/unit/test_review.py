@@ -224,6 +224,16 @@ def test_a_published_option_is_not_repaired_for_its_facts() -> None:
     assert ResultWarning.UNSUPPORTED_FACT in result.warnings
 
 
+def test_a_published_option_loses_a_mark_whose_source_was_read_later() -> None:
+    options: Any = {}
+    early = make_answer("none", "none", "none", expects="help", short=AT_TWO, reading=["Mia: 14:00 at the café?"])
+    PartialReader(make_criteria(), options).feed(early.partition('"reading"')[0])
+    assert options[Length.SHORT].unsupported
+    result = accepted(early, published=options)
+    assert (result.options[0].text, result.options[0].unsupported) == (AT_TWO, [])
+    assert ResultWarning.UNSUPPORTED_FACT not in result.warnings
+
+
 # Language
 
 GERMAN = "Leider passt mir der Freitag diesmal überhaupt nicht, tut mir leid."

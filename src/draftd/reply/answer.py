@@ -64,7 +64,10 @@ def read(
     _check_shown(answer, criteria)
     review = Review(answer=answer, criteria=criteria)
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
-    options = {length: published.get(length) or review.option(length, unseen[length]) for length in criteria.lengths}
+    options = {
+        length: review.marked(published[length]) if length in published else review.option(length, unseen[length])
+        for length in criteria.lengths
+    }
     removed = list(dict.fromkeys(chain.from_iterable(unseen.values())))
     seen = review.screened()
     problems = _problems(review, seen, options, published, removed)

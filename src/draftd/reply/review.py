@@ -135,6 +135,10 @@ class Review:
             translation=self._translation(length, unseen),
         )
 
+    def marked(self, option: Option) -> Option:
+        """Return a published option with the marks that the complete reading gives it; its text stays."""
+        return option.model_copy(update={"unsupported": self._unsupported(option.text)})
+
     def problems(self, option: Option, others: Iterable[Option]) -> list[str]:
         """Return why a reply is not acceptable, as sentences that a model can act on; empty if it is.
 
