@@ -231,4 +231,10 @@ async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_
         assert (found["scripts"], found["broken"]) == (0, 0), (size, scheme)
         red = int(found["paper"].removeprefix("rgb(").split(",")[0])
         assert (red < 60) is (scheme == "dark")
+    # The index leads to a case that is closed, and opens it.
+    opened = "document.querySelectorAll('details[open]').length"
+    await browser_page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = false })")
+    assert await browser_page.evaluate(opened) == 0
+    await browser_page.evaluate("document.querySelector('.index a:last-child').click()")
+    assert await browser_page.evaluate(opened) == 1
     assert browser_page.errors == []
