@@ -547,7 +547,11 @@ def test_a_host_with_other_letters_than_ascii_is_found_whole() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["éwww.", "a.", "www.a.", "a-", "https://a.", "a.co/.", "a.co/(a", "(a.co/", "é.com."])
+@pytest.mark.parametrize(
+    "text",
+    ["éwww.", "a.", "www.a.", "a-", "https://a.", "a.co/.", "a.co/(a", "(a.co/", "é.com.", "`a.io", "aaaa dot ", "a (dot) ",
+     "aaaa punkt com ", "a\u200b.", "\uff0ea"],
+)  # fmt: skip
 def test_no_text_takes_long_to_be_searched_for_links(text: str) -> None:
     used_s = time.process_time()
     links.find(text * 8_000)

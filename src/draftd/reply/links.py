@@ -8,6 +8,7 @@ every search that fails is bounded.
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import normalize
 
@@ -101,7 +102,7 @@ _IMPERATIVES = "see|visit|check|siehe|voir|consultez|ver|vedi"
 def find(text: str) -> list[str]:
     """Return the links of a text as written, in order."""
     plain, origins = _undisguised(text)
-    code = [match.span() for match in _IN_CODE.finditer(plain)] if "`" in plain else []
+    code = [match.span() for match in _IN_CODE.finditer(plain)]
     found = [match for match in _LINK.finditer(plain) if not _is_name(match, code)]
     return [text[origins[match.start()] : origins[match.end()]] for match in found]
 
@@ -163,7 +164,8 @@ def _is_name(match: re.Match[str], code: list[tuple[int, int]]) -> bool:
     if host is None:
         return False
     is_call = match.string[match.end() : match.end() + 1] == "("
-    in_code = is_call or any(start < match.start() and match.end() < end for start, end in code)
+    before = bisect(code, match.span()) - 1
+    in_code = is_call or (before >= 0 and match.end() < code[before][1])
     return host.casefold() in _NAMES or (in_code and host.casefold().endswith(_CODE_ENDINGS))
 
 
