@@ -224,6 +224,16 @@ def test_a_published_option_is_not_repaired_for_its_facts() -> None:
     assert ResultWarning.UNSUPPORTED_FACT in result.warnings
 
 
+def test_a_published_option_is_doubtful_if_what_it_states_was_not_read_in_the_end() -> None:
+    options: Any = {}
+    PartialReader(make_criteria(), options).feed(make_answer(short=AT_TWO, quoted=["Friday", "2 p.m."]))
+    again = accepted(make_answer(short=AT_TWO, quoted=["Friday", "2 p.m."]), published=options)
+    assert again.warnings == []
+    result = accepted(make_answer(), published=options)
+    assert (result.options[0].text, result.options[0].unsupported) == (AT_TWO, [])
+    assert result.warnings == [ResultWarning.EARLY_OPTION_DOUBTFUL]
+
+
 # Language
 
 GERMAN = "Leider passt mir der Freitag diesmal überhaupt nicht, tut mir leid."

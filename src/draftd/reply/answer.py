@@ -170,7 +170,7 @@ def _warnings(review: Review, options: OptionMap, published: OptionMap, removed:
         ResultWarning.IMAGE_TRUNCATED: review.criteria.is_truncated,
         ResultWarning.UNSEEN_LINK_REMOVED: bool(removed),
         ResultWarning.UNSUPPORTED_FACT: any(option.unsupported for option in options.values()),
-        ResultWarning.EARLY_OPTION_DOUBTFUL: any(review.problems(option, ()) for option in published.values()),
+        ResultWarning.EARLY_OPTION_DOUBTFUL: any(review.is_doubtful(option) for option in published.values()),
     }
     return [warning for warning in ResultWarning if warning in answer.warnings or local.get(warning)]
 

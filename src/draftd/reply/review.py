@@ -173,6 +173,10 @@ class Review:
         unwritten = len(self.criteria.lengths) - len(known) - 1
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
 
+    def is_doubtful(self, option: Option) -> bool:
+        """Return whether an option that was published on another answer breaks a rule, or states what this one has not read."""
+        return bool(self.problems(option, ())) or len(self._unsupported(option.text)) > len(option.unsupported)
+
     @property
     def _must_leave_decision(self) -> bool:
         """Whether the message asks for a decision that neither the requester nor the unsent text has made."""
