@@ -24,6 +24,7 @@ from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
 from draftd.reply.fallback import DEFAULT_MAX_TOKENS, ModelFallback
 from draftd.reply.inputs import Inputs, Message
 from draftd.reply.metered_call import MeteredCalls
+from draftd.reply.progress import Progress
 from draftd.reply.reply_format import AnswerRejected, PartialAnswer
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
@@ -222,6 +223,30 @@ async def test_the_event_loop_gets_its_turn_while_an_answer_is_checked() -> None
     line = Waiting(asyncio.get_running_loop())
     await World("one\nline", "one").ask(FIRST, reply_format=line)
     assert line.turns == [True] * 3  # the growing answer, the answer, the repaired one
+
+
+async def test_a_call_that_ends_early_waits_until_its_answer_is_no_longer_checked() -> None:
+    began, go_on = asyncio.Event(), Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow(Words):
+        def feed(self, text_so_far: str) -> dict[str, Any] | None:
+            loop.call_soon_threadsafe(began.set)
+            go_on.wait(timeout=5)
+            return super().feed(text_so_far)
+
+    answer = Slow(OneLine())
+    progress = Progress(attempt=Attempt.begin(CLAIM), writer=cast("AttemptWriter", World()), metrics=Metrics())
+    call = asyncio.ensure_future(progress.on_text(answer)("a line"))
+    await began.wait()
+    call.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (call.done(), answer.options_ready) == (False, 0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert answer.options_ready == 1
 
 
 async def test_a_bad_answer_goes_back_once_with_its_problems() -> None:

@@ -234,6 +234,17 @@ def test_a_published_option_loses_a_mark_whose_source_was_read_later() -> None:
     assert ResultWarning.UNSUPPORTED_FACT not in result.warnings
 
 
+def test_a_published_option_is_marked_if_what_it_states_was_not_read_in_the_end() -> None:
+    options: Any = {}
+    PartialReader(make_criteria(), options).feed(make_answer(short=AT_TWO, quoted=["Friday", "2 p.m."]))
+    again = accepted(make_answer(short=AT_TWO, quoted=["Friday", "2 p.m."]), published=options)
+    assert again.warnings == []
+    result = accepted(make_answer(), published=options)
+    assert result.options[0].text == AT_TWO
+    assert result.options[0].unsupported == [Unsupported(quote="14:00", kind=FactKind.TIME)]
+    assert result.warnings == [ResultWarning.UNSUPPORTED_FACT]
+
+
 # Language
 
 GERMAN = "Leider passt mir der Freitag diesmal überhaupt nicht, tut mir leid."

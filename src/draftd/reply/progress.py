@@ -7,6 +7,7 @@ hold up the model's answer; options are checked in a thread, so long sources do 
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
 from draftd.providers.llm import OnText
 from draftd.queue.attempts import AttemptWriter
@@ -16,6 +17,17 @@ from draftd.telemetry.metrics import Metrics
 
 PUBLISH_S = 1.0
 """How long an attempt waits for its progress to be written; after that, the write continues in the background."""
+
+
+async def _feed(answer: PartialAnswer, text: str) -> dict[str, Any] | None:
+    """Feed an answer in a thread."""
+    feeding = asyncio.create_task(asyncio.to_thread(answer.feed, text))
+    try:
+        return await asyncio.shield(feeding)
+    except asyncio.CancelledError:
+        # A call that timed out: the next one's reader must not find the options changing under it.
+        await asyncio.wait([feeding])
+        raise
 
 
 class Progress:
@@ -39,7 +51,7 @@ class Progress:
         async def publish(text: str) -> None:
             if not answer.may_have_more(text):
                 return
-            partial = await asyncio.to_thread(answer.feed, text)
+            partial = await _feed(answer, text)
             if partial is None or answer.options_ready <= self._published:
                 return
             if self._published == 0:

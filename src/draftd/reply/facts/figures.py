@@ -261,6 +261,9 @@ _UNITS_IN_WORDS: Final = {
     "hour_and_half": ("90", "minute"),
     "half_year": ("6", "month"),
     "half_day": ("12", "hour"),
+    "half_hour_ja": ("30", "minute"),
+    "half_year_ja": ("6", "month"),
+    "half_day_ja": ("12", "hour"),
     "fortnight": ("2", "week"),
     "hour": ("1", "hour"),
     "day": ("1", "day"),
@@ -273,20 +276,22 @@ _PARTS_OF_UNITS: Final = {name: ("unit", *part) for name, part in _UNITS_IN_WORD
     "half_dozen": ("number", "6")
 }
 _PART_OF_UNIT: Final = re.compile(
-    r"(?P<three_quarters>three quarters of an hour|dreiviertelstunde|trois quarts d'heure|3 quarts d'heure|3 cuartos de hora|"
-    r"3 quartos de hora|3 quarti d'ora)"
-    r"|(?P<hour_and_half>\ban hour and a half|(?:1 )?heure et demie|\b(?:1 )?hora y media|\b(?:1 )?hora e meia|"
-    r"\b(?:1 |un')?ora e mezz[ao])"
+    # At the beginning of a word, which is the fastest to tell.
+    r"(?<![^\W\d_])(?:(?P<three_quarters>three quarters of an hour|dreiviertelstunde|trois quarts d'heure|3 quarts d'heure|"
+    r"3 cuartos de hora|3 quartos de hora|3 quarti d'ora)"
+    r"|(?P<hour_and_half>an hour and a half|(?:1 )?heure et demie|(?:1 )?hora y media|(?:1 )?hora e meia|"
+    r"(?:1 |un')?ora e mezz[ao])"
     r"|(?P<half_hour>half (?:an |1 )?hour|halbe(?:n|s)? stunde|demi-heure|media hora|meia hora|mezz'ora|mezzora|"
-    r"yarim saat|半時間)"
+    r"yarim saat)"
     r"|(?P<quarter_hour>quarter of an hour|viertelstunde|quart d'heure|cuarto de hora|quarto d'ora|quarto de hora)"
-    r"|(?P<half_year>half a year|halbe[sn]? jahr|medio año|meio ano|mezzo anno|yarim yil|半年)"
-    r"|(?P<half_day>half a day|halben tag|demi-journée|medio día|meio dia|mezza giornata|yarim gün|半日)"
+    r"|(?P<half_year>half a year|halbe[sn]? jahr|medio año|meio ano|mezzo anno|yarim yil)"
+    r"|(?P<half_day>half a day|halben tag|demi-journée|medio día|meio dia|mezza giornata|yarim gün)"
     r"|(?P<half_dozen>half (?:a |1 )?(?:dozen|12)|halbes (?:dutzend|12)|demi-douzaine|demi-12|media (?:docena|12)|"
     r"meia (?:dúzia|12)|mezza (?:dozzina|12)|yarim (?:düzine|12))"
-    r"|(?P<fortnight>\bfortnight|quinzaine|quincena|quinzena)"
-    r"|\ban? (?:(?P<hour>hour)|(?P<day>day)|(?P<week>week)|(?P<month>month)|(?P<year>year))\b"
-    rf"|(?P<half>(?<![^\W\d_])(?:{'|'.join(sorted(vocabulary.HALVES))})(?! (?:\d|past)))"
+    r"|(?P<fortnight>fortnight|quinzaine|quincena|quinzena)"
+    r"|an? (?:(?P<hour>hour)|(?P<day>day)|(?P<week>week)|(?P<month>month)|(?P<year>year))\b"
+    rf"|(?P<half>(?:{'|'.join(sorted(vocabulary.HALVES))})(?! (?:\d|past))))"
+    r"|(?P<half_hour_ja>半時間)|(?P<half_year_ja>半年)|(?P<half_day_ja>半日)"
 )
 
 _SYMBOLS: Final = r"r\$|us\$|€|\$|£|¥|₺|₹"
