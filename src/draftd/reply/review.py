@@ -9,6 +9,7 @@ and the passages of the prompt that an injection may have put there.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from draftd.reply import language, leaks, links, machine_talk, placeholders, platforms, stances
 from draftd.reply.facts import Witness
@@ -210,6 +211,23 @@ class Review:
             return False
         unwritten = len(self.criteria.lengths) - len(known) - 1
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        """The requester's own texts."""
+        return (self.criteria.context or "", *self.criteria.known_texts)
+
+    def _clean(self, text: str) -> str:
+        """Return a text without unseen links, or an empty one if it has a passage of the prompt."""
+        if links.too_many(text) or leaks.repeats(self.criteria.prompt, text):
+            return ""
+        return links.remove(text, links.unseen(text, self.link_sources())) if links.find(text) else text
+
+    def _repeats_prompt(self, option: Option, others: Sequence[Option]) -> bool:
+        """Return whether a reply has a passage of the prompt, also one that begins or goes on in another reply."""
+        texts = [option.text, *(one.text for one in others)]
+        orders = [(option.translation or "",), *permutations(texts)]
+        return any(leaks.repeats(self.criteria.prompt, *order) for order in orders)
 
     @property
     def _must_leave_decision(self) -> bool:
