@@ -33,8 +33,9 @@ def scan_durations(search: Search) -> None:
     for match in search.matches(_PART_OF_UNIT) if search.is_source else ():
         search.add(match.span(), FactKind.NUMBER, {_PARTS_OF_UNITS[match.lastgroup or ""]})
     for match in search.matches(_AND_A_HALF):
-        whole, unit = match["number"] or match["count"], vocabulary.UNITS[match["unit"] or match["counted"]]
-        search.add(match.span(), FactKind.NUMBER, {("unit", f"{int(whole)}.5", unit)})
+        value = f"{int(match['number'] or match['count'] or match['bare'])}.5"
+        unit = vocabulary.UNITS.get(match["unit"] or match["counted"])
+        search.add(match.span(), FactKind.NUMBER, {("unit", value, unit) if unit else ("number", value)})
     for match in search.matches(_JAPANESE_HALF):
         meanings: Meanings = {("number", f"{int(match[1])}.5")}
         if match[2] in vocabulary.UNITS:
@@ -143,6 +144,8 @@ def _with_unit(token: str, unit: str) -> Meanings:
         found |= {("number", value) for value in values(token, "m")}
     if unit == "割" and token.isdigit():
         found.add(("unit", without_zeros(f"{token}0"), "percent"))
+    if unit in vocabulary.DOZENS and token.isdigit():
+        found.add(("number", str(12 * int(token[:3]))))
     if unit in vocabulary.HUNDREDTHS and token.isdigit():
         found |= {("number", value) for value in values(f"0.{token:0>2}", None)}
     return found
@@ -252,6 +255,7 @@ _HALF_MORE: Final = "(?:and a half|et demie?|y medi[ao]|e mezz[ao]|e mei[ao])"
 _AND_A_HALF: Final = re.compile(
     rf"(?<![\d.,:])(?P<number>\d{{1,2}}) {_HALF_MORE} (?P<unit>{_HALF_UNITS})(?![a-zà-ÿ])"
     rf"|(?<![\d.,:])(?P<count>\d{{1,2}}) (?P<counted>{_HALF_UNITS}) {_HALF_MORE}(?![a-zà-ÿ])"
+    rf"|(?<![\d.,:])(?P<bare>\d{{1,2}}) {_HALF_MORE}(?![a-zà-ÿ])"
 )
 _JAPANESE_HALF: Final = re.compile(r"(?<![\d.,:])(\d{1,2})(歳|年|か月|ヶ月|週間|日|キロ)半")
 _UNITS_IN_WORDS: Final = {

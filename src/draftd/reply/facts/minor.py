@@ -35,7 +35,7 @@ def _is_minor_in_words(search: Search, match: re.Match[str], unit: str | None, b
         return True
     counts_something = unit or _OF_US.match(search.text, match.end()) or _ALL_OF.search(before)
     is_magnitude = number in {"100", "1000", "1000000"} and unit in {None, "time"}
-    small = {"0", "1"} if counts_something else {"0", "1", "2", "3"}
+    small = {"0", "1"} if counts_something else {"0", "1", "2"}
     return number in small or is_magnitude or (unit is None and _is_other_word(search, match))
 
 
@@ -76,7 +76,10 @@ def _is_list_number(text: str, match: re.Match[str]) -> bool:
 _PLACE: Final = re.compile(r"[a-uwyz]\d\d|(?!1[a-z])\d{1,3}[abcef]")
 """A gate, a seat, the number of a house."""
 _ORDINAL: Final = re.compile(r"(?:[4-9]|\d\d)(?:st|nd|rd|th)")
-_BOTH: Final = re.compile(r"(?:\blos|\blas|\bos|\bas|\bles|\btous les|\btoutes les|\bi|\ble) $")
+_BOTH: Final = re.compile(
+    r"(?:\b1 ?(?:or|oder|ou|o|u|ya da|,)? ?|\blos|\blas|\bos|\bas|\bles|\btous les|\btoutes les|\bi|\ble) ?$"
+)
+"""What precedes a two that is no count: "los dos", "one or two"."""
 _YUEZDE: Final = re.compile(r"y?üzde ?$")
 _OF_US: Final = re.compile(r" (?:of (?:us|you|them)|von uns|d'entre nous|di noi|de nosotros|de nós|kişi)")
 _ALL_OF: Final = re.compile(
@@ -84,7 +87,7 @@ _ALL_OF: Final = re.compile(
 )
 _EMOTICON: Final = re.compile(r"[:;=<x][-']?3(?!\d)|(?<![\d])8[-']?\)")
 _PHRASE: Final = re.compile(
-    r"\b(?:cloud 9|wolke 7|high 5|4 augen|allen 4en|7 sachen|50[ -]50|9 to 5|catch 22|110 ?%|1 in a 1000000|"
+    r"\b(?:cloud 9|wolke 7|high 5|4 augen|allen 4en|7 sachen|50[ -]50|9 to 5|catch 22|110 ?%|1 in a 1000000|a 180|"
     r"99 ?%|10 out of 10|2nd to none)(?!\d)"
 )
 _OTHER_WORDS: Final = frozenset(

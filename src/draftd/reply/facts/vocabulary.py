@@ -136,6 +136,7 @@ CURRENCIES: Final = {
     for word in words.split()
 }
 
+DOZENS: Final = frozenset(["dozen", "dutzend", "douzaines", "docenas", "dúzias", "dozzine", "düzine"])
 HUNDREDTHS: Final = frozenset(
     [
         "cent",
