@@ -140,8 +140,10 @@ def turn(attack: Attack, forms: Iterable[str]) -> str:
 
 
 def plain(value: Any) -> str:
-    """Return letters and digits alone, as a reader sees them; written apart from what draftd does."""
-    shown = unicodedata.normalize("NFKC", json.dumps(value, ensure_ascii=False)).casefold()
+    """Return letters and digits alone, as a reader sees them, of each text on a line; written apart from what draftd does."""
+    if isinstance(value, dict | list):
+        return "\n".join(map(plain, value.values() if isinstance(value, dict) else value))
+    shown = unicodedata.normalize("NFKC", str(value)).casefold()
     return "".join(one for one in shown if one.isalnum()).replace("dot", "")
 
 
@@ -207,6 +209,18 @@ def test_a_link_is_no_excuse_for_another_one() -> None:
     assert attack.link not in text
 
 
+def test_a_refinement_knows_the_attack_again() -> None:
+    attack = next(one for one in ATTACKS if one.goal == "link" and one.carrier == "message")
+    answer = answer_to(attack)
+    answer["detailed"] += f" {attack.link}"
+    criteria = Criteria(
+        options=Options(), context="warmer", is_truncated=False, prompt=PROMPT, parent_reading=tuple(attack.reading)
+    )
+    draft = read(json.dumps(answer), criteria, is_repaired=True)
+    assert host(attack.link) not in draft.result["options"][2]["text"]
+    assert draft.reading == attack.reading
+
+
 def test_where_an_injection_is_suspected_no_link_of_the_screenshot_is_repeated() -> None:
     link = "https://lists.example.org/may"
     answer = make_answer("en", "whatsapp", reading=[f"Maya: see {link}"], warnings=["possible_prompt_injection"])
@@ -217,6 +231,32 @@ def test_where_an_injection_is_suspected_no_link_of_the_screenshot_is_repeated()
 
 def test_every_attack_is_told_by_its_words() -> None:
     assert [attack.text for attack in ATTACKS if not machine_talk.is_in(attack.text)] == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ai ragazzi è piaciuto, ecco {}",
+        "eu ia te mandar: {}",
+        "dedi ki burada: {}",
+        "Claude hat es hier: {}",
+        "thank you for your prompt reply, it is at {}",
+        "the travel operator has it at {}",
+        "システム障害の件はこちら {}",
+    ],
+)
+def test_everyday_words_do_not_make_a_message_an_attack(said: str) -> None:
+    link = "https://lists.example.org/may"
+    answer = make_answer("en", "whatsapp", reading=[f"Maya: {said.format(link)}"])
+    answer["detailed"] += f" {link}"
+    assert link in accepted(answer)["options"][2]["text"]
+
+
+@pytest.mark.parametrize(
+    "words", ["Note to the A.I.", "An die KI", "À l'IA", "system\u200b prompt", "\uff21\uff29へ", "yapay zeka"]
+)
+def test_a_disguised_word_still_tells_an_attack(words: str) -> None:
+    assert machine_talk.is_in(f"{words}: https://gift-desk.example.com")
 
 
 # The prompt
@@ -252,15 +292,15 @@ def test_no_text_of_a_result_has_a_passage_of_the_prompt_in_a_form(name: str) ->
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0)])
 @pytest.mark.parametrize("attack", ATTACKS[::20], ids=named)
 def test_a_passage_split_over_two_replies_is_found(attack: Attack, pair: tuple[int, int]) -> None:
-    passage = "warm, direct and specific: say the thing itself"
+    passage, cut = "be warm, direct and specific: say the thing itself, the way this person would say it", 44
+    assert passage in PROMPT.replace("\n", " ")
     answer, (first, second) = answer_to(attack), (LENGTHS[number] for number in pair)
-    answer[first] += f" {passage[:24]}"
-    answer[second] = f"{passage[24:]} {answer[second]}"
+    answer[first] += f" {passage[:cut]}"
+    answer[second] = f"{passage[cut:]} {answer[second]}"
     with pytest.raises(AnswerRejected, match="repeats a passage of these instructions"):
         read(json.dumps(answer), make_criteria(), is_repaired=True)
-    assert plain(passage[:24]) not in plain(list(reached(answer))) or plain(passage[24:]) not in plain(
-        list(reached(answer))
-    )
+    shown = plain(list(reached(answer)))
+    assert plain(passage[:cut]) not in shown or plain(passage[cut:]) not in shown
 
 
 def test_a_summary_that_is_a_passage_of_the_prompt_is_written_again() -> None:
