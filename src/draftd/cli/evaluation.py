@@ -99,9 +99,9 @@ def evaluate(
     relock: Relock = False,
     as_json: Json = False,
 ) -> None:
-    """Measure drafts: draft the cases of a folder, compare them with their labels, let a model judge them.
+    """Draft the cases of a folder and judge the drafts.
 
-    Uses an embedded PostgreSQL and a daemon of its own; your database is not touched. Writes results.json after each case, and
+    Compares the results with labels, and lets a model judge the replies. Uses an embedded PostgreSQL and a daemon of its own; your database is not touched. Writes results.json after each case, and
     report.html at the end. Exit 1 if a held-out case was edited, or if a measure is worse than in the baseline.
     """
     _check_extra()
