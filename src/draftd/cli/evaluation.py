@@ -102,7 +102,8 @@ def evaluate(
     """Draft the cases of a folder and judge the drafts.
 
     Compares the results with labels, and lets a model judge the replies. Uses an embedded PostgreSQL and a daemon of its own;
-    your database is not touched. Writes results.json after each case, and report.html at the end. Exit 1 if a held-out case was edited, or if a measure is worse than in the baseline.
+    your database is not touched. Writes results.json after each case, and report.html at the end. Exit 1 if a held-out case
+    was edited, or if a measure is worse than in the baseline.
     """
     _check_extra()
     from draftd.evals import cases, lock
