@@ -4,12 +4,13 @@ It holds no JavaScript and loads nothing, so that it can be mailed or opened fro
 and screenshots is escaped wherever it stands; a content security policy forbids scripts in case it were not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import jinja2
 
+from draftd.demo import marks
 from draftd.evals.baseline import Comparison
 from draftd.evals.cases import Case
 from draftd.evals.criteria import TITLES, Failure
@@ -169,7 +170,7 @@ def _replies(drafted: Drafted, result: CaseResult | None) -> tuple[ReplyView, ..
     return tuple(
         ReplyView(
             reply=reply,
-            pieces=tuple(_pieces(reply.text, reply.unsupported)),
+            pieces=tuple(marks.split(reply.text, reply.unsupported)),
             failures=_titles([failure for failure, length in failed if length == reply.length]),
             reason=verdict.reasons.get(reply.length, "") if verdict else "",
         )
@@ -181,15 +182,3 @@ def _titles(failures: Sequence[Failure]) -> tuple[str, ...]:
     """Return the names of a reply's failures; that it is not send-ready goes without saying if there is another."""
     named = [failure for failure in failures if failure is not Failure.NOT_SEND_READY]
     return tuple(TITLES[failure] for failure in named or failures)
-
-
-def _pieces(text: str, quotes: Sequence[str]) -> Iterable[tuple[str, bool]]:
-    """Cut a text at the first place of each quote."""
-    found = sorted((start, start + len(quote)) for quote in set(quotes) if quote and (start := text.find(quote)) >= 0)
-    at = 0
-    for start, end in found:
-        if start >= at:
-            yield text[at:start], False
-            yield text[start:end], True
-            at = end
-    yield text[at:], False
