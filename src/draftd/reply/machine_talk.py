@@ -8,6 +8,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from draftd.reply.links import INVISIBLE
+
 _WORDS = (
     r"a\.?i\.?", "ki", "ia", "llms?", r"(?:chat)?gpt\w*", "claude", "gemini", "copilot", "chatbots?", "bots?",
     r"\w*prompts?", "language model", "assistants?", "instructions?", "system message", "operator", "json", "reply generator",
@@ -21,9 +23,7 @@ _WITHOUT_SPACES = (
     r"人工知能|言語モデル|アシスタント|プロンプト|システム|指示|运营|提示词|الذكاء الاصطناعي|المساعد|تعليمات|المشغّ?ل"
 )
 _TALK = re.compile(rf"(?<!\w)(?:{'|'.join(_WORDS)})(?!\w)|(?<![a-z])ai(?![a-z])|{_WITHOUT_SPACES}")
-
-
-_INVISIBLE = re.compile("[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_INVISIBLE = re.compile(INVISIBLE)
 
 
 @lru_cache(maxsize=128)  # the messages of one screenshot are judged for each of its replies
