@@ -107,18 +107,13 @@ def render(
             setup=results.setup,
             complete=results.complete,
             figures=counted,
-            labels=[
-                Bar(label=_LABEL_TITLES.get(name, name), share=share, tone="good")
-                for name, share in counted.labels.items()
-            ],
-            send_ready=[Bar(label=name, share=share, tone="good") for name, share in counted.send_ready.items()],
+            labels=_good_bars(counted.labels),
+            send_ready=_good_bars(counted.send_ready),
             failures=_failure_bars(counted),
             views=sorted(views, key=lambda view: -view.faults),
             index=views,
             comparison=comparison,
-            measure=lambda name: (
-                TITLES.get(Failure(name), name) if name in set(Failure) else _LABEL_TITLES.get(name, name)
-            ),
+            measure=_title,
             made_at=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
@@ -133,6 +128,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _title(name: str) -> str:
+    """Return what a label or a failure is called."""
+    return TITLES[Failure(name)] if name in set(Failure) else _LABEL_TITLES.get(name, name)
+
+
+def _good_bars(shares: Mapping[str, Share]) -> list[Bar]:
+    return [Bar(label=_title(name), share=share, tone="good") for name, share in shares.items()]
 
 
 def _failure_bars(counted: Figures) -> list[Bar]:
@@ -154,7 +158,7 @@ def _view(number: int, case: Case, result: CaseResult, pictures: Sequence[str]) 
         others=_replies(result.other, None) if result.other else (),
         checks=tuple(
             (
-                _LABEL_TITLES.get(name, name),
+                _title(name),
                 " or ".join(result.labels.get(name, ["none"])),
                 str(found.get(name, "")),
                 ok,
