@@ -9,8 +9,7 @@ from typing import Any
 from draftd.evals.cases import COMPLETED
 from draftd.evals.criteria import Failure
 from draftd.evals.labels import LABELS
-from draftd.evals.results import CaseResult, Results
-from draftd.reply.result import Length
+from draftd.evals.results import LENGTHS, CaseResult, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _send_ready(cases: Iterable[CaseResult]) -> dict[str, Share]:
             ready.update(length for length in case.verdict.reasons if length not in not_ready)
     if not judged:
         return {}
-    by_length = {length.value: Share(ready[length], judged[length]) for length in Length if judged[length]}
+    by_length = {length: Share(ready[length], judged[length]) for length in LENGTHS if judged[length]}
     return by_length | {"all": Share(ready.total(), judged.total())}
 
 

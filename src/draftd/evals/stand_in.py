@@ -13,7 +13,7 @@ from draftd.demo.scenes import COMMON
 from draftd.evals.cases import Case
 from draftd.evals.criteria import Failure
 from draftd.evals.judging import FIRST, MARKER, SECOND, TIE
-from draftd.reply.result import Length
+from draftd.evals.results import LENGTHS
 
 MODEL = "stand-in"
 JUDGE = "stand-in-judge"
@@ -119,7 +119,7 @@ def scene(case: Case) -> dict[str, Any]:
         "reading": ["The stand-in reads no text from pictures."],
         "confidence": "low",
     }
-    for length, text in zip(Length, texts, strict=True):
+    for length, text in zip(LENGTHS, texts, strict=True):
         answer |= {length: text, f"{length}_angle": "a canned reply", f"{length}_stance": stance}
     return answer
 
@@ -150,7 +150,7 @@ def judgement(judged: Mapping[str, Any]) -> dict[str, Any]:
     failing = [length for length in replies if length in {*says, *evasive}]
     found: dict[str, Any] = {failure.value: [] for failure in Failure}
     found |= {Failure.SAYS_FORBIDDEN.value: says, Failure.EVASIVE.value: evasive, Failure.NOT_SEND_READY.value: failing}
-    return found | {f"{length}_reason": "The stand-in judges by simple rules." for length in Length}
+    return found | {f"{length}_reason": "The stand-in judges by simple rules." for length in LENGTHS}
 
 
 def _judged(call: Mapping[str, Any]) -> Mapping[str, Any]:
