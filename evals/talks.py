@@ -23,6 +23,7 @@ LOOKS = {
 CHATS = ("whatsapp", "telegram", "sms", "instagram")
 _PLACEHOLDERS = {"en": "Message", "de": "Nachricht", "fr": "Message", "es": "Mensaje", "ja": "メッセージ"}
 _ME = "Robin Vale"
+_HELD_OUT_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,26 @@ class Talk:
             f"me: {line.removeprefix(MINE)}" if line.startswith(MINE) else f"{self.other}: {line}"
             for line in self.lines
         ]
+
+    def labels(self, name: str, **own: Any) -> dict[str, Any]:
+        """Return what is known of a case, as in ``cases.json``.
+
+        Args:
+            name: of the case; begins with a letter and three digits.
+            own: what only this case says.
+        """
+        platform, content_type = LOOKS[self.look]
+        return {
+            "n": name[:4],
+            "file": f"{name}.webp",
+            "platform": platform,
+            "content_type": content_type,
+            "language": self.language,
+            "outcome": "completed",
+            "reply_needed": "yes",
+            **own,
+            "split": "held_out" if int(name[1:4]) % _HELD_OUT_EVERY == 0 else "dev",
+        }
 
     def items(self) -> list[Item]:
         """Return the messages for its look."""

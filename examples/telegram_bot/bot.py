@@ -1,12 +1,11 @@
 """A Telegram bot for draftd: screenshots in, three replies out, in one message that grows as they are written.
 
-It keeps no state. A row's metadata names the message that shows it, and showing it again changes nothing. An update is confirmed
-once its row exists, and when it comes again, the idempotency key finds that row. So a restart loses nothing.
+It keeps no state: a row's metadata names the message that shows it, and an update is confirmed once its row exists; if it comes
+again, the idempotency key finds that row. So a restart loses nothing.
 """
 
 import asyncio
 import base64
-import html
 import logging
 import os
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from messages import HELP, SORRY, albums_of, change_of, message_of, pictures_of
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -21,12 +21,6 @@ TOKEN, DATABASE_URL = os.environ["TELEGRAM_BOT_TOKEN"], os.environ["DATABASE_URL
 USERS = {int(user) for user in os.environ["TELEGRAM_USERS"].split(",")}
 API = os.environ.get("TELEGRAM_API", "https://api.telegram.org")
 ALBUM_S, POLL_S, RETRY_S, LONG_POLL_S, MAX_PICTURES = 1.0, 2.0, 3.0, 50, 8
-STANCES = {"accept": "accepts", "decline": "declines", "choice": "chooses", "open": "leaves it open", "none": ""}
-HELP = "Send me a screenshot of a post, an email or a chat. Its caption can say what you want to reply."
-SORRY = "Sorry, that did not work. Please send it again."
-SHORTER = "Make all three shorter: about half as long, with the same message."
-INSERT = "SELECT create_draft_request(%s) ->> 'id' AS id"
-KNOWN = "SELECT FROM draft_requests WHERE (requester_id, idempotency_key) = (%s, %s)"
 LATELY = "SELECT id::text FROM draft_requests WHERE metadata ? 'telegram' AND created_at > now() - interval '1 day'"
 ROWS = """SELECT id::text, status, metadata -> 'telegram' AS place, error_message,
                  coalesce(result, partial_result, '{}') AS result FROM draft_requests WHERE id = ANY (%s::uuid[])"""
@@ -68,10 +62,7 @@ class Bot:
             while len(updates) > seen and any("media_group_id" in one.get("message", ()) for one in updates):
                 await asyncio.sleep(ALBUM_S)
                 seen, updates = len(updates), await self.call("getUpdates", timeout=0, **wanted)
-            groups: dict[Any, list[Any]] = {}
-            for one in updates:
-                groups.setdefault(one.get("message", {}).get("media_group_id", one["update_id"]), []).append(one)
-            for group in groups.values():
+            for group in albums_of(updates):
                 press = group[0].get("callback_query")
                 try:
                     await (self.press(press) if press else self.take([one["message"] for one in group]))
@@ -79,20 +70,17 @@ class Bot:
                     raise  # not confirmed: it comes again
                 except Exception:  # one update that cannot be handled must not stop the others
                     log.exception("update %s", group[0]["update_id"])
-                    user = (press or group[0]["message"])["from"]["id"]
                     with suppress(TelegramError):  # its user may have blocked the bot
-                        await self.call("sendMessage", chat_id=user, text=SORRY)
+                        await self.call("sendMessage", chat_id=(press or group[0]["message"])["from"]["id"], text=SORRY)
             wanted["offset"] = updates[-1]["update_id"] + 1 if updates else wanted["offset"]
 
     async def take(self, messages: list[dict[str, Any]]) -> None:
-        """Draft for a message, or for those of an album; a photo's largest size is its last."""
-        chat, first = messages[0]["chat"]["id"], messages[0]
-        files = [(one.get("photo") or [one.get("document")])[-1] for one in messages]
-        pictures = [one for one in files if one and one.get("mime_type", "image/jpeg").startswith("image/")]
+        """Draft for a message, or for those of an album."""
+        first, chat, pictures = messages[0], messages[0]["chat"]["id"], pictures_of(messages)
         if chat not in USERS or not pictures:
             await self.call("sendMessage", chat_id=chat, text=HELP if chat in USERS else f"Sorry, I don't know {chat}.")
             return
-        urls = [await self.download(one["file_id"]) for one in pictures[:MAX_PICTURES]]
+        urls = [await self.download(picture) for picture in pictures[:MAX_PICTURES]]
         caption = next((one["caption"] for one in messages if one.get("caption")), None)
         key = f"message {first.get('media_group_id') or first['message_id']}"
         await self.draft(chat, key, first["message_id"], image_urls=urls, context=caption)
@@ -102,20 +90,21 @@ class Bot:
         user, (action, _, parent) = press["from"]["id"], press["data"].partition(" ")
         own = await self.rows(f"{ROWS} AND requester_id = %s", [parent], f"telegram {user}")
         if own:
-            decided = {"stance": action} if action in STANCES else {"answer_to": action}
-            change = {"context": SHORTER} if action == "shorter" else {"options": decided} if action != "others" else {}
-            await self.draft(user, f"press {press['id']}", own[0]["place"]["message_id"], parent_id=parent, **change)
+            about, change = own[0]["place"]["message_id"], change_of(action)
+            await self.draft(user, f"press {press['id']}", about, parent_id=parent, **change)
         await self.call("answerCallbackQuery", callback_query_id=press["id"], text="" if own else "Not your drafts.")
 
     async def draft(self, user: int, key: str, about: int, **request: Any) -> None:
         """Insert a request, and send the message that will show it."""
         request |= {"requester_id": f"telegram {user}", "idempotency_key": key}
-        if not await self.rows(KNOWN, request["requester_id"], key):
+        known = "SELECT FROM draft_requests WHERE (requester_id, idempotency_key) = (%s, %s)"
+        if not await self.rows(known, request["requester_id"], key):
             reply = {"message_id": about, "allow_sending_without_reply": True}
             sent = await self.call("sendMessage", chat_id=user, text="Reading …", reply_parameters=reply)
             request["options"] = {"max_chars": 750, **request.get("options", {})}  # a message has 4,096
             request["metadata"] = {"telegram": {"chat_id": user, "message_id": sent["message_id"]}}
-            self.shown |= {row["id"]: None for row in await self.rows(INSERT, Jsonb(request))}
+            (row,) = await self.rows("SELECT create_draft_request(%s) ->> 'id' AS id", Jsonb(request))
+            self.shown[row["id"]] = None
 
     async def download(self, file_id: str) -> str:
         """Return a picture as a data: URL; Telegram's own URL would put the bot's token into the database."""
@@ -130,48 +119,14 @@ class Bot:
             self.shown |= {row["id"]: None for row in await self.rows(LATELY)}
             while True:
                 for row in await self.rows(ROWS, list(self.shown)):
-                    shows = {"text": text_of(row), "reply_markup": {"inline_keyboard": keyboard_of(row)}}
-                    if self.shown[row["id"]] != shows:
-                        self.shown[row["id"]] = shows
-                        try:
-                            await self.call("editMessageText", parse_mode="HTML", **row["place"], **shows)
-                        except TelegramError as error:  # it shows that already, or was deleted
-                            log.info("%s: %s", row["id"], error)
+                    if self.shown[row["id"]] != (message := message_of(row)):
+                        self.shown[row["id"]] = message
+                        with suppress(TelegramError):  # it shows that already, or was deleted
+                            await self.call("editMessageText", **row["place"], **message)
                     if row["status"] not in {"pending", "processing"}:
                         del self.shown[row["id"]]
                 async for _ in listener.notifies(timeout=POLL_S, stop_after=1):
                     pass
-
-
-def said(target: dict[str, Any]) -> str:
-    """Return who said what."""
-    return ": ".join(filter(None, [target["author"], target["gist"]]))
-
-
-def text_of(row: dict[str, Any]) -> str:
-    """Return a message as Telegram's HTML; a tap on a reply copies it."""
-    options, target = row["result"].get("options", []), row["result"].get("replying_to")
-    parts = [html.escape(said(target))] if target else []
-    for option in options:
-        stance = STANCES.get(option.get("stance", "none"), "leaves it open")
-        heading = " · ".join(filter(None, [option["length"].capitalize(), stance, option["angle"][:60]]))
-        parts.append(f"<b>{html.escape(heading)}</b>\n<pre>{html.escape(option['text'])}</pre>")
-        if quotes := ", ".join(one["quote"] for one in option.get("unsupported", ())):
-            parts.append(f"⚠️ In no source, check before sending: {html.escape(quotes[:200])}")
-    ends = {"completed": "", "failed": row["error_message"], "cancelled": "This was cancelled."}
-    parts.append(html.escape(ends.get(row["status"], f"Writing … {len(options)} of 3")))
-    return "\n\n".join(filter(None, parts))
-
-
-def keyboard_of(row: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Return what can be asked for once all drafts are there."""
-    if row["status"] != "completed":
-        return []
-    decides = any(one.get("stance", "none") != "none" for one in row["result"]["options"])
-    decisions = {"accept": "Accept", "decline": "Decline", "open": "Leave open"} if decides else {}
-    others = [{one["key"]: said(one)[:60]} for one in row["result"].get("other_targets", ())]
-    lines = [line for line in (decisions, {"shorter": "Shorter", "others": "Others"}, *others) if line]
-    return [[{"text": text, "callback_data": f"{key} {row['id']}"} for key, text in line.items()] for line in lines]
 
 
 async def main() -> None:

@@ -1,6 +1,7 @@
 """draftd: screenshots in, three ready replies out, with PostgreSQL as the message bus.
 
     cli, demo   the commands, and what ``draftd demo`` runs against
+    evals       what ``draftd eval`` measures drafts with
     daemon      the running daemon
     reply       from a claimed request to its drafts
     providers   the models
@@ -14,6 +15,7 @@
     request     what a client may set: the columns and the keys of ``options``
     status      the states of a request
     backoff     how long to wait before another try
+    json_values JSON as read from rows
     sanitize    what may be stored, logged or shown
     logs        structured logs
     streams     stdout and stderr that never block the daemon

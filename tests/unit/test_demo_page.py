@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from draftd.demo import page
+from draftd.demo import marks, page
 from fix_demo_page import HOSTILE, MARKED, make_drafted, make_option, make_result
 
 
@@ -74,7 +74,7 @@ def test_exactly_the_facts_without_a_source_are_marked() -> None:
 
 @pytest.mark.parametrize(("text", "quotes", "marked"), MARKED)
 def test_a_quote_is_marked_as_a_whole(text: str, quotes: list[str], marked: list[str]) -> None:
-    parts = page.split_at_marks(text, quotes)
+    parts = marks.split(text, quotes)
     assert [part for part, is_marked in parts if is_marked] == marked
     assert "".join(part for part, _ in parts) == text
 

@@ -260,16 +260,6 @@ def error_code(text: str) -> str:
     return text
 
 
-def json_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object read from a row; an empty one for any other value, as the column may hold anything."""
-    return value if isinstance(value, dict) else {}
-
-
-def json_objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in a JSON array read from a row."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 class RefusedRows:
     """Rows that the database refused to change; the command goes on without them."""
 

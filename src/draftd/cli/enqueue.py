@@ -15,8 +15,6 @@ from draftd.cli.console import (
     EXIT_NEGATIVE,
     Json,
     duration_s,
-    json_object,
-    json_objects,
     json_or_text,
     key_value,
     print_json,
@@ -26,6 +24,7 @@ from draftd.cli.console import (
     wrapped,
 )
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, InvalidRequest, UsageError
+from draftd.json_values import json_object, json_objects
 
 if TYPE_CHECKING:
     from draftd import db

@@ -12,8 +12,9 @@ from draftd.errors import ConfigurationError, UsageError
 if TYPE_CHECKING:
     from draftd.evals.baseline import Comparison
     from draftd.evals.evaluation import Evaluated
+    from draftd.evals.figures import Figures, Pairs
     from draftd.evals.plan import Plan
-    from draftd.evals.results import CaseResult, Results
+    from draftd.evals.results import CaseResult
 
 OUTPUT = Path("eval-results")
 CONCURRENCY = 8
@@ -185,18 +186,19 @@ def _print(evaluated: "Evaluated", *, as_json: bool) -> None:
     from draftd.evals.figures import figures
 
     results = evaluated.results
+    counted = figures(results)
     if as_json:
         print_json(
             {
-                "figures": figures(results).as_json(),
+                "figures": counted.as_json(),
                 "setup": results.setup.model_dump(mode="json", exclude={"cases"}),
                 "baseline": _comparison_json(evaluated.comparison),
                 "report": str(evaluated.report),
             }
         )
     else:
-        print_table(COLUMNS, _rows(results), empty="nothing was measured")
-        _say_pairs(results)
+        print_table(COLUMNS, _rows(counted), empty="nothing was measured")
+        _say_pairs(counted.pairs)
     _say_comparison(evaluated.comparison)
     if results.setup.is_stand_in:
         say("The replies came from a stand-in, not from a model: the figures show only that the evaluation works.")
@@ -205,11 +207,9 @@ def _print(evaluated: "Evaluated", *, as_json: bool) -> None:
     say(f"report: {evaluated.report}")
 
 
-def _rows(results: "Results") -> list[dict[str, Any]]:
+def _rows(counted: "Figures") -> list[dict[str, Any]]:
     from draftd.evals.criteria import TITLES
-    from draftd.evals.figures import figures
 
-    counted = figures(results)
     shares = {f"{name} as labelled": share for name, share in counted.labels.items()}
     shares |= {f"send-ready, {name}": share for name, share in counted.send_ready.items()}
     shares |= {f"failed: {TITLES[failure]}": share for failure, share in counted.failures.items()}
@@ -220,17 +220,14 @@ def _rows(results: "Results") -> list[dict[str, Any]]:
     ]
 
 
-def _say_pairs(results: "Results") -> None:
-    from draftd.evals.figures import figures
-
-    if pairs := figures(results).pairs:
-        decided = pairs.decided
-        share = (
-            f"{decided.percent:.0f} % of the decided ones won (p = {pairs.chance:.2g})"
-            if decided.of
-            else "none decided"
-        )
-        say(f"blind pairs: {pairs.won} won, {pairs.lost} lost, {pairs.tied} tied; {share}")
+def _say_pairs(pairs: "Pairs | None") -> None:
+    if pairs is None:
+        return
+    decided = pairs.decided
+    share = (
+        f"{decided.percent:.0f} % of the decided ones won (p = {pairs.chance:.2g})" if decided.of else "none decided"
+    )
+    say(f"blind pairs: {pairs.won} won, {pairs.lost} lost, {pairs.tied} tied; {share}")
 
 
 def _comparison_json(comparison: "Comparison | None") -> dict[str, Any] | None:

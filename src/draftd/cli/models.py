@@ -10,7 +10,6 @@ import typer
 from draftd.cli.console import (
     Commands,
     Json,
-    json_object,
     json_or_text,
     key_value,
     print_json,
@@ -19,6 +18,7 @@ from draftd.cli.console import (
     settings,
 )
 from draftd.errors import CommandError, UsageError
+from draftd.json_values import json_object
 from draftd.providers.known_providers import MAX_NAME_CHARS
 from draftd.sanitize import storable, without_secrets
 

@@ -16,8 +16,6 @@ from draftd.cli.console import (
     age,
     duration_s,
     error_code,
-    json_object,
-    json_objects,
     print_json,
     print_table,
     request_id,
@@ -27,6 +25,7 @@ from draftd.cli.console import (
 )
 from draftd.cli.enqueue import option_text
 from draftd.errors import CommandError, UsageError
+from draftd.json_values import json_object, json_objects
 
 if TYPE_CHECKING:
     from draftd import db

@@ -5,6 +5,7 @@ Tests, benchmarks and evaluations use it too.
 answerer   the stand-in model server
 daemon     ``draftd run`` as a child process
 embedded   a temporary PostgreSQL
+marks      where a reply's unsupported facts stand
 page       the screenshots beside their drafts, as HTML
 samples    the sample screenshots
 scenes     the replies to them

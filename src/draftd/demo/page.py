@@ -1,18 +1,18 @@
 """The demo's page: the sample screenshots beside their drafts, in one HTML file without scripts.
 
-Owns the template and how a draft is split at the facts that stand in no source. Invariant: every text of a row stays text, since
-the template escapes all values, and the file loads nothing, which its Content-Security-Policy enforces.
+Invariant: every text of a row stays text, since the template escapes all values, and the file loads nothing, which its
+Content-Security-Policy enforces.
 """
 
 import base64
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from draftd.demo import marks
 from draftd.demo.samples import Sample
 
 STANCES = {"accept": "Accepts", "decline": "Declines", "choice": "Chooses", "open": "Leaves it open"}
@@ -27,8 +27,6 @@ WARNINGS = {
     "unsupported_fact": "The marked facts stand in no source. Check them before you send.",
     "early_option_doubtful": "A draft that was shown early fails a later check.",
 }
-_LETTER_OR_DIGIT = "0-9A-Za-z\u00c0-\u024f"
-"""Not those of scripts that write words without spaces: there, a neighbour may belong to another word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ def render(drafted: Sequence[Drafted], *, is_stand_in: bool) -> str:
         is_stand_in: whether the drafts were scripted.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["split_at_marks"] = lambda option: split_at_marks(option["text"], quotes_of(option))
+    environment.filters["split_at_marks"] = lambda option: marks.split(option["text"], quotes_of(option))
     environment.filters["stance"] = stance_label
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(drafted=drafted, is_stand_in=is_stand_in)
@@ -83,25 +81,3 @@ def stance_label(option: Mapping[str, Any]) -> str:
 def quotes_of(option: Mapping[str, Any]) -> list[str]:
     """Return the parts of an option's text that stand in no source."""
     return [unsupported["quote"] for unsupported in option.get("unsupported", ())]
-
-
-def split_at_marks(text: str, quotes: Iterable[str]) -> list[tuple[str, bool]]:
-    """Split a text into parts, each with whether it is one of the quotes.
-
-    A quote counts only as a whole: ``4`` is not marked within ``14:00`` or ``4,250``.
-    """
-    present = sorted({quote for quote in quotes if quote and quote in text}, key=len, reverse=True)
-    if not present:
-        return [(text, False)]
-    parts = re.split(f"({'|'.join(_whole(quote, text) for quote in present)})", text)
-    return [(part, number % 2 == 1) for number, part in enumerate(parts) if part]
-
-
-def _whole(quote: str, text: str) -> str:
-    """Return an expression for a quote as a whole, or for any occurrence if none stands by itself."""
-    literal = re.escape(quote)
-    before = f"(?<![{_LETTER_OR_DIGIT}])" if re.match(f"[{_LETTER_OR_DIGIT}]", quote) else ""
-    before += r"(?<!\d[.,:])" if quote[0].isdigit() else ""
-    after = f"(?![{_LETTER_OR_DIGIT}])" if re.match(f"[{_LETTER_OR_DIGIT}]", quote[-1]) else ""
-    after += r"(?![.,:]\d)" if quote[-1].isdigit() else ""
-    return before + literal + after if re.search(before + literal + after, text) else literal

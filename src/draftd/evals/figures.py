@@ -9,9 +9,7 @@ from typing import Any
 from draftd.evals.cases import COMPLETED
 from draftd.evals.criteria import Failure
 from draftd.evals.labels import LABELS
-from draftd.evals.results import CaseResult, Results
-
-LENGTHS = ("short", "medium", "detailed")
+from draftd.evals.results import LENGTHS, CaseResult, Results
 
 
 @dataclass(frozen=True, slots=True)

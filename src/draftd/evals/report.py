@@ -4,12 +4,13 @@ It holds no JavaScript and loads nothing, so that it can be mailed or opened fro
 and screenshots is escaped wherever it stands; a content security policy forbids scripts in case it were not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import jinja2
 
+from draftd.demo import marks
 from draftd.evals.baseline import Comparison
 from draftd.evals.cases import Case
 from draftd.evals.criteria import TITLES, Failure
@@ -106,18 +107,13 @@ def render(
             setup=results.setup,
             complete=results.complete,
             figures=counted,
-            labels=[
-                Bar(label=_LABEL_TITLES.get(name, name), share=share, tone="good")
-                for name, share in counted.labels.items()
-            ],
-            send_ready=[Bar(label=name, share=share, tone="good") for name, share in counted.send_ready.items()],
+            labels=_good_bars(counted.labels),
+            send_ready=_good_bars(counted.send_ready),
             failures=_failure_bars(counted),
             views=sorted(views, key=lambda view: -view.faults),
             index=views,
             comparison=comparison,
-            measure=lambda name: (
-                TITLES.get(Failure(name), name) if name in set(Failure) else _LABEL_TITLES.get(name, name)
-            ),
+            measure=_title,
             made_at=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
@@ -132,6 +128,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _title(name: str) -> str:
+    """Return what a label or a failure is called."""
+    return TITLES[Failure(name)] if name in set(Failure) else _LABEL_TITLES.get(name, name)
+
+
+def _good_bars(shares: Mapping[str, Share]) -> list[Bar]:
+    return [Bar(label=_title(name), share=share, tone="good") for name, share in shares.items()]
 
 
 def _failure_bars(counted: Figures) -> list[Bar]:
@@ -153,7 +158,7 @@ def _view(number: int, case: Case, result: CaseResult, pictures: Sequence[str]) 
         others=_replies(result.other, None) if result.other else (),
         checks=tuple(
             (
-                _LABEL_TITLES.get(name, name),
+                _title(name),
                 " or ".join(result.labels.get(name, ["none"])),
                 str(found.get(name, "")),
                 ok,
@@ -169,7 +174,7 @@ def _replies(drafted: Drafted, result: CaseResult | None) -> tuple[ReplyView, ..
     return tuple(
         ReplyView(
             reply=reply,
-            pieces=tuple(_pieces(reply.text, reply.unsupported)),
+            pieces=tuple(marks.split(reply.text, reply.unsupported)),
             failures=_titles([failure for failure, length in failed if length == reply.length]),
             reason=verdict.reasons.get(reply.length, "") if verdict else "",
         )
@@ -181,15 +186,3 @@ def _titles(failures: Sequence[Failure]) -> tuple[str, ...]:
     """Return the names of a reply's failures; that it is not send-ready goes without saying if there is another."""
     named = [failure for failure in failures if failure is not Failure.NOT_SEND_READY]
     return tuple(TITLES[failure] for failure in named or failures)
-
-
-def _pieces(text: str, quotes: Sequence[str]) -> Iterable[tuple[str, bool]]:
-    """Cut a text at the first place of each quote."""
-    found = sorted((start, start + len(quote)) for quote in set(quotes) if quote and (start := text.find(quote)) >= 0)
-    at = 0
-    for start, end in found:
-        if start >= at:
-            yield text[at:start], False
-            yield text[start:end], True
-            at = end
-    yield text[at:], False

@@ -8,17 +8,19 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from draftd.errors import UsageError
 from draftd.evals.cases import Split
 from draftd.evals.criteria import Failure
+from draftd.request import LengthName
 
 FILE = "results.json"
 PREVIOUS = "results.previous.json"
 FORM: Final = 1
+LENGTHS: Final = get_args(LengthName)
 PairOutcome = Literal["won", "lost", "tied"]
 
 

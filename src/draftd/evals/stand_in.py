@@ -1,7 +1,7 @@
 """The stand-ins for the model under test and for the judge: they show that an evaluation works, and nothing about drafts.
 
-The one answers each case as its labels say, with canned replies; the other judges by simple rules. Invariant: neither passes for
-a model, in its replies or in its name.
+The first answers each case as its labels say, with canned replies; the second judges by simple rules. Invariant: neither can be
+mistaken for a model, by its replies or its name.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ from draftd.demo.scenes import COMMON
 from draftd.evals.cases import Case
 from draftd.evals.criteria import Failure
 from draftd.evals.judging import FIRST, MARKER, SECOND, TIE
+from draftd.evals.results import LENGTHS
 
 MODEL = "stand-in"
 JUDGE = "stand-in-judge"
-_LENGTHS = ("short", "medium", "detailed")
 _SAID: Mapping[str, tuple[str, str, str]] = {
     "en": (
         "Stand-in reply: thank you.",
@@ -119,7 +119,7 @@ def scene(case: Case) -> dict[str, Any]:
         "reading": ["The stand-in reads no text from pictures."],
         "confidence": "low",
     }
-    for length, text in zip(_LENGTHS, texts, strict=True):
+    for length, text in zip(LENGTHS, texts, strict=True):
         answer |= {length: text, f"{length}_angle": "a canned reply", f"{length}_stance": stance}
     return answer
 
@@ -150,7 +150,7 @@ def judgement(judged: Mapping[str, Any]) -> dict[str, Any]:
     failing = [length for length in replies if length in {*says, *evasive}]
     found: dict[str, Any] = {failure.value: [] for failure in Failure}
     found |= {Failure.SAYS_FORBIDDEN.value: says, Failure.EVASIVE.value: evasive, Failure.NOT_SEND_READY.value: failing}
-    return found | {f"{length}_reason": "The stand-in judges by simple rules." for length in _LENGTHS}
+    return found | {f"{length}_reason": "The stand-in judges by simple rules." for length in LENGTHS}
 
 
 def _judged(call: Mapping[str, Any]) -> Mapping[str, Any]:

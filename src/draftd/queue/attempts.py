@@ -23,6 +23,7 @@ from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
+from draftd.json_values import json_list, json_objects
 from draftd.queue.leases import HELD, LeaseKey, lost
 from draftd.queue.refused_rows import Quarantine
 from draftd.request import Claim, Parent, Request
@@ -54,15 +55,13 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
     parent = None
     # The owner of the tables may have written anything; only an object holds drafts.
     if isinstance(first["parent_result"], dict):
-        chain = first["chain_options"] if isinstance(first["chain_options"], list) else []
-        options = [option for drafted in chain for option in _objects(drafted)]
-        reading = first["parent_reading"] if isinstance(first["parent_reading"], list) else []
+        options = [option for drafted in json_list(first["chain_options"]) for option in json_objects(drafted)]
         parent = Parent(
             result=first["parent_result"],
-            reading=[one for one in reading if isinstance(one, str)],
+            reading=[one for one in json_list(first["parent_reading"]) if isinstance(one, str)],
             chain_texts=tuple(_values(options, "text")),
             unsupported=tuple(
-                _values((one for option in options for one in _objects(option.get("unsupported"))), "quote")
+                _values((one for option in options for one in json_objects(option.get("unsupported"))), "quote")
             ),
         )
     return Request(
@@ -76,17 +75,13 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
 
 
 def _max_tokens(errors: Any) -> dict[str, int]:
-    """Return what the row's errors say of each model's limit of output tokens; their owner may have written anything."""
+    """Return what the row's errors say of each model's limit of output tokens."""
     found: dict[str, int] = {}
-    for error in errors if isinstance(errors, list) else ():
+    for error in json_list(errors):
         match error:
             case {"model": str(model), "max_tokens": int(limit)}:
                 found[model] = max(found.get(model, 0), min(limit, MOST_OUTPUT_TOKENS))
     return found
-
-
-def _objects(found: Any) -> list[dict[str, Any]]:
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _values(objects: Iterable[dict[str, Any]], key: str) -> Iterator[str]:

@@ -55,14 +55,8 @@ def read(
         NothingOpen: the model saw a list of which none is open.
         InvalidRequest: the message to answer is not in the parent's reading.
     """
-    found = last_object(text)
-    if found is None:
-        raise AnswerRejected(
-            ["The answer holds no complete JSON object; answer with exactly one, and nothing around it."]
-        )
-    answer = ModelAnswer.model_validate(found)
-    _check_shown(answer, criteria)
-    review = Review(answer=answer, criteria=criteria)
+    review = Review(answer=_answer_in(text), criteria=criteria)
+    _check_shown(review.answer, criteria)
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
     options = {
         length: review.marked(published[length]) if length in published else review.option(length, unseen[length])
@@ -103,6 +97,15 @@ def published_note(published: OptionMap) -> str:
         "The requester has already been shown these replies. Repeat them unchanged, and write the others so that they "
         f"differ from them and fit the order of lengths:\n{json.dumps(texts, ensure_ascii=False, indent=1)}"
     )
+
+
+def _answer_in(text: str) -> ModelAnswer:
+    found = last_object(text)
+    if found is None:
+        raise AnswerRejected(
+            ["The answer holds no complete JSON object; answer with exactly one, and nothing around it."]
+        )
+    return ModelAnswer.model_validate(found)
 
 
 def _check_shown(answer: ModelAnswer, criteria: Criteria) -> None:

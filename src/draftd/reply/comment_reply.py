@@ -6,6 +6,7 @@ Combines the modules that know the schema: ``model_answer`` (the JSON object), `
 
 from collections.abc import Sequence
 
+from draftd.json_values import json_list
 from draftd.queue.outcome import Draft
 from draftd.reply import answer, refinement
 from draftd.reply.facts import Witness
@@ -54,8 +55,7 @@ class CommentReply:
 def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt: str) -> Criteria:
     parent, known_texts = request.parent, (*options.facts, *options.voice_samples)
     is_decided = bool(request.context or options.stance)
-    # The owner of the tables may have written anything.
-    warned = found if parent and isinstance(found := parent.result.get("warnings"), list) else []
+    warned = json_list(parent.result.get("warnings")) if parent else []
     if parent is not None:
         known_texts += tuple(map(parent.without_unsupported, parent.chain_texts))
         # The refined drafts may have been made from a truncated picture.

@@ -51,26 +51,11 @@ _NAMES = frozenset({
     "wikipedia.org", "zoom.us",
 })  # fmt: skip
 """What people write as a name; without a path none of them leads to a page of an attacker's choice."""
-# Attributes in code: `logger.info`.
+# Attributes in code, such as `logger.info`: the endings of hosts that also name attributes.
 _IN_CODE = re.compile(r"`[^`\n]{1,200}`")
-_CODE_ENDINGS = (
-    "io",
-    "info",
-    "app",
-    "dev",
-    "ai",
-    "co",
-    "me",
-    "link",
-    "page",
-    "site",
-    "live",
-    "store",
-    "it",
-    "us",
-    "at",
-    "be",
-)
+_CODE_ENDINGS = frozenset({
+    "ai", "app", "at", "be", "co", "dev", "info", "io", "it", "link", "live", "me", "page", "site", "store", "us",
+})  # fmt: skip
 
 # What people write for the dot of a host, to be read by people only.
 _DOT_WORDS = "dot|punkt|point|punto|ponto|nokta"
@@ -85,9 +70,9 @@ _WORDED = (
 _BRACKETED_DOT = rf"(?<=[{_LETTER}])[ ]?[\[({{][ ]?(?:\.|{_DOT_WORDS})[ ]?[\])}}][ ]?(?=[{_LETTER}])"
 # Full-width and mathematical letters, digits and signs: each stands for one plain character, so that none moves.
 _OTHER_FORMS = re.compile("[\uff01-\uff5e\U0001d400-\U0001d7ff]")
-_INVISIBLE = "[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
+INVISIBLE = "[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
 _WIDE_DOT = rf"(?<=[{_LETTER}])[\u3002\uff61\u2024](?=[{_LETTER}])"
-_DISGUISES = re.compile(rf"(?P<worded>{_WORDED})|(?P<dot>{_BRACKETED_DOT}|{_WIDE_DOT})|{_INVISIBLE}+", re.IGNORECASE)
+_DISGUISES = re.compile(rf"(?P<worded>{_WORDED})|(?P<dot>{_BRACKETED_DOT}|{_WIDE_DOT})|{INVISIBLE}+", re.IGNORECASE)
 _DOTS = re.compile(_WORDED_DOT, re.IGNORECASE)
 
 MAX_LINKS = 20
@@ -166,7 +151,7 @@ def _is_name(match: re.Match[str], code: list[tuple[int, int]]) -> bool:
     is_call = match.string[match.end() : match.end() + 1] == "("
     before = bisect(code, match.span()) - 1
     in_code = is_call or (before >= 0 and match.end() < code[before][1])
-    return host.casefold() in _NAMES or (in_code and host.casefold().endswith(_CODE_ENDINGS))
+    return host.casefold() in _NAMES or (in_code and host.casefold().rpartition(".")[2] in _CODE_ENDINGS)
 
 
 def _undisguised(text: str) -> tuple[str, Sequence[int]]:

@@ -8,6 +8,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from draftd.reply.links import INVISIBLE
+
 # In capitals only: "ai" is Italian for "to the", "ia" a form of the Portuguese "ir", "ki" Turkish for "that".
 _CAPITALS = re.compile(r"(?<!\w)(?:A\.I\.|KI|IA|ИИ)(?!\w)|(?<![A-Za-z])AI(?![A-Za-z])")
 _WORDS = (
@@ -23,7 +25,7 @@ _WITHOUT_SPACES = (
     "人工知能|言語モデル|アシスタント|プロンプト|システムメッセージ|指示|提示词|الذكاء الاصطناعي|المساعد|تعليمات"
 )
 _TALK = re.compile(rf"(?<!\w)(?:{'|'.join(_WORDS)})(?!\w)|{_WITHOUT_SPACES}")
-_INVISIBLE = re.compile("[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_INVISIBLE = re.compile(INVISIBLE)
 
 
 @lru_cache(maxsize=128)  # the messages of one screenshot are judged for each of its replies

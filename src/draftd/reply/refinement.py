@@ -5,9 +5,9 @@ resembles one of the chain.
 """
 
 import re
-from typing import Any
 
 from draftd.errors import InvalidRequest
+from draftd.json_values import json_objects
 from draftd.request import Options, Parent, Request
 
 _KEY = re.compile(r"t\d{1,2}")
@@ -42,8 +42,3 @@ def is_decided(parent: Parent) -> bool:
     """Return whether the parent's drafts leave no decision to the requester; drafts without stances are taken for decided."""
     stances = [option.get("stance") for option in json_objects(parent.result.get("options"))]
     return not (("accept" in stances and "decline" in stances) or "choice" in stances)
-
-
-def json_objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of a JSON array; empty for anything else, because the owner of the tables may have written anything."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
