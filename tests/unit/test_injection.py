@@ -292,7 +292,7 @@ def test_no_text_of_a_result_has_a_passage_of_the_prompt_in_a_form(name: str) ->
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0)])
 @pytest.mark.parametrize("attack", ATTACKS[::20], ids=named)
 def test_a_passage_split_over_two_replies_is_found(attack: Attack, pair: tuple[int, int]) -> None:
-    passage, cut = "be warm, direct and specific: say the thing itself, the way this person would say it", 44
+    passage, cut = "Be warm, direct and specific: say the thing itself, as this person would to these people", 44
     assert passage in PROMPT.replace("\n", " ")
     answer, (first, second) = answer_to(attack), (LENGTHS[number] for number in pair)
     answer[first] += f" {passage[:cut]}"
