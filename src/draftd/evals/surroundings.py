@@ -1,6 +1,6 @@
 """What an evaluation starts around itself: the stand-in if one is wanted, a database, a daemon.
 
-Invariant: nothing of it is left behind, and nothing of production reaches it but the providers' keys.
+Invariants: it leaves nothing behind; of the operator's settings, only those in ``KEPT`` and the providers' keys reach it.
 """
 
 import os
