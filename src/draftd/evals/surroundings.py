@@ -4,10 +4,10 @@ Invariants: it leaves nothing behind; of the operator's settings, only those in 
 """
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from draftd.db import schema_version
 from draftd.demo import answerer, daemon
@@ -47,7 +47,7 @@ def stand_in(plan: Plan) -> Iterator[str | None]:
 @contextmanager
 def drafting_daemon(
     plan: Plan, settings: Settings, folder: Path, stand_in_url: str | None
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run a database and a daemon; yield the database's URL and the daemon's process."""
     with EmbeddedPostgres() as postgres:
         schema_version.upgrade(postgres.url)
