@@ -11,10 +11,12 @@ from draftd.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from draftd.evals.baseline import Comparison
+    from draftd.evals.cases import Case
     from draftd.evals.evaluation import Evaluated
     from draftd.evals.figures import Figures, Pairs
     from draftd.evals.plan import Plan
     from draftd.evals.results import CaseResult
+    from draftd.settings import Settings
 
 OUTPUT = Path("eval-results")
 CONCURRENCY = 8
@@ -150,7 +152,7 @@ def _no_model() -> str:
     raise ConfigurationError("no model: give --model, or set DRAFTD_MODEL")
 
 
-def _of_split(found: list[Any], split: str | None) -> list[Any]:
+def _of_split(found: "list[Case]", split: str | None) -> "list[Case]":
     from draftd.evals.cases import Split
 
     if split is not None and split not in set(Split):
@@ -161,7 +163,7 @@ def _of_split(found: list[Any], split: str | None) -> list[Any]:
     return chosen
 
 
-def _run(plan: "Plan", loaded: Any) -> "Evaluated":
+def _run(plan: "Plan", loaded: "Settings") -> "Evaluated":
     from draftd.evals import evaluation
     from draftd.logs import configure_logging
     from draftd.signals import interrupt_on_sigterm

@@ -1,4 +1,4 @@
-"""A daemon of one's own: ``draftd run`` as a child process, for the demo and for evaluations.
+"""``draftd run`` as a child process, for the demo and for evaluations.
 
 Invariant: a developer's own settings of draftd never reach it; a provider's key does.
 """

@@ -5,6 +5,7 @@ interrupted evaluation is continued.
 """
 
 import asyncio
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class _Run:
     say: Say
     on_case: OnCase
 
-    async def run(self, url: str, process: Any, log: Path) -> None:
+    async def run(self, url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
         """Draft and judge every case that is not finished.
 
         Raises:

@@ -1,7 +1,7 @@
 """The lock of the held-out cases: an evaluation fails when one was edited.
 
-A held-out half is worth something only if nobody has adapted it. ``cases.lock.json`` holds the fingerprint of each of its cases;
-who changes one on purpose writes the lock anew, which shows in the history of the files.
+A held-out half is worth something only if nobody has adapted it. ``cases.lock.json`` holds the fingerprint of each of its cases.
+Whoever changes one on purpose has to rewrite the lock, and the diff shows it.
 """
 
 import json
@@ -44,7 +44,7 @@ def check(directory: Path, cases: Sequence[Case]) -> None:
 
 
 def write(directory: Path, cases: Sequence[Case]) -> int:
-    """Write the lock anew; return how many cases it holds."""
+    """Rewrite the lock; return how many cases it holds."""
     held_out = _held_out(cases)
     (directory / FILE).write_text(json.dumps({"held_out": held_out}, indent=1, sort_keys=True) + "\n")
     return len(held_out)
@@ -63,5 +63,5 @@ def _read(path: Path) -> dict[str, str] | None:
         raise UsageError(f"cannot read {path}: {error}") from error
     locked = found.get("held_out") if isinstance(found, dict) else None
     if not isinstance(locked, dict) or not all(isinstance(value, str) for value in locked.values()):
-        raise UsageError(f"{path} is not a lock; write it anew with {RELOCK}")
+        raise UsageError(f"{path} is not a lock; rewrite it with {RELOCK}")
     return locked

@@ -1,7 +1,7 @@
 """What an evaluation found, as ``results.json`` holds it.
 
-Owns the form of the file, and that it is written whole: whenever a case is finished, so that an interrupted evaluation goes on
-where it was. Invariant: a file that another evaluation wrote is never continued.
+Owns the form of the file, and that it is written whole: whenever a case is finished, so that an interrupted evaluation can be
+continued. Invariant: a file that another evaluation wrote is never continued.
 """
 
 import json

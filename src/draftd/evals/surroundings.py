@@ -1,13 +1,13 @@
 """What an evaluation starts around itself: the stand-in if one is wanted, a database, a daemon.
 
-Invariant: nothing of it is left behind, and nothing of production reaches it but the providers' keys.
+Invariants: it leaves nothing behind; of the operator's settings, only those in ``KEPT`` and the providers' keys reach it.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from draftd.db import schema_version
 from draftd.demo import answerer, daemon
@@ -47,7 +47,7 @@ def stand_in(plan: Plan) -> Iterator[str | None]:
 @contextmanager
 def drafting_daemon(
     plan: Plan, settings: Settings, folder: Path, stand_in_url: str | None
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run a database and a daemon; yield the database's URL and the daemon's process."""
     with EmbeddedPostgres() as postgres:
         schema_version.upgrade(postgres.url)

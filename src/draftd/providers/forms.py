@@ -61,7 +61,7 @@ class Forms:
         self._refused: dict[_ParamsKey, frozenset[str]] = {}
         self._unstreamed: set[_Key] = set()
         self._ceilings: dict[_Key, int] = {}
-        self._unschooled: set[_Key] = set()
+        self._ignoring_schema: set[_Key] = set()
 
     def of(self, target: "Target", *, streamed: bool) -> Form:
         """Return how a model is asked now."""
@@ -76,7 +76,7 @@ class Forms:
             streamed=streamed,
             drop_params=drop_params,
             # Where litellm drops parameters, it may drop the schema without saying so.
-            states_schema=MODES[rung] != MODES[0] or drop_params or key in self._unschooled,
+            states_schema=MODES[rung] != MODES[0] or drop_params or key in self._ignoring_schema,
             marks_cache=self._registry.marks_cache(target.model),
             params=with_limit_of_at_most(self._ceilings.get(key), params),
         )
@@ -122,8 +122,8 @@ class Forms:
 
     def state_schema(self, target: "Target") -> None:
         """State the schema to this model from now on: its server ignores the parameter. The next call is usually a repair."""
-        if _key(target) not in self._unschooled:
-            self._unschooled.add(_key(target))
+        if _key(target) not in self._ignoring_schema:
+            self._ignoring_schema.add(_key(target))
             log.info("answer format ignored", model=target.name)
 
 

@@ -19,7 +19,7 @@ MIN_SCORE: Final = 0.6
 """How sure the detector must be of another language."""
 MAX_OWN_SCORE: Final = 0.1
 """How likely the expected language may still be. With these two, no reply of ``tests/data/language.jsonl`` is refused in its own
-language, and 93 % are in another one (``tests/unit/test_language.py``)."""
+language, and 93 % are refused in a wrong one (``tests/unit/test_language.py``)."""
 
 _MIN_SCRIPT_LETTERS: Final = 4
 _MAX_CHARS: Final = 1_000

@@ -82,7 +82,7 @@ class Review:
         """Return every text that a fact in a reply may come from."""
         answer, read = self.answer, self.criteria.parent_reading
         if read is None:
-            # Only with a screenshot: a refinement's model sees nothing that it could copy anew.
+            # Only with a screenshot: a refinement's model sees no picture to copy from.
             read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
         return [*read, *self._given]
 
