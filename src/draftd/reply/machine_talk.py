@@ -8,6 +8,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from draftd.reply import invisible
+
 _WORDS = (
     r"a\.?i\.?", "ki", "ia", "llms?", r"(?:chat)?gpt\w*", "claude", "gemini", "copilot", "chatbots?", "bots?",
     r"\w*prompts?", "language model", "assistants?", "instructions?", "system message", "operator", "json", "reply generator",
@@ -23,10 +25,7 @@ _WITHOUT_SPACES = (
 _TALK = re.compile(rf"(?<!\w)(?:{'|'.join(_WORDS)})(?!\w)|(?<![a-z])ai(?![a-z])|{_WITHOUT_SPACES}")
 
 
-_INVISIBLE = re.compile("[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
-
-
 @lru_cache(maxsize=128)  # the messages of one screenshot are judged for each of its replies
 def is_in(text: str) -> bool:
     """Return whether a text speaks to or of a machine that writes."""
-    return _TALK.search(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold()) is not None
+    return _TALK.search(invisible.without(unicodedata.normalize("NFKC", text)).casefold()) is not None
