@@ -69,7 +69,7 @@ class Bot:
                 await asyncio.sleep(ALBUM_S)
                 seen, updates = len(updates), await self.call("getUpdates", timeout=0, **wanted)
             groups: dict[Any, list[Any]] = {}
-            for one in updates:
+            for one in (one for one in updates if "message" in one or "callback_query" in one):  # others may still come
                 groups.setdefault(one.get("message", {}).get("media_group_id", one["update_id"]), []).append(one)
             for group in groups.values():
                 press = group[0].get("callback_query")
@@ -79,7 +79,7 @@ class Bot:
                     raise  # not confirmed: it comes again
                 except Exception:  # one update that cannot be handled must not stop the others
                     log.exception("update %s", group[0]["update_id"])
-                    user = (press or group[0]["message"])["from"]["id"]
+                    user = press["from"]["id"] if press else group[0]["message"]["chat"]["id"]
                     with suppress(TelegramError):  # its user may have blocked the bot
                         await self.call("sendMessage", chat_id=user, text=SORRY)
             wanted["offset"] = updates[-1]["update_id"] + 1 if updates else wanted["offset"]
@@ -98,9 +98,9 @@ class Bot:
         await self.draft(chat, key, first["message_id"], image_urls=urls, context=caption)
 
     async def press(self, press: dict[str, Any]) -> None:
-        """Refine drafts. Whoever presses can send any data: the drafts must be their own."""
+        """Refine drafts. Whoever presses can send any data: the user must be known, and the drafts their own."""
         user, (action, _, parent) = press["from"]["id"], press["data"].partition(" ")
-        own = await self.rows(f"{ROWS} AND requester_id = %s", [parent], f"telegram {user}")
+        own = await self.rows(f"{ROWS} AND requester_id = %s", [parent], f"telegram {user}") if user in USERS else []
         if own:
             decided = {"stance": action} if action in STANCES else {"answer_to": action}
             change = {"context": SHORTER} if action == "shorter" else {"options": decided} if action != "others" else {}
