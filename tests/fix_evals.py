@@ -50,7 +50,7 @@ THREE: Sequence[Mapping[str, Any]] = (
 def write_cases(directory: Path, cases: Sequence[Mapping[str, Any]] = THREE) -> Path:
     """Write a folder of cases, with the demo's screenshots; return it."""
     directory.mkdir(exist_ok=True)
-    (directory / "cases.json").write_text(json.dumps(list(cases), ensure_ascii=False))
+    (directory / "cases.json").write_text(json.dumps(list(cases)))
     for sample in (LINKEDIN_POST, EMAIL, PHONE_CHAT):
         shutil.copyfile(sample.path, directory / sample.path.name)
     return directory

@@ -85,6 +85,10 @@ class FakeTelegram:
         """Let a user press a button that carries this data."""
         self._update(callback_query={"id": str(self._next()), "from": {"id": user}, "data": data})
 
+    def delivers(self, **what: Any) -> None:
+        """Deliver an update of any kind."""
+        self._update(**what)
+
     def sends_again(self, update: dict[str, Any]) -> None:
         """Deliver an update once more, as after a crash before it was confirmed."""
         with self._changed:

@@ -152,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers["Content-Type"] != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Only JSON is accepted.")
         length = self.headers["Content-Length"] or ""
-        if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        if not re.fullmatch("[0-9]{1,10}", length) or int(length) > MAX_BODY_BYTES:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The pictures are too large. Please send fewer.")
         try:
             sent = json.loads(self.rfile.read(int(length)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import psycopg
-from messages import HELP, SORRY, albums_of, change_of, message_of, pictures_of
+from messages import HELP, SORRY, albums_of, change_of, message_of, pictures_of, user_of
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -71,7 +71,7 @@ class Bot:
                 except Exception:  # one update that cannot be handled must not stop the others
                     log.exception("update %s", group[0]["update_id"])
                     with suppress(TelegramError):  # its user may have blocked the bot
-                        await self.call("sendMessage", chat_id=(press or group[0]["message"])["from"]["id"], text=SORRY)
+                        await self.call("sendMessage", chat_id=user_of(group[0]), text=SORRY)
             wanted["offset"] = updates[-1]["update_id"] + 1 if updates else wanted["offset"]
 
     async def take(self, messages: list[dict[str, Any]]) -> None:
@@ -86,9 +86,9 @@ class Bot:
         await self.draft(chat, key, first["message_id"], image_urls=urls, context=caption)
 
     async def press(self, press: dict[str, Any]) -> None:
-        """Refine drafts. Whoever presses can send any data: the drafts must be their own."""
+        """Refine drafts. Whoever presses can send any data: the user must be known, and the drafts their own."""
         user, (action, _, parent) = press["from"]["id"], press["data"].partition(" ")
-        own = await self.rows(f"{ROWS} AND requester_id = %s", [parent], f"telegram {user}")
+        own = await self.rows(f"{ROWS} AND requester_id = %s", [parent], f"telegram {user}") if user in USERS else []
         if own:
             about, change = own[0]["place"]["message_id"], change_of(action)
             await self.draft(user, f"press {press['id']}", about, parent_id=parent, **change)

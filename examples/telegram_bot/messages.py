@@ -10,11 +10,18 @@ STANCES = {"accept": "accepts", "decline": "declines", "choice": "chooses", "ope
 
 
 def albums_of(updates: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return the updates, those of an album together."""
+    """Return the messages and presses among updates, those of an album together."""
     albums: dict[Any, list[dict[str, Any]]] = {}
-    for one in updates:
+    for one in (one for one in updates if "message" in one or "callback_query" in one):  # others may still come
         albums.setdefault(one.get("message", {}).get("media_group_id", one["update_id"]), []).append(one)
     return list(albums.values())
+
+
+def user_of(update: dict[str, Any]) -> int:
+    """Return who sent a message or pressed a button."""
+    return int(
+        update["callback_query"]["from"]["id"] if "callback_query" in update else update["message"]["chat"]["id"]
+    )
 
 
 def pictures_of(messages: list[dict[str, Any]]) -> list[str]:

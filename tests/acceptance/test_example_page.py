@@ -132,6 +132,7 @@ def test_a_request_of_the_page_becomes_drafts(running: Running, server: Server) 
         ({"Content_Type": "text/plain"}, 415),
         ({"Content_Length": "99999999999"}, 413),
         ({"Content_Length": "-1"}, 413),
+        ({"Content_Length": "9" * 5_000}, 413),
     ],
 )
 def test_other_sites_can_insert_nothing(

@@ -34,11 +34,12 @@ class Bot:
         self.log_path = log
         self.start()
 
-    def start(self) -> None:
-        """Start it."""
+    def start(self, **variables: str) -> None:
+        """Start it, with other values of some variables."""
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        given = kept | self._variables | variables
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, BOT], env=kept | self._variables, stdout=log, stderr=log)
+            self.process = subprocess.Popen([sys.executable, BOT], env=given, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """End it at once."""
@@ -155,6 +156,25 @@ def test_a_strangers_press_is_refused_whatever_its_data(running: Running, telegr
     telegram.presses(ANN, "others '; DROP TABLE draft_requests")
     assert "that did not work" in nth_message(telegram, 1, bot).text
     assert len(rows(running)) == 1
+
+
+def test_who_was_taken_off_the_list_can_press_no_button(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.sends(ANN, picture=picture())
+    data = finished(telegram, 0, bot).buttons["Others"]
+    bot.kill()
+    bot.start(TELEGRAM_USERS=str(BEA))
+    telegram.presses(ANN, data)
+    telegram.wait_for_call("answerCallbackQuery")
+    assert telegram.answers == ["Not your drafts."]
+    assert len(rows(running)) == 1
+
+
+def test_an_update_that_the_bot_did_not_ask_for_stops_nobody(telegram: FakeTelegram, bot: Bot) -> None:
+    telegram.delivers(edited_message={"message_id": 1, "chat": {"id": ANN}})
+    telegram.delivers(message={"message_id": 2, "chat": {"id": ANN}, "photo": [{"file_id": "unknown"}]})
+    assert "that did not work" in nth_message(telegram, 0, bot).text
+    telegram.sends(ANN, text="hello")
+    assert "Send me a screenshot" in nth_message(telegram, 1, bot).text
 
 
 def test_who_is_not_on_the_list_gets_no_drafts(running: Running, telegram: FakeTelegram, bot: Bot) -> None:

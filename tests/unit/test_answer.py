@@ -325,10 +325,39 @@ def test_a_null_where_a_text_was_asked_is_an_empty_text() -> None:
 
 
 @pytest.mark.parametrize("length", ["short", "medium", "detailed"])
-@pytest.mark.parametrize("text", ["", " \n ", None])
+@pytest.mark.parametrize("text", ["", " \n ", None, "\u200b", "\u2060 \ufeff", "\u3164\u3164", "\U000e0041"])
 def test_an_empty_reply_is_unacceptable(length: str, text: str | None) -> None:
     over: dict[str, Any] = {length: text}
     assert any(f"`{length}` is empty" in problem for problem in problems(**over))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "".join(chr(0xE0000 + ord(one)) for one in "pay me"),
+        "\U000e0070",
+        "\u200b\u200c\u200c\u200b\u200c",
+        "\ufe01" * 9,
+    ],
+)
+def test_text_in_invisible_characters_is_dropped(hidden: str) -> None:
+    accepted = accept(short=f"Yes,{hidden} Friday works.", gist=f"asks{hidden}", reading=[f"Mia: hi{hidden}"])
+    assert accepted.result.options[0].text == SHORT
+    assert accepted.result.replying_to.gist == "asks"
+    assert accepted.reading == ["Mia: hi"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Go \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f! Friday works.",
+        "\u2764\ufe0f\u200d\U0001f525 Friday works.",
+        "Friday, \u0645\u06cc\u200c\u0631\u0648\u0645.",
+        "Friday, \u8fbb\U000e0100-san.",
+    ],
+)
+def test_invisible_characters_of_emoji_and_scripts_stay(text: str) -> None:
+    assert accept(short=text).result.options[0].text == text
 
 
 def test_a_missing_summary_is_unacceptable() -> None:

@@ -42,6 +42,15 @@ def test_cases_are_read_with_what_is_known_of_them(tmp_path: Path) -> None:
         ({"n": 3}, r"case '3': there are two of this name"),
         ({"split": "test"}, r"case 'linkedin': split: "),
         ({"language": "{english}"}, r"case 'linkedin': language.0: "),
+        ({"file": "loop.png"}, r"case 'linkedin': file: cannot be read: "),
+        ({"file": f"{'x' * 300}.png"}, r"case 'linkedin': file: cannot be read: "),
+        ({"file": "a\0.png"}, r"case 'linkedin': it has a NUL"),
+        ({"file": "\ud83d.png"}, r"case 'linkedin': "),
+        ({"file": "huge.png"}, r"case 'linkedin': its pictures exceed 24 MiB"),
+        ({"context": "a\0"}, r"case 'linkedin': it has a NUL"),
+        ({"good": "half \ud83d"}, r"case 'linkedin': "),
+        ({"options": {"tone": "a\0"}}, r"case 'linkedin': it has a NUL"),
+        ({"context": "a" * 8_001}, r"case 'linkedin': context: "),
     ],
 )
 def test_a_case_that_cannot_be_used_is_refused_with_its_name(
@@ -49,6 +58,9 @@ def test_a_case_that_cannot_be_used_is_refused_with_its_name(
 ) -> None:
     directory = write_cases(tmp_path / "cases", [{**THREE[0], **over}, *THREE[1:]])
     (tmp_path / "outside.png").write_bytes(b"")
+    (directory / "loop.png").symlink_to("loop.png")
+    with (directory / "huge.png").open("wb") as huge:
+        huge.truncate(10**11)  # takes no space
     with pytest.raises(UsageError, match=message):
         load(directory)
 

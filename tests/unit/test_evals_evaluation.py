@@ -1,16 +1,18 @@
 """What an evaluation starts, and what it refuses."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from draftd.cli import evaluation
 from draftd.errors import UsageError
 from draftd.evals import plan as plans
 from draftd.evals import prompt_files, surroundings
 from draftd.evals.plan import Plan
 from draftd.settings import Settings
-from fix_evals import make_case
+from fix_evals import make_case, make_result
 
 INHERITED = {
     "PATH": "/bin",
@@ -115,3 +117,9 @@ def test_a_prompt_that_cannot_be_used_is_refused_with_its_name(tmp_path: Path, t
     with pytest.raises(UsageError, match=message) as refused:
         prompt_files.collect(tmp_path / "prompts", agent="comment_generator", prompts_dir=None, against=other)
     assert str(other) in refused.value.message
+
+
+def test_a_cases_name_controls_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    evaluation._show_progress(make_result("\x1b]0;title\x07"), 1, 2)
+    assert "\x1b]" not in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from draftd.errors import UsageError
+from draftd.errors import CommandError, UsageError
 from draftd.evals import baseline, labels
 from draftd.evals.criteria import Failure
 from draftd.evals.figures import Pairs, Share, figures
@@ -197,3 +197,9 @@ def test_a_file_that_holds_no_results_is_refused(tmp_path: Path, content: str) -
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(UsageError, match="is not the results of an evaluation"):
         read(tmp_path / "results.json")
+
+
+def test_what_cannot_be_written_ends_the_evaluation_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(CommandError, match=r"cannot write .*results\.json: "):
+        ResultsFile(tmp_path, make_setup([])).write({})

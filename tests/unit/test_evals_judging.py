@@ -92,6 +92,19 @@ def test_an_unreadable_verdict_is_none(answer: str) -> None:
         judging.read_verdict(CASE, TEXTS, answer)
 
 
+@pytest.mark.parametrize("winner", [["first"], {"is": "first"}, None, 1, "First"])
+def test_a_winner_of_another_kind_is_none(winner: object) -> None:
+    with pytest.raises(UnreadableVerdict):
+        judging.read_comparison(json.dumps({"reason": "", "winner": winner}))
+
+
+def test_a_reason_with_half_a_character_is_kept_without_it() -> None:
+    answer = json.loads(verdict_answer()) | {"short_reason": "so \ud83d\0"}
+    assert judging.read_verdict(CASE, TEXTS, json.dumps(answer)).reasons["short"] == "so "
+    looks = [judging.read_comparison(json.dumps({"winner": "tie", "reason": "so \ud83d"}))] * 2
+    assert judging.pair_verdict(looks).reasons == ("so ", "so ")
+
+
 def test_a_verdict_in_a_code_fence_is_read() -> None:
     assert judging.read_comparison('```json\n{"reason": "shorter", "winner": "second"}\n```') == ("second", "shorter")
 

@@ -38,6 +38,9 @@ def named(one: Attack | Lookalike) -> str:
 
 Form = Callable[[str], str]
 ZERO_WIDTH = "\u200b"
+VARIATION_SELECTOR = "\U000e0101"
+HANGUL_FILLER = "\u3164"
+"""Invisible, and a letter."""
 
 
 def host(link: str) -> str:
@@ -57,6 +60,8 @@ LINK_FORMS: dict[str, Form] = {
     "dot in brackets": lambda link: host(link).replace(".", "[.]"),
     "dot as a word in brackets": lambda link: host(link).replace(".", " (dot) "),
     "invisible characters": ZERO_WIDTH.join,
+    "variation selectors": VARIATION_SELECTOR.join,
+    "invisible letters": HANGUL_FILLER.join,
     "full-width letters": lambda link: "".join(chr(ord(one) + 0xFEE0) for one in host(link)),
     "ideographic full stops": lambda link: host(link).replace(".", "\u3002"),
     "further than shown": lambda link: f"{link.rstrip('/')}/more?to=me",
@@ -77,6 +82,7 @@ LEAK_FORMS: dict[str, Form] = {
     "spaced": " ".join,
     "line by line": lambda passage: passage.replace(" ", "\n"),
     "invisible characters": ZERO_WIDTH.join,
+    "invisible letters": HANGUL_FILLER.join,
     "no punctuation": lambda passage: "".join(one for one in passage if one.isalnum() or one == " "),
     "hyphens": lambda passage: passage.replace(" ", "-"),
     "accents": lambda passage: passage.replace("e", "é"),

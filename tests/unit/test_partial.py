@@ -257,3 +257,19 @@ def test_no_stream_makes_it_raise(chunks: list[str]) -> None:
         text += chunk
         announced.append(reader.feed(text))
     assert all(one is None or one["options"] for one in announced)
+
+
+def test_a_reply_that_is_held_back_is_not_checked_again_until_something_else_is_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_in: list[str] = []
+
+    def unseen(text: str, _sources: object) -> list[str]:
+        looked_in.append(text)
+        return ["https://made-up.example"]
+
+    monkeypatch.setattr(links, "unseen", unseen)
+    keys = {key: value for key, value in ANSWER.items() if not key.startswith(("medium", "detailed"))}
+    answer = keys | {"summary": '"' * 2_000, "reading": ['"'] * 2_000}
+    stream(json.dumps(answer), step=3)
+    assert len(looked_in) < 100

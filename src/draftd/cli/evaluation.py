@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, print_table, say, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, print_table, printable, say, settings
 from draftd.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -179,7 +179,12 @@ def _run(plan: "Plan", loaded: "Settings") -> "Evaluated":
 
 def _show_progress(case: "CaseResult", finished: int, of: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r{finished} of {of}: {case.n} {case.drafted.outcome}\x1b[K", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{finished} of {of}: {printable(case.n)} {case.drafted.outcome}\x1b[K",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
         if finished == of:
             print(file=sys.stderr)
 

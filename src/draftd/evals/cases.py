@@ -7,6 +7,7 @@ licence) are allowed. Invariant: a case that could not be used later is refused 
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from draftd.errors import InvalidRequest, UsageError, request_errors
 from draftd.reply.platforms import Platform
 from draftd.reply.result import ContentType, ReplyNeeded
 from draftd.request import LanguageTag, Options
+from draftd.sanitize import storable
 
 FILE = "cases.json"
 COMPLETED = "completed"
@@ -86,7 +88,7 @@ class Case(BaseModel):
     """Who the requester is in the screenshot; for the judge."""
     answer_to: str | None = None
     """Whom a good reply answers; for the judge."""
-    context: str | None = None
+    context: Annotated[str, Field(max_length=8_000)] | None = None
     """The request's ``context``."""
     options: Annotated[dict[str, Any], AfterValidator(_valid_options), BeforeValidator(lambda value: value or {})] = {}
     """The request's ``options``."""
@@ -112,7 +114,7 @@ class Case(BaseModel):
         """Check an entry of the file.
 
         Raises:
-            UsageError: it is not valid, or a picture of it cannot be used.
+            UsageError: it is not valid, cannot be stored, or a picture of it cannot be used.
         """
         where = f"case {raw.get('n', '(without n)')!r}"
         try:
@@ -121,10 +123,18 @@ class Case(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             key = ".".join(str(part) for part in first["loc"])
             raise UsageError(f"{FILE}: {where}: {key}: {first['msg']}") from error
-        paths = tuple(_picture(directory, name, where) for name in case.file)
-        pictures = [path.read_bytes() for path in paths]
-        if sum(len(picture) for picture in pictures) * 4 // 3 > _MAX_BASE64_BYTES:
-            raise UsageError(f"{FILE}: {where}: its pictures exceed 24 MiB in base64")
+        known = {key: raw[key] for key in cls.model_fields if key in raw}
+        if storable(known) != known:
+            raise UsageError(
+                f"{FILE}: {where}: it has a NUL, half a character, or a text of more than 20,000 characters"
+            )
+        try:
+            paths = tuple(_picture(directory, name, where) for name in case.file)
+            if sum(path.stat().st_size for path in paths) * 4 // 3 > _MAX_BASE64_BYTES:
+                raise UsageError(f"{FILE}: {where}: its pictures exceed 24 MiB in base64")
+            pictures = [path.read_bytes() for path in paths]
+        except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError
+            raise UsageError(f"{FILE}: {where}: file: cannot be read: {error}") from error
         return case.model_copy(update={"paths": paths, "sha256": _digest(raw, pictures)})
 
 
@@ -144,8 +154,8 @@ def load(directory: Path) -> list[Case]:
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{path}: not a list of objects")
     cases = [Case.read(entry, directory) for entry in entries]
-    names = [case.n for case in cases]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = Counter(case.n for case in cases)
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise UsageError(f"{FILE}: case {twice[0]!r}: there are two of this name")
     return cases
 

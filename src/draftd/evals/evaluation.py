@@ -22,7 +22,7 @@ from draftd.evals.figures import figures
 from draftd.evals.judge import Judge, JudgeFailed, target_of
 from draftd.evals.pictures import CasePictures
 from draftd.evals.plan import Plan
-from draftd.evals.results import CaseResult, Drafted, Results, ResultsFile, Setup, texts
+from draftd.evals.results import CaseResult, Drafted, Results, ResultsFile, Setup, texts, write_whole
 from draftd.evals.stand_in import JUDGE, MODEL
 from draftd.evals.surroundings import LOG, PROMPTS
 from draftd.providers.llm import Llm, Target
@@ -184,5 +184,5 @@ async def _finish(plan: Plan, settings: Settings, file: ResultsFile) -> Evaluate
         await pictures.aclose()
     page = report.render(results, {case.n: case for case in plan.cases}, shown, comparison=comparison)
     path = plan.output / report.FILE
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return Evaluated(results=results, comparison=comparison, report=path)

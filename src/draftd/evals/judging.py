@@ -12,6 +12,7 @@ from typing import Any
 from draftd.evals.cases import Case
 from draftd.evals.criteria import QUESTIONS, Failure, asked_of
 from draftd.evals.results import PairVerdict, Verdict
+from draftd.sanitize import storable
 
 MARKER = "The case:\n"
 FIRST, SECOND, TIE = "first", "second", "tie"
@@ -105,7 +106,7 @@ def read_comparison(answer: str) -> tuple[str, str]:
     """
     found = _object(answer)
     winner = found.get("winner")
-    if winner not in {FIRST, SECOND, TIE}:
+    if winner not in (FIRST, SECOND, TIE):  # no set: it may be a list
         raise UnreadableVerdict("no winner")
     return str(winner), str(found.get("reason", ""))[:_MAX_REASON_CHARS]
 
@@ -151,7 +152,7 @@ def _object(answer: str) -> dict[str, Any]:
         raise UnreadableVerdict("no JSON object") from error
     if not isinstance(found, dict):
         raise UnreadableVerdict("no JSON object")
-    return found
+    return dict(storable(found))
 
 
 def _lengths(found: Mapping[str, Any], key: str, replies: Mapping[str, str]) -> list[str]:

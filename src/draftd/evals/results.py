@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from draftd.errors import UsageError
+from draftd.errors import CommandError, UsageError
 from draftd.evals.cases import Split
 from draftd.evals.criteria import Failure
 from draftd.request import LengthName
@@ -202,11 +202,26 @@ class ResultsFile:
 
         Args:
             figures: the counts, for readers of the file.
+
+        Raises:
+            CommandError: it cannot be written.
         """
         kept = self.results().model_dump(mode="json") | ({"figures": figures} if figures else {})
-        written = self._path.with_suffix(".json.new")
-        written.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(written, self._path)  # noqa: PTH105 - the same, by the name that says that it is atomic
+        write_whole(self._path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    written = path.with_name(f"{path.name}.new")
+    try:
+        written.write_text(text, encoding="utf-8")
+        os.replace(written, path)  # noqa: PTH105 - the same, by the name that says that it is atomic
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from error
 
 
 def drafted_of(row: Mapping[str, Any], *, model_calls: int, elapsed_s: float) -> Drafted:

@@ -20,6 +20,7 @@ partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links
 leaks           passages of the prompt in a text
+invisible       characters that are not shown, and the text that they hide
 machine_talk    texts that look like an instruction to a model
 facts           a package: which facts of a reply no source has, such as prices, dates, phone numbers
 language        whether a reply is in the language it should be in

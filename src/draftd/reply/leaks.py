@@ -7,6 +7,8 @@ What is shorter than ``MIN_LETTERS``, translated, reworded or encoded (base64) i
 import unicodedata
 from functools import lru_cache
 
+from draftd.reply import invisible
+
 MIN_LETTERS = 40
 """About eight words: longer than the greeting or the closing that a prompt may prescribe. Of 1,587 honest replies in ten
 languages none shares more than 15 letters in a row with draftd's prompt."""
@@ -27,4 +29,5 @@ def _passages(prompt: str) -> frozenset[str]:
 
 def _letters(text: str) -> str:
     # Accents and letter forms go as well: decomposed, the marks are no letters.
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
+    shown = invisible.without(unicodedata.normalize("NFKD", text))  # some of them are letters
+    return "".join(filter(str.isalnum, shown.casefold()))

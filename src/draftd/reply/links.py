@@ -12,6 +12,8 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import normalize
 
+from draftd.reply import invisible
+
 # Latin, Greek and Cyrillic: scripts that set spaces between words, so that a host is not taken for a part of the sentence.
 _LETTER = "A-Za-z0-9À-ɏͰ-ϿЀ-ԯ"
 _ENDINGS_OF_OTHERS = "рф|укр|бел|срб|ελ"  # noqa: RUF001 - Cyrillic and Greek ones are meant
@@ -70,9 +72,10 @@ _WORDED = (
 _BRACKETED_DOT = rf"(?<=[{_LETTER}])[ ]?[\[({{][ ]?(?:\.|{_DOT_WORDS})[ ]?[\])}}][ ]?(?=[{_LETTER}])"
 # Full-width and mathematical letters, digits and signs: each stands for one plain character, so that none moves.
 _OTHER_FORMS = re.compile("[\uff01-\uff5e\U0001d400-\U0001d7ff]")
-INVISIBLE = "[\u00ad\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
 _WIDE_DOT = rf"(?<=[{_LETTER}])[\u3002\uff61\u2024](?=[{_LETTER}])"
-_DISGUISES = re.compile(rf"(?P<worded>{_WORDED})|(?P<dot>{_BRACKETED_DOT}|{_WIDE_DOT})|{INVISIBLE}+", re.IGNORECASE)
+_DISGUISES = re.compile(
+    rf"(?P<worded>{_WORDED})|(?P<dot>{_BRACKETED_DOT}|{_WIDE_DOT})|[{invisible.CHARACTERS}]+", re.IGNORECASE
+)
 _DOTS = re.compile(_WORDED_DOT, re.IGNORECASE)
 
 MAX_LINKS = 20

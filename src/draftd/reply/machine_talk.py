@@ -8,7 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from draftd.reply.links import INVISIBLE
+from draftd.reply import invisible
 
 # In capitals only: "ai" is Italian for "to the", "ia" a form of the Portuguese "ir", "ki" Turkish for "that".
 _CAPITALS = re.compile(r"(?<!\w)(?:A\.I\.|KI|IA|ИИ)(?!\w)|(?<![A-Za-z])AI(?![A-Za-z])")
@@ -25,11 +25,10 @@ _WITHOUT_SPACES = (
     "人工知能|言語モデル|アシスタント|プロンプト|システムメッセージ|指示|提示词|الذكاء الاصطناعي|المساعد|تعليمات"
 )
 _TALK = re.compile(rf"(?<!\w)(?:{'|'.join(_WORDS)})(?!\w)|{_WITHOUT_SPACES}")
-_INVISIBLE = re.compile(INVISIBLE)
 
 
 @lru_cache(maxsize=128)  # the messages of one screenshot are judged for each of its replies
 def is_in(text: str) -> bool:
     """Return whether a text speaks to or of a machine that writes."""
-    shown = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    shown = invisible.without(unicodedata.normalize("NFKC", text))
     return _CAPITALS.search(shown) is not None or _TALK.search(shown.casefold()) is not None

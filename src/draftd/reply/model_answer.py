@@ -9,11 +9,12 @@ for it; then the replies; then the rest. The prompt says what each key holds. Pa
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from draftd.reply import platforms
+from draftd.reply import invisible, platforms
 from draftd.reply.platforms import Platform
 from draftd.reply.result import (
     Confidence,
@@ -143,10 +144,10 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean(value: Any) -> str:
-    """Return a text without NUL, lone surrogates and surrounding space."""
+    """Return a text without NUL, lone surrogates, hidden text and surrounding space."""
     if value is None or isinstance(value, dict | list | bool):
         return ""
-    return storable_text(str(value)).replace("\r\n", "\n").strip()
+    return invisible.without_hidden(storable_text(str(value)).replace("\r\n", "\n")).strip()
 
 
 def one_line(max_chars: int) -> Callable[[Any], str]:
@@ -187,13 +188,13 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _lines(value: Any, max_items: int, max_chars: int) -> list[str]:
-    lines = [one_line(max_chars)(item) for item in _as_list(value)]
-    return [item for item in lines if item][:max_items]
+    lines = map(one_line(max_chars), _as_list(value))
+    return list(islice(filter(None, lines), max_items))
 
 
 def _reading(value: Any) -> list[str]:
-    texts = [storable_text(clean(item), MAX_READING_CHARS) for item in _as_list(value)]
-    return [text for text in texts if text][:MAX_READING]
+    texts = (storable_text(clean(item), MAX_READING_CHARS) for item in _as_list(value))
+    return list(islice(filter(None, texts), MAX_READING))
 
 
 def _other_targets(value: Any) -> list[OtherTarget]:

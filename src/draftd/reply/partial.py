@@ -38,6 +38,7 @@ class PartialReader:
         self._deciding = deciding_keys(answer_schema(criteria))
         self._read_chars = 0
         self._start: int | None = None
+        self._known: tuple[ModelAnswer, set[str]] | None = None
 
     @property
     def options_ready(self) -> int:
@@ -64,6 +65,11 @@ class PartialReader:
         answer = self._parse(text_so_far)
         if answer is None or answer.shown is not Shown.MESSAGE:
             return None
+        # Most quotes complete nothing, and a reply that waits for its source need not be checked again before the next line.
+        known = answer, answer.model_fields_set
+        if known == self._known:
+            return None
+        self._known = known
         review = Review(answer=answer, criteria=self._criteria)
         return self._partial_result(review) if self._collect(review) else None
 
