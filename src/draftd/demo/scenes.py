@@ -50,7 +50,7 @@ SAMPLE_SCENES: Mapping[str, Scene] = {
         "short": "Stand-in reply: a written log instead of a call. We would not go back.",
         "medium_angle": "shares a result, asks back",
         "medium": (
-            "Stand-in reply: for us it was moving the handover into a written log with three headings. Alerts that "
+            "Stand-in reply: for us it was moving the handover into a written log with a few headings. Alerts that "
             "nobody owned became visible within days. Do you keep yours beside the runbooks?"
         ),
         "detailed_angle": "describes the whole routine",
