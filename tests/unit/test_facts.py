@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from draftd.reply.facts import FactKind, Unsupported, Witness, finder
+from draftd.reply.facts import FactKind, Unsupported, Weight, Witness, finder
 from draftd.reply.facts.fact import Fact
 
 CASES = [
     json.loads(line) for line in (Path(__file__).parents[1] / "data" / "facts.jsonl").read_text("utf-8").splitlines()
 ]
-"""Replies with their sources in eight languages; 485 were written by somebody who had not read the code. All were seen since.
-Two parts were scored once before anything was changed for them: "held out" (134 of 138 caught, 6 of 120 marked falsely), then
-"written last" (22 of 22 caught, 2 of 24 marked falsely)."""
+"""Replies with their sources in eight languages; 685 were written by somebody who had not read the code. All were seen since.
+Three parts were scored once before anything was changed for them: "held out" (134 of 138 caught, 6 of 120 marked falsely), then
+"written last" (22 of 22 caught, 2 of 24 marked falsely), then "blind" (79 of 80 caught, 15 of 120 marked falsely, 4 of them with
+a weight that is always worth a repair)."""
 
 HOSTILE = {
     "1": "1 ", "digits": "1", "numbers": "12:30 ", "dates": "17 March ", "months": "may 1 ", "phones": "+49 170 ",
@@ -28,8 +29,10 @@ HOSTILE = {
 
 
 def found(case: dict[str, Any]) -> list[Unsupported]:
-    asked = date.fromisoformat(case["asked"]) if case["asked"] else None
-    return Witness(noon(asked)).unsupported(case["reply"], case["sources"], language=case["lang"])
+    asked = case["asked"] and datetime.fromisoformat(case["asked"])
+    if asked and not asked.tzinfo:
+        asked = noon(asked.date())
+    return Witness(asked or None).unsupported(case["reply"], case["sources"], language=case["lang"])
 
 
 def noon(day: date | None) -> datetime | None:
@@ -73,6 +76,12 @@ def test_at_most_one_percent_of_the_honest_replies_are_marked() -> None:
     assert len(marked) <= 0.01 * len(honest), marked
 
 
+def test_at_most_half_a_percent_of_the_honest_replies_have_a_fact_that_is_always_worth_a_repair() -> None:
+    honest = [case for case in CASES if not case["unsupported"]]
+    repaired = [case["id"] for case in honest if any(mark.weight is Weight.FULL for mark in found(case))]
+    assert len(repaired) <= 0.005 * len(honest), repaired
+
+
 def test_every_quote_stands_in_the_reply() -> None:
     assert all(mark.quote in case["reply"] for case in CASES for mark in found(case))
 
@@ -110,6 +119,12 @@ def test_every_quote_stands_in_the_reply() -> None:
         ("en", "It ran for 2:14.", "134 minutes"),
         ("de", "35 Cent pro Kilometer.", "0,35 €/km"),
         ("en", "The first payment is due on the 1st.", "rent is due on the first"),
+        ("tr", "Kutlu olsun, yetmiş beşinci!", "75 oldum"),
+        ("en", "Happy seventy-fifth!", "I am 75 now"),
+        ("en", "Going back to 2.4.1 helps.", "broken since v2.4.1"),
+        ("de", "Es gibt so gegen 19 Uhr Essen.", "um 19 Uhr"),
+        ("ja", "履歴書はsaiyo@midori.jpまでお送りください。", "saiyo@midori.jp"),
+        ("en", "We'll be five: three adults and two children.", "3 adults, 2 kids"),
         ("en", "My IBAN is DE89 3704 0044 0532 0130 00.", "IBAN DE89370400440532013000"),
     ],
 )
@@ -151,10 +166,93 @@ def test_tomorrow_is_the_day_after_the_date_that_a_message_shows() -> None:
         "1. Restart it\n2. Try again",
         "I'm here 24/7 and 100 % sure :3",
         "Thanks a million, you're second to none!",
+        "I'm here for you, 24/7.",
+        "That makes two of us.",
+        "Would it look the same if it started at zero?",
+        "So what's your top ten? Or your top 3?",
+        "Give me two minutes. It would drive me mad after five minutes!",
+        "You could ask me ten times.",
     ],
 )
 def test_a_small_count_or_a_phrase_is_no_fact(reply: str) -> None:
     assert check(reply) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "marks"),
+    [
+        ("We'll be twenty minutes late.", ["twenty minutes"]),
+        ("Give me six minutes.", ["six minutes"]),
+        ("Take it four times a day.", ["four times"]),
+        ("It runs 24/6 now.", ["24/6"]),
+        ("We are 3 and have 3 questions.", ["3"]),
+        ("We'll be five: three adults and two children.", ["five", "three"]),
+        ("Three nights for two of us in one room.", ["Three nights"]),
+    ],
+)
+def test_a_count_that_states_something_is_marked(reply: str, marks: list[str]) -> None:
+    assert check(reply) == marks
+
+
+def test_a_sum_of_other_things_than_people_is_marked() -> None:
+    assert check("Two rooms for three nights and one day, please.", "2 rooms, 1 day") == ["three nights"]
+
+
+@pytest.mark.parametrize(
+    ("language", "reply", "weights"),
+    [
+        ("en", "See you at eight.", [Weight.FULL]),
+        ("en", "I'm free from eight.", [Weight.FULL]),
+        ("en", "Between four and half past five works.", [Weight.FULL, Weight.FULL]),
+        ("en", "It is 3 days.", [Weight.FULL]),
+        ("en", "It is twenty days.", [Weight.FULL]),
+        ("en", "It is five kilometres.", [Weight.FULL]),
+        ("en", "With or without a five-day week.", [Weight.COUNT]),
+        ("en", "We waited for five days after six weeks.", [Weight.COUNT, Weight.COUNT]),
+        ("de", "Wir sind zu dritt.", [Weight.COUNT]),
+        ("en", "tomllib exists from 3.11 on.", [Weight.VERSION]),
+        ("en", "It is in v3.2.1rc2, not in 45120.", [Weight.VERSION, Weight.FULL]),
+        ("en", "Use `if sys.version_info >= (3, 11):` here.", [Weight.SLIGHT] * 2),
+        (
+            "en",
+            '```\ntomli; python_version < "3.11" # at 14:00\n```\nat 15:00',
+            [Weight.SLIGHT, Weight.SLIGHT, Weight.FULL],
+        ),
+        ("en", "Call `ana@acme.io` or `+49 170 5550199`.", [Weight.FULL, Weight.FULL]),
+        ("fr", "Sauf erreur, ça date des années 60.", [Weight.SLIGHT]),
+        ("en", "It sounds like the 1960s.", [Weight.SLIGHT]),
+        ("ja", "1960年代の曲ですね。", [Weight.SLIGHT]),
+        ("en", "It was in 1960.", [Weight.FULL]),
+        ("en", "From 3.11 on: `python>=3.11`.", [Weight.VERSION]),
+        ("en", "Write `python>=3.11`, since 3.11 has it.", [Weight.VERSION]),
+    ],
+)
+def test_a_fact_weighs_what_it_would_cost_if_it_were_wrong(language: str, reply: str, weights: list[Weight]) -> None:
+    assert [mark.weight for mark in Witness().unsupported(reply, [], language=language)] == weights
+
+
+@pytest.mark.parametrize(
+    ("language", "unreal", "real"),
+    [
+        ("en", "You would have bought it if you'd stayed until two.", "If you'd like, we could have lunch at two."),
+        ("de", "Wenn du bis zwei geblieben wärst, hättest du es.", "Wenn du um zwei Zeit hättest, wäre das gut."),
+        (
+            "fr",
+            "Si tu étais resté jusqu'à deux heures, tu l'aurais.",
+            "Si tu avais le temps à deux heures, ce serait bien.",
+        ),
+        (
+            "es",
+            "Si te hubieras quedado hasta las dos, lo habrías visto.",
+            "Si tuvieras tiempo a las dos, sería genial.",
+        ),
+        ("pt", "Se tivesses ficado até às duas, terias visto.", "Se tivesses tempo às duas, seria bom."),
+        ("it", "Se fossi rimasto fino alle due, l'avresti visto.", "Se avessi tempo alle due, sarebbe bello."),
+    ],
+)
+def test_what_would_have_been_weighs_little(language: str, unreal: str, real: str) -> None:
+    assert [mark.weight for mark in Witness().unsupported(unreal, [], language=language)] == [Weight.SLIGHT]
+    assert [mark.weight for mark in Witness().unsupported(real, [], language=language)] == [Weight.FULL]
 
 
 def test_a_unit_or_a_currency_that_differs_is_marked() -> None:

@@ -210,6 +210,53 @@ def test_public_knowledge_that_was_asked_for_is_marked_without_a_repair(expects:
     assert published(text, make_criteria()) == ["short", "medium", "detailed"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "over", "is_repaired"),
+    [
+        ("It takes five days.", {"expects": "statement"}, False),
+        ("It takes five days.", {"expects": "social"}, False),
+        ("It takes five days.", {"expects": "decision", "short_stance": "choice", "medium_stance": "choice"}, True),
+        ("It costs €5.", {"expects": "statement"}, True),
+        ("From 3.11 on.", {"expects": "statement", "platform": "github"}, False),
+        ("From 3.11 on.", {"expects": "statement", "platform": "whatsapp"}, True),
+        ("From `python>=3.11` on.", {"expects": "statement"}, False),
+        ("It was in the 1960s.", {"expects": "statement"}, False),
+        ("It was in 1960.", {"expects": "statement", "platform": "github"}, True),
+    ],
+)
+def test_a_fact_that_costs_little_if_it_is_wrong_is_marked_without_a_repair(
+    reply: str, over: dict[str, Any], *, is_repaired: bool
+) -> None:
+    text = make_answer("none", "none", "none", **{"short": reply, "detailed": f"{DETAILED} See you there.", **over})
+    assert ("short" in published(text, make_criteria())) is not is_repaired
+    assert [problem for problem in repairs(text) if problem.startswith("`short` states")] == (
+        [f'`short` states "{quote(text)}", which stands nowhere in what was read or given; say it without that.']
+        if is_repaired
+        else []
+    )
+    result = accepted(text, is_repaired=True)
+    assert result.options[0].unsupported
+    assert ResultWarning.UNSUPPORTED_FACT in result.warnings
+
+
+def test_a_repair_names_only_what_it_should_take_out() -> None:
+    text = make_answer("none", "none", "none", expects="statement", short="Five days, €5.")
+    assert [problem.partition(",")[0] for problem in repairs(text)] == ['`short` states "€5"']
+    assert [one.quote for one in accepted(text, is_repaired=True).options[0].unsupported] == ["Five days", "€5"]
+
+
+def repairs(text: str) -> list[str]:
+    try:
+        read(text, make_criteria())
+    except AnswerRejected as rejection:
+        return list(rejection.problems)
+    return []
+
+
+def quote(text: str) -> str:
+    return accepted(text, is_repaired=True).options[0].unsupported[0].quote
+
+
 def test_a_link_that_is_removed_is_not_listed() -> None:
     result = accepted(make_answer(short="Yes, Friday. See https://example.com/list"))
     assert (result.options[0].text, result.options[0].unsupported) == ("Yes, Friday.", [])

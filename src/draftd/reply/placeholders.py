@@ -8,7 +8,8 @@ mean something else; these count only if they name what is missing. Code in back
 
 import re
 
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+"""Code in a text, in a line or in a block."""
 _MARKED_ELSEWHERE = r"[A-Za-z0-9_/\\#=&\])}]"
 _BRACKETED = re.compile(
     rf"""(?<!{_MARKED_ELSEWHERE})(?:
@@ -56,7 +57,7 @@ def find(text: str, *, code: bool) -> list[str]:
         text: the draft.
         code: whether brackets usually mean code on the platform (GitHub).
     """
-    prose = _CODE.sub(" ", text)
+    prose = CODE.sub(" ", text)
     bracketed = [match[0] for match in _BRACKETED.finditer(prose) if _is_placeholder(match, code=code)]
     return bracketed + _BLANKS.findall(_RULE.sub("", prose))
 

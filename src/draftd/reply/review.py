@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
-from draftd.reply import language, leaks, links, machine_talk, placeholders, platforms, stances
-from draftd.reply.facts import Witness
+from draftd.reply import facts, language, leaks, links, machine_talk, placeholders, platforms, stances
+from draftd.reply.facts import Weight, Witness
 from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
 from draftd.reply.platforms import Platform
 from draftd.reply.resemblance import same
@@ -187,10 +187,9 @@ class Review:
             if not self._takes_wanted_stance(options[length])
         ]
         found += [
-            f"`{length}` states {_quoted(options[length].unsupported)}, which stands nowhere in what was read or given; say it "
-            "without that."
+            f"`{length}` states {quotes}, which stands nowhere in what was read or given; say it without that."
             for length in open_lengths
-            if self._lacks_source(options[length])
+            if (quotes := self._lacking_source(options[length].text))
         ]
         if open_lengths and self._must_leave_decision and stances.shortfall(options.values()):
             found.append(
@@ -207,7 +206,11 @@ class Review:
             option: the reply.
             known: the replies that are complete, without this one.
         """
-        if self.problems(option, known.values()) or not self._takes_wanted_stance(option) or self._lacks_source(option):
+        if (
+            self.problems(option, known.values())
+            or not self._takes_wanted_stance(option)
+            or self._lacking_source(option.text)
+        ):
             return False
         unwritten = len(self.criteria.lengths) - len(known) - 1
         return not self._must_leave_decision or stances.shortfall([*known.values(), option]) <= unwritten
@@ -240,14 +243,28 @@ class Review:
         wanted = self.criteria.options.stance
         return wanted is None or self.is_injected or option.stance == wanted
 
-    def _lacks_source(self, option: Option) -> bool:
-        """Return whether a reply states a fact that a repair should take out; public knowledge that was asked for may stay."""
-        expects = self.answer.expects
-        return bool(option.unsupported) and not (expects and expects.asks_for_knowledge)
+    def _lacking_source(self, text: str) -> str:
+        """Return the facts that a repair should take out of a reply, as quotes.
+
+        Public knowledge may stay (what the message asks for, and versions where code is discussed), and so may small counts in
+        words, unless they are part of a decision.
+        """
+        answer = self.answer
+        if answer.expects and answer.expects.asks_for_knowledge:
+            return ""
+        worth = {
+            Weight.FULL: True,
+            Weight.COUNT: answer.expects is Expects.DECISION,
+            Weight.VERSION: answer.platform is not Platform.GITHUB,
+            Weight.SLIGHT: False,
+        }
+        return ", ".join(f'"{one.quote}"' for one in self._found_in(text) if worth[one.weight])
 
     def _unsupported(self, text: str) -> list[Unsupported]:
-        found = self.criteria.witness.unsupported(text, self.sources(), language=self.reply_language)
-        return [Unsupported(quote=one.quote, kind=one.kind) for one in found]
+        return [Unsupported(quote=one.quote, kind=one.kind) for one in self._found_in(text)]
+
+    def _found_in(self, text: str) -> list[facts.Unsupported]:
+        return self.criteria.witness.unsupported(text, self.sources(), language=self.reply_language)
 
     def _foreign_language(self, text: str) -> str | None:
         """Return the language of a reply if it is clearly in another one than it should be."""
@@ -305,10 +322,6 @@ def _wrong_order(option: Option, other: Option) -> str | None:
 
 def _listed(lengths: Iterable[Length]) -> str:
     return ", ".join(f"`{length}`" for length in lengths)
-
-
-def _quoted(unsupported: Iterable[Unsupported]) -> str:
-    return ", ".join(f'"{one.quote}"' for one in unsupported)
 
 
 def _differ(one: str, other: str) -> bool:

@@ -15,6 +15,7 @@ dates          dates, months, weekdays
 times          times of day
 figures        amounts, durations, other numbers, names with numbers
 minor          numbers that state too little to need a source
+weight         what a wrong fact would cost: a repair, or a mark
 fact           a fact, and the form in which texts are searched
 meanings       what a written number, date or time may mean
 vocabulary     the words that facts are made of, in eight languages
@@ -23,6 +24,7 @@ number_tables  the words of numbers
 """
 
 from draftd.reply.facts.fact import FactKind
+from draftd.reply.facts.weight import Weight
 from draftd.reply.facts.witness import Unsupported, Witness
 
-__all__ = ["FactKind", "Unsupported", "Witness"]
+__all__ = ["FactKind", "Unsupported", "Weight", "Witness"]

@@ -42,8 +42,9 @@ def _with_sign(lower: str) -> Iterator[tuple[int, int, FactKind]]:
 
 
 _EVERYBODY: Final = frozenset({"all", "here", "channel", "everyone", "todos", "alle"})
-_LOCAL_PART: Final = re.compile(r"[\w.+%-]{1,64}$")
-_DOMAIN: Final = re.compile(r"(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?![\w-])")
+_LOCAL_PART: Final = re.compile(r"[\w.+%-]{1,64}$", re.ASCII)
+_DOMAIN: Final = re.compile(r"(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?![\w-])", re.ASCII)
+# Without spaces between words, as in Japanese, an address begins and ends at the first letter that is not ASCII.
 # A time follows the sign as well: "@ 5pm", "@18:30".
 _HANDLE: Final = re.compile(r"(?!\d{1,2}(?:[:.]\d\d)?(?:[ap]m|h|uhr)?(?![\w-]))\w(?:[\w.-]{0,38}\w)?")
 _REDDIT: Final = re.compile(r"(?<![\w/.])/?[ur]/\w{3,24}")

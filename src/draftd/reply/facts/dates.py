@@ -77,7 +77,11 @@ def _numeric(search: Search, match: re.Match[str]) -> None:
     meanings = dated(one, other, year)
     if mark == "/" or search.language == "en":
         meanings |= dated(other, one, year)
-    if not meanings or match.group() in vocabulary.ALWAYS or (mark == "-" and _is_in_row(search.text, match)):
+    if (
+        not meanings
+        or match.group().rstrip(".") in vocabulary.ALWAYS
+        or (mark == "-" and _is_in_row(search.text, match))
+    ):
         return
     certain = bool(year) or mark == "/" or (match.group().endswith(".") and search.text[match.end() :][:1] != "\n")
     if not year and mark == ".":
@@ -179,6 +183,8 @@ def _is_weekday(search: Search, match: re.Match[str], *, is_short: bool) -> bool
         if search.language != "pt":
             return search.is_source
         return search.is_source or not _PORTUGUESE_ORDINAL.match(search.text, match.end())
+    if word == "so" and _SO_ABOUT.match(search.text, match.end()):
+        return False
     if is_short and word not in vocabulary.WEEKDAYS:
         if search.is_source and (
             len(word) > 2 or _BEFORE_WEEKDAY.search(search.text, max(0, match.start() - 12), match.start())
@@ -248,4 +254,6 @@ _BEFORE_WEEKDAY: Final = re.compile(r"\b(?:am|bis|vom|jeden|diesen|kommenden|nä
 _ABBREVIATED: Final = re.compile(
     r"\.?,? ?(?:ab |um |von |gegen |bis |at |from |à |alle |a las |às )?(?:\d{1,2}[.:h/]|\d{1,2} ?(?:h\b|uhr|am|pm))"
 )
+_SO_ABOUT: Final = re.compile(r" (?:gegen|um|ab)\b")
+"""In German, "so gegen 19 Uhr" is about seven, on any day."""
 _AFTER_WEEK: Final = re.compile(r" (\d{1,2})(?![\d:]|\.\d)")

@@ -31,7 +31,6 @@ class Fact:
         kind: what it is most likely.
         meanings: such as ``("number", "4250")``; a source that has one of them is a source of the fact.
         is_minor: whether it states too little to need a source, such as a list number or "two things".
-        in_digits: whether it is a bare number or an amount in digits, which reads the same in every language.
     """
 
     start: int
@@ -39,7 +38,6 @@ class Fact:
     kind: FactKind
     meanings: frozenset[tuple[str, ...]]
     is_minor: bool = False
-    in_digits: bool = False
 
 
 _ONE_TO_ONE: Final = str.maketrans(

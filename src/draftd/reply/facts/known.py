@@ -180,7 +180,7 @@ class Known:
     def _has_code(self, code: str) -> bool:
         # "BA431" is "BA 431", "A-9921" is "A 9921", and "7b" is "7 b"; but "3.21" is not "321".
         parts = [re.escape(part) for part in _JOINTS.split(code)]
-        return re.search(rf"(?<![a-z0-9]){'[ ._/-]?'.join(parts)}(?![a-z0-9])", self.plain) is not None
+        return re.search(rf"(?<![a-z0-9])(?:v(?=\d))?{'[ ._/-]?'.join(parts)}(?![a-z0-9])", self.plain) is not None
 
     def _has_name(self, handle: str) -> bool:
         name = handle.lstrip("@/")

@@ -33,10 +33,19 @@ def _is_minor_in_words(search: Search, match: re.Match[str], unit: str | None, b
     number = match["number"]
     if number == "2" and _BOTH.search(before):
         return True
-    counts_something = unit or _OF_US.match(search.text, match.end()) or _ALL_OF.search(before)
+    if (unit == "minute" and int(number) <= MOST_MINUTES) or (unit == "time" and not _is_rate(search, match)):
+        return True
+    counts_something = unit or _ALL_OF.search(before)
     is_magnitude = number in {"100", "1000", "1000000"} and unit in {None, "time"}
     small = {"0", "1"} if counts_something else {"0", "1", "2"}
     return number in small or is_magnitude or (unit is None and _is_other_word(search, match))
+
+
+def _is_rate(search: Search, match: re.Match[str]) -> bool:
+    """Return whether "three times" says how often: a day, a week."""
+    start, (_, end) = match.start(), search.unit_at(match.end())
+    after = _RATE_AFTER.match(search.text, end)
+    return after is not None or _RATE_BEFORE.search(search.text, max(0, start - 14), start) is not None
 
 
 def is_minor_code(code: str) -> bool:
@@ -73,6 +82,14 @@ def _is_list_number(text: str, match: re.Match[str]) -> bool:
     return (at_start and marked) or is_keycap or is_inline
 
 
+MOST_MINUTES: Final = 5
+"""In words, so few minutes are a moment: "give me two minutes"."""
+_RATE_AFTER: Final = re.compile(
+    r" (?:a|an|per|each|every|am|pro|in der|im|par|al|a la|por|ao|à|na|no|il|alla|di) "
+    r"(?:day|week|month|year|night|hour|tag|woche|monat|jahr|jour|semaine|mois|an|día|dia|semana|mes|mês|año|ano|giorno|settimana|"
+    r"mese|anno)\b| (?:daily|täglich)"
+)
+_RATE_BEFORE: Final = re.compile(r"(?:gün|hafta|ay|yil)[dt][ae] $|[日週月年]に?$|täglich $")
 _PLACE: Final = re.compile(r"[a-uwyz]\d\d|(?!1[a-z])\d{1,3}[abcef]")
 """A gate, a seat, the number of a house."""
 _ORDINAL: Final = re.compile(r"(?:[4-9]|\d\d)(?:st|nd|rd|th)")
@@ -81,14 +98,13 @@ _BOTH: Final = re.compile(
 )
 """What precedes a two that is no count: "los dos", "one or two"."""
 _YUEZDE: Final = re.compile(r"y?üzde ?$")
-_OF_US: Final = re.compile(r" (?:of (?:us|you|them)|von uns|d'entre nous|di noi|de nosotros|de nós|kişi)")
 _ALL_OF: Final = re.compile(
     r"(?:\ball(?: the)?|\bzu|\btous les|\btoutes les|\blos|\blas|\bos|\btutti e|\btutte e|\bà|\bin|\bem) $"
 )
-_EMOTICON: Final = re.compile(r"[:;=<x][-']?3(?!\d)|(?<![\d])8[-']?\)")
+_EMOTICON: Final = re.compile(r"[:;=<x][-']?3(?!\d|[.,:]\d)|(?<![\d])8[-']?\)")
 _PHRASE: Final = re.compile(
     r"\b(?:cloud 9|wolke 7|high 5|4 augen|allen 4en|7 sachen|50[ -]50|9 to 5|catch 22|110 ?%|1 in a 1000000|a 180|"
-    r"99 ?%|10 out of 10|2nd to none)(?!\d)"
+    r"99 ?%|10 out of 10|2nd to none|a day over \d+|top[ -]?\d{1,3})(?!\d)"
 )
 _OTHER_WORDS: Final = frozenset(
     {"sei", "neuf", "acht", "alti", "bin", "yüz", "mil", "mille", "cent", "elf", "pair", "grand"}

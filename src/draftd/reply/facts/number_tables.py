@@ -42,7 +42,7 @@ _MORE: Final[dict[str, dict[str, int]]] = {
            "cento": 100, "duzentos": 200, "duzentas": 200, "trezentos": 300, "trezentas": 300, "quatrocentos": 400,
            "quinhentos": 500, "seiscentos": 600, "setecentos": 700, "oitocentos": 800, "novecentos": 900, "mil": 1000,
            "milhão": 1_000_000, "milhões": 1_000_000},
-    "it": {"una": 1, "milione": 1_000_000, "milioni": 1_000_000},
+    "it": {"un": 1, "una": 1, "milione": 1_000_000, "milioni": 1_000_000},
     "tr": {"yüz": 100, "bin": 1000, "milyon": 1_000_000},
 }  # fmt: skip
 _PAIRS: Final = {
@@ -85,13 +85,17 @@ def table(language: str, counts: bool) -> dict[str, int]:  # noqa: FBT001 - a ca
         words |= _italian(words)
     words |= _MORE[language]
     if counts:
-        ordinals = {
-            word: number for number, each in enumerate(_ORDINALS[language].split(), 1) for word in each.split("/")
-        }
-        words |= _PAIRS[language] | {word: number for word, number in ordinals.items() if word not in _PARTS}
+        words |= _PAIRS[language] | ordinals(language)
     return words | {
         plain: value for word, value in words.items() if (plain := _plain(word)) not in words and language != "tr"
     }
+
+
+@cache
+def ordinals(language: str) -> dict[str, int]:
+    """Return the ordinals of a known language with their values."""
+    numbered = enumerate(_ORDINALS[language].split(), 1)
+    return {word: number for number, words in numbered for word in words.split("/") if word not in _PARTS}
 
 
 @cache

@@ -43,6 +43,8 @@ _TURKISH_WORDS: Final = frozenset(
     {"one", "ona", "onu", "onun", "onda", "ondan", "bine", "biri", "birde", "birden", "bire"}
 )
 """They begin no number, though they look like one with a case ending."""
+TENS: Final = 10
+"""What may follow twenty, thirty, …: a number below this."""
 _KANJI: Final = dict(zip("〇一二三四五六七八九", range(10), strict=True))
 _KANJI_RUN: Final = re.compile(
     r"(?<![第数何\d〇一二三四五六七八九十百千万億])(?=[\d.,]{0,12}[〇一二三四五六七八九十百千万億])(?P<run>\d{0,9}(?:[.,]\d{1,9})?[〇一二三四五六七八九十百千万億\d]{1,12})"
@@ -205,6 +207,9 @@ def _spoken(text: str, language: str, *, own: bool, counts: bool) -> Iterator[tu
             end = match.end()
             continue
         value, case = _value(word, language, words, own=own or previous in _BEFORE_HOURS)
+        if value is None and sum_ and sum_.room == TENS:
+            # "seventy-fifth" is 75, in a reply too.
+            value = number_tables.ordinals(language).get(word)
         joined = sum_ is not None and value is not None and between in {" ", "-"} and not suffix
         if (
             joined

@@ -84,10 +84,7 @@ class Search:
             return
         self.taken[start:end] = b"\1" * (end - start)
         first, last = self.rewritten.original(start, end)
-        in_digits = kind in {FactKind.NUMBER, FactKind.AMOUNT} and not self.in_words(start, end)
-        self.found.append(
-            Fact(start=first, end=last, kind=kind, meanings=frozenset(meanings), is_minor=is_minor, in_digits=in_digits)
-        )
+        self.found.append(Fact(start=first, end=last, kind=kind, meanings=frozenset(meanings), is_minor=is_minor))
 
     def in_words(self, start: int, end: int) -> bool:
         """Return whether a span holds a number that was written in words."""

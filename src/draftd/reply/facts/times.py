@@ -26,7 +26,7 @@ def scan(search: Search) -> None:
     bare = None if search.is_source else _BARE_HOURS.get(search.language)
     for match in search.matches(bare) if bare else ():
         unit, _ = search.unit_at(match.end(1))
-        if int(match[1]) <= 24 and unit not in vocabulary.UNITS and unit not in vocabulary.CURRENCIES:
+        if 0 < int(match[1]) <= 24 and unit not in vocabulary.UNITS and unit not in vocabulary.CURRENCIES:
             start = match.start(1) if match.start(1) - match.start() > 4 else match.start()
             meanings = clock(int(match[1]), 0) | {("number", match[1])}
             search.add((start, match.end(1)), FactKind.TIME, _rounded(search, match.span(1), meanings))
@@ -62,6 +62,14 @@ def may_be_hour(search: Search, start: int, end: int) -> bool:
         or _UNTIL_HOUR.match(search.text, end) is not None
         or not (follows := search.unit_at(end)[0])
         or follows in _AFTER_HOUR
+    )
+
+
+def is_hour(text: str, start: int, end: int) -> bool:
+    """Return whether a number is an hour: a preposition of times is before it, and nothing that it counts after it."""
+    follows = _WORD_AFTER.match(text, end)
+    return _TIME_PREPOSITION.search(text, max(0, start - 12), start) is not None and (
+        follows is None or follows[1] in _AFTER_HOUR | _RANGE_WORDS
     )
 
 
@@ -226,6 +234,11 @@ _AFTER_HOUR: Final = frozenset(
     for word in words.split()
 )
 """Words after a bare hour, but not after a count."""
+_RANGE_WORDS: Final = frozenset(
+    ["and", "or", "to", "und", "oder", "bis", "et", "ou", "à", "y", "o", "a", "e", "às", "ve"]
+)
+"""Words between two hours."""
+_WORD_AFTER: Final = re.compile(r" ?-?([^\W\d_]{1,24})")
 _AND: Final = (
     r" ?(?:-|to|and|until|till|or|bis|und|oder|à|et|ou|a|y|o|e|alle|às|ve|veya|ile) ?(?:las |les |le |as |às )?"
 )

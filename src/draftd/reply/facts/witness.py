@@ -5,14 +5,15 @@ facts. Invariant: a source is read once in each language, however often replies 
 source is looked up again with every line that is read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from draftd.reply.facts import days, finder, languages
+from draftd.reply.facts import days, finder, languages, weight
 from draftd.reply.facts.fact import Fact, FactKind, plain
 from draftd.reply.facts.known import Known
+from draftd.reply.facts.weight import Weight
 
 MAX_SOURCE_CHARS: Final = 100_000
 """Text dense with facts takes about 1 ms per 1,000 characters and language."""
@@ -28,10 +29,12 @@ class Unsupported:
     Attributes:
         quote: verbatim from the reply.
         kind: what it states.
+        weight: what it would cost if it were wrong.
     """
 
     quote: str
     kind: FactKind
+    weight: Weight = Weight.FULL
 
 
 class Witness:
@@ -59,16 +62,28 @@ class Witness:
         """
         spoken = language.partition("-")[0].lower()
         if (text, spoken) not in self._facts:
-            self._facts[text, spoken] = [fact for fact in finder.find(text, spoken) if not fact.is_minor]
-        facts = self._facts[text, spoken]
+            self._facts[text, spoken] = finder.find(text, spoken)
+        facts = [fact for fact in self._facts[text, spoken] if not fact.is_minor]
         if not facts:
             return []
         for known in self._known_from(_bounded(sources), spoken):
             facts = [fact for fact in facts if not known.supports(fact)]
             if not facts:
                 return []
-        quotes = dict.fromkeys((text[start:end], kind) for start, end, kind in _merged(text, facts))
-        return [Unsupported(quote=quote, kind=kind) for quote, kind in quotes]
+        return self._quotes(text, spoken, facts)
+
+    def _quotes(self, text: str, spoken: str, facts: Sequence[Fact]) -> list[Unsupported]:
+        plain_text, found = plain(text), dict[tuple[str, FactKind], set[Weight]]()
+        beside = [fact for fact in self._facts[text, spoken] if fact not in facts]
+        facts = [fact for fact in facts if not weight.is_sum(plain_text, fact, beside)]
+        weight_of = weight.of(plain_text, spoken, facts)
+        for run in _merged(text, facts):
+            quote = text[run[0].start : run[-1].end], run[0].kind
+            found.setdefault(quote, set()).update(weight_of[fact] for fact in run)
+        return [
+            Unsupported(quote=quote, kind=kind, weight=weight.heaviest(weights))
+            for (quote, kind), weights in found.items()
+        ]
 
     def _known_from(self, sources: tuple[str, ...], spoken: str) -> Iterator[Known]:
         """Yield what the sources state, read in the reply's language, and then in all that they may be in."""
@@ -127,16 +142,16 @@ def _bounded(sources: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _merged(text: str, facts: Iterable[Fact]) -> list[tuple[int, int, FactKind]]:
-    """Return the spans of facts, with a weekday and the date beside it as one."""
-    spans: list[tuple[int, int, FactKind]] = []
+def _merged(text: str, facts: Iterable[Fact]) -> list[list[Fact]]:
+    """Return the facts in runs, a weekday and the date beside it as one."""
+    runs: list[list[Fact]] = []
     for fact in facts:
         if (
-            spans
-            and spans[-1][2] is fact.kind is FactKind.DATE
-            and text[spans[-1][1] : fact.start].strip(" ,.（(") in _JOINTS
+            runs
+            and runs[-1][-1].kind is fact.kind is FactKind.DATE
+            and text[runs[-1][-1].end : fact.start].strip(" ,.（(") in _JOINTS
         ):
-            spans[-1] = (spans[-1][0], fact.end, fact.kind)
+            runs[-1].append(fact)
         else:
-            spans.append((fact.start, fact.end, fact.kind))
-    return spans
+            runs.append([fact])
+    return runs
