@@ -215,5 +215,6 @@ class Parent:
     def without_unsupported(self, text: str) -> str:
         """Return a drafted text without what stood in no source, so that being drafted makes nothing true."""
         for quote in self.unsupported:
-            text = text.replace(quote, " ")
+            # Not within a longer word or number: "4" is no part of "4,250".
+            text = re.sub(rf"(?<![0-9A-Za-z])(?<![0-9][.,:]){re.escape(quote)}(?![0-9A-Za-z]|[.,:][0-9])", " ", text)
         return text

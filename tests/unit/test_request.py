@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from draftd.errors import InvalidRequest
-from draftd.request import Options
+from draftd.request import Options, Parent
 
 FULL: dict[str, Any] = {
     "tone": "warm",
@@ -109,3 +109,15 @@ def test_language_tags_are_accepted_by_their_form(tag: str) -> None:
 def test_a_truth_is_no_number_of_characters() -> None:
     with pytest.raises(InvalidRequest, match="max_chars"):
         Options.read({"max_chars": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("At 4, for 4,250 or 14.4.", "At  , for 4,250 or 14.4."),
+        ("4時に会いましょう。44人", " 時に会いましょう。44人"),
+        ("Call Mia4 at 4:30.", "Call Mia4 at 4:30."),
+    ],
+)
+def test_what_had_no_source_is_taken_out_whole_and_nowhere_else(text: str, left: str) -> None:
+    assert Parent(result={}, reading=[], unsupported=("4",)).without_unsupported(text) == left

@@ -32,7 +32,13 @@ _START = rf"(?<![{_LETTER}@./_-])"
 _END = rf"(?![{_LETTER}-]|\.[{_LETTER}])"
 
 _SCHEMES = r"(?:h(?:tt|xx|\*\*)ps?|s?ftp|wss?)://"
-_WITH_SCHEME = rf"(?:{_SCHEMES}(?:{_HOST}|localhost|\d+(?:\.\d+){{3}})|www\.{_HOST})(?::\d+)?(?:{_PATH})?"
+# `https://good.com@evil.com/` leads to evil.com, and an address may be one number.
+_USER = r"(?:[^\s/?#@]{1,64}@)?"
+_ADDRESS = r"\[[0-9A-Fa-f:.]{2,45}\]|(?:0x[0-9A-Fa-f]{1,8}|\d{1,12})(?:\.(?:0x[0-9A-Fa-f]{1,8}|\d{1,12})){0,3}"
+_WITH_SCHEME = (
+    rf"(?:{_SCHEMES}{_USER}(?:{_HOST}|localhost|{_ADDRESS})|//{_USER}(?:{_BARE_HOST}|\d{{1,3}}(?:\.\d{{1,3}}){{3}})|www\.{_HOST})"
+    rf"(?::\d+)?(?:{_PATH})?"
+)
 _NUMBERS = r"\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?/"
 _LINK_OR_HOST = re.compile(rf"{_START}(?:{_WITH_SCHEME}|{_BARE_HOST}(?![A-Za-z0-9-])(?:{_PATH})?)", re.IGNORECASE)
 _LINK = re.compile(
@@ -81,7 +87,7 @@ _DOTS = re.compile(_WORDED_DOT, re.IGNORECASE)
 MAX_LINKS = 20
 """Each distinct link of a reply costs a search of all known texts; no real reply has this many."""
 
-_SCHEME = re.compile(rf"{_SCHEMES}(?:www\.)?|(?<![\w.])www\.", re.IGNORECASE)
+_SCHEME = re.compile(rf"(?:{_SCHEMES}|(?<![:/])//)(?:www\.)?|(?<![\w.])www\.", re.IGNORECASE)
 # Words that refer to a link and make no sense without it.
 _POINTERS = "at|via|on|under|unter|auf|über|sur|en|su"
 _IMPERATIVES = "see|visit|check|siehe|voir|consultez|ver|vedi"
