@@ -265,6 +265,7 @@ def test_a_handle_a_link_and_an_address_need_a_source_each() -> None:
     assert [mark.kind for mark in marks] == [FactKind.EMAIL, FactKind.HANDLE, FactKind.LINK]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("language", ["en", "de", "tr", "ja"])
 def test_a_hostile_text_takes_linear_time(name: str, language: str) -> None:
