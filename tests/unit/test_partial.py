@@ -241,8 +241,10 @@ def test_every_prefix_is_safe_and_what_was_announced_is_what_the_result_holds(
         result = read(text, make_criteria()).result
     except AnswerRejected:
         return
+    # The marks of an early option may change: the complete reading may have what it states.
+    final = [option | {"unsupported": []} for option in result["options"]]
     for one in found:
-        assert all(option in result["options"] for option in one["options"])
+        assert all(option | {"unsupported": []} in final for option in one["options"])
 
 
 @given(
