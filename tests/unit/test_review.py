@@ -414,6 +414,19 @@ def test_a_refinement_has_no_link_that_was_not_read_before(key: str) -> None:
     assert published(text, criteria) == ["medium", "detailed"]
 
 
+def test_replies_that_continue_one_beginning_are_compared_by_what_they_add() -> None:
+    begun = "Redwoods live for two thousand years and keep their carbon for all of that time, which no crop does."
+    texts = {
+        "short": f"{begun} Plant more of them.",
+        "medium": f"{begun} The question is who waits so long.",
+        "detailed": f"{begun} And the old ones store the most, so the first thing is to keep those.",
+    }
+    answer = make_answer("none", "none", "none", expects="statement", unsent_text=begun, quoted=[], **texts)
+    assert [option.text for option in accepted(answer).options] == list(texts.values())
+    with pytest.raises(AnswerRejected, match="says the same as"):
+        read(json.dumps(json.loads(answer) | {"unsent_text": ""}), make_criteria())
+
+
 # What was published stays
 
 
