@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: settings, error codes, columns, options, commands.
+"""Writes the generated parts of the documentation: settings, error codes, columns, options, commands, client types.
 
 The tables stand in their own pages, and between markers in the README and in docs/requests.md. With --check nothing is
 written; the exit code says whether something is stale.
@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import client_types
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
@@ -133,6 +134,7 @@ def pages() -> dict[Path, str]:
         f"{USER_MESSAGES_INTRODUCTION}\n\n{user_messages_table()}\n",
         ROOT / "src/draftd/error_codes.json": error_codes(),
         ROOT / "docs/cli.md": commands_page(),
+        **{ROOT / "schema" / name: text for name, text in client_types.files()},
     }
 
 

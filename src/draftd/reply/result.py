@@ -102,13 +102,14 @@ class ResultWarning(StrEnum):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ReplyingTo(_Strict):
     """The person that the drafts answer, and the gist of the message."""
 
     author: str
+    """The name as shown."""
     gist: str
     expects: Expects
 
@@ -117,6 +118,7 @@ class OtherTarget(_Strict):
     """Another message that could have been meant."""
 
     key: str
+    """What a refinement names in ``options.answer_to``."""
     author: str
     gist: str
 
@@ -134,8 +136,11 @@ class Option(_Strict):
 
     length: Length
     angle: str
+    """What this reply does, in at most five words."""
     stance: Stance
+    """What the reply commits the requester to."""
     text: Annotated[str, Field(min_length=1)]
+    """What is pasted into the reply box: plain text, line breaks as ``\\n``."""
     unsupported: list[Unsupported] = []
     translation: str | None = None
     """The text in ``reader_language``; absent if the reader needs none."""
@@ -147,16 +152,24 @@ class Result(_Strict):
     schema_version: Literal[1] = SCHEMA_VERSION
     platform: Platform
     platform_name: str
+    """The name as shown, such as "Mastodon"."""
     content_type: ContentType
     language: str
+    """The conversation's language, as a BCP 47 tag."""
     summary: str
+    """One sentence: what the screenshot shows."""
     me: str
+    """Who the requester is in the screenshot."""
     replying_to: ReplyingTo
     reply_needed: ReplyNeeded
     options: Annotated[list[Option], Field(min_length=1, max_length=len(Length))]
+    """The replies that were wanted, in the order of ``Length``."""
     other_targets: list[OtherTarget] = []
+    """Up to five."""
     unsent_text: str | None = None
+    """The requester's own beginning in the reply box, which the options continue."""
     missing: Annotated[list[str], Field(max_length=3)]
+    """Facts that would improve the replies."""
     confidence: Confidence
     warnings: list[ResultWarning]
 

@@ -1,0 +1,208 @@
+"""Writes what clients need to know of the data as types: a JSON Schema of the result, and TypeScript.
+
+Both are open: enumerations grow and keys are added, so an unknown value or key must parse. They are written by this module and
+not by a generator from npm, because ``make check`` compares them on machines without Node.js.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from draftd.errors import UserAction, request_errors
+from draftd.reply.result import Result
+from draftd.request import CLIENT_COLUMNS, Options
+from draftd.status import STATUSES
+
+Schema = dict[str, Any]
+
+NOTE = "Written by scripts/generate_docs.py; `make docs` writes it again."
+OPTIONAL = {"translation"}
+"""Keys that a finished result may lack."""
+TYPES = {"text[]": "string[]", "text": "string", "uuid": "string", "smallint": "number", "timestamptz": "string"}
+JSON_COLUMNS = {"options": "DraftRequestOptions", "metadata": "Record<string, unknown>"}
+
+PREAMBLE = f"""\
+// {NOTE}
+// What an app inserts into draftd's tables and reads from them. Times are ISO 8601, as PostgREST and JSON have them.
+
+/** A known value, or one that a later version added. */
+export type Open<Known extends string> = Known | (string & {{}});
+"""
+PARTIAL_RESULT = """\
+/** What is ready of a result while its request is processed, and what stays when it fails. */
+export type PartialDraftResult = Partial<Omit<DraftResult, "options">> & { options: Option[] };
+"""
+READ_COLUMNS = """\
+/** A request as its client reads it. */
+export interface DraftReply {
+  id: string;
+  requester_id: string;
+  agent: string;
+  status: DraftStatus;
+  /** The options that are ready so far; it stays on a failed request. */
+  partial_result: PartialDraftResult | null;
+  /** Set exactly when `status` is `completed`. */
+  result: DraftResult | null;
+  error_code: ErrorCode | null;
+  /** For the app's user. */
+  error_message: string | null;
+  error_details: ErrorDetails | null;
+  attempt: number;
+  context: string | null;
+  options: DraftRequestOptions;
+  parent_id: string | null;
+  idempotency_key: string | null;
+  metadata: Record<string, unknown>;
+  available_at: string;
+  expires_at: string | null;
+  created_at: string;
+  claimed_at: string | null;
+  finished_at: string | null;
+  updated_at: string;
+}
+
+/** What is known of an error; `action` is what the app's user can do. */
+export interface ErrorDetails {
+  action: UserAction;
+  picture?: number;
+  host?: string;
+  status?: number;
+  found?: string | number;
+  limit?: string | number;
+}
+
+/** What `create_draft_request` returns. */
+export interface CreatedDraftRequest {
+  id: string;
+  status: DraftStatus;
+  /** False: a request with this idempotency key existed. */
+  created: boolean;
+}
+
+/** The payload of the channel `draft_results`. Anyone can forge one: read the row. */
+export interface DraftNotification {
+  id: string;
+  status: DraftStatus;
+  options_ready: number;
+}
+"""
+
+
+def result_schema() -> str:
+    """Return the JSON Schema of ``draft_requests.result``."""
+    schema = _opened(Result.model_json_schema(mode="serialization"))
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": NOTE,
+        "title": "The result of draftd",
+    }
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _opened(schema: Schema) -> Schema:
+    """Return a schema that accepts unknown keys and values, and demands the keys that every result has."""
+    opened: Schema = {}
+    for key, value in schema.items():
+        if key in {"title", "additionalProperties", "default"}:
+            continue
+        if key == "description":
+            opened[key] = _prose(value)
+        elif key == "enum":
+            opened["anyOf"] = [{"enum": value}, {"type": "string"}]
+        elif key in {"$defs", "properties"}:
+            opened[key] = {name: _opened(one) for name, one in value.items()}
+        elif key == "items":
+            opened[key] = _opened(value)
+        else:
+            opened[key] = value
+    if "properties" in schema:
+        opened["required"] = [name for name in schema["properties"] if name not in OPTIONAL]
+        for name in OPTIONAL & schema["properties"].keys():
+            opened["properties"][name] = {"type": "string"} | _described(schema["properties"][name])
+    return opened
+
+
+def _described(schema: Mapping[str, Any]) -> Schema:
+    return {"description": _prose(schema["description"])} if "description" in schema else {}
+
+
+def _prose(docstring: str) -> str:
+    return " ".join(docstring.replace("``", "`").split())
+
+
+def typescript() -> str:
+    """Return the TypeScript types of everything that a client writes and reads."""
+    result = Result.model_json_schema(mode="serialization")
+    definitions: Mapping[str, Schema] = result["$defs"]
+    parts = [
+        PREAMBLE,
+        _union("DraftStatus", STATUSES),
+        _union("ErrorCode", [error.code for error in request_errors()]),
+        _union("UserAction", [action.value for action in UserAction]),
+        *(_definition(name, one) for name, one in definitions.items()),
+        _interface("DraftResult", result),
+        PARTIAL_RESULT,
+        _interface("DraftRequestOptions", Options.model_json_schema(mode="serialization"), every_optional=True),
+        _insert(),
+        READ_COLUMNS,
+    ]
+    return "\n".join(parts)
+
+
+def _definition(name: str, schema: Schema) -> str:
+    if "enum" in schema:
+        return _union(name, schema["enum"], schema.get("description", ""))
+    return _interface(name, schema)
+
+
+def _union(name: str, values: Any, meaning: str = "") -> str:
+    known = " | ".join(json.dumps(value) for value in values)
+    return f"{_comment(meaning)}export type {name} = Open<{known}>;\n"
+
+
+def _interface(name: str, schema: Schema, *, every_optional: bool = False) -> str:
+    lines = [f"{_comment(schema.get('description', ''))}export interface {name} {{"]
+    for key, one in schema["properties"].items():
+        mark = "?" if every_optional or key in OPTIONAL else ""
+        lines.append(f"{_comment(one.get('description', ''), indent='  ')}  {key}{mark}: {_type(one, key)};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _insert() -> str:
+    lines = [
+        "/** What a client may set of a request; a null means the default. */",
+        "export interface NewDraftRequest {",
+    ]
+    for column in CLIENT_COLUMNS:
+        kind = JSON_COLUMNS.get(column.name) or TYPES[column.type]
+        lines.append(f"{_comment(column.meaning, indent='  ')}  {column.name}?: {kind} | null;")
+    return "\n".join([*lines, "}", ""])
+
+
+def _comment(meaning: str, *, indent: str = "") -> str:
+    return f"{indent}/** {_prose(meaning).replace('*/', '* /')} */\n" if meaning else ""
+
+
+def _type(schema: Schema, key: str) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        kinds = [_type(one, key) for one in schema["anyOf"]]
+        return " | ".join(kind for kind in kinds if key not in OPTIONAL or kind != "null")
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    if schema["type"] == "array":
+        return _array(_type(schema["items"], key))
+    return {"integer": "number", "string": "string", "null": "null"}[schema["type"]]
+
+
+def _array(kind: str) -> str:
+    return f"({kind})[]" if "|" in kind else f"{kind}[]"
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Yield each file's name in ``schema/``, and its text."""
+    yield "result.json", result_schema()
+    yield "draftd.ts", typescript()
