@@ -136,7 +136,7 @@ export interface NewDraftRequest {
   requester_id?: string | null;
   /** what the requester wants to say; 8,000 characters */
   context?: string | null;
-  /** see below; 256 KiB */
+  /** how the drafts should be, see below; 256 KiB */
   options?: DraftRequestOptions | null;
   /** the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it */
   agent?: string | null;

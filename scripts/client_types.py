@@ -1,11 +1,13 @@
-"""Writes what clients need to know of the data as types: a JSON Schema of the result, and TypeScript.
+"""Writes what clients need to know of the data as types: a JSON Schema of the result, TypeScript, and Python.
 
-Both are open: enumerations grow and keys are added, so an unknown value or key must parse. They are written by this module and
+All are open: enumerations grow and keys are added, so an unknown value or key must parse. They are written by this module and
 not by a generator from npm, because ``make check`` compares them on machines without Node.js.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from draftd.errors import UserAction, request_errors
@@ -16,6 +18,7 @@ from draftd.status import STATUSES
 Schema = dict[str, Any]
 
 NOTE = "Written by scripts/generate_docs.py; `make docs` writes it again."
+WIDTH = 120
 OPTIONAL = {"translation"}
 """Keys that a finished result may lack."""
 TYPES = {"text[]": "string[]", "text": "string", "uuid": "string", "smallint": "number", "timestamptz": "string"}
@@ -28,9 +31,10 @@ PREAMBLE = f"""\
 /** A known value, or one that a later version added. */
 export type Open<Known extends string> = Known | (string & {{}});
 """
-PARTIAL_RESULT = """\
-/** What is ready of a result while its request is processed, and what stays when it fails. */
-export type PartialDraftResult = Partial<Omit<DraftResult, "options">> & { options: Option[] };
+PARTIAL = "What is ready of a result while its request is processed, and what stays when it fails."
+PARTIAL_RESULT = f"""\
+/** {PARTIAL} */
+export type PartialDraftResult = Partial<Omit<DraftResult, "options">> & {{ options: Option[] }};
 """
 READ_COLUMNS = """\
 /** A request as its client reads it. */
@@ -164,7 +168,9 @@ def _interface(name: str, schema: Schema, *, every_optional: bool = False) -> st
     lines = [f"{_comment(schema.get('description', ''))}export interface {name} {{"]
     for key, one in schema["properties"].items():
         mark = "?" if every_optional or key in OPTIONAL else ""
-        lines.append(f"{_comment(one.get('description', ''), indent='  ')}  {key}{mark}: {_type(one, key)};")
+        lines.append(
+            f"{_comment(one.get('description', ''), indent='  ')}  {key}{mark}: {_type(one, key, TYPESCRIPT)};"
+        )
     return "\n".join([*lines, "}", ""])
 
 
@@ -183,26 +189,89 @@ def _comment(meaning: str, *, indent: str = "") -> str:
     return f"{indent}/** {_prose(meaning).replace('*/', '* /')} */\n" if meaning else ""
 
 
-def _type(schema: Schema, key: str) -> str:
+def _type(schema: Schema, key: str, language: "Language") -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
-        kinds = [_type(one, key) for one in schema["anyOf"]]
-        return " | ".join(kind for kind in kinds if key not in OPTIONAL or kind != "null")
+        kinds = [_type(one, key, language) for one in schema["anyOf"]]
+        return " | ".join(kind for kind in kinds if key not in OPTIONAL or kind != language.names["null"])
     if "const" in schema:
-        return json.dumps(schema["const"])
+        return language.literal([schema["const"]])
     if "enum" in schema:
-        return " | ".join(json.dumps(value) for value in schema["enum"])
+        return language.literal(schema["enum"])
     if schema["type"] == "array":
-        return _array(_type(schema["items"], key))
-    return {"integer": "number", "string": "string", "null": "null"}[schema["type"]]
+        return language.array(_type(schema["items"], key, language))
+    return language.names[schema["type"]]
 
 
-def _array(kind: str) -> str:
-    return f"({kind})[]" if "|" in kind else f"{kind}[]"
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """How a language writes the types of JSON."""
+
+    names: Mapping[str, str]
+    literal: Callable[[Sequence[Any]], str]
+    array: Callable[[str], str]
+
+
+TYPESCRIPT = Language(
+    names={"integer": "number", "string": "string", "null": "null"},
+    literal=lambda values: " | ".join(json.dumps(value) for value in values),
+    array=lambda kind: f"({kind})[]" if "|" in kind else f"{kind}[]",
+)
+PYTHON = Language(
+    names={"integer": "int", "string": "str", "null": "None"},
+    literal=lambda values: f"Literal[{', '.join(json.dumps(value) for value in values)}]",
+    array="list[{}]".format,
+)
+
+
+def python() -> str:
+    """Return the types of the result and of a request's options, for the Python client."""
+    result = Result.model_json_schema(mode="serialization")
+    definitions: Mapping[str, Schema] = result["$defs"]
+    unions = {name: one for name, one in definitions.items() if "enum" in one}
+    parts = [
+        f'"""The types of JSON columns. {NOTE.replace("`", "``")}"""\n',
+        "from __future__ import annotations\n",
+        "from typing import Literal, NotRequired, Required, TypedDict\n",
+        "\n".join(f"{name} = str{_docstring(_with_values(one))}" for name, one in unions.items()) + "\n",
+        *(_typed_dict(name, one) for name, one in definitions.items() if name not in unions),
+        _typed_dict("Result", result),
+        _typed_dict("PartialResult", result | {"description": PARTIAL}, required={"schema_version", "options"}),
+        _typed_dict("RequestOptions", Options.model_json_schema(mode="serialization"), required=set()),
+    ]
+    return "\n".join(parts)
+
+
+def _with_values(union: Schema) -> Schema:
+    # A union of literals with str is a str to every checker, and to ruff a mistake.
+    known = ", ".join(f"``{value}``" for value in union["enum"])
+    return {"description": f"{union.get('description', '')} Known: {known}; expect new ones."}
+
+
+def _typed_dict(name: str, schema: Schema, *, required: set[str] | None = None) -> str:
+    base = "TypedDict" if required is None else "TypedDict, total=False"
+    lines = [f"\nclass {name}({base}):{_docstring(schema, indent='    ')}\n"]
+    for key, one in schema["properties"].items():
+        kind = _type(one, key, PYTHON)
+        if required is None and key in OPTIONAL:
+            kind = f"NotRequired[{kind}]"
+        elif key in (required or ()):
+            kind = f"Required[{kind}]"
+        lines.append(f"    {key}: {kind}{_docstring(one, indent='    ')}")
+    return "\n".join([*lines, ""])
+
+
+def _docstring(schema: Schema, *, indent: str = "") -> str:
+    meaning = schema.get("description", "").replace("\\", "\\\\")
+    if not meaning:
+        return ""
+    text = textwrap.fill(" ".join(meaning.split()), WIDTH, initial_indent=f'{indent}"""', subsequent_indent=indent)
+    return f'\n{text}"""' if "\n" not in text else f'\n{text}\n{indent}"""'
 
 
 def files() -> Iterator[tuple[str, str]]:
-    """Yield each file's name in ``schema/``, and its text."""
-    yield "result.json", result_schema()
-    yield "draftd.ts", typescript()
+    """Yield each file's path in the project, and its text."""
+    yield "schema/result.json", result_schema()
+    yield "schema/draftd.ts", typescript()
+    yield "clients/python/src/draftd_client/types.py", python()

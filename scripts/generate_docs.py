@@ -134,7 +134,7 @@ def pages() -> dict[Path, str]:
         f"{USER_MESSAGES_INTRODUCTION}\n\n{user_messages_table()}\n",
         ROOT / "src/draftd/error_codes.json": error_codes(),
         ROOT / "docs/cli.md": commands_page(),
-        **{ROOT / "schema" / name: text for name, text in client_types.files()},
+        **{ROOT / name: text for name, text in client_types.files()},
     }
 
 

@@ -120,7 +120,7 @@ CLIENT_COLUMNS = (
         "a name share one turn. 256 characters, like `agent` and `idempotency_key`",
     ),
     ClientColumn("context", "text", "null", "what the requester wants to say; 8,000 characters"),
-    ClientColumn("options", "jsonb", "{}", "see below; 256 KiB"),
+    ClientColumn("options", "jsonb", "{}", "how the drafts should be, see below; 256 KiB"),
     ClientColumn(
         "agent",
         "text",
