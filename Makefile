@@ -10,6 +10,7 @@ WORKERS := -n auto --dist worksteal
 PYTHON_BENCH ?= python3.12
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
+NPM := npm --prefix clients/js install --no-package-lock --no-audit --no-fund --loglevel=error
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -25,7 +26,7 @@ help: ## Show this list
 
 install: $(STAMP) ## Create the environment in .venv, from the hash-locked requirements
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(STAMP): requirements-dev.txt pyproject.toml clients/js/package.json
 	@if [ -x $(BIN)/python ]; then exit 0; fi; \
 	for python in $(PYTHON); do \
 		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
@@ -36,6 +37,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	echo "draftd needs Python 3.11 to 3.14, and found none of: $(PYTHON). Name one: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@if command -v npm >/dev/null; then $(NPM) || echo "without clients/js/node_modules the tests of JavaScript are skipped"; fi
 	@touch $@
 
 demo: $(STAMP) ## Run the demo, from nothing to printed drafts: embedded PostgreSQL, a daemon, sample screenshots (MODEL=… for a real model)

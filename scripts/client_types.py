@@ -274,4 +274,5 @@ def files() -> Iterator[tuple[str, str]]:
     """Yield each file's path in the project, and its text."""
     yield "schema/result.json", result_schema()
     yield "schema/draftd.ts", typescript()
+    yield "clients/js/types.d.ts", typescript()
     yield "clients/python/src/draftd_client/types.py", python()

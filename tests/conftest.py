@@ -22,7 +22,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # And under nohup, that a terminal which closes is ignored.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-pytest_plugins = ["fix_browser", "fix_database", "fix_daemon", "fix_images", "fix_output", "fix_roles", "fix_telegram"]
+pytest_plugins = [
+    "fix_browser",
+    "fix_database",
+    "fix_daemon",
+    "fix_images",
+    "fix_node",
+    "fix_output",
+    "fix_roles",
+    "fix_telegram",
+]
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook

@@ -1,0 +1,13 @@
+"""The client for JavaScript: its own tests, run by Node.js against a database in which they play the daemon."""
+
+from fix_node import Node
+from fix_roles import Roles
+
+
+def test_the_client_over_node_postgres_keeps_its_promises(node: Node, database: str, roles: Roles) -> None:
+    # The runner ends by itself only if nothing keeps the process alive.
+    node("--test", "test/postgres.test.js", OWNER_URL=database, CLIENT_URL=roles.url(roles.client()))
+
+
+def test_the_types_compile_and_refuse_what_the_table_refuses(node: Node) -> None:
+    node("node_modules/typescript/bin/tsc", "-p", ".")
