@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         description="Private hosts that images may be fetched from, comma-separated: `host`, `host:port` or a network "
         "(`10.2.0.0/16`). Without a port, any port.",
     )
+    image_headers: SecretStr = Field(
+        SecretStr(""),
+        description="Headers for hosts that keep pictures private, one `host=Name: value` per line; the host may have a port and "
+        "the beginning of a path (`files.example/shots/=Authorization: Bearer …`). Sent over https only, and never after a "
+        "redirect to another host.",
+    )
     prompts_dir: Path | None = Field(
         None, description="Directory of the agents' prompt files. Default: the packaged `prompts/`."
     )

@@ -9,7 +9,8 @@ import pytest
 
 from draftd.errors import ImageFetchFailed, Kind
 from draftd.images import Fetcher
-from fix_images import FakeDns, Handler, response
+from draftd.images.headers import ImageHeaders
+from fix_images import FakeDns, Handler, redirect, response, serving
 from fix_tls import Certificate
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
@@ -20,12 +21,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate(tmp_path_factory.mktemp("tls"), "files.example")
 
 
-def make_fetcher(*, trusted: Certificate | None, monkeypatch: pytest.MonkeyPatch) -> Fetcher:
+def make_fetcher(
+    *, trusted: Certificate | None, monkeypatch: pytest.MonkeyPatch, headers: ImageHeaders | None = None
+) -> Fetcher:
     """Return a fetcher for which every name is 127.0.0.1, with an authority of the operator's own."""
     if trusted is not None:
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
     dns = FakeDns(**{name: [["127.0.0.1"]] for name in ("files.example", "other.example", "127.0.0.1")})
-    return Fetcher(max_bytes=100_000, allow_private=["127.0.0.1"], resolve=dns)
+    return Fetcher(max_bytes=100_000, allow_private=["127.0.0.1"], headers=headers, resolve=dns)
 
 
 @asynccontextmanager
@@ -83,3 +86,32 @@ async def test_a_body_in_records_of_one_byte_is_given_up(
             await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)
 
     assert caught.value.kind is Kind.FINAL
+
+
+async def test_an_operators_header_reaches_the_host_that_it_is_for(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving_tls(certificate, response(b"image")) as (port, requests):
+        headers = ImageHeaders.parse(f"files.example:{port}=Authorization: Bearer secret")
+        fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch, headers=headers)
+        await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)
+
+    assert b"\r\nAuthorization: Bearer secret\r\n" in requests[0]
+
+
+async def test_an_operators_header_follows_no_redirect_to_another_host_and_does_not_come_back(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        serving() as elsewhere,
+        serving_tls(certificate, redirect(f"http://127.0.0.1:{elsewhere.port}/b")) as (port, requests),
+    ):
+        headers = ImageHeaders.parse(f"files.example:{port}=Authorization: Bearer secret")
+        fetcher = make_fetcher(trusted=certificate, monkeypatch=monkeypatch, headers=headers)
+        elsewhere.on("/b", redirect(f"https://files.example:{port}/c"))
+        with pytest.raises(ImageFetchFailed):
+            await fetcher.fetch(f"https://files.example:{port}/a", time_s=10)
+
+    first, *later = [b"secret" in request for request in requests]
+    assert (first, any(later), len(later)) == (True, False, 1)
+    assert all("secret" not in request for request in elsewhere.requests)

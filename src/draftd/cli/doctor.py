@@ -15,7 +15,7 @@ from typing import Any
 from draftd import db
 from draftd.cli.model_check import ModelCheck
 from draftd.daemon import liveness
-from draftd.daemon.composition import default_choice, probe_s, tracing_of
+from draftd.daemon.composition import default_choice, image_headers, probe_s, tracing_of
 from draftd.db import access, dsn, schema_version
 from draftd.db.grants import TABLES
 from draftd.db.schema_version import SchemaState
@@ -95,6 +95,7 @@ def _configuration(settings: Settings, warnings: list[str]) -> CheckResult:
     try:
         settings.require_database_url()
         AllowList.parse(settings.allow_private_image_hosts)
+        image_headers(settings)
         Permits.of(settings, environment_value)
     except ConfigurationError as error:
         return CheckResult(check="configuration", ok=False, detail=error.message)

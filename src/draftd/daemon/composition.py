@@ -31,6 +31,7 @@ from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, Leas
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.images.fetch import TOTAL_S
 from draftd.images.gate import AllowList
+from draftd.images.headers import ImageHeaders
 from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
@@ -81,6 +82,7 @@ async def serve(settings: Settings, *, concurrency: int, drain: bool) -> int:
     url = settings.require_database_url()
     # Report invalid settings now rather than after litellm's import.
     AllowList.parse(settings.allow_private_image_hosts)
+    image_headers(settings)
     Permits.of(settings, environment_value)
     agents = load_agents(settings.prompts_dir or packaged_directory())
     await check_schema(url)
@@ -248,10 +250,23 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     )
 
 
+def image_headers(settings: Settings) -> ImageHeaders:
+    """Return the headers for hosts that keep pictures private.
+
+    Raises:
+        ConfigurationError: a line is invalid.
+    """
+    return ImageHeaders.parse(settings.image_headers.get_secret_value())
+
+
 def image_loader(settings: Settings) -> ImageLoader:
     """Return what fetches and prepares pictures."""
     return ImageLoader(
-        fetcher=Fetcher(max_bytes=settings.image_max_bytes, allow_private=settings.allow_private_image_hosts),
+        fetcher=Fetcher(
+            max_bytes=settings.image_max_bytes,
+            allow_private=settings.allow_private_image_hosts,
+            headers=image_headers(settings),
+        ),
         preparer=Preparer(max_pixels=settings.image_max_pixels, long_edge_px=settings.image_long_edge_px),
         budget=ByteBudget(IMAGE_BUDGET_BYTES),
     )

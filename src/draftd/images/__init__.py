@@ -7,6 +7,7 @@ gate         which addresses may be fetched from
 urls         parses URLs and refuses ambiguous ones
 resolver     from names to addresses
 addresses    which addresses are public
+headers      what is sent to hosts that keep pictures private
 connection   connects only to checked addresses, and limits what is read
 formats      detects the format from the first bytes
 containers   extracts the pieces of a file that make up its picture

@@ -12,7 +12,7 @@ import binascii
 import mmap
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from draftd.errors import ImageFetchFailed, ImageInvalid, ImageNotServed, ImageT
 from draftd.images.connection import CONNECT_S, GatedBackend, Meter, ResponseTooCostly
 from draftd.images.formats import ACCEPTED, SNIFFED_BYTES, is_image
 from draftd.images.gate import Gate, Resolve
+from draftd.images.headers import ImageHeaders
 from draftd.images.urls import ImageUrl, join_url
 
 TOTAL_S = 20.0
@@ -32,7 +33,7 @@ _TRANSIENT = frozenset({408, 425, 429})
 _GONE = frozenset({403, 404, 410})
 """How object stores respond when a signed URL has expired or its object is gone."""
 _HINT = "; has a signed address expired?"
-_HEADERS: dict[bytes | str, bytes | str] = {
+_HEADERS: dict[str, str] = {
     "User-Agent": "draftd",
     "Accept": ", ".join(ACCEPTED.values()),
     "Accept-Encoding": "identity",
@@ -77,6 +78,7 @@ class Fetcher:
     Args:
         max_bytes: the largest image, in bytes.
         allow_private: private hosts that may be fetched, as parsed by ``gate.AllowList``.
+        headers: what is sent to some hosts.
         resolve: resolves names; the system's resolver if None.
         dialer: connects to numeric addresses; TCP if None.
     """
@@ -86,11 +88,13 @@ class Fetcher:
         *,
         max_bytes: int,
         allow_private: Sequence[str],
+        headers: ImageHeaders | None = None,
         resolve: Resolve | None = None,
         dialer: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self.max_bytes = max_bytes
         self._gate = Gate(allow_private=allow_private, resolve=resolve)
+        self._headers = headers or ImageHeaders()
         self._dialer = dialer or httpcore.AnyIOBackend()
         # Trust the package's certificates and the system's, which include an operator's own authority.
         self._tls = httpcore.default_ssl_context()
@@ -126,7 +130,7 @@ class Fetcher:
         self._gate.close()
 
     async def _follow(self, first: ImageUrl) -> memoryview:
-        target = first
+        target, headers = first, self._headers
         # One pool per fetch: no connection outlives its check, and a cancelled fetch leaves no connection behind.
         async with (
             aclosing(GatedBackend(gate=self._gate, dialer=self._dialer)) as backend,
@@ -135,18 +139,22 @@ class Fetcher:
             for _ in range(1 + MAX_REDIRECTS):
                 with _translated(target.host):
                     backend.meter.begin()
-                    found = await self._get(pool, target, backend.meter)
+                    found = await self._get(pool, target, headers.of(target), backend.meter)
                 if isinstance(found, memoryview):
                     return found
+                if found.authority != first.authority:
+                    headers = ImageHeaders()
                 target = found
         raise ImageNotServed(f"{first.host} redirected more than {MAX_REDIRECTS} times")
 
-    async def _get(self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, meter: Meter) -> ImageUrl | memoryview:
+    async def _get(
+        self, pool: httpcore.AsyncConnectionPool, target: ImageUrl, headers: Mapping[str, str], meter: Meter
+    ) -> ImageUrl | memoryview:
         """Return the body, or the target of a redirect."""
         async with pool.stream(
             "GET",
             httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
-            headers={"Host": target.authority, **_HEADERS},
+            headers=list({"Host": target.authority, **_HEADERS, **headers}.items()),
             extensions={"timeout": {"connect": CONNECT_S}},
         ) as response:
             if response.status in _REDIRECTS:
