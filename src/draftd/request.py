@@ -131,8 +131,8 @@ CLIENT_COLUMNS = (
         "parent_id",
         "uuid",
         "null",
-        "refine the drafts of this earlier request of the same requester: `context`, `stance` or `answer_to` say how; without "
-        "any of them, you get other drafts",
+        "refine the drafts of this completed request of the same requester: `context`, `stance` or `answer_to` say how; without "
+        "any of them, you get other drafts ([refining](#refining))",
     ),
     ClientColumn("priority", "smallint", "0", "-100 to 100; higher runs first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),

@@ -884,6 +884,21 @@ async def test_the_tenth_refinement_is_like_the_first(rig: Rig, claimed: Claimed
     assert len(prompts[10]) < len(prompts[1]) + 10 * 3 * 220
 
 
+async def test_a_draft_of_the_beginning_is_no_other_one_deep_in_a_chain(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    claim, drafted = await claimed(), list[dict[str, str]]()
+    for _ in range(4):
+        outcome, trail = await rig.run(claim)
+        assert isinstance(outcome, Done), outcome
+        await rig.settler.settle(claim, outcome, trail)
+        drafted.append({one["length"]: one["text"] for one in outcome.draft.result["options"]})
+        await link.run("INSERT INTO draft_requests (parent_id) VALUES (%s)", [claim.id])
+        claim = await claim_one(link)
+    rig.standin.script(default=[{"fields": drafted[0]}])
+    assert "`short` resembles an earlier draft" in (await rig.fail(claim)).message
+
+
 async def test_a_change_sends_no_more_after_ten_rounds_than_after_one(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:

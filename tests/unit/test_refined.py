@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evals import refined
+from evals import cases, refined
 
 from draftd.evals.cases import Split, load
 from draftd.request import Options
 
-CASES = {case.n: case for case in load(Path(refined.FOLDER))}
+CASES = {case.n: case for case in load(cases.FOLDER)}
 
 
 def test_every_refinement_refines_a_case_to_work_with_or_an_earlier_refinement() -> None:
