@@ -247,6 +247,13 @@ def test_replies_stay_in_the_language_that_the_words_had_asked_for() -> None:
     assert "write it in `de`" in str(refused(reply_format, answer("accept", "accept", "accept")))
 
 
+def test_another_target_is_answered_in_its_own_language_unless_the_words_had_asked_for_one() -> None:
+    assert "reply_language" in make_format(answer_to="t2").schema["properties"]
+    assert accepted(make_format(answer_to="t2"), answer("none", "none", "none", reply_language="de", **GERMAN))
+    german = [option | {"text": text} for option, text in zip(OPTIONS, GERMAN.values(), strict=True)]
+    assert "reply_language" not in make_format(answer_to="t2", over={"options": german}).schema["properties"]
+
+
 def test_an_inherited_language_stays_unless_the_words_ask_for_another() -> None:
     parent = Parent(result=RESULT, reading=READING, wishes=(Wish(context="", options={"language": "de"}),))
     reply_format = made(Request(image_urls=(), context="warmer", options={}, parent=parent))
