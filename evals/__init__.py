@@ -8,5 +8,7 @@ scene       one conversation to draw
 pages       its HTML: ``bubbles``, ``rows``, ``feed``, ``mail`` and ``lists`` draw one kind of place each, styled by ``looks/``
 elements    what the pages are made of
 drawing     Chromium draws many pages at once; the pictures are made small
-draw        the command
+draw        the command that draws them
+played      a model that a person plays
+refined     drafts cases and refines the drafts, as ``refinements.toml`` asks
 """

@@ -131,8 +131,8 @@ CLIENT_COLUMNS = (
         "parent_id",
         "uuid",
         "null",
-        "refine the drafts of this earlier request of the same requester: `context`, `stance` or `answer_to` say how; without "
-        "any of them, you get other drafts",
+        "refine the drafts of this completed request of the same requester: `context`, `stance` or `answer_to` say how; without "
+        "any of them, you get other drafts ([refining](#refining))",
     ),
     ClientColumn("priority", "smallint", "0", "-100 to 100; higher runs first; for trusted clients"),
     ClientColumn("available_at", "timestamptz", "now()", "not before"),
@@ -201,12 +201,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What an earlier request of a chain of refinements asked for."""
+
+    context: str
+    """Empty if it had none."""
+    options: dict[str, Any]
+    """As the client wrote them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
     """The earlier request that this one refines."""
 
     result: dict[str, Any]
     reading: list[str]
     """The messages that mattered, verbatim; no image is read again."""
+    wishes: tuple[Wish, ...] = ()
+    """What the chain of refinements asked for so far, the latest request's first."""
     chain_texts: tuple[str, ...] = ()
     """Every text drafted so far in the chain of refinements, the latest request's first."""
     unsupported: tuple[str, ...] = ()

@@ -136,6 +136,37 @@ def test_drafts_are_refined_for_their_own_requester_only(call: Call, running: Ru
     assert foreign.stderr == unknown.stderr == "draftd: parent_id is no earlier request of this requester\n"
 
 
+def test_a_chain_of_refinements_is_shown(call: Call, running: Running) -> None:
+    def refine(parent: str, *wish: str) -> str:
+        made = call("enqueue", "--parent", parent, *wish, "--wait", env=running.env)
+        assert made.returncode == 0, made.stderr
+        return made.stderr.splitlines()[0]
+
+    first = call("enqueue", PICTURE, "--wait", env=running.env).stderr.splitlines()[0]
+    second = refine(first, "--context", "warmer,\nplease", "--option", "max_chars=4000")
+    third = refine(second)
+    shown = call("show", third, env=running.env).stdout
+    said = " ".join(shown.partition("\nid ")[0].split())
+    assert said == (f'refines {first} (completed) refines {second} (completed) warmer, please {{"max_chars": 4000}}')
+    (one, two) = json.loads(call("show", third, "--json", env=running.env).stdout)["chain"]
+    assert (one["id"], two["id"], two["context"], two["status"]) == (first, second, "warmer,\nplease", "completed")
+    assert json.loads(call("show", first, "--json", env=running.env).stdout)["chain"] == []
+
+
+def test_what_was_to_become_shorter_and_did_not_is_repaired(call: Call, running: Running) -> None:
+    parent = call("enqueue", PICTURE, "--wait", env=running.env).stderr.splitlines()[0]
+    drafts = {one["length"]: one["text"] for one in running.client.row(parent)["result"]["options"]}
+    shortened = {length: " ".join(text.split()[: len(text.split()) // 2]) for length, text in drafts.items()}
+    first, repaired = ({"fields": {"changes": ["shorter"]} | texts} for texts in (drafts, shortened))
+    running.stand_in.script([first, repaired])
+    refined = call("enqueue", "--parent", parent, "--context", "shorter", "--wait", env=running.env)
+    assert refined.returncode == 0, refined.stderr
+    row = running.client.row(refined.stderr.splitlines()[0])
+    assert {one["length"]: one["text"] for one in row["result"]["options"]} == shortened
+    for one in drafts.values():
+        assert one not in refined.stdout, "a reply that was not shortened was published"
+
+
 def test_an_agent_that_nobody_has_is_refused(call: Call, running: Running) -> None:
     result = call("enqueue", URL, "--agent", "nope", env=running.env)
     assert (result.returncode, result.stderr) == (2, "draftd: no daemon has a prompt for the agent 'nope'\n")

@@ -1,5 +1,6 @@
 """What an attempt reads of its row."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.queue.attempts import READ_REQUEST, read_request
+from draftd.request import Parent, Wish
 from fix_database import claim_one, make_request, overwrite
 
 HTTP, DATA = "https://a.example/😀.png", "data:image/png;base64,AAAA"
@@ -106,6 +108,86 @@ async def test_a_circle_of_parents_ends(connection: db.Connection, link: db.Link
     parent = (await read_request(link, await claim_one(link))).parent
     assert parent is not None
     assert set(parent.chain_texts) == {"one", "one, longer", "two", "two, longer"}
+
+
+async def parent_of(connection: db.Connection, link: db.Link, parent_id: UUID, **over: Any) -> Parent:
+    """Return what a refinement of a request reads of its chain."""
+    await make_request(connection, image_urls="{}", parent_id=parent_id, **over)
+    parent = (await read_request(link, await claim_one(link))).parent
+    assert parent is not None
+    return parent
+
+
+async def test_a_refinement_brings_what_its_chain_asked_for(connection: db.Connection, link: db.Link) -> None:
+    first = await make_draft(connection, "one", context="I'm ill", options=Jsonb({"tone": "warm"}))
+    second = await make_draft(connection, "two", first, context=None)
+    parent = await parent_of(connection, link, second)
+    assert parent.wishes == (Wish(context="", options={}), Wish(context="I'm ill", options={"tone": "warm"}))
+
+
+async def test_of_a_deeper_chain_the_nearest_20_requests_are_read(connection: db.Connection, link: db.Link) -> None:
+    last = None
+    for number in range(25):
+        last = await make_draft(connection, f"draft {number}", last, context=f"wish {number}")
+    assert last is not None
+    parent = await parent_of(connection, link, last)
+    assert [wish.context for wish in parent.wishes] == [f"wish {number}" for number in range(24, 4, -1)]
+    assert len(parent.chain_texts) == 40
+
+
+async def test_a_chain_ends_where_a_request_was_deleted(connection: db.Connection, link: db.Link) -> None:
+    first = await make_draft(connection, "one")
+    second = await make_draft(connection, "two", first)
+    third = await make_draft(connection, "three", second)
+    await connection.execute("DELETE FROM draft_requests WHERE id = %s", [first])
+    parent = await parent_of(connection, link, third)
+    assert parent.chain_texts == ("three", "three, longer", "two", "two, longer")
+    assert len(parent.wishes) == 2
+
+
+async def test_a_chain_ends_at_another_requesters_request(connection: db.Connection, link: db.Link) -> None:
+    """Only the owner of the tables can make one."""
+    first = await make_draft(connection, "one", context="secret")
+    second = await make_draft(connection, "two", first)
+    await overwrite(connection, first, requester_id="somebody else")
+    parent = await parent_of(connection, link, second)
+    assert (parent.chain_texts, len(parent.wishes)) == (("two", "two, longer"), 1)
+
+
+async def test_of_a_chain_no_more_than_a_mebibyte_is_read(connection: db.Connection, link: db.Link) -> None:
+    """Options may have 256 KiB each before they are checked."""
+    first = await make_draft(connection, "one")
+    for _ in range(6):
+        first = await make_draft(connection, "more", first, options=Jsonb({"x": "y" * 250_000}))
+    assert len((await parent_of(connection, link, first)).wishes) == 4
+
+
+async def test_a_chain_is_read_by_its_ids_alone(connection: db.Connection, link: db.Link) -> None:
+    last = await make_draft(connection, "one")
+    for _ in range(19):
+        last = await make_draft(connection, "more", last)
+    await make_request(connection, image_urls="{}", parent_id=last)
+    claim = await claim_one(link)
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls) SELECT %s FROM generate_series(1, 2000)", [[HTTP]]
+    )
+    await connection.execute("ANALYZE draft_requests")
+    statement = f"EXPLAIN (ANALYZE, FORMAT JSON) {READ_REQUEST}".encode()
+    cursor = await connection.execute(statement, {"id": claim.id, "lease_token": claim.lease_token})
+    ((plan,),) = [tuple(row.values()) for row in await cursor.fetchall()]
+    scans = list(_scans(plan[0]["Plan"]))
+    assert {scan["Index Name"] for scan in scans} <= {"draft_requests_pkey", "draft_requests_processing_idx"}
+    assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans) == 23, (
+        "itself, twice; its parent; the chain"
+    )
+    assert max(scan["Actual Loops"] for scan in scans) <= 20
+
+
+def _scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node.get("Relation Name") == "draft_requests":
+        yield node
+    for child in node.get("Plans", ()):
+        yield from _scans(child)
 
 
 async def test_an_entry_that_is_null_is_read_as_one_that_leads_nowhere(

@@ -870,6 +870,49 @@ async def test_a_refinement_takes_a_stance_of_drafts_that_had_none(rig: Rig, cla
     assert (option["length"], option["stance"]) == ("short", "decline")
 
 
+async def test_the_tenth_refinement_is_like_the_first(rig: Rig, claimed: Claimed, link: db.Link) -> None:
+    claim, prompts = await claimed(), list[str]()
+    for number in range(11):
+        outcome, trail = await rig.run(claim)
+        assert isinstance(outcome, Done), outcome
+        await rig.settler.settle(claim, outcome, trail)
+        prompts.append(rig.standin.log[-1]["prompt"])
+        # Others each time, so that nothing that was drafted may come back.
+        await link.run("INSERT INTO draft_requests (parent_id) VALUES (%s)", [claim.id])
+        claim = await claim_one(link)
+        assert len(rig.standin.log) == number + 1, "no draft was refused"
+    assert len(prompts[10]) < len(prompts[1]) + 10 * 3 * 220
+
+
+async def test_a_draft_of_the_beginning_is_no_other_one_deep_in_a_chain(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    claim, drafted = await claimed(), list[dict[str, str]]()
+    for _ in range(4):
+        outcome, trail = await rig.run(claim)
+        assert isinstance(outcome, Done), outcome
+        await rig.settler.settle(claim, outcome, trail)
+        drafted.append({one["length"]: one["text"] for one in outcome.draft.result["options"]})
+        await link.run("INSERT INTO draft_requests (parent_id) VALUES (%s)", [claim.id])
+        claim = await claim_one(link)
+    rig.standin.script(default=[{"fields": drafted[0]}])
+    assert "`short` resembles an earlier draft" in (await rig.fail(claim)).message
+
+
+async def test_a_change_sends_no_more_after_ten_rounds_than_after_one(
+    rig: Rig, claimed: Claimed, link: db.Link
+) -> None:
+    claim, sizes = await claimed(), list[int]()
+    for _ in range(11):
+        outcome, trail = await rig.run(claim)
+        assert isinstance(outcome, Done), outcome
+        await rig.settler.settle(claim, outcome, trail)
+        sizes.append(len(rig.standin.log[-1]["prompt"]))
+        await link.run("INSERT INTO draft_requests (parent_id, context) VALUES (%s, 'warmer')", [claim.id])
+        claim = await claim_one(link)
+    assert sizes[10] - sizes[2] == 8 * len(', "warmer"')
+
+
 async def test_a_target_that_was_not_read_is_refused_without_a_model_call(
     rig: Rig, claimed: Claimed, link: db.Link
 ) -> None:

@@ -1,6 +1,7 @@
 """The wires of the providers, asked through litellm as the daemon asks."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -14,7 +15,7 @@ from draftd.providers.llm import Llm
 from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.comment_reply import CommentReply
 from draftd.reply.prompts import render
-from draftd.request import Options, Request
+from draftd.request import Options, Parent, Request, Wish
 from provider_matrix import ALL, CACHED_TOKENS, TIME_S, ask, speaking, target
 from standin.behaviour import Behaviour
 from standin.wires.dialects import Dialect
@@ -80,10 +81,21 @@ async def test_the_system_message_comes_first_and_alone_is_marked_for_the_cache(
     assert (call["first_role"], call["cached"]) == ("system", ["system"])
 
 
-VARIANTS: list[tuple[str | None, dict[str, Any]]] = [
-    (None, {}),
-    ("yes, gladly", {"stance": "accept", "voice_samples": ["cheers"], "answer_to": "Ana's question"}),
-    (None, {"reader_language": "ja", "lengths": ["short"], "facts": ["I live in Bonn"]}),
+PARENT = Parent(
+    result={
+        "language": "en",
+        "summary": "Mia asks about Friday.",
+        "options": [{"length": "short", "stance": "none", "text": "Yes."}],
+    },
+    reading=["Mia: Friday?"],
+    chain_texts=("Yes.",),
+)
+VARIANTS: list[tuple[str | None, dict[str, Any], Parent | None]] = [
+    (None, {}, None),
+    ("yes, gladly", {"stance": "accept", "voice_samples": ["cheers"], "answer_to": "Ana's question"}, None),
+    (None, {"reader_language": "ja", "lengths": ["short"], "facts": ["I live in Bonn"]}, None),
+    ("shorter", {}, PARENT),
+    (None, {}, PARENT),
 ]
 
 
@@ -93,8 +105,8 @@ async def test_what_is_marked_for_the_cache_is_the_same_to_the_byte_whatever_a_r
 ) -> None:
     agent = load_agents(packaged_directory())["comment_generator"]
     async with speaking(dialect) as server:
-        for context, asked in VARIANTS:
-            request = Request(image_urls=(), context=context, options=asked, parent=None)
+        for context, asked, parent in VARIANTS:
+            request = Request(image_urls=(), context=context, options=asked, parent=parent)
             options = Options.read(asked)
             messages = render(agent, request=request, options=options, pictures=[])
             schema = CommentReply(request, options, is_truncated=False, prompt="").schema
@@ -104,6 +116,29 @@ async def test_what_is_marked_for_the_cache_is_the_same_to_the_byte_whatever_a_r
     assert marked[0][0]["text"] == agent.text
     assert "cachePoint" in marked[0][-1] or marked[0][-1]["cache_control"] == {"type": "ephemeral"}
     assert marked == [marked[0]] * len(VARIANTS)
+
+
+@pytest.mark.parametrize("dialect", CACHING, ids=lambda dialect: dialect.title)
+async def test_refinements_of_a_chain_are_sent_alike_to_the_byte_as_far_as_their_first_difference(
+    llm: Llm, dialect: Dialect
+) -> None:
+    """A cache compares from the beginning: the schema, which comes before the messages, must be the same, too."""
+    agent = load_agents(packaged_directory())["comment_generator"]
+    rounds = [("shorter", ()), ("yes, but Monday", ("shorter",)), ("warmer", ("yes, but Monday", "shorter"))]
+    async with speaking(dialect) as server:
+        for context, asked in rounds:
+            parent = replace(PARENT, wishes=tuple(Wish(context=one, options={}) for one in asked))
+            request = Request(image_urls=(), context=context, options={}, parent=parent)
+            options = Options.read({})
+            messages = render(agent, request=request, options=options, pictures=[])
+            schema = CommentReply(request, options, is_truncated=False, prompt="").schema
+            await llm.complete(target(dialect, server), messages, schema=schema, time_s=TIME_S)
+        bodies = [await request.json() for request in server.received]
+    said = [json.dumps(body.pop("messages")) for body in bodies]
+    assert bodies == [bodies[0]] * len(rounds)
+    shared = [said[0].partition('\\"asked_before\\": [')[0], said[1].partition('shorter\\"')[0]]
+    assert all(one.startswith(shared[0]) for one in said)
+    assert said[2].startswith(shared[1])
 
 
 PRICED = [dialect for dialect in ALL if dialect.title in {"Anthropic", "Bedrock", "OpenAI", "DeepSeek", "Gemini"}]

@@ -24,7 +24,7 @@ _WORDS = (
     "engine", "cellar", "summit", "button", "forest", "candle", "pocket", "river", "basket", "thunder", "saddle",
     "mirror", "anchor", "pillow", "circus", "quarry", "velvet", "magnet",
 )  # fmt: skip
-_WORDS_IN_OTHERS = {"short": 4, "medium": 12, "detailed": 28}
+_WORDS_IN_OTHERS = {"short": 8, "medium": 15, "detailed": 28}
 _UNSTORABLE = "\x00\ud800"
 """What PostgreSQL stores neither as text nor as jsonb: a NUL and half of a surrogate pair."""
 _TOLERANCE = 0.004

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from draftd.images import Part, Picture
 from draftd.reply.agents import Agent, Section
 from draftd.reply.prompts import PicturePart, render
-from draftd.request import Options, Parent, Request
+from draftd.request import Options, Parent, Request, Wish
 
 
 def make_picture(*parts: bytes, truncated: bool = False, tiled: bool = False) -> Picture:
@@ -161,9 +162,55 @@ def test_a_picture_that_repeats_another_is_shown_once() -> None:
 def test_a_refinement_sends_the_earlier_drafts_instead_of_pictures() -> None:
     parent = Parent(result={"options": [{"length": "short", "text": "Yes."}]}, reading=["Mia: Friday?"])
     _, user = messages((make_picture(b"a"),), context="warmer, please", parent=parent)
-    (part,) = user["content"]
-    assert given_in(part["text"]) == {
-        "earlier_result": parent.result,
+    before, wishes = user["content"]
+    assert given_in(before["text"]) == {
         "reading": ["Mia: Friday?"],
-        "context": "warmer, please",
+        "asked_before": [],
+        "earlier_result": {"options": [{"length": "short", "text": "Yes."}]},
     }
+    assert given_in(wishes["text"]) == {"context": "warmer, please"}
+
+
+def before(**over: Any) -> str:
+    """Return what a refinement tells of what came before it, as the model's server receives it."""
+    _, user = messages(parent=replace(PARENT, **over), context="now this")
+    return str(user["content"][0]["text"])
+
+
+def shared_beginning(one: str, other: str) -> str:
+    """Return what two texts have in common from their beginning on."""
+    return one[: next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))]
+
+
+def test_along_a_chain_the_beginning_stays_the_same_to_the_byte() -> None:
+    """The providers' caches hit as far as two prompts begin alike."""
+    asked = [Wish(context=context, options={}) for context in ("then this", "shorter", "say yes")]
+    rounds = [
+        before(wishes=tuple(asked[-count:]), result={"me": "x", "options": [{"text": "t" * count}]})
+        for count in (1, 2, 3)
+    ]
+    first, second = (shared_beginning(earlier, later) for earlier, later in pairwise(rounds))
+    assert first.endswith('"asked_before": ["say yes"')
+    assert second.endswith('"asked_before": ["say yes", "shorter"')
+
+
+def test_refinements_of_every_kind_begin_alike() -> None:
+    kinds: list[dict[str, Any]] = [{"context": "shorter"}, {"stance": "accept"}, {"answer_to": "t1", "tone": "warm"}]
+    sent = [messages(parent=PARENT, **given)[1]["content"][0]["text"] for given in kinds]
+    assert sent == [sent[0]] * len(kinds)
+
+
+def test_what_was_asked_before_comes_in_its_order_and_bounded_from_the_latest() -> None:
+    wishes = [Wish(context=text, options={}) for text in ("third", "", "second", "x" * 7_990, "first")]
+    assert given_in(before(wishes=wishes))["asked_before"] == ["second", "third"]
+
+
+def test_other_drafts_are_told_of_no_draft_twice() -> None:
+    _, user = messages(parent=PARENT)
+    assert "options" not in given_in(user["content"][0]["text"])["earlier_result"]
+
+
+def test_of_a_long_chain_the_latest_drafts_are_told() -> None:
+    texts = tuple(str(number).rjust(3_000, "x") for number in range(9))
+    _, user = messages(parent=replace(PARENT, chain_texts=texts))
+    assert given_in(user["content"][-1]["text"])["earlier_drafts"] == list(texts[:4])

@@ -6,7 +6,7 @@ import pytest
 
 from draftd.errors import InvalidRequest
 from draftd.reply import refinement
-from draftd.request import Options, Parent, Request
+from draftd.request import Options, Parent, Request, Wish
 
 TARGETS = [{"key": "t1", "author": "Ana", "gist": "asks about prices"}, {"key": "t2", "gist": "who brings the cake?"}]
 
@@ -88,3 +88,45 @@ def test_a_target_that_was_not_read_needs_the_screenshot_again(
 def test_a_parent_that_leaves_no_decision_open_has_made_it(stances: list[str | None], *, decided: bool) -> None:
     result = {"options": [{"stance": stance} if stance else {} for stance in stances]}
     assert refinement.is_decided(Parent(result=result, reading=[])) is decided
+
+
+def chained(*asked: dict[str, Any], context: str | None = None, **options: Any) -> Options:
+    """Return the options of a request that refines a chain, whose options are given from the latest on."""
+    wishes = tuple(Wish(context="", options=one) for one in asked)
+    parent = Parent(result={}, reading=[], wishes=wishes)
+    return refinement.options_of(Request(image_urls=(), context=context, options=options, parent=parent))
+
+
+def test_an_option_is_inherited_from_the_nearest_request_that_gave_it() -> None:
+    options = chained({"tone": "warm"}, {"tone": "cold", "max_chars": 90}, {"me": "Ann", "lengths": ["short"]})
+    assert (options.tone, options.max_chars, options.me, options.lengths) == ("warm", 90, "Ann", ("short",))
+
+
+def test_an_option_of_its_own_replaces_an_inherited_one_and_null_removes_it() -> None:
+    options = chained({"tone": "warm", "max_chars": 90, "voice_samples": ["hi"]}, tone="cold", max_chars=None)
+    assert (options.tone, options.max_chars, options.voice_samples) == ("cold", None, ("hi",))
+    assert chained({"tone": None}, {"tone": "warm"}).tone is None
+
+
+def test_facts_add_up_along_a_chain() -> None:
+    options = chained({"facts": ["b", "a"]}, {"facts": ["c", "a"]}, facts=["a"])
+    assert options.facts == ("a", "b", "c")
+    many = chained({"facts": [f"old {number}" for number in range(20)]}, facts=["new"])
+    assert (many.facts[0], len(many.facts)) == ("new", 20)
+
+
+def test_a_decision_and_a_target_are_not_inherited_because_the_drafts_follow_them() -> None:
+    options = chained({"stance": "accept", "answer_to": "t1"})
+    assert (options.stance, options.answer_to) == (None, None)
+
+
+def test_words_may_ask_for_another_language_than_an_inherited_one() -> None:
+    assert chained({"language": "fr"}).language == "fr"
+    assert chained({"language": "fr"}, context="auf Deutsch").language is None
+    assert chained({"language": "fr"}, context="shorter", language="de").language == "de"
+
+
+def test_invalid_options_of_an_earlier_request_are_passed_over() -> None:
+    assert chained({"tone": 3}, {"tone": "warm"}).tone == "warm"
+    with pytest.raises(InvalidRequest):
+        chained(tone=3)

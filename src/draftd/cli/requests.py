@@ -79,10 +79,13 @@ async def _row(which: UUID) -> dict[str, Any] | None:
     from draftd.queue import admin
 
     async with db.connected(settings().require_database_url()) as connection:
-        return await admin.show(connection, which)
+        row = await admin.show(connection, which)
+        return row and row | {"chain": await admin.chain(connection, which)}
 
 
 def _print_request(row: dict[str, Any]) -> None:
+    for earlier in row["chain"]:
+        _print_fact("refines", f"{earlier['id']} ({earlier['status']}) {_wish(earlier)}".rstrip())
     facts = (
         "id", "status", "agent", "requester_id", "parent_id", "context", "options", "priority", "attempt", "max_attempts",
         "model", "prompt_version", "input_tokens", "output_tokens", "cost_usd", "created_at", "available_at", "expires_at",
@@ -99,6 +102,12 @@ def _print_request(row: dict[str, Any]) -> None:
     result = json_object(row["result"]) or json_object(row["partial_result"])
     if result:
         _print_result(result)
+
+
+def _wish(row: Mapping[str, Any]) -> str:
+    """Return what a request of a chain asked for, in one line."""
+    options = json.dumps(row["options"], ensure_ascii=False) if row["options"] else ""
+    return " ".join(f"{row['context'] or ''} {options}".split())
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -62,6 +62,12 @@ async def show(connection: db.Connection, request_id: UUID) -> DictRow | None:
     return await cursor.fetchone()
 
 
+async def chain(connection: db.Connection, request_id: UUID) -> list[DictRow]:
+    """Return the requests that one refines, the first of them first: id, status, context, options, created_at."""
+    cursor = await connection.execute(_SQL["chain"].encode(), {"id": request_id})
+    return await cursor.fetchall()
+
+
 async def list_newest(
     connection: db.Connection, *, statuses: Sequence[str], requester_id: str | None, limit: int
 ) -> list[DictRow]:

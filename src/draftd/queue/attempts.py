@@ -8,7 +8,7 @@ given up eventually, with its figures in the log: no draft may be lost to bookke
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -23,10 +23,10 @@ from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
-from draftd.json_values import json_list, json_objects
+from draftd.json_values import json_list, json_object, json_objects
 from draftd.queue.leases import HELD, LeaseKey, lost
 from draftd.queue.refused_rows import Quarantine
-from draftd.request import Claim, Parent, Request
+from draftd.request import Claim, Parent, Request, Wish
 from draftd.sanitize import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -52,26 +52,37 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         raise LeaseLost
     rows.sort(key=itemgetter("place"))
     first = rows[0]
-    parent = None
-    # The owner of the tables may have written anything; only an object holds drafts.
-    if isinstance(first["parent_result"], dict):
-        options = [option for drafted in json_list(first["chain_options"]) for option in json_objects(drafted)]
-        parent = Parent(
-            result=first["parent_result"],
-            reading=[one for one in json_list(first["parent_reading"]) if isinstance(one, str)],
-            chain_texts=tuple(_values(options, "text")),
-            unsupported=tuple(
-                _values((one for option in options for one in json_objects(option.get("unsupported"))), "quote")
-            ),
-        )
     return Request(
         image_urls=tuple(row["url"] for row in rows if row["has_picture"]),
         context=first["context"],
         options=first["options"],
-        parent=parent,
+        parent=_parent(first),
         max_tokens=_max_tokens(first["errors"]),
         asked_at=first["asked_at"],
     )
+
+
+def _parent(row: Mapping[str, Any]) -> Parent | None:
+    # The owner of the tables may have written anything; only an object holds drafts.
+    if not isinstance(row["parent_result"], dict):
+        return None
+    steps = json_objects(row["chain"])
+    drafts = [option for step in steps for option in json_objects(step.get("drafts"))]
+    return Parent(
+        result=row["parent_result"],
+        reading=[one for one in json_list(row["parent_reading"]) if isinstance(one, str)],
+        wishes=tuple(
+            Wish(context=_text(step.get("context")), options=json_object(step.get("options"))) for step in steps
+        ),
+        chain_texts=tuple(_values(drafts, "text")),
+        unsupported=tuple(
+            _values((one for draft in drafts for one in json_objects(draft.get("unsupported"))), "quote")
+        ),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _max_tokens(errors: Any) -> dict[str, int]:

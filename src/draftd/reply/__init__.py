@@ -15,7 +15,8 @@ answer          from a model's text to a result
 review          the checks of an answer: problems that reject it, and wishes that are worth one repair
 resemblance     whether two replies say the same
 stances         what the options commit to, and whether they leave the decision to the requester
-refinement      what a refinement changes of the earlier drafts
+refinement      what a refinement asks for, together with the chain of requests that it refines
+carried         what a refinement takes over from the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``
 links           finds and removes made-up links

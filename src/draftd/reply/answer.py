@@ -35,6 +35,8 @@ def answer_schema(criteria: Criteria) -> dict[str, Any]:
         translated=criteria.options.reader_language is not None,
         with_reading=criteria.parent_reading is None,
         with_reply_language=criteria.may_change_language,
+        with_changes=criteria.carried.asks_for_changes,
+        without={*criteria.carried.values, *(() if criteria.parent_reading is None else ("quoted",))},
     )
 
 
@@ -55,7 +57,7 @@ def read(
         NothingOpen: the model saw a list of which none is open.
         InvalidRequest: the message to answer is not in the parent's reading.
     """
-    review = Review(answer=_answer_in(text), criteria=criteria)
+    review = Review(answer=criteria.carried.completed(_answer_in(text)), criteria=criteria)
     _check_shown(review.answer, criteria)
     unseen = {length: review.unseen_links(length) for length in criteria.lengths if length not in published}
     options = {

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from draftd.json_values import json_list
 from draftd.queue.outcome import Draft
 from draftd.reply import answer, refinement
+from draftd.reply.carried import carried
 from draftd.reply.facts import Witness
 from draftd.reply.partial import PartialReader
 from draftd.reply.result import Length, Option, ResultWarning
@@ -57,6 +58,7 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt:
     is_decided = bool(request.context or options.stance)
     warned = json_list(parent.result.get("warnings")) if parent else []
     if parent is not None:
+        known_texts += tuple(wish.context for wish in parent.wishes if wish.context)
         known_texts += tuple(map(parent.without_unsupported, parent.chain_texts))
         # The refined drafts may have been made from a truncated picture.
         is_truncated |= ResultWarning.IMAGE_TRUNCATED in warned
@@ -67,6 +69,7 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt:
         prompt=prompt,
         is_truncated=is_truncated,
         known_texts=known_texts,
+        carried=carried(request, options),
         parent_reading=None if parent is None else tuple(parent.reading),
         avoided_texts=parent.chain_texts if parent and refinement.wants_others(request, options) else (),
         is_injected=ResultWarning.POSSIBLE_PROMPT_INJECTION in warned,

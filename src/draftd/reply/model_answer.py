@@ -7,7 +7,7 @@ for it; then the replies; then the rest. The prompt says what each key holds. Pa
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
@@ -60,8 +60,24 @@ class Shown(StrEnum):
     NOTHING = "nothing"
 
 
+class Change(StrEnum):
+    """What a requester's words change of earlier drafts."""
+
+    SHORTER = "shorter"
+    STANCE = "stance"
+    LANGUAGE = "language"
+    TARGET = "target"
+    OTHER = "other"
+
+
 def schema(
-    *, lengths: Sequence[Length], translated: bool, with_reading: bool, with_reply_language: bool
+    *,
+    lengths: Sequence[Length],
+    translated: bool,
+    with_reading: bool,
+    with_reply_language: bool,
+    with_changes: bool = False,
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the JSON schema of the answer.
 
@@ -71,8 +87,10 @@ def schema(
         with_reading: whether the messages are to be copied; a refinement has them already.
         with_reply_language: whether the replies may be in another language than the conversation's without an option that says
             which.
+        with_changes: whether the answer says what the requester's words change of earlier drafts.
+        without: keys that are known already.
     """
-    properties = _seen()
+    properties = _seen(with_changes=with_changes)
     if with_reply_language:
         properties["reply_language"] = _TEXT
         if not translated:
@@ -81,6 +99,7 @@ def schema(
     for length in lengths:
         properties |= _reply(length, translated=translated)
     properties |= ({} if "language" in properties else {"language": _TEXT}) | _rest(with_reading=with_reading)
+    properties = {name: one for name, one in properties.items() if name not in without}
     return {
         "type": "object",
         "properties": properties,
@@ -99,9 +118,10 @@ def deciding_keys(schema: Mapping[str, Any]) -> set[str]:
     return set(keys[:first]) - {"me", "author", "gist"}
 
 
-def _seen() -> dict[str, Any]:
+def _seen(*, with_changes: bool) -> dict[str, Any]:
     return {
         "shown": _enum(Shown),
+        **({"changes": _list(_enum(Change))} if with_changes else {}),
         "platform": _enum(Platform),
         "language": _TEXT,
         "me": _TEXT,
@@ -212,6 +232,11 @@ def _warnings(value: Any) -> list[ResultWarning]:
     return [warning for warning in MODEL_WARNINGS if warning.value in named]
 
 
+def _changes(value: Any) -> list[Change]:
+    named = {_key(item) for item in _as_list(value)}
+    return [change for change in Change if change.value in named]
+
+
 Text = Annotated[str, BeforeValidator(clean)]
 Angle = Annotated[str, BeforeValidator(_angle)]
 Language = Annotated[str, BeforeValidator(_language)]
@@ -225,6 +250,7 @@ class ModelAnswer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     shown: Annotated[Shown, BeforeValidator(_enum_or(Shown, Shown.MESSAGE))] = Shown.MESSAGE
+    changes: Annotated[list[Change], BeforeValidator(_changes)] = []
     platform: Annotated[Platform, BeforeValidator(lambda value: platforms.parse(clean(value)))] = Platform.OTHER
     language: Language = UNKNOWN_LANGUAGE
     me: Annotated[str, BeforeValidator(one_line(200))] = ""

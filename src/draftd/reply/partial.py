@@ -70,7 +70,7 @@ class PartialReader:
         if known == self._known:
             return None
         self._known = known
-        review = Review(answer=answer, criteria=self._criteria)
+        review = Review(answer=self._criteria.carried.completed(answer), criteria=self._criteria)
         return self._partial_result(review) if self._collect(review) else None
 
     def _has_begun(self, text: str, unread_from: int) -> bool:

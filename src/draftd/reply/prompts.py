@@ -11,9 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from draftd.images import Picture
+from draftd.json_values import json_objects
 from draftd.reply import refinement
 from draftd.reply.agents import Agent, Section
 from draftd.request import Options, Request
+
+_EARLIER_KEYS = (
+    "platform", "content_type", "language", "me", "unsent_text", "summary", "replying_to", "other_targets", "missing",
+)  # fmt: skip
+_DRAFT_KEYS = ("length", "stance", "angle", "text")
 
 
 class PicturePart(dict[str, Any]):
@@ -52,7 +58,7 @@ def render(agent: Agent, *, request: Request, options: Options, pictures: Sequen
         options: the request's options, validated.
         pictures: in reading order; empty for a refinement.
     """
-    parts = [] if request.parent else _picture_parts(pictures)
+    parts = [_text_part(_before(request, options))] if request.parent else _picture_parts(pictures)
     sections = [agent.sections[section] for section in _applying(request, options) if section in agent.sections]
     given = "What the requester gives:\n" + json.dumps(_given(request, options), ensure_ascii=False, indent=1)
     parts.append(_text_part("\n\n".join([*sections, given])))
@@ -110,9 +116,20 @@ def _given(request: Request, options: Options) -> dict[str, Any]:
         "answer_to": refinement.target(request, options),
     }
     given = {key: value for key, value in asked.items() if value}
-    if request.parent is None:
-        return given
-    earlier: dict[str, Any] = {"earlier_result": dict(request.parent.result), "reading": list(request.parent.reading)}
-    if refinement.wants_others(request, options):
-        earlier["earlier_drafts"] = list(request.parent.chain_texts)
-    return earlier | given
+    if request.parent is not None and refinement.wants_others(request, options):
+        given["earlier_drafts"] = refinement.earlier_drafts(request.parent)
+    return given
+
+
+def _before(request: Request, options: Options) -> str:
+    """Return what came before a refinement, the lasting first, so that providers can cache the beginning along a chain."""
+    parent = request.parent
+    assert parent is not None  # noqa: S101  # a first request has its pictures here
+    kept = [key for key in _EARLIER_KEYS if key in parent.result]
+    result: dict[str, Any] = {key: parent.result[key] for key in kept}
+    if not refinement.wants_others(request, options):
+        result["options"] = [
+            {key: one[key] for key in _DRAFT_KEYS if key in one} for one in json_objects(parent.result.get("options"))
+        ]
+    before = {"reading": list(parent.reading), "asked_before": refinement.wishes(parent), "earlier_result": result}
+    return "What was read and drafted before:\n" + json.dumps(before, ensure_ascii=False)

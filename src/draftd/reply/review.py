@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 from draftd.reply import facts, language, leaks, links, machine_talk, placeholders, platforms, stances
+from draftd.reply.carried import Carried
 from draftd.reply.facts import Weight, Witness
-from draftd.reply.model_answer import UNKNOWN_LANGUAGE, ModelAnswer
+from draftd.reply.model_answer import UNKNOWN_LANGUAGE, Change, ModelAnswer
 from draftd.reply.platforms import Platform
 from draftd.reply.resemblance import same
 from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance, Unsupported
@@ -21,6 +22,9 @@ from draftd.request import Options
 
 FOLLOW_UP_CHARS = 140
 """Maximum length of a line where no reply is needed."""
+
+SHORT_CHARS = 40
+"""A reply up to this length need not become shorter still."""
 
 OptionMap = Mapping[Length, Option]
 
@@ -39,6 +43,8 @@ class Criteria:
     """Further texts that a fact or a link may come from: the parent's options, the requester's facts, voice samples."""
     parent_reading: tuple[str, ...] | None = None
     """The messages of a refinement's parent, which take the place of the answer's reading."""
+    carried: Carried = field(default_factory=Carried)
+    """What a refinement takes over from the drafts that it changes."""
     avoided_texts: tuple[str, ...] = ()
     """Texts that no reply may resemble."""
     is_injected: bool = False
@@ -55,7 +61,8 @@ class Criteria:
     @property
     def may_change_language(self) -> bool:
         """Whether words may ask for replies in another language than the conversation's, or have done so for the parent's."""
-        in_words = self.context or self.options.tone or self.parent_reading is not None
+        is_known = self.carried.reply_language is not None
+        in_words = self.context or (not is_known and (self.options.tone or self.parent_reading is not None))
         return bool(in_words) and self.options.language is None
 
 
@@ -69,9 +76,10 @@ class Review:
     @property
     def reply_language(self) -> str:
         """The language that the replies are to be in: the one asked for, or else what the model says."""
-        answer = self.answer
+        answer, criteria = self.answer, self.criteria
         said = answer.language if answer.reply_language == UNKNOWN_LANGUAGE else answer.reply_language
-        return self.criteria.options.language or said
+        kept = None if criteria.may_change_language else criteria.carried.reply_language
+        return criteria.options.language or kept or said
 
     @property
     def is_injected(self) -> bool:
@@ -82,8 +90,12 @@ class Review:
         """Return every text that a fact in a reply may come from."""
         answer, read = self.answer, self.criteria.parent_reading
         if read is None:
-            # Only with a screenshot: a refinement's model sees no picture to copy from.
             read = (*answer.reading, *answer.quoted, answer.author, answer.unsent_text)
+        else:
+            # A refinement's model sees no picture to copy from: what counts is what was read then.
+            carried = self.criteria.carried
+            seen = {**carried.values, **carried.of_the_target}
+            read = (*read, *(seen[name] for name in ("author", "unsent_text") if name in seen))
         return [*read, *self._given]
 
     def link_sources(self) -> list[str]:
@@ -186,6 +198,8 @@ class Review:
             for length in open_lengths
             if not self._takes_wanted_stance(options[length])
         ]
+        for length in open_lengths:
+            found += self._kept_wishes(options[length])
         found += [
             f"`{length}` states {quotes}, which stands nowhere in what was read or given; say it without that."
             for length in open_lengths
@@ -209,6 +223,7 @@ class Review:
         if (
             self.problems(option, known.values())
             or not self._takes_wanted_stance(option)
+            or self._kept_wishes(option)
             or self._lacking_source(option.text)
         ):
             return False
@@ -242,6 +257,33 @@ class Review:
     def _takes_wanted_stance(self, option: Option) -> bool:
         wanted = self.criteria.options.stance
         return wanted is None or self.is_injected or option.stance == wanted
+
+    def _kept_wishes(self, option: Option) -> list[str]:
+        """Return what a refined reply changes that the requester did not ask to change, or leaves too long."""
+        length, carried, answer = option.length, self.criteria.carried, self.answer
+        if not carried.keeps(Change.TARGET, answer):
+            return []
+        found = []
+        earlier, stance = carried.texts.get(length), carried.stances.get(length)
+        if earlier and Change.SHORTER in answer.changes and len(option.text) > (most := _shortened(len(earlier))):
+            found.append(
+                f"`{length}` has {len(option.text)} characters and the earlier one {len(earlier)}; shorten it to at most {most}."
+            )
+        is_wanted = stance is None or self.criteria.options.stance or self.is_injected
+        if not is_wanted and not _same_decision(option.stance, stance) and carried.keeps(Change.STANCE, answer):
+            found.append(
+                f"`{length}` takes the stance `{option.stance}` and the earlier one `{stance}`; keep that"
+                + (", or add `stance` to `changes` if `context` asks for it." if carried.asks_for_changes else ".")
+            )
+        spoken = carried.reply_language
+        if spoken and self.criteria.may_change_language and carried.keeps(Change.LANGUAGE, answer):
+            foreign = language.contradicts(option.text, spoken)
+            if foreign:
+                found.append(
+                    f"`{length}` is in the language `{foreign}` and the earlier one in `{spoken}`; keep that, or add `language` "
+                    "to `changes` if `context` asks for it."
+                )
+        return found
 
     def _lacking_source(self, text: str) -> str:
         """Return the facts that a repair should take out of a reply, as quotes.
@@ -309,6 +351,15 @@ class Review:
 
     def _written(self, length: Length) -> str:
         return f"{self.answer.text(length)}\n{self.answer.translation(length)}"
+
+
+def _shortened(chars: int) -> int:
+    """Return how long a reply may be after it was to be shortened; what is short already may stay."""
+    return chars if chars <= SHORT_CHARS else chars * 9 // 10
+
+
+def _same_decision(one: Stance, other: Stance | None) -> bool:
+    return one == other or {one, other} <= stances.UNCOMMITTED
 
 
 def _wrong_order(option: Option, other: Option) -> str | None:

@@ -123,3 +123,18 @@ SELECT NOT row_security_active('draft_workers') AND NOT EXISTS (
 -- Parameters: ids.
 SELECT count(*) AS n FROM draft_requests
  WHERE id = ANY (%(ids)s) AND EXISTS (SELECT FROM unnest(image_urls) AS u WHERE u LIKE 'sha256:%%');
+
+-- name: chain
+-- The requests that a request refines, the first of them first, without the request itself.
+--
+-- Invariants: bounded as read_request bounds a chain; never another requester's.
+-- Parameters: id.
+WITH RECURSIVE ancestors AS (
+    SELECT p.id, p.parent_id, p.requester_id, p.status, p.context, p.options, p.created_at, 1 AS depth
+      FROM draft_requests AS r JOIN draft_requests AS p ON p.id = r.parent_id AND p.requester_id = r.requester_id
+     WHERE r.id = %(id)s
+    UNION ALL
+    SELECT p.id, p.parent_id, p.requester_id, p.status, p.context, p.options, p.created_at, a.depth + 1
+      FROM ancestors AS a JOIN draft_requests AS p ON p.id = a.parent_id AND p.requester_id = a.requester_id
+     WHERE a.depth < 20)
+SELECT id, status, context, options, created_at FROM ancestors ORDER BY depth DESC;

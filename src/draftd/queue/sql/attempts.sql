@@ -7,8 +7,9 @@
 -- and one such character makes the whole string four times as large in Python; so it is cut. Entries may be null: the owner of
 -- the tables may have written anything.
 --
--- chain_options holds the options of the request's ancestors, the parent first. The depth is bounded because the owner may have
--- made a circle of parents.
+-- chain holds what the request's ancestors asked for and got, the parent first: 20 of them at most, which also ends a circle of
+-- parents that the owner has made, and 1 MiB at most, because an option may have 256 KiB before it is checked. It ends at an
+-- ancestor that was deleted, or that is another requester's.
 --
 -- asked_at is when the request was made, within what Python's dates can hold.
 --
@@ -18,13 +19,18 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
        coalesce(i.place, 1) AS place, i.place IS NOT NULL AS has_picture,
        f.context, f.options, f.errors, p.result AS parent_result, p.reading AS parent_reading,
        (WITH RECURSIVE ancestors AS (
-            SELECT a.parent_id, coalesce(a.result, a.partial_result) -> 'options' AS options, 1 AS depth
+            SELECT a.parent_id, 1 AS depth, jsonb_build_object('context', a.context, 'options', a.options,
+                       'drafts', coalesce(a.result, a.partial_result) -> 'options') AS step
               FROM draft_requests AS a WHERE a.id = f.parent_id AND a.requester_id = f.requester_id
             UNION ALL
-            SELECT a.parent_id, coalesce(a.result, a.partial_result) -> 'options', d.depth + 1
+            SELECT a.parent_id, d.depth + 1, jsonb_build_object('context', a.context, 'options', a.options,
+                       'drafts', coalesce(a.result, a.partial_result) -> 'options')
               FROM ancestors AS d JOIN draft_requests AS a ON a.id = d.parent_id AND a.requester_id = f.requester_id
              WHERE d.depth < 20)
-        SELECT jsonb_agg(d.options ORDER BY d.depth) FROM ancestors AS d) AS chain_options,
+        SELECT jsonb_agg(c.step ORDER BY c.depth)
+          FROM (SELECT d.step, d.depth, sum(octet_length(d.step::text)) OVER (ORDER BY d.depth) AS size_bytes
+                  FROM ancestors AS d) AS c
+         WHERE c.size_bytes <= 1048576) AS chain,
        least(greatest(f.created_at, timestamptz '2000-01-01 00:00Z'), now()) AS asked_at
   FROM draft_requests AS r LEFT JOIN LATERAL unnest(r.image_urls) WITH ORDINALITY AS i(url, place) ON true
        LEFT JOIN draft_requests AS f ON f.id = r.id AND coalesce(i.place, 1) = 1
