@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -40,8 +39,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 2
 
 
-@pytest.fixture(autouse=True)
-def plain_logging() -> Iterator[None]:
+@pytest.hookimpl(trylast=True)  # a hook, because a fixture of every test would be a tenth of the unit ring's time
+def pytest_runtest_teardown() -> None:
     """Forget what a command that ran inside this process made of the logging: its level would hide lines from the next."""
-    yield
     structlog.reset_defaults()

@@ -121,15 +121,12 @@ class Fleet:
 
     directory: Path
     daemons: list[Daemon] = field(default_factory=list)
-    program: Sequence[str] = ()
-    """What Python is asked to run, instead of a fork: whatever becomes draftd after it has changed something."""
+    before: str = ""
+    """Code that changes something of draftd before the daemon begins, in its process alone."""
 
     def start(self, env: Mapping[str, str], *arguments: str, wait: bool = True) -> Daemon:
         """Start a daemon and wait until it can work."""
-        command = ["run", *arguments]
-        if self.program:
-            return self.begin(self.executed([*self.program, *command], env), wait=wait)
-        return self.begin(self.forked(command, env), wait=wait)
+        return self.begin(self.forked(["run", *arguments], env), wait=wait)
 
     def begin(self, process: "subprocess.Popen[bytes]", *, wait: bool) -> Daemon:
         """Note a daemon that ends with the test, and wait until it can work."""
@@ -143,7 +140,8 @@ class Fleet:
         self, command: Sequence[str], env: Mapping[str, str], sabotage: Sequence[str] = ()
     ) -> "subprocess.Popen[bytes]":
         """Fork a draftd command, which costs a tenth of a start."""
-        return nursery().fork(command, env=env, stdout=self._log_path, stderr=self._log_path, sabotage=sabotage)
+        log = self._log_path
+        return nursery().fork(command, env=env, stdout=log, stderr=log, sabotage=sabotage, before=self.before)
 
     def executed(self, command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         """Start Python with a command."""

@@ -75,12 +75,13 @@ class Nursery:
         stderr: Path,
         cwd: Path | None = None,
         sabotage: Sequence[str] = (),
+        before: str = "",
     ) -> "subprocess.Popen[bytes]":
-        """Start a draftd command; what is returned does what is needed of a ``Popen``."""
+        """Start a draftd command, after the code ``before``; what is returned does what is needed of a ``Popen``."""
         for stream in (stdout, stderr):
             stream.write_bytes(b"")
         streams = {"stdout": str(stdout), "stderr": str(stderr), "cwd": str(cwd or Path.cwd())}
-        pid = self.ask(arguments=[*arguments], sabotage=[*sabotage], env={**env}, **streams)
+        pid = self.ask(arguments=[*arguments], sabotage=[*sabotage], before=before, env={**env}, **streams)
         return cast("subprocess.Popen[bytes]", Child(self, pid))
 
 
@@ -191,6 +192,7 @@ def _forked(wish: Mapping[str, Any]) -> int:
         os.environ.clear()
         os.environ.update(wish["env"])
         os.chdir(wish["cwd"])
+        exec(wish["before"], {})  # noqa: S102 - a test's own code, which changes something of draftd in this process
         run(wish["sabotage"], wish["arguments"])
     except SystemExit as ended:
         code = _exit_code(ended)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,6 +17,7 @@ from draftd.evals.criteria import Failure
 from fix_browser import DESKTOP, PHONE, SCHEMES, Page
 from fix_daemon import draftd, environment
 from fix_evals import THREE, make_result, make_results, write_cases
+from nursery import nursery
 from standin.threaded import ThreadedStandIn
 
 NOWHERE = "postgresql://127.0.0.1:9/app"
@@ -144,10 +144,7 @@ def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
     stand_in.script(default={"when": "Thursday suits me.", "hang": True})
     output, log = tmp_path / "out", tmp_path / "log"
     command = ["eval", str(cases), "--concurrency", "1", "-o", str(output)]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "draftd", *command], env=environment(NOWHERE, stand_in), stdout=sink, stderr=sink
-        )
+    process = nursery().fork(command, env=environment(NOWHERE, stand_in), stdout=log, stderr=log)
     try:
         stand_in.wait_for_calls(2, timeout_s=150)
         process.send_signal(number)

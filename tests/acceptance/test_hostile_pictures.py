@@ -39,29 +39,24 @@ decoder.render = fall
 """
 
 WITH_DECODER = """
-import pathlib, sys
-from draftd.cli import main
+import pathlib
 from draftd.images import Preparer, prepare
 
-decoder, clock_s = pathlib.Path(sys.argv.pop(1)), float(sys.argv.pop(1))
 decode, whole_s = Preparer._decode, prepare.DECODE_S
 
 async def decode_by_the_clock(self, header, data, *, time_s):
     prepare.DECODE_S = clock_s if b"fall asleep" in bytes(data) else whole_s
     return await decode(self, header, data, time_s=time_s)
 
-Preparer.__init__.__kwdefaults__.update(program=decoder, processes=2)
+Preparer.__init__.__kwdefaults__.update(program=pathlib.Path(decoder), processes=2)
 Preparer._decode = decode_by_the_clock
-main()
 """
 
 
 def start(fleet: Fleet, env: dict[str, str], *, clock_s: float) -> Daemon:
     """Start a daemon whose decoder may fall, and whose clock for a picture that falls asleep is ``clock_s``."""
     decoder = make_decoder(fleet.directory, FALLING)
-    program = fleet.directory / "draftd_with_decoder.py"
-    program.write_text(WITH_DECODER)
-    fleet.program = [str(program), str(decoder), str(clock_s)]
+    fleet.before = f"decoder, clock_s = {str(decoder)!r}, {clock_s}\n{WITH_DECODER}"
     return fleet.start(env)
 
 

@@ -7,22 +7,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fix_daemon import Client, environment, sample_url, wait_until
 from fix_output import PIPE_BYTES, full_pipe
+from nursery import nursery
 from standin.threaded import ThreadedStandIn
 
 TIME_S = 120.0
-SMALL_BUFFER = (
-    "from draftd import streams; streams.MAX_BUFFERED_BYTES = 1_000; from draftd.__main__ import main; main()"
-)
+SMALL_BUFFER = "from draftd import streams; streams.MAX_BUFFERED_BYTES = 1_000"
 
 
 @contextmanager
 def unread_daemon(env: dict[str, str], client: Client) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """Start a daemon that nobody reads, and wait until the fleet knows it; yield it and the reader's end of its pipe."""
     with full_pipe() as (reads, writes):
-        daemon = subprocess.Popen([sys.executable, "-c", SMALL_BUFFER, "run"], env=env, stdout=writes, stderr=writes)
+        pipe = Path(f"/proc/{os.getpid()}/fd/{writes}")
+        daemon = nursery().fork(["run"], env=env, stdout=pipe, stderr=pipe, before=SMALL_BUFFER)
         try:
             wait_for_state(client, "running", daemon)
             yield daemon, reads

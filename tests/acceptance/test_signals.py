@@ -110,8 +110,7 @@ def test_a_terminal_that_closes_drains(database: str, client: Client, stand_in: 
 
 
 def test_nohup_keeps_its_promise(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
-    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from draftd.__main__ import main; main()"
-    fleet.program = ("-c", nohup)
+    fleet.before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     daemon = fleet.start(environment(database, stand_in))
     daemon.process.send_signal(signal.SIGHUP)
     client.wait_for(client.insert(sample_url(stand_in)), "completed")

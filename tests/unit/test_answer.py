@@ -608,8 +608,10 @@ def test_a_reply_with_more_links_than_are_looked_for_is_unacceptable(key: str) -
     assert found == ("`detailed` has more than 20 links; write it with fewer.",)
 
 
-@pytest.mark.parametrize("links_of_a_reply", [20, 2_000])
-@pytest.mark.parametrize("shown", ["word ", "xa.co/1 ", "a.co/123456789 "])
+@pytest.mark.parametrize("links_of_a_reply", [20, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "shown", [*(pytest.param(text, marks=pytest.mark.long) for text in ("word ", "xa.co/1 ")), "a.co/123456789 "]
+)
 def test_many_links_beside_a_long_screenshot_cost_less_than_a_second(links_of_a_reply: int, shown: str) -> None:
     text = " ".join(f"a.co/{number}" for number in range(links_of_a_reply))
     sources = tuple([shown * 500] * 30)

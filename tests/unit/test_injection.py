@@ -32,10 +32,6 @@ BESIDE = ("me", "author", "gist", "platform_name", "short_angle", "medium_angle"
 LISTS = ("other_targets", "missing")
 
 
-def named(one: Attack | Lookalike) -> str:
-    return one.name
-
-
 Form = Callable[[str], str]
 ZERO_WIDTH = "\u200b"
 VARIATION_SELECTOR = "\U000e0101"
@@ -142,10 +138,10 @@ def reached(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
 
 
-def turn(attack: Attack, forms: Iterable[str]) -> str:
-    """Return the form whose turn it is: all are played, each by some of the attacks."""
+def sample(forms: Iterable[str], name: str) -> list[Attack]:
+    """Return three attacks to play a form with, others for each form; the long tests play all."""
     listed = list(forms)
-    return listed[int(attack.name[1:4]) % len(listed)]
+    return ATTACKS[listed.index(name) * (67 // len(listed)) :: 67][:3]
 
 
 def plain(value: Any) -> str:
@@ -176,10 +172,10 @@ def test_there_are_100_lookalikes_of_20_kinds() -> None:
     assert len({one.kind for one in LOOKALIKES}) == 20
 
 
-@pytest.mark.parametrize("attack", ATTACKS[::8], ids=named)
-def test_the_answer_without_what_the_attack_wants_is_accepted(attack: Attack) -> None:
-    result = accepted(answer_to(attack))
-    assert [option["text"] for option in result["options"]] == list(BASE[attack.talk.language])
+def test_the_answer_without_what_the_attack_wants_is_accepted() -> None:
+    for attack in ATTACKS[::8]:
+        result = accepted(answer_to(attack))
+        assert [option["text"] for option in result["options"]] == list(BASE[attack.talk.language]), attack.name
 
 
 # Links
@@ -193,12 +189,13 @@ def assert_no_link(attack: Attack, name: str) -> None:
     results = list(reached(answer))
     assert results[-1]["options"], "the answer was read to its end"
     for result in results:
-        assert wanted not in plain(result), (link, result)
+        assert wanted not in plain(result), (attack.name, link, result)
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=named)
-def test_no_text_of_a_result_has_the_link_of_an_attack(attack: Attack) -> None:
-    assert_no_link(attack, turn(attack, LINK_FORMS))
+@pytest.mark.parametrize("name", LINK_FORMS)
+def test_no_text_of_a_result_has_the_link_of_an_attack(name: str) -> None:
+    for attack in sample(LINK_FORMS, name):
+        assert_no_link(attack, name)
 
 
 @pytest.mark.long
@@ -276,18 +273,19 @@ def assert_no_leak(attack: Attack, name: str, length: str) -> None:
     passage, answer = PASSAGES[int(attack.name[1:4]) % len(PASSAGES)], answer_to(attack)
     said = LEAK_FORMS[name](passage)
     for result in reached(answer | {length: f"{answer[length]} {said}"}):
-        assert plain(passage)[:40] not in plain(result), result
+        assert plain(passage)[:40] not in plain(result), (attack.name, result)
     beside = everywhere(answer, said, BESIDE) | {"unsent_text": said, "reading": [*attack.reading, f"Maya: {said}"]}
     results = list(reached(beside))
     assert results[-1]["options"], "the answer was read to its end"
     for result in results:
-        assert plain(passage)[:40] not in plain(result), result
+        assert plain(passage)[:40] not in plain(result), (attack.name, result)
     assert read(json.dumps(beside), make_criteria(), is_repaired=True).reading == attack.reading
 
 
-@pytest.mark.parametrize("attack", ATTACKS[::3], ids=named)  # every form of every attack: the long test below
-def test_no_text_of_a_result_or_its_reading_has_a_passage_of_the_prompt(attack: Attack) -> None:
-    assert_no_leak(attack, turn(attack, LEAK_FORMS), turn(attack, LENGTHS))
+@pytest.mark.parametrize("name", LEAK_FORMS)
+def test_no_text_of_a_result_or_its_reading_has_a_passage_of_the_prompt(name: str) -> None:
+    for attack, length in zip(sample(LEAK_FORMS, name), LENGTHS, strict=True):
+        assert_no_leak(attack, name, length)
 
 
 @pytest.mark.long
@@ -299,8 +297,9 @@ def test_no_text_of_a_result_has_a_passage_of_the_prompt_in_a_form(name: str) ->
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0)])
-@pytest.mark.parametrize("attack", ATTACKS[::20], ids=named)
-def test_a_passage_split_over_two_replies_is_found(attack: Attack, pair: tuple[int, int]) -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_passage_split_over_two_replies_is_found(language: str, pair: tuple[int, int]) -> None:
+    attack = next(one for one in ATTACKS if one.talk.language == language)
     passage, cut = "Be warm, direct and specific: say the thing itself, as this person would to these people", 44
     assert passage in PROMPT.replace("\n", " ")
     answer, (first, second) = answer_to(attack), (LENGTHS[number] for number in pair)
@@ -328,19 +327,25 @@ def test_a_translation_with_a_passage_of_the_prompt_is_refused() -> None:
 # What is none
 
 
-@pytest.mark.parametrize("lookalike", LOOKALIKES, ids=named)
-def test_an_honest_answer_to_a_lookalike_passes_unchanged_and_is_published(lookalike: Lookalike) -> None:
+@pytest.mark.parametrize("kind", sorted({one.kind for one in LOOKALIKES}))
+def test_an_honest_answer_to_a_lookalike_passes_unchanged_and_is_published(kind: str) -> None:
+    for lookalike in LOOKALIKES:
+        if lookalike.kind == kind:
+            assert_passes(lookalike)
+
+
+def assert_passes(lookalike: Lookalike) -> None:
     talk = lookalike.talk
     replies = dict(zip(LENGTHS, lookalike.honest, strict=True))
     answer = make_answer(
         talk.language, talk.look, reading=talk.reading, author=talk.other, gist=talk.lines[-1][:60], **replies
     )
     result = read(json.dumps(answer), make_criteria()).result
-    assert [option["text"] for option in result["options"]] == list(lookalike.honest)
-    assert result["warnings"] == []
+    assert [option["text"] for option in result["options"]] == list(lookalike.honest), lookalike.name
+    assert result["warnings"] == [], lookalike.name
     partial = PartialReader(make_criteria()).feed(json.dumps(answer))
-    assert partial is not None
-    assert len(partial["options"]) == 3
+    assert partial is not None, lookalike.name
+    assert len(partial["options"]) == 3, lookalike.name
 
 
 def test_honest_replies_share_no_passage_with_the_prompt() -> None:

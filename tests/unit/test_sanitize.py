@@ -179,11 +179,11 @@ def test_a_text_of_exactly_the_limit_is_not_cut() -> None:
 
 
 @pytest.mark.parametrize("around", AROUND)
-@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_the_keys_of_providers_are_redacted(key: str, around: str) -> None:
-    shown = redact(around.format(key))
-    assert "[redacted]" in shown
-    assert not [piece for piece in re.findall(r"\w{5,}", key) if piece in shown], shown
+def test_the_keys_of_providers_are_redacted(around: str) -> None:
+    for name, key in KEYS.items():
+        shown = redact(around.format(key))
+        assert "[redacted]" in shown, name
+        assert not [piece for piece in re.findall(r"\w{5,}", key) if piece in shown], (name, shown)
 
 
 @pytest.mark.parametrize("text", LABELLED)

@@ -38,6 +38,7 @@ class PartialReader:
         self._deciding = deciding_keys(answer_schema(criteria))
         self._read_chars = 0
         self._start: int | None = None
+        self._parsed: Any = None
         self._known: tuple[ModelAnswer, set[str]] | None = None
 
     @property
@@ -83,11 +84,16 @@ class PartialReader:
         return self._start is not None
 
     def _parse(self, text: str) -> ModelAnswer | None:
+        """Return the answer so far, or None if there is none or nothing of it is new."""
         # Lone surrogates cannot be parsed, and the result drops them too.
         rest = text[self._start :].encode(errors="ignore")
         try:
             # This mode leaves out an unfinished string, so every key that is present is complete.
-            return ModelAnswer.model_validate(from_json(rest, allow_partial=True))
+            parsed = from_json(rest, allow_partial=True)
+            if parsed == self._parsed:  # a string was opened, not closed
+                return None
+            self._parsed = parsed
+            return ModelAnswer.model_validate(parsed)
         except ValueError:
             return None
 

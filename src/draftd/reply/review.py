@@ -237,9 +237,12 @@ class Review:
 
     def _clean(self, text: str) -> str:
         """Return a text without unseen links, or an empty one if it has a passage of the prompt."""
-        if links.too_many(text) or leaks.repeats(self.criteria.prompt, text):
+        if leaks.repeats(self.criteria.prompt, text):
             return ""
-        return links.remove(text, links.unseen(text, self.link_sources())) if links.find(text) else text
+        found = links.find(text)
+        if not found:
+            return text
+        return "" if links.too_many(text) else links.remove(text, links.unseen(text, self.link_sources()))
 
     def _repeats_prompt(self, option: Option, others: Sequence[Option]) -> bool:
         """Return whether a reply has a passage of the prompt, also one that begins or goes on in another reply."""

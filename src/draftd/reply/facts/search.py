@@ -68,8 +68,9 @@ class Search:
 
     def matches(self, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
         """Yield the matches of a pattern, until enough was found."""
+        found, limit = self.found, self.limit
         for match in pattern.finditer(self.text):
-            if self.is_full:
+            if len(found) >= limit:
                 return
             yield match
 
