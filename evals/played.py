@@ -12,15 +12,18 @@ import asyncio
 import base64
 import itertools
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from aiohttp import web
 
 LOOK_S = 0.3
+KEEP_ALIVE_S = 20.0
+"""Clients give up a stream that is silent for ten minutes, and send the call again."""
 MAX_BODY_BYTES = 64 << 20
 _PICTURE = re.compile(r"data:image/([a-z]{3,5});base64,")
 _CALLS = web.AppKey("calls", Path)
@@ -51,11 +54,32 @@ def application(calls: Path) -> web.Application:
 async def _complete(request: web.Request) -> web.StreamResponse:
     body = await request.json()
     folder = await asyncio.to_thread(_lay_out, request.app[_CALLS], body)
+    if not body.get("stream"):
+        return _whole(body["model"], await _answered(folder))
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    while (text := await _answered(folder, within_s=KEEP_ALIVE_S)) is None:
+        await response.write(b": somebody is writing\n\n")
+    return await _streamed(response, body["model"], text)
+
+
+@overload
+async def _answered(folder: Path) -> str: ...
+
+
+@overload
+async def _answered(folder: Path, *, within_s: float) -> str | None: ...
+
+
+async def _answered(folder: Path, *, within_s: float = math.inf) -> str | None:
+    """Return the answer once it is there, or None after ``within_s`` seconds."""
     answer = folder / "answer.txt"
-    while not answer.exists():  # noqa: ASYNC110 - a person sets no event
+    looks = itertools.count() if math.isinf(within_s) else range(int(within_s / LOOK_S))
+    for _ in looks:
+        if answer.exists():
+            return await asyncio.to_thread(answer.read_text)
         await asyncio.sleep(LOOK_S)
-    text = await asyncio.to_thread(answer.read_text)
-    return await _streamed(request, body["model"], text) if body.get("stream") else _whole(body["model"], text)
+    return None
 
 
 def _lay_out(calls: Path, body: dict[str, Any]) -> Path:
@@ -100,9 +124,7 @@ def _whole(model: str, text: str) -> web.Response:
     return web.json_response(_head(model, "chat.completion") | {"choices": [choice], "usage": _usage(text)})
 
 
-async def _streamed(request: web.Request, model: str, text: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
+async def _streamed(response: web.StreamResponse, model: str, text: str) -> web.StreamResponse:
     head = _head(model, "chat.completion.chunk")
     for delta, finish in (({"role": "assistant", "content": text}, None), ({}, "stop")):
         await _send(response, head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})

@@ -140,7 +140,7 @@ export interface NewDraftRequest {
   options?: DraftRequestOptions | null;
   /** the agent that writes the drafts ([prompts.md](prompts.md)). Refused if daemons ran in the last day and none has it */
   agent?: string | null;
-  /** refine the drafts of this earlier request of the same requester: `context`, `stance` or `answer_to` say how; without any of them, you get other drafts */
+  /** refine the drafts of this completed request of the same requester: `context`, `stance` or `answer_to` say how; without any of them, you get other drafts ([refining](#refining)) */
   parent_id?: string | null;
   /** -100 to 100; higher runs first; for trusted clients */
   priority?: number | null;

@@ -6,7 +6,7 @@ passage or the link into every text that it writes. The look-alikes are answered
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -138,7 +138,7 @@ def reached(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
 
 
-def sample(forms: Iterable[str], name: str) -> list[Attack]:
+def sample(forms: Iterable[str], name: str) -> Sequence[Attack]:
     """Return three attacks to play a form with, others for each form; the long tests play all."""
     listed = list(forms)
     return ATTACKS[listed.index(name) * (67 // len(listed)) :: 67][:3]
