@@ -57,6 +57,7 @@ def claim_ms(connection: psycopg.Connection[Any], count: int) -> float:
     """Return how long it takes to claim so many rows, in milliseconds; they stay unclaimed."""
     params = {
         "agents": [AGENT],
+        "models": [],
         "skip": [],
         "n": count,
         "lease_s": 10.0,

@@ -14,7 +14,7 @@ INTERVAL_S = 15.0
 OLDEST_PENDING = """
 SELECT CASE WHEN min(available_at) IS NOT NULL
             THEN least(3153600000, extract(epoch FROM now()) - extract(epoch FROM min(available_at)))::float8 END AS age_s
-  FROM draft_requests WHERE status = 'pending' AND available_at <= now()
+  FROM draft_requests WHERE status = 'pending' AND NOT limited AND available_at <= now()
 """
 
 
