@@ -16,7 +16,7 @@ depends_on = None
 TABLES = ("draft_pauses", "draft_limits", "draft_turnstiles")
 FUNCTIONS = (
     "draft_requester_blocked_until(text)", "draft_requester_room(text)", "draft_agent_states()",
-    "draft_requests_limit()", "draft_requests_limit_pending()", "draft_limits_changed()",
+    "draft_requester_waits(text, boolean)", "draft_pass_turnstile(text, text, boolean)", "draft_limits_changed()",
     "draft_next_requester(boolean, text)", "draft_set_limited(uuid[], boolean)", "draft_admit(text[], text[], integer, text)",
     "draft_apply_limits(text)", "draftd_demand()", "draft_request_wait(uuid)", "draft_request_wait_of(uuid, timestamptz)",
 )  # fmt: skip
@@ -106,84 +106,60 @@ BEGIN
                               AND r.requester_id = requester));
 END $$;
 
--- Whether a new or returning row waits for its admission. An attempt that goes on at once keeps its place.
-CREATE FUNCTION draft_requests_limit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Whether a new row of a requester waits for its admission. One whose attempt goes on at once keeps its place.
+CREATE FUNCTION draft_requester_waits(requester text, has_place boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    most record;
+    most integer;
 BEGIN
-    SELECT l.max_in_flight, l.usd_per_day INTO most FROM draft_limits AS l
-     WHERE l.requester_id IN (NEW.requester_id, '*') ORDER BY l.requester_id <> NEW.requester_id LIMIT 1;
-    NEW.limited := most.max_in_flight IS NOT NULL
-        AND NOT coalesce(OLD.status = 'processing' AND NEW.available_at <= now(), false);
-    IF NOT NEW.limited AND (most.usd_per_day IS NOT NULL OR EXISTS (
-            SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = NEW.requester_id)) THEN
-        NEW.limited := coalesce(draft_requester_blocked_until(NEW.requester_id) > now(), false);
-    END IF;
-    RETURN NEW;
+    SELECT l.max_in_flight INTO most FROM draft_limits AS l
+     WHERE l.requester_id IN (requester, '*') ORDER BY l.requester_id <> requester LIMIT 1;
+    RETURN most IS NOT NULL AND has_place IS NOT TRUE OR coalesce(draft_requester_blocked_until(requester) > now(), false);
 END $$;
-CREATE TRIGGER draft_requests_15_limit BEFORE INSERT ON draft_requests
-    FOR EACH ROW EXECUTE FUNCTION draft_requests_limit();
-CREATE TRIGGER draft_requests_15_limit_again BEFORE UPDATE ON draft_requests
-    FOR EACH ROW WHEN (OLD.status <> 'pending' AND NEW.status = 'pending')
-    EXECUTE FUNCTION draft_requests_limit();
-CREATE TRIGGER draft_requests_20_take_turn_when_admitted BEFORE UPDATE ON draft_requests
-    FOR EACH ROW WHEN (OLD.limited AND NOT NEW.limited AND OLD.status = 'pending' AND NEW.status = 'pending')
-    EXECUTE FUNCTION draft_requests_take_turn();
 
 -- Refuses an insert beyond max_pending. Inserts of one requester wait here for each other's transactions, as they do for the same
 -- idempotency key. At REPEATABLE READ, whose snapshot is too old to count, the second one fails with 40001, and its client tries
 -- again: that is why this writes a row, and does not take an advisory lock. at_most is the last count, and what was inserted
 -- since; rows in processing are counted too, because they may return. Rows are counted only when it exceeds the limit.
-CREATE FUNCTION draft_requests_limit_pending() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION draft_pass_turnstile(requester text, key text, is_retry boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     most bigint;
     bound bigint;
     waiting bigint;
 BEGIN
     SELECT l.max_pending INTO most FROM draft_limits AS l
-     WHERE l.requester_id IN (NEW.requester_id, '*') ORDER BY l.requester_id <> NEW.requester_id LIMIT 1;
-    IF most IS NULL OR TG_OP = 'UPDATE' AND NOT EXISTS (
-            SELECT FROM draft_turnstiles AS t WHERE t.requester_id = NEW.requester_id) THEN
-        RETURN NEW;
+     WHERE l.requester_id IN (requester, '*') ORDER BY l.requester_id <> requester LIMIT 1;
+    -- The insert of a key that is known fails or does nothing, and neither is decided here.
+    IF most IS NULL OR key IS NOT NULL AND NOT is_retry AND EXISTS (
+            SELECT FROM draft_requests AS r WHERE r.requester_id = requester AND r.idempotency_key = key) THEN
+        RETURN;
     END IF;
-    -- The insert of a key that is known fails or does nothing, and neither is this trigger's to say.
-    IF TG_OP = 'INSERT' AND NEW.idempotency_key IS NOT NULL AND EXISTS (
-            SELECT FROM draft_requests AS r
-             WHERE r.requester_id = NEW.requester_id AND r.idempotency_key = NEW.idempotency_key) THEN
-        RETURN NEW;
-    END IF;
-    INSERT INTO draft_turnstiles AS t (requester_id, at_most) VALUES (NEW.requester_id, 9223372036854775807)
+    INSERT INTO draft_turnstiles AS t (requester_id, at_most) VALUES (requester, 9223372036854775807)
     ON CONFLICT (requester_id) DO UPDATE SET at_most = t.at_most + 1 WHERE t.at_most < 9223372036854775807
     RETURNING t.at_most INTO bound;
-    -- One more that an operator retries is counted and never refused.
-    IF TG_OP = 'UPDATE' OR bound <= most THEN
-        RETURN NEW;
-    END IF;
-    -- The key may have become known while this transaction waited for another.
-    IF NEW.idempotency_key IS NOT NULL AND EXISTS (
-            SELECT FROM draft_requests AS r
-             WHERE r.requester_id = NEW.requester_id AND r.idempotency_key = NEW.idempotency_key) THEN
-        RETURN NEW;
+    -- What an operator retries is counted and never refused. The key may have become known while this transaction waited.
+    IF is_retry OR bound <= most OR key IS NOT NULL AND EXISTS (
+            SELECT FROM draft_requests AS r WHERE r.requester_id = requester AND r.idempotency_key = key) THEN
+        RETURN;
     END IF;
     SELECT (SELECT count(*) FROM (SELECT FROM draft_requests AS r
-             WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= '' AND r.requester_id = NEW.requester_id
+             WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= '' AND r.requester_id = requester
              LIMIT most) AS x)
          + (SELECT count(*) FROM (SELECT FROM draft_requests AS r
-             WHERE r.status = 'pending' AND r.limited AND r.requester_id = NEW.requester_id LIMIT most) AS x) INTO waiting;
+             WHERE r.status = 'pending' AND r.limited AND r.requester_id = requester LIMIT most) AS x) INTO waiting;
     IF waiting >= most THEN
         RAISE EXCEPTION 'draft_requests: too many requests are waiting for this requester: at most % at a time', most
             USING ERRCODE = 'PT429', HINT = 'Try again when some are done.';
     END IF;
     UPDATE draft_turnstiles AS t SET at_most = waiting + 1 + (
-        SELECT count(*) FROM draft_requests AS r WHERE r.status = 'processing' AND r.requester_id = NEW.requester_id)
-     WHERE t.requester_id = NEW.requester_id;
-    RETURN NEW;
+        SELECT count(*) FROM draft_requests AS r WHERE r.status = 'processing' AND r.requester_id = requester)
+     WHERE t.requester_id = requester;
 END $$;
-CREATE TRIGGER draft_requests_30_limit_pending BEFORE INSERT ON draft_requests
-    FOR EACH ROW EXECUTE FUNCTION draft_requests_limit_pending();
-CREATE TRIGGER draft_requests_30_limit_pending_again BEFORE UPDATE ON draft_requests
-    FOR EACH ROW WHEN (OLD.status IN ('failed', 'cancelled', 'completed') AND NEW.status = 'pending')
-    EXECUTE FUNCTION draft_requests_limit_pending();
+
+DROP TRIGGER draft_requests_20_take_turn_again ON draft_requests;
+CREATE TRIGGER draft_requests_20_take_turn_again BEFORE UPDATE ON draft_requests
+    FOR EACH ROW WHEN (NEW.status = 'pending' AND (OLD.status <> 'pending' OR OLD.limited AND NOT NEW.limited))
+    EXECUTE FUNCTION draft_requests_take_turn();
 
 -- Daemons look again at once. What was inserted without a limit was not counted.
 CREATE FUNCTION draft_limits_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -568,9 +544,12 @@ DROP FUNCTION draft_admit(text[], text[], integer, text);
 DROP FUNCTION draft_set_limited(uuid[], boolean);
 DROP FUNCTION draft_next_requester(boolean, text);
 DROP FUNCTION draft_agent_states();
-DROP TRIGGER draft_requests_20_take_turn_when_admitted ON draft_requests;
-DROP FUNCTION draft_requests_limit_pending() CASCADE;
-DROP FUNCTION draft_requests_limit() CASCADE;
+DROP TRIGGER draft_requests_20_take_turn_again ON draft_requests;
+CREATE TRIGGER draft_requests_20_take_turn_again BEFORE UPDATE ON draft_requests
+    FOR EACH ROW WHEN (OLD.status <> 'pending' AND NEW.status = 'pending')
+    EXECUTE FUNCTION draft_requests_take_turn();
+DROP FUNCTION draft_pass_turnstile(text, text, boolean);
+DROP FUNCTION draft_requester_waits(text, boolean);
 DROP FUNCTION draft_requester_room(text);
 DROP FUNCTION draft_requester_blocked_until(text);
 DROP INDEX draft_requests_processing_idx;
@@ -594,6 +573,17 @@ TAKES_TURN = (
     (
         "BEGIN\n    SELECT r.turn INTO front",
         """BEGIN
+    IF TG_OP = 'INSERT' OR OLD.status <> 'pending' THEN
+        NEW.limited := false;
+        -- Asked first, because it costs next to nothing.
+        IF EXISTS (SELECT FROM draft_limits) OR EXISTS (SELECT FROM draft_pauses) THEN
+            NEW.limited := draft_requester_waits(
+                NEW.requester_id, TG_OP = 'UPDATE' AND OLD.status = 'processing' AND NEW.available_at <= now());
+            IF TG_OP = 'INSERT' OR OLD.status <> 'processing' THEN
+                PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');
+            END IF;
+        END IF;
+    END IF;
     -- A row that waits for its admission stands in no line yet.
     IF NEW.limited THEN
         RETURN NEW;

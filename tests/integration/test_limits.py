@@ -414,7 +414,7 @@ async def test_concurrent_inserts_never_pass_the_limit(connection: db.Connection
     await set_limits(connection, "*", max_pending=10)
     refused = 0
 
-    async def insert(number: int) -> None:
+    async def insert() -> None:
         nonlocal refused
         # A plain connection: draftd's own is READ COMMITTED, whatever the default.
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as client:
@@ -433,8 +433,8 @@ async def test_concurrent_inserts_never_pass_the_limit(connection: db.Connection
                     refused += error.sqlstate == "PT429"
 
     async with asyncio.TaskGroup() as clients:
-        for number in range(8):
-            clients.create_task(insert(number))
+        for _ in range(8):
+            clients.create_task(insert())
     row = await (await connection.execute("SELECT count(*) AS n FROM draft_requests")).fetchone()
     assert row is not None
     assert row["n"] <= 10

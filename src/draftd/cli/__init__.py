@@ -9,6 +9,7 @@ enqueue        inserts a request, and can wait for its drafts
 prune          deletes old requests
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
+standstill     why nothing is being drafted, for status
 doctor         the checks that the doctor makes
 model_check    its question to a model, asked as a daemon asks
 code_word      the picture in that question

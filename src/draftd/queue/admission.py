@@ -1,9 +1,10 @@
 """Admission: which waiting rows of requesters with a limit become claimable.
 
-Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is inserted
-as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters whose
-attempts have ended, and any if a claim finds less than it wants. The limit keeper also makes rows wait whose requester has since
-been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its ``max_in_flight``.
+Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
+inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
+whose attempts have ended, and any if a claim finds less than it wants. The limit keeper also makes rows wait whose requester has
+since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
+``max_in_flight``.
 """
 
 from collections.abc import Sequence

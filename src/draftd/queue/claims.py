@@ -236,7 +236,8 @@ class Claims:
             self._backoff.reset()
         if self._refusal is not None and not claimed:
             await self._pause(self._refusal)
-        return claimed >= wanted or self._refusal is not None or await self._admit_any(wanted)
+        again = claimed >= wanted or self._refusal is not None
+        return again or await self._admit_any(wanted)
 
     async def _admit_any(self, wanted: int) -> bool:
         """Make waiting rows claimable, and return whether there were any."""

@@ -32,7 +32,7 @@ async def change(connection: db.Connection, requester_id: str, limits: Mapping[s
     Raises:
         psycopg.Error: the server refused.
     """
-    params = {f"{column}": limits.get(column) for column in COLUMNS} | {"requester_id": requester_id}
+    params: db.Row = {column: limits.get(column) for column in COLUMNS} | {"requester_id": requester_id}
     params |= {f"has_{column}": column in limits for column in COLUMNS}
     row = await (await connection.execute(SET.encode(), params)).fetchone()
     assert row is not None  # noqa: S101  # an upsert returns its row
