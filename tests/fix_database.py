@@ -203,6 +203,7 @@ def beat(*claims: Claim, **over: Any) -> dict[str, Any]:
         "concurrency": 1,
         "beat_s": lease_s / BEATS_PER_LEASE,
         "attempt_s": 120.0,
+        "models": Jsonb({}),
         "in_flight": len(claims),
     } | over
 

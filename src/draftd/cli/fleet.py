@@ -37,7 +37,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show queue depth, workers, holds and throttles.
+    """Show why nothing is being drafted, queue depth, workers, holds, pauses and throttles.
 
     A worker counts as lost 50 seconds after its third missed heartbeat.
     """
@@ -47,7 +47,7 @@ def status(
 async def _status(*, watch: bool, as_json: bool) -> None:
     from draftd import db
 
-    reads = ("draft_requests", "draft_workers", "draft_holds", "draft_throttles")
+    reads = ("draft_requests", "draft_workers", "draft_holds", "draft_pauses", "draft_throttles")
     async with db.connected(settings().require_database_url(), reads=reads) as connection:
         while True:
             facts = await read_status(connection)
@@ -62,17 +62,28 @@ async def _status(*, watch: bool, as_json: bool) -> None:
 
 async def read_status(connection: Any) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
+    from draftd.cli.standstill import reason
     from draftd.providers.holds import LIST_HOLDS
+    from draftd.providers.pauses import LIST_PAUSES
     from draftd.providers.throttles import LIST_THROTTLES
     from draftd.queue import admin
 
     workers = await admin.workers(connection)
     held = await (await connection.execute(LIST_HOLDS)).fetchall()
     throttled = await (await connection.execute(LIST_THROTTLES)).fetchall()
-    return {**await admin.counts(connection), "workers": workers, "holds": held, "throttles": throttled}
+    facts = await admin.counts(connection) | {
+        "workers": workers,
+        "holds": held,
+        "pauses": await (await connection.execute(LIST_PAUSES)).fetchall(),
+        "throttles": throttled,
+        "pending": await admin.pending(connection),
+        "limited": await admin.limited(connection),
+    }
+    return {"reason": reason(facts).as_json(), **facts}
 
 
 def _print_status(facts: dict[str, Any]) -> None:
+    print(wrapped(facts["reason"]["message"]))
     print("  ".join(f"{count} {name}" for name, count in facts["requests"].items()))
     lately = dict(facts["lately"])
     window = age(lately.pop("window_s"))
@@ -83,6 +94,8 @@ def _print_status(facts: dict[str, Any]) -> None:
         reason = hold["reason"].removeprefix(f"{hold['model']}: ")
         line = f"on hold: {hold['model']}: {hold['code']}: {reason} ({_next_probe(hold['until'])})"
         print(wrapped(line, indent="  "))
+    for one in facts["pauses"]:
+        print(wrapped(f"paused: {pause_line(one)}", indent="  "))
     for throttle in facts["throttles"]:
         line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
         print(wrapped(line, indent="  "))
@@ -96,6 +109,13 @@ def _print_status(facts: dict[str, Any]) -> None:
         for row in facts["workers"]
     ]
     print_table({name: name for name in WORKER_COLUMNS}, workers, empty="no workers running")
+
+
+def pause_line(one: dict[str, Any]) -> str:
+    """Return what is paused, by whom, since when and why."""
+    what = "everything" if one["what"] == "all" else f"{one['what']} {one['name']}"
+    since_s = (datetime.now(UTC) - one["since"]).total_seconds()
+    return f"{what}, by {one['by']} {age(max(0.0, since_s))} ago{': ' + one['reason'] if one['reason'] else ''}"
 
 
 def _next_probe(until: datetime) -> str:

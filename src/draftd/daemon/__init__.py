@@ -6,6 +6,7 @@
     worker         runs claimed requests, N at a time
     heartbeat      renews leases, from its own thread
     reaper         takes back the rows of dead workers
+    limit_keeper   applies pauses and limits of requesters to pending rows
     pruner         deletes old final requests and feedback
     hold_cleaner   deletes the holds of models that no daemon uses any more
     connections    reopens every connection that a result needs

@@ -20,6 +20,7 @@ from draftd.daemon.gauges import Gauges
 from draftd.daemon.heartbeat import Beat, Heartbeat, Identity
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
+from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.daemon.liveness import Liveness
 from draftd.daemon.plan import Links, Plan, check_schema, listen_works, open_links
 from draftd.daemon.pruner import Pruner
@@ -38,6 +39,7 @@ from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
+from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import Claimer, ClaimTerms
 from draftd.queue.claims import Claims
@@ -149,6 +151,7 @@ class _Shared:
     plan: Plan
     identity: Identity
     links: Links
+    admission: Admission
     leases: Leases
     quarantine: Quarantine
     holds: Holds
@@ -211,6 +214,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
         plan=plan,
         identity=identity,
         links=links,
+        admission=Admission(link=links.claim),
         leases=Leases(),
         quarantine=quarantine,
         holds=holds,
@@ -290,6 +294,7 @@ def _claims(shared: _Shared) -> Claims:
         link=shared.links.claim,
         claimer=Claimer(link=shared.links.claim, terms=terms, quarantine=shared.quarantine),
         source=shared.models,
+        admission=shared.admission,
         leases=shared.leases,
         wakeup=shared.links.wakeup,
         release=release,
@@ -306,7 +311,8 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         worker.abort_lost(beat.lost)
         worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
-        if shared.models.update(beat.catalog, beat.holds, beat.throttles, as_of=beat.began):
+        shared.admission.is_needed = beat.has_limits
+        if shared.models.update(beat.catalog, beat.holds, beat.throttles, beat.pauses, as_of=beat.began):
             shared.links.wakeup.set()
         shared.metrics.holds(shared.holds.codes().items())
 
@@ -319,6 +325,7 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         lease_s=shared.plan.settings.lease_s,
         on_beat=on_beat,
         on_death=died.set_exception,
+        models=shared.models.published,
     )
     on_beat(await heartbeat.first_beat(shared.links.first_beat))
     shared.links.keeper.heartbeat_trouble = lambda: heartbeat.trouble
@@ -348,7 +355,8 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         quarantine=shared.quarantine,
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
-    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run]
+    limits = LimitKeeper(link=shared.links.maintenance, interval_s=settings.reap_interval_s)
+    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run, limits.run]
     if shared.links.listener is not None:
         tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:

@@ -10,16 +10,31 @@ from draftd.telemetry.metrics import Metrics
 INTERVAL_S = 15.0
 """The usual scrape interval."""
 
+# Counts through the partial indexes. What waits for a model on hold, or that is paused, is held.
+PENDING = """
+WITH by_agent AS MATERIALIZED (
+    SELECT agent, count(*) FILTER (WHERE available_at <= now()) AS due, count(*) FILTER (WHERE available_at > now()) AS later
+      FROM draft_requests WHERE status = 'pending' AND NOT limited GROUP BY agent
+), stuck AS MATERIALIZED (
+    SELECT agent FROM draft_agent_states() WHERE state IN ('held', 'probe', 'paused')
+)
+SELECT coalesce(sum(due) FILTER (WHERE agent NOT IN (SELECT agent FROM stuck)), 0)::int AS due,
+       coalesce(sum(due) FILTER (WHERE agent IN (SELECT agent FROM stuck)), 0)::int AS held,
+       coalesce(sum(later), 0)::int AS later,
+       (SELECT count(*) FROM draft_requests WHERE status = 'pending' AND limited)::int AS limited
+  FROM by_agent
+"""
+
 # Finds the due rows through draft_requests_claim_idx. No value of available_at makes it fail, not even infinity.
 OLDEST_PENDING = """
 SELECT CASE WHEN min(available_at) IS NOT NULL
             THEN least(3153600000, extract(epoch FROM now()) - extract(epoch FROM min(available_at)))::float8 END AS age_s
-  FROM draft_requests WHERE status = 'pending' AND available_at <= now()
+  FROM draft_requests WHERE status = 'pending' AND NOT limited AND available_at <= now()
 """
 
 
 class Gauges:
-    """Keeps the age of the oldest due request up to date.
+    """Keeps the numbers of pending requests, and the age of the oldest due one, up to date.
 
     Args:
         link: the connection to read on.
@@ -36,6 +51,8 @@ class Gauges:
             try:
                 rows = await self._link.run(OLDEST_PENDING)
                 self._metrics.oldest_pending(rows[0]["age_s"])
+                (row,) = await self._link.run(PENDING)
+                self._metrics.pending(row)
             except (*db.LOST, psycopg.Error) as error:
                 await self._link.pause(error)
             await asyncio.sleep(INTERVAL_S)

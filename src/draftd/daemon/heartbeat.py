@@ -3,14 +3,14 @@
 A slow callback on the daemon's event loop must not make the process look dead, so beats do not depend on that loop. But if it has
 not ticked for ``LOOP_DEAD_S``, the thread ends the process: renewing would only keep other daemons from doing the work. The
 heartbeat is the last part to stop in a shutdown. A beat is one statement: it renews leases, writes this worker's row, and reads
-the models' configuration and holds. Neither a lease that the server refuses to renew nor a refused worker row keeps other leases
-from being renewed.
+the models' configuration, holds and pauses. Neither a lease that the server refuses to renew nor a refused worker row keeps
+other leases from being renewed.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.backoff import Backoff
@@ -68,6 +69,9 @@ class Beat:
     """Leases that cannot be renewed because the server refuses their row."""
     holds: list[dict[str, Any]]
     throttles: list[dict[str, Any]]
+    pauses: list[dict[str, Any]]
+    has_limits: bool
+    """Whether any requester is limited, or any row waits because of a limit."""
 
 
 class Heartbeat:
@@ -81,6 +85,7 @@ class Heartbeat:
         quarantine: the rows that this process leaves alone.
         lease_s: how long a renewal lasts, in seconds; beats are a third of it apart.
         on_beat: called on the daemon's event loop with the result of each beat.
+        models: returns by agent and model whether this process can call it, for others to see; called on the thread.
         on_death: called once, on the daemon's event loop, if the thread dies of a defect or ``on_beat`` raises.
     """
 
@@ -95,6 +100,7 @@ class Heartbeat:
         lease_s: float,
         on_beat: Callable[[Beat], None],
         on_death: Callable[[BaseException], None],
+        models: Callable[[], Mapping[str, Mapping[str, bool]]] = dict,
     ) -> None:
         self._url = url
         self._session = session
@@ -104,6 +110,7 @@ class Heartbeat:
         self._lease_s = lease_s
         self._on_beat = on_beat
         self._on_death = on_death
+        self._models = models
         self._is_dead = False
         self._state = "running"
         self._last_tick = time.monotonic()
@@ -238,6 +245,8 @@ class Heartbeat:
             catalog=Catalog.read(last["agents"], last["models"]),
             holds=last["holds"],
             throttles=last["throttles"],
+            pauses=last["pauses"],
+            has_limits=last["has_limits"],
         )
 
     async def _renew_in_parts(
@@ -295,6 +304,7 @@ class Heartbeat:
             "concurrency": me.concurrency,
             "beat_s": self._lease_s / BEATS_PER_LEASE,
             "attempt_s": me.attempt_s,
+            "models": Jsonb(self._models()),
             "in_flight": in_flight,
         }
 

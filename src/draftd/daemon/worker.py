@@ -111,7 +111,8 @@ class Worker:
             self._abort(running, Abort.SHUTDOWN)
 
     async def _loop(self) -> None:
-        while (claim := await self._claims.next()) is not None:
+        claim: Claim | None = None
+        while (claim := await self._claims.next(after=claim)) is not None:
             await self._work(claim)
 
     async def _work(self, claim: Claim) -> None:

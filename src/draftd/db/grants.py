@@ -6,7 +6,7 @@ nothing; the caller's input appears in it only as quoted identifiers.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
@@ -23,7 +23,15 @@ CLIENT_COLUMNS = (
 )  # fmt: skip
 TRUSTED_COLUMNS = ("id", "priority")
 """A client that sets priorities can starve others; one that chooses ids can find out which exist."""
-FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
+FUNCTIONS = (
+    "create_draft_request(jsonb)", "cancel_draft_request(uuid)", "draft_request_wait(uuid)",
+    "draft_request_wait_of(uuid, timestamptz)",
+)  # fmt: skip
+WORKER_FUNCTIONS = (
+    "draft_admit(text[], text[], integer, text)", "draft_apply_limits(text)", "draft_agent_states()", "draftd_demand()",
+    "draft_requester_blocked_until(text)",
+)  # fmt: skip
+"""In addition to those for clients."""
 WORKER_TYPE = "draft_worker"
 """The guard treats a role as a worker if it may use this type."""
 
@@ -37,6 +45,8 @@ WORKER_RIGHTS = {
     "draft_workers": "SELECT, INSERT, UPDATE, DELETE",
     "draft_holds": "SELECT, INSERT, UPDATE, DELETE",
     "draft_throttles": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_pauses": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_limits": "SELECT",
     "draft_usage": "SELECT, INSERT",
     "draft_pictures": "SELECT, INSERT, UPDATE, DELETE",
     "draft_agents": "SELECT",
@@ -45,8 +55,11 @@ WORKER_RIGHTS = {
     "draft_feedback": "SELECT, DELETE",
     "draftd_alembic_version": "SELECT",
 }
-"""The rights that ``draftd run`` and the commands need. Only the owner may choose models and change the fleet's settings."""
-TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS}))
+"""The rights that ``draftd run`` and the commands need. Only the owner may choose models, set limits and change
+the fleet's settings."""
+OWN_TABLES = ("draft_turnstiles",)
+"""Tables that only triggers use."""
+TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
 _NO_CHANGE_BUT_CANCEL = {
@@ -98,6 +111,8 @@ class _Role:
     def begin(self) -> Iterator[str]:
         """Revoke every earlier grant; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
+        functions = ", ".join(f"{self._home}.{one}" for one in (*FUNCTIONS, *WORKER_FUNCTIONS))
+        yield f"REVOKE ALL ON FUNCTION {functions} FROM {self._quoted};"
         yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
         for table in TABLES:
             for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
@@ -111,9 +126,9 @@ class _Role:
             what = terms.format(role=self._quoted)
             yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
 
-    def functions(self) -> str:
-        """Grant the functions for clients."""
-        return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in FUNCTIONS)} TO {self._quoted};"
+    def functions(self, names: Iterable[str]) -> str:
+        """Grant functions."""
+        return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in names)} TO {self._quoted};"
 
     def worker(self) -> str:
         """Make the role a worker."""
@@ -140,7 +155,7 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     )
     for table, rights in CLIENT_RIGHTS.items():
         yield from role.table(table, rights)
-    yield role.functions()
+    yield role.functions(FUNCTIONS)
 
 
 def _worker(role: _Role) -> Iterator[str]:
@@ -151,7 +166,7 @@ def _worker(role: _Role) -> Iterator[str]:
     yield role.worker()
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
-    yield role.functions()
+    yield role.functions((*FUNCTIONS, *WORKER_FUNCTIONS))
 
 
 def _quoted(name: str, option: str) -> str:

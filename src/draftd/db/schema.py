@@ -98,6 +98,13 @@ draft_requests = Table(
     ),
     Column("traceparent", Text, comment="the client's trace, in W3C's form"),
     Column("error_details", JSONB),
+    Column(
+        "limited",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="waits, while pending, until its requester may have another one drafted",
+    ),
     CheckConstraint(text(f"status IN {STATUSES}"), name="status"),
     CheckConstraint(text("(status = 'completed') = (result IS NOT NULL)"), name="result"),
     UniqueConstraint("requester_id", "idempotency_key"),
@@ -108,17 +115,26 @@ draft_requests = Table(
         text("turn"),
         text("available_at"),
         text("id"),
-        postgresql_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending' AND NOT limited"),
     ),
     # The second condition is true of every row, but the planner uses the index only for queries that repeat it: not for the
     # claim.
     Index(
         "draft_requests_turn_idx",
+        text("requester_id"),
         text("agent"),
         text("priority"),
-        text("requester_id"),
         text("turn DESC"),
-        postgresql_where=text("status = 'pending' AND requester_id >= ''"),
+        postgresql_where=text("status = 'pending' AND NOT limited AND requester_id >= ''"),
+    ),
+    Index(
+        "draft_requests_limited_idx",
+        text("requester_id"),
+        text("agent"),
+        text("priority DESC"),
+        text("available_at"),
+        text("id"),
+        postgresql_where=text("status = 'pending' AND limited"),
     ),
     Index(
         "draft_requests_expires_at_idx",
@@ -126,7 +142,12 @@ draft_requests = Table(
         postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
     ),
     # Not on lease_until: with an index on a column that renewals write, no renewal would be a heap-only update.
-    Index("draft_requests_processing_idx", "deadline_at", postgresql_where=text("status = 'processing'")),
+    Index(
+        "draft_requests_processing_idx",
+        "requester_id",
+        "deadline_at",
+        postgresql_where=text("status = 'processing'"),
+    ),
     Index("draft_requests_created_at_idx", "created_at"),
 )
 
@@ -156,6 +177,13 @@ draft_workers = Table(
     _time("heartbeat_at", default=True),
     Column("beat_s", REAL, nullable=False, server_default=text("4"), comment="seconds between two of its heartbeats"),
     Column("attempt_s", REAL, comment="the longest attempt, in seconds"),
+    Column(
+        "models",
+        JSONB,
+        nullable=False,
+        server_default=_EMPTY_OBJECT,
+        comment="by agent and model, whether it can call it",
+    ),
     CheckConstraint(text("state IN ('running', 'draining', 'stopped')"), name="state"),
 )
 
@@ -213,6 +241,47 @@ draft_holds = Table(
         server_default=_NOW,
         comment="when a daemon that uses the model last said so",
     ),
+)
+
+draft_pauses = Table(
+    "draft_pauses",
+    metadata,
+    Column("what", Text, primary_key=True),
+    Column("name", Text, primary_key=True, server_default="", comment="of the model or the requester; empty for all"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    _time("since", default=True),
+    CheckConstraint(text("what IN ('all', 'model', 'requester')"), name="what"),
+    CheckConstraint(text("what <> 'all' OR name = ''"), name="name"),
+)
+
+draft_limits = Table(
+    "draft_limits",
+    metadata,
+    Column("requester_id", Text, primary_key=True, comment="*: everybody without a row of their own"),
+    Column(
+        "max_pending",
+        Integer,
+        comment="beyond which an INSERT is refused; null: no limit, as in the other columns",
+    ),
+    Column("max_in_flight", Integer, comment="requests of the requester that may be drafted at the same time"),
+    Column("usd_per_day", Numeric),
+    CheckConstraint(text("max_pending BETWEEN 0 AND 10000000"), name="max_pending"),
+    CheckConstraint(text("max_in_flight BETWEEN 0 AND 10000000"), name="max_in_flight"),
+    CheckConstraint(text("usd_per_day BETWEEN 0 AND 1000000"), name="usd_per_day"),
+)
+
+draft_turnstiles = Table(
+    "draft_turnstiles",
+    metadata,
+    Column("requester_id", Text, primary_key=True),
+    Column(
+        "at_most",
+        BigInteger,
+        nullable=False,
+        comment="no more than this many of the requester's requests are unfinished",
+    ),
+    comment="inserts of a requester with a max_pending pass one transaction at a time",
 )
 
 draft_throttles = Table(

@@ -19,7 +19,8 @@ permits           where keys and pictures may be sent
 parameters        the allowlist of model parameters
 known_providers   the providers that a row may name, with their addresses and key variables
 holds             models that no daemon calls for now, fleet-wide
+pauses            models that an operator has paused, fleet-wide
 throttles         the share of its concurrency that a daemon uses for a rate-limited model
 fleet_view        one process's view of holds or throttles
-sql/              the statements of holds, throttles and catalog
+sql/              the statements of holds, throttles, pauses and catalog
 """

@@ -15,13 +15,14 @@ from draftd.errors import ModelMisconfigured, NoModelHere
 from draftd.providers.catalog import AgentModels, Catalog, ResolvedModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
+from draftd.providers.pauses import Pauses
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
 from draftd.queue.claims import ClaimGroup, Probe
 
 log = structlog.get_logger(__name__)
 
-WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND agent = ANY (%(agents)s) LIMIT 1"
+WAITING = "SELECT FROM draft_requests WHERE status = 'pending' AND NOT limited AND agent = ANY (%(agents)s) LIMIT 1"
 
 
 class Models:
@@ -48,6 +49,7 @@ class Models:
     ) -> None:
         self._holds = holds
         self._throttles = throttles
+        self._pauses = Pauses()
         self._agents = tuple(agents)
         self._default = default
         self._permits = permits
@@ -60,6 +62,7 @@ class Models:
         catalog: Catalog,
         holds: Sequence[Mapping[str, Any]],
         throttles: Sequence[Mapping[str, Any]],
+        pauses: Sequence[Mapping[str, Any]] = (),
         *,
         as_of: float,
     ) -> bool:
@@ -68,6 +71,7 @@ class Models:
         self.apply(catalog)
         self._holds.update(holds, as_of=as_of)
         self._throttles.update(throttles, as_of=as_of)
+        self._pauses.update(pauses, as_of=as_of)
         return bool(set(self.claimable_agents()) - before)
 
     def apply(self, catalog: Catalog) -> None:
@@ -97,8 +101,30 @@ class Models:
         return [agent for agent in self._agents if not self.resolved(agent).models]
 
     def claimable_agents(self) -> list[str]:
-        """Return the agents with at least one usable model that is not on hold."""
-        return [agent for agent in self._served() if any(model not in self._holds for model in self._models_of(agent))]
+        """Return the agents with at least one usable model that is neither on hold nor paused."""
+        return [agent for agent in self._served() if not all(map(self._is_out, self._models_of(agent)))]
+
+    def admissible_agents(self) -> list[str]:
+        """Return the claimable agents, and those with a model that may be probed."""
+        lapsed = {model for model in self._holds.lapsed() if model not in self._pauses}
+        claimable = self.claimable_agents()
+        return [agent for agent in self._served() if agent in claimable or lapsed & {*self._models_of(agent)}]
+
+    def models_for(self, agents: Sequence[str]) -> list[str]:
+        """Return the first model of each of these agents that is neither on hold nor paused, or an empty name."""
+        return [next((one for one in self._models_of(agent) if not self._is_out(one)), "") for agent in agents]
+
+    def published(self) -> dict[str, dict[str, bool]]:
+        """Return what the heartbeat publishes: by agent and model, whether this process can call it.
+
+        Empty before the configuration has been read. Safe to call from any thread.
+        """
+        if not self._is_known:
+            return {}
+        return {
+            agent: {one.name: False for one in resolved.unusable} | {one.name: True for one in resolved.targets}
+            for agent, resolved in self._resolved.items()
+        }
 
     def claim_groups(self) -> list[ClaimGroup]:
         """Return the claimable agents, grouped by throttled model, plus one group for all others.
@@ -107,7 +133,7 @@ class Models:
         """
         by_model: dict[str | None, list[str]] = {}
         for agent in self.claimable_agents():
-            model = next(model for model in self._models_of(agent) if model not in self._holds)
+            model = next(model for model in self._models_of(agent) if not self._is_out(model))
             by_model.setdefault(model if self._throttles.share(model) < 1 else None, []).append(agent)
         free = by_model.pop(None, [])
         throttled = [
@@ -116,7 +142,7 @@ class Models:
         return [*throttled, ClaimGroup(agents=free)] if free else throttled
 
     def held_agents(self) -> list[str]:
-        """Return the agents that this process cannot serve only because their models are on hold."""
+        """Return the agents that this process cannot serve only because their models are on hold or paused."""
         claimable = self.claimable_agents()
         return [agent for agent in self._served() if agent not in claimable]
 
@@ -127,6 +153,8 @@ class Models:
     async def take_probe(self, link: db.Link) -> Probe | None:
         """Win the right to probe a model whose pause is over; return it with its agents, or None."""
         for model in self._holds.lapsed():
+            if model in self._pauses:
+                continue
             agents = [agent for agent in self._served() if model in self._models_of(agent)]
             if agents and await self._holds.take_probe(link, model, agents):
                 return Probe(model=model, agents=agents)
@@ -137,9 +165,10 @@ class Models:
         await self._holds.return_probe(model)
 
     async def refresh(self, link: db.Link) -> None:
-        """If holds keep agents from being claimed, check whether other daemons have ended them."""
+        """If holds or pauses keep agents from being claimed, check whether they have ended."""
         if self.held_agents():
             await self._holds.refresh(link)
+            await self._pauses.refresh(link)
 
     def configured(self, agent: str) -> list[Target]:
         """Return an agent's usable models in order, on hold or not; empty if none is configured.
@@ -154,19 +183,23 @@ class Models:
         return list(resolved.targets)
 
     def targets(self, agent: str, *, probe: str | None = None) -> list[Target]:
-        """Return the models to call for an agent, in order: the probed model, then those that are not on hold.
+        """Return the models to call for an agent, in order: the probed model, then those that are neither on hold nor paused.
 
         Raises:
             NoModelHere: see ``configured``.
         """
         targets = self.configured(agent)
-        usable = [target for target in targets if target.name not in self._holds or target.name == probe]
-        # All may have gone on hold since the claim; calling the first then reports the reason.
+        usable = [target for target in targets if not self._is_out(target.name) or target.name == probe]
+        # All may have gone on hold since the claim; calling the first then reports the reason. An attempt claimed before a pause
+        # continues.
         return sorted(usable, key=lambda target: target.name != probe) or targets[:1]
 
     def has_held_model(self, agent: str) -> bool:
         """Return whether one of the agent's models is on hold, so that a refusal by the others is not final."""
         return any(model in self._holds for model in self._models_of(agent))
+
+    def _is_out(self, model: str) -> bool:
+        return model in self._holds or model in self._pauses
 
     def _served(self) -> list[str]:
         return [agent for agent in self._agents if self.resolved(agent).targets]

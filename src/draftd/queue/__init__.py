@@ -1,6 +1,7 @@
 """The queue: every statement that changes ``draft_requests``.
 
     claims           the claim loops' shared pump: one claim statement for all that wait
+    admission        makes waiting rows of requesters with a limit claimable, right before a claim
     claiming         the claim statements, and what a lost connection had claimed
     settlements      processing → completed, failed or pending, fenced by the lease token
     leases           which rows this process holds, and the heartbeat's renewals
@@ -8,6 +9,7 @@
     attempts         what a running attempt reads and writes: its input, progress and usage
     admin            the operator's side: enqueue, show, list, cancel, retry, counts
     retention        deletes old final requests and old feedback
+    limits           the limits of requesters, for the commands
     fleet_settings   the one row of draft_settings, which applies to all daemons
     outcome          the outcomes of an attempt, as values
     pictures         prepared pictures, kept for the next attempt

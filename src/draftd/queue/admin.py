@@ -26,7 +26,7 @@ _SQL = statements(__name__)
 COLUMNS = """
     id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
     max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
-    error_code, error_message, error_details, errors, images, model, prompt_version, input_tokens, output_tokens,
+    limited, error_code, error_message, error_details, errors, images, model, prompt_version, input_tokens, output_tokens,
     cost_usd, traceparent, trace_id, created_at, claimed_at, finished_at, updated_at"""
 
 RATE_WINDOW_S = 300
@@ -189,6 +189,16 @@ async def counts(connection: db.Connection) -> dict[str, Any]:
 async def workers(connection: db.Connection) -> list[DictRow]:
     """Return the daemons that were not shut down, live ones first, with the age of their last heartbeat."""
     return await (await connection.execute(_SQL["list_workers"].encode())).fetchall()
+
+
+async def pending(connection: db.Connection) -> list[DictRow]:
+    """Return the claimable requests by agent, and what can be done for each agent."""
+    return await (await connection.execute(_SQL["count_pending"].encode())).fetchall()
+
+
+async def limited(connection: db.Connection) -> list[DictRow]:
+    """Return the requesters with the most requests that wait because of a limit or a pause, and until when they are blocked."""
+    return await (await connection.execute(_SQL["count_limited"].encode())).fetchall()
 
 
 def is_final(status: str) -> bool:

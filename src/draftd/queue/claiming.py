@@ -46,6 +46,7 @@ async def claim(
     limit: int,
     statement: str = CLAIM,
     skip: Sequence[UUID] = (),
+    models: Sequence[str] = (),
 ) -> list[Claim]:
     """Claim up to ``limit`` due rows of these agents, highest priority first, then by turn.
 
@@ -56,18 +57,22 @@ async def claim(
         limit: how many rows, 1 or more.
         statement: ``CLAIM`` or ``CLAIM_PROBE``.
         skip: rows to skip.
+        models: the model that each of the agents would use; nothing is claimed for an agent whose model is paused.
 
     Raises:
         db.LOST: the connection broke; the server may still have claimed rows (see ``release_strays``).
         psycopg.Error: the server refused; nothing was claimed.
     """
-    params = _params(terms, agents, limit) | {"skip": list(skip)}
+    params = _params(terms, agents, limit, models) | {"skip": list(skip)}
     return _claims(await link.run(statement, params), terms)
 
 
-def _params(terms: ClaimTerms, agents: list[str], limit: int, *, now: datetime | None = None) -> db.Row:
+def _params(
+    terms: ClaimTerms, agents: list[str], limit: int, models: Sequence[str] = (), *, now: datetime | None = None
+) -> db.Row:
     return {
         "agents": agents,
+        "models": list(models),
         "n": limit,
         "lease_s": terms.lease_s,
         "attempt_s": terms.attempt_s,
@@ -115,7 +120,9 @@ class Claimer:
         self.skipped: list[UUID] = []
         """The quarantined rows that the last claim skipped."""
 
-    async def claim(self, agents: list[str], limit: int, statement: str = CLAIM) -> list[Claim]:
+    async def claim(
+        self, agents: list[str], limit: int, statement: str = CLAIM, *, models: Sequence[str] = ()
+    ) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
 
         Raises:
@@ -125,22 +132,29 @@ class Claimer:
         began, self.skipped = time.monotonic(), self._quarantine.ids()
         try:
             claimed = await claim(
-                self._link, terms=self._terms, agents=agents, limit=limit, statement=statement, skip=self.skipped
+                self._link,
+                terms=self._terms,
+                agents=agents,
+                limit=limit,
+                statement=statement,
+                skip=self.skipped,
+                models=models,
             )
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
-            return await self._claim_individually(agents, limit, error, began)
+            params = _params(self._terms, agents, limit, models)
+            return await self._claim_individually(params, limit, error, began)
         if claimed:
             self._claims.accepted([one.id for one in claimed])
         return claimed
 
     async def _claim_individually(
-        self, agents: list[str], limit: int, refusal: psycopg.Error, began: float
+        self, params: db.Row, limit: int, refusal: psycopg.Error, began: float
     ) -> list[Claim]:
         """Claim by id, and look past refused rows, which must not block those behind them."""
         # Refusals are resolved after other rows were tried: whether those get through tells whose fault it is.
-        params, refused = _params(self._terms, agents, limit), list[tuple[LeaseKey, psycopg.Error]]()
+        refused = list[tuple[LeaseKey, psycopg.Error]]()
         looked_at: list[UUID] = []
         while True:
             found = await self._link.run(FIND_CLAIMABLE, params | {"skip": [*self._quarantine.ids(), *looked_at]})

@@ -9,7 +9,7 @@ counting the attempt, and so does the right to probe. A refused row does not kee
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from draftd import db
 from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
+from draftd.queue.admission import Admission
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.group_commit import MAX_ITEMS
 from draftd.queue.leases import Leases
@@ -65,6 +66,14 @@ class ClaimSource(Protocol):
         """Return the agents that may be claimed for, grouped by the share of the concurrency that they may use."""
         ...
 
+    def models_for(self, agents: Sequence[str]) -> list[str]:
+        """Return the model that each of these agents would use."""
+        ...
+
+    def admissible_agents(self) -> list[str]:
+        """Return the agents that may be claimed for, including those whose model may be probed."""
+        ...
+
     async def refresh(self, link: db.Link) -> None:
         """Check whether more may be claimed by now; called when nothing may."""
         ...
@@ -85,6 +94,7 @@ class Claims:
         link: the connection for claims.
         claimer: claims on that connection.
         source: what may be claimed.
+        admission: makes waiting rows of requesters with a limit claimable.
         leases: receives every claimed row.
         wakeup: ends a wait before the poll interval does.
         release: gives a claimed row back without counting the attempt.
@@ -100,6 +110,7 @@ class Claims:
         link: db.Link,
         claimer: Claimer,
         source: ClaimSource,
+        admission: Admission,
         leases: Leases,
         wakeup: WakeUp,
         release: Callable[[Claim], Awaitable[None]],
@@ -112,6 +123,7 @@ class Claims:
         self._ready = ready
         self._claimer = claimer
         self._source = source
+        self._admission = admission
         self._leases = leases
         self._wakeup = wakeup
         self._release = release
@@ -127,10 +139,16 @@ class Claims:
         self._refusal: psycopg.Error | None = None
         self._backoff = Backoff(cap_s=db.REFUSED_CAP_S)
 
-    async def next(self) -> Claim | None:
-        """Wait for a claimed row; None once this process has stopped claiming."""
+    async def next(self, *, after: Claim | None = None) -> Claim | None:
+        """Wait for a claimed row; None once this process has stopped claiming.
+
+        Args:
+            after: what the caller has worked on before, and has settled.
+        """
         if self._stopped:
             return None
+        if after is not None:
+            self._admission.ended(after.requester_id)
         future: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._has_waiting.set()
@@ -170,7 +188,8 @@ class Claims:
             if self._drain and not self._leases and await self._is_drained():
                 self.stop()
                 break
-            await self._wakeup.wait(min(self._poll_interval_s, self._claimer.retry_in_s()))
+            retry_in_s = min(self._claimer.retry_in_s(), self._admission.retry_in_s())
+            await self._wakeup.wait(min(self._poll_interval_s, retry_in_s))
         await self._release_undelivered()
 
     async def _is_drained(self) -> bool:
@@ -217,7 +236,17 @@ class Claims:
             self._backoff.reset()
         if self._refusal is not None and not claimed:
             await self._pause(self._refusal)
-        return claimed >= wanted or self._refusal is not None
+        again = claimed >= wanted or self._refusal is not None
+        return again or await self._admit_any(wanted)
+
+    async def _admit_any(self, wanted: int) -> bool:
+        """Make waiting rows claimable, and return whether there were any."""
+        try:
+            agents = self._source.admissible_agents()
+            return await self._unless_refused(self._admission.admit_any(agents, wanted=wanted), False)
+        except db.LOST as error:
+            await self._link.pause(error)
+            return True
 
     async def _pause(self, refusal: psycopg.Error) -> None:
         delay_s = self._backoff.next_s()
@@ -244,10 +273,13 @@ class Claims:
             await self._unless_refused(self._source.refresh(self._link), None)
             claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
+        agents = self._source.admissible_agents()
+        await self._unless_refused(self._admission.admit_next(agents, wanted=wanted - claimed), None)
         for group in claim_groups:
             room = min(wanted - claimed, self._room(group))
             if room > 0:
-                more = await self._unless_refused(self._claimer.claim(group.agents, room), [])
+                models = self._source.models_for(group.agents)
+                more = await self._unless_refused(self._claimer.claim(group.agents, room, models=models), [])
                 self._deliver(more)
                 claimed += len(more)
         return claimed
@@ -258,7 +290,8 @@ class Claims:
             return 0
         rows: list[Claim] = []
         try:
-            rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE), [])
+            models = [probe.model] * len(probe.agents)
+            rows = await self._unless_refused(self._claimer.claim(probe.agents, 1, CLAIM_PROBE, models=models), [])
         finally:
             if not rows:
                 await self._source.return_probe(probe.model)

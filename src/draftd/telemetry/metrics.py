@@ -6,7 +6,7 @@ contains text from a client or requester. Models and error codes are few, so the
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -50,6 +50,12 @@ class Metrics:
         self._server: WSGIServer | None = None
         self._requests = Counter(
             "draftd_requests_total", "Requests that became final.", ["status", "code"], registry=self.registry
+        )
+        self._pending = Gauge(
+            "draftd_pending",
+            "Pending requests: due, held (their model is on hold or paused), later, or limited (their requester is).",
+            ["state"],
+            registry=self.registry,
         )
         self._oldest_pending = Gauge(
             "draftd_oldest_pending_seconds", "How long the oldest due request has waited.", registry=self.registry
@@ -103,6 +109,11 @@ class Metrics:
     def in_flight(self, count: int) -> None:
         """Set how many requests are in flight in this process."""
         self._in_flight.set(count)
+
+    def pending(self, counts: Mapping[str, int]) -> None:
+        """Set how many requests are pending, by state."""
+        for state in ("due", "held", "later", "limited"):
+            self._pending.labels(state=state).set(counts[state])
 
     def oldest_pending(self, age_s: float | None) -> None:
         """Set how long the oldest due request has waited, in seconds; None if none is waiting."""

@@ -44,8 +44,8 @@ RETURNING CASE WHEN h.until > now() AND h.until <= now() + interval '86400 s'
 UPDATE draft_holds AS h SET probing = true, until = now() + make_interval(secs => %(probe_s)s)
  WHERE h.model = %(model)s AND (h.until <= now() OR h.until > now() + interval '86400 s')
    AND EXISTS (SELECT FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
-        SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= now()
-         LIMIT 1) AS x)
+        SELECT FROM draft_requests AS r
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = a.agent AND r.available_at <= now() LIMIT 1) AS x)
 RETURNING h.model;
 
 -- name: return_probe

@@ -90,8 +90,30 @@ SELECT coalesce(jsonb_object_agg(status, n), '{}') AS requests,
   FROM (SELECT status, count(*) AS n,
                count(*) FILTER (WHERE finished_at > now() - make_interval(secs => %(window_s)s)) AS ended_lately,
                count(*) FILTER (WHERE created_at > now() - make_interval(secs => %(window_s)s)) AS inserted_lately,
-               min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now()) AS oldest_pending
+               min(available_at) FILTER (WHERE status = 'pending' AND NOT limited AND available_at <= now()) AS oldest_pending
           FROM draft_requests GROUP BY status) AS by_status;
+
+-- name: count_pending
+-- The claimable rows of each agent, and what can be done for it ('unknown' if no daemon has said anything of it).
+--
+-- Returns: agent; due and later, the numbers of rows; next_at, when the next one becomes due; state, is_served, model, code and
+-- until, as draft_agent_states has them.
+SELECT r.agent, r.due, r.later, r.next_at, coalesce(s.state, 'unknown') AS state, coalesce(s.is_served, false) AS is_served,
+       s.model, s.code, s.until
+  FROM (SELECT x.agent, count(*) FILTER (WHERE x.available_at <= now()) AS due,
+               count(*) FILTER (WHERE x.available_at > now()) AS later,
+               min(x.available_at) FILTER (WHERE x.available_at > now()) AS next_at
+          FROM draft_requests AS x WHERE x.status = 'pending' AND NOT x.limited GROUP BY x.agent) AS r
+       LEFT JOIN draft_agent_states() AS s ON s.agent = r.agent
+ ORDER BY r.due DESC, r.agent;
+
+-- name: count_limited
+-- The requesters with the most rows that wait for their admission: how many rows, and until when the requester is blocked (by a
+-- pause, for one; infinity until somebody ends it), null if only its other requests are in the way.
+SELECT r.requester_id, r.n, draft_requester_blocked_until(r.requester_id) AS blocked_until
+  FROM (SELECT x.requester_id, count(*) AS n FROM draft_requests AS x
+         WHERE x.status = 'pending' AND x.limited GROUP BY x.requester_id ORDER BY n DESC LIMIT 20) AS r
+ ORDER BY r.n DESC, r.requester_id;
 
 -- name: list_workers
 -- The daemons that were not shut down, live ones first.

@@ -4,6 +4,10 @@
 -- available_at is returned as a number, which takes a tenth of the time to read. expires_in_s subtracts numbers: expires_at may
 -- be infinite, and PostgreSQL before 17 cannot subtract a timestamp from infinity.
 --
+-- A pause holds from the moment it is committed, whatever the daemons know of it: nothing is claimed if everything is paused, for an
+-- agent whose model is, or of a requester who is. Rows of such a requester that are limited already cost nothing; the reaper sees to
+-- that (draft_apply_limits).
+--
 -- Common parameters: lease_s, attempt_s, worker_id; now, which overrides the database's time (tests).
 
 -- name: claim
@@ -15,13 +19,16 @@
 -- difference of two turns may not fit into a bigint. The agents are in a subquery, because the planner would count the elements
 -- of a bare parameter, find a plan for that few cheaper, and plan every claim anew (0.4 of 0.9 ms).
 --
--- Further parameters: agents; n; skip, the ids of rows to skip.
+-- Further parameters: agents, and models, the one that each would use; n; skip, the ids of rows to skip.
 WITH due AS MATERIALIZED (
-    SELECT x.id FROM unnest((SELECT %(agents)s::text[])) AS a(agent) CROSS JOIN LATERAL (
+    SELECT x.id FROM unnest((SELECT %(agents)s::text[]), (SELECT %(models)s::text[])) AS a(agent, model) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(skip)s::uuid[])
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = a.agent
+           AND r.available_at <= coalesce(%(now)s::timestamptz, now()) AND r.id <> ALL (%(skip)s::uuid[])
+           AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED) AS x
+     WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
+       AND coalesce(a.model, '') NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'model')
      ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
      LIMIT %(n)s
 )
@@ -45,17 +52,20 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- the hold must not be used for every probe.
 --
 -- Invariants: as for claim.
--- Further parameters: agents; n; skip, the ids of rows to skip.
+-- Further parameters: agents, and models, the one that each would use; n; skip, the ids of rows to skip.
 WITH candidate AS MATERIALIZED (
-    SELECT x.* FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+    SELECT x.* FROM unnest(%(agents)s::text[], %(models)s::text[]) AS a(agent, model) CROSS JOIN LATERAL (
         SELECT r.id, r.priority, r.turn, r.given_back FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(skip)s::uuid[])
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = a.agent
+           AND r.available_at <= coalesce(%(now)s::timestamptz, now()) AND r.id <> ALL (%(skip)s::uuid[])
+           AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT 100) AS x
+     WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
+       AND coalesce(a.model, '') NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'model')
 ), due AS MATERIALIZED (
     SELECT x.id FROM (SELECT * FROM candidate ORDER BY given_back, priority DESC, turn, id) AS c CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
-         WHERE r.id = c.id AND r.status = 'pending' FOR NO KEY UPDATE SKIP LOCKED) AS x
+         WHERE r.id = c.id AND r.status = 'pending' AND NOT r.limited FOR NO KEY UPDATE SKIP LOCKED) AS x
      LIMIT %(n)s
 )
 UPDATE draft_requests AS r SET
@@ -81,8 +91,11 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 WITH due AS MATERIALIZED (
     SELECT x.id FROM unnest(%(ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
-         WHERE r.id = i.id AND r.status = 'pending' AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+         WHERE r.id = i.id AND r.status = 'pending' AND NOT r.limited
+           AND r.available_at <= coalesce(%(now)s::timestamptz, now())
+           AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
            FOR NO KEY UPDATE SKIP LOCKED) AS x
+     WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
 )
 UPDATE draft_requests AS r SET
     status = 'processing',
@@ -103,12 +116,15 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- The rows that a claim would take; used after a refusal.
 --
 -- Invariants: writes nothing and locks nothing.
--- Parameters: agents; n; skip, the ids of rows to skip; now, which overrides the database's time (tests).
-SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[]) AS a(agent) CROSS JOIN LATERAL (
+-- Parameters: agents and models, as for claim; n; skip, the ids of rows to skip; now, which overrides the database's time (tests).
+SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[], %(models)s::text[]) AS a(agent, model) CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.priority, r.turn, r.available_at FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = a.agent AND r.available_at <= coalesce(%(now)s::timestamptz, now())
-           AND r.id <> ALL (%(skip)s::uuid[])
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = a.agent
+           AND r.available_at <= coalesce(%(now)s::timestamptz, now()) AND r.id <> ALL (%(skip)s::uuid[])
+           AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
          ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT %(n)s) AS x
+ WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
+   AND coalesce(a.model, '') NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'model')
  ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
  LIMIT %(n)s;
 

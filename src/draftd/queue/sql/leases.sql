@@ -2,7 +2,7 @@
 
 -- name: renew_and_beat
 -- Renew a worker's leases, write its row in draft_workers, and return the daemons' configuration: agents, models, holds,
--- throttles.
+-- throttles, pauses, and whether there are limits of requesters.
 --
 -- Invariants: locks first and in the order of ids, like every write of several rows (unordered renewals and settlements had ten
 -- deadlocks in ten seconds). Skips locked rows, which are renewed at the next beat: a client that holds one row in a long
@@ -29,10 +29,11 @@ WITH held AS MATERIALIZED (
      WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = h.lease_token
     RETURNING r.id
 ), beat AS (
-    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s)
+    INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s, models)
     VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
-            %(beat_s)s, %(attempt_s)s)
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now()
+            %(beat_s)s, %(attempt_s)s, %(models)s)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, models = excluded.models,
+        heartbeat_at = now()
 )
 SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(
@@ -55,7 +56,11 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
                     'share', greatest(0.015625, least(1, t.share)),
                     'age_s', greatest(-3153600000, least(3153600000,
                                 extract(epoch FROM now()) - extract(epoch FROM t.changed_at)))::float8)), '[]')
-          FROM draft_throttles AS t) AS throttles;
+          FROM draft_throttles AS t) AS throttles,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
+          FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
+       EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
+       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits;
 
 -- name: renew
 -- Renew a worker's leases and return the daemons' configuration, while the worker's own row is refused or locked.
@@ -95,13 +100,18 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
                     'share', greatest(0.015625, least(1, t.share)),
                     'age_s', greatest(-3153600000, least(3153600000,
                                 extract(epoch FROM now()) - extract(epoch FROM t.changed_at)))::float8)), '[]')
-          FROM draft_throttles AS t) AS throttles;
+          FROM draft_throttles AS t) AS throttles,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
+          FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
+       EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
+       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits;
 
 -- name: beat
 -- Write a worker's row only.
 --
 -- Parameters: the worker's columns.
-INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s)
+INSERT INTO draft_workers AS w (id, hostname, pid, version, state, agents, concurrency, in_flight, beat_s, attempt_s, models)
 VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(version)s, %(state)s, %(agents)s, %(concurrency)s, %(in_flight)s,
-        %(beat_s)s, %(attempt_s)s)
-ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, heartbeat_at = now();
+        %(beat_s)s, %(attempt_s)s, %(models)s)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, in_flight = excluded.in_flight, models = excluded.models,
+    heartbeat_at = now();

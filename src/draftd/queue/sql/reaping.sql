@@ -68,10 +68,10 @@ WITH RECURSIVE pass AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
      WHERE agent IS NOT NULL
 ), asked AS (
-    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
+    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND NOT r.limited ORDER BY r.agent LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent > asked.agent
-             ORDER BY r.agent LIMIT 1)
+    SELECT (SELECT r.agent FROM draft_requests AS r
+             WHERE r.status = 'pending' AND NOT r.limited AND r.agent > asked.agent ORDER BY r.agent LIMIT 1)
       FROM asked WHERE asked.agent IS NOT NULL
 ), unserved AS MATERIALIZED (
     SELECT asked.agent FROM asked, served WHERE asked.agent <> ALL (served.agents)
@@ -80,7 +80,8 @@ WITH RECURSIVE pass AS MATERIALIZED (
       FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
         SELECT r.id, 'no daemon has a prompt for the agent ' || quote_literal(left(r.agent, 100)) AS message
           FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = unserved.agent
+           AND r.available_at <= pass.now - interval '5 s'
            AND r.id <> ALL (%(skip)s::uuid[])
          LIMIT 500 FOR NO KEY UPDATE OF r SKIP LOCKED) AS x
 ), chosen AS MATERIALIZED (
@@ -155,7 +156,8 @@ WITH pass AS MATERIALIZED (
                AND (coalesce(least(r.lease_until, r.deadline_at), 'infinity') <= pass.lapsed
                     OR coalesce(least(r.lease_until, r.deadline_at), 'infinity') > pass.furthest)
             OR r.status = 'pending' AND r.expires_at IS NOT NULL AND r.expires_at <= pass.now
-            OR r.status = 'pending' AND r.available_at <= pass.now - interval '5 s' AND r.agent <> ALL (served.agents))
+            OR r.status = 'pending' AND NOT r.limited AND r.available_at <= pass.now - interval '5 s'
+               AND r.agent <> ALL (served.agents))
      ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
 )
 UPDATE draft_requests AS r SET
@@ -212,10 +214,10 @@ WITH RECURSIVE pass AS MATERIALIZED (
     SELECT array_agg(DISTINCT agent) AS agents FROM draft_workers AS w, unnest(w.agents) AS agent
      WHERE agent IS NOT NULL
 ), asked AS (
-    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' ORDER BY r.agent LIMIT 1)
+    (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND NOT r.limited ORDER BY r.agent LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.agent FROM draft_requests AS r WHERE r.status = 'pending' AND r.agent > asked.agent
-             ORDER BY r.agent LIMIT 1)
+    SELECT (SELECT r.agent FROM draft_requests AS r
+             WHERE r.status = 'pending' AND NOT r.limited AND r.agent > asked.agent ORDER BY r.agent LIMIT 1)
       FROM asked WHERE asked.agent IS NOT NULL
 ), unserved AS MATERIALIZED (
     SELECT asked.agent FROM asked, served WHERE asked.agent <> ALL (served.agents)
@@ -223,7 +225,8 @@ WITH RECURSIVE pass AS MATERIALIZED (
     SELECT x.id, x.lease_token, x.was, 'invalid_request' AS code, 'failed' AS status, NULL::uuid AS worker_id
       FROM unserved CROSS JOIN pass CROSS JOIN LATERAL (
         SELECT r.id, r.lease_token, r.status AS was FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = unserved.agent AND r.available_at <= pass.now - interval '5 s'
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = unserved.agent
+           AND r.available_at <= pass.now - interval '5 s'
            AND r.id <> ALL (%(skip)s::uuid[])
          LIMIT %(limit)s) AS x
 )

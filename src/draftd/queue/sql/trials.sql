@@ -7,7 +7,7 @@
 -- The newest 50 pending rows.
 --
 -- Parameters: but, the ids of rows not to try.
-SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
+SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND NOT r.limited AND r.id <> ALL (%(but)s::uuid[])
  ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 50;
 
 -- name: find_unfinished
@@ -19,7 +19,7 @@ SELECT r.id FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL 
   ORDER BY r.deadline_at DESC LIMIT 50)
 UNION ALL
 (SELECT r.id, row_number() OVER (ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC) AS place
-   FROM draft_requests AS r WHERE r.status = 'pending' AND r.id <> ALL (%(but)s::uuid[])
+   FROM draft_requests AS r WHERE r.status = 'pending' AND NOT r.limited AND r.id <> ALL (%(but)s::uuid[])
   ORDER BY r.agent DESC, r.priority, r.turn DESC, r.available_at DESC, r.id DESC LIMIT 50)
 ORDER BY place;
 
@@ -28,7 +28,7 @@ ORDER BY place;
 --
 -- Parameters: id.
 SELECT r.id, r.lease_token FROM draft_requests AS r
- WHERE r.id = (SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status = 'pending'
+ WHERE r.id = (SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status = 'pending' AND NOT x.limited
                   FOR NO KEY UPDATE SKIP LOCKED);
 
 -- name: make_overdue
@@ -36,7 +36,7 @@ SELECT r.id, r.lease_token FROM draft_requests AS r
 --
 -- Parameters: id.
 UPDATE draft_requests AS r SET expires_at = now() - interval '1 d'
- WHERE r.id = (SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status = 'pending'
+ WHERE r.id = (SELECT x.id FROM draft_requests AS x WHERE x.id = %(id)s AND x.status = 'pending' AND NOT x.limited
                   FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING r.id, r.lease_token;
 

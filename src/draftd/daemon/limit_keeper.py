@@ -1,0 +1,82 @@
+"""The limit keeper: applies pauses and limits of requesters to rows that are already pending.
+
+Every daemon runs one. It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
+become due, and rows inserted by a transaction that could not see a limit yet. It is not part of the reaper, whose passes must
+follow each other steadily.
+"""
+
+import asyncio
+import time
+
+import psycopg
+import structlog
+
+from draftd import db
+from draftd.queue.admission import ADMIT, APPLY, BATCH
+from draftd.sanitize import redact
+
+log = structlog.get_logger(__name__)
+
+PASS_S = 1.0
+"""How long one pass may take; the next one continues."""
+
+
+class LimitKeeper:
+    """Makes a pass every ``interval_s`` seconds.
+
+    Args:
+        link: the connection to use.
+        interval_s: seconds between passes.
+    """
+
+    def __init__(self, *, link: db.Link, interval_s: float = 2.0) -> None:
+        self._link = link
+        self._interval_s = interval_s
+        self._applied_to: str | None = None
+        self._admitted_to: str | None = None
+        self._refused = 0
+
+    async def run(self) -> None:
+        """Make passes until cancelled, through any number of lost connections."""
+        while True:
+            try:
+                await self.keep()
+                self._refused = 0
+            except db.LOST as error:
+                await self._link.pause(error)
+            except psycopg.Error as error:
+                self._log_refusal(error)
+            await asyncio.sleep(self._interval_s)
+
+    def _log_refusal(self, refusal: psycopg.Error) -> None:
+        self._refused += 1
+        # One in a row, 2, 4, 8, …: it lasts until somebody changes something.
+        if self._refused.bit_count() == 1:
+            log.error("limits refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
+
+    async def keep(self) -> None:
+        """Make a pass of up to ``PASS_S``, beginning where the previous one ended.
+
+        Raises:
+            db.LOST: the connection broke.
+            psycopg.Error: the server refused.
+        """
+        until = time.monotonic() + PASS_S
+        while await self._apply() and time.monotonic() < until:
+            pass
+        while await self._admit() and time.monotonic() < until:
+            pass
+
+    async def _apply(self) -> bool:
+        """Make rows wait; return whether there may be more."""
+        (row,) = await self._link.run(APPLY, {"after": self._applied_to})
+        # A full batch may have left rows of the same requester.
+        self._applied_to = self._applied_to if row["changed"] and row["reached"] else row["reached"]
+        return bool(row["changed"] or row["reached"])
+
+    async def _admit(self) -> bool:
+        """Admit rows; return whether there may be more."""
+        params = {"requesters": None, "agents": None, "at_most": BATCH, "wanted": 0, "after": self._admitted_to}
+        (row,) = await self._link.run(ADMIT, params)
+        self._admitted_to = self._admitted_to if row["admitted"] and row["reached"] else row["reached"]
+        return bool(row["admitted"] or row["reached"])

@@ -1,0 +1,70 @@
+"""Admission: which waiting rows of requesters with a limit become claimable.
+
+Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
+inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
+whose attempts have ended, and any if a claim finds less than it wants. The limit keeper also makes rows wait whose requester has
+since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
+``max_in_flight``.
+"""
+
+from collections.abc import Sequence
+
+from draftd import db
+from draftd.db.statements import statements
+
+_SQL = statements(__name__)
+ADMIT, APPLY = _SQL["admit"], _SQL["apply"]
+
+BATCH = 500
+"""Rows per statement: 40 us each."""
+BUSY_S = 0.05
+"""When to try a requester again that another daemon was admitting."""
+
+
+class Admission:
+    """Admits rows for the claims of one process.
+
+    Args:
+        link: the connection for claims.
+    """
+
+    def __init__(self, *, link: db.Link) -> None:
+        self._link = link
+        self._ended: set[str] = set()
+        self._after: str | None = None
+        self.is_needed = False
+        """Whether there are limits or waiting rows at all; each heartbeat says so."""
+
+    def ended(self, requester_id: str) -> None:
+        """Record that an attempt for a requester has ended, which may leave room for another."""
+        if self.is_needed:
+            self._ended.add(requester_id)
+
+    def retry_in_s(self) -> float:
+        """Return in how many seconds to try again, infinity if there is nothing to try."""
+        return BUSY_S if self._ended else float("inf")
+
+    async def admit_next(self, agents: Sequence[str], *, wanted: int) -> None:
+        """Admit rows of the requesters whose attempts have ended.
+
+        Args:
+            agents: those that this process can claim for.
+            wanted: how many rows it claims next.
+        """
+        if self._ended and agents:
+            requesters, self._ended = list(self._ended), set()
+            await self._admit(requesters, agents, wanted)
+
+    async def admit_any(self, agents: Sequence[str], *, wanted: int) -> bool:
+        """Admit rows of any requester, and return whether there were any."""
+        if not self.is_needed or not agents:
+            return False
+        return await self._admit(None, agents, wanted) > 0
+
+    async def _admit(self, requesters: list[str] | None, agents: Sequence[str], wanted: int) -> int:
+        params = {"requesters": requesters, "agents": list(agents), "at_most": BATCH, "wanted": wanted}
+        (row,) = await self._link.run(ADMIT, params | {"after": None if requesters else self._after})
+        self._ended |= set(row["busy"])
+        if requesters is None:
+            self._after = row["reached"]
+        return int(row["admitted"])
