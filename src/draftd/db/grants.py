@@ -6,7 +6,7 @@ nothing; the caller's input appears in it only as quoted identifiers.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
@@ -24,6 +24,8 @@ CLIENT_COLUMNS = (
 TRUSTED_COLUMNS = ("id", "priority")
 """A client that sets priorities can starve others; one that chooses ids can find out which exist."""
 FUNCTIONS = ("create_draft_request(jsonb)", "cancel_draft_request(uuid)")
+TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
+"""Deletes any requester's data, past row security."""
 WORKER_TYPE = "draft_worker"
 """The guard treats a role as a worker if it may use this type."""
 
@@ -63,7 +65,7 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         schema: the schema of the tables.
         client: the app's role, or None.
         worker: the daemons' role, or None.
-        trusted: whether the client may choose ids and priorities.
+        trusted: whether the client may choose ids and priorities, and forget requesters.
 
     Raises:
         UsageError: a name is invalid, or both roles are the same.
@@ -99,6 +101,7 @@ class _Role:
         """Revoke every earlier grant; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
         yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
+        yield f"REVOKE ALL ON FUNCTION {self._functions(TRUSTED_FUNCTIONS)} FROM {self._quoted};"
         for table in TABLES:
             for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
                 yield f"DROP POLICY IF EXISTS {self._policy(purpose)} ON {self._home}.{table};"
@@ -111,13 +114,16 @@ class _Role:
             what = terms.format(role=self._quoted)
             yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
 
-    def functions(self) -> str:
-        """Grant the functions for clients."""
-        return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in FUNCTIONS)} TO {self._quoted};"
+    def functions(self, names: Sequence[str] = FUNCTIONS) -> str:
+        """Grant functions; by default those for clients."""
+        return f"GRANT EXECUTE ON FUNCTION {self._functions(names)} TO {self._quoted};"
 
     def worker(self) -> str:
         """Make the role a worker."""
         return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
+
+    def _functions(self, names: Sequence[str]) -> str:
+        return ", ".join(f"{self._home}.{one}" for one in names)
 
     def _policy(self, purpose: str) -> str:
         """Return a policy's name, distinct even for long role names with the same prefix."""
@@ -133,19 +139,20 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     yield "-- It is a server that acts for all of them. Never give this role to a browser or a phone."
     yield from role.begin()
     if trusted:
-        yield "-- It may also set id and priority. A client that sets priorities can starve others."
+        yield "-- It may also set id and priority, and delete everything stored of a requester (forget_draft_requester)."
+        yield "-- A client that sets priorities can starve others."
     columns = ", ".join((*TRUSTED_COLUMNS, *CLIENT_COLUMNS) if trusted else CLIENT_COLUMNS)
     yield from role.table(
         "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
     )
     for table, rights in CLIENT_RIGHTS.items():
         yield from role.table(table, rights)
-    yield role.functions()
+    yield role.functions((*FUNCTIONS, *TRUSTED_FUNCTIONS) if trusted else FUNCTIONS)
 
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command except the owner's: migrate, and those that set and unset."
+    yield "-- The worker runs draftd run and every command except the owner's: migrate, forget, and those that set and unset."
     yield from role.begin()
     yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
     yield role.worker()

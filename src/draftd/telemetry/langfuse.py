@@ -2,7 +2,7 @@
 
 The only importer of the SDK. Invariants (docs/adr/0004): whatever Langfuse or its SDK does, tracing never delays, fails or
 prolongs a request; without keys nothing of the SDK is imported; no secret, no path of an image URL and, unless the operator
-asked for it, no picture leaves the process.
+asked for it, no picture leaves the process; no span of an attempt does before its outcome is stored (``HeldTrace``).
 """
 
 import atexit
@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from draftd.errors import Spent
 from draftd.sanitize import redact, without_secrets
 from draftd.telemetry.export_errors import ExportErrorLog, check_export
-from draftd.telemetry.tracing import GenerationSpan, RequestSpan, Summarized, Tracing
+from draftd.telemetry.tracing import GenerationSpan, HeldTrace, RequestSpan, Summarized, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -137,6 +137,7 @@ class _LangfuseTracing(Tracing):
     ) -> None:
         super().__init__()
         self._sdk: Any = importlib.import_module("langfuse")
+        self._is_ours: Callable[[Any], bool] = importlib.import_module("langfuse.span_filter").is_default_export_span
         otel: Any = importlib.import_module("opentelemetry.sdk.trace")
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
         sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
@@ -164,6 +165,7 @@ class _LangfuseTracing(Tracing):
             timeout=EXPORT_S,
             release=release,
             tracer_provider=self._provider,
+            should_export_span=self._may_leave,
         )
         self._ended = False
         _take_over_logging()
@@ -216,6 +218,17 @@ class _LangfuseTracing(Tracing):
             except BaseException as error:
                 span.fail(error)
                 raise
+
+    def _may_leave(self, span: Any) -> bool:
+        """Return whether a span may be sent now; hold it back otherwise."""
+        if not self._is_ours(span):
+            return False
+        trace = HeldTrace.current()
+        # The SDK asks at a span's start as well.
+        if trace is None or span.end_time is None:
+            return True
+        trace.hold(lambda: _guarded(lambda: [processor.on_end(span) for processor in self._processors]))
+        return False
 
     def examine(self) -> tuple[bool, str]:
         return check_export(self._provider, self._processors, self._host)
