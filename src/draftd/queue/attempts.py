@@ -163,7 +163,10 @@ class AttemptWriter:
             delay_s, tries = backoff.next_s(), backoff.failures
             if tries >= _max_tries(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
                 # Whoever has locked the request for so long costs it its name, and no cost its record.
-                if isinstance(refusal, LockNotAvailable) and await self._insert(replace(usage, requester_id="")) is None:
+                if (
+                    isinstance(refusal, LockNotAvailable)
+                    and await self._insert(replace(usage, requester_id="")) is None
+                ):
                     return
                 log.error("usage refused", sqlstate=refusal.sqlstate, tries=tries, **_figures(usage))
                 return
