@@ -14,6 +14,11 @@ UPGRADE = r"""
 CREATE INDEX draft_usage_requester_id_idx ON draft_usage (requester_id);
 CREATE INDEX draft_feedback_requester_id_idx ON draft_feedback (requester_id);
 
+-- The mark of a backend that may forget requesters (draftd grants --trusted). A right on a type, as draft_worker is: GRANT ... ON
+-- ALL, which people write, covers functions and no types.
+CREATE DOMAIN draft_trusted AS text;
+COMMENT ON DOMAIN draft_trusted IS 'a role with USAGE may call forget_draft_requester';
+
 -- Forgets up to max_rows rows of each table, or all (null). A pass that changes nothing is the last one.
 --
 -- Locks the requests first, in the order of ids, like every statement on several rows. A lock for deletion keeps out whatever
@@ -77,15 +82,24 @@ BEGIN
 END $$;
 
 -- SECURITY DEFINER, because it deletes what no client may delete, and because row security would hide some of it from its caller.
--- Whoever may execute it may forget any requester: a backend that acts for all of them, never a browser.
-CREATE FUNCTION forget_draft_requester(requester_id text) RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT draft_forget_some($1, NULL) - '{trace_ids,is_recent}'::text[];
-$$;
+-- Whoever may call it may forget any requester: a backend that acts for all of them, never a browser. Inside, current_user is the
+-- owner, so the role asked for is the session's: that of SET ROLE, or the one that logged in.
+CREATE FUNCTION forget_draft_requester(requester_id text) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    caller CONSTANT name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+BEGIN
+    IF NOT has_type_privilege(caller, 'draft_trusted'::regtype, 'USAGE') THEN
+        RAISE EXCEPTION 'forget_draft_requester: the role % may not forget requesters', quote_ident(caller)
+            USING ERRCODE = 'insufficient_privilege', HINT = 'A backend that may is made with draftd grants --trusted.';
+    END IF;
+    RETURN draft_forget_some($1, NULL) - '{trace_ids,is_recent}'::text[];
+END $$;
 """
 
 DOWNGRADE = """
 DROP FUNCTION forget_draft_requester(text);
 DROP FUNCTION draft_forget_some(text, integer);
+DROP DOMAIN draft_trusted;
 DROP INDEX draft_feedback_requester_id_idx;
 DROP INDEX draft_usage_requester_id_idx;
 """
@@ -93,7 +107,8 @@ DROP INDEX draft_usage_requester_id_idx;
 
 def upgrade() -> None:
     op.execute(UPGRADE)
-    op.execute(keep_private(functions=["draft_forget_some(text, integer)", "forget_draft_requester(text)"]))
+    functions = ["draft_forget_some(text, integer)", "forget_draft_requester(text)"]
+    op.execute(keep_private(functions=functions, types=["draft_trusted"]))
 
 
 def downgrade() -> None:

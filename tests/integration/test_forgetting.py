@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+import psycopg.sql
 import pytest
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.errors import LeaseLost
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.forgetting import Forgotten, count_forgettable, forget
@@ -332,6 +334,26 @@ async def test_nothing_is_claimed_between_two_batches(
     assert statuses
 
 
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        "ALTER TABLE draft_requests ADD CONSTRAINT own CHECK (attempt = 0)",
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no: %', NEW.context; END $$; "
+        "CREATE TRIGGER own BEFORE UPDATE ON draft_requests FOR EACH ROW EXECUTE FUNCTION own()",
+    ],
+)
+async def test_an_error_of_the_server_is_logged_without_the_row_it_quotes(
+    connection: db.Connection, obstacle: str
+) -> None:
+    await make_request(connection, requester_id=CANARY, context=CANARY)
+    await rows(connection, obstacle)
+    with pytest.raises(psycopg.Error) as refused:
+        await rows(connection, "UPDATE draft_requests SET attempt = 1")
+    assert CANARY in str(refused.value)
+    assert CANARY not in told_to_log(refused.value)
+    assert "own" in told_to_log(refused.value) or "trigger" in told_to_log(refused.value)
+
+
 async def test_a_trusted_client_may_forget_past_row_security(
     connection: db.Connection, link: db.Link, roles: Roles, is_stored: Callable[[], bool]
 ) -> None:
@@ -339,6 +361,26 @@ async def test_a_trusted_client_may_forget_past_row_security(
     async with db.connected(roles.url(roles.client(trusted=True))) as client:
         assert (await forgotten_by_function(client))["requests"] == 3
     assert not is_stored()
+
+
+async def test_a_role_with_every_grant_may_not_forget(connection: db.Connection, link: db.Link, roles: Roles) -> None:
+    await make_everything(connection, link, CANARY, CANARY)
+    async with db.connected(roles.url(roles.with_everything())) as stranger:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not forget requesters"):
+            await forgotten_by_function(stranger)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await rows(stranger, "SELECT draft_forget_some(%s, NULL)", CANARY)
+    assert len(await rows(connection, "SELECT id FROM draft_requests")) == 3
+
+
+async def test_the_role_that_was_set_counts_and_not_the_one_that_logged_in(
+    connection: db.Connection, roles: Roles
+) -> None:
+    role = psycopg.sql.Identifier(roles.with_everything())
+    async with connection.transaction():
+        await connection.execute(psycopg.sql.SQL("SET LOCAL ROLE {}").format(role))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not forget requesters"):
+            await forgotten_by_function(connection)
 
 
 @pytest.mark.parametrize("make", ["client", "worker"])

@@ -28,6 +28,8 @@ TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 WORKER_TYPE = "draft_worker"
 """The guard treats a role as a worker if it may use this type."""
+TRUSTED_TYPE = "draft_trusted"
+"""``forget_draft_requester`` obeys a role if it may use this type."""
 
 CLIENT_RIGHTS = {
     "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
@@ -100,7 +102,7 @@ class _Role:
     def begin(self) -> Iterator[str]:
         """Revoke every earlier grant; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
-        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
+        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE}, {self._home}.{TRUSTED_TYPE} FROM {self._quoted};"
         yield f"REVOKE ALL ON FUNCTION {self._functions(TRUSTED_FUNCTIONS)} FROM {self._quoted};"
         for table in TABLES:
             for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
@@ -118,9 +120,9 @@ class _Role:
         """Grant functions; by default those for clients."""
         return f"GRANT EXECUTE ON FUNCTION {self._functions(names)} TO {self._quoted};"
 
-    def worker(self) -> str:
-        """Make the role a worker."""
-        return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
+    def marked(self, type_name: str) -> str:
+        """Make the role a worker, or a trusted one."""
+        return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self._quoted};"
 
     def _functions(self, names: Sequence[str]) -> str:
         return ", ".join(f"{self._home}.{one}" for one in names)
@@ -147,7 +149,10 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     )
     for table, rights in CLIENT_RIGHTS.items():
         yield from role.table(table, rights)
-    yield role.functions((*FUNCTIONS, *TRUSTED_FUNCTIONS) if trusted else FUNCTIONS)
+    yield role.functions()
+    if trusted:
+        yield role.functions(TRUSTED_FUNCTIONS)
+        yield role.marked(TRUSTED_TYPE)
 
 
 def _worker(role: _Role) -> Iterator[str]:
@@ -155,7 +160,7 @@ def _worker(role: _Role) -> Iterator[str]:
     yield "-- The worker runs draftd run and every command except the owner's: migrate, forget, and those that set and unset."
     yield from role.begin()
     yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
-    yield role.worker()
+    yield role.marked(WORKER_TYPE)
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
     yield role.functions()
