@@ -156,7 +156,7 @@ def test_a_langfuse_that_refuses_is_told(
     langfuse.mood = "refusing"
     request_id = client.insert(sample_url(stand_in), **request(1))
     client.query("UPDATE draft_requests SET trace_id = 'abc123' WHERE id = %s", request_id)
-    told, ended = forgotten(call, environment(database, **keys(langfuse)))
+    told, ended = forgotten(call, environment(database, None, **keys(langfuse)))
     assert ended.returncode == 1
     assert told["traces"] == {"deleted": 0, "left": ["abc123"]}
     assert "Langfuse answered 403" in ended.stderr
