@@ -217,10 +217,11 @@ def test_where_an_error_came_from_is_told_without_what_it_said() -> None:
         except ValueError as error:
             raise KeyError(said) from error
 
+    words = "words of a screenshot"
     with pytest.raises(KeyError) as caught:
-        act("words of a screenshot")
+        act(words)
     told = traceback_of(caught.value)
     assert "in act" in told
     assert "ValueError\ncaused:\n" in told
     assert told.endswith("KeyError")
-    assert "words of a screenshot" not in told
+    assert words not in told
