@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -53,6 +54,10 @@ class OtlpReceiver:
     raw: bytes = b""
     """Every body that was sent, one after the other."""
     media: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    """The traces that it was asked to delete."""
+    lookup_status: int = 200
+    """What it answers to a search for a user's observations."""
     posts: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     released: threading.Event = field(default_factory=threading.Event)
@@ -78,6 +83,30 @@ class OtlpReceiver:
                 self.spans += [Received.of(span, scope.scope.name) for span in scope.spans]
         return 200, b""
 
+    def delete(self, body: bytes) -> tuple[int, bytes]:
+        if self.mood == "refusing":
+            return 403, b'{"message": "no"}'
+        ids = json.loads(body)["traceIds"]
+        self.deleted += ids
+        self.spans = [span for span in self.spans if span.trace_id not in ids]
+        return 200, b'{"message": "Traces deleted successfully"}'
+
+    def find(self, user_id: str) -> tuple[int, bytes]:
+        if self.lookup_status != 200:
+            return self.lookup_status, b"{}"
+        found = [
+            {
+                "id": one.span_id,
+                "traceId": one.trace_id,
+                "startTime": "2026-01-01T00:00:00Z",
+                "projectId": "p",
+                "type": "SPAN",
+            }
+            for one in self.spans
+            if one.attributes.get("user.id") == user_id
+        ]
+        return 200, json.dumps({"data": found, "meta": {}}).encode()
+
     def wait_for_posts(self, count: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: self.posts >= count, 10)
@@ -97,7 +126,16 @@ def otlp_receiver(mood: Mood = "well", *, tls: ssl.SSLContext | None = None) -> 
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            status, answer = receiver.take(self.path, body)
+            self.answer(*receiver.take(self.path, body))
+
+        def do_DELETE(self) -> None:
+            self.answer(*receiver.delete(self.rfile.read(int(self.headers["content-length"]))))
+
+        def do_GET(self) -> None:
+            (user_id,) = parse_qs(urlsplit(self.path).query)["userId"]
+            self.answer(*receiver.find(user_id))
+
+        def answer(self, status: int, answer: bytes) -> None:
             try:
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

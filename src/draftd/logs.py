@@ -7,6 +7,7 @@ a request without a model.
 
 import logging
 import sys
+import traceback
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from draftd.sanitize import redact
 from draftd.streams import NonBlockingStream
 
 MAX_VALUE_CHARS = 2_000
+MAX_CAUSES = 5
 LIBRARY_LEVEL = logging.WARNING
 
 
@@ -66,6 +68,16 @@ def configure_logging(*, level: str, style: Literal["auto", "console", "json"], 
     root.handlers[:] = [handler]
     root.setLevel(LIBRARY_LEVEL)
     logging.getLogger("draftd").setLevel(getattr(logging, level.upper()))
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return where an error came from, without any message: that of a bug may quote a row or a model's answer."""
+    parts: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(parts) < MAX_CAUSES:
+        parts.append("".join(traceback.format_tb(one.__traceback__)) + type(one).__name__)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\ncaused:\n".join(reversed(parts))
 
 
 class _Writer(structlog.WriteLogger):

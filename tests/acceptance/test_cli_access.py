@@ -20,6 +20,7 @@ COMMANDS = [
     ["cancel", NOBODY],
     ["retry", NOBODY],
     ["prune", "--older-than", "30d"],
+    ["forget", "--requester", "r"],
     ["status"],
     ["reap-stale"],
 ]

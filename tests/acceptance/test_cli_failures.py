@@ -255,6 +255,7 @@ def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str
         ["cancel", "--since", "2h"],
         ["retry", "--since", "2h"],
         ["prune", "--older-than", "30d"],
+        ["forget", "--requester", "r"],
         ["reap-stale", "--dry-run"],
         ["status"],
         ["agents", "list"],

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from draftd.logs import MAX_VALUE_CHARS, configure_logging
+from draftd.logs import MAX_VALUE_CHARS, configure_logging, traceback_of
 from fix_daemon import Call, environment
 
 KEY = "sk-proj-q7Zt9xVb3Lm5Kd8Rw2Ny"
@@ -208,3 +208,20 @@ def test_a_line_that_cannot_be_written_hurts_nobody(monkeypatch: pytest.MonkeyPa
     draftds().info("lost")
     draftds().error("lost too")
     assert [json.loads(line)["event"] for line in tried] == ["lost", "lost too"]
+
+
+def test_where_an_error_came_from_is_told_without_what_it_said() -> None:
+    def act(said: str) -> None:
+        try:
+            int(said)
+        except ValueError as error:
+            raise KeyError(said) from error
+
+    words = "words of a screenshot"
+    with pytest.raises(KeyError) as caught:
+        act(words)
+    told = traceback_of(caught.value)
+    assert "in act" in told
+    assert "ValueError\ncaused:\n" in told
+    assert told.endswith("KeyError")
+    assert words not in told

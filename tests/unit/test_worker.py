@@ -19,6 +19,7 @@ from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
 from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import HeldTrace
 
 FINISHED = AttemptResult(Fail(code="expired", message=""), Trail())
 Run = Callable[[Claim], Awaitable[AttemptResult]]
@@ -144,6 +145,29 @@ async def test_a_shutdown_gives_the_attempt_back() -> None:
     rig.worker.abort_all()
     await working
     assert rig.settled == [(1, GiveBack())]
+
+
+@pytest.mark.parametrize(("lost", "spans"), [(set(), ["span"]), ({1}, [])], ids=["stored", "lost"])
+async def test_an_attempts_trace_is_sent_if_its_outcome_is_stored(lost: set[int], spans: list[str]) -> None:
+    sent: list[str] = []
+
+    async def traced(_claim: Claim) -> AttemptResult:
+        trace = HeldTrace.current()
+        assert trace is not None
+        trace.hold(lambda: sent.append("span"))
+        return FINISHED
+
+    rig = Rig(traced)
+    rig.lost = lost
+    rig.accepts.clear()
+    working = asyncio.create_task(rig.worker.run())
+    rig.queue.put_nowait(make_claim())
+    rig.queue.put_nowait(None)
+    await until(lambda: rig.waited_for != [])
+    assert not sent
+    rig.accepts.set()
+    await working
+    assert sent == spans
 
 
 async def test_a_cancellation_from_within_is_no_free_give_back() -> None:

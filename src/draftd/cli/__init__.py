@@ -7,6 +7,7 @@ console        what the commands share: arguments, settings and printing
 requests       show, list, cancel, retry
 enqueue        inserts a request, and can wait for its drafts
 prune          deletes old requests
+forget         deletes everything stored of one requester
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
 standstill     why nothing is being drafted, for status
@@ -33,7 +34,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, enqueue, evaluation, fleet, grants, limits, models, prune, requests
+from draftd.cli import (
+    agents,
+    daemon,
+    database,
+    enqueue,
+    evaluation,
+    fleet,
+    forget,
+    grants,
+    limits,
+    models,
+    prune,
+    requests,
+)
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
@@ -75,6 +89,7 @@ daemon.register(app)
 enqueue.register(app)
 requests.register(app)
 prune.register(app)
+forget.register(app)
 fleet.register(app)
 agents.register(app)
 models.register(app)

@@ -21,7 +21,9 @@ def grants(
     client: Annotated[str | None, typer.Option(metavar="ROLE", help="The app's role.", show_default=False)] = None,
     worker: Annotated[str | None, typer.Option(metavar="ROLE", help="The daemons' role.", show_default=False)] = None,
     schema: Annotated[str, typer.Option(metavar="NAME", help="Schema of the tables.")] = "public",
-    trusted: Annotated[bool, typer.Option("--trusted", help="Also let the client set ids and priorities.")] = False,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Also let the client set ids and priorities, and forget requesters.")
+    ] = False,
 ) -> None:
     """Print the SQL that grants a role exactly what it needs.
 

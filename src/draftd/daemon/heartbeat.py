@@ -24,7 +24,7 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.backoff import Backoff
 from draftd.db import dsn
-from draftd.db.sqlstate import is_schema_mismatch
+from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.providers.catalog import Catalog
 from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
 from draftd.queue.refused_rows import Quarantine, Refusals, execute_in_parts
@@ -279,7 +279,7 @@ class Heartbeat:
             if isinstance(error, psycopg.Error) and is_schema_mismatch(error):
                 raise
             if not self._is_beat_refused:
-                log.warning("beat refused", sqlstate=getattr(error, "sqlstate", None), error=redact(str(error)))
+                log.warning("beat refused", sqlstate=getattr(error, "sqlstate", None), error=told_to_log(error))
             self._is_beat_refused = True
             return False
         self._is_beat_refused = False

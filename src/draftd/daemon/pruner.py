@@ -8,10 +8,10 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.queue import fleet_settings
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune, prune_feedback
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Pruner:
         except psycopg.Error as error:
             # No right to delete, a foreign key of another table, a batch that took too long: the daemon still drafts, and tries
             # again in an hour.
-            log.warning("pruning incomplete", error=redact(str(error)))
+            log.warning("pruning incomplete", error=told_to_log(error))
 
     async def _prune(self) -> None:
         """Prune requests to the end; a pass whose connection is lost starts again with what is left."""

@@ -6,10 +6,10 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.queue.reaping import StallDetector, reap
 from draftd.queue.refused_rows import Quarantine, Refusals
-from draftd.sanitize import redact
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class Reaper:
         self._refused += 1
         # One in a row, 2, 4, 8, …: a single refused row would fill the log.
         if self._refused.bit_count() == 1:
-            log.error("reaping refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
+            log.error("reaping refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=self._refused)
 
     async def _once(self) -> None:
         skipped = self._refusals.quarantine.ids()

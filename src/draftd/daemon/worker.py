@@ -1,7 +1,8 @@
 """The worker: N claim loops.
 
 A claim loop takes a claimed row, runs the attempt in a separate task, and settles its outcome. The separate task can be aborted
-(lease lost, request cancelled, end of the shutdown's grace period) while the loop goes on to settle.
+(lease lost, request cancelled, end of the shutdown's grace period) while the loop goes on to settle. The attempt's trace is sent
+once its outcome is stored: an attempt whose request was deleted leaves nothing outside the database.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from draftd.queue.settlements import NotSettledYet, Settled, Settler, Trail
 from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
+from draftd.telemetry.tracing import HeldTrace
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,7 @@ class _Running:
     claim: Claim
     task: "asyncio.Task[AttemptResult]"
     began: float
+    trace: HeldTrace
     abort: Abort | None = None
 
 
@@ -116,8 +119,9 @@ class Worker:
             await self._work(claim)
 
     async def _work(self, claim: Claim) -> None:
-        task = asyncio.create_task(self._drafter.draft(claim), name=f"attempt-{claim.id}")
-        running = _Running(claim, task, time.monotonic())
+        trace = HeldTrace()
+        task = asyncio.create_task(self._drafter.draft(claim), name=f"attempt-{claim.id}", context=trace.context())
+        running = _Running(claim, task, time.monotonic(), trace)
         self._running[claim.key] = running
         self._metrics.in_flight(len(self._running))
         is_over = True
@@ -164,6 +168,7 @@ class Worker:
             return True
         except NotSettledYet:
             return False
+        running.trace.send()
         self._report(running, outcome, settled)
         return True
 

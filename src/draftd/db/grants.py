@@ -32,8 +32,12 @@ WORKER_FUNCTIONS = (
     "draft_requester_blocked_until(text)",
 )  # fmt: skip
 """In addition to those for clients."""
+TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
+"""Deletes any requester's data, past row security."""
 WORKER_TYPE = "draft_worker"
 """The guard treats a role as a worker if it may use this type."""
+TRUSTED_TYPE = "draft_trusted"
+"""``forget_draft_requester`` obeys a role if it may use this type."""
 
 CLIENT_RIGHTS = {
     "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
@@ -76,7 +80,7 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         schema: the schema of the tables.
         client: the app's role, or None.
         worker: the daemons' role, or None.
-        trusted: whether the client may choose ids and priorities.
+        trusted: whether the client may choose ids and priorities, and forget requesters.
 
     Raises:
         UsageError: a name is invalid, or both roles are the same.
@@ -111,9 +115,9 @@ class _Role:
     def begin(self) -> Iterator[str]:
         """Revoke every earlier grant; grant access to the schema."""
         yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
-        functions = ", ".join(f"{self._home}.{one}" for one in (*FUNCTIONS, *WORKER_FUNCTIONS))
+        functions = self._functions((*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS))
         yield f"REVOKE ALL ON FUNCTION {functions} FROM {self._quoted};"
-        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE} FROM {self._quoted};"
+        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE}, {self._home}.{TRUSTED_TYPE} FROM {self._quoted};"
         for table in TABLES:
             for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
                 yield f"DROP POLICY IF EXISTS {self._policy(purpose)} ON {self._home}.{table};"
@@ -128,11 +132,14 @@ class _Role:
 
     def functions(self, names: Iterable[str]) -> str:
         """Grant functions."""
-        return f"GRANT EXECUTE ON FUNCTION {', '.join(f'{self._home}.{one}' for one in names)} TO {self._quoted};"
+        return f"GRANT EXECUTE ON FUNCTION {self._functions(names)} TO {self._quoted};"
 
-    def worker(self) -> str:
-        """Make the role a worker."""
-        return f"GRANT USAGE ON TYPE {self._home}.{WORKER_TYPE} TO {self._quoted};"
+    def marked(self, type_name: str) -> str:
+        """Make the role a worker, or a trusted one."""
+        return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self._quoted};"
+
+    def _functions(self, names: Iterable[str]) -> str:
+        return ", ".join(f"{self._home}.{one}" for one in names)
 
     def _policy(self, purpose: str) -> str:
         """Return a policy's name, distinct even for long role names with the same prefix."""
@@ -148,7 +155,8 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     yield "-- It is a server that acts for all of them. Never give this role to a browser or a phone."
     yield from role.begin()
     if trusted:
-        yield "-- It may also set id and priority. A client that sets priorities can starve others."
+        yield "-- It may also set id and priority, and delete everything stored of a requester (forget_draft_requester)."
+        yield "-- A client that sets priorities can starve others."
     columns = ", ".join((*TRUSTED_COLUMNS, *CLIENT_COLUMNS) if trusted else CLIENT_COLUMNS)
     yield from role.table(
         "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
@@ -156,14 +164,17 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     for table, rights in CLIENT_RIGHTS.items():
         yield from role.table(table, rights)
     yield role.functions(FUNCTIONS)
+    if trusted:
+        yield role.functions(TRUSTED_FUNCTIONS)
+        yield role.marked(TRUSTED_TYPE)
 
 
 def _worker(role: _Role) -> Iterator[str]:
     yield ""
-    yield "-- The worker runs draftd run and every command except the owner's: migrate, and those that set and unset."
+    yield "-- The worker runs draftd run and every command except the owner's: migrate, forget, and those that set and unset."
     yield from role.begin()
     yield "-- This makes it a worker: the guard on draft_requests lets it write what daemons write."
-    yield role.worker()
+    yield role.marked(WORKER_TYPE)
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
     yield role.functions((*FUNCTIONS, *WORKER_FUNCTIONS))

@@ -20,7 +20,7 @@ from psycopg.rows import DictRow
 from draftd.backoff import Backoff
 from draftd.db import access, dsn
 from draftd.db.connection import CLIENT_MARGIN_S, STATEMENT_TIMEOUT_S, Connection, connect
-from draftd.db.sqlstate import is_connection_loss, is_transient
+from draftd.db.sqlstate import is_connection_loss, is_transient, told_to_log
 from draftd.errors import ConnectionLost, DatabaseUnavailable
 from draftd.sanitize import redact
 
@@ -213,7 +213,7 @@ class Link:
             "database connection lost" if is_lost else "statement refused",
             link=self._name,
             sqlstate=getattr(error, "sqlstate", None),
-            error=redact(str(error)),
+            error=told_to_log(error),
             retry_in_s=round(delay_s, 2),
         )
         await asyncio.sleep(delay_s)

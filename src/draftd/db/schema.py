@@ -326,6 +326,7 @@ draft_usage = Table(
     Column("cached_tokens", Integer, comment="of input_tokens, those from the provider's cache; null: unknown"),
     # Makes recording idempotent: a write is repeated when its connection is lost.
     UniqueConstraint("request_id", "lease_token", "call"),
+    Index("draft_usage_requester_id_idx", "requester_id"),
     Index("draft_usage_answered_idx", "model", "created_at", postgresql_where=text("code IS NULL")),
 )
 
@@ -344,6 +345,7 @@ draft_feedback = Table(
     Column("author", Text),
     Column("drafted_text", Text),
     Index("draft_feedback_created_at_idx", "created_at"),
+    Index("draft_feedback_requester_id_idx", "requester_id"),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
     CheckConstraint(text("rating IN (-1, 1)"), name="rating"),

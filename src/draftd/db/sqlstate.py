@@ -6,6 +6,8 @@ SQLSTATE: its author chose it, or another server returned it through ``dblink``.
 
 import psycopg
 
+from draftd.sanitize import redact
+
 _LOST = ("08", "57P01", "57P02", "57P03", "25006")
 """Connection exceptions, shutdown, crash, startup; and a read-only server, such as a former primary after a switchover."""
 _TRANSIENT = ("53", "55P03", "57014", "58", "40")
@@ -22,6 +24,18 @@ def _is_one_of(error: psycopg.Error, states: tuple[str, ...]) -> bool:
 def is_raised_in_function(error: psycopg.Error) -> bool:
     """Return whether a trigger or a function raised the error, rather than the server itself."""
     return error.diag.context is not None
+
+
+def told_to_log(error: Exception) -> str:
+    """Return an error for the log, without the values of rows: they are the requesters', and a log forgets nobody.
+
+    The server puts a refused row into the detail of its message, and an app's trigger may put it anywhere.
+    """
+    if not isinstance(error, psycopg.Error) or error.diag.message_primary is None:
+        return redact(str(error))
+    if is_raised_in_function(error):
+        return f"{type(error).__name__} in a trigger or a function"
+    return redact(error.diag.message_primary)
 
 
 def is_connection_loss(error: psycopg.Error) -> bool:

@@ -19,6 +19,7 @@ import structlog
 
 from draftd import db
 from draftd.backoff import MAX_RETRY_AFTER_S, full_jitter_s
+from draftd.db.sqlstate import told_to_log
 from draftd.db.statements import statements
 from draftd.errors import RequestError
 from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, ModelState, Reaction, reaction
@@ -218,7 +219,7 @@ def _refusals_logged(model: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
+        log.error("hold refused", model=model, sqlstate=error.sqlstate, error=told_to_log(error))  # noqa: TRY400 - not a bug in draftd
 
 
 def max_pause_s(given_back: int) -> float:

@@ -15,9 +15,9 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.db.statements import statements
 from draftd.providers.fleet_view import FleetView
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class Throttles:
             )
         except psycopg.Error as error:
             # A refused throttle must not cost the request its outcome.
-            log.error("throttle refused", model=model, sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
+            log.error("throttle refused", model=model, sqlstate=error.sqlstate, error=told_to_log(error))  # noqa: TRY400 - not a bug in draftd
             return RateLimit(bursts=0, another_succeeded=False)
         row = rows[0]
         if row["share"] is not None:

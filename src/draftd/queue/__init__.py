@@ -10,6 +10,7 @@
     admin            the operator's side: enqueue, show, list, cancel, retry, counts
     retention        deletes old final requests and old feedback
     limits           the limits of requesters, for the commands
+    forgetting       deletes everything stored of one requester
     fleet_settings   the one row of draft_settings, which applies to all daemons
     outcome          the outcomes of an attempt, as values
     pictures         prepared pictures, kept for the next attempt

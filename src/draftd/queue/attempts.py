@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any
@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import structlog
+from psycopg.errors import LockNotAvailable
 
 from draftd import db
 from draftd.backoff import Backoff
@@ -172,22 +173,28 @@ class AttemptWriter:
         while refusal is not None:
             delay_s, tries = backoff.next_s(), backoff.failures
             if tries >= _max_tries(refusal) or (tries >= USAGE_TRIES and time.monotonic() >= until):
+                # Whoever has locked the request for so long costs it its name, and no cost its record.
+                if (
+                    isinstance(refusal, LockNotAvailable)
+                    and await self._insert(replace(usage, requester_id="")) is None
+                ):
+                    return
                 log.error("usage refused", sqlstate=refusal.sqlstate, tries=tries, **_figures(usage))
                 return
             await asyncio.sleep(delay_s)
             refusal = await self._insert(usage)
 
     async def _insert(self, usage: Usage) -> psycopg.Error | None:
-        """Write one row as soon as the database is up; return the refusal, if any."""
+        """Write one row as soon as the database is up; return the refusal, or that of the request's lock."""
         params = storable(asdict(usage) | {"elapsed_s": round(usage.elapsed_s, 3)})
         try:
             async with self._turn:
-                await self._link.run_until_done(RECORD_USAGE, params, retry_refusals=False)
+                (row,) = await self._link.run_until_done(RECORD_USAGE, params, retry_refusals=False)
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
             return error
-        return None
+        return LockNotAvailable("another session has locked the request") if row["is_busy"] else None
 
     async def wait_until_recorded(self, claim: Claim, *, retry_refusals: bool = True) -> bool:
         """Wait until a claim's usage has been written or given up, so that its settlement can sum it up.

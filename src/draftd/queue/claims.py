@@ -18,7 +18,7 @@ import structlog
 
 from draftd import db
 from draftd.backoff import Backoff
-from draftd.db.sqlstate import is_schema_mismatch
+from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.db.statements import statements
 from draftd.queue.admission import Admission
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
@@ -26,7 +26,6 @@ from draftd.queue.group_commit import MAX_ITEMS
 from draftd.queue.leases import Leases
 from draftd.queue.wakeup import WakeUp
 from draftd.request import Claim
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -253,7 +252,7 @@ class Claims:
         times = self._backoff.failures
         # One in a row, 2, 4, 8, …: one refused row would fill the log.
         if times.bit_count() == 1:
-            log.warning("claim refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=times)
+            log.warning("claim refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)
         await asyncio.sleep(delay_s)
 
     async def _unless_refused(self, statement: Awaitable[Answer], otherwise: Answer) -> Answer:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from draftd.errors import Expired, InternalError, InvalidRequest, LeaseLost, NoModelHere, RequestError
+from draftd.logs import traceback_of
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Target
@@ -132,7 +133,7 @@ def _outcome_after(error: Exception, claim: Claim, *, timed_out: bool) -> Outcom
             # Each step has a time limit of its own; the backstop catches what exceeds them all.
             failure = InternalError("the attempt timed out between steps")
         case _:
-            log.error("attempt failed with an internal error", request_id=claim.id, exc_info=error)
+            log.error("attempt failed with an internal error", request_id=claim.id, exception=traceback_of(error))
             # The requester reads this, and the error's text may quote any row or answer; operators have the log.
             failure = InternalError(f"{type(error).__name__}: a bug in draftd; its log has the details")
     return outcome_of(failure, judge(failure, claim))

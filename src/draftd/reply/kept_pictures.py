@@ -20,13 +20,13 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.errors import LeaseLost
 from draftd.images import Part, Picture, is_data_url
 from draftd.queue.pictures import MAX_ROW_BYTES, Kept, StoredPicture, find_pictures, keep_pictures
 from draftd.reply.attempt import KEEP_PICTURES_S
 from draftd.reply.prompts import PicturePart
 from draftd.request import Claim
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,7 @@ class PictureStore:
             log.info("kept pictures not read", request_id=claim.id, error="not read in time")
         except (*db.LOST, psycopg.Error) as error:
             self._cooldown_until = time.monotonic() + READ_COOLDOWN_S
-            log.warning("kept pictures unreadable", request_id=claim.id, error=redact(str(error)))
+            log.warning("kept pictures unreadable", request_id=claim.id, error=told_to_log(error))
         return []
 
     async def keep(self, claim: Claim, pictures: Mapping[int, _FetchedPicture]) -> None:

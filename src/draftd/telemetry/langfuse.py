@@ -1,8 +1,9 @@
 """Langfuse: what is sent to it, when, and how little that may cost.
 
-The only importer of the SDK. Invariants (docs/adr/0004): whatever Langfuse or its SDK does, tracing never delays, fails or
-prolongs a request; without keys nothing of the SDK is imported; no secret, no path of an image URL and, unless the operator
-asked for it, no picture leaves the process.
+With ``trace_deletion``, the only importer of the SDK. Invariants (docs/adr/0004): whatever Langfuse or its SDK does, tracing
+never delays, fails or prolongs a request; without keys nothing of the SDK is imported; no secret, no path of an image URL and,
+unless the operator asked for it, no picture leaves the process; no span of an attempt does before its outcome is stored
+(``HeldTrace``).
 """
 
 import atexit
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 from draftd.errors import Spent
 from draftd.sanitize import redact, without_secrets
 from draftd.telemetry.export_errors import ExportErrorLog, check_export
-from draftd.telemetry.tracing import GenerationSpan, RequestSpan, Summarized, Tracing
+from draftd.telemetry.tracing import GenerationSpan, HeldTrace, RequestSpan, Summarized, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -137,6 +138,7 @@ class _LangfuseTracing(Tracing):
     ) -> None:
         super().__init__()
         self._sdk: Any = importlib.import_module("langfuse")
+        self._is_ours: Callable[[Any], bool] = importlib.import_module("langfuse.span_filter").is_default_export_span
         otel: Any = importlib.import_module("opentelemetry.sdk.trace")
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
         sampling: Any = importlib.import_module("opentelemetry.sdk.trace.sampling")
@@ -164,6 +166,7 @@ class _LangfuseTracing(Tracing):
             timeout=EXPORT_S,
             release=release,
             tracer_provider=self._provider,
+            should_export_span=self._may_leave,
         )
         self._ended = False
         _take_over_logging()
@@ -175,16 +178,16 @@ class _LangfuseTracing(Tracing):
         self, *, request_id: UUID, requester_id: str, agent: str, attempt: int, traceparent: str | None = None
     ) -> Iterator[RequestSpan]:
         trace_context = _trace_context(request_id, traceparent)
-        metadata = {"request_id": str(request_id), "agent": _attribute(agent), "attempt": str(attempt)}
+        metadata = {"request_id": str(request_id), "agent": attribute(agent), "attempt": str(attempt)}
         with (
             _entered(
                 lambda: self._client.start_as_current_observation(
-                    trace_context=trace_context, name=_attribute(agent), as_type="span", metadata=metadata
+                    trace_context=trace_context, name=attribute(agent), as_type="span", metadata=metadata
                 )
             ) as observation,
             _entered(
                 lambda: self._sdk.propagate_attributes(
-                    user_id=_attribute(requester_id) or None, trace_name=_attribute(agent), metadata=metadata
+                    user_id=attribute(requester_id) or None, trace_name=attribute(agent), metadata=metadata
                 )
             ),
         ):
@@ -202,11 +205,11 @@ class _LangfuseTracing(Tracing):
     ) -> Iterator[GenerationSpan]:
         with _entered(
             lambda: self._client.start_as_current_observation(
-                name=_attribute(name),
+                name=attribute(name),
                 as_type="generation",
                 model=model,
                 input=self._input(messages),
-                version=_attribute(prompt_version),
+                version=attribute(prompt_version),
                 model_parameters={key: redact(str(value)) for key, value in without_secrets(params).items()},
             )
         ) as observation:
@@ -216,6 +219,17 @@ class _LangfuseTracing(Tracing):
             except BaseException as error:
                 span.fail(error)
                 raise
+
+    def _may_leave(self, span: Any) -> bool:
+        """Return whether a span may be sent now; hold it back otherwise."""
+        if not self._is_ours(span):
+            return False
+        trace = HeldTrace.current()
+        # The SDK asks at a span's start as well.
+        if trace is None or span.end_time is None:
+            return True
+        trace.hold(lambda: _guarded(lambda: [processor.on_end(span) for processor in self._processors]))
+        return False
 
     def examine(self) -> tuple[bool, str]:
         return check_export(self._provider, self._processors, self._host)
@@ -284,7 +298,7 @@ def _guarded(act: Callable[[], Any]) -> Any:
         return None
 
 
-def _attribute(text: str) -> str:
+def attribute(text: str) -> str:
     """Return a text as Langfuse accepts it for an attribute: ASCII, of bounded length."""
     return redact(text, ATTRIBUTE_CHARS * 2).encode("ascii", "backslashreplace").decode()[:ATTRIBUTE_CHARS]
 

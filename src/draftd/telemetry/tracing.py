@@ -1,9 +1,10 @@
 """Tracing, as the rest of draftd sees it: spans for an attempt and its model calls.
 
-The classes here do nothing; ``langfuse`` subclasses them.
+The classes here do nothing, ``HeldTrace`` excepted; ``langfuse`` subclasses them.
 """
 
-from collections.abc import Iterator, Mapping
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -17,6 +18,44 @@ class Summarized(Protocol):
 
     summary: dict[str, Any]
     """The short form."""
+
+
+class HeldTrace:
+    """The spans of one attempt, held back until its outcome is stored.
+
+    A request may be deleted while its attempt runs. Then the outcome is never stored, and nothing of the attempt may leave the
+    process: whoever deleted the request has already looked for its trace.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Callable[[], None]] = []
+        self._is_sent = False
+
+    @staticmethod
+    def current() -> "HeldTrace | None":
+        """Return the trace of the attempt that this code runs in, if that is held back."""
+        trace = _current.get()
+        return None if trace is None or trace._is_sent else trace  # noqa: SLF001 - of the same class
+
+    def context(self) -> contextvars.Context:
+        """Return a context for the attempt's task; the spans that end in it are held back."""
+        context = contextvars.copy_context()
+        context.run(_current.set, self)
+        return context
+
+    def hold(self, send: Callable[[], None]) -> None:
+        """Hold back a span; ``send`` sends it."""
+        self._held.append(send)
+
+    def send(self) -> None:
+        """Send what was held back, and from now on hold nothing back."""
+        self._is_sent = True
+        held, self._held = self._held, []
+        for send in held:
+            send()
+
+
+_current: contextvars.ContextVar[HeldTrace | None] = contextvars.ContextVar("held_trace", default=None)
 
 
 class RequestSpan:

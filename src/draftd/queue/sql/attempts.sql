@@ -55,10 +55,27 @@ SELECT CASE WHEN r.status = 'processing' AND r.lease_token = %(lease_token)s THE
 -- name: record_usage
 -- Record one model call. May be repeated.
 --
--- Invariants: not fenced, because a result can be rejected and its cost cannot.
--- Parameters: the columns.
-INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
-                         input_tokens, cached_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
-VALUES (%(request_id)s, %(requester_id)s, %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
-        %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s)
-ON CONFLICT (request_id, lease_token, call) DO NOTHING;
+-- Invariants: not fenced, because a result can be rejected and its cost cannot. The requester is named only while the request
+-- exists, under a lock that its deletion waits for: what forgets a requester either finds the name or has deleted the request
+-- (alembic/versions/0027_forget.py). Skips a locked request: then it writes nothing, and the caller retries.
+--
+-- Parameters: the columns; an empty requester_id needs no request.
+-- Returns is_busy: whether nothing was written because the request is locked.
+WITH request AS MATERIALIZED (
+    SELECT r.requester_id FROM draft_requests AS r
+     WHERE r.id = %(request_id)s AND r.requester_id = %(requester_id)s AND %(requester_id)s <> ''
+       FOR KEY SHARE SKIP LOCKED
+), standing AS MATERIALIZED (
+    SELECT (SELECT requester_id FROM request) AS requester_id,
+           NOT EXISTS (SELECT FROM request)
+           AND EXISTS (SELECT FROM draft_requests AS r
+                        WHERE r.id = %(request_id)s AND r.requester_id = %(requester_id)s AND %(requester_id)s <> '') AS is_busy
+), recorded AS (
+    INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, code,
+                             input_tokens, cached_tokens, output_tokens, cost_usd, elapsed_s, trace_id)
+    SELECT %(request_id)s, coalesce(standing.requester_id, ''), %(attempt)s, %(lease_token)s, %(call)s, %(model)s, %(code)s,
+           %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(cost_usd)s, %(elapsed_s)s, %(trace_id)s
+      FROM standing WHERE NOT standing.is_busy
+    ON CONFLICT (request_id, lease_token, call) DO NOTHING
+)
+SELECT is_busy FROM standing;
