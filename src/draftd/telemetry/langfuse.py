@@ -252,12 +252,19 @@ class _LangfuseTracing(Tracing):
         return queue is not None and queue.qsize() < MAX_PENDING_PICTURES
 
 
-def _trace_context(request_id: UUID, traceparent: str | None) -> dict[str, str]:
-    """Return the trace of a request: the client's, or one shared by all its attempts."""
+def trace_id_of(request_id: UUID, traceparent: str | None) -> str:
+    """Return the trace of a request: the client's, or one shared by all its attempts.
+
+    ``draft_feedback_begin()`` in the database computes the same for a request that is not finished.
+    """
     if traceparent is None:
-        return {"trace_id": hashlib.sha256(str(request_id).encode()).digest()[:16].hex()}
-    _version, trace_id, parent_span_id, _flags = traceparent.split("-")
-    return {"trace_id": trace_id, "parent_span_id": parent_span_id}
+        return hashlib.sha256(str(request_id).encode()).digest()[:16].hex()
+    return traceparent.split("-")[1]
+
+
+def _trace_context(request_id: UUID, traceparent: str | None) -> dict[str, str]:
+    context = {"trace_id": trace_id_of(request_id, traceparent)}
+    return context if traceparent is None else context | {"parent_span_id": traceparent.split("-")[2]}
 
 
 @contextmanager
