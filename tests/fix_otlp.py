@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 TRACES = "/api/public/otel/v1/traces"
+SCORES = "/api/public/scores"
 Mood = Literal["well", "refusing", "hanging"]
 
 
@@ -53,6 +54,10 @@ class OtlpReceiver:
     raw: bytes = b""
     """Every body that was sent, one after the other."""
     media: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By their ids: one that is sent again replaces the earlier one."""
+    score_posts: int = 0
+    rejects_scores: bool = False
     posts: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     released: threading.Event = field(default_factory=threading.Event)
@@ -70,6 +75,8 @@ class OtlpReceiver:
             self.released.wait(30)
         if self.mood == "refusing":
             return 401, b"{}"
+        if path == SCORES:
+            return self._take_scores(json.loads(body))
         if path != TRACES:
             return self._take_media(json.loads(body))
         export = ExportTraceServiceRequest.FromString(body)
@@ -77,6 +84,19 @@ class OtlpReceiver:
             for scope in resource.scope_spans:
                 self.spans += [Received.of(span, scope.scope.name) for span in scope.spans]
         return 200, b""
+
+    def _take_scores(self, body: list[dict[str, Any]]) -> tuple[int, bytes]:
+        with self.changed:
+            self.score_posts += 1
+            if self.rejects_scores:
+                return 207, json.dumps({"accepted": 0, "rejected": len(body), "errors": [{"message": "no"}]}).encode()
+            self.scores |= {score["id"]: score for score in body}
+            self.changed.notify_all()
+        return 202, b'{"message": "Accepted"}'
+
+    def wait_for_scores(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.scores) >= count, 60), self.scores
 
     def wait_for_posts(self, count: int) -> None:
         with self.changed:

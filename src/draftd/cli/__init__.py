@@ -6,6 +6,7 @@ by ``run``, ``demo``, ``doctor`` and ``eval``.
 console        what the commands share: arguments, settings and printing
 requests       show, list, cancel, retry
 enqueue        inserts a request, and can wait for its drafts
+feedback       records what became of a draft
 prune          deletes old requests
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
@@ -31,7 +32,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, enqueue, evaluation, fleet, grants, models, prune, requests
+from draftd.cli import agents, daemon, database, enqueue, evaluation, feedback, fleet, grants, models, prune, requests
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
@@ -72,6 +73,7 @@ def options(
 daemon.register(app)
 enqueue.register(app)
 requests.register(app)
+feedback.register(app)
 prune.register(app)
 fleet.register(app)
 agents.register(app)

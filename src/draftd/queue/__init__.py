@@ -7,6 +7,7 @@
     reaping          requeues the rows of dead workers; fails expired requests and those of unknown agents
     attempts         what a running attempt reads and writes: its input, progress and usage
     admin            the operator's side: enqueue, show, list, cancel, retry, counts
+    feedback         what became of drafts, and what of it is due as scores
     retention        deletes old final requests and old feedback
     fleet_settings   the one row of draft_settings, which applies to all daemons
     outcome          the outcomes of an attempt, as values

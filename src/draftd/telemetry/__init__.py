@@ -2,6 +2,7 @@
 
 tracing         spans as the rest of draftd sees them; does nothing by itself
 langfuse        sends them to Langfuse; the only importer of its SDK
+scores          what became of drafts, sent to Langfuse
 export_errors   errors that the SDK logs when traces do not arrive
 metrics         the only importer of prometheus-client
 """
