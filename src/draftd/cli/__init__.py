@@ -7,6 +7,7 @@ console        what the commands share: arguments, settings and printing
 requests       show, list, cancel, retry
 enqueue        inserts a request, and can wait for its drafts
 feedback       records what became of a draft
+report         figures, plots and the last drafts of a period, as HTML
 prune          deletes old requests
 daemon         run, health, systemd-unit, demo
 fleet          status, reap-stale, doctor
@@ -32,7 +33,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from draftd.cli import agents, daemon, database, enqueue, evaluation, feedback, fleet, grants, models, prune, requests
+from draftd.cli import (
+    agents,
+    daemon,
+    database,
+    enqueue,
+    evaluation,
+    feedback,
+    fleet,
+    grants,
+    models,
+    prune,
+    report,
+    requests,
+)
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
 from draftd.errors import CommandError, UsageError
@@ -74,6 +88,7 @@ daemon.register(app)
 enqueue.register(app)
 requests.register(app)
 feedback.register(app)
+report.register(app)
 prune.register(app)
 fleet.register(app)
 agents.register(app)
