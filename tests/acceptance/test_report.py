@@ -176,8 +176,10 @@ def test_mistakes_are_one_line_each(call: Call, database: str, tmp_path: Path) -
 async def test_a_period_that_takes_too_long_says_what_to_do(
     call: Call, connection: db.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fill_period(connection, n=2_000)
     setup = db.connection.SESSION_SETUP
-    monkeypatch.setattr(db.connection, "SESSION_SETUP", setup.replace("'15s'", "'1ms'"))
-    done = await run(call, "report", "--since", "30d", env=environment(database))
+    monkeypatch.setattr(db.connection, "SESSION_SETUP", setup.replace("'15s'", "'2s'"))
+    async with connection.transaction():
+        # As slow as can be.
+        await connection.execute("LOCK draft_usage IN ACCESS EXCLUSIVE MODE")
+        done = await run(call, "report", "--since", "30d", env=environment(database))
     assert (done.returncode, "choose a shorter --since" in done.stderr) == (TRY_AGAIN, True), done.stderr

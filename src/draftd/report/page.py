@@ -132,8 +132,8 @@ def _name(text: Any) -> str:
 
 
 def _cut(text: Any, most: int = TEXT_CHARS) -> str:
-    text = text if isinstance(text, str) else ""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    whole: str = text if isinstance(text, str) else ""
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
 def _period(figures: Figures) -> str:
@@ -170,9 +170,9 @@ def _latency(figures: Figures) -> plots.Plot:
                 f"95 % within {duration(found.result_s.p95)}"
             )
         values = (
-            ("slow", found and found.result_s.p95),
-            ("usual", found and found.result_s.p50),
-            ("first", found and found.first_s.p50),
+            ("slow", found.result_s.p95 if found else None),
+            ("usual", found.result_s.p50 if found else None),
+            ("first", found.first_s.p50 if found else None),
         )
         columns.append((title, values))
     return plots.lines(columns)
