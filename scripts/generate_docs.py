@@ -22,8 +22,9 @@ from draftd.settings import MIB, PREFIX, Settings
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
 COMMANDS = (
-    "run", "enqueue", "show", "list", "cancel", "retry", "prune", "forget", "status", "reap-stale", "migrate", "agents",
-    "agents list", "agents set", "agents unset", "models", "models list", "models set", "models unset", "settings",
+    "run", "enqueue", "show", "list", "cancel", "retry", "feedback", "prune", "forget", "status", "report", "reap-stale",
+    "migrate", "agents", "agents list", "agents set", "agents unset", "models", "models list", "models set", "models unset",
+    "settings",
     "settings list", "settings set", "doctor", "health", "grants",
     "systemd-unit", "demo", "eval",
 )  # fmt: skip

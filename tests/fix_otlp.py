@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 TRACES = "/api/public/otel/v1/traces"
+SCORES = "/api/public/scores"
 Mood = Literal["well", "refusing", "hanging"]
 
 
@@ -58,6 +59,10 @@ class OtlpReceiver:
     """The traces that it was asked to delete."""
     lookup_status: int = 200
     """What it answers to a search for a user's observations."""
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By their ids: one that is sent again replaces the earlier one."""
+    score_posts: int = 0
+    rejects_scores: bool = False
     posts: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     released: threading.Event = field(default_factory=threading.Event)
@@ -75,6 +80,8 @@ class OtlpReceiver:
             self.released.wait(30)
         if self.mood == "refusing":
             return 401, b"{}"
+        if path == SCORES:
+            return self._take_scores(json.loads(body))
         if path != TRACES:
             return self._take_media(json.loads(body))
         export = ExportTraceServiceRequest.FromString(body)
@@ -106,6 +113,19 @@ class OtlpReceiver:
             if one.attributes.get("user.id") == user_id
         ]
         return 200, json.dumps({"data": found, "meta": {}}).encode()
+
+    def _take_scores(self, body: list[dict[str, Any]]) -> tuple[int, bytes]:
+        with self.changed:
+            self.score_posts += 1
+            if self.rejects_scores:
+                return 207, json.dumps({"accepted": 0, "rejected": len(body), "errors": [{"message": "no"}]}).encode()
+            self.scores |= {score["id"]: score for score in body}
+            self.changed.notify_all()
+        return 202, b'{"message": "Accepted"}'
+
+    def wait_for_scores(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.scores) >= count, 60), self.scores
 
     def wait_for_posts(self, count: int) -> None:
         with self.changed:

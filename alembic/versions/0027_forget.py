@@ -5,7 +5,7 @@ from alembic import op
 from draftd.db.private import keep_private
 
 revision = "0027"
-down_revision = "0023"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 

@@ -341,12 +341,17 @@ def test_a_part_that_dies_stops_the_daemon_with_an_error(
 def test_an_attempt_is_a_trace(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
     with otlp_receiver() as langfuse:
         keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": langfuse.url}
-        daemon = fleet.start(environment(database, stand_in, **keys))
         request_id = client.insert(sample_url(stand_in), context="we use a log")
+        # Before the daemon starts: it looks for feedback at its start, and then every 15 s.
+        client.query("INSERT INTO draft_feedback (request_id, rating) VALUES (%s, 1)", request_id)
+        daemon = fleet.start(environment(database, stand_in, **keys))
         row = client.wait_for(request_id, "completed")
+        langfuse.wait_for_scores(1)
         assert daemon.stop() == 0
         generation = langfuse.named("draft")
-    assert generation.trace_id == row["trace_id"]
+    (score,) = langfuse.scores.values()
+    assert (score["name"], score["value"]) == ("rating", 1.0)
+    assert score["traceId"] == generation.trace_id == row["trace_id"]
     assert b"image/jpeg" not in langfuse.raw
 
 

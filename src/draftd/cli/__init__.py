@@ -6,6 +6,8 @@ by ``run``, ``demo``, ``doctor`` and ``eval``.
 console        what the commands share: arguments, settings and printing
 requests       show, list, cancel, retry
 enqueue        inserts a request, and can wait for its drafts
+feedback       records what became of a draft
+report         figures, plots and the last drafts of a period, as HTML
 prune          deletes old requests
 forget         deletes everything stored of one requester
 daemon         run, health, systemd-unit, demo
@@ -40,12 +42,14 @@ from draftd.cli import (
     database,
     enqueue,
     evaluation,
+    feedback,
     fleet,
     forget,
     grants,
     limits,
     models,
     prune,
+    report,
     requests,
 )
 from draftd.cli import settings as fleet_settings
@@ -88,6 +92,8 @@ def options(
 daemon.register(app)
 enqueue.register(app)
 requests.register(app)
+feedback.register(app)
+report.register(app)
 prune.register(app)
 forget.register(app)
 fleet.register(app)

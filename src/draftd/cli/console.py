@@ -30,7 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EXIT_NEGATIVE = 1
 """The answer is no, or the request being waited for failed."""
 CHANGING = frozenset({
-    "run", "cancel", "retry", "prune", "forget", "reap-stale", "migrate", "set", "unset", "pause", "resume",
+    "run", "feedback", "cancel", "retry", "prune", "forget", "reap-stale", "migrate", "set", "unset", "pause", "resume",
 })  # fmt: skip
 """Commands that change or delete something. Never suggest one for a typo."""
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -8,6 +8,7 @@
     reaper         takes back the rows of dead workers
     limit_keeper   applies pauses and limits of requesters to pending rows
     pruner         deletes old final requests and feedback
+    scorer         sends feedback to Langfuse, as scores
     hold_cleaner   deletes the holds of models that no daemon uses any more
     connections    reopens every connection that a result needs
     gauges         the metrics that are read from the table

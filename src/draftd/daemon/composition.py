@@ -25,6 +25,7 @@ from draftd.daemon.liveness import Liveness
 from draftd.daemon.plan import Links, Plan, check_schema, listen_works, open_links
 from draftd.daemon.pruner import Pruner
 from draftd.daemon.reaper import Reaper
+from draftd.daemon.scorer import Scorer
 from draftd.daemon.systemd import SystemdNotifier
 from draftd.daemon.worker import Worker
 from draftd.db import dsn
@@ -361,6 +362,8 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:
         tasks.append(Gauges(link=shared.links.maintenance, metrics=shared.metrics).run)
+    if shared.tracing.takes_scores:
+        tasks.append(Scorer(link=shared.links.maintenance, tracing=shared.tracing).run)
     prunes = db.Link(url=shared.plan.url, name="draftd prune", session=shared.plan.session)
     return [*tasks, Pruner(reads=shared.links.maintenance, link=prunes, quarantine=shared.quarantine).run]
 

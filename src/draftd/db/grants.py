@@ -39,8 +39,10 @@ WORKER_TYPE = "draft_worker"
 TRUSTED_TYPE = "draft_trusted"
 """``forget_draft_requester`` obeys a role if it may use this type."""
 
+FEEDBACK_INSERT = "INSERT (request_id, option, sent_text, outcome, rating)"
+"""All else of a row of feedback is filled in by the database."""
 CLIENT_RIGHTS = {
-    "draft_feedback": "SELECT, INSERT (request_id, option, sent_text, outcome, rating)",
+    "draft_feedback": f"SELECT, {FEEDBACK_INSERT}",
     "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
 }
 """In addition to those on ``draft_requests``."""
@@ -56,7 +58,7 @@ WORKER_RIGHTS = {
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
-    "draft_feedback": "SELECT, DELETE",
+    "draft_feedback": f"SELECT, {FEEDBACK_INSERT}, UPDATE (score_at), DELETE",
     "draftd_alembic_version": "SELECT",
 }
 """The rights that ``draftd run`` and the commands need. Only the owner may choose models, set limits and change

@@ -105,6 +105,11 @@ draft_requests = Table(
         server_default=text("false"),
         comment="waits, while pending, until its requester may have another one drafted",
     ),
+    Column(
+        "first_option_at",
+        DateTime(timezone=True),
+        comment="when the first option was published; null if none was before the end",
+    ),
     CheckConstraint(text(f"status IN {STATUSES}"), name="status"),
     CheckConstraint(text("(status = 'completed') = (result IS NOT NULL)"), name="result"),
     UniqueConstraint("requester_id", "idempotency_key"),
@@ -328,6 +333,7 @@ draft_usage = Table(
     UniqueConstraint("request_id", "lease_token", "call"),
     Index("draft_usage_requester_id_idx", "requester_id"),
     Index("draft_usage_answered_idx", "model", "created_at", postgresql_where=text("code IS NULL")),
+    Index("draft_usage_created_at_idx", "created_at", postgresql_using="brin"),
 )
 
 draft_feedback = Table(
@@ -344,8 +350,20 @@ draft_feedback = Table(
     Column("platform", Text),
     Column("author", Text),
     Column("drafted_text", Text),
+    Column("similarity", REAL, comment="of drafted_text and sent_text, 0 to 1; 1: equal but for space around them"),
+    Column("angle", Text),
+    Column("stance", Text),
+    Column("agent", Text),
+    Column("prompt_version", Text),
+    Column("trace_id", Text),
+    Column(
+        "score_at",
+        DateTime(timezone=True),
+        comment="when its scores are due at Langfuse; null: nothing is left to send",
+    ),
     Index("draft_feedback_created_at_idx", "created_at"),
     Index("draft_feedback_requester_id_idx", "requester_id"),
+    Index("draft_feedback_score_at_idx", "score_at", postgresql_where=text("score_at IS NOT NULL")),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
     CheckConstraint(text("rating IN (-1, 1)"), name="rating"),

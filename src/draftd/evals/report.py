@@ -1,14 +1,11 @@
 """The report: one HTML file that shows each screenshot beside its drafts and verdicts, and counts the failures.
 
-It holds no JavaScript and loads nothing, so that it can be mailed or opened from an archive. Invariant: text from models, cases
-and screenshots is escaped wherever it stands; a content security policy forbids scripts in case it were not.
+It extends the document that all of draftd's reports share (``draftd.report.document``).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import jinja2
 
 from draftd.demo import marks
 from draftd.evals.baseline import Comparison
@@ -17,6 +14,7 @@ from draftd.evals.criteria import TITLES, Failure
 from draftd.evals.figures import Figures, Share, failing, figures
 from draftd.evals.labels import FORBIDDEN_WORDS
 from draftd.evals.results import CaseResult, Drafted, Reply, Results
+from draftd.report.document import environment
 
 FILE = "report.html"
 _TEMPLATE = "report.html.j2"
@@ -101,7 +99,7 @@ def render(
     ]
     counted = figures(results)
     return (
-        _environment()
+        environment("draftd.evals")
         .get_template(_TEMPLATE)
         .render(
             setup=results.setup,
@@ -116,17 +114,6 @@ def render(
             measure=_title,
             made_at=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
-    )
-
-
-def _environment() -> jinja2.Environment:
-    # Whatever the name of the template: what it shows was written by models.
-    return jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.PackageLoader("draftd.evals", "."),
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 

@@ -8,6 +8,7 @@
     reaping          requeues the rows of dead workers; fails expired requests and those of unknown agents
     attempts         what a running attempt reads and writes: its input, progress and usage
     admin            the operator's side: enqueue, show, list, cancel, retry, counts
+    feedback         what became of drafts, and what of it is due as scores
     retention        deletes old final requests and old feedback
     limits           the limits of requesters, for the commands
     forgetting       deletes everything stored of one requester

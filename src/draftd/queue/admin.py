@@ -27,7 +27,7 @@ COLUMNS = """
     id, status, agent, requester_id, context, options, parent_id, priority, available_at, expires_at, idempotency_key,
     max_attempts, metadata, attempt, lease_token, lease_until, deadline_at, worker_id, turn, partial_result, result,
     limited, error_code, error_message, error_details, errors, images, model, prompt_version, input_tokens, output_tokens,
-    cost_usd, traceparent, trace_id, created_at, claimed_at, finished_at, updated_at"""
+    cost_usd, traceparent, trace_id, created_at, claimed_at, first_option_at, finished_at, updated_at"""
 
 RATE_WINDOW_S = 300
 

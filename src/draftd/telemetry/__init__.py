@@ -2,7 +2,8 @@
 
 tracing         spans as the rest of draftd sees them; does nothing by itself
 langfuse        sends them to Langfuse
-trace_deletion  deletes them there
+scores          what became of drafts, sent to Langfuse
+trace_deletion  deletes traces there
 export_errors   errors that the SDK logs when traces do not arrive
 metrics         the only importer of prometheus-client
 

@@ -32,7 +32,7 @@ def check_export(provider: Any, processors: Sequence[Any], host: str | None) -> 
         processors: of Langfuse's SDK, as it has added them to the provider.
         host: base URL of Langfuse; None means its cloud.
     """
-    if (why := _why_off(provider, processors)) is not None:
+    if (why := why_off(provider, processors)) is not None:
         return True, f"off: {why}"
     requests: Any = importlib.import_module("requests")
     try:
@@ -49,7 +49,7 @@ def check_export(provider: Any, processors: Sequence[Any], host: str | None) -> 
     return False, _reason(messages[0] if messages else "")
 
 
-def _why_off(provider: Any, processors: Sequence[Any]) -> str | None:
+def why_off(provider: Any, processors: Sequence[Any]) -> str | None:
     """Return why nothing is sent at all; None if something is."""
     api: Any = importlib.import_module("opentelemetry.trace")
     if isinstance(provider.get_tracer("draftd"), api.NoOpTracer):

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 from uuid import UUID
@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from draftd.errors import Spent
 from draftd.sanitize import redact, without_secrets
-from draftd.telemetry.export_errors import ExportErrorLog, check_export
+from draftd.telemetry.export_errors import LANGFUSE_CLOUD, ExportErrorLog, check_export, why_off
+from draftd.telemetry.scores import Score, ScoreSender
 from draftd.telemetry.tracing import GenerationSpan, HeldTrace, RequestSpan, Summarized, Tracing
 
 log = structlog.get_logger(__name__)
@@ -168,6 +169,13 @@ class _LangfuseTracing(Tracing):
             tracer_provider=self._provider,
             should_export_span=self._may_leave,
         )
+        self._scores = ScoreSender(
+            host=host or LANGFUSE_CLOUD,
+            public_key=public_key,
+            secret_key=secret_key,
+            environment=getattr(self._client, "_environment", None),
+        )
+        self.takes_scores = why_off(self._provider, self._processors) is None
         self._ended = False
         _take_over_logging()
         # Exit hooks run in reverse order: this one runs before the SDK's, which shutting the SDK down removes.
@@ -234,6 +242,16 @@ class _LangfuseTracing(Tracing):
     def examine(self) -> tuple[bool, str]:
         return check_export(self._provider, self._processors, self._host)
 
+    async def send_scores(self, scores: Sequence[Score]) -> str | None:
+        # Of a trace that is not sampled Langfuse knows nothing.
+        sampled = [score for score in scores if self._is_sampled(score.trace_id)]
+        return await self._scores.send(sampled) if sampled else None
+
+    def _is_sampled(self, trace_id: str) -> bool:
+        sampler = self._provider.sampler
+        decision = _guarded(lambda: sampler.should_sample(None, int(trace_id, 16), "draftd").decision)
+        return decision is not None and bool(decision.is_sampled())
+
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""
         if self._ended:
@@ -266,12 +284,19 @@ class _LangfuseTracing(Tracing):
         return queue is not None and queue.qsize() < MAX_PENDING_PICTURES
 
 
-def _trace_context(request_id: UUID, traceparent: str | None) -> dict[str, str]:
-    """Return the trace of a request: the client's, or one shared by all its attempts."""
+def trace_id_of(request_id: UUID, traceparent: str | None) -> str:
+    """Return the trace of a request: the client's, or one shared by all its attempts.
+
+    ``draft_feedback_begin()`` in the database computes the same for a request that is not finished.
+    """
     if traceparent is None:
-        return {"trace_id": hashlib.sha256(str(request_id).encode()).digest()[:16].hex()}
-    _version, trace_id, parent_span_id, _flags = traceparent.split("-")
-    return {"trace_id": trace_id, "parent_span_id": parent_span_id}
+        return hashlib.sha256(str(request_id).encode()).digest()[:16].hex()
+    return traceparent.split("-")[1]
+
+
+def _trace_context(request_id: UUID, traceparent: str | None) -> dict[str, str]:
+    context = {"trace_id": trace_id_of(request_id, traceparent)}
+    return context if traceparent is None else context | {"parent_span_id": traceparent.split("-")[2]}
 
 
 @contextmanager

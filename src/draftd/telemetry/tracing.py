@@ -4,12 +4,13 @@ The classes here do nothing, ``HeldTrace`` excepted; ``langfuse`` subclasses the
 """
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from draftd.errors import Spent
+from draftd.telemetry.scores import Score
 
 
 @runtime_checkable
@@ -80,6 +81,9 @@ class GenerationSpan:
 class Tracing:
     """No-op tracing, for an installation without Langfuse keys."""
 
+    takes_scores = False
+    """Whether ``send_scores`` sends anything."""
+
     def __init__(self, *, export_check: tuple[bool, str] = (True, "off: no keys")) -> None:
         self._export_check = export_check
 
@@ -119,6 +123,15 @@ class Tracing:
         """Trace one model call; an exception marks it as failed."""
         del name, model, messages, prompt_version, params
         yield GenerationSpan()
+
+    async def send_scores(self, scores: Sequence[Score]) -> str | None:
+        """Send scores of traces; return what was said against some of them, if anything.
+
+        Raises:
+            ScoresNotSentError: they were not accepted.
+        """
+        del scores
+        return None
 
     def shutdown(self, *, time_s: float) -> bool:
         """Send what is left, for at most ``time_s`` seconds; return whether all of it went out."""

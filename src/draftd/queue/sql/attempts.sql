@@ -46,7 +46,10 @@ SELECT CASE WHEN lower(left(i.url, 5)) = 'data:' AND octet_length(i.url) <> leng
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM draft_requests AS r WHERE r.id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
 ), published AS (
-    UPDATE draft_requests AS r SET partial_result = %(partial_result)s::jsonb, updated_at = now()
+    UPDATE draft_requests AS r SET
+        partial_result = %(partial_result)s::jsonb,
+        first_option_at = coalesce(r.first_option_at, now()),
+        updated_at = now()
       FROM locked WHERE r.id = locked.id AND r.status = 'processing' AND r.lease_token = %(lease_token)s
 )
 SELECT CASE WHEN r.status = 'processing' AND r.lease_token = %(lease_token)s THEN 'held' ELSE r.status END AS standing
