@@ -15,6 +15,7 @@ answer          from a model's text to a result
 review          the checks of an answer: problems that reject it, and wishes that are worth one repair
 resemblance     whether two replies say the same
 stances         what the options commit to, and whether they leave the decision to the requester
+voice           how a person writes, as far as it can be counted
 refinement      what a refinement changes of the earlier drafts
 partial         finds complete options in an answer that is still being written
 placeholders    finds placeholders such as ``[Name]``

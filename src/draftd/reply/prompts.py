@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from draftd.images import Picture
-from draftd.reply import refinement
+from draftd.reply import refinement, voice
 from draftd.reply.agents import Agent, Section
 from draftd.request import Options, Request
 
@@ -108,6 +108,7 @@ def _given(request: Request, options: Options) -> dict[str, Any]:
         "context": request.context,
         **options.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
         "answer_to": refinement.target(request, options),
+        "voice_habits": voice.habits(options.voice_samples),
     }
     given = {key: value for key, value in asked.items() if value}
     if request.parent is None:

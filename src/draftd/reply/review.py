@@ -150,7 +150,7 @@ class Review:
         if not option.text:
             return [f"`{name}` is empty; write the reply."]
         problems = []
-        found = placeholders.find(option.text, code=self.answer.platform is Platform.GITHUB)
+        found = [one for one in self._placeholders(option.text) if not self._are_kisses(one)]
         if found:
             problems.append(
                 f"`{name}` has a placeholder ({', '.join(found[:3])}); word it so that nothing needs to be filled in."
@@ -274,6 +274,14 @@ class Review:
             begun = self.answer.unsent_text
             return None if begun and language.contradicts(begun, self.reply_language) == foreign else foreign
         return foreign
+
+    def _placeholders(self, text: str) -> list[str]:
+        return placeholders.find(text, code=self.answer.platform is Platform.GITHUB)
+
+    def _are_kisses(self, placeholder: str) -> bool:
+        """Return whether ``XXX`` is how the requester closes."""
+        samples = self.criteria.options.voice_samples
+        return not placeholder.strip("X") and any(sample.endswith(placeholder) for sample in samples)
 
     def _too_long(self, text: str) -> str | None:
         if self.answer.expects is None and len(text) > FOLLOW_UP_CHARS:
