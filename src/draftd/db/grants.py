@@ -43,6 +43,7 @@ WORKER_RIGHTS = {
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
     "draft_feedback": "SELECT, DELETE",
+    "draft_profiles": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
 """The rights that ``draftd run`` and the commands need. Only the owner may choose models and change the fleet's settings."""

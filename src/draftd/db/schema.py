@@ -274,7 +274,11 @@ draft_feedback = Table(
     Column("platform", Text),
     Column("author", Text),
     Column("drafted_text", Text),
+    Column("similarity", REAL),
     Index("draft_feedback_created_at_idx", "created_at"),
+    Index(
+        "draft_feedback_requester_id_idx", "requester_id", "created_at", postgresql_where=text("sent_text IS NOT NULL")
+    ),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
     CheckConstraint(text("rating IN (-1, 1)"), name="rating"),
@@ -284,12 +288,25 @@ draft_profiles = Table(
     "draft_profiles",
     metadata,
     Column("requester_id", Text, primary_key=True),
-    Column("me", Text),
-    Column("about", Text),
-    Column("facts", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    Column("signature", Text),
-    Column("voice_samples", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    Column("reader_language", Text),
+    Column("me", Text, comment="as options.me; 200 characters"),
+    Column("about", Text, comment="who the requester is, in a few sentences; 2,000 characters"),
+    Column(
+        "facts",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text("'{}'::text[]"),
+        comment="up to 200 true statements of up to 500 characters",
+    ),
+    Column("signature", Text, comment="closes mails; 500 characters"),
+    Column(
+        "voice_samples",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text("'{}'::text[]"),
+        comment="up to 10 texts by the requester, of up to 2,000 characters",
+    ),
+    Column("reader_language", Text, comment="as options.reader_language: a tag such as en or pt-BR"),
+    comment="what is true of a requester, whatever the request; the request's own options come first",
 )
 
 draft_settings = Table(
@@ -316,6 +333,13 @@ draft_settings = Table(
         nullable=False,
         server_default=text("0"),
         comment="feedback older than this is deleted; 0: it is kept",
+    ),
+    Column(
+        "voice_learning",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="whether drafts learn from what their requester really sent before",
     ),
     CheckConstraint(text("id"), name="id"),
     CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),

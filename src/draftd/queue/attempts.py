@@ -23,10 +23,10 @@ from draftd.backoff import Backoff
 from draftd.db.sqlstate import is_raised_in_function, is_schema_mismatch, is_transient
 from draftd.db.statements import statements
 from draftd.errors import LeaseLost
-from draftd.json_values import json_list, json_objects
+from draftd.json_values import json_list, json_object, json_objects
 from draftd.queue.leases import HELD, LeaseKey, lost
 from draftd.queue.refused_rows import Quarantine
-from draftd.request import Claim, Parent, Request
+from draftd.request import Claim, Parent, Profile, Request, SentText
 from draftd.sanitize import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -71,6 +71,11 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         parent=parent,
         max_tokens=_max_tokens(first["errors"]),
         asked_at=first["asked_at"],
+        profile=Profile.read(json_object(first["profile"])),
+        sent=tuple(
+            SentText(text=sent["text"], platform=sent["platform"] or "", author=sent["author"] or "")
+            for sent in json_objects(first["sent"])
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""How a person writes: the habits that can be counted in texts of theirs.
+"""How a person writes: what to learn it from, and the habits that can be counted in texts of theirs.
 
 A model sees what samples are about sooner than how they are written, and least of all what they lack: capitals, full stops,
 emoji. So what can be counted is said beside the samples. Nothing here knows a language; words and their meaning are the model's
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Final
 
+from draftd.request import SentText
+
 MIN_SAMPLES: Final = 2
 """A single text shows no habit."""
 LONG_CHARS: Final = 280
@@ -18,6 +20,10 @@ LONG_CHARS: Final = 280
 MIN_COMMA_CHARS: Final = 200
 """In so much text a comma is due, in any language that has them; without one, the person uses none."""
 MAX_QUOTE_CHARS: Final = 40
+_PERSON, _PLACE, _ELSEWHERE = range(3)
+MAX_LEARNT: Final = 10
+MAX_LEARNT_CHARS: Final = 4_000
+"""Of learnt samples together: some 1,000 tokens."""
 MAX_SHOWN: Final = 3
 """How many openings, closings and emoji are named."""
 
@@ -68,6 +74,48 @@ def habits(texts: Sequence[str]) -> dict[str, list[str]]:
     if min(len(long), len(messages)) >= MIN_SAMPLES:
         return {"messages": _lines(messages), "long texts": _lines(long)}
     return {"all": _lines(texts)} if len(texts) >= MIN_SAMPLES else {}
+
+
+def chosen(
+    sent: Sequence[SentText], *, platform: str | None = None, author: str | None = None, named_in: str = ""
+) -> list[SentText]:
+    """Choose what to learn from: what went to the same person on the same platform, then to the same platform; without any, all.
+
+    A model knows the platform and the person only once it has seen the screenshot. Until then one text of each person and place
+    comes before the second of any, so that those which fit are among them.
+
+    Args:
+        sent: what the requester sent, the latest first.
+        platform: where the reply goes, if that is known.
+        author: to whom, if that is known.
+        named_in: the requester's words, which may name the person.
+
+    Returns:
+        Up to ``MAX_LEARNT`` texts of up to ``MAX_LEARNT_CHARS`` characters together, the most telling first.
+    """
+    counted = Counter[tuple[str, str]]()
+    ranked: list[tuple[int, int, SentText]] = []
+    for one in dict.fromkeys(sent):
+        is_person = bool(one.author.strip()) and (one.author == author or _names(named_in, one.author))
+        is_place = platform in {None, one.platform}
+        rank = _PERSON if is_person and is_place else _PLACE if is_place else _ELSEWHERE
+        ranked.append((rank, counted[one.platform, one.author] if platform is None and rank != _PERSON else 0, one))
+        counted[one.platform, one.author] += 1
+    if any(rank != _ELSEWHERE for rank, *_ in ranked):
+        ranked = [entry for entry in ranked if entry[0] != _ELSEWHERE]
+    left, kept = MAX_LEARNT_CHARS, list[SentText]()
+    # The sort keeps the order of what is equal: the latest first.
+    for *_, one in sorted(ranked, key=lambda entry: entry[:2]):
+        if len(kept) < MAX_LEARNT and len(one.text) <= left:
+            kept.append(one)
+            left -= len(one.text)
+    return kept
+
+
+def _names(words: str, author: str) -> bool:
+    """Return whether words name a person, by the full name or the first."""
+    first = author.split(maxsplit=1)[0]
+    return re.search(rf"(?<!\w){re.escape(first)}(?!\w)", words, re.IGNORECASE) is not None
 
 
 def _is_long(text: str) -> bool:
