@@ -129,7 +129,7 @@ async def send(connection: db.Connection, text: str, **over: Any) -> None:
     } | over  # fmt: skip
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
-        f"INSERT INTO draft_feedback ({', '.join(row)}, created_at) "  # type: ignore[arg-type]  # the names are above
+        f"INSERT INTO draft_feedback ({', '.join(row)}, created_at) "
         f"VALUES ({', '.join(f'%({name})s' for name in row)}, clock_timestamp())",
         row,
     )

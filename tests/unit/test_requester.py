@@ -162,11 +162,17 @@ def test_a_repair_brings_the_facts_that_were_not_told_and_are_missing() -> None:
     assert reply_format.read(asked, is_repaired=True).result["missing"] == ["the instrument that I play"]
 
 
-def test_facts_that_were_not_told_cost_no_call_where_nothing_is_missing() -> None:
-    profile = Profile(facts=MANY)
-    assert make_format(profile).read(answer())
-    assert make_format(profile).read(answer(missing=["the price"], gist="asks for a price"))
-    assert make_format(Profile(facts=MANY[-9:])).read(answer(missing=["the instrument that I play"]))
+@pytest.mark.parametrize(
+    ("facts", "over"),
+    [
+        (MANY, {}),
+        (MANY, {"missing": ["the price"], "gist": "asks for a price"}),
+        (MANY[-9:], {"missing": ["the instrument that I play"]}),
+    ],
+    ids=["nothing is missing", "no fact is about it", "all were told"],
+)
+def test_no_other_fact_costs_a_call(facts: tuple[str, ...], over: dict[str, Any]) -> None:
+    assert len(make_format(Profile(facts=facts)).read(answer(**over)).result["options"]) == 3
 
 
 # The signature
