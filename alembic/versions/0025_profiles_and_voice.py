@@ -78,10 +78,10 @@ COMMENT ON COLUMN draft_settings.voice_learning IS 'whether drafts learn from wh
 
 -- How alike the draft and the sent text are, which the table's trigger fills in.
 ALTER TABLE draft_feedback ADD COLUMN IF NOT EXISTS similarity real;
-CREATE INDEX draft_feedback_requester_id_idx ON draft_feedback (requester_id, created_at) WHERE sent_text IS NOT NULL;
+CREATE INDEX draft_feedback_voice_idx ON draft_feedback (requester_id, created_at) WHERE sent_text IS NOT NULL;
 """
 DOWNGRADE = r"""
-DROP INDEX draft_feedback_requester_id_idx;
+DROP INDEX draft_feedback_voice_idx;
 ALTER TABLE draft_feedback DROP COLUMN IF EXISTS similarity;
 ALTER TABLE draft_settings DROP COLUMN voice_learning;
 DROP FUNCTION draft_profiles_check() CASCADE;

@@ -277,7 +277,7 @@ draft_feedback = Table(
     Column("similarity", REAL),
     Index("draft_feedback_created_at_idx", "created_at"),
     Index(
-        "draft_feedback_requester_id_idx", "requester_id", "created_at", postgresql_where=text("sent_text IS NOT NULL")
+        "draft_feedback_voice_idx", "requester_id", "created_at", postgresql_where=text("sent_text IS NOT NULL")
     ),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
