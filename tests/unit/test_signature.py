@@ -26,6 +26,11 @@ def test_it_stands_there_once(written: str) -> None:
     assert signed(once, SIGNATURE) == once
 
 
+def test_it_is_not_put_below_a_text_that_has_it_further_up() -> None:
+    written = f"{MAIL}\n\n{SIGNATURE}\n\nPS: The office is closed on Monday."
+    assert signed(written, SIGNATURE) == written
+
+
 def test_it_is_taken_off_again() -> None:
     assert unsigned(signed(MAIL, SIGNATURE), SIGNATURE) == MAIL
     assert unsigned(MAIL, SIGNATURE) == unsigned(MAIL, "") == signed(MAIL, "") == MAIL
