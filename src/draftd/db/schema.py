@@ -276,9 +276,7 @@ draft_feedback = Table(
     Column("drafted_text", Text),
     Column("similarity", REAL),
     Index("draft_feedback_created_at_idx", "created_at"),
-    Index(
-        "draft_feedback_voice_idx", "requester_id", "created_at", postgresql_where=text("sent_text IS NOT NULL")
-    ),
+    Index("draft_feedback_voice_idx", "requester_id", "created_at", postgresql_where=text("sent_text IS NOT NULL")),
     CheckConstraint(text("option IN ('short', 'medium', 'detailed')"), name="option"),
     CheckConstraint(text("outcome IN ('sent', 'edited', 'rejected')"), name="outcome"),
     CheckConstraint(text("rating IN (-1, 1)"), name="rating"),
