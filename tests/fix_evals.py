@@ -39,6 +39,7 @@ THREE: Sequence[Mapping[str, Any]] = (
         "me": "Ines Okafor",
         "answer_to": "Tomas Brandl",
         "context": "Thursday suits me.",
+        "profile": {"signature": "Ines Okafor, Lagos"},
         "must_not_say": ["Monday"],
         "split": "held_out",
     },

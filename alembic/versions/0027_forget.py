@@ -10,9 +10,8 @@ branch_labels = None
 depends_on = None
 
 UPGRADE = r"""
--- Without them, forgetting one requester reads two tables that only grow.
+-- Without it, forgetting one requester reads a table that only grows.
 CREATE INDEX draft_usage_requester_id_idx ON draft_usage (requester_id);
-CREATE INDEX draft_feedback_requester_id_idx ON draft_feedback (requester_id);
 
 -- The mark of a backend that may forget requesters (draftd grants --trusted). A right on a type, as draft_worker is: GRANT ... ON
 -- ALL, which people write, covers functions and no types.
@@ -103,7 +102,6 @@ DOWNGRADE = """
 DROP FUNCTION forget_draft_requester(text);
 DROP FUNCTION draft_forget_some(text, integer);
 DROP DOMAIN draft_trusted;
-DROP INDEX draft_feedback_requester_id_idx;
 DROP INDEX draft_usage_requester_id_idx;
 """
 

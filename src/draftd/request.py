@@ -8,19 +8,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from draftd.errors import InvalidRequest
+from draftd.json_values import json_list
+from draftd.sanitize import storable_text
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context; the table's trigger has the same expression."""
-LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+MAX_TAG_CHARS = 35
+_TAG = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*"
+LanguageTag = Annotated[str, StringConstraints(pattern=rf"^{_TAG}$", max_length=MAX_TAG_CHARS)]
 """BCP 47, by its form only."""
+MAX_PROFILE_FACTS = 200
+MAX_PROFILE_SAMPLES = 10
+MAX_PROFILE_CHARS = {"me": 200, "about": 2_000, "facts": 500, "signature": 500, "voice_samples": 2_000}
+"""How long each text of a profile may be; the table's trigger has the same bounds."""
 VoiceSample = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
 
 
@@ -187,6 +195,50 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is true of the requester, whatever the request."""
+
+    me: str | None = None
+    about: str = ""
+    facts: tuple[str, ...] = ()
+    signature: str = ""
+    voice_samples: tuple[str, ...] = ()
+    reader_language: str | None = None
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Self:
+        """Read a row of ``draft_profiles``; what its trigger would refuse is cut or left out: no request fails for it."""
+        tag = _cut(raw.get("reader_language"), MAX_TAG_CHARS)
+        return cls(
+            me=_cut(raw.get("me"), MAX_PROFILE_CHARS["me"]) or None,
+            about=_cut(raw.get("about"), MAX_PROFILE_CHARS["about"]),
+            facts=_cut_all(raw.get("facts"), MAX_PROFILE_FACTS, MAX_PROFILE_CHARS["facts"]),
+            signature=_cut(raw.get("signature"), MAX_PROFILE_CHARS["signature"]),
+            voice_samples=_cut_all(raw.get("voice_samples"), MAX_PROFILE_SAMPLES, MAX_PROFILE_CHARS["voice_samples"]),
+            reader_language=tag if re.fullmatch(_TAG, tag) else None,
+        )
+
+
+def _cut(value: Any, max_chars: int) -> str:
+    return storable_text(value, max_chars).strip() if isinstance(value, str) else ""
+
+
+def _cut_all(values: Any, most: int, max_chars: int) -> tuple[str, ...]:
+    texts = (_cut(value, max_chars) for value in json_list(values)[:most])
+    return tuple(dict.fromkeys(filter(None, texts)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentText:
+    """A text that the requester sent in the end, and that is largely their own work."""
+
+    text: str
+    platform: str = ""
+    author: str = ""
+    """To whom."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a claimed row asks for; read by the attempt itself."""
 
@@ -198,6 +250,10 @@ class Request:
     """The limit of output tokens that an earlier attempt found each model to need, by the model's name."""
     asked_at: datetime | None = None
     """When the request was made, by the database's clock."""
+    profile: Profile = Profile()
+    """The requester's; empty without one."""
+    sent: tuple[SentText, ...] = ()
+    """What the requester really sent after other requests and may be learnt from, the latest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

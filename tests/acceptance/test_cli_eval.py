@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_used_ends_it_with_one_line(cases: Path) -> None:
         (["--model", "openai/a", "--judge", "openrouter/openai/A"], 2, "must not be the model under test"),
         (["--model", "openai/a", "--against", "p.md"], 2, "needs a judge"),
         (["--model", "openai/a", "--without", "facts"], 2, "needs a judge"),
-        (["--model", "openai/a", "--judge", "b", "--without", "profile"], 2, "'profile' is not one of facts, voice"),
+        (["--model", "openai/a", "--judge", "b", "--without", "mood"], 2, "'mood' is not one of facts, voice, profile"),
         (["--model", "openai/a", "--judge", "b", "--without", "voice"], 2, "no case has voice_samples"),
         (["--model", "openai/a", "--judge", "b", "--without", "facts", "--against", "p.md"], 2, "one of them"),
         (["--model", "openai/a", "--split", "test"], 2, "'test' is not one of dev, held_out"),

@@ -9,7 +9,7 @@ from fix_daemon import Call, Client, environment
 from fix_roles import Roles
 
 USAGE, CONFIGURATION = 2, 78
-DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0}
+DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0, "voice_learning": False}
 
 
 def test_settings_are_listed_and_set_together(call: Call, client: Client, database: str) -> None:
@@ -21,7 +21,12 @@ def test_settings_are_listed_and_set_together(call: Call, client: Client, databa
     one = call("settings", "set", "default_expiry_s=90", env=env)
     assert (one.returncode, one.stdout, one.stderr) == (0, "", "default_expiry_s is 90\n")
     lines = [line.split("\t")[:2] for line in call("settings", "list", env=env).stdout.splitlines()]
-    assert lines == [["default_expiry_s", "90"], ["retention_days", "30"], ["feedback_retention_days", "0"]]
+    assert lines == [
+        ["default_expiry_s", "90"],
+        ["retention_days", "30"],
+        ["feedback_retention_days", "0"],
+        ["voice_learning", "off"],
+    ]
     assert client.query("SELECT default_expiry_s, retention_days FROM draft_settings") == [
         {"default_expiry_s": 90, "retention_days": 30}
     ]
@@ -31,13 +36,23 @@ def test_the_defaults_of_the_code_are_those_of_the_table(client: Client) -> None
     (row,) = client.query("SELECT * FROM draft_settings")
     assert {name: row[name] for name in SETTINGS} == {name: setting.default for name, setting in SETTINGS.items()}
     for name, setting in SETTINGS.items():
-        client.query(f"UPDATE draft_settings SET {name} = {setting.maximum}")
+        client.query(f"UPDATE draft_settings SET {name} = {True if setting.is_switch else setting.maximum}")
+
+
+def test_a_switch_is_on_or_off(call: Call, client: Client, database: str) -> None:
+    env = environment(database)
+    done = call("settings", "set", "voice_learning=on", env=env)
+    assert (done.returncode, done.stderr) == (0, "voice_learning is on\n")
+    assert client.query("SELECT voice_learning FROM draft_settings") == [{"voice_learning": True}]
+    off = call("settings", "set", "voice_learning=off", "--json", env=env)
+    assert json.loads(off.stdout) == {"settings": DEFAULTS}
 
 
 @pytest.mark.parametrize(
     "given",
     [
         "usd_per_day=20", "retention_days", "=3", "id=false", "retention_days=", "retention_days=-1", "retention_days=soon",
+        "voice_learning=1", "voice_learning=", "voice_learning=On",
         "retention_days=12h", "retention_days=36501", "default_expiry_s=3651d", f"default_expiry_s={'9' * 400}",
     ],
 )  # fmt: skip

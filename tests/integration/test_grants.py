@@ -297,6 +297,14 @@ async def test_a_worker_reads_the_fleets_settings_and_changes_none(roles: Roles,
             await worker.execute(statement)
 
 
+async def test_a_worker_reads_profiles_and_changes_none(roles: Roles) -> None:
+    roles.owner("INSERT INTO draft_profiles (requester_id, me) VALUES ('ada', 'Ada')")
+    async with db.connected(roles.url(roles.worker())) as worker:
+        assert await (await worker.execute("SELECT me FROM draft_profiles")).fetchall() == [{"me": "Ada"}]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await worker.execute("UPDATE draft_profiles SET me = 'Eve'")
+
+
 async def test_a_worker_cannot_say_which_models_answer(roles: Roles) -> None:
     async with db.connected(roles.url(roles.worker())) as worker:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -221,6 +221,7 @@ OTHER: dict[str, Any] = {
     "default_expiry_s": 60,
     "retention_days": 7,
     "feedback_retention_days": 7,
+    "voice_learning": True,
 }
 """Values that are not the default; moments differ anyway."""
 

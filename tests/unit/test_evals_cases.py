@@ -49,6 +49,12 @@ def test_cases_are_read_with_what_is_known_of_them(tmp_path: Path) -> None:
         ({"file": "huge.png"}, r"case 'linkedin': its pictures exceed 24 MiB"),
         ({"context": "a\0"}, r"case 'linkedin': it has a NUL"),
         ({"good": "half \ud83d"}, r"case 'linkedin': "),
+        ({"profile": {"facts": ["x"], "mood": "good"}}, r"case 'linkedin': profile: mood is not valid"),
+        ({"profile": {"facts": ["x" * 501]}}, r"case 'linkedin': profile: facts is not valid"),
+        (
+            {"profile": {"reader_language": "German, please"}},
+            r"case 'linkedin': profile: reader_language is not",
+        ),
         ({"options": {"tone": "a\0"}}, r"case 'linkedin': it has a NUL"),
         ({"context": "a" * 8_001}, r"case 'linkedin': context: "),
     ],

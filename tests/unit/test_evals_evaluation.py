@@ -78,7 +78,18 @@ def test_only_the_cases_that_have_an_option_are_drafted_without_it() -> None:
     plans.check(plan)
     assert plan.options_without == ("facts",)
     assert plan.has_other(with_facts)
-    assert not plan.has_other(make_case(options={"tone": "warm"}))
+    assert plan.has_other(make_case(profile={"facts": ["we keep a log"]}))
+    assert not plan.has_other(make_case(options={"tone": "warm"}, profile={"me": "Ada"}))
+
+
+def test_a_case_goes_without_an_option_in_its_request_and_in_its_profile() -> None:
+    given = {"facts": ["we keep a log"], "voice_samples": ["ok"]}
+    case = make_case(options=given | {"tone": "warm"}, profile=given | {"me": "Ada"})
+    less = case.without(("facts",))
+    assert less.options == {"voice_samples": ["ok"], "tone": "warm"}
+    assert less.profile == {"voice_samples": ["ok"], "me": "Ada"}
+    assert case.without(("profile",)).profile == {}
+    assert case.without(("profile",)).options == case.options
 
 
 def test_a_text_without_a_head_is_a_prompt_with_the_parameters_of_the_one_under_test(tmp_path: Path) -> None:

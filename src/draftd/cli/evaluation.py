@@ -58,7 +58,8 @@ Without = Annotated[
     str | None,
     typer.Option(
         metavar="WHAT",
-        help="Draft the cases that have it once more without it, and let the judge compare: facts, voice (or both: facts,voice).",
+        help="Draft the cases that have it once more without it, and let the judge compare: facts, voice, profile (or several, "
+        "such as facts,voice).",
     ),
 ]
 Baseline = Annotated[

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TABLES = ("draft_settings",)
 """Tables these commands read."""
 COLUMNS = {"name": "name", "value": "value", "meaning": "meaning"}
+SWITCH = ("off", "on")
 
 app = typer.Typer(
     help="Show or change settings of the whole fleet. A daemon's own settings are environment variables: docs/settings.md.",
@@ -40,7 +41,7 @@ def list_(as_json: Json = False) -> None:
         print_json({"settings": values})
         return
     rows = [
-        {"name": name, "value": values[name], "meaning": setting.meaning.replace("`", "")}
+        {"name": name, "value": _shown(values[name]), "meaning": setting.meaning.replace("`", "")}
         for name, setting in SETTINGS.items()
     ]
     print_table(COLUMNS, rows, empty="", spare=("meaning",))
@@ -51,26 +52,30 @@ def set_(
     assignments: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME=VALUE...", help="For example default_expiry_s=6h retention_days=30.", show_default=False
+            metavar="NAME=VALUE...", help="For example default_expiry_s=6h voice_learning=on.", show_default=False
         ),
     ],
     as_json: Json = False,
 ) -> None:
     """Change settings of the fleet; the others keep their values.
 
-    Changes apply at once: an expiry to requests inserted from now on, a retention at the daemons' next hourly pass. Needs the
-    role that owns the tables.
+    Changes apply at once: an expiry to requests inserted from now on, a retention at the daemons' next hourly pass, learning to
+    drafts that begin from now on. Needs the role that owns the tables.
     """
     values = dict(assignment(text) for text in assignments)
     now = asyncio.run(_set(values))
     if as_json:
         print_json({"settings": now})
     else:
-        say(", ".join(f"{name} is {value}" for name, value in values.items()))
+        say(", ".join(f"{name} is {_shown(value)}" for name, value in values.items()))
 
 
-def assignment(text: str) -> tuple[str, int]:
-    """Read ``NAME=VALUE``; the value may be a duration.
+def _shown(value: int) -> str:
+    return SWITCH[value] if isinstance(value, bool) else str(value)
+
+
+def assignment(text: str) -> tuple[str, int | bool]:
+    """Read ``NAME=VALUE``; the value may be a duration, or ``on`` and ``off`` of a switch.
 
     Raises:
         UsageError: the setting is unknown, or the value is not valid for it.
@@ -80,7 +85,14 @@ def assignment(text: str) -> tuple[str, int]:
     name, equals, value = text.partition("=")
     if not equals or name not in SETTINGS:
         raise UsageError(f"{text!r} is not a setting; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
-    return name, _number(name, SETTINGS[name], value)
+    setting = SETTINGS[name]
+    return name, _switched(name, value) if setting.is_switch else _number(name, setting, value)
+
+
+def _switched(name: str, value: str) -> bool:
+    if value not in SWITCH:
+        raise UsageError(f"{name} must be on or off, not {value!r}")
+    return value == SWITCH[True]
 
 
 def _number(name: str, setting: "FleetSetting", value: str) -> int:
@@ -90,7 +102,7 @@ def _number(name: str, setting: "FleetSetting", value: str) -> int:
     return int(number)
 
 
-async def _read() -> dict[str, int]:
+async def _read() -> dict[str, int | bool]:
     from draftd import db
     from draftd.queue.fleet_settings import READ, of
 
@@ -98,7 +110,7 @@ async def _read() -> dict[str, int]:
         return of(await (await connection.execute(READ)).fetchall())
 
 
-async def _set(values: Mapping[str, int]) -> Mapping[str, int]:
+async def _set(values: Mapping[str, int | bool]) -> Mapping[str, int | bool]:
     from draftd import db
     from draftd.queue.fleet_settings import READ, change, of
 

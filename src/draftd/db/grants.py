@@ -59,6 +59,7 @@ WORKER_RIGHTS = {
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
     "draft_feedback": f"SELECT, {FEEDBACK_INSERT}, UPDATE (score_at), DELETE",
+    "draft_profiles": "SELECT",
     "draftd_alembic_version": "SELECT",
 }
 """The rights that ``draftd run`` and the commands need. Only the owner may choose models, set limits and change

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,10 +20,11 @@ from pydantic_core import PydanticCustomError
 from draftd.errors import InvalidRequest, UsageError, request_errors
 from draftd.reply.platforms import Platform
 from draftd.reply.result import ContentType, ReplyNeeded
-from draftd.request import LanguageTag, Options
+from draftd.request import LanguageTag, Options, Profile
 from draftd.sanitize import storable
 
 FILE = "cases.json"
+PROFILE = "profile"
 COMPLETED = "completed"
 EITHER = "either"
 """The label of an outcome that a careful reader could also see otherwise: drafts, or nothing to reply to."""
@@ -67,6 +69,15 @@ def _valid_options(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _valid_profile(profile: dict[str, Any]) -> dict[str, Any]:
+    read = asdict(Profile.read(profile))
+    for key, value in profile.items():
+        # What the table's trigger would refuse does not come out as it went in.
+        if key not in read or read[key] != (tuple(value) if isinstance(value, list) else value):
+            raise PydanticCustomError("profile", "{key} is not valid", {"key": key})
+    return profile
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -92,6 +103,8 @@ class Case(BaseModel):
     """The request's ``context``."""
     options: Annotated[dict[str, Any], AfterValidator(_valid_options), BeforeValidator(lambda value: value or {})] = {}
     """The request's ``options``."""
+    profile: Annotated[dict[str, Any], AfterValidator(_valid_profile), BeforeValidator(lambda value: value or {})] = {}
+    """The requester's row of ``draft_profiles``, without a requester."""
     good: str | None = None
     """What a good reply does."""
     must_not_say: Texts = ()
@@ -104,6 +117,18 @@ class Case(BaseModel):
     def outcomes(self) -> tuple[str, ...]:
         """The outcomes that are right."""
         return (*self.outcome, COMPLETED, *_NOTHING) if EITHER in self.outcome else self.outcome
+
+    def has(self, name: str) -> bool:
+        """Return whether the request or the profile has an option, or for ``profile`` whether there is one."""
+        return bool(self.profile if name == PROFILE else self.options.get(name) or self.profile.get(name))
+
+    def without(self, names: Sequence[str]) -> Self:
+        """Return the same case without some options, in the request and in the profile, or without the ``profile``."""
+        options, profile = (
+            {name: value for name, value in given.items() if name not in names}
+            for given in (self.options, self.profile)
+        )
+        return self.model_copy(update={"options": options, "profile": {} if PROFILE in names else profile})
 
     def image_urls(self) -> list[str]:
         """Return its screenshots as ``data:`` URLs, whose type draftd does not read."""

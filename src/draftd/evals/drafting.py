@@ -49,16 +49,18 @@ class Drafting:
         Args:
             case: the case.
             agent: which prompt answers.
-            without: options that its request goes without.
+            without: options that its request and its profile go without, or ``profile``.
 
         Raises:
             ConfigurationError: the model is misconfigured.
             CommandError: the daemon has died.
         """
+        case = case.without(without)
         request = {
+            "requester_id": await self._requester(case, without),
             "image_urls": await asyncio.to_thread(case.image_urls),
             "context": case.context,
-            "options": {name: value for name, value in case.options.items() if name not in without},
+            "options": case.options,
             "agent": agent,
             "traceparent": traceparent(case),
             "metadata": {"n": case.n},
@@ -74,6 +76,16 @@ class Drafting:
             if self._process.poll() is not None:
                 raise CommandError(f"the daemon exited with {self._process.returncode}:\n{self._last_log()}")
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _requester(self, case: Case, without: tuple[str, ...]) -> str:
+        """Write the case's profile; return its requester, who is nobody without one."""
+        if not case.profile:
+            return ""
+        profile = {"requester_id": " ".join((case.n, *without))} | case.profile
+        names, values = ", ".join(profile), ", ".join(f"%({name})s" for name in profile)
+        statement = f"INSERT INTO draft_profiles ({names}) VALUES ({values}) ON CONFLICT DO NOTHING"
+        await self._connection.execute(statement.encode(), profile)
+        return str(profile["requester_id"])
 
     def _check_wait(self, row: Mapping[str, Any]) -> None:
         """Say why a request waits.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from draftd.errors import UsageError
-from draftd.evals.cases import Case, Split
+from draftd.evals.cases import PROFILE, Case, Split
 from draftd.evals.results import Results
 
-ABLATIONS: Mapping[str, str] = {"facts": "facts", "voice": "voice_samples"}
-"""What an evaluation can go without: word on the command line → option."""
+ABLATIONS: Mapping[str, str] = {"facts": "facts", "voice": "voice_samples", "profile": PROFILE}
+"""What an evaluation can go without: word on the command line → what a case then lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,12 @@ class Plan:
 
     @property
     def options_without(self) -> tuple[str, ...]:
-        """The options that the other replies go without."""
+        """What the other replies go without: options, or the profile."""
         return tuple(ABLATIONS[word] for word in self.without)
 
     def has_other(self, case: Case) -> bool:
         """Return whether a case is also drafted otherwise."""
-        return self.against is not None or any(case.options.get(name) for name in self.options_without)
+        return self.against is not None or any(map(case.has, self.options_without))
 
 
 def check(plan: Plan) -> None:

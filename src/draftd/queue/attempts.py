@@ -27,7 +27,7 @@ from draftd.errors import LeaseLost
 from draftd.json_values import json_list, json_object, json_objects
 from draftd.queue.leases import HELD, LeaseKey, lost
 from draftd.queue.refused_rows import Quarantine
-from draftd.request import Claim, Parent, Request, Wish
+from draftd.request import Claim, Parent, Profile, Request, SentText, Wish
 from draftd.sanitize import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,11 @@ async def read_request(link: db.Link, claim: Claim) -> Request:
         parent=_parent(first),
         max_tokens=_max_tokens(first["errors"]),
         asked_at=first["asked_at"],
+        profile=Profile.read(json_object(first["profile"])),
+        sent=tuple(
+            SentText(text=sent["text"], platform=sent["platform"] or "", author=sent["author"] or "")
+            for sent in json_objects(first["sent"])
+        ),
     )
 
 

@@ -11,14 +11,20 @@ from draftd import db
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSetting:
-    """A column of ``draft_settings``: a whole number from 0 to ``maximum``."""
+    """A column of ``draft_settings``: a whole number from 0 to ``maximum``, or a switch."""
 
-    default: int
-    maximum: int
-    unit_s: int
+    default: int | bool
+    """A truth for a switch, which is written as ``on`` and ``off``."""
+    maximum: int = 1
+    unit_s: int = 1
     """Its unit, in seconds."""
     meaning: str
     """For the docs, in Markdown."""
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off."""
+        return isinstance(self.default, bool)
 
 
 SETTINGS: Mapping[str, FleetSetting] = {
@@ -40,21 +46,29 @@ SETTINGS: Mapping[str, FleetSetting] = {
         unit_s=86_400,
         meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
     ),
+    "voice_learning": FleetSetting(
+        default=False,
+        meaning="`on`: where no `voice_samples` are given, drafts take over the manner of what their requester really sent",
+    ),
 }
 
 READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
 
 
-def of(rows: Sequence[db.Row]) -> dict[str, int]:
+def of(rows: Sequence[db.Row]) -> dict[str, int | bool]:
     """Return the fleet's settings from the rows of ``READ``; the defaults if there is no row.
 
     Clamps each value to its bounds, although the table checks them: a negative retention would delete everything.
     """
     row = rows[0] if rows else {name: setting.default for name, setting in SETTINGS.items()}
-    return {name: max(0, min(row[name], setting.maximum)) for name, setting in SETTINGS.items()}
+    return {name: _bounded(row[name], setting) for name, setting in SETTINGS.items()}
 
 
-async def change(connection: db.Connection, values: Mapping[str, int]) -> None:
+def _bounded(value: int, setting: FleetSetting) -> int | bool:
+    return bool(value) if setting.is_switch else max(0, min(value, setting.maximum))
+
+
+async def change(connection: db.Connection, values: Mapping[str, int | bool]) -> None:
     """Set some of the fleet's settings.
 
     Raises:

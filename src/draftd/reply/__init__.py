@@ -15,6 +15,10 @@ answer          from a model's text to a result
 review          the checks of an answer: problems that reject it, and wishes that are worth one repair
 resemblance     whether two replies say the same
 stances         what the options commit to, and whether they leave the decision to the requester
+requester       what is known of the requester beside the request: the profile, and what they sent before
+relevance       which of many facts a text touches
+signature       the requester's signature below a mail
+voice           how a person writes, as far as it can be counted
 refinement      what a refinement asks for, together with the chain of requests that it refines
 carried         what a refinement takes over from the earlier drafts
 partial         finds complete options in an answer that is still being written

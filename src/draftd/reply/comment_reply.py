@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from draftd.json_values import json_list
 from draftd.queue.outcome import Draft
-from draftd.reply import answer, refinement
+from draftd.reply import answer, refinement, requester
 from draftd.reply.carried import carried
 from draftd.reply.facts import Witness
 from draftd.reply.partial import PartialReader
@@ -54,7 +54,8 @@ class CommentReply:
 
 
 def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt: str) -> Criteria:
-    parent, known_texts = request.parent, (*options.facts, *options.voice_samples)
+    parent = request.parent
+    known_texts = (*options.facts, *requester.known_texts(request), *options.voice_samples)
     is_decided = bool(request.context or options.stance)
     warned = json_list(parent.result.get("warnings")) if parent else []
     if parent is not None:
@@ -75,4 +76,6 @@ def _criteria(request: Request, options: Options, *, is_truncated: bool, prompt:
         is_injected=ResultWarning.POSSIBLE_PROMPT_INJECTION in warned,
         is_decided=is_decided,
         witness=Witness(request.asked_at),
+        withheld_facts=tuple(requester.withheld_facts(request, options)),
+        signature=request.profile.signature,
     )

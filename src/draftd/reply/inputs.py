@@ -13,7 +13,7 @@ from draftd import db
 from draftd.errors import ImageGone, InvalidRequest
 from draftd.images import ByteBudget, ImageLoader, Picture
 from draftd.queue.attempts import read_request
-from draftd.reply import refinement
+from draftd.reply import refinement, requester
 from draftd.reply.agents import Agent
 from draftd.reply.attempt import Attempt
 from draftd.reply.kept_pictures import AttemptPictures
@@ -67,7 +67,7 @@ class InputReader:
         """
         async with self._budget.reserve(attempt.claim.image_bytes, time_s=attempt.time_for_images_s()):
             request = await read_request(self._link, attempt.claim)
-            options = refinement.options_of(request)
+            options = requester.with_profile(request, refinement.options_of(request))
             loaded = await self._load(attempt, request, pictures)
             is_truncated = any(picture.truncated or picture.one_of_several for picture in loaded)
             reply_format = agent.reply_format(request, options, is_truncated=is_truncated, prompt=agent.wording)

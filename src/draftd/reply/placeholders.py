@@ -7,6 +7,7 @@ mean something else; these count only if they name what is missing. Code in back
 """
 
 import re
+from collections.abc import Sequence
 
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 """Code in a text, in a line or in a block."""
@@ -50,16 +51,18 @@ _FIRST_WORDS = frozenset({
 })  # fmt: skip
 
 
-def find(text: str, *, code: bool) -> list[str]:
+def find(text: str, *, code: bool, samples: Sequence[str] = ()) -> list[str]:
     """Return the placeholders of a text as written, bracketed ones first.
 
     Args:
         text: the draft.
         code: whether brackets usually mean code on the platform (GitHub).
+        samples: texts by the sender. For somebody who closes with ``XXX``, these are kisses.
     """
     prose = CODE.sub(" ", text)
     bracketed = [match[0] for match in _BRACKETED.finditer(prose) if _is_placeholder(match, code=code)]
-    return bracketed + _BLANKS.findall(_RULE.sub("", prose))
+    blanks = _BLANKS.findall(_RULE.sub("", prose))
+    return bracketed + [one for one in blanks if one.strip("X") or not any(text.endswith(one) for text in samples)]
 
 
 def _is_placeholder(match: re.Match[str], *, code: bool) -> bool:

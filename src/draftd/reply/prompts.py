@@ -12,7 +12,7 @@ from typing import Any
 
 from draftd.images import Picture
 from draftd.json_values import json_objects
-from draftd.reply import refinement
+from draftd.reply import refinement, requester, voice
 from draftd.reply.agents import Agent, Section
 from draftd.request import Options, Request
 
@@ -72,6 +72,9 @@ def _applying(request: Request, options: Options) -> list[Section]:
         Section.OTHER_DRAFTS: others,
         Section.ANSWER_TO: options.answer_to,
         Section.STANCE: options.stance,
+        Section.ABOUT: request.profile.about,
+        Section.FACTS: requester.told_facts(request, options),
+        Section.SIGNATURE: request.profile.signature,
         Section.VOICE: options.voice_samples,
         Section.TRANSLATION: options.reader_language,
     }
@@ -109,11 +112,25 @@ def _label(number: int, place: int, picture: Picture) -> str:
     return label
 
 
+def _samples(request: Request, options: Options) -> list[str | dict[str, str]]:
+    """Return the voice samples, those that were learnt with the place they went to and the person."""
+    sent = {one.text: one for one in request.sent}
+    return [
+        {"on": sent[text].platform, "to": sent[text].author, "text": text} if text in sent else text
+        for text in options.voice_samples
+    ]
+
+
 def _given(request: Request, options: Options) -> dict[str, Any]:
     asked = {
         "context": request.context,
         **options.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
         "answer_to": refinement.target(request, options),
+        "about": request.profile.about,
+        "facts": requester.told_facts(request, options),
+        "signature": request.profile.signature,
+        "voice_samples": _samples(request, options),
+        "voice_habits": voice.habits(options.voice_samples),
     }
     given = {key: value for key, value in asked.items() if value}
     if request.parent is not None and refinement.wants_others(request, options):

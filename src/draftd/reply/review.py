@@ -7,11 +7,23 @@ worth one repair and no more: a reply that does not fulfil it is accepted in the
 and the passages of the prompt that an injection may have put there.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
-from draftd.reply import facts, language, leaks, links, machine_talk, placeholders, platforms, stances
+from draftd.reply import (
+    facts,
+    language,
+    leaks,
+    links,
+    machine_talk,
+    placeholders,
+    platforms,
+    relevance,
+    signature,
+    stances,
+)
 from draftd.reply.carried import Carried
 from draftd.reply.facts import Weight, Witness
 from draftd.reply.model_answer import UNKNOWN_LANGUAGE, Change, ModelAnswer
@@ -20,6 +32,8 @@ from draftd.reply.resemblance import same
 from draftd.reply.result import Expects, Length, Option, ResultWarning, Stance, Unsupported
 from draftd.request import Options
 
+MAX_FURTHER_CHARS = 1_000
+"""How many characters of further facts go along with a repair."""
 FOLLOW_UP_CHARS = 140
 """Maximum length of a line where no reply is needed."""
 
@@ -40,7 +54,11 @@ class Criteria:
     is_truncated: bool
     """Whether a part of a picture was left out."""
     known_texts: tuple[str, ...] = ()
-    """Further texts that a fact or a link may come from: the parent's options, the requester's facts, voice samples."""
+    """Further texts that a fact or a link may come from: the parent's options, the requester's facts, profile, voice samples."""
+    withheld_facts: tuple[str, ...] = ()
+    """Facts of the requester's that the model was not told, because there are many and the conversation was not known yet."""
+    signature: str = ""
+    """What closes the requester's mails."""
     parent_reading: tuple[str, ...] | None = None
     """The messages of a refinement's parent, which take the place of the answer's reading."""
     carried: Carried = field(default_factory=Carried)
@@ -142,7 +160,7 @@ class Review:
             length=length,
             angle=self._clean(self.answer.angle(length)),
             stance=Stance.OPEN if stance is Stance.NONE and self.is_injected else stance,
-            text=text,
+            text=self._signed(text),
             unsupported=self._unsupported(text),
             translation=self._translation(length, unseen),
         )
@@ -162,14 +180,16 @@ class Review:
         if not option.text:
             return [f"`{name}` is empty; write the reply."]
         problems = []
-        found = placeholders.find(option.text, code=self.answer.platform is Platform.GITHUB)
+        body = self._unsigned(option.text)
+        is_code, samples = self.answer.platform is Platform.GITHUB, options.voice_samples
+        found = placeholders.find(body, code=is_code, samples=samples)
         if found:
             problems.append(
                 f"`{name}` has a placeholder ({', '.join(found[:3])}); word it so that nothing needs to be filled in."
             )
         if too_long := self._too_long(option.text):
             problems.append(f"`{name}` {too_long}.")
-        if foreign := self._foreign_language(option.text):
+        if foreign := self._foreign_language(body):
             problems.append(f"`{name}` is in the language `{foreign}`; write it in `{self.reply_language}`.")
         if links.too_many(self._written(option.length)):
             problems.append(f"`{name}` has more than {links.MAX_LINKS} links; write it with fewer.")
@@ -205,6 +225,11 @@ class Review:
             for length in open_lengths
             if (quotes := self._lacking_source(options[length].text))
         ]
+        if open_lengths and self.answer.missing and (further := self._further_facts(*self.answer.missing)):
+            found.append(
+                "These are true of the requester, too. Where they answer what was asked, say so in the replies and take it "
+                f"out of `missing`: {json.dumps(further, ensure_ascii=False)}"
+            )
         if open_lengths and self._must_leave_decision and stances.shortfall(options.values()):
             found.append(
                 f"A decision is due that nobody has made. Of {_listed(open_lengths)} and what stands already, one reply must "
@@ -225,6 +250,7 @@ class Review:
             or not self._takes_wanted_stance(option)
             or self._kept_wishes(option)
             or self._lacking_source(option.text)
+            or self._further_facts()
         ):
             return False
         unwritten = len(self.criteria.lengths) - len(known) - 1
@@ -234,6 +260,21 @@ class Review:
     def _given(self) -> tuple[str, ...]:
         """The requester's own texts."""
         return (self.criteria.context or "", *self.criteria.known_texts)
+
+    def _further_facts(self, *missing: str) -> list[str]:
+        """Return the facts that the model was not told and that the message touches."""
+        asked = "\n".join([self.answer.gist, *missing])
+        return relevance.touched(self.criteria.withheld_facts, asked, max_chars=MAX_FURTHER_CHARS)
+
+    def _signed(self, text: str) -> str:
+        """Return a mail with its signature, unless that would take more than half of the length that is allowed."""
+        closing, max_chars = self.criteria.signature, self.criteria.options.max_chars
+        is_mail = self.answer.platform is Platform.EMAIL and self.answer.expects is not None
+        has_room = max_chars is None or 2 * len(closing) <= max_chars
+        return signature.signed(text, closing) if is_mail and has_room else text
+
+    def _unsigned(self, text: str) -> str:
+        return signature.unsigned(text, self.criteria.signature)
 
     def _clean(self, text: str) -> str:
         """Return a text without unseen links, or an empty one if it has a passage of the prompt."""
@@ -335,9 +376,9 @@ class Review:
         problems += [
             f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
             for other in others
-            if same(option.text, other.text, shared=self.answer.unsent_text)
+            if same(option.text, other.text, shared=f"{self.answer.unsent_text}\n{self.criteria.signature}")
         ]
-        if any(same(option.text, text) for text in self.criteria.avoided_texts):
+        if any(same(option.text, text, shared=self.criteria.signature) for text in self.criteria.avoided_texts):
             problems.append(f"`{option.length}` resembles an earlier draft; write another reply.")
         return problems
 

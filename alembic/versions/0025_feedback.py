@@ -4,7 +4,7 @@ from alembic import op
 
 from draftd.db.private import keep_private
 
-revision = "0026"
+revision = "0025"
 down_revision = "0023"
 branch_labels = None
 depends_on = None

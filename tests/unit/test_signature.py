@@ -1,0 +1,41 @@
+"""A signature stands below a mail once, whatever the model has written."""
+
+import pytest
+
+from draftd.reply.signature import signed, unsigned
+
+SIGNATURE = "Jana Lindner\nTarnow Software, Leipzig\njana-lindner.example"
+MAIL = "Hi Ana,\n\nFriday is fine.\n\nBest regards,"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        MAIL,
+        f"{MAIL}\nJana Lindner",
+        f"{MAIL}\n\nJana Lindner\nTarnow Software, Leipzig\n",
+        f"{MAIL}\n\n{SIGNATURE}",
+        f"{MAIL}\n\njana lindner\nTarnow Software, Leipzig\njana-lindner.example  ",
+    ],
+)
+def test_it_stands_there_once(written: str) -> None:
+    once = signed(written, SIGNATURE)
+    assert once.casefold().count("jana lindner") == 1
+    assert once.casefold().count("tarnow") == 1
+    assert once.rstrip().casefold() == f"{MAIL}\n\n{SIGNATURE}".casefold()
+    assert signed(once, SIGNATURE) == once
+
+
+def test_it_is_not_put_below_a_text_that_has_it_further_up() -> None:
+    written = f"{MAIL}\n\n{SIGNATURE}\n\nPS: The office is closed on Monday."
+    assert signed(written, SIGNATURE) == written
+
+
+def test_it_is_taken_off_again() -> None:
+    assert unsigned(signed(MAIL, SIGNATURE), SIGNATURE) == MAIL
+    assert unsigned(MAIL, SIGNATURE) == unsigned(MAIL, "") == signed(MAIL, "") == MAIL
+
+
+def test_a_text_of_nothing_or_of_the_name_alone_is_left_as_it_is() -> None:
+    assert signed("", SIGNATURE) == ""
+    assert signed("Jana Lindner", SIGNATURE) == "Jana Lindner"
