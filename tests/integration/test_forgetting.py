@@ -125,11 +125,12 @@ async def make_everything(connection: db.Connection, link: db.Link, requester_id
     await rows(
         connection, "INSERT INTO draft_feedback (request_id, option, sent_text) VALUES (%s, 'short', %s)", made[0], mark
     )
-    await rows(
-        connection,
-        "INSERT INTO draft_profiles (requester_id, me, facts, voice_samples) VALUES (%s, %s, ARRAY[%s], ARRAY[%s])",
-        requester_id, mark, mark, mark,
-    )  # fmt: skip
+    if requester_id:  # without one there is no profile
+        await rows(
+            connection,
+            "INSERT INTO draft_profiles (requester_id, me, facts, voice_samples) VALUES (%s, %s, ARRAY[%s], ARRAY[%s])",
+            requester_id, mark, mark, mark,
+        )  # fmt: skip
     await rows(connection, "INSERT INTO draft_limits (requester_id, max_pending) VALUES (%s, 100)", requester_id)
     await rows(
         connection, "INSERT INTO draft_pauses (what, name, reason) VALUES ('requester', %s, %s)", requester_id, mark
