@@ -43,10 +43,12 @@ def test_a_flood_of_one_requester_never_exceeds_its_limit_on_a_fleet(
 ) -> None:
     client.query("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('flood', 2)")
     enqueue(client, "flood", REQUESTS)
-    stand_in.script(default={"latency_s": 0.1})
+    stand_in.script([{"hang": True}] * 2, default={"latency_s": 0.1})
     daemons = [fleet.start(environment(database, stand_in), "--concurrency", "8", wait=False) for _ in range(3)]
     for daemon in daemons:
         daemon.wait_for('"started"')
+    stand_in.wait_for_calls(2)
+    stand_in.release()
     wait_until(lambda: finished(client, "flood") == REQUESTS + 1, 120, what=lambda: daemons[0].log)
     peaks = [call["in_flight"] for call in stand_in.log]
     assert max(peaks) == 2, "neither more nor less than the limit"

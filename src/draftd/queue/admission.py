@@ -35,10 +35,11 @@ class Admission:
         self.is_needed = False
         """Whether there are limits or waiting rows at all; each heartbeat says so."""
 
-    def ended(self, requester_id: str) -> None:
-        """Record that an attempt for a requester has ended, which may leave room for another."""
+    def ended(self, requester_id: str) -> bool:
+        """Record that an attempt for a requester has ended; return whether that may leave room for another."""
         if self.is_needed:
             self._ended.add(requester_id)
+        return self.is_needed
 
     def retry_in_s(self) -> float:
         """Return in how many seconds to try again, infinity if there is nothing to try."""

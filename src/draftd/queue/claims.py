@@ -147,13 +147,13 @@ class Claims:
         """
         if self._stopped:
             return None
-        if after is not None:
-            self._admission.ended(after.requester_id)
         future: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._has_waiting.set()
-        if self._throttled:
-            # A due row may have been over a throttled model's share; the request that just ended has freed some of it.
+        makes_room = after is not None and self._admission.ended(after.requester_id)
+        if self._throttled or makes_room:
+            # A due row may have been over a throttled model's share, or a requester's limit; the request that just ended has
+            # freed some of it.
             self._wakeup.set()
         try:
             return await future
