@@ -41,8 +41,12 @@ class Admission:
             self._ended.add(requester_id)
         return self.is_needed
 
+    def is_busy(self) -> bool:
+        """Return whether another daemon was admitting a requester, which may have left room."""
+        return bool(self._ended)
+
     def retry_in_s(self) -> float:
-        """Return in how many seconds to try again, infinity if there is nothing to try."""
+        """Return in how many seconds to try again; infinity if there is nothing to try."""
         return BUSY_S if self._ended else float("inf")
 
     async def admit_next(self, agents: Sequence[str], *, wanted: int) -> None:

@@ -185,7 +185,8 @@ class Claims:
                 continue
             if await self._claim_once():
                 continue
-            if self._drain and not self._leases and await self._is_drained():
+            is_idle = not self._leases and not self._admission.is_busy()
+            if self._drain and is_idle and await self._is_drained():
                 self.stop()
                 break
             retry_in_s = min(self._claimer.retry_in_s(), self._admission.retry_in_s())
