@@ -86,7 +86,8 @@ $$;
 
 -- How many more requests of a requester may become claimable now; null for any number. A row counts from its admission to the end
 -- of its attempt, so that no more than max_in_flight of them are ever processing.
-CREATE FUNCTION draft_requester_room(requester text) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION draft_requester_room(requester text) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off AS $$
 DECLARE
     most integer;
 BEGIN
@@ -121,7 +122,7 @@ END $$;
 -- again: that is why this writes a row, and does not take an advisory lock. at_most is the last count, and what was inserted
 -- since; rows in processing are counted too, because they may return. Rows are counted only when it exceeds the limit.
 CREATE FUNCTION draft_pass_turnstile(requester text, key text, is_retry boolean) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
 DECLARE
     most bigint;
     bound bigint;

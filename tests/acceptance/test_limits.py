@@ -3,7 +3,7 @@
 import pytest
 
 from draftd.daemon.gauges import INTERVAL_S
-from fix_daemon import DIRECTLY, Call, Client, Fleet, environment, free_port, wait_until
+from fix_daemon import DIRECTLY, Call, Client, Fleet, draftd, environment, free_port, wait_until
 from standin.threaded import ThreadedStandIn
 
 REQUESTS = 24
@@ -43,10 +43,12 @@ def test_a_flood_of_one_requester_never_exceeds_its_limit_on_a_fleet(
 ) -> None:
     client.query("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('flood', 2)")
     enqueue(client, "flood", REQUESTS)
-    stand_in.script(default={"latency_s": 0.1})
+    stand_in.script([{"hang": True}] * 2, default={"latency_s": 0.1})
     daemons = [fleet.start(environment(database, stand_in), "--concurrency", "8", wait=False) for _ in range(3)]
     for daemon in daemons:
         daemon.wait_for('"started"')
+    stand_in.wait_for_calls(2)
+    stand_in.release()
     wait_until(lambda: finished(client, "flood") == REQUESTS + 1, 120, what=lambda: daemons[0].log)
     peaks = [call["in_flight"] for call in stand_in.log]
     assert max(peaks) == 2, "neither more nor less than the limit"
@@ -54,6 +56,17 @@ def test_a_flood_of_one_requester_never_exceeds_its_limit_on_a_fleet(
     enqueue(client, "another", 8)
     stand_in.script(default={"latency_s": 0.5})
     wait_until(lambda: finished(client, "another") == 9, 60)
+
+
+@pytest.mark.timeout(300)
+def test_a_drain_works_through_what_waits_for_its_requesters_others(
+    database: str, client: Client, stand_in: ThreadedStandIn
+) -> None:
+    client.query("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    enqueue(client, "ann", 4)
+    assert draftd("run", "--drain", env=environment(database, stand_in)).returncode == 0
+    assert finished(client, "ann") == 5
+    assert max(call["in_flight"] for call in stand_in.log) == 1
 
 
 @pytest.mark.timeout(300)

@@ -62,7 +62,8 @@ def test_a_limited_flood_meets_workers_that_are_killed(scene: Scene) -> None:
     most, calls = most_at_a_time(scene), max(call["in_flight"] for call in scene.stand_in.log)
     note = f"{kills} kills; at most {most} processing and {calls} calls at a time"
     verdict(scene, recovery_s=scene.last_end_after(moment), note=note)
-    assert (most, calls) == (IN_FLIGHT, IN_FLIGHT)
+    assert most == IN_FLIGHT
+    assert calls <= IN_FLIGHT
     wait_until(lambda: not scene.client.query("SELECT FROM draft_requests WHERE status = 'pending' AND limited"), 10)
 
 

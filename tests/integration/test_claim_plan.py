@@ -104,6 +104,27 @@ async def test_a_claim_reads_little_more_than_it_takes(
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
 
 
+LIMITED = f"""
+SET LOCAL session_replication_role = replica;
+INSERT INTO draft_requests (image_urls, agent, requester_id, priority, limited)
+     SELECT '{{https://a.example/b.png}}', '{CROWDED}', 'limited', 100, true FROM generate_series(1, 20000) AS n;
+INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('*', 2);
+INSERT INTO draft_pauses (what, name) SELECT 'requester', 'paused ' || n FROM generate_series(1, 20) AS n;
+"""
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_a_claim_reads_no_row_of_a_requester_that_is_paused_or_over_a_limit(
+    connection: db.Connection, mode: str
+) -> None:
+    async with connection.transaction():
+        await connection.execute(FILL.encode())
+        await connection.execute(LIMITED.encode())
+    await connection.execute("ANALYZE draft_requests")
+    await prepare(connection, mode=mode)
+    assert_reads_little(await claimed_by_plan(connection, [CROWDED, *QUIET]), [CROWDED, *QUIET])
+
+
 @pytest.mark.parametrize("agents", [[CROWDED, *QUIET], [CROWDED]], ids=["several", "one"])
 async def test_the_claim_keeps_its_plan(connection: db.Connection, agents: list[str]) -> None:
     """Planning takes as long as claiming; the server plans anew for as long as it expects that to pay."""

@@ -581,6 +581,31 @@ async def finished(loops: list["asyncio.Task[Claim | None]"], count: int) -> Asy
         yield claimed
 
 
+async def test_the_end_of_an_attempt_makes_room_for_its_requesters_next_at_once(
+    database: str, connection: db.Connection
+) -> None:
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    made = [await make_request(connection, requester_id="ann") for _ in range(2)]
+    pump = Pump(database, poll_interval_s=3600)
+    pump.admission.is_needed = True
+    running = asyncio.create_task(pump.claims.run())
+    # Another loop waits all the time, so that only the wake-up can bring a claim.
+    waiting = [asyncio.create_task(pump.claims.next()) for _ in range(2)]
+    async with asyncio.timeout(20):
+        (ended, *_), rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        first = ended.result()
+        assert first is not None
+        await pump.settler.settle(first, Fail(code="image_gone", message="x"))
+        third = asyncio.create_task(pump.claims.next(after=first))
+        (ended, *_), _ = await asyncio.wait({third, *rest}, return_when=asyncio.FIRST_COMPLETED)
+        second = ended.result()
+    assert second is not None
+    assert [first.id, second.id] == made
+    pump.claims.stop()
+    await asyncio.gather(running, *waiting, third)
+    await pump.link.close()
+
+
 async def test_a_share_however_small_lets_one_request_through(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
     source = FakeSource()

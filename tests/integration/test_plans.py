@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from draftd import db
+from draftd.daemon.gauges import PENDING
+from draftd.daemon.limit_keeper import LimitKeeper
+from draftd.queue.admission import ADMIT
 from draftd.queue.attempts import AttemptWriter, read_request
 from draftd.queue.claiming import release_strays
 from draftd.queue.leases import RENEW_AND_BEAT
@@ -29,6 +32,10 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
         await read_request(link, one)
         await writer.publish(one, {"options": []})
     await reap(link, lease_s=10.0)
+    await LimitKeeper(link=link).keep()
+    await link.run(PENDING)
+    await link.run(ADMIT, {"requesters": ["ann"], "agents": ["x"], "at_most": 9, "after": None, "wanted": 1})
+    await link.run("SELECT draftd_demand()")
     await release_strays(link, worker_id=TERMS.worker_id, held=pairs)
     for number, one in enumerate(claimed):
         await settler.settle(one, GiveBack() if number % 2 else Retry(code="x", message="x", delay_s=0.0))
@@ -49,14 +56,19 @@ async def test_statements_planned_for_an_empty_table_do_not_read_a_full_one_whol
     database: str, connection: db.Connection
 ) -> None:
     link = db.Link(url=database, name="planned early")
+    await connection.execute("INSERT INTO draft_limits VALUES ('*', 1000000, 1000000), ('ann', 2, 2)")
+    await connection.execute("INSERT INTO draft_pauses (what, name) VALUES ('requester', 'paused')")
+    for requester_id in ("", "ann", "", "", "", "paused", "", "", ""):
+        await make_request(connection, requester_id=requester_id)
+    await LimitKeeper(link=link).keep()
     for _ in range(7):
-        await make_request(connection)
         assert await work(link, limit=1)
     async with connection.transaction():
         await connection.execute("SET LOCAL session_replication_role = replica")
         await connection.execute(
-            "INSERT INTO draft_requests (image_urls, requester_id, turn) "
-            "SELECT '{https://a.example/b.png}', 'crowd', n FROM generate_series(1, 20000) AS n"
+            "INSERT INTO draft_requests (image_urls, requester_id, turn, limited) "
+            "SELECT '{https://a.example/b.png}', who, n, who = 'paused' "
+            "FROM generate_series(1, 20000) AS n, unnest('{crowd,paused}'::text[]) AS who"
         )
     before = await whole_reads(connection)
     began = time.monotonic()

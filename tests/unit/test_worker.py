@@ -64,7 +64,7 @@ class Rig:
             concurrency=2,
         )
 
-    async def next(self, *, after: Claim | None = None) -> Claim | None:  # noqa: ARG002  # as claims have it
+    async def next(self, *, after: Claim | None = None) -> Claim | None:  # noqa: ARG002 - as Claims has it
         claim = await self.queue.get()
         if claim is None:
             self.queue.put_nowait(None)

@@ -35,13 +35,18 @@ class Admission:
         self.is_needed = False
         """Whether there are limits or waiting rows at all; each heartbeat says so."""
 
-    def ended(self, requester_id: str) -> None:
-        """Record that an attempt for a requester has ended, which may leave room for another."""
+    def ended(self, requester_id: str) -> bool:
+        """Record that an attempt for a requester has ended; return whether that may leave room for another."""
         if self.is_needed:
             self._ended.add(requester_id)
+        return self.is_needed
+
+    def is_busy(self) -> bool:
+        """Return whether another daemon was admitting a requester, which may have left room."""
+        return bool(self._ended)
 
     def retry_in_s(self) -> float:
-        """Return in how many seconds to try again, infinity if there is nothing to try."""
+        """Return in how many seconds to try again; infinity if there is nothing to try."""
         return BUSY_S if self._ended else float("inf")
 
     async def admit_next(self, agents: Sequence[str], *, wanted: int) -> None:

@@ -146,13 +146,13 @@ class Claims:
         """
         if self._stopped:
             return None
-        if after is not None:
-            self._admission.ended(after.requester_id)
         future: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._has_waiting.set()
-        if self._throttled:
-            # A due row may have been over a throttled model's share; the request that just ended has freed some of it.
+        makes_room = after is not None and self._admission.ended(after.requester_id)
+        if self._throttled or makes_room:
+            # A due row may have been over a throttled model's share, or a requester's limit; the request that just ended has
+            # freed some of it.
             self._wakeup.set()
         try:
             return await future
@@ -184,7 +184,8 @@ class Claims:
                 continue
             if await self._claim_once():
                 continue
-            if self._drain and not self._leases and await self._is_drained():
+            is_idle = not self._leases and not self._admission.is_busy()
+            if self._drain and is_idle and await self._is_drained():
                 self.stop()
                 break
             retry_in_s = min(self._claimer.retry_in_s(), self._admission.retry_in_s())
