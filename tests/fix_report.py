@@ -39,7 +39,7 @@ REPLIES = (
 _REQUESTS = """
 INSERT INTO draft_requests (id, requester_id, agent, image_urls, status, attempt, result, error_code, error_message, model,
                             prompt_version, created_at, available_at, claimed_at, first_option_at, finished_at, cost_usd)
-SELECT gen_random_uuid(), 'ada', CASE WHEN i %% 9 = 4 THEN 'support' ELSE 'comment_generator' END, '{https://i.example/a.png}',
+SELECT md5(i::text)::uuid, 'ada', CASE WHEN i %% 9 = 4 THEN 'support' ELSE 'comment_generator' END, '{https://i.example/a.png}',
        s.status, 1,
        CASE WHEN s.status = 'completed' THEN %(result)s::jsonb || jsonb_build_object(
             'platform', (%(platforms)s::text[])[1 + i %% 5], 'platform_name', initcap((%(platforms)s::text[])[1 + i %% 5])) END,

@@ -71,6 +71,20 @@ async def test_times_count_from_when_a_request_was_due(connection: db.Connection
     assert await measured() == (1, 6, 6)
 
 
+async def test_of_very_many_requests_a_sample_is_timed(
+    connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill_period(connection, n=2_000)
+    whole = (await figures(connection)).latency
+    monkeypatch.setattr(reading, "MAX_TIMED", 200)
+    found = await figures(connection)
+    assert whole is not None
+    assert found.latency is not None
+    assert whole.n == found.requests["completed"] > 1_500
+    assert 150 < found.latency.n < 250
+    assert found.latency.result_s.p50 == pytest.approx(whole.result_s.p50, rel=0.1)
+
+
 async def test_moments_that_are_none_fail_nothing(connection: db.Connection, link: db.Link) -> None:
     request_id = await make_completed(connection, link)
     for moment in ("infinity", "-infinity"):
@@ -184,7 +198,7 @@ async def test_a_short_period_is_read_by_an_index(connection: db.Connection, nam
     await connection.execute("ANALYZE draft_feedback")
     row = await (await connection.execute("SELECT now() AS until, now() - interval '30 min' AS since")).fetchone()
     assert row is not None
-    params = row | {"step_s": 3_600, "most": 20}
+    params = row | {"step_s": 3_600, "most": 20, "share": 1.0}
     lines = await (await connection.execute(f"EXPLAIN {reading._SQL[name]}".encode(), params)).fetchall()
     plan = "\n".join(str(line["QUERY PLAN"]) for line in lines)
     assert "_created_at_idx" in plan

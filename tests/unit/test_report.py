@@ -23,7 +23,7 @@ HOSTILE = "{{ 7*7 }}</style><script>alert(1)</script><img src=x onerror=alert(1)
 def make_period(**over: Any) -> Period:
     rows = ("volume", "latency", "drafted", "usage", "feedback", "angles", "drafts")
     empty: dict[str, Any] = {name: [] for name in rows}
-    moments: dict[str, Any] = {"since": SINCE, "until": UNTIL, "step_s": 3_600}
+    moments: dict[str, Any] = {"since": SINCE, "until": UNTIL, "step_s": 3_600, "timed_share": 1.0}
     return Period(**moments | empty | over)
 
 

@@ -160,6 +160,8 @@ class Figures:
     failures: Mapping[str, int]
     """By error code, the most frequent first."""
     latency: Latency | None
+    timed_share: float
+    """Of the completed requests, the share that ``latency`` was measured on."""
     usage: Usage
     by_model: Mapping[str, Usage]
     by_day: Mapping[date, Cost]
@@ -191,6 +193,7 @@ def figures_of(period: Period) -> Figures:
         requests=_counted(period.volume, lambda row: _status(row["status"]), STATUSES),
         failures=_failures(period.volume),
         latency=next((_latency(row) for row in period.latency if row["at"] is None and row["n"]), None),
+        timed_share=period.timed_share,
         usage=_usage(period.usage),
         by_model=_by(period.usage, "model", _usage),
         by_day=_by_day(period),

@@ -266,7 +266,9 @@ def _latency_json(figures: Figures) -> dict[str, Any] | None:
     if found is None:
         return None
     named = {"queue_wait_s": found.wait_s, "first_option_s": found.first_s, "result_s": found.result_s}
-    return {"n": found.n} | {name: {"p50": one.p50, "p95": one.p95} for name, one in named.items()}
+    return {"n": found.n, "sampled": figures.timed_share < 1} | {
+        name: {"p50": one.p50, "p95": one.p95} for name, one in named.items()
+    }
 
 
 def _usage_json(usage: Any) -> dict[str, Any]:

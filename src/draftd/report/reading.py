@@ -18,6 +18,8 @@ STEPS_S = (300, 900, 3_600, 3 * 3_600, 6 * 3_600, 12 * 3_600, 86_400, 7 * 86_400
 MAX_GROUPS = 20_000
 """Combinations that are read of platform, agent, prompt version and what feedback says; the rarest beyond are not counted."""
 MAX_ANGLES = 12
+MAX_TIMED = 100_000
+"""Completed requests whose times are looked at; of more, about so many are sampled. The median of 100,000 is as good."""
 
 _SQL = statements(__name__)
 
@@ -29,6 +31,8 @@ class Period:
     since: datetime
     until: datetime
     step_s: int
+    timed_share: float
+    """Of the completed requests, the share whose times were looked at."""
     volume: list[DictRow]
     latency: list[DictRow]
     drafted: list[DictRow]
@@ -60,13 +64,17 @@ async def read_period(connection: db.Connection, *, since_s: float, drafts: int,
         (row["since"], row["until"]) for row in await _read(connection, "read_period", {"since_s": since_s})
     ]
     step_s = step_of(since_s)
-    params = {"since": since, "until": until, "step_s": step_s, "most": MAX_GROUPS}
+    params: dict[str, object] = {"since": since, "until": until, "step_s": step_s, "most": MAX_GROUPS}
+    volume = await _read(connection, "read_volume", params)
+    completed = sum(row["n"] for row in volume if row["status"] == "completed")
+    share = min(1.0, MAX_TIMED / max(completed, 1))
     return Period(
         since=since,
         until=until,
         step_s=step_s,
-        volume=await _read(connection, "read_volume", params),
-        latency=await _read(connection, "read_latency", params),
+        timed_share=share,
+        volume=volume,
+        latency=await _read(connection, "read_latency", params | {"share": share}),
         drafted=await _read(connection, "read_drafted", params),
         usage=await _read(connection, "read_usage", params),
         feedback=await _read(connection, "read_feedback", params),

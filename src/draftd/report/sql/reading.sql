@@ -16,6 +16,8 @@ SELECT date_bin(make_interval(secs => %(step_s)s), created_at, timestamptz '2000
 -- name: read_latency
 -- Medians and 95th percentiles of completed requests in seconds, for each step, and for the period (at is null).
 --
+-- Further parameter: share, of the requests that are looked at: sorting a million times takes longer than reading them.
+--
 -- A request that was retried waits from its insert, because available_at is then the retry's. Without a published option the first
 -- one came with the result. Differences of epochs: PostgreSQL 16 and older cannot subtract infinite timestamps.
 WITH seen AS (
@@ -24,6 +26,7 @@ WITH seen AS (
            greatest(created_at, available_at) AS due, claimed_at, first_option_at, finished_at
       FROM draft_requests
      WHERE created_at >= %(since)s AND created_at < %(until)s AND status = 'completed'
+       AND (uuid_hash(id) & 65535) < %(share)s * 65536
 ), measured AS (
     SELECT at,
            greatest(0, extract(epoch FROM claimed_at) - extract(epoch FROM due))::float8 AS wait_s,
