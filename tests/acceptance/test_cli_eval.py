@@ -108,6 +108,13 @@ def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated
 
 
 @pytest.mark.timeout(240)
+def test_a_case_is_drafted_with_its_profile(evaluated: Evaluated) -> None:
+    kept = json.loads((evaluated.output / "results.json").read_text())
+    (drafted,) = (case["drafted"] for case in kept["cases"] if case["n"] == "email")
+    assert [reply["text"].endswith("\n\nInes Okafor, Lagos") for reply in drafted["replies"]] == [True] * 3
+
+
+@pytest.mark.timeout(240)
 def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) -> None:
     arguments = [
         *STAND_INS,

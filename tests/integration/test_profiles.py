@@ -204,3 +204,38 @@ async def test_options_without_a_sample_are_as_if_none_were_given(connection: db
     await send(connection, "mine")
     assert await learnt(connection, link, options={"voice_samples": []}) == ["mine"]
     assert await learnt(connection, link, options={"voice_samples": None}) == ["mine"]
+
+
+async def test_a_request_reads_neither_all_feedback_nor_all_profiles(connection: db.Connection, database: str) -> None:
+    """Planned while the tables are empty, as a daemon does that was started first."""
+    link = db.Link(url=database, name="planned early")
+    await learn(connection)
+    for _ in range(7):
+        await make_request(connection, requester_id="ada")
+        await read_request(link, await claim_one(link))
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO draft_feedback (requester_id, sent_text, similarity, created_at) "
+            "SELECT 'crowd ' || n % 100, 'text ' || n, 0.1, now() FROM generate_series(1, 20000) AS n"
+        )
+        await connection.execute("INSERT INTO draft_profiles SELECT 'crowd ' || n FROM generate_series(1, 5000) AS n")
+    before = await rows_read(connection)
+    await make_request(connection, requester_id="crowd 7")
+    assert len((await read_request(link, await claim_one(link))).sent) == 100
+    await link.run("SELECT pg_stat_force_next_flush()")
+    await link.close()
+    assert await rows_read(connection) - before < 1_000
+
+
+async def rows_read(connection: db.Connection) -> int:
+    """Return how many rows of the two tables were read."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    row = await (
+        await connection.execute(
+            "SELECT sum(seq_tup_read + idx_tup_fetch) AS reads FROM pg_stat_user_tables "
+            "WHERE relname IN ('draft_feedback', 'draft_profiles')"
+        )
+    ).fetchone()
+    assert row is not None
+    return int(row["reads"])
