@@ -8,7 +8,7 @@ import pytest
 from draftd.queue.outcome import Draft
 from draftd.reply.comment_reply import CommentReply
 from draftd.reply.reply_format import AnswerRejected
-from draftd.request import Parent, Request, Wish
+from draftd.request import Parent, Profile, Request, Wish
 
 SHORT = "Yes, gladly, I'll be there on Saturday at 7!"
 MEDIUM = "Sorry, Saturday doesn't work for me this time. Have a lovely evening, all of you!"
@@ -187,6 +187,18 @@ def test_a_reply_that_is_not_shorter_is_not_published() -> None:
     partial = make_format("shorter").partial().feed(answer(changes=["shorter"], short=NEW_TEXTS["short"]))
     assert partial is not None
     assert [option["length"] for option in partial["options"]] == ["short"]
+
+
+def test_a_signature_does_not_count_when_a_mail_becomes_shorter() -> None:
+    closing = "Lea Marti, physiotherapist, Länggassstrasse 17, Bern"
+    signed = [one | {"text": f"{one['text']}\n\n{closing}"} for one in OPTIONS]
+    parent = Parent(result=RESULT | {"platform": "email", "options": signed}, reading=READING)
+    request = Request(image_urls=(), context="shorter", options={}, parent=parent, profile=Profile(signature=closing))
+    problems = refused(made(request), answer(changes=["shorter"], short=NEW_TEXTS["short"])).problems
+    assert [problem.partition(";")[0] for problem in problems] == [
+        f"`medium` has {len(MEDIUM)} characters and the earlier one {len(MEDIUM)}",
+        f"`detailed` has {len(DETAILED)} characters and the earlier one {len(DETAILED)}",
+    ]
 
 
 def test_what_is_short_already_may_stay() -> None:

@@ -308,10 +308,11 @@ class Review:
         if not carried.keeps(Change.TARGET, answer):
             return []
         found = []
-        earlier, stance = carried.texts.get(length), carried.stances.get(length)
-        if earlier and Change.SHORTER in answer.changes and len(option.text) > (most := _shortened(len(earlier))):
+        earlier, stance = self._unsigned(carried.texts.get(length, "")), carried.stances.get(length)
+        chars, most = len(self._unsigned(option.text)), _shortened(len(earlier))
+        if earlier and Change.SHORTER in answer.changes and chars > most:
             found.append(
-                f"`{length}` has {len(option.text)} characters and the earlier one {len(earlier)}; shorten it to at most {most}."
+                f"`{length}` has {chars} characters and the earlier one {len(earlier)}; shorten it to at most {most}."
             )
         is_wanted = stance is None or self.criteria.options.stance or self.is_injected
         if not is_wanted and not _same_decision(option.stance, stance) and carried.keeps(Change.STANCE, answer):
