@@ -147,3 +147,18 @@ TYPED = {
 def test_what_is_typed_in_a_hurry_is_in_its_own_language(spoken: str) -> None:
     typed = TYPED[spoken].split("|")
     assert [text for text in [*typed, " ".join(typed)] if language.contradicts(text, spoken)] == []
+
+
+def test_a_greeting_and_a_signature_are_no_sentences() -> None:
+    mail = (
+        "Dear Hiroko,\n\nCould you send me the second draft by Friday, if that is possible at all?\n\nAll best\nNaomi"
+    )
+    (length, *_), ends = habits([mail, mail])["all"], habits([mail, mail])["all"][2]
+    assert length.endswith("; 15 words in a sentence")
+    assert ends == "last character: ? 2"
+
+
+def test_abbreviations_are_no_capitals_for_stress() -> None:
+    lines = habits(["The API is down", "ask for the second key", "all good here now", "no"])["all"]
+    assert not any(line.startswith("a word in capitals") for line in lines)
+    assert "a word in capitals: all" in habits(["SOOO good", "this is GREAT"])["all"]

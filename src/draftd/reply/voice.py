@@ -20,6 +20,8 @@ LONG_CHARS: Final = 280
 MIN_COMMA_CHARS: Final = 200
 """In so much text a comma is due, in any language that has them; without one, the person uses none."""
 MAX_QUOTE_CHARS: Final = 40
+MIN_LINES: Final = 2
+MAX_CLOSING_WORDS: Final = 4
 _PERSON, _PLACE, _ELSEWHERE = range(3)
 MAX_LEARNT: Final = 10
 MAX_LEARNT_CHARS: Final = 4_000
@@ -127,9 +129,20 @@ def _lines(texts: Sequence[str]) -> list[str]:
     return [line for line in found if line]
 
 
+def _body(text: str) -> str:
+    """Return a text without the greeting and the signature that stand in lines of their own: they are no sentences."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    while len(lines) > MIN_LINES and len(_WORD.findall(lines[-1])) <= MAX_CLOSING_WORDS:
+        lines.pop()
+    if len(lines) > 1 and lines[0].endswith(","):
+        lines.pop(0)
+    return "\n".join(lines)
+
+
 def _length(texts: Sequence[str]) -> str:
     chars = sorted(map(len, texts))
-    words = [len(_WORD.findall(one)) for text in texts for one in _SENTENCE_END.split(text) if _WORD.search(one)]
+    sentences = [one for text in texts for one in _SENTENCE_END.split(_body(text))]
+    words = [count for one in sentences if (count := len(_WORD.findall(one)))]
     sentence = f"; {median(words):.0f} words in a sentence" if words else ""
     return f"length: typically {median(chars):.0f} characters, from {chars[0]} to {chars[-1]}{sentence}"
 
@@ -146,7 +159,7 @@ def _case(texts: Sequence[str]) -> str:
 
 
 def _ends(texts: Sequence[str]) -> str:
-    ends = Counter(map(_end, texts))
+    ends = Counter(_end(_body(text)) for text in texts)
     return "last character: " + ", ".join(f"{end} {count}" for end, count in ends.most_common())
 
 
@@ -170,7 +183,9 @@ def _uses(texts: Sequence[str]) -> Iterable[str]:
     """Say what is used by how many texts, or by none; commas only if they are missing altogether."""
     for name, pattern in _USES:
         using = sum(any(_counts(name, match[0]) for match in pattern.finditer(text)) for text in texts)
-        if using or name.startswith("an exclamation"):
+        # Fewer capitals are abbreviations.
+        is_telling = 2 * using >= len(texts) if name == _CAPITALS else using or name.startswith("an exclamation")
+        if is_telling:
             yield f"{name}: {_of(using, len(texts))}"
     if sum(map(len, texts)) >= MIN_COMMA_CHARS and not any("," in text or "\u3001" in text for text in texts):
         yield "commas: none"
