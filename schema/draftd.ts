@@ -6,7 +6,7 @@ export type Open<Known extends string> = Known | (string & {});
 
 export type DraftStatus = Open<"pending" | "processing" | "completed" | "failed" | "cancelled">;
 
-export type ErrorCode = Open<"invalid_request" | "expired" | "image_blocked" | "image_fetch_failed" | "image_too_large" | "image_invalid" | "image_unsupported" | "image_gone" | "model_rate_limited" | "model_unavailable" | "model_misconfigured" | "model_timeout" | "model_refused" | "output_invalid" | "context_too_long" | "nothing_to_reply_to" | "nothing_open" | "worker_lost" | "internal_error">;
+export type ErrorCode = Open<"invalid_request" | "expired" | "image_blocked" | "image_fetch_failed" | "image_too_large" | "image_invalid" | "image_unsupported" | "image_gone" | "model_rate_limited" | "model_unavailable" | "model_misconfigured" | "model_timeout" | "model_refused" | "output_invalid" | "context_too_long" | "nothing_to_reply_to" | "nothing_open" | "budget_exceeded" | "worker_lost" | "internal_error">;
 
 export type UserAction = Open<"resend" | "open_message" | "try_later" | "shorten" | "none">;
 

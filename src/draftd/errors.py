@@ -32,6 +32,9 @@
         │   └── ContextTooLong        final
         ├── NothingToReplyTo          final
         ├── NothingOpen               final
+        ├── NotAdmitted               a model call was not made
+        │   ├── BudgetExceeded        final, unless the request may wait for the next day
+        │   └── NoRoomNow             without a code: the attempt is given back
         ├── WorkerLost                retry, the first time without delay (written by the reaper)
         └── InternalError             retry
             └── RowRefused            final
@@ -403,6 +406,24 @@ class NothingOpen(RequestError):
     code = "nothing_open"
     user_message = "No message is open in this screenshot. Please open one, and send a screenshot of it."
     user_action = UserAction.OPEN_MESSAGE
+
+
+class NotAdmitted(RequestError):
+    """The model call was not admitted, so it was not made."""
+
+
+class BudgetExceeded(NotAdmitted):
+    """The day's budget does not hold another call."""
+
+    code = "budget_exceeded"
+    user_message = "No more replies can be written today. Please try again tomorrow."
+    user_action = UserAction.TRY_LATER
+
+
+class NoRoomNow(NotAdmitted):
+    """Calls in flight, or a ceiling of the model, leave no room for the call right now."""
+
+    kind = Kind.RETRY
 
 
 class WorkerLost(RequestError):

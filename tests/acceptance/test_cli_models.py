@@ -17,6 +17,7 @@ def test_a_name_is_set_listed_and_unset(call: Call, database: str) -> None:
     chosen = [
         "models", "set", NAME, "--model", "openai/a", "--api-base", "http://gateway:8000/v1", "--api-key-env", "GATEWAY_KEY",
         "--input-usd", "1", "--output-usd", "2.5", "--cached-input-usd", "0.1",
+        "--rpm", "60", "--tpm", "90000", "--max-in-flight", "4",
         "--param", "temperature=0.2", "--param", "user=draftd",
     ]  # fmt: skip
     result = call(*chosen, env=env)
@@ -32,10 +33,13 @@ def test_a_name_is_set_listed_and_unset(call: Call, database: str) -> None:
         "input_usd_per_mtok": 1.0,
         "output_usd_per_mtok": 2.5,
         "cached_input_usd_per_mtok": 0.1,
+        "rpm": 60,
+        "tpm": 90_000,
+        "max_in_flight": 4,
     }
     listed = call("models", "list", env=env).stdout
     assert listed.startswith(f"{NAME}\topenai/a\thttp://gateway:8000/v1\tGATEWAY_KEY\t")
-    assert listed.endswith("\t1\t0.1\t2.5\n")
+    assert listed.endswith("\t1\t0.1\t2.5\t60\t90000\t4\n")
     assert call("models", "set", NAME, "--model", "openai/b", env=env).returncode == 0
     (row,) = json.loads(call("models", "list", "--json", env=env).stdout)["models"]
     assert (row["model"], row["api_base"], row["api_key_env"], row["params"]) == ("openai/b", None, None, {}), "reset"

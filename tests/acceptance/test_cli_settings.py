@@ -9,7 +9,13 @@ from fix_daemon import Call, Client, environment
 from fix_roles import Roles
 
 USAGE, CONFIGURATION = 2, 78
-DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0, "voice_learning": False}
+DEFAULTS = {
+    "default_expiry_s": 21_600,
+    "retention_days": 0,
+    "feedback_retention_days": 0,
+    "usd_per_day": None,
+    "voice_learning": False,
+}
 
 
 def test_settings_are_listed_and_set_together(call: Call, client: Client, database: str) -> None:
@@ -25,6 +31,7 @@ def test_settings_are_listed_and_set_together(call: Call, client: Client, databa
         ["default_expiry_s", "90"],
         ["retention_days", "30"],
         ["feedback_retention_days", "0"],
+        ["usd_per_day", "none"],
         ["voice_learning", "off"],
     ]
     assert client.query("SELECT default_expiry_s, retention_days FROM draft_settings") == [
@@ -51,7 +58,8 @@ def test_a_switch_is_on_or_off(call: Call, client: Client, database: str) -> Non
 @pytest.mark.parametrize(
     "given",
     [
-        "usd_per_day=20", "retention_days", "=3", "id=false", "retention_days=", "retention_days=-1", "retention_days=soon",
+        "usd_per_hour=20", "usd_per_day=-1", "usd_per_day=", "usd_per_day=1e9", "usd_per_day=nan",
+        "retention_days", "=3", "id=false", "retention_days=", "retention_days=-1", "retention_days=soon",
         "voice_learning=1", "voice_learning=", "voice_learning=On",
         "retention_days=12h", "retention_days=36501", "default_expiry_s=3651d", f"default_expiry_s={'9' * 400}",
     ],
@@ -63,6 +71,21 @@ def test_what_is_no_setting_is_refused_and_nothing_is_set(
     assert refused.returncode == USAGE
     assert refused.stderr.count("\n") == 1
     assert client.query("SELECT default_expiry_s FROM draft_settings") == [{"default_expiry_s": 21_600}]
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "told"), [("20", 20.0, "20"), ("0.5", 0.5, "0.5"), ("0", 0.0, "0"), ("none", None, "none")]
+)
+def test_a_budget_is_an_amount_or_none(
+    call: Call, client: Client, database: str, given: str, value: float | None, told: str
+) -> None:
+    """Nothing at all is not the same as no budget."""
+    env = environment(database)
+    call("settings", "set", "usd_per_day=7", env=env)
+    done = call("settings", "set", f"usd_per_day={given}", env=env)
+    assert done.stderr == f"usd_per_day is {told}\n"
+    assert json.loads(call("settings", "list", "--json", env=env).stdout)["settings"]["usd_per_day"] == value
+    assert client.query("SELECT usd_per_day FROM draft_settings") == [{"usd_per_day": value}]
 
 
 def test_a_lost_row_is_made_again(call: Call, client: Client, database: str) -> None:

@@ -5,6 +5,7 @@ import gc
 import json
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from draftd.queue import attempts
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
 from draftd.queue.refused_rows import Quarantine
+from draftd.queue.reservations import Reservations
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory
@@ -176,7 +178,10 @@ async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> Async
         permits=Permits(bases=[base for base in [Address.parse(standin.url)] if base], variables=["KEY", "ABSENT_KEY"]),
         getenv={"KEY": "stand-in"}.get,
     )
-    calls = MeteredCalls(llm=llm, writer=writer, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0)
+    reservations = Reservations(link=links[0], worker_id=uuid.uuid4())
+    calls = MeteredCalls(
+        llm=llm, reservations=reservations, writer=writer, tracing=Tracing(), metrics=metrics, model_timeout_s=20.0
+    )
     made = Rig(
         drafter=Drafter(
             agents=load_agents(packaged_directory()),

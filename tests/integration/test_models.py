@@ -26,7 +26,7 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.providers.catalog import SET_AGENT, SET_MODEL, AgentModels, Catalog
+from draftd.providers.catalog import READ, SET_AGENT, SET_MODEL, AgentModels, Catalog
 from draftd.providers.failure_policy import BURSTS_UNTIL_HOLD, MAX_GIVEN_BACK, Action, Facts, ModelState, judge
 from draftd.providers.holds import (
     FIRST_PAUSE_S,
@@ -133,6 +133,9 @@ async def define(link: db.Link, name: str, **over: Any) -> None:
         "input_usd_per_mtok": None,
         "output_usd_per_mtok": None,
         "cached_input_usd_per_mtok": None,
+        "rpm": None,
+        "tpm": None,
+        "max_in_flight": None,
     } | over
     await link.run(SET_MODEL, row | {"params": Jsonb(row["params"])})
 
@@ -441,6 +444,30 @@ async def test_an_agent_of_another_model_is_not_throttled(make: Make, link: db.L
     assert models.claim_groups() == [ClaimGroup(agents=[AGENT], share=0.5), ClaimGroup(agents=["another"])], (
         "the small room first"
     )
+
+
+async def test_an_agent_whose_model_has_a_ceiling_is_claimed_within_it(make: Make, link: db.Link) -> None:
+    models = make(agents=[AGENT, "another"])
+    await define(link, FIRST, rpm=7)
+    await configure(link, agent="another", model=SECOND)
+    (row,) = await link.run(READ)
+    models.apply(Catalog.read(row["agents"], row["models"]))
+    assert models.claim_groups() == [ClaimGroup(agents=[AGENT], ceiling=FIRST), ClaimGroup(agents=["another"])]
+
+
+async def test_what_costs_nothing_is_claimed_when_the_budget_is_used_up(make: Make, link: db.Link) -> None:
+    used_up = True
+    models = make(agents=[AGENT, "another"], is_budget_used_up=lambda: used_up)
+    free = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}
+    await define(link, SECOND, **free)
+    await configure(link, agent="another", model=SECOND)
+    (row,) = await link.run(READ)
+    models.apply(Catalog.read(row["agents"], row["models"]))
+    assert models.claim_groups() == [ClaimGroup(agents=["another"])]
+    assert models.unpayable_agents() == [AGENT]
+    used_up = False
+    assert models.claimable_agents() == [AGENT, "another"]
+    assert models.unpayable_agents() == []
 
 
 async def test_one_of_many_wins_the_probe(make: Make, beat: Beat, link: db.Link, connection: db.Connection) -> None:

@@ -147,7 +147,10 @@ WRITTEN_BY_PEOPLE = sorted(
     table
     for table in metadata.tables
     if table in {"draft_requests", "draft_pauses", *grants.CLIENT_RIGHTS}
-    or ("INSERT" not in grants.WORKER_RIGHTS.get(table, "") and table not in {"draft_limits", *grants.OWN_TABLES})
+    or (
+        "INSERT" not in grants.WORKER_RIGHTS.get(table, "")
+        and table not in {"draft_limits", "draft_reservations", "draft_spending", *grants.OWN_TABLES}
+    )
 )
 """The tables with defaults that clients and operators write, too. The others are the daemon's alone, or triggers'."""
 
@@ -222,6 +225,7 @@ OTHER: dict[str, Any] = {
     "retention_days": 7,
     "feedback_retention_days": 7,
     "voice_learning": True,
+    "usd_per_day": 7,
 }
 """Values that are not the default; moments differ anyway."""
 

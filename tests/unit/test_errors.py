@@ -36,10 +36,10 @@ CONTRACT = {
     "nothing_to_reply_to": Kind.FINAL,
     "nothing_open": Kind.FINAL,
     "context_too_long": Kind.FINAL,
+    "budget_exceeded": Kind.FINAL,
     "worker_lost": Kind.RETRY,
     "internal_error": Kind.RETRY,
 }
-"""``budget_exceeded`` is raised by nothing yet."""
 DRAWN = re.compile(r"^(?P<lead>[ │├└─]*)(?P<name>[A-Z]\w+)(?: {2,}(?P<about>.+))?$", re.MULTILINE)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from draftd.backoff import BASE_S, CAP_S
 from draftd.errors import (
+    BudgetExceeded,
     ContextTooLong,
     Expired,
     ImageBlocked,
@@ -30,6 +31,7 @@ from draftd.errors import (
     ModelTimeout,
     ModelUnavailable,
     NoModelHere,
+    NoRoomNow,
     NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
@@ -123,6 +125,7 @@ VERDICTS: dict[type[RequestError], str] = {
     ContextTooLong:     "fail   fail    fail    next    retry   fail    fail    fail    fail    fail",
     NothingToReplyTo:   "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     NothingOpen:        "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
+    BudgetExceeded:     "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
     WorkerLost:         "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     InternalError:      "retry  retry   retry   retry   retry   retry   retry   retry   retry   retry",
     RowRefused:         "fail   fail    fail    fail    fail    fail    fail    fail    fail    fail",
@@ -230,6 +233,35 @@ def test_judging_an_error_changes_nothing_of_it(cls: type[RequestError]) -> None
         judge(error, situation.claim, situation.facts)
         reaction(error, situation.claim, model=MODEL)
     assert vars(error) == before
+
+
+# Budgets and ceilings
+
+
+@pytest.mark.parametrize(
+    ("expires_in_s", "verdict"),
+    [
+        (None, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
+        (3_601.0, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
+        (3_600.0, Verdict(action=Action.FAIL)),
+        (1.0, Verdict(action=Action.FAIL)),
+    ],
+)
+def test_a_row_waits_for_the_next_days_budget_unless_it_expires_before(
+    expires_in_s: float | None, verdict: Verdict
+) -> None:
+    error = BudgetExceeded("why", model=MODEL, retry_after_s=3_600.0)
+    for has_next in EITHER:
+        facts = Facts(expires_in_s=expires_in_s, has_next_model=has_next)
+        assert judge(error, CLAIM, facts) == verdict
+    assert reaction(error, PROBE, model=MODEL) is Reaction.NONE
+
+
+def test_a_row_without_room_waits_and_says_nothing_of_it() -> None:
+    error = NoRoomNow(model=MODEL, retry_after_s=7.0)
+    verdict = judge(error, SPENT, Facts(has_next_model=True, expires_in_s=1.0))
+    assert outcome_of(error, verdict) == GiveBack(delay_s=7.0)
+    assert reaction(error, PROBE, model=MODEL) is Reaction.NONE
 
 
 # Delays

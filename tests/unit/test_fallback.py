@@ -11,7 +11,17 @@ from uuid import UUID
 
 import pytest
 
-from draftd.errors import ModelError, ModelRefused, ModelUnavailable, NothingToReplyTo, Spent
+from draftd.errors import (
+    BudgetExceeded,
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    NoRoomNow,
+    NothingToReplyTo,
+    RequestError,
+    Spent,
+)
 from draftd.providers import failure_policy
 from draftd.providers.failure_policy import TRANSIENT_S, ModelState
 from draftd.providers.holds import Holds
@@ -89,7 +99,7 @@ class Words:
 class World:
     """Models that answer what the test says, and what is noted of it."""
 
-    def __init__(self, *answers: str | ModelError) -> None:
+    def __init__(self, *answers: str | RequestError) -> None:
         self.answers = list(answers)
         self.calls: list[tuple[int, str, str, list[Message]]] = []
         self.params: list[Any] = []
@@ -116,7 +126,7 @@ class World:
         self.params.append(target.params)
         answer = self.answers.pop(0)
         self.ended_at.append(next(self.clock))
-        if isinstance(answer, ModelError):
+        if isinstance(answer, RequestError):
             raise answer
         words = answer.split(" ")
         for count in range(1, len(words) + 1) if on_text else ():
@@ -284,6 +294,48 @@ async def test_an_acceptable_answer_is_used_when_its_repair_fails(second: str | 
     assert outcome.draft.result == {"line": "really?"}
     assert [call[1] for call in world.calls] == ["draft", "repair"]
     assert (world.succeeded_models, world.failures) == (["first"], [])
+
+
+TOMORROW_S = 3_600.0
+NO_BUDGET = BudgetExceeded("no budget", model="first", retry_after_s=TOMORROW_S)
+NO_ROOM = NoRoomNow("no room", model="first", retry_after_s=7.0)
+WAITS = GiveBack(code="budget_exceeded", message="no budget", model="first", delay_s=TOMORROW_S)
+
+
+@pytest.mark.parametrize("refusal", [NO_BUDGET, NO_ROOM])
+async def test_an_acceptable_answer_is_used_when_its_repair_is_not_admitted(refusal: RequestError) -> None:
+    world = World("really?", refusal)
+    outcome = await world.ask(FIRST)
+    assert isinstance(outcome, Done)
+    assert outcome.draft.result == {"line": "really?"}
+
+
+async def test_a_call_that_is_not_admitted_gives_the_row_back_and_asks_no_other_model() -> None:
+    for refusal, expected in ((NO_BUDGET, WAITS), (NO_ROOM, GiveBack(delay_s=7.0))):
+        world = World(refusal)
+        assert await world.ask(FIRST, SECOND) == expected
+        assert [call[2] for call in world.calls] == ["first"]
+
+
+async def test_a_paid_answer_whose_repair_finds_no_room_counts_as_an_attempt() -> None:
+    outcome = await World("two\nlines", NO_ROOM).ask(FIRST)
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.message) == ("output_invalid", "two lines; at least")
+    assert await World("two\nlines", NO_BUDGET).ask(FIRST) == WAITS
+
+
+async def test_a_fallback_without_a_budget_waits_for_one_and_without_room_leaves_the_first_models_outcome() -> None:
+    slow = ModelTimeout("slow", model="first")
+    assert await World(slow, NO_BUDGET).ask(FIRST, SECOND) == WAITS
+    outcome = await World(slow, NO_ROOM).ask(FIRST, SECOND)
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.model) == ("model_timeout", "first")
+
+
+async def test_a_repeated_call_without_room_leaves_the_failure_of_the_first() -> None:
+    outcome = await World(ModelUnavailable("down", model="first"), NO_ROOM).ask(FIRST)
+    assert isinstance(outcome, GiveBack)
+    assert outcome.code == "model_unavailable"
 
 
 async def test_a_model_that_starts_over_is_told_what_was_published() -> None:

@@ -1,6 +1,12 @@
 from draftd.queue.fleet_settings import SETTINGS, of
 
-DEFAULTS = {"default_expiry_s": 21_600, "retention_days": 0, "feedback_retention_days": 0, "voice_learning": False}
+DEFAULTS = {
+    "default_expiry_s": 21_600,
+    "retention_days": 0,
+    "feedback_retention_days": 0,
+    "usd_per_day": None,
+    "voice_learning": False,
+}
 
 NUMBERS = [name for name, setting in SETTINGS.items() if not setting.is_switch]
 

@@ -10,12 +10,15 @@ from uuid import UUID
 
 import pytest
 
-from draftd.errors import Expired, ModelRefused, ModelTimeout, Spent
+from draftd import db
+from draftd.errors import BudgetExceeded, Expired, ModelRefused, ModelTimeout, Spent
+from draftd.providers.estimate import Estimate
 from draftd.providers.llm import Completion, Llm, Target
 from draftd.queue.attempts import AttemptWriter, Usage
+from draftd.queue.reservations import Ask, Budgets, Reservations
 from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
-from draftd.reply.metered_call import MeteredCalls
+from draftd.reply.metered_call import FIRST_WAIT_S, MeteredCalls
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
@@ -37,25 +40,32 @@ class Door:
         self.times_s: list[float] = []
         self.recorded: list[tuple[Usage, float]] = []
         self.metrics = Metrics()
+        self.reservations = Reservations(link=cast("db.Link", None), worker_id=UUID(int=9))
 
     async def complete(self, *_: Any, time_s: float, **__: Any) -> Completion:
         self.times_s.append(time_s)
         await asyncio.sleep(0)
         return self._act()
 
+    def estimate(self, *_: Any, **__: Any) -> Estimate:
+        usd = Decimal("0.5")
+        return Estimate(usd=usd, prompt_usd=usd, output_usd=usd, output_tokens=100, tokens=300)
+
     def record(self, usage: Usage, *, until: float) -> None:
         self.recorded.append((usage, until))
 
-    async def call(self, attempt: Attempt) -> Completion:
+    async def call(self, attempt: Attempt, *, number: int = 3, has_ceilings: bool = False) -> Completion:
         calls = MeteredCalls(
             llm=cast("Llm", self),
+            reservations=self.reservations,
             writer=cast("AttemptWriter", self),
             tracing=Tracing(),
             metrics=self.metrics,
             model_timeout_s=TIMEOUT_S,
         )
         inputs = replace(INPUTS, reply_format=cast("Any", self))
-        return await calls.call(attempt, inputs, Target(name="m", model="openai/m"), number=3, name="draft")
+        target = Target(name="m", model="openai/m", has_ceilings=has_ceilings)
+        return await calls.call(attempt, inputs, target, number=number, name="draft")
 
 
 def answers() -> Completion:
@@ -137,3 +147,58 @@ async def test_a_call_has_what_is_left_of_the_attempt_and_never_more_than_its_ow
     short_s, long_s = door.times_s
     assert 0 < short_s <= 30
     assert long_s == TIMEOUT_S
+
+
+class Gate(Reservations):
+    """An admission that notes what asks, and refuses when told so."""
+
+    def __init__(self, refusal: Exception | None = None) -> None:
+        super().__init__(link=cast("db.Link", None), worker_id=UUID(int=9))
+        self.asked: list[tuple[Ask, float]] = []
+        self.refusal = refusal
+
+    async def admit(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
+        assert time_s > 0
+        self.asked.append((ask, wait_s))
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def limited(door: Door, refusal: Exception | None = None, **budgets: Any) -> Gate:
+    gate = door.reservations = Gate(refusal)
+    gate.budgets = Budgets(**budgets)
+    return gate
+
+
+async def test_a_call_is_admitted_when_its_model_has_a_ceiling_or_a_budget_is_set() -> None:
+    for ceilings, budgets, count in (
+        (False, {}, 0),
+        (True, {}, 1),
+        (False, {"fleet_usd": Decimal(1)}, 1),
+        (False, {"have_requesters": True}, 1),
+    ):
+        door = Door(answers)
+        gate = limited(door, **budgets)
+        await door.call(Attempt.begin(CLAIM), has_ceilings=ceilings)
+        assert len(gate.asked) == count
+    ask, _ = gate.asked[0]
+    assert (ask.request_id, ask.requester_id, ask.lease_token, ask.call, ask.model) == (CLAIM.id, "r", 7, 3, "m")
+    assert (ask.usd, ask.output_tokens, ask.tokens) == (Decimal("0.5"), 100, 300)
+
+
+async def test_a_call_that_is_not_admitted_is_neither_made_nor_recorded() -> None:
+    door = Door(answers)
+    limited(door, BudgetExceeded("no"), fleet_usd=Decimal(1))
+    with pytest.raises(BudgetExceeded):
+        await door.call(Attempt.begin(CLAIM))
+    assert (door.times_s, door.recorded) == ([], [])
+
+
+async def test_only_the_first_call_of_an_attempt_goes_back_to_the_queue_soon() -> None:
+    door, waits = Door(answers), {}
+    for number in (1, 2):
+        gate = limited(door, fleet_usd=Decimal(1))
+        await door.call(Attempt.begin(CLAIM), number=number)
+        waits[number] = gate.asked[0][1]
+    assert waits[1] == FIRST_WAIT_S
+    assert waits[2] == pytest.approx(CLAIM.attempt_s - MARGIN_S - MIN_CALL_S, abs=5)

@@ -24,6 +24,7 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.request_finished(status="failed", code="model_timeout", elapsed_s=3)
     metrics.model_called(model="m", spent=Spent(input_tokens=1, output_tokens=1, cost_usd=Decimal(1)))
     metrics.holds([("m", "model_unavailable")])
+    metrics.budget(usd_per_day=Decimal(20), used=0.85)
     exposed = generate_latest(metrics.registry).decode()
     for name in (
         'draftd_requests_total{code="model_timeout",status="failed"} 1.0',
@@ -36,6 +37,8 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
         'draftd_tokens_total{kind="input",model="m"} 1.0',
         'draftd_tokens_total{kind="output",model="m"} 1.0',
         'draftd_cost_usd_total{model="m"} 1.0',
+        "draftd_budget_usd 20.0",
+        "draftd_budget_used_ratio 0.85",
     ):
         assert name in exposed.splitlines()
     assert "_created" not in exposed

@@ -27,6 +27,7 @@ from draftd.providers.llm import Llm
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
 from draftd.providers.throttles import Throttles
+from draftd.queue.reservations import READ_BUDGETS, Budgets, unpriced_advice
 from draftd.queue.wakeup import proves_session
 from draftd.reply.agents import Agent, load_agents, packaged_directory
 from draftd.sanitize import redact
@@ -86,7 +87,7 @@ async def examine() -> AsyncIterator[CheckResult]:
         async for result in database.examine(settings):
             yield result
     yield await _daemons(settings)
-    async for result in _models(settings, prompts, database.catalog):
+    async for result in _models(settings, prompts, database):
         yield result
     yield await asyncio.to_thread(_langfuse, settings)
 
@@ -107,6 +108,7 @@ class _Database:
 
     def __init__(self) -> None:
         self.catalog = Catalog()
+        self.has_budget = False
 
     async def examine(self, settings: Settings) -> AsyncIterator[CheckResult]:
         """Check connection, schema and LISTEN; skip the checks that depend on a failed one."""
@@ -119,6 +121,8 @@ class _Database:
                 if result.ok:
                     (row,) = await (await connection.execute(READ.encode())).fetchall()
                     self.catalog = Catalog.read(row["agents"], row["models"])
+                    (row,) = await (await connection.execute(READ_BUDGETS.encode())).fetchall()
+                    self.has_budget = Budgets.of(row["budgets"]).are_any
                 yield result
                 if result.ok:
                     yield await _triggers(connection)
@@ -215,7 +219,7 @@ async def _listen(settings: Settings) -> CheckResult:
     return CheckResult(check="listen", ok=True, detail=detail)
 
 
-async def _models(settings: Settings, prompts: Mapping[str, Agent], catalog: Catalog) -> AsyncIterator[CheckResult]:
+async def _models(settings: Settings, prompts: Mapping[str, Agent], database: _Database) -> AsyncIterator[CheckResult]:
     try:
         permits = Permits.of(settings, environment_value)
     except ConfigurationError:
@@ -231,7 +235,7 @@ async def _models(settings: Settings, prompts: Mapping[str, Agent], catalog: Cat
         permits=permits,
         getenv=environment_value,
     )
-    models.apply(catalog)
+    models.apply(database.catalog)
     llm = await asyncio.to_thread(Llm.load)
     check = ModelCheck(llm=llm, settings=settings)
     seen: set[str] = set()
@@ -248,6 +252,9 @@ async def _models(settings: Settings, prompts: Mapping[str, Agent], catalog: Cat
             if target.name not in seen:
                 answered = await check.ask(prompts[agent], target)
                 yield CheckResult(check="model", ok=answered.ok, detail=answered.detail)
+                if database.has_budget and not llm.has_known_price(target):
+                    detail = f"{target.name}: {unpriced_advice(target.name)}"
+                    yield CheckResult(check="budget", ok=False, detail=detail)
         seen.update(resolved.models)
     await llm.aclose()
 

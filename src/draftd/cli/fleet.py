@@ -37,7 +37,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show why nothing is being drafted, queue depth, workers, holds, pauses and throttles.
+    """Show why nothing is being drafted, queue depth, workers, holds, pauses, throttles, budgets.
 
     A worker counts as lost 50 seconds after its third missed heartbeat.
     """
@@ -47,7 +47,17 @@ def status(
 async def _status(*, watch: bool, as_json: bool) -> None:
     from draftd import db
 
-    reads = ("draft_requests", "draft_workers", "draft_holds", "draft_pauses", "draft_throttles")
+    reads = (
+        "draft_requests",
+        "draft_workers",
+        "draft_holds",
+        "draft_pauses",
+        "draft_throttles",
+        "draft_settings",
+        "draft_limits",
+        "draft_models",
+        "draft_spending",
+    )
     async with db.connected(settings().require_database_url(), reads=reads) as connection:
         while True:
             facts = await read_status(connection)
@@ -67,15 +77,19 @@ async def read_status(connection: Any) -> dict[str, Any]:
     from draftd.providers.pauses import LIST_PAUSES
     from draftd.providers.throttles import LIST_THROTTLES
     from draftd.queue import admin
+    from draftd.queue.reservations import LIST_CEILINGS, LIST_SPENDING, NEARLY_USED
 
     workers = await admin.workers(connection)
     held = await (await connection.execute(LIST_HOLDS)).fetchall()
     throttled = await (await connection.execute(LIST_THROTTLES)).fetchall()
+    spending = await (await connection.execute(LIST_SPENDING, {"nearly": NEARLY_USED})).fetchall()
     facts = await admin.counts(connection) | {
         "workers": workers,
         "holds": held,
         "pauses": await (await connection.execute(LIST_PAUSES)).fetchall(),
         "throttles": throttled,
+        "budgets": [row | {"nearly_used": row["used"] is None or row["used"] >= NEARLY_USED} for row in spending],
+        "ceilings": await (await connection.execute(LIST_CEILINGS)).fetchall(),
         "pending": await admin.pending(connection),
         "limited": await admin.limited(connection),
     }
@@ -99,6 +113,8 @@ def _print_status(facts: dict[str, Any]) -> None:
     for throttle in facts["throttles"]:
         line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
         print(wrapped(line, indent="  "))
+    for budget in facts["budgets"]:
+        print(wrapped(_budget(budget), indent="  "))
     workers = [
         row
         | {
@@ -109,6 +125,15 @@ def _print_status(facts: dict[str, Any]) -> None:
         for row in facts["workers"]
     ]
     print_table({name: name for name in WORKER_COLUMNS}, workers, empty="no workers running")
+
+
+def _budget(row: dict[str, Any]) -> str:
+    whose = "the fleet" if row["payer"] == "fleet" else f"requester {row['requester_id']!r}"
+    share = "" if row["used"] is None else f" ({row['used']:.0%})"
+    spent = f"{row['spent']:,.2f} of {row['usd_per_day']:,.2f} USD spent today{share}"
+    return (
+        f"budget{' nearly used' if row['nearly_used'] else ''}: {whose}: {spent}, {row['reserved']:,.2f} USD reserved"
+    )
 
 
 def pause_line(one: dict[str, Any]) -> str:
@@ -152,6 +177,7 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
     from draftd import db
     from draftd.queue.reaping import REAP_BATCH, Reaped, may_take_in_s, reap
     from draftd.queue.refused_rows import Quarantine, Refusals
+    from draftd.queue.reservations import charge_lost
 
     loaded = settings()
     url = loaded.require_database_url()
@@ -174,7 +200,10 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
                 )
                 taken += batch
                 if dry_run or len(batch) < REAP_BATCH:
-                    return taken
+                    break
+            if not dry_run:
+                await charge_lost(link, loaded.lease_s)
+            return taken
     finally:
         await link.close()
 

@@ -42,6 +42,9 @@ COLUMNS = {
     "input_usd_per_mtok": "USD/M in",
     "cached_input_usd_per_mtok": "USD/M cached",
     "output_usd_per_mtok": "USD/M out",
+    "rpm": "rpm",
+    "tpm": "tpm",
+    "max_in_flight": "in flight",
 }
 TABLES = ("draft_agents", "draft_models")
 """Tables these commands read."""
@@ -70,6 +73,10 @@ def list_(as_json: Json = False) -> None:
         return
     table = [row | {"params": shown_params(row["params"])} for row in rows]
     print_table(COLUMNS, table, empty="no names defined; all are litellm's own")
+
+
+def _ceiling(metavar: str, most: int, what: str) -> Any:
+    return typer.Option(metavar=metavar, min=1, max=most, help=f"{what}, for the whole fleet. Default: no ceiling.")
 
 
 def _price(what: str) -> Any:
@@ -102,14 +109,17 @@ def set_(
     cached_input_usd: Annotated[
         float | None, _price("Price per million input tokens from the provider's cache. Default: --input-usd.")
     ] = None,
+    rpm: Annotated[int | None, _ceiling("N", 1_000_000, "Maximum number of calls in any 60 seconds")] = None,
+    tpm: Annotated[int | None, _ceiling("N", 2_000_000_000, "Maximum number of tokens in any 60 seconds")] = None,
+    max_in_flight: Annotated[int | None, _ceiling("N", 100_000, "Maximum number of calls at a time")] = None,
     param: Param = None,
     as_json: Json = False,
 ) -> None:
     """Define a model's name.
 
-    Replaces the previous definition: address, key and prices not given are the provider's. Ends a hold on the model, so it is
-    tried at once. Each daemon checks the address and the key variable against its own environment: set DRAFTD_MODEL_API_BASES
-    and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
+    Replaces the previous definition: address, key and prices not given are the provider's, and there is no ceiling that is not
+    given. Ends a hold on the model, so it is tried at once. Each daemon checks the address and the key variable against its own
+    environment: set DRAFTD_MODEL_API_BASES and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
     """
     if (input_usd is None) != (output_usd is None):
         raise UsageError("--input-usd and --output-usd must be given together")
@@ -124,6 +134,9 @@ def set_(
         "input_usd_per_mtok": input_usd,
         "output_usd_per_mtok": output_usd,
         "cached_input_usd_per_mtok": cached_input_usd,
+        "rpm": rpm,
+        "tpm": tpm,
+        "max_in_flight": max_in_flight,
     }
     loaded = settings()
     if why := permits(loaded).refusal(model=row["model"], api_base=api_base, api_key_env=api_key_env):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from draftd.cli.console import settings as own_settings
 from draftd.errors import UsageError
 
 if TYPE_CHECKING:
-    from draftd.queue.fleet_settings import FleetSetting
+    from draftd.queue.fleet_settings import FleetSetting, Given, Value
 
 TABLES = ("draft_settings",)
 """Tables these commands read."""
@@ -52,7 +53,7 @@ def set_(
     assignments: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME=VALUE...", help="For example default_expiry_s=6h voice_learning=on.", show_default=False
+            metavar="NAME=VALUE...", help="For example usd_per_day=20 voice_learning=on.", show_default=False
         ),
     ],
     as_json: Json = False,
@@ -60,7 +61,8 @@ def set_(
     """Change settings of the fleet; the others keep their values.
 
     Changes apply at once: an expiry to requests inserted from now on, a retention at the daemons' next hourly pass, learning to
-    drafts that begin from now on. Needs the role that owns the tables.
+    drafts that begin from now on, a budget to calls that begin a few seconds from now or later. Needs the role that owns the
+    tables.
     """
     values = dict(assignment(text) for text in assignments)
     now = asyncio.run(_set(values))
@@ -70,12 +72,14 @@ def set_(
         say(", ".join(f"{name} is {_shown(value)}" for name, value in values.items()))
 
 
-def _shown(value: int) -> str:
-    return SWITCH[value] if isinstance(value, bool) else str(value)
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return SWITCH[value] if isinstance(value, bool) else f"{value}"
 
 
-def assignment(text: str) -> tuple[str, int | bool]:
-    """Read ``NAME=VALUE``; the value may be a duration, or ``on`` and ``off`` of a switch.
+def assignment(text: str) -> "tuple[str, Given]":
+    """Read ``NAME=VALUE``; the value may be a duration, an amount, or ``on`` and ``off`` of a switch.
 
     Raises:
         UsageError: the setting is unknown, or the value is not valid for it.
@@ -86,7 +90,9 @@ def assignment(text: str) -> tuple[str, int | bool]:
     if not equals or name not in SETTINGS:
         raise UsageError(f"{text!r} is not a setting; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
     setting = SETTINGS[name]
-    return name, _switched(name, value) if setting.is_switch else _number(name, setting, value)
+    if setting.is_switch:
+        return name, _switched(name, value)
+    return name, _amount(name, setting, value) if setting.unit_s is None else _number(name, setting, value)
 
 
 def _switched(name: str, value: str) -> bool:
@@ -95,14 +101,24 @@ def _switched(name: str, value: str) -> bool:
     return value == SWITCH[True]
 
 
+def _amount(name: str, setting: "FleetSetting", value: str) -> Decimal | None:
+    if value == "none":
+        return None
+    is_number = value.isascii() and value.replace(".", "", 1).isdecimal()
+    amount = Decimal(value) if is_number else Decimal(-1)
+    if not 0 <= amount <= setting.maximum:
+        raise UsageError(f"{name} must be an amount in USD from 0 to {setting.maximum}, or none; not {value!r}")
+    return amount
+
+
 def _number(name: str, setting: "FleetSetting", value: str) -> int:
-    number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / setting.unit_s
+    number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / (setting.unit_s or 1)
     if not number.is_integer() or number > setting.maximum:
         raise UsageError(f"{name} must be a whole number from 0 to {setting.maximum}, not {value!r}")
     return int(number)
 
 
-async def _read() -> dict[str, int | bool]:
+async def _read() -> "dict[str, Value]":
     from draftd import db
     from draftd.queue.fleet_settings import READ, of
 
@@ -110,7 +126,7 @@ async def _read() -> dict[str, int | bool]:
         return of(await (await connection.execute(READ)).fetchall())
 
 
-async def _set(values: Mapping[str, int | bool]) -> Mapping[str, int | bool]:
+async def _set(values: "Mapping[str, Given]") -> "Mapping[str, Value]":
     from draftd import db
     from draftd.queue.fleet_settings import READ, change, of
 

@@ -12,7 +12,7 @@ from typing import Any
 from draftd.cli.console import age
 
 Facts = Mapping[str, Any]
-"""What ``status`` reads: requests, workers, pauses, pending, limited."""
+"""What ``status`` reads: requests, workers, pauses, pending, limited, budgets, ceilings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,24 @@ def _no_worker(facts: Facts) -> Reason | None:
     if any(one["alive"] and one["state"] == "running" for one in facts["workers"]):
         return None
     return Reason(code="no_worker", message="no daemon is running: start `draftd run`")
+
+
+def _used_up(facts: Facts) -> Reason | None:
+    """Return that the fleet's budget is used up, if something is due that waits for the next day's."""
+    until = next((one["used_up_until"] for one in facts["budgets"] if one["payer"] == "fleet"), None)
+    if until is None or not any(one["due"] for one in facts["pending"]):
+        return None
+    return Reason(code="budget", message="the fleet's budget for today is used up; see `draftd settings`", until=until)
+
+
+def _full(facts: Facts) -> Reason | None:
+    """Return the ceiling that keeps due requests back; None if there is room."""
+    full = [one for one in facts["ceilings"] if one["ceiling"]]
+    if not full or not any(one["due"] for one in facts["pending"]):
+        return None
+    model, ceiling, wait_s = full[0]["model"], full[0]["ceiling"], full[0]["wait_s"]
+    message = f"the model {model} has reached its {ceiling} of the fleet; there is room in {age(wait_s or 1)}"
+    return Reason(code="model", message=message)
 
 
 def _unable(facts: Facts) -> Reason | None:
@@ -116,7 +134,9 @@ CHECKS: tuple[Callable[[Facts], Reason | None], ...] = (
     _idle,
     _everything_paused,
     _no_worker,
+    _used_up,
     _unable,
+    _full,
     _due,
     _limited,
     _later,

@@ -6,6 +6,7 @@
     worker         runs claimed requests, N at a time
     heartbeat      renews leases, from its own thread
     reaper         takes back the rows of dead workers
+    bookkeeper     charges the calls of dead workers; fails what no budget will pay
     limit_keeper   applies pauses and limits of requesters to pending rows
     pruner         deletes old final requests and feedback
     scorer         sends feedback to Langfuse, as scores

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from draftd import __version__, db
+from draftd.daemon.bookkeeper import Bookkeeper
 from draftd.daemon.gauges import Gauges
 from draftd.daemon.heartbeat import Beat, Heartbeat, Identity
 from draftd.daemon.hold_cleaner import HoldCleaner
@@ -47,6 +48,7 @@ from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import GiveBack
 from draftd.queue.refused_rows import Quarantine
+from draftd.queue.reservations import Reservations, unpriced_advice
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply import language
 from draftd.reply.agents import load_agents, packaged_directory
@@ -159,6 +161,7 @@ class _Shared:
     models: Models
     settler: Settler
     writer: AttemptWriter
+    reservations: Reservations
     metrics: Metrics
     tracing: Tracing
 
@@ -184,7 +187,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
     )
     died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     heartbeat = await _heartbeat(shared, worker, died)
-    await _check_start(shared, heartbeat)
+    await _check_start(shared, heartbeat, llm)
     liveness = Liveness(facts=lambda: {"in_flight": worker.in_flight, "database": links.keeper.state()})
     await liveness.listen()
     return Daemon(
@@ -211,6 +214,7 @@ async def build(plan: Plan, links: Links, llm: Llm, tracing: Tracing) -> Daemon:
 def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
     identity, throttles = _identity(plan), Throttles(link=links.maintenance)
     holds, quarantine = Holds(link=links.maintenance, throttles=throttles, probe_s=probe_s(plan.settings)), Quarantine()
+    reservations = Reservations(link=links.maintenance, worker_id=identity.worker_id)
     return _Shared(
         plan=plan,
         identity=identity,
@@ -226,9 +230,11 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
             default=default_choice(plan.settings),
             permits=Permits.of(plan.settings, environment_value),
             getenv=environment_value,
+            is_budget_used_up=lambda: reservations.budgets.fleet_is_used_up,
         ),
         settler=Settler(link=links.settle, quarantine=quarantine),
         writer=AttemptWriter(link=links.settle, quarantine=quarantine),
+        reservations=reservations,
         metrics=Metrics(),
         tracing=tracing,
     )
@@ -237,6 +243,7 @@ def _shared(plan: Plan, links: Links, tracing: Tracing) -> _Shared:
 def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     calls = MeteredCalls(
         llm=llm,
+        reservations=shared.reservations,
         writer=shared.writer,
         tracing=shared.tracing,
         metrics=shared.metrics,
@@ -313,8 +320,13 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
         worker.abort_cancelled(beat.cancelled)
         worker.abort_refused(beat.refused)
         shared.admission.is_needed = beat.has_limits
-        if shared.models.update(beat.catalog, beat.holds, beat.throttles, beat.pauses, as_of=beat.began):
+        has_room_again = shared.reservations.update(beat.budgets)
+        if (
+            shared.models.update(beat.catalog, beat.holds, beat.throttles, beat.pauses, as_of=beat.began)
+            or has_room_again
+        ):
             shared.links.wakeup.set()
+        shared.metrics.budget(usd_per_day=beat.budgets.fleet_usd, used=beat.budgets.fleet_used)
         shared.metrics.holds(shared.holds.codes().items())
 
     heartbeat = Heartbeat(
@@ -333,10 +345,11 @@ async def _heartbeat(shared: _Shared, worker: Worker, died: "asyncio.Future[None
     return heartbeat
 
 
-async def _check_start(shared: _Shared, heartbeat: Heartbeat) -> None:
+async def _check_start(shared: _Shared, heartbeat: Heartbeat, llm: Llm) -> None:
     """Check what the first beat reported; deregister a worker that may not start."""
     try:
         _check_models(shared.models, shared.identity.agents)
+        _check_prices(shared, llm)
         if shared.plan.settings.metrics_port is not None:
             shared.metrics.serve(shared.plan.settings.metrics_host, shared.plan.settings.metrics_port)
     except ConfigurationError:
@@ -355,9 +368,23 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         metrics=shared.metrics,
         quarantine=shared.quarantine,
     )
+    bookkeeper = Bookkeeper(
+        link=shared.links.maintenance,
+        reservations=shared.reservations,
+        unpayable_agents=shared.models.unpayable_agents,
+        metrics=shared.metrics,
+        lease_s=settings.lease_s,
+        interval_s=settings.reap_interval_s,
+    )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
     limits = LimitKeeper(link=shared.links.maintenance, interval_s=settings.reap_interval_s)
-    tasks: list[Callable[[], Awaitable[None]]] = [reaper.run, shared.links.keeper.run, holds.run, limits.run]
+    tasks: list[Callable[[], Awaitable[None]]] = [
+        reaper.run,
+        bookkeeper.run,
+        shared.links.keeper.run,
+        holds.run,
+        limits.run,
+    ]
     if shared.links.listener is not None:
         tasks.append(shared.links.listener.run)
     if settings.metrics_port is not None:
@@ -402,6 +429,14 @@ def tracing_of(settings: Settings) -> Tracing:
         release=__version__,
         sample_rate=environment_value("LANGFUSE_SAMPLE_RATE"),
     )
+
+
+def _check_prices(shared: _Shared, llm: Llm) -> None:
+    if not shared.reservations.budgets.are_any:
+        return
+    for target in shared.models.all_targets():
+        if not llm.has_known_price(target):
+            raise ConfigurationError(f"{target.name}: {unpriced_advice(target.name)}")
 
 
 def _check_models(models: Models, agents: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.providers.catalog import Catalog
 from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
 from draftd.queue.refused_rows import Quarantine, Refusals, execute_in_parts
+from draftd.queue.reservations import Budgets
 from draftd.queue.trials import Precondition, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once
@@ -72,6 +73,7 @@ class Beat:
     pauses: list[dict[str, Any]]
     has_limits: bool
     """Whether any requester is limited, or any row waits because of a limit."""
+    budgets: Budgets
 
 
 class Heartbeat:
@@ -247,6 +249,7 @@ class Heartbeat:
             throttles=last["throttles"],
             pauses=last["pauses"],
             has_limits=last["has_limits"],
+            budgets=Budgets.of(last["budgets"]),
         )
 
     async def _renew_in_parts(

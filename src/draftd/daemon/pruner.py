@@ -75,4 +75,4 @@ class Pruner:
 
     async def _setting(self, name: str) -> int:
         rows = await self._reads.run_until_done(fleet_settings.READ, retry_refusals=False)
-        return fleet_settings.of(rows)[name]
+        return int(fleet_settings.of(rows)[name] or 0)

@@ -27,11 +27,17 @@ FUNCTIONS = (
     "create_draft_request(jsonb)", "cancel_draft_request(uuid)", "draft_request_wait(uuid)",
     "draft_request_wait_of(uuid, timestamptz)",
 )  # fmt: skip
+RESERVE_CALL = (
+    "draft_reserve_call(uuid, bigint, smallint, smallint, text, text, uuid, numeric, numeric, numeric, integer, bigint, "
+    "float8, timestamptz)"
+)
 WORKER_FUNCTIONS = (
     "draft_admit(text[], text[], integer, text)", "draft_apply_limits(text)", "draft_agent_states()", "draftd_demand()",
-    "draft_requester_blocked_until(text)",
+    "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)", "draft_model_room(text, bigint, timestamptz)",
+    "draft_release_call(uuid, bigint, smallint)", "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
+    "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()",
 )  # fmt: skip
-"""In addition to those for clients."""
+"""In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 WORKER_TYPE = "draft_worker"
@@ -58,6 +64,8 @@ WORKER_RIGHTS = {
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
+    "draft_reservations": "SELECT",
+    "draft_spending": "SELECT",
     "draft_feedback": f"SELECT, {FEEDBACK_INSERT}, UPDATE (score_at), DELETE",
     "draft_profiles": "SELECT",
     "draftd_alembic_version": "SELECT",

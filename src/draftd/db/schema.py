@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -214,11 +215,17 @@ draft_models = Table(
     Column("output_usd_per_mtok", Numeric),
     _time("updated_at", default=True),
     Column("cached_input_usd_per_mtok", Numeric, comment="of input from the provider's cache; null: as other input"),
+    Column("rpm", Integer, comment="calls that the fleet may begin in any 60 s; null: any number"),
+    Column("tpm", Integer, comment="tokens that the fleet may use in any 60 s; null: any number"),
+    Column("max_in_flight", Integer, comment="calls that the fleet may have in flight; null: any number"),
     # Not NaN either, which PostgreSQL sorts above every number.
     CheckConstraint(text("input_usd_per_mtok BETWEEN 0 AND 10000"), name="input_usd_per_mtok"),
     CheckConstraint(text("output_usd_per_mtok BETWEEN 0 AND 10000"), name="output_usd_per_mtok"),
     CheckConstraint(text("cached_input_usd_per_mtok BETWEEN 0 AND 10000"), name="cached_input_usd_per_mtok"),
     CheckConstraint(text("(input_usd_per_mtok IS NULL) = (output_usd_per_mtok IS NULL)"), name="prices"),
+    CheckConstraint(text("rpm BETWEEN 1 AND 1000000"), name="rpm"),
+    CheckConstraint(text("tpm BETWEEN 1 AND 2000000000"), name="tpm"),
+    CheckConstraint(text("max_in_flight BETWEEN 1 AND 100000"), name="max_in_flight"),
 )
 
 draft_holds = Table(
@@ -336,6 +343,74 @@ draft_usage = Table(
     Index("draft_usage_created_at_idx", "created_at", postgresql_using="brin"),
 )
 
+draft_reservations = Table(
+    "draft_reservations",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("lease_token", BigInteger, primary_key=True, autoincrement=False),
+    Column("call", SmallInteger, primary_key=True, autoincrement=False),
+    Column(
+        "send",
+        SmallInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=text("1"),
+        comment="which HTTP request of the call, from 1: a provider may refuse its form",
+    ),
+    Column("requester_id", Text, comment="null: the requester has been forgotten"),
+    Column("model", Text, nullable=False),
+    Column("worker_id", Uuid, nullable=False),
+    Column("day", Date, comment="the UTC day whose budgets it counts against; null: no budget was set"),
+    Column("usd", Numeric(14, 6), nullable=False, comment="the most that the call can cost"),
+    Column("prompt_usd", Numeric(14, 6), nullable=False, comment="what its prompt is expected to cost"),
+    Column("output_usd", Numeric(14, 6), nullable=False, comment="what output_tokens cost"),
+    Column("output_tokens", Integer, nullable=False, comment="the limit of the answer"),
+    Column("estimate", BigInteger, nullable=False, comment="tokens, as expected before the call"),
+    Column("began_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "ends_at",
+        DateTime(timezone=True),
+        nullable=False,
+        comment="when the call is over, whatever became of its worker",
+    ),
+    _time("settled_at"),
+    Column(
+        "guessed",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="charged without usage, which may still arrive",
+    ),
+    Column("charged_usd", Numeric(14, 6), comment="what was charged in the end"),
+    Column("tokens", BigInteger, comment="as the provider counted them"),
+    Index("draft_reservations_began_at_idx", "model", "began_at"),
+    Index("draft_reservations_open_idx", "model", postgresql_where=text("settled_at IS NULL")),
+)
+
+draft_spending = Table(
+    "draft_spending",
+    metadata,
+    Column("day", Date, primary_key=True, comment="in UTC"),
+    Column("payer", Text, primary_key=True),
+    Column("requester_id", Text, primary_key=True, server_default=""),
+    Column("spent", Numeric(16, 6), nullable=False, server_default=text("0")),
+    Column(
+        "reserved",
+        Numeric(16, 6),
+        nullable=False,
+        server_default=text("0"),
+        comment="for calls whose cost is not known yet",
+    ),
+    Column("calls", Integer, nullable=False, server_default=text("0"), comment="admitted"),
+    Column("asked", Numeric(16, 6), nullable=False, server_default=text("0"), comment="the sum of what they reserved"),
+    Column(
+        "refused",
+        Numeric(16, 6),
+        comment="the smallest reservation that the rest of the day's budget could not hold",
+    ),
+    CheckConstraint(text("payer IN ('fleet', 'requester')"), name="payer"),
+)
+
 draft_feedback = Table(
     "draft_feedback",
     metadata,
@@ -430,4 +505,7 @@ draft_settings = Table(
     CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),
     CheckConstraint(text("retention_days BETWEEN 0 AND 36500"), name="retention_days"),
     CheckConstraint(text("feedback_retention_days BETWEEN 0 AND 36500"), name="feedback_retention_days"),
+    Column("usd_per_day", Numeric, comment="the fleet's budget for a day in UTC; null: none"),
+    # Not NaN either, which PostgreSQL sorts above every number.
+    CheckConstraint(text("usd_per_day BETWEEN 0 AND 1000000"), name="usd_per_day"),
 )

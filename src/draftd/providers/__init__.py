@@ -4,6 +4,7 @@ llm               one call through litellm: bounded, metered, without hidden ret
 forms             how strictly each model is asked, learnt from what it refuses
 registry          litellm's table of models: what it knows of a model, and what a call costs
 clients           restrains the HTTP clients: no blocking of the event loop, no second send
+estimate          what a call can use at most, before it is made
 exchange          what happened on the wire: address, status, body
 messages          texts added to the messages of a call: the schema, a note
 response          litellm's responses and stream chunks, read defensively

@@ -22,6 +22,7 @@ LIST_AGENTS, SET_AGENT, UNSET_AGENT, CHOSEN = (
 )
 LIST_MODELS, SET_MODEL, UNSET_MODEL = _SQL["list_models"], _SQL["set_model"], _SQL["unset_model"]
 DEFINED, USERS = _SQL["defined"], _SQL["users"]
+CEILINGS = ("rpm", "tpm", "max_in_flight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class ModelDefinition:
     input_usd_per_mtok: Decimal | None = None
     output_usd_per_mtok: Decimal | None = None
     cached_input_usd_per_mtok: Decimal | None = None
+    has_ceilings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,7 @@ class Catalog:
             input_usd_per_mtok=definition.input_usd_per_mtok,
             output_usd_per_mtok=definition.output_usd_per_mtok,
             cached_input_usd_per_mtok=definition.cached_input_usd_per_mtok,
+            has_ceilings=definition.has_ceilings,
         )
 
 
@@ -169,6 +172,7 @@ def _definition(row: Mapping[str, Any]) -> ModelDefinition:
         input_usd_per_mtok=_price(row["input_usd_per_mtok"]),
         output_usd_per_mtok=_price(row["output_usd_per_mtok"]),
         cached_input_usd_per_mtok=_price(row["cached_input_usd_per_mtok"]),
+        has_ceilings=any(row[name] is not None for name in CEILINGS),
     )
 
 

@@ -14,6 +14,7 @@ from enum import Enum
 
 from draftd.backoff import Uniform, full_jitter_s, retry_delay_s
 from draftd.errors import (
+    BudgetExceeded,
     ContextTooLong,
     ImageUnreadable,
     Kind,
@@ -22,6 +23,7 @@ from draftd.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NoRoomNow,
     NothingOpen,
     NothingToReplyTo,
     OutputInvalid,
@@ -95,6 +97,8 @@ class Facts:
     """One of the agent's models is on hold, so a refusal by the others is not final."""
     model: ModelState = ModelState.UNKNOWN
     """State of the model that the error came from."""
+    expires_in_s: float | None = None
+    """Seconds until the request expires; None if it never does."""
 
 
 NO_FACTS = Facts()
@@ -141,6 +145,8 @@ def judge(error: RequestError, claim: Claim, facts: Facts = NO_FACTS, *, draw: U
         facts: what else is known; by default nothing more can be done within the attempt.
         draw: source of the jitter.
     """
+    if isinstance(error, BudgetExceeded | NoRoomNow):
+        return _judge_not_admitted(error, facts)
     rule = RULES.get(type(error), _NO_RULE)
     if rule.is_transient and facts.can_repeat and _may_be_transient(error, claim, facts):
         return Verdict(action=Action.REPEAT_CALL, delay_s=draw(*REPEAT_DELAY_S))
@@ -151,6 +157,19 @@ def judge(error: RequestError, claim: Claim, facts: Facts = NO_FACTS, *, draw: U
     if error.kind is Kind.FINAL and not (rule.allows_fallback and facts.has_held_model):
         return Verdict(action=Action.FAIL)
     return Verdict(action=Action.RETRY, delay_s=retry_delay_s(claim.attempt, error.retry_after_s, draw=draw))
+
+
+def _judge_not_admitted(error: BudgetExceeded | NoRoomNow, facts: Facts) -> Verdict:
+    """Decide what happens to a request whose call was not made: it waits, unless it expires before the next day's budget.
+
+    The models have nothing to do with it: none goes on hold, and another one is not called instead.
+    """
+    delay_s = error.retry_after_s
+    if isinstance(error, BudgetExceeded) and (
+        delay_s is None or (facts.expires_in_s is not None and facts.expires_in_s <= delay_s)
+    ):
+        return Verdict(action=Action.FAIL)
+    return Verdict(action=Action.GIVE_BACK, delay_s=delay_s or 0.0)
 
 
 def _may_be_transient(error: RequestError, claim: Claim, facts: Facts) -> bool:
@@ -204,6 +223,9 @@ def reaction(error: RequestError, claim: Claim, *, model: str, is_throttled: boo
 
 def outcome_of(error: RequestError, verdict: Verdict) -> Retry | GiveBack | Fail:
     """Return the outcome to settle when an attempt ends with an error."""
+    if isinstance(error, NoRoomNow):
+        # Nothing went wrong: the row waits, and says nothing of it.
+        return GiveBack(delay_s=verdict.delay_s)
     code, message, told, details = error.code, error.message, error.told, error.details
     if verdict.action is Action.FAIL:
         return Fail(code=code, message=message, told=told, model=error.model, details=details)

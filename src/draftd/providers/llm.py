@@ -6,7 +6,7 @@ answer, ``errors`` translates failures, and ``reply/`` decides which model is ca
 Invariants: a call sends one HTTP request, plus one for each time the provider refuses its form (the answer format, streaming, a
 parameter); litellm's hidden retries are off (docs/adr/0003). It ends within its time limit whatever the server does. Cancelling
 the caller closes the connection, so that an unread answer costs nothing more. It raises only ``errors.ModelError`` and whatever
-``on_text`` raises.
+``on_text`` and ``before_resend`` raise.
 
 One ``Llm`` per process, on one event loop: litellm keeps its connections per loop and leaks those of a closed loop.
 """
@@ -18,9 +18,9 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +38,7 @@ from draftd.errors import (
 from draftd.providers import clients
 from draftd.providers import exchange as wire
 from draftd.providers.errors import Needs, page_instead, translate
+from draftd.providers.estimate import Estimate, estimate
 from draftd.providers.exchange import Exchange
 from draftd.providers.forms import MODES, Form, Forms
 from draftd.providers.messages import with_schema
@@ -58,6 +59,7 @@ from draftd.sanitize import redact
 log = structlog.get_logger(__name__)
 
 OnText = Callable[[str], Awaitable[None]]
+BeforeResend = Callable[[], Awaitable[None]]
 
 CLOSE_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 600
@@ -92,6 +94,13 @@ class Target:
     """USD per 1,000,000 output tokens."""
     cached_input_usd_per_mtok: Decimal | None = None
     """USD per 1,000,000 input tokens from the provider's cache; None: the price of other input."""
+    has_ceilings: bool = False
+    """Whether the fleet may call it only so often, use only so many tokens, or make only so many calls at a time."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the operator says that it costs nothing."""
+        return self.input_usd_per_mtok == 0 and self.output_usd_per_mtok == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +127,7 @@ class _Call:
     messages: list[dict[str, Any]]
     schema: Mapping[str, Any]
     on_text: OnText | None
+    before_resend: BeforeResend | None
     traceparent: str | None
 
     def request(self, form: Form) -> dict[str, Any]:
@@ -221,6 +231,7 @@ class Llm:
         schema: Mapping[str, Any],
         time_s: float,
         on_text: OnText | None = None,
+        before_resend: BeforeResend | None = None,
         traceparent: str | None = None,
     ) -> Completion:
         """Call a model once and return its answer.
@@ -231,13 +242,21 @@ class Llm:
             schema: the JSON schema of the answer, requested as strictly as the model accepts.
             time_s: limit for the whole call, ``on_text`` included; above 0.
             on_text: called with the whole text so far whenever it has grown; its presence makes the call a streamed one.
+            before_resend: called before each further HTTP request, after the provider has refused the call's form.
             traceparent: the W3C trace context to send to the model's server.
 
         Raises:
             ModelError: the model gave no usable text, see ``errors.translate``; ``ModelTimeout`` after ``time_s``,
                 ``OutputInvalid`` if the answer is empty, ``ModelRefused`` if it is a refusal.
         """
-        call = _Call(target=target, messages=messages, schema=schema, on_text=on_text, traceparent=traceparent)
+        call = _Call(
+            target=target,
+            messages=messages,
+            schema=schema,
+            on_text=on_text,
+            before_resend=before_resend,
+            traceparent=traceparent,
+        )
         began = time.monotonic()
         limit = asyncio.timeout(time_s)
         try:
@@ -257,6 +276,13 @@ class Llm:
         """Return whether the cost of a call can be told: by the operator's two prices or by litellm's registry."""
         own = target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None
         return own or self._registry.has_price(target.model)
+
+    def estimate(
+        self, target: Target, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], *, streamed: bool
+    ) -> Estimate:
+        """Return what a call can use, in the form in which it would be sent now."""
+        form = self._forms.of(target, streamed=streamed)
+        return estimate(replace(target, params=form.params), messages, schema, self._registry)
 
     async def ollama_window(self, target: Target) -> int | None:
         """Return how many tokens Ollama has room for in the model that it has just used; None when it does not say."""
@@ -300,6 +326,8 @@ class Llm:
                             await call.on_text(text)
             except _CallFailed as failed:
                 if self._forms.downgrade(Report(error=failed.error, exchange=exchange), target, form):
+                    if call.before_resend is not None:
+                        await call.before_resend()
                     continue
                 raise translate(
                     failed.error,

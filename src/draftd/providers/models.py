@@ -35,6 +35,7 @@ class Models:
         default: the models of agents without a row; None if ``DRAFTD_MODEL`` is not set.
         permits: where keys and pictures may be sent.
         getenv: returns an environment variable, or None.
+        is_budget_used_up: returns whether only models that cost nothing may be called.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Models:
         default: AgentModels | None,
         permits: Permits,
         getenv: Callable[[str], str | None],
+        is_budget_used_up: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_budget_used_up = is_budget_used_up
         self._holds = holds
         self._throttles = throttles
         self._pauses = Pauses()
@@ -88,9 +91,13 @@ class Models:
                     "model skipped", agent=agent, model=model.name, code=ModelMisconfigured.code, reason=model.reason
                 )
 
+    def all_targets(self) -> list[Target]:
+        """Return the models that this process calls; one that several agents use, several times."""
+        return [target for resolved in self._resolved.values() for target in resolved.targets]
+
     def names(self) -> set[str]:
         """Return the names of the models that this process calls."""
-        return {target.name for resolved in self._resolved.values() for target in resolved.targets}
+        return {target.name for target in self.all_targets()}
 
     def resolved(self, agent: str) -> ResolvedModels:
         """Return an agent's models, both usable ones (on hold or not) and unusable ones."""
@@ -101,8 +108,24 @@ class Models:
         return [agent for agent in self._agents if not self.resolved(agent).models]
 
     def claimable_agents(self) -> list[str]:
-        """Return the agents with at least one usable model that is neither on hold nor paused."""
-        return [agent for agent in self._served() if not all(map(self._is_out, self._models_of(agent)))]
+        """Return the agents with at least one usable model that is neither on hold nor paused, and that can be paid."""
+        unpayable = self.unpayable_agents()
+        return [
+            agent
+            for agent in self._served()
+            if not all(map(self._is_out, self._models_of(agent))) and agent not in unpayable
+        ]
+
+    def unpayable_agents(self) -> list[str]:
+        """Return the agents that are not claimed for because the fleet's budget is used up."""
+        if not self._is_budget_used_up():
+            return []
+
+        def costs(agent: str) -> bool:
+            targets = self.resolved(agent).targets
+            return not next((one for one in targets if not self._is_out(one.name)), targets[0]).is_free
+
+        return [agent for agent in self._served() if costs(agent)]
 
     def admissible_agents(self) -> list[str]:
         """Return the claimable agents, and those with a model that may be probed."""
@@ -127,22 +150,24 @@ class Models:
         }
 
     def claim_groups(self) -> list[ClaimGroup]:
-        """Return the claimable agents, grouped by throttled model, plus one group for all others.
+        """Return the claimable agents, grouped by model if it is throttled or has ceilings, plus one group for all others.
 
-        Throttled groups come first: they may use few slots, and the others would take them all.
+        The limited groups come first: they may use few slots, and the others would take them all.
         """
-        by_model: dict[str | None, list[str]] = {}
+        free: list[str] = []
+        limited: dict[str, tuple[Target, list[str]]] = {}
         for agent in self.claimable_agents():
-            model = next(model for model in self._models_of(agent) if not self._is_out(model))
-            by_model.setdefault(model if self._throttles.share(model) < 1 else None, []).append(agent)
-        free = by_model.pop(None, [])
-        throttled = [
-            ClaimGroup(agents=agents, share=self._throttles.share(str(model))) for model, agents in by_model.items()
+            first = next(one for one in self.resolved(agent).targets if not self._is_out(one.name))
+            is_limited = first.has_ceilings or self._throttles.share(first.name) < 1
+            (limited.setdefault(first.name, (first, []))[1] if is_limited else free).append(agent)
+        groups = [
+            ClaimGroup(agents=agents, share=self._throttles.share(name), ceiling=name if first.has_ceilings else None)
+            for name, (first, agents) in limited.items()
         ]
-        return [*throttled, ClaimGroup(agents=free)] if free else throttled
+        return [*groups, ClaimGroup(agents=free)] if free else groups
 
     def held_agents(self) -> list[str]:
-        """Return the agents that this process cannot serve only because their models are on hold or paused."""
+        """Return the agents that this process cannot serve only because of holds, pauses or a budget that is used up."""
         claimable = self.claimable_agents()
         return [agent for agent in self._served() if agent not in claimable]
 

@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 # A route of litellm's or a region, which stand between the provider and the model.
 _ROUTES = re.compile(r"^(?:responses|converse|converse_like|invoke|[a-z]{2}(?:-[a-z]+)+-\d)/")
 _MILLION = Decimal(1_000_000)
+_ABOVE = re.compile(r"_above_(\d+)k_tokens")
+# Prices of service tiers, of batches and of a cache that lives for an hour, which draftd does not ask for.
+_OTHER_TERMS = re.compile(r"_(?:priority|flex|batches|above_1hr\w*)$")
 CACHE_THE_SYSTEM_MESSAGE = [{"location": "message", "role": "system"}]
 CostPerToken = Callable[..., tuple[float, float]]
 
@@ -70,6 +73,32 @@ class Registry:
         if (said := _said_by_provider(target.model, answer)) is not None:
             return said
         return self._computed(target, answer, counted) if self.has_price(target.model) else None
+
+    def highest_prices(self, target: "Target", *, input_tokens: int) -> tuple[Decimal, Decimal] | None:
+        """Return the most that an input and an output token of a call can cost, in USD; None if a price is not known.
+
+        Args:
+            target: the model.
+            input_tokens: the most that the call has; some models cost more from a number on.
+        """
+        if target.input_usd_per_mtok is not None and target.output_usd_per_mtok is not None:
+            input_usd = max(target.input_usd_per_mtok, target.cached_input_usd_per_mtok or Decimal(0))
+            return input_usd / _MILLION, target.output_usd_per_mtok / _MILLION
+        if not self.has_price(target.model):
+            return None
+        entry, tier = self.entry(target.model), str(target.params.get("service_tier", ""))
+
+        def highest(*prefixes: str) -> Decimal:
+            prices = [
+                Decimal(str(price))
+                for name, price in entry.items()
+                if name.startswith(prefixes) and isinstance(price, int | float) and _applies(name, tier, input_tokens)
+            ]
+            return max(prices)
+
+        # A prompt that is written to the cache costs more than one that is not.
+        input_usd = highest("input_cost_per_token", "input_cost_per_image_token", "cache_creation_input_token_cost")
+        return input_usd, highest("output_cost_per_token", "output_cost_per_reasoning_token")
 
     def early_rung(self, model: str) -> int:
         """Return the strictest rung of ``forms.MODES`` that litellm streams.
@@ -124,6 +153,13 @@ class Registry:
             log.warning("price not computed", model=target.name, error=type(error).__name__)
             return None
         return Decimal(f"{cost_usd:.9f}") if cost_usd else None
+
+
+def _applies(name: str, tier: str, input_tokens: int) -> bool:
+    """Return whether a price of the table may be charged for a call of this service tier with at most so many tokens."""
+    if (above := _ABOVE.search(name)) and input_tokens <= int(above[1]) * 1000:
+        return False
+    return not _OTHER_TERMS.search(name) or (bool(tier) and name.endswith(f"_{tier}"))
 
 
 def _said_by_provider(model: str, answer: "RawAnswer") -> Decimal | None:

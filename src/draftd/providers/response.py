@@ -99,7 +99,7 @@ def tokens(answer: RawAnswer, messages: Sequence[Mapping[str, Any]]) -> tuple[in
     prompt = int(getattr(answer.usage, "prompt_tokens", None) or 0)
     output = int(getattr(answer.usage, "completion_tokens", None) or 0)
     if answer.broke_off and answer.text:
-        prompt = prompt or _estimated_tokens(messages)
+        prompt = prompt or estimated_tokens(messages)
         output = max(output, len(answer.text) // CHARS_PER_TOKEN)
     return (prompt, output) if 0 < prompt <= MAX_TOKENS and 0 <= output <= MAX_TOKENS else None
 
@@ -125,7 +125,8 @@ def window_of_running(running: Any, model: str) -> int | None:
     return None
 
 
-def _estimated_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+def estimated_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many tokens messages are likely to have."""
     contents = [message.get("content") for message in messages]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     texts = [content for content in contents if isinstance(content, str)]

@@ -4,6 +4,7 @@ Owns the claim statements. When the server refuses a claim because of one of its
 writing and claimed by id. ``claims`` decides when to claim, and for which agents.
 """
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.leases import LeaseKey
 from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
+from draftd.queue.reservations import CLAIM_ROOM
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
@@ -117,13 +119,28 @@ class Claimer:
         self._quarantine = quarantine
         self._claims = Refusals(verb="claim", quarantine=quarantine)
         self._releases = Refusals(verb="release", quarantine=quarantine)
+        self.room_in_s: float | None = None
+        """In how many seconds a ceiling may have room for due rows that the last claim left; None if it left none."""
         self.skipped: list[UUID] = []
         """The quarantined rows that the last claim skipped."""
 
     async def claim(
-        self, agents: list[str], limit: int, statement: str = CLAIM, *, models: Sequence[str] = ()
+        self,
+        agents: list[str],
+        limit: int,
+        statement: str = CLAIM,
+        *,
+        models: Sequence[str] = (),
+        ceiling: str | None = None,
     ) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
+
+        Args:
+            agents: one or more.
+            limit: how many rows, 1 or more.
+            statement: ``CLAIM`` or ``CLAIM_PROBE``.
+            models: each agent's, see ``claim``.
+            ceiling: the model whose ceilings must have room for the rows, if it has any.
 
         Raises:
             db.LOST: as in ``claim``.
@@ -131,15 +148,19 @@ class Claimer:
         """
         began, self.skipped = time.monotonic(), self._quarantine.ids()
         try:
-            claimed = await claim(
-                self._link,
-                terms=self._terms,
-                agents=agents,
-                limit=limit,
-                statement=statement,
-                skip=self.skipped,
-                models=models,
-            )
+            if ceiling is None:
+                claimed = await claim(
+                    self._link,
+                    terms=self._terms,
+                    agents=agents,
+                    limit=limit,
+                    statement=statement,
+                    skip=self.skipped,
+                    models=models,
+                )
+            else:
+                params = _params(self._terms, agents, limit) | {"skip": self.skipped, "models": list(models)}
+                claimed = await self._claim_within(ceiling, params)
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
@@ -148,6 +169,18 @@ class Claimer:
         if claimed:
             self._claims.accepted([one.id for one in claimed])
         return claimed
+
+    async def _claim_within(self, model: str, params: db.Row) -> list[Claim]:
+        """Claim as many rows as the ceilings of a model have room for; note when there may be more."""
+
+        async def claim_them(execute: db.Execute) -> list[DictRow]:
+            asked = {"model": model, "agents": params["agents"], "wanted": params["n"]}
+            (found,) = await execute(CLAIM_ROOM, asked)
+            if found["wait_s"] is not None:
+                self.room_in_s = min(found["wait_s"], self.room_in_s or found["wait_s"])
+            return await execute(CLAIM, params | {"n": found["room"]}) if found["room"] else []
+
+        return _claims(await self._link.run_as_one(claim_them), self._terms)
 
     async def _claim_individually(
         self, params: db.Row, limit: int, refusal: psycopg.Error, began: float
@@ -192,8 +225,8 @@ class Claimer:
         return [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
 
     def retry_in_s(self) -> float:
-        """Return in how many seconds a skipped row may be tried again."""
-        return self._quarantine.next_in_s()
+        """Return in how many seconds a skipped row may be tried again, or a ceiling may have room."""
+        return min(self._quarantine.next_in_s(), math.inf if self.room_in_s is None else self.room_in_s)
 
     async def release_strays(self, held: Iterable[LeaseKey]) -> list[UUID]:
         """Give back, without counting the attempt, the rows claimed by this worker that it does not hold.

@@ -56,6 +56,8 @@ class ClaimGroup:
     agents: list[str]
     share: float = 1.0
     """The share of this process's concurrency that they may use, above 0; at least one request."""
+    ceiling: str | None = None
+    """The model whose ceilings must have room for them; None if it has none."""
 
 
 class ClaimSource(Protocol):
@@ -150,9 +152,9 @@ class Claims:
         self._waiting.append(future)
         self._has_waiting.set()
         makes_room = after is not None and self._admission.ended(after.requester_id)
-        if self._throttled or makes_room:
-            # A due row may have been over a throttled model's share, or a requester's limit; the request that just ended has
-            # freed some of it.
+        if self._throttled or makes_room or self._claimer.room_in_s is not None:
+            # A due row may have been over a throttled model's share, a ceiling or a requester's limit; the request that just
+            # ended has freed some of it.
             self._wakeup.set()
         try:
             return await future
@@ -198,6 +200,8 @@ class Claims:
         A claim skips locked rows, and the reaper, for one, locks rows briefly. A row that stays locked or refused for
         ``LOCKED_TIME_S`` does not keep the drain from ending.
         """
+        if self._claimer.room_in_s is not None:
+            return False
         agents = [agent for group in self._source.claim_groups() for agent in group.agents]
         try:
             (left,) = await self._link.run(LOOK_FOR_DUE, {"agents": agents, "skip": self._claimer.skipped})
@@ -273,13 +277,15 @@ class Claims:
             await self._unless_refused(self._source.refresh(self._link), None)
             claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
+        self._claimer.room_in_s = None
         agents = self._source.admissible_agents()
         await self._unless_refused(self._admission.admit_next(agents, wanted=wanted - claimed), None)
         for group in claim_groups:
             room = min(wanted - claimed, self._room(group))
             if room > 0:
                 models = self._source.models_for(group.agents)
-                more = await self._unless_refused(self._claimer.claim(group.agents, room, models=models), [])
+                claiming = self._claimer.claim(group.agents, room, models=models, ceiling=group.ceiling)
+                more = await self._unless_refused(claiming, [])
                 self._deliver(more)
                 claimed += len(more)
         return claimed

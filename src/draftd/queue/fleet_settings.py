@@ -5,19 +5,24 @@ Owns their names, bounds and statements. The settings of each daemon are in ``dr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from draftd import db
+
+Value = int | float | None
+"""As read; a switch is a bool."""
+Given = int | Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSetting:
-    """A column of ``draft_settings``: a whole number from 0 to ``maximum``, or a switch."""
+    """A column of ``draft_settings``: a whole number from 0 to ``maximum``, an amount, or a switch."""
 
-    default: int | bool
-    """A truth for a switch, which is written as ``on`` and ``off``."""
+    default: int | bool | None
+    """A truth for a switch, which is written as ``on`` and ``off``; None for no amount."""
     maximum: int = 1
-    unit_s: int = 1
-    """Its unit, in seconds."""
+    unit_s: int | None = 1
+    """Its unit, in seconds; None for an amount in USD, which may have a fraction."""
     meaning: str
     """For the docs, in Markdown."""
 
@@ -46,6 +51,12 @@ SETTINGS: Mapping[str, FleetSetting] = {
         unit_s=86_400,
         meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
     ),
+    "usd_per_day": FleetSetting(
+        default=None,
+        maximum=1_000_000,
+        unit_s=None,
+        meaning="the most that all model calls of a day in UTC may cost together; `none` = no budget",
+    ),
     "voice_learning": FleetSetting(
         default=False,
         meaning="`on`: where no `voice_samples` are given, drafts take over the manner of what their requester really sent",
@@ -55,7 +66,7 @@ SETTINGS: Mapping[str, FleetSetting] = {
 READ = f"SELECT {', '.join(SETTINGS)} FROM draft_settings"
 
 
-def of(rows: Sequence[db.Row]) -> dict[str, int | bool]:
+def of(rows: Sequence[db.Row]) -> dict[str, Value]:
     """Return the fleet's settings from the rows of ``READ``; the defaults if there is no row.
 
     Clamps each value to its bounds, although the table checks them: a negative retention would delete everything.
@@ -64,11 +75,16 @@ def of(rows: Sequence[db.Row]) -> dict[str, int | bool]:
     return {name: _bounded(row[name], setting) for name, setting in SETTINGS.items()}
 
 
-def _bounded(value: int, setting: FleetSetting) -> int | bool:
-    return bool(value) if setting.is_switch else max(0, min(value, setting.maximum))
+def _bounded(value: Given, setting: FleetSetting) -> Value:
+    if value is None:
+        return None
+    if setting.is_switch:
+        return bool(value)
+    bounded = max(0, min(value, setting.maximum))
+    return float(bounded) if setting.unit_s is None else int(bounded)
 
 
-async def change(connection: db.Connection, values: Mapping[str, int | bool]) -> None:
+async def change(connection: db.Connection, values: Mapping[str, Given]) -> None:
     """Set some of the fleet's settings.
 
     Raises:

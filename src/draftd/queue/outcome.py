@@ -63,7 +63,7 @@ class GiveBack:
     """The attempt does not count: it ended through no fault of the request."""
 
     code: str | None = None
-    """The model's error; None for a shutdown, which records nothing on the row."""
+    """The error; None for a shutdown or a ceiling, which record nothing on the row."""
     message: str = ""
     model: str | None = None
     delay_s: float = 0.0

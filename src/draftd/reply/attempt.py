@@ -53,7 +53,12 @@ class Attempt:
         """Return the seconds left for pictures if a model call is to follow; never negative."""
         return max(0.0, self.time_left_s() - MIN_CALL_S)
 
+    def expires_in_s(self) -> float | None:
+        """Return the seconds until the request expires; None if it never does."""
+        expires_in_s = self.claim.expires_in_s
+        return None if expires_in_s is None else expires_in_s - (time.monotonic() - self.began)
+
     def has_expired(self) -> bool:
         """Return whether the request's ``expires_at`` has passed, so that a draft is no longer wanted."""
-        expires_in_s = self.claim.expires_in_s
-        return expires_in_s is not None and time.monotonic() - self.began >= expires_in_s
+        expires_in_s = self.expires_in_s()
+        return expires_in_s is not None and expires_in_s <= 0

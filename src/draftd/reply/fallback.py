@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ModelError, OutputInvalid, RequestError
+from draftd.errors import ModelError, NoRoomNow, NotAdmitted, OutputInvalid, RequestError
 from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
@@ -72,6 +72,7 @@ class ModelFallback:
         """
         claim, remaining, numbers = attempt.claim, deque(targets), itertools.count(1)
         progress = Progress(attempt=attempt, writer=self._writer, metrics=self._metrics)
+        latest: tuple[RequestError, Facts] | None = None
         while True:
             target, most_tokens = _with_params(remaining.popleft(), inputs)
             turn = _Turn(
@@ -86,15 +87,20 @@ class ModelFallback:
             try:
                 draft = await turn.draft()
             except RequestError as error:
+                if isinstance(error, NoRoomNow) and latest is not None:
+                    # What the model before it did counts: the attempt was not kept from anything.
+                    return outcome_of(latest[0], judge(latest[0], claim, replace(latest[1], has_next_model=False)))
                 state = await self._holds.failed(error, model=target.name, claim=claim, began=turn.called_at)
                 facts = Facts(
                     has_next_model=bool(remaining) and attempt.can_call(),
                     has_held_model=self._models.has_held_model(claim.agent),
                     model=state,
+                    expires_in_s=attempt.expires_in_s(),
                 )
                 verdict = judge(error, claim, facts)
                 if verdict.action is not Action.NEXT_MODEL:
                     return outcome_of(error, verdict)
+                latest = error, facts
                 log.info("trying the next model", model=target.name, code=error.code)
             else:
                 await self._holds.succeeded(target.name)
@@ -129,14 +135,17 @@ class _Turn:
             if first.finish_reason == CUT_OFF:
                 return await self._call_with_more_tokens(first)
             return await self._repair(first, rejection.problems)
-        except ModelError as error:
-            if rejection.draft is None:
-                raise
-            log.info("repair failed; the first answer is used", model=self.target.name, code=error.code)
-            return rejection.draft
+        except (ModelError, NotAdmitted) as error:
+            if rejection.draft is not None:
+                log.info("repair failed; the first answer is used", model=self.target.name, error=error.message)
+                return rejection.draft
+            if isinstance(error, NoRoomNow):
+                # The attempt counts, because its answer was paid for.
+                raise OutputInvalid("; ".join(rejection.problems), model=self.target.name) from error
+            raise
 
     async def _first_answer(self) -> Completion:
-        tries = 1
+        tries, failure = 1, None
         while True:
             # A new reader for each try, since a broken stream's text is not part of the next answer.
             on_text = self.progress.on_text(self.inputs.reply_format.partial())
@@ -150,7 +159,12 @@ class _Turn:
                     name="draft",
                     on_text=on_text,
                 )
+            except NoRoomNow:
+                if failure is not None:
+                    raise failure from None
+                raise
             except ModelError as error:
+                failure = error
                 facts = Facts(
                     can_repeat=tries < CALL_TRIES and self.attempt.can_call(after_s=max(REPEAT_DELAY_S)),
                     failed_after_s=time.monotonic() - began,

@@ -1,19 +1,26 @@
 """One metered model call: its time limit, its trace, its usage and cost.
 
 Every model call for a request goes through here, so this is the place for conditions that must hold before each call (time is
-left, the draft is still wanted) and for records of each call. Invariant: every call that began is recorded, however it ends,
-before its answer is used.
+left, the draft is still wanted, budgets and ceilings have room) and for records of each call. Invariants: every call that began
+is recorded, however it ends, before its answer is used. No call that a budget or a ceiling applies to is made without a
+reservation.
 """
 
+import itertools
 import time
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
-from draftd.providers.llm import Completion, Llm, OnText, Target
+from draftd.providers.llm import BeforeResend, Completion, Llm, OnText, Target
 from draftd.queue.attempts import AttemptWriter, Usage
+from draftd.queue.reservations import Ask, Reservations
 from draftd.reply.attempt import MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
+
+FIRST_WAIT_S = 10.0
+"""How long the first call of an attempt waits for room at most: the row may as well wait in the queue. A later call waits as long
+as the attempt can, because the answers so far were paid for."""
 
 
 class MeteredCalls:
@@ -21,6 +28,7 @@ class MeteredCalls:
 
     Args:
         llm: calls models.
+        reservations: admits calls.
         writer: writes usage.
         tracing: records each call as an observation.
         metrics: this process's metrics.
@@ -28,9 +36,17 @@ class MeteredCalls:
     """
 
     def __init__(
-        self, *, llm: Llm, writer: AttemptWriter, tracing: Tracing, metrics: Metrics, model_timeout_s: float
+        self,
+        *,
+        llm: Llm,
+        reservations: Reservations,
+        writer: AttemptWriter,
+        tracing: Tracing,
+        metrics: Metrics,
+        model_timeout_s: float,
     ) -> None:
         self._llm = llm
+        self._reservations = reservations
         self._writer = writer
         self._tracing = tracing
         self._metrics = metrics
@@ -52,8 +68,14 @@ class MeteredCalls:
         Raises:
             ModelError: the model gave no usable text; ``ModelTimeout`` also if no time was left to call it.
             Expired: the request has expired; the model was not called.
+            NotAdmitted: a budget or a ceiling has no room; the model was not called.
+            LeaseLost: the claim no longer holds the row; the model was not called.
         """
         time_s = self._time_s(attempt, target)
+        before_resend = None
+        if self._reservations.is_needed(has_ceilings=target.has_ceilings):
+            before_resend = await self._admitted(attempt, inputs, target, number, is_streamed=on_text is not None)
+            time_s = min(self._model_timeout_s, attempt.time_left_s())
         began, spent, code = time.monotonic(), Spent(), "aborted"
         try:
             with self._tracing.generation(
@@ -69,6 +91,7 @@ class MeteredCalls:
                     schema=inputs.reply_format.schema,
                     time_s=time_s,
                     on_text=on_text,
+                    before_resend=before_resend,
                     traceparent=attempt.claim.traceparent,
                 )
                 spent, code = completion.spent, ""
@@ -79,6 +102,35 @@ class MeteredCalls:
         finally:
             self._record(attempt, target, number, spent, code or None, time.monotonic() - began)
         return completion
+
+    async def _admitted(
+        self, attempt: Attempt, inputs: Inputs, target: Target, number: int, *, is_streamed: bool
+    ) -> BeforeResend:
+        """Reserve what a call can use; return what has each further HTTP request of it admitted."""
+        claim = attempt.claim
+        can = self._llm.estimate(target, inputs.messages, inputs.reply_format.schema, streamed=is_streamed)
+        ask = Ask(
+            request_id=claim.id,
+            requester_id=claim.requester_id,
+            lease_token=claim.lease_token,
+            call=number,
+            model=target.name,
+            usd=can.usd,
+            prompt_usd=can.prompt_usd,
+            output_usd=can.output_usd,
+            output_tokens=can.output_tokens,
+            tokens=can.tokens,
+        )
+        spare_s = attempt.time_left_s() - MIN_CALL_S
+        await self._reservations.admit(
+            ask, time_s=self._model_timeout_s, wait_s=min(FIRST_WAIT_S, spare_s) if number == 1 else spare_s
+        )
+        sends = itertools.count(2)
+
+        async def before_resend() -> None:
+            await self._reservations.resend(ask, next(sends), time_s=attempt.time_left_s())
+
+        return before_resend
 
     def _time_s(self, attempt: Attempt, target: Target) -> float:
         if attempt.has_expired():

@@ -7,6 +7,7 @@ contains text from a client or requester. Models and error codes are few, so the
 import errno
 import socket
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -79,6 +80,13 @@ class Metrics:
             "draftd_tokens_total", "Tokens of model calls.", ["model", "kind"], registry=self.registry
         )
         self._cost_usd = Counter("draftd_cost_usd_total", "Cost of model calls.", ["model"], registry=self.registry)
+        self._budget_usd = Gauge(
+            "draftd_budget_usd", "The fleet's budget for a day in UTC; +Inf without one.", registry=self.registry
+        )
+        self._budget_usd.set(float("inf"))
+        self._budget_used = Gauge(
+            "draftd_budget_used_ratio", "The share of the fleet's budget that is spent.", registry=self.registry
+        )
 
     def request_finished(self, *, status: str, code: str | None, elapsed_s: float) -> None:
         """Count a request that became final, ``elapsed_s`` seconds after its claim; ``code`` is None when completed."""
@@ -122,6 +130,11 @@ class Metrics:
     def holds(self, holds: Iterable[tuple[str, str]]) -> None:
         """Replace the models on hold, given as pairs of model and code."""
         self._holds.now = tuple(holds)
+
+    def budget(self, *, usd_per_day: Decimal | None, used: float | None) -> None:
+        """Set the fleet's budget for a day and the share of it that is spent; None without a budget."""
+        self._budget_usd.set(float("inf") if usd_per_day is None else float(usd_per_day))
+        self._budget_used.set(used or 0.0)
 
     def serve(self, host: str, port: int) -> int:
         """Serve ``/metrics`` and return the port.

@@ -30,19 +30,20 @@ SELECT model, fallback_models FROM draft_agents WHERE agent = %(agent)s;
 
 -- name: list_models
 SELECT name, coalesce(model, name) AS model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok,
-       cached_input_usd_per_mtok, updated_at
+       cached_input_usd_per_mtok, rpm, tpm, max_in_flight, updated_at
   FROM draft_models ORDER BY name;
 
 -- name: set_model
 -- Parameters: the columns.
 INSERT INTO draft_models (name, model, api_base, api_key_env, params, input_usd_per_mtok, output_usd_per_mtok,
-                          cached_input_usd_per_mtok)
+                          cached_input_usd_per_mtok, rpm, tpm, max_in_flight)
 VALUES (%(name)s, %(model)s, %(api_base)s, %(api_key_env)s, %(params)s, %(input_usd_per_mtok)s, %(output_usd_per_mtok)s,
-        %(cached_input_usd_per_mtok)s)
+        %(cached_input_usd_per_mtok)s, %(rpm)s, %(tpm)s, %(max_in_flight)s)
 ON CONFLICT (name) DO UPDATE SET
     model = excluded.model, api_base = excluded.api_base, api_key_env = excluded.api_key_env, params = excluded.params,
     input_usd_per_mtok = excluded.input_usd_per_mtok, output_usd_per_mtok = excluded.output_usd_per_mtok,
-    cached_input_usd_per_mtok = excluded.cached_input_usd_per_mtok, updated_at = now();
+    cached_input_usd_per_mtok = excluded.cached_input_usd_per_mtok, rpm = excluded.rpm, tpm = excluded.tpm,
+    max_in_flight = excluded.max_in_flight, updated_at = now();
 
 -- name: unset_model
 -- Parameters: name.

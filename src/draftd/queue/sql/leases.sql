@@ -2,7 +2,7 @@
 
 -- name: renew_and_beat
 -- Renew a worker's leases, write its row in draft_workers, and return the daemons' configuration: agents, models, holds,
--- throttles, pauses, and whether there are limits of requesters.
+-- throttles, pauses, budgets, and whether there are limits of requesters.
 --
 -- Invariants: locks first and in the order of ids, like every write of several rows (unordered renewals and settlements had ten
 -- deadlocks in ten seconds). Skips locked rows, which are renewed at the next beat: a client that holds one row in a long
@@ -60,7 +60,8 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
           FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
        EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
-       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits;
+       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits,
+       draft_budgets() AS budgets;
 
 -- name: renew
 -- Renew a worker's leases and return the daemons' configuration, while the worker's own row is refused or locked.
@@ -104,7 +105,8 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
           FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
        EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
-       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits;
+       OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits,
+       draft_budgets() AS budgets;
 
 -- name: beat
 -- Write a worker's row only.

@@ -25,7 +25,8 @@ WITH v AS MATERIALIZED (
         status = CASE WHEN v.status = 'pending' AND NOT v.give_back AND r.attempt >= r.max_attempts
                       THEN 'failed' ELSE v.status END,
         attempt = r.attempt - v.give_back::int,
-        given_back = r.given_back + (v.give_back AND v.code IS NOT NULL)::int,
+        -- A row that waits for the next day's budget is not the cause of anything.
+        given_back = r.given_back + (v.give_back AND coalesce(v.code, 'budget_exceeded') <> 'budget_exceeded')::int,
         available_at = CASE WHEN v.delay_s > 0 THEN now() + make_interval(secs => v.delay_s) ELSE r.available_at END,
         error_code = v.code,
         error_message = v.told,

@@ -1,0 +1,110 @@
+"""How much of a ceiling a fleet uses, and that it never passes it: ten daemons, and a model server that counts."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from fix_daemon import Client, Fleet, environment, wait_until
+from fix_money import enqueue, make_parent, set_price
+from standin.threaded import ThreadedStandIn
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+DAEMONS = 10
+MINUTE_S = 60.0
+RPM, IN_FLIGHT, CALLS_OF_TOKENS, LATENCY_S = 60, 4, 60, 5.0
+LEAST_USED = 0.9
+SLACK_S = 3.0
+
+
+class Load:
+    """A fleet under load."""
+
+    def __init__(self, database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> None:
+        self.client, self.stand_in = client, stand_in
+        make_parent(client)
+        env = environment(database, stand_in, DRAFTD_CONCURRENCY="8")
+        stand_in.script(default={"latency_s": LATENCY_S, "pieces": 3})
+        for _ in range(DAEMONS):
+            fleet.start(env, wait=False)
+        for daemon in fleet.daemons:
+            daemon.wait_for('"started"')
+
+    def run(self, requests: int, time_s: float) -> list[dict[str, Any]]:
+        """Enqueue, let time pass from the first call on, and return what the server has counted."""
+        enqueue(self.client, requests)
+        began = self.stand_in.wait_for_calls(1)[0]["at"]
+        # For the length of a measurement, never for an effect.
+        time.sleep(max(0.0, began + time_s - time.time()))
+        return [one for one in self.stand_in.log if one["at"] < began + time_s]
+
+    def most_in_a_minute(self, what: str) -> int:
+        """Return the most that began in any minute by the database's clock."""
+        (row,) = self.client.query(
+            f"SELECT max(n) AS n FROM (SELECT sum({what}) OVER (PARTITION BY model ORDER BY began_at "
+            "RANGE BETWEEN interval '60 s' PRECEDING AND CURRENT ROW) AS n FROM draft_reservations) AS minutes"
+        )
+        return int(row["n"])
+
+
+@pytest.fixture
+def load(database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet) -> Callable[..., Load]:
+    def begin(**ceilings: int) -> Load:
+        set_price(client, **ceilings)
+        return Load(database, client, stand_in, fleet)
+
+    return begin
+
+
+def report(name: str, figures: Mapping[str, float]) -> None:
+    print(f"{name}: " + ", ".join(f"{key} {value:,.4g}" for key, value in figures.items()))  # noqa: T201 - figures are what a run is for
+
+
+def test_calls_per_minute(load: Callable[..., Load]) -> None:
+    running, windows = load(rpm=RPM), 3
+    # All calls of a minute come at once, so this ends before those of the next one.
+    calls = running.run(RPM * (windows + 1), windows * 61.0 - SLACK_S)
+    used = len(calls) / (RPM * windows * 61.0 / MINUTE_S)
+    most = running.most_in_a_minute("1")
+    report("rpm", {"used": used, "most in 60 s": most, "ceiling": RPM})
+    assert most <= RPM
+    assert used >= LEAST_USED
+
+
+def test_calls_in_flight(load: Callable[..., Load]) -> None:
+    running, time_s = load(max_in_flight=IN_FLIGHT), 90.0
+    calls = running.run(int(IN_FLIGHT * time_s / 2), time_s)
+    most = max(one["in_flight"] for one in calls)
+    steady = [one for one in calls if one["at"] > calls[0]["at"] + 5]
+    busy_s = sum(one["seconds"] or 0.0 for one in steady)
+    used = busy_s / (IN_FLIGHT * (steady[-1]["at"] - steady[0]["at"]))
+    processing = running.client.query("SELECT count(*) AS n FROM draft_requests WHERE status = 'processing'")[0]["n"]
+    (slots,) = running.client.query(
+        "SELECT sum(extract(epoch FROM settled_at - began_at))::float8 AS taken, "
+        "extract(epoch FROM max(settled_at) - min(began_at))::float8 AS lasted FROM draft_reservations"
+    )
+    taken = slots["taken"] / (IN_FLIGHT * slots["lasted"])
+    report("in flight", {"used": used, "taken": taken, "most": most, "ceiling": IN_FLIGHT, "claimed": processing})
+    assert most <= IN_FLIGHT
+    assert processing <= IN_FLIGHT + IN_FLIGHT // 4
+    assert used >= LEAST_USED
+
+
+def test_tokens_per_minute(load: Callable[..., Load], client: Client) -> None:
+    running, windows = load(tpm=2_000_000_000), 3
+    running.run(5, LATENCY_S)
+    wait_until(lambda: client.query("SELECT count(*) AS n FROM draft_usage")[0]["n"] >= 5, 60)
+    tokens = int(client.query("SELECT avg(input_tokens + output_tokens) AS n FROM draft_usage")[0]["n"])
+    tpm = tokens * CALLS_OF_TOKENS
+    client.query("UPDATE draft_models SET tpm = %s", tpm)
+    client.query("DELETE FROM draft_reservations")
+    running.stand_in.reset()
+    running.stand_in.script(default={"latency_s": LATENCY_S, "pieces": 3})
+    calls = running.run(CALLS_OF_TOKENS * (windows + 1), windows * 61.0 - SLACK_S)
+    used = len(calls) * tokens / (tpm * windows * 61.0 / MINUTE_S)
+    most = running.most_in_a_minute("tokens")
+    report("tpm", {"used": used, "most in 60 s": most, "ceiling": tpm, "per call": tokens})
+    assert most <= 1.05 * tpm
+    assert used >= LEAST_USED
