@@ -433,6 +433,16 @@ def test_what_the_requester_had_begun_does_not_make_two_replies_the_same() -> No
     assert same(one, one.upper(), shared=begun)
 
 
+def test_replies_that_order_the_requesters_points_differently_are_not_the_same() -> None:
+    one = "Sure, bring the bike by Thursday morning. It is probably the cable, about 15 euros. No Sunday ride for me."
+    other = (
+        "It is probably the cable, about 15 euros. Bring the bike by Thursday morning. Sunday no ride for me, sorry."
+    )
+    assert same(one, other)
+    assert not same(one, other, is_given=True)
+    assert same(one, one.replace("Sure", "Okay"), is_given=True)
+
+
 def test_short_and_detailed_are_compared_too() -> None:
     found = problems(short=DETAILED[:-1], medium="m" * len(DETAILED))
     assert found == ("`detailed` says the same as `short`; give it an angle and content of its own.",)

@@ -35,6 +35,12 @@ def marked() -> list[tuple[dict[str, Any], list[Unsupported]]]:
     return [(case, found(case)) for case in CASES]
 
 
+def test_a_number_in_words_at_the_end_of_a_sentence_makes_no_date_with_may() -> None:
+    reply = "I would be interested in this one. May I pass on your name? The first talk is on one May."
+    assert [one.quote for one in Witness().unsupported(reply, [""], language="en")][-1:] == ["one May"]
+    assert not any("one. May" in one.quote for one in Witness().unsupported(reply, [""], language="en"))
+
+
 def found(case: dict[str, Any]) -> list[Unsupported]:
     asked = case["asked"] and datetime.fromisoformat(case["asked"])
     if asked and not asked.tzinfo:

@@ -372,12 +372,13 @@ class Review:
 
     def _against(self, option: Option, others: Iterable[Option]) -> list[str]:
         others, problems = list(others), []
+        begun = f"{self.answer.unsent_text}\n{self.criteria.signature}"
         if self.answer.expects is not None:
             problems += [wrong for other in others if (wrong := _wrong_order(option, other))]
         problems += [
             f"`{option.length}` says the same as `{other.length}`; give it an angle and content of its own."
             for other in others
-            if same(option.text, other.text, shared=f"{self.answer.unsent_text}\n{self.criteria.signature}")
+            if same(option.text, other.text, shared=begun, is_given=bool(self.criteria.context))
         ]
         if any(same(option.text, text, shared=self.criteria.signature) for text in self.criteria.avoided_texts):
             problems.append(f"`{option.length}` resembles an earlier draft; write another reply.")

@@ -145,7 +145,7 @@ def _add_day_before(
 ) -> bool:
     """Add ``17 March 2026``, and both days of ``17 to 19 March``; return whether it is one."""
     before = _DAY_BEFORE.search(search.text, max(0, match.start() - 24), match.start())
-    if before is None or (not full and search.in_words(*before.span(2))):
+    if before is None or (search.in_words(*before.span(2)) and (not full or _ends_sentence(search, before.end(2)))):
         return False
     meanings = dated(int(before[2]), month, year[1] if year else "")
     if meanings:
@@ -154,6 +154,11 @@ def _add_day_before(
             _add_days_in_list(search, before.start(1), month)
         search.add((before.start(2), year.end() if year else match.end()), FactKind.DATE, meanings)
     return bool(meanings)
+
+
+def _ends_sentence(search: Search, end: int) -> bool:
+    """Return whether a full stop follows: after a number in words it ends a sentence, as in "this one. May I …"."""
+    return search.text[end : end + 1] == "."
 
 
 def _add_days_in_list(search: Search, end: int, month: int) -> None:
