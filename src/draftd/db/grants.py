@@ -33,8 +33,9 @@ RESERVE_CALL = (
 )
 WORKER_FUNCTIONS = (
     "draft_admit(text[], text[], integer, text)", "draft_apply_limits(text)", "draft_agent_states()", "draftd_demand()",
-    "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)", "draft_model_room(text, bigint, timestamptz)",
-    "draft_release_call(uuid, bigint, smallint)", "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
+    "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
+    "draft_model_room(text, bigint, timestamptz)", "draft_release_call(uuid, bigint, smallint)",
+    "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
     "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()",
 )  # fmt: skip
 """In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
