@@ -518,6 +518,27 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Requests that wait for the next day's budget are tried again when the budget has been changed.
+CREATE FUNCTION draft_budget_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    whose CONSTANT text := CASE WHEN TG_TABLE_NAME = 'draft_limits' THEN to_jsonb(coalesce(NEW, OLD)) ->> 'requester_id' END;
+BEGIN
+    UPDATE draft_requests AS r SET available_at = now()
+     WHERE r.id IN (
+        SELECT x.id FROM draft_requests AS x
+         WHERE x.status = 'pending' AND x.error_code = 'budget_exceeded' AND x.available_at > now()
+           AND (whose IS NULL OR whose = '*' OR x.requester_id = whose)
+         ORDER BY x.id FOR NO KEY UPDATE SKIP LOCKED);
+    PERFORM pg_notify('draft_requests', '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER draft_settings_90_budget AFTER UPDATE ON draft_settings
+    FOR EACH ROW WHEN (OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day) EXECUTE FUNCTION draft_budget_changed();
+CREATE TRIGGER draft_limits_90_budget AFTER UPDATE ON draft_limits
+    FOR EACH ROW WHEN (OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day) EXECUTE FUNCTION draft_budget_changed();
+CREATE TRIGGER draft_limits_90_budget_unset AFTER INSERT OR DELETE ON draft_limits
+    FOR EACH ROW EXECUTE FUNCTION draft_budget_changed();
+
 -- What the daemons and the operator need to know of the budgets; a heartbeat reads it.
 CREATE FUNCTION draft_budgets() RETURNS jsonb LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
 #variable_conflict use_column
@@ -536,6 +557,7 @@ END $$;
 
 DOWNGRADE = r"""
 DROP FUNCTION draft_budgets();
+DROP FUNCTION draft_budget_changed() CASCADE;
 DROP FUNCTION draft_fail_unpayable(text[], text, text, jsonb);
 DROP FUNCTION draft_budget_until(text, timestamptz);
 DROP FUNCTION draft_charge_lost(timestamptz);
@@ -574,6 +596,7 @@ PRIVATE_FUNCTIONS = (
     "draft_budget_until(text, timestamptz)",
     "draft_fail_unpayable(text[], text, text, jsonb)",
     "draft_budgets()",
+    "draft_budget_changed()",
 )
 
 

@@ -11,6 +11,7 @@ from fix_money import MODEL, TODAY, enqueue, make_parent, set_price
 from standin.threaded import ThreadedStandIn
 
 CONFIGURATION = 78
+WAITING = "SELECT 1 AS n FROM draft_requests WHERE requester_id = 'ann' AND status = 'pending'"
 
 
 def set_budget(client: Client, usd: float | None) -> None:
@@ -97,7 +98,38 @@ def test_the_fleets_budget_is_kept_and_what_it_does_not_hold_waits_or_fails(
     assert (budget["payer"], budget["usd_per_day"], budget["spent"]) == ("fleet", 6.0, float(spent(client)))
     assert "of 6.00 USD spent today" in call("status", env=env).stdout
     set_budget(client, 1000)
-    wait_until(lambda: statuses(client, more) == {"completed": 5}, 60, what=lambda: statuses(client, more))
+    # Also what had been told to wait for the next day.
+    wait_until(lambda: statuses(client, [*more, *later]) == {"completed": 35}, 90, what=lambda: statuses(client, later))
+
+
+def test_a_requester_who_has_spent_its_budget_waits_without_being_claimed(
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, call: Call
+) -> None:
+    make_parent(client)
+    set_price(client)
+    client.query("INSERT INTO draft_limits (requester_id, usd_per_day) VALUES ('ann', 5)")
+    env = environment(database, stand_in)
+    fleet.start(env, "--concurrency", "2")
+    first = enqueue(client, 8, requester_id="ann")
+    wait_until(lambda: bool(client.query("SELECT 1 AS n WHERE draft_budget_until('ann') > now()")), 60)
+    wait_until(lambda: not statuses(client, first).get("processing"), 60)
+    claims = "SELECT sum(lease_token) AS n FROM draft_requests WHERE requester_id = 'ann'"
+    wait_until(lambda: not client.query(f"{WAITING} AND NOT limited AND available_at <= now()"), 60)
+    before = client.query(claims)
+    more = enqueue(client, 5, requester_id="ann")
+    late = enqueue(client, 3, requester_id="ann", expires=TODAY)
+    bobs = enqueue(client, 3, requester_id="bob")
+    wait_until(lambda: statuses(client, bobs) == {"completed": 3}, 60)
+    wait_until(lambda: statuses(client, late) == {"failed budget_exceeded": 3}, 60)
+    assert statuses(client, more) == {"pending": 5}
+    assert client.query(claims) == before
+    (row,) = client.query("SELECT draft_request_wait(%s) AS why", more[0])
+    assert row["why"]["reason"] == "budget"
+    assert row["why"]["until"] is not None
+    reason = json.loads(call("status", "--json", env=env).stdout)["reason"]
+    assert reason["code"] == "budget"
+    client.query("UPDATE draft_limits SET usd_per_day = NULL")
+    wait_until(lambda: statuses(client, [*first, *more]) == {"completed": 13}, 90, what=lambda: statuses(client, more))
 
 
 def test_most_of_a_budget_warns_once(

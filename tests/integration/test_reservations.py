@@ -20,7 +20,7 @@ from draftd.queue.claiming import Claimer
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.reservations import ADMIT, CHARGE_LOST, CLAIM_ROOM, Ask, Reservations
 from draftd.request import Claim
-from fix_database import claim_all, claim_one, lose, make_request, make_terms, reap_now, renew
+from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
 USD = Decimal("0.10")
 ASK = Ask(
@@ -538,3 +538,49 @@ async def test_a_call_without_known_cost_is_charged_by_how_it_ended(
     await admit(link, ask_of(claim))
     await record(link, usage_of(ask_of(claim), None, code=code, input_tokens=None, output_tokens=None))
     assert await spending(connection) == (Decimal(charged), 0)
+
+
+async def test_a_forgotten_requester_stands_in_no_reservation(connection: db.Connection, link: db.Link) -> None:
+    await set_budget(connection, "1")
+    settled, open_one = await claimed(connection, link, 2, requester_id="ann")
+    for claim in (settled, open_one):
+        await admit(link, ask_of(claim))
+    await record(link, usage_of(ask_of(settled), "0.03"))
+    await connection.execute("SELECT forget_draft_requester('ann')")
+    names = await link.run("SELECT requester_id FROM draft_reservations UNION SELECT requester_id FROM draft_spending")
+    assert {row["requester_id"] for row in names} == {None, ""}
+    assert await spending(connection) == (Decimal("0.03"), USD)
+    await record(link, usage_of(ask_of(open_one), "0.05"))
+    assert await spending(connection) == (Decimal("0.08"), 0)
+    assert await spending(connection, "requester", "ann") == (0, 0)
+
+
+async def test_a_locked_request_is_asked_for_again(connection: db.Connection, link: db.Link) -> None:
+    await set_budget(connection, "1")
+    (claim,) = await claimed(connection, link)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM draft_requests FOR UPDATE")
+        with pytest.raises(NoRoomNow):
+            await admit(link, ask_of(claim))
+    await admit(link, ask_of(claim))
+
+
+async def test_a_changed_budget_makes_what_waits_for_the_next_day_due(connection: db.Connection) -> None:
+    waiting = {
+        "status": "pending",
+        "error_code": "budget_exceeded",
+        "available_at": datetime.now(UTC) + timedelta(hours=5),
+    }
+    ids = {}
+    for name in ("ann", "bob"):
+        ids[name] = await make_request(connection, requester_id=name)
+        await overwrite(connection, ids[name], **waiting)
+
+    async def due() -> set[str]:
+        cursor = await connection.execute("SELECT requester_id FROM draft_requests WHERE available_at <= now()")
+        return {row["requester_id"] for row in await cursor.fetchall()}
+
+    await connection.execute("INSERT INTO draft_limits (requester_id, usd_per_day) VALUES ('ann', 1)")
+    assert await due() == {"ann"}
+    await set_budget(connection, "1")
+    assert await due() == {"ann", "bob"}
