@@ -10,8 +10,8 @@ longer reply that quotes the same facts, or begins like the shorter one, 0.16 to
 
 
 IN_ORDER_FROM = 0.8
-"""If the requester has given the content, replies say the same only from this ratio of words in the same order on. Eight pairs that
-put four to six given points in another order have 0.44 to 0.73; with a swapped opening alone, 0.9 and more."""
+"""If the requester has given the content, replies say the same only from this ratio of words in the same order on. Eight pairs
+that put four to six given points in another order have 0.44 to 0.73; with a swapped opening alone, 0.9 and more."""
 
 
 def same(one: str, other: str, *, shared: str = "", is_given: bool = False) -> bool:
