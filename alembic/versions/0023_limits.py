@@ -300,7 +300,8 @@ BEGIN
         RETURN;
     END IF;
     IF agents IS NULL THEN
-        stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s WHERE s.state IN ('held', 'paused', 'no_key'));
+        stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
     END IF;
     FOR number IN 1 .. CASE WHEN requesters IS NULL THEN 200 ELSE cardinality(requesters) END LOOP
         IF requesters IS NULL THEN
@@ -381,7 +382,8 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s WHERE s.state IN ('held', 'paused', 'no_key'));
+    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
     FOR number IN 1 .. 500 LOOP
         requester := CASE WHEN for_everybody THEN draft_next_requester(false, requester)
                           ELSE (SELECT min(n) FROM unnest(named) AS n WHERE requester IS NULL OR n > requester) END;

@@ -193,6 +193,22 @@ async def test_an_admitted_row_whose_model_is_held_gives_its_place_to_one_that_c
     assert [one.id for one in await claim_all(link, agents=["held", AGENT])] == [due]
 
 
+async def test_an_admitted_row_whose_daemons_have_stopped_gives_its_place_to_one_that_can_go(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "ann", max_in_flight=1)
+    await beat_of(connection, stopped={"a": True})
+    await connection.execute("UPDATE draft_workers SET state = 'stopped'")
+    await beat_of(connection, comment_generator={"a": True})
+    stuck = await make_request(connection, requester_id="ann", agent="stopped")
+    assert await admit(link, agents=["stopped"]) == 1
+    due = await make_request(connection, requester_id="ann")
+    for _ in range(2):
+        await LimitKeeper(link=link).keep()
+    assert (await read_row(connection, stuck))["limited"]
+    assert [one.id for one in await claim_all(link)] == [due]
+
+
 async def test_a_limit_that_is_set_later_lets_rows_wait_that_are_there(
     connection: db.Connection, link: db.Link
 ) -> None:
