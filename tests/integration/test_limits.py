@@ -538,3 +538,15 @@ async def test_a_pass_with_nothing_set_changes_nothing(connection: db.Connection
     (row,) = await link.run(APPLY, {"after": None})
     assert row == {"changed": 0, "reached": None}
     assert await admit(link) == 0
+
+
+async def test_limits_of_requesters_who_want_nothing_cost_a_pass_nothing(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await connection.execute(
+        "INSERT INTO draft_limits (requester_id, max_in_flight) SELECT 'idle ' || n, 1 FROM generate_series(1, 600) AS n"
+    )
+    await set_limits(connection, "zoe", max_in_flight=0)
+    await overwrite(connection, await make_request(connection, requester_id="zoe"), limited=False)
+    (row,) = await link.run(APPLY, {"after": None})
+    assert (row["changed"], row["reached"]) == (1, None), "in one call"
