@@ -300,7 +300,8 @@ BEGIN
         RETURN;
     END IF;
     IF agents IS NULL THEN
-        stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s WHERE s.state IN ('held', 'paused', 'no_key'));
+        stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
     END IF;
     FOR number IN 1 .. CASE WHEN requesters IS NULL THEN 200 ELSE cardinality(requesters) END LOOP
         IF requesters IS NULL THEN
@@ -373,18 +374,24 @@ DECLARE
 BEGIN
     changed := 0;
     IF NOT for_everybody THEN
+        -- Only those that have claimable rows: most limits are of requesters who want nothing now.
         named := ARRAY (
-            SELECT l.requester_id FROM draft_limits AS l WHERE num_nonnulls(l.max_in_flight, l.usd_per_day) > 0
-            UNION SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester'
-            ORDER BY 1);
-        IF named = '{}' AND draft_next_requester(true, NULL) IS NULL THEN
+            SELECT n.name FROM (
+                SELECT l.requester_id AS name FROM draft_limits AS l WHERE num_nonnulls(l.max_in_flight, l.usd_per_day) > 0
+                UNION SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester') AS n
+             WHERE (after IS NULL OR n.name > after)
+               AND EXISTS (SELECT FROM draft_requests AS r
+                            WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= '' AND r.requester_id = n.name)
+             ORDER BY 1 LIMIT 500);
+        IF named = '{}' THEN
             RETURN;
         END IF;
     END IF;
-    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s WHERE s.state IN ('held', 'paused', 'no_key'));
+    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
     FOR number IN 1 .. 500 LOOP
         requester := CASE WHEN for_everybody THEN draft_next_requester(false, requester)
-                          ELSE (SELECT min(n) FROM unnest(named) AS n WHERE requester IS NULL OR n > requester) END;
+                          ELSE named[number] END;
         reached := requester;
         EXIT WHEN requester IS NULL;
         room := draft_requester_room(requester);

@@ -193,6 +193,22 @@ async def test_an_admitted_row_whose_model_is_held_gives_its_place_to_one_that_c
     assert [one.id for one in await claim_all(link, agents=["held", AGENT])] == [due]
 
 
+async def test_an_admitted_row_whose_daemons_have_stopped_gives_its_place_to_one_that_can_go(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "ann", max_in_flight=1)
+    await beat_of(connection, stopped={"a": True})
+    await connection.execute("UPDATE draft_workers SET state = 'stopped'")
+    await beat_of(connection, comment_generator={"a": True})
+    stuck = await make_request(connection, requester_id="ann", agent="stopped")
+    assert await admit(link, agents=["stopped"]) == 1
+    due = await make_request(connection, requester_id="ann")
+    for _ in range(2):
+        await LimitKeeper(link=link).keep()
+    assert (await read_row(connection, stuck))["limited"]
+    assert [one.id for one in await claim_all(link)] == [due]
+
+
 async def test_a_limit_that_is_set_later_lets_rows_wait_that_are_there(
     connection: db.Connection, link: db.Link
 ) -> None:
@@ -522,3 +538,15 @@ async def test_a_pass_with_nothing_set_changes_nothing(connection: db.Connection
     (row,) = await link.run(APPLY, {"after": None})
     assert row == {"changed": 0, "reached": None}
     assert await admit(link) == 0
+
+
+async def test_limits_of_requesters_who_want_nothing_cost_a_pass_nothing(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await connection.execute(
+        "INSERT INTO draft_limits (requester_id, max_in_flight) SELECT 'idle ' || n, 1 FROM generate_series(1, 600) AS n"
+    )
+    await set_limits(connection, "zoe", max_in_flight=0)
+    await overwrite(connection, await make_request(connection, requester_id="zoe"), limited=False)
+    (row,) = await link.run(APPLY, {"after": None})
+    assert (row["changed"], row["reached"]) == (1, None), "in one call"

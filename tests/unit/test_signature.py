@@ -39,3 +39,22 @@ def test_it_is_taken_off_again() -> None:
 def test_a_text_of_nothing_or_of_the_name_alone_is_left_as_it_is() -> None:
     assert signed("", SIGNATURE) == ""
     assert signed("Jana Lindner", SIGNATURE) == "Jana Lindner"
+
+
+@pytest.mark.parametrize(
+    ("written", "signature"),
+    [
+        ("Could you please send it?\n\nBest regards,", "Lea"),
+        ("Hi Lea,\n\nThe maximum is five.", "Max"),
+        ("Hi Lea Berg,\n\nFriday is fine.", "Lea"),
+        ("Friday is fine.", "\u2014 \u273f \u2014"),
+    ],
+)
+def test_a_name_that_is_part_of_another_word_or_of_a_sentence_is_no_signature(written: str, signature: str) -> None:
+    once = signed(written, signature)
+    assert once == f"{written}\n\n{signature}"
+    assert signed(once, signature) == once
+
+
+def test_a_name_in_the_closing_line_is_the_signature() -> None:
+    assert signed("Friday is fine.\n\nBest regards, Lea", "Lea") == "Friday is fine.\n\nBest regards, Lea"
