@@ -1,7 +1,9 @@
 """What a granted role can do, and what no grant lets a stranger do."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -15,21 +17,9 @@ from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.errors import UsageError
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, read_row
-from fix_roles import Roles
+from fix_roles import FORGED, Roles
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
-FORGED: dict[str, Any] = {
-    "text": "forged",
-    "ARRAY": ["https://forged.example/x.png"],
-    "jsonb": Jsonb({"forged": 1}),
-    "uuid": UUID(int=7),
-    "boolean": True,
-    "smallint": 7,
-    "integer": 7,
-    "bigint": 7_000,
-    "numeric": 7,
-    "timestamp with time zone": "2001-01-01T00:00:00Z",
-}
 STATUSES = ["pending", "processing", "completed", "failed", "cancelled"]
 
 
@@ -262,8 +252,13 @@ async def test_only_a_trusted_client_chooses_ids_and_priorities(roles: Roles, co
 
 
 async def test_a_client_sees_nothing_of_models_workers_holds_and_usage(roles: Roles) -> None:
-    closed = {*metadata.tables, schema_version.VERSION_TABLE} - {"draft_requests", "draft_feedback", "draft_profiles"}
+    closed = {*metadata.tables, schema_version.VERSION_TABLE}
+    closed -= {"draft_requests", "draft_feedback", "draft_profiles", "draft_settings"}
     async with db.connected(roles.url(roles.client(trusted=True))) as client:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await client.execute("SELECT retention_days FROM draft_settings")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await client.execute("UPDATE draft_settings SET schema_revision = ''")
         for table in closed:
             for statement in ("SELECT FROM {}", "DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -316,7 +311,7 @@ async def rights(connection: db.Connection) -> list[dict[str, Any]]:
     return await (
         await connection.execute(
             """SELECT relname::text AS name, relacl::text[] AS acl FROM pg_class
-                WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
                UNION ALL SELECT relname || '.' || attname, attacl::text[] FROM pg_attribute
                  JOIN pg_class ON pg_class.oid = attrelid WHERE attacl IS NOT NULL AND relnamespace = 'public'::regnamespace
                UNION ALL SELECT proname, proacl::text[] FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -398,6 +393,44 @@ def test_one_role_is_not_both() -> None:
 def test_every_table_and_every_column_of_a_client_is_spoken_for() -> None:
     assert {*grants.TABLES} == {*metadata.tables, schema_version.VERSION_TABLE}
     assert {*grants.CLIENT_COLUMNS, *grants.TRUSTED_COLUMNS} == {*CLIENT_COLUMNS}
+
+
+USES = {
+    "SELECT": r"(FROM|JOIN)\s+{}\b",
+    "INSERT": r"INSERT\s+INTO\s+{}\b",
+    "UPDATE": r"UPDATE\s+{0}\b|INSERT\s+INTO\s+{0}\b[^;]*?DO UPDATE",
+    "DELETE": r"DELETE\s+FROM\s+{}\b",
+}
+NAMED_OTHERWISE = {("draft_requests", "INSERT"), (schema_version.VERSION_TABLE, "SELECT")}
+"""By ``create_draft_request``, and by a constant."""
+
+
+def test_a_worker_has_no_right_that_no_statement_uses() -> None:
+    """Rights that one lacks show themselves; those that one need not have do not."""
+    source = Path(db.__file__).parents[1]
+    statements = "\n".join(path.read_text() for path in source.rglob("*.*") if path.suffix in {".sql", ".py"})
+    unused = {
+        (table, right)
+        for table, rights in grants.WORKER_RIGHTS.items()
+        for right in re.findall(r"\b[A-Z]+\b", rights)
+        if not re.search(USES[right].format(table), statements)
+    }
+    assert unused == NAMED_OTHERWISE
+
+
+async def test_every_function_that_can_be_called_is_spoken_for(connection: db.Connection) -> None:
+    rows = await (
+        await connection.execute(
+            "SELECT oid::regprocedure::text AS name FROM pg_proc "
+            "WHERE pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype"
+        )
+    ).fetchall()
+    named = await (
+        await connection.execute(
+            "SELECT name::regprocedure::text AS name FROM unnest(%s::text[]) AS name", [list(grants.ALL_FUNCTIONS)]
+        )
+    ).fetchall()
+    assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in named)
 
 
 @pytest.mark.parametrize("role", ["owner", "worker"])

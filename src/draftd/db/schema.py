@@ -43,6 +43,7 @@ metadata = MetaData(
 )
 
 _NOW = text("now()")
+_REQUESTER = text("draft_current_requester()")
 _EMPTY_OBJECT = text("'{}'::jsonb")
 _EMPTY_LIST = text("'[]'::jsonb")
 
@@ -55,7 +56,7 @@ draft_requests = Table(
     "draft_requests",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
-    Column("requester_id", Text, nullable=False, server_default=""),
+    Column("requester_id", Text, nullable=False, server_default=_REQUESTER),
     Column("agent", Text, nullable=False, server_default="comment_generator"),
     Column("image_urls", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("context", Text),
@@ -140,6 +141,7 @@ draft_requests = Table(
         postgresql_where=text("status = 'processing'"),
     ),
     Index("draft_requests_created_at_idx", "created_at"),
+    Index("draft_requests_parent_id_idx", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
 )
 
 draft_pictures = Table(
@@ -358,7 +360,7 @@ draft_feedback = Table(
 draft_profiles = Table(
     "draft_profiles",
     metadata,
-    Column("requester_id", Text, primary_key=True),
+    Column("requester_id", Text, primary_key=True, server_default=_REQUESTER),
     Column("me", Text),
     Column("about", Text),
     Column("facts", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
@@ -382,6 +384,7 @@ draft_settings = Table(
     Column("usd_per_day", Numeric),
     # Not NaN either, which PostgreSQL sorts above every number.
     CheckConstraint(text("usd_per_day BETWEEN 0 AND 1000000"), name="usd_per_day"),
+    Column("schema_revision", Text, nullable=False, server_default=""),
 )
 
 for _table in metadata.tables.values():
