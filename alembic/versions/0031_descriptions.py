@@ -5,7 +5,7 @@ from alembic import op
 from draftd.db.comments import comment_on
 
 revision = "0031"
-down_revision = "0027"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
@@ -13,7 +13,8 @@ TEXTS = {
     "TABLE draft_requests": "The message bus: a client inserts a request and reads the drafts from the same row.",
     "COLUMN draft_requests.id": "client: the request; chosen by the database unless a trusted client sets it",
     "COLUMN draft_requests.requester_id": (
-        "client: the user or tenant whose request it is, 256 characters; all requests with '' count as one's"
+        "client: the user or tenant whose request it is, 256 characters; default: the JWT's subject, or ''. All requests "
+        "with '' count as one requester's"
     ),
     "COLUMN draft_requests.agent": "client: which prompt answers it, 256 characters",
     "COLUMN draft_requests.image_urls": (
@@ -31,7 +32,9 @@ TEXTS = {
     "COLUMN draft_requests.idempotency_key": "client: unique per requester, 256 characters",
     "COLUMN draft_requests.max_attempts": "client: 1 to 10",
     "COLUMN draft_requests.metadata": "client: the client's own JSON, never read by draftd, 256 KiB",
-    "COLUMN draft_requests.status": "draftd: pending, processing, completed, failed or cancelled; a client may set cancelled",
+    "COLUMN draft_requests.status": (
+        "draftd: pending, processing, completed, failed or cancelled; a client may set cancelled"
+    ),
     "COLUMN draft_requests.attempt": "draftd: attempts spent",
     "COLUMN draft_requests.lease_token": "draftd: grows with each claim; a write with an older one is refused",
     "COLUMN draft_requests.lease_until": "draftd: when the claim ends unless it is renewed",
@@ -41,7 +44,9 @@ TEXTS = {
     "COLUMN draft_requests.partial_result": (
         "draftd: the options that are ready so far, in the shape of result; kept when the request fails"
     ),
-    "COLUMN draft_requests.result": "draftd: the drafts, see schema/result.json; set exactly when status is completed",
+    "COLUMN draft_requests.result": (
+        "draftd: the drafts, see schema/result.json; set exactly when status is completed"
+    ),
     "COLUMN draft_requests.reading": "draftd: the messages that mattered, verbatim, for a refinement",
     "COLUMN draft_requests.error_code": (
         "draftd: why the request failed, or why it waits for another attempt; null when completed"
@@ -51,8 +56,12 @@ TEXTS = {
         "draftd: what is known of {action, picture, host, status, found, limit}; action is resend, open_message, "
         "try_later, shorten or none"
     ),
-    "COLUMN draft_requests.errors": "draftd: for operators: the last 20 errors as [{attempt, at, code, message, model}]",
-    "COLUMN draft_requests.images": "draftd: each picture as read, as [{host, sha256, width, height, parts}]; sizes in pixels",
+    "COLUMN draft_requests.errors": (
+        "draftd: for operators: the last 20 errors as [{attempt, at, code, message, model}]"
+    ),
+    "COLUMN draft_requests.images": (
+        "draftd: each picture as read, as [{host, sha256, width, height, parts}]; sizes in pixels"
+    ),
     "COLUMN draft_requests.model": "draftd: the model that wrote the result",
     "COLUMN draft_requests.prompt_version": "draftd: the prompt that the model was given",
     "COLUMN draft_requests.input_tokens": "draftd: sum over all model calls",
@@ -66,7 +75,9 @@ TEXTS = {
     "COLUMN draft_requests.given_back": "draftd: how often a hold gave the attempt back",
     "COLUMN draft_requests.traceparent": "client: the client's trace, as a W3C traceparent",
     "COLUMN draft_requests.limited": "database: true while a pending request waits for its requester's limits",
-    "COLUMN draft_requests.first_option_at": "draftd: when the first option was published; null if none was before the end",
+    "COLUMN draft_requests.first_option_at": (
+        "draftd: when the first option was published; null if none was before the end"
+    ),
     "TABLE draft_pictures": "Prepared pictures of unfinished requests, kept for the next attempt. Only for draftd.",
     "COLUMN draft_pictures.request_id": "draftd: the request",
     "COLUMN draft_pictures.position": "draftd: the entry in image_urls, from 1",
@@ -115,6 +126,15 @@ TEXTS = {
         "operator: US dollars per million input tokens read from the provider's cache, 0 to 10,000; null: like other "
         "input"
     ),
+    "COLUMN draft_models.rpm": (
+        "operator: calls that the fleet may begin in any 60 s, 1 to 1,000,000; null: any number"
+    ),
+    "COLUMN draft_models.tpm": (
+        "operator: tokens that the fleet may use in any 60 s, 1 to 2,000,000,000; null: any number"
+    ),
+    "COLUMN draft_models.max_in_flight": (
+        "operator: calls that the fleet may have in flight, 1 to 100,000; null: any number"
+    ),
     "TABLE draft_holds": "Models that are not called until a probe succeeds. Written by draftd.",
     "COLUMN draft_holds.model": "draftd: the model's name",
     "COLUMN draft_holds.code": "draftd: the error code that began the hold",
@@ -139,17 +159,60 @@ TEXTS = {
     "COLUMN draft_limits.max_in_flight": (
         "operator: how many requests may be drafted at the same time, 0 to 10,000,000; null: no limit"
     ),
-    "COLUMN draft_limits.usd_per_day": "operator: US dollars a day, 0 to 1,000,000; null: no limit",
-    "TABLE draft_turnstiles": "Serializes the inserts of a requester that has a max_pending. Written by the database.",
+    "COLUMN draft_limits.usd_per_day": "operator: US dollars per UTC day, 0 to 1,000,000; null: no limit",
+    "TABLE draft_turnstiles": (
+        "Serializes the inserts of a requester that has a max_pending. Written by the database."
+    ),
     "COLUMN draft_turnstiles.requester_id": "database: the requester",
     "COLUMN draft_turnstiles.at_most": "database: an upper bound of the requester's unfinished requests",
+    "TABLE draft_reservations": (
+        "What each model call may cost until its usage is known. Written by draftd, kept for minutes."
+    ),
+    "COLUMN draft_reservations.request_id": "draftd: the request",
+    "COLUMN draft_reservations.lease_token": "draftd: the claim that makes the call",
+    "COLUMN draft_reservations.call": "draftd: the model call of the attempt, from 1",
+    "COLUMN draft_reservations.send": (
+        "draftd: the HTTP request of the call, from 1; a provider may refuse the first one's form"
+    ),
+    "COLUMN draft_reservations.requester_id": "draftd: the requester; null once forgotten",
+    "COLUMN draft_reservations.model": "draftd: the model's name",
+    "COLUMN draft_reservations.worker_id": "draftd: the process that makes the call",
+    "COLUMN draft_reservations.day": "draftd: the UTC day whose budgets pay for it; null: no budget was set",
+    "COLUMN draft_reservations.usd": "draftd: US dollars that the call can cost at most",
+    "COLUMN draft_reservations.prompt_usd": "draftd: US dollars that its prompt is expected to cost",
+    "COLUMN draft_reservations.output_usd": "draftd: US dollars that output_tokens cost",
+    "COLUMN draft_reservations.output_tokens": "draftd: the limit of the answer",
+    "COLUMN draft_reservations.estimate": "draftd: tokens expected before the call",
+    "COLUMN draft_reservations.began_at": "draftd: when the call was admitted",
+    "COLUMN draft_reservations.ends_at": "draftd: when the call is over, even if its worker has died",
+    "COLUMN draft_reservations.settled_at": "draftd: when the call was charged; null: not yet",
+    "COLUMN draft_reservations.guessed": (
+        "draftd: whether it was charged by a guess, because its usage has not arrived"
+    ),
+    "COLUMN draft_reservations.charged_usd": "draftd: US dollars charged; null: not yet",
+    "COLUMN draft_reservations.tokens": "draftd: tokens that the provider counted; null: not known",
+    "TABLE draft_spending": (
+        "What a day has cost: the fleet's row, and one per requester. Written by draftd under a budget."
+    ),
+    "COLUMN draft_spending.day": "draftd: the UTC day",
+    "COLUMN draft_spending.payer": "draftd: fleet or requester",
+    "COLUMN draft_spending.requester_id": "draftd: the requester; '' in the fleet's row",
+    "COLUMN draft_spending.spent": "draftd: US dollars",
+    "COLUMN draft_spending.reserved": "draftd: US dollars for calls whose cost is not known yet",
+    "COLUMN draft_spending.calls": "draftd: model calls admitted",
+    "COLUMN draft_spending.asked": "draftd: US dollars that these calls reserved in all",
+    "COLUMN draft_spending.refused": (
+        "draftd: US dollars of the smallest reservation that the rest of the budget could not hold; null: none"
+    ),
     "TABLE draft_throttles": "Models with reduced concurrency after rate limits. Written by draftd.",
     "COLUMN draft_throttles.model": "draftd: the model's name",
     "COLUMN draft_throttles.share": "draftd: fraction of its concurrency that each daemon may use, as of changed_at",
     "COLUMN draft_throttles.bursts": "draftd: bursts of rate limits in a row, without a success between them",
     "COLUMN draft_throttles.since": "draftd: when the throttling began",
     "COLUMN draft_throttles.changed_at": "draftd: when the share was last changed",
-    "TABLE draft_usage": "One row per model call, whether or not its answer was used. Append-only, written by draftd.",
+    "TABLE draft_usage": (
+        "One row per model call, whether or not its answer was used. Append-only, written by draftd."
+    ),
     "COLUMN draft_usage.id": "database: in the order of recording",
     "COLUMN draft_usage.request_id": "draftd: the request, which may have been deleted",
     "COLUMN draft_usage.requester_id": "draftd: the requester; '' once forgotten",
@@ -164,7 +227,9 @@ TEXTS = {
     "COLUMN draft_usage.elapsed_s": "draftd: seconds that the call took",
     "COLUMN draft_usage.trace_id": "draftd: the trace in Langfuse",
     "COLUMN draft_usage.created_at": "database: when the call was recorded",
-    "COLUMN draft_usage.cached_tokens": "draftd: how many of input_tokens came from the provider's cache; null if not known",
+    "COLUMN draft_usage.cached_tokens": (
+        "draftd: how many of input_tokens came from the provider's cache; null if not known"
+    ),
     "TABLE draft_feedback": "What became of a draft. Inserted by clients; outlives its request.",
     "COLUMN draft_feedback.id": "database: in the order of insertion",
     "COLUMN draft_feedback.request_id": "client: the request; null once it is deleted",
@@ -179,7 +244,9 @@ TEXTS = {
     "COLUMN draft_feedback.platform": "database: the result's platform",
     "COLUMN draft_feedback.author": "database: whom the draft answered",
     "COLUMN draft_feedback.drafted_text": "database: the option's text",
-    "COLUMN draft_feedback.similarity": "database: of drafted_text and sent_text, 0 to 1; 1: equal but for space around them",
+    "COLUMN draft_feedback.similarity": (
+        "database: of drafted_text and sent_text, 0 to 1; 1: equal but for space around them"
+    ),
     "COLUMN draft_feedback.angle": "database: the option's angle",
     "COLUMN draft_feedback.stance": "database: the option's stance",
     "COLUMN draft_feedback.agent": "database: the request's",
@@ -189,8 +256,12 @@ TEXTS = {
     "TABLE draft_profiles": (
         "What holds for all requests of a requester; a request's own options come first. Written by clients."
     ),
-    "COLUMN draft_profiles.requester_id": "client: whose profile it is, 1 to 256 characters",
-    "COLUMN draft_profiles.me": "client: who the requester is in screenshots, 200 characters: a name, or 'right-hand bubbles'",
+    "COLUMN draft_profiles.requester_id": (
+        "client: whose profile it is, 1 to 256 characters; default: the JWT's subject"
+    ),
+    "COLUMN draft_profiles.me": (
+        "client: who the requester is in screenshots, 200 characters: a name, or 'right-hand bubbles'"
+    ),
     "COLUMN draft_profiles.about": "client: who the requester is, in a few sentences, 2,000 characters",
     "COLUMN draft_profiles.facts": "client: up to 200 true statements that drafts may use, 500 characters each",
     "COLUMN draft_profiles.signature": "client: what closes the requester's mails, 500 characters",
@@ -203,14 +274,24 @@ TEXTS = {
     "COLUMN draft_settings.default_expiry_s": (
         "operator: seconds from available_at to expires_at where a client sets none, 0 to 315,360,000; 0: never"
     ),
-    "COLUMN draft_settings.retention_days": "operator: days after which a final request is deleted, 0 to 36,500; 0: kept",
-    "COLUMN draft_settings.feedback_retention_days": "operator: days after which feedback is deleted, 0 to 36,500; 0: kept",
+    "COLUMN draft_settings.retention_days": (
+        "operator: days after which a final request is deleted, 0 to 36,500; 0: kept"
+    ),
+    "COLUMN draft_settings.feedback_retention_days": (
+        "operator: days after which feedback is deleted, 0 to 36,500; 0: kept"
+    ),
     "COLUMN draft_settings.voice_learning": "operator: whether drafts learn from what their requester sent before",
+    "COLUMN draft_settings.usd_per_day": (
+        "operator: US dollars that the fleet may spend per UTC day, 0 to 1,000,000; null: no limit"
+    ),
+    "COLUMN draft_settings.schema_revision": "database: the newest migration's revision; every client may read it",
     "FUNCTION create_draft_request(jsonb)": (
         "For clients: inserts a request, or finds the earlier one of the same requester and idempotency_key. Takes the "
         "columns to set as JSON; returns {id, status, created}."
     ),
-    "FUNCTION cancel_draft_request(uuid)": "For clients: cancels an own pending or processing request; false if there is none.",
+    "FUNCTION cancel_draft_request(uuid)": (
+        "For clients: cancels an own pending or processing request; false if there is none."
+    ),
     "FUNCTION draft_request_wait(uuid)": (
         "For clients: why an own pending request is not being drafted: {reason, ahead, until}; reason is turn, later, "
         "model, paused, budget, limit or no_worker. Null for a request the caller cannot see."
@@ -230,18 +311,24 @@ TEXTS = {
     "FUNCTION draft_forget_some(text, integer)": (
         "For the owner: forgets a requester, up to max_rows rows of each table in a call; null: all."
     ),
-    "FUNCTION draft_agent_states()": "For draftd: whether each agent can be drafted for: ok, probe, held, paused or no_key.",
+    "FUNCTION draft_agent_states()": (
+        "For draftd: whether each agent can be drafted for: ok, probe, held, paused or no_key."
+    ),
     "FUNCTION draft_request_wait_of(uuid, timestamptz)": (
         "For draftd: what draft_request_wait returns, for whoever knows when the request was created."
     ),
     "FUNCTION draft_requester_blocked_until(text)": (
         "For draftd: until when nothing may be drafted for a requester; infinity: until resumed; null: not blocked."
     ),
-    "FUNCTION draft_requester_room(text)": "For draftd: how many more of a requester's requests may run; null: any number.",
+    "FUNCTION draft_requester_room(text)": (
+        "For draftd: how many more of a requester's requests may run; null: any number."
+    ),
     "FUNCTION draft_requester_waits(text, boolean)": (
         "For draftd: whether a new request of a requester must wait for its limits."
     ),
-    "FUNCTION draft_pass_turnstile(text, text, boolean)": "For draftd: refuses an INSERT beyond max_pending with PT429.",
+    "FUNCTION draft_pass_turnstile(text, text, boolean)": (
+        "For draftd: refuses an INSERT beyond max_pending with PT429."
+    ),
     "FUNCTION draft_next_requester(boolean, text)": (
         "For draftd: the next requester, by name, with requests that wait for its limits, or with claimable ones."
     ),
@@ -258,6 +345,49 @@ TEXTS = {
     "FUNCTION draft_text_similarity(text, text)": (
         "For draftd: similarity of two texts, 0 to 1, by their trigrams; 1 only if they are equal."
     ),
+    "FUNCTION draft_current_requester()": (
+        "For policies and defaults: whom the transaction acts for: the JWT's subject, or '' without one. draftd grants "
+        "--identity replaces it."
+    ),
+    "FUNCTION draft_budgets()": "For daemons: what the day's budgets allow and what of them is spent, in US dollars.",
+    "FUNCTION draft_budget_until(text, timestamptz)": (
+        "For draftd: until when a requester's budget is used up, or the fleet's without a requester; null: it is not."
+    ),
+    "FUNCTION draft_budget_of(text)": "For draftd: a requester's budget in US dollars per UTC day; null: none.",
+    "FUNCTION draft_charge_lost(timestamptz)": (
+        "For daemons: charges the calls of dead workers by a guess. Returns how many."
+    ),
+    "FUNCTION draft_claim_room(text, text[], integer)": (
+        "For daemons: how many requests may be claimed for a model with ceilings, and when to ask again, in seconds."
+    ),
+    "FUNCTION draft_fail_unpayable(text[], text, text, jsonb)": (
+        "For daemons: fails pending requests that expire before the next day's budget. Returns their ids."
+    ),
+    "FUNCTION draft_model_room(text, bigint, timestamptz)": (
+        "For draftd: what a model's ceilings leave: calls in flight, calls and tokens in the last minute."
+    ),
+    "FUNCTION draft_reserve_call(uuid, bigint, smallint, smallint, text, text, uuid, numeric, numeric, numeric, "
+    "integer, bigint, float8, timestamptz)": (
+        "For daemons: admits a model call, reserving what it may cost, or says why not: {refusal, wait_s, used}."
+    ),
+    "FUNCTION draft_release_call(uuid, bigint, smallint)": (
+        "For daemons: gives back what was reserved for a call that was not made."
+    ),
+    "FUNCTION draft_reservation_guess(draft_reservations)": (
+        "For draftd: what a call is charged in US dollars if its usage is not known."
+    ),
+    "FUNCTION draft_spending_add(date, text, numeric, numeric, numeric)": (
+        "For draftd: adds to what a day's payers have spent and reserved, in US dollars."
+    ),
+    "FUNCTION draft_spending_begin(date)": "For draftd: starts to count a day's spending.",
+    "FUNCTION draft_usage_settle()": "Trigger: charges a model call with its real cost.",
+    "FUNCTION draft_requests_delete_in_turn()": "Trigger: lets the deletions of one requester wait for each other.",
+    "FUNCTION draft_requests_delete_conversation()": "Trigger: deletes the rest of a deleted request's conversation.",
+    "FUNCTION draft_feedback_check_visible()": "Trigger: refuses feedback on a request that its author cannot see.",
+    "FUNCTION draft_requests_broadcast()": (
+        "Trigger: tells a requester's private channel of Supabase Realtime that a request changed."
+    ),
+    "FUNCTION draft_settings_keep_revision()": "Trigger: copies the newest migration's revision to draft_settings.",
     "FUNCTION draft_nulls_are_defaults()": "Trigger: takes a null for the column's default.",
     "FUNCTION draft_requests_begin()": "Trigger: starts a request as pending and fills in what the client left out.",
     "FUNCTION draft_requests_check_shape()": "Trigger: refuses a request with invalid values.",
@@ -267,16 +397,48 @@ TEXTS = {
     "FUNCTION draft_requests_forget_pictures()": "Trigger: deletes the prepared pictures of a request that ends.",
     "FUNCTION draft_requests_ring()": "Trigger: notifies the daemons on the channel draft_requests.",
     "FUNCTION draft_requests_announce()": "Trigger: notifies clients on the channel draft_results.",
-    "FUNCTION draft_requests_guard()": "Trigger: lets a role that is neither owner nor worker only cancel.",
+    "FUNCTION draft_requests_guard()": (
+        "Trigger: lets a role that is neither owner nor worker only cancel, and delete its own finished requests."
+    ),
     "FUNCTION draft_limits_changed()": "Trigger: notifies the daemons of changed pauses and limits.",
     "FUNCTION draft_feedback_begin()": "Trigger: copies what feedback needs from its request.",
     "FUNCTION draft_feedback_compare()": "Trigger: compares the sent text with the draft, and makes scores due.",
     "FUNCTION draft_profiles_check()": "Trigger: refuses a profile with invalid values.",
-    "DOMAIN draft_worker": "A mark: a role with USAGE may write draft_requests as a daemon does (draftd grants --worker).",
+    "VIEW draft_replies": (
+        "Requests as their client may see them, for tools that send SELECT *. The caller's own rights decide which rows."
+    ),
+    "DOMAIN draft_worker": (
+        "A mark: a role with USAGE may write draft_requests as a daemon does (draftd grants --worker)."
+    ),
     "DOMAIN draft_trusted": "A mark: a role with USAGE may call forget_draft_requester (draftd grants --trusted).",
     "TABLE draftd_alembic_version": "The revision of draftd's newest migration. Written by draftd migrate.",
     "COLUMN draftd_alembic_version.version_num": "draftd: the revision",
 }
+
+COLUMNS_OF_REPLIES = (
+    "id",
+    "requester_id",
+    "agent",
+    "status",
+    "context",
+    "options",
+    "parent_id",
+    "idempotency_key",
+    "expires_at",
+    "metadata",
+    "traceparent",
+    "partial_result",
+    "result",
+    "error_code",
+    "error_message",
+    "error_details",
+    "attempt",
+    "created_at",
+    "claimed_at",
+    "finished_at",
+    "updated_at",
+)
+TEXTS |= {f"COLUMN draft_replies.{name}": TEXTS[f"COLUMN draft_requests.{name}"] for name in COLUMNS_OF_REPLIES}
 
 # What earlier migrations said.
 BEFORE = {
@@ -297,6 +459,9 @@ BEFORE = {
     "COLUMN draft_models.model": "the litellm name; null: the name itself",
     "COLUMN draft_models.api_key_env": "the variable that holds the key, at the daemons",
     "COLUMN draft_models.cached_input_usd_per_mtok": "of input from the provider's cache; null: as other input",
+    "COLUMN draft_models.rpm": "calls that the fleet may begin in any 60 s; null: any number",
+    "COLUMN draft_models.tpm": "tokens that the fleet may use in any 60 s; null: any number",
+    "COLUMN draft_models.max_in_flight": "calls that the fleet may have in flight; null: any number",
     "COLUMN draft_holds.failures": "in a row; the pause doubles with each",
     "COLUMN draft_holds.probing": "whether a probe is under way; only the end of one doubles the pause",
     "COLUMN draft_holds.used_at": "when a daemon that uses the model last said so",
@@ -319,12 +484,31 @@ BEFORE = {
     "COLUMN draft_settings.retention_days": "final requests older than this are deleted; 0: they are kept",
     "COLUMN draft_settings.feedback_retention_days": "feedback older than this is deleted; 0: it is kept",
     "COLUMN draft_settings.voice_learning": "whether drafts learn from what their requester really sent before",
+    "COLUMN draft_settings.usd_per_day": "the fleet's budget for a day in UTC; null: none",
+    "COLUMN draft_settings.schema_revision": "of the newest migration; every client may read it",
     "COLUMN draft_pauses.name": "of the model or the requester; empty for all",
     "COLUMN draft_limits.requester_id": "*: everybody without a row of their own",
     "COLUMN draft_limits.max_pending": "beyond which an INSERT is refused; null: no limit, as in the other columns",
     "COLUMN draft_limits.max_in_flight": "requests of the requester that may be drafted at the same time",
     "TABLE draft_turnstiles": "inserts of a requester with a max_pending pass one transaction at a time",
     "COLUMN draft_turnstiles.at_most": "no more than this many of the requester's requests are unfinished",
+    "COLUMN draft_reservations.send": "which HTTP request of the call, from 1: a provider may refuse its form",
+    "COLUMN draft_reservations.requester_id": "null: the requester has been forgotten",
+    "COLUMN draft_reservations.day": "the UTC day whose budgets it counts against; null: no budget was set",
+    "COLUMN draft_reservations.usd": "the most that the call can cost",
+    "COLUMN draft_reservations.prompt_usd": "what its prompt is expected to cost",
+    "COLUMN draft_reservations.output_usd": "what output_tokens cost",
+    "COLUMN draft_reservations.output_tokens": "the limit of the answer",
+    "COLUMN draft_reservations.estimate": "tokens, as expected before the call",
+    "COLUMN draft_reservations.ends_at": "when the call is over, whatever became of its worker",
+    "COLUMN draft_reservations.guessed": "charged without usage, which may still arrive",
+    "COLUMN draft_reservations.charged_usd": "what was charged in the end",
+    "COLUMN draft_reservations.tokens": "as the provider counted them",
+    "COLUMN draft_spending.day": "in UTC",
+    "COLUMN draft_spending.reserved": "for calls whose cost is not known yet",
+    "COLUMN draft_spending.calls": "admitted",
+    "COLUMN draft_spending.asked": "the sum of what they reserved",
+    "COLUMN draft_spending.refused": "the smallest reservation that the rest of the day's budget could not hold",
     "DOMAIN draft_worker": "a role with USAGE may write draft_requests as a daemon does",
     "DOMAIN draft_trusted": "a role with USAGE may call forget_draft_requester",
 }

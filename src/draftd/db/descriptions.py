@@ -18,6 +18,8 @@ TABLES: Mapping[str, str] = {
     "draft_pauses": "What is not drafted until it is resumed. Written by the operator: draftd pause.",
     "draft_limits": "How much a requester may have drafted. Written by the operator: draftd limits.",
     "draft_turnstiles": "Serializes the inserts of a requester that has a max_pending. Written by the database.",
+    "draft_reservations": "What each model call may cost until its usage is known. Written by draftd, kept for minutes.",
+    "draft_spending": "What a day has cost: the fleet's row, and one per requester. Written by draftd under a budget.",
     "draft_throttles": "Models with reduced concurrency after rate limits. Written by draftd.",
     "draft_usage": "One row per model call, whether or not its answer was used. Append-only, written by draftd.",
     "draft_feedback": "What became of a draft. Inserted by clients; outlives its request.",
@@ -28,7 +30,8 @@ TABLES: Mapping[str, str] = {
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "draft_requests": {
         "id": "client: the request; chosen by the database unless a trusted client sets it",
-        "requester_id": "client: the user or tenant whose request it is, 256 characters; all requests with '' count as one's",
+        "requester_id": "client: the user or tenant whose request it is, 256 characters; default: the JWT's subject, or ''. "
+        "All requests with '' count as one requester's",
         "agent": "client: which prompt answers it, 256 characters",
         "image_urls": "client: 1 to 8 screenshots in reading order, as https:, http: or data:image/…;base64,… URLs, "
         "24 MiB in all; none with parent_id. Each data: URL becomes sha256:… when the request is final",
@@ -113,6 +116,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "updated_at": "database: when the row was set",
         "cached_input_usd_per_mtok": "operator: US dollars per million input tokens read from the provider's cache, "
         "0 to 10,000; null: like other input",
+        "rpm": "operator: calls that the fleet may begin in any 60 s, 1 to 1,000,000; null: any number",
+        "tpm": "operator: tokens that the fleet may use in any 60 s, 1 to 2,000,000,000; null: any number",
+        "max_in_flight": "operator: calls that the fleet may have in flight, 1 to 100,000; null: any number",
     },
     "draft_holds": {
         "model": "draftd: the model's name",
@@ -136,11 +142,42 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "max_pending": "operator: how many requests may be pending, 0 to 10,000,000; beyond it an INSERT is refused with PT429; "
         "null: no limit",
         "max_in_flight": "operator: how many requests may be drafted at the same time, 0 to 10,000,000; null: no limit",
-        "usd_per_day": "operator: US dollars a day, 0 to 1,000,000; null: no limit",
+        "usd_per_day": "operator: US dollars per UTC day, 0 to 1,000,000; null: no limit",
     },
     "draft_turnstiles": {
         "requester_id": "database: the requester",
         "at_most": "database: an upper bound of the requester's unfinished requests",
+    },
+    "draft_reservations": {
+        "request_id": "draftd: the request",
+        "lease_token": "draftd: the claim that makes the call",
+        "call": "draftd: the model call of the attempt, from 1",
+        "send": "draftd: the HTTP request of the call, from 1; a provider may refuse the first one's form",
+        "requester_id": "draftd: the requester; null once forgotten",
+        "model": "draftd: the model's name",
+        "worker_id": "draftd: the process that makes the call",
+        "day": "draftd: the UTC day whose budgets pay for it; null: no budget was set",
+        "usd": "draftd: US dollars that the call can cost at most",
+        "prompt_usd": "draftd: US dollars that its prompt is expected to cost",
+        "output_usd": "draftd: US dollars that output_tokens cost",
+        "output_tokens": "draftd: the limit of the answer",
+        "estimate": "draftd: tokens expected before the call",
+        "began_at": "draftd: when the call was admitted",
+        "ends_at": "draftd: when the call is over, even if its worker has died",
+        "settled_at": "draftd: when the call was charged; null: not yet",
+        "guessed": "draftd: whether it was charged by a guess, because its usage has not arrived",
+        "charged_usd": "draftd: US dollars charged; null: not yet",
+        "tokens": "draftd: tokens that the provider counted; null: not known",
+    },
+    "draft_spending": {
+        "day": "draftd: the UTC day",
+        "payer": "draftd: fleet or requester",
+        "requester_id": "draftd: the requester; '' in the fleet's row",
+        "spent": "draftd: US dollars",
+        "reserved": "draftd: US dollars for calls whose cost is not known yet",
+        "calls": "draftd: model calls admitted",
+        "asked": "draftd: US dollars that these calls reserved in all",
+        "refused": "draftd: US dollars of the smallest reservation that the rest of the budget could not hold; null: none",
     },
     "draft_throttles": {
         "model": "draftd: the model's name",
@@ -187,7 +224,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "score_at": "database: when its scores are due at Langfuse; null: nothing is left to send",
     },
     "draft_profiles": {
-        "requester_id": "client: whose profile it is, 1 to 256 characters",
+        "requester_id": "client: whose profile it is, 1 to 256 characters; default: the JWT's subject",
         "me": "client: who the requester is in screenshots, 200 characters: a name, or 'right-hand bubbles'",
         "about": "client: who the requester is, in a few sentences, 2,000 characters",
         "facts": "client: up to 200 true statements that drafts may use, 500 characters each",
@@ -202,5 +239,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "retention_days": "operator: days after which a final request is deleted, 0 to 36,500; 0: kept",
         "feedback_retention_days": "operator: days after which feedback is deleted, 0 to 36,500; 0: kept",
         "voice_learning": "operator: whether drafts learn from what their requester sent before",
+        "usd_per_day": "operator: US dollars that the fleet may spend per UTC day, 0 to 1,000,000; null: no limit",
+        "schema_revision": "database: the newest migration's revision; every client may read it",
     },
 }
