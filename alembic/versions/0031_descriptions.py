@@ -400,6 +400,7 @@ TEXTS = {
     "FUNCTION draft_requests_guard()": (
         "Trigger: lets a role that is neither owner nor worker only cancel, and delete its own finished requests."
     ),
+    "FUNCTION draft_budget_changed()": "Trigger: lets requests that wait for the next day's budget be tried again.",
     "FUNCTION draft_limits_changed()": "Trigger: notifies the daemons of changed pauses and limits.",
     "FUNCTION draft_feedback_begin()": "Trigger: copies what feedback needs from its request.",
     "FUNCTION draft_feedback_compare()": "Trigger: compares the sent text with the draft, and makes scores due.",

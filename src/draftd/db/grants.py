@@ -45,6 +45,8 @@ OWN_FUNCTIONS = (
     "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)", "draft_pass_turnstile(text, text, boolean)",
     "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
     "draft_requests_without_pictures(text[])", "draft_set_limited(uuid[], boolean)", "draft_text_similarity(text, text)",
+    "draft_budget_of(text)", "draft_spending_add(date, text, numeric, numeric, numeric)", "draft_spending_begin(date)",
+    "draft_reservation_guess(draft_reservations)",
 )  # fmt: skip
 """Functions that only triggers and other functions call."""
 ALL_FUNCTIONS = (*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS, *OWN_FUNCTIONS)
@@ -89,7 +91,6 @@ WORKER_RIGHTS = {
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
-    "draft_reservations": "SELECT",
     "draft_spending": "SELECT",
     "draft_feedback": f"SELECT, {FEEDBACK_INSERT}, UPDATE (score_at), DELETE",
     "draft_profiles": "SELECT",
@@ -97,7 +98,7 @@ WORKER_RIGHTS = {
 }
 """The rights that ``draftd run`` and the commands need. Only the owner may choose models, set limits and change
 the fleet's settings."""
-OWN_TABLES = ("draft_turnstiles",)
+OWN_TABLES = ("draft_reservations", "draft_turnstiles")
 """Tables that only triggers use."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
