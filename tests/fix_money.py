@@ -13,9 +13,12 @@ TODAY = (
 TOMORROW = "now() + interval '2 days'"
 
 
-def make_parent(client: Client) -> str:
+def make_parent(client: Client, requester_id: str = "") -> str:
     """Make a completed request to refine: refinements fetch no picture."""
-    (row,) = client.query("INSERT INTO draft_requests (image_urls) VALUES ('{https://a.example/a.png}') RETURNING id")
+    (row,) = client.query(
+        "INSERT INTO draft_requests (image_urls, requester_id) VALUES ('{https://a.example/a.png}', %s) RETURNING id",
+        requester_id,
+    )
     client.query(
         "UPDATE draft_requests SET status = 'completed', result = %s, reading = %s WHERE id = %s",
         Jsonb({"options": [{"length": "short", "angle": "thanks", "text": "Thank you, Friday it is."}]}),
@@ -27,8 +30,11 @@ def make_parent(client: Client) -> str:
 
 def enqueue(client: Client, count: int, *, expires: str = TOMORROW, requester_id: str = "") -> list[str]:
     """Insert requests and return their ids."""
-    parent_id = client.query("SELECT id FROM draft_requests WHERE status = 'completed' AND parent_id IS NULL")[0]["id"]
-    client.query("UPDATE draft_requests SET requester_id = %s WHERE id = %s", requester_id, parent_id)
+    parents = client.query(
+        "SELECT id FROM draft_requests WHERE status = 'completed' AND parent_id IS NULL AND requester_id = %s",
+        requester_id,
+    )
+    parent_id = parents[0]["id"] if parents else make_parent(client, requester_id)
     rows = client.query(
         "INSERT INTO draft_requests (parent_id, image_urls, context, expires_at, requester_id) "
         f"SELECT %s, '{{}}', 'shorter ' || n, {expires}, %s FROM generate_series(1, %s) AS n RETURNING id",

@@ -109,6 +109,7 @@ def test_an_enqueue_beyond_the_limit_says_so(call: Call, client: Client, databas
     assert "too many requests are waiting for this requester: at most 0" in result.stderr
 
 
+TODAY = "(now() AT TIME ZONE 'UTC')::date"
 REASONS: dict[str, tuple[list[str], str, str]] = {
     "everything is paused": (
         ["INSERT INTO draft_pauses (what, reason, by) VALUES ('all', 'night', 'bob')"],
@@ -136,6 +137,37 @@ REASONS: dict[str, tuple[list[str], str, str]] = {
         ["INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 0)"],
         "limit",
         "the requester 'ann' is at a limit (1 request waiting); see `draftd limits list`",
+    ),
+    "the fleet's budget is used up": (
+        [
+            "UPDATE draft_settings SET usd_per_day = 1",
+            f"INSERT INTO draft_spending (day, payer, spent, refused) VALUES ({TODAY}, 'fleet', 0.99, 0.1)",
+        ],
+        "budget",
+        "the fleet's budget for today is used up; see `draftd settings`",
+    ),
+    "the requester's budget is used up": (
+        [
+            "INSERT INTO draft_limits (requester_id, usd_per_day) VALUES ('ann', 1)",
+            (
+                "INSERT INTO draft_spending (day, payer, requester_id, spent, refused) "
+                f"VALUES ({TODAY}, 'requester', 'ann', 0.99, 0.1)"
+            ),
+        ],
+        "budget",
+        "the requester 'ann' has spent the day's budget (1 request waiting)",
+    ),
+    "a ceiling is reached": (
+        [
+            "INSERT INTO draft_models (name, rpm) VALUES ('openai/a', 1)",
+            (
+                "INSERT INTO draft_reservations (request_id, lease_token, call, model, worker_id, usd, prompt_usd, output_usd, "
+                "output_tokens, estimate, began_at, ends_at) "
+                "SELECT gen_random_uuid(), 1, 1, 'openai/a', gen_random_uuid(), 0, 0, 0, 1, 1, now() + interval '1 h', now()"
+            ),
+        ],
+        "model",
+        "the model openai/a has reached its 1 calls per minute of the fleet; there is room in 61 min",
     ),
     "due": ([], "turn", "1 request due, which a daemon will claim next"),
 }

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow
@@ -584,3 +585,15 @@ async def test_a_changed_budget_makes_what_waits_for_the_next_day_due(connection
     assert await due() == {"ann"}
     await set_budget(connection, "1")
     assert await due() == {"ann", "bob"}
+
+
+async def test_nothing_is_in_demand_once_the_fleets_budget_is_used_up(connection: db.Connection, link: db.Link) -> None:
+    await renew(connection, models=Jsonb({"comment_generator": {"m": True}}))
+    await make_request(connection)
+    assert await link.run("SELECT draftd_demand() AS n") == [{"n": 1}]
+    await set_budget(connection, "0.05")
+    (claim,) = await claimed(connection, link)
+    with pytest.raises(BudgetExceeded):
+        await admit(link, ask_of(claim))
+    await make_request(connection)
+    assert await link.run("SELECT draftd_demand() AS n") == [{"n": 1}]  # what is being drafted
