@@ -29,6 +29,7 @@ pytest_plugins = [
     "fix_node",
     "fix_output",
     "fix_roles",
+    "fix_postgrest",  # after those that it imports
     "fix_telegram",
 ]
 

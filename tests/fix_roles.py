@@ -4,13 +4,29 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from draftd.db.grants import backend
 
+FORGED: dict[str, Any] = {
+    "text": "forged",
+    "ARRAY": ["https://forged.example/x.png"],
+    "jsonb": Jsonb({"forged": 1}),
+    "uuid": UUID(int=7),
+    "smallint": 7,
+    "integer": 7,
+    "bigint": 7_000,
+    "numeric": 7,
+    "real": 0.5,
+    "boolean": True,
+    "timestamp with time zone": "2001-01-01T00:00:00Z",
+}
+"""A value of each type that no row of a test has."""
 EVERYTHING = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};

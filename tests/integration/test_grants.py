@@ -15,21 +15,9 @@ from draftd.db import grants, schema_version
 from draftd.db.schema import metadata
 from draftd.errors import UsageError
 from fix_database import CLIENT_COLUMNS, URL, claim_one, make_request, read_row
-from fix_roles import Roles
+from fix_roles import FORGED, Roles
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
-FORGED: dict[str, Any] = {
-    "text": "forged",
-    "ARRAY": ["https://forged.example/x.png"],
-    "jsonb": Jsonb({"forged": 1}),
-    "uuid": UUID(int=7),
-    "boolean": True,
-    "smallint": 7,
-    "integer": 7,
-    "bigint": 7_000,
-    "numeric": 7,
-    "timestamp with time zone": "2001-01-01T00:00:00Z",
-}
 STATUSES = ["pending", "processing", "completed", "failed", "cancelled"]
 
 
@@ -262,8 +250,13 @@ async def test_only_a_trusted_client_chooses_ids_and_priorities(roles: Roles, co
 
 
 async def test_a_client_sees_nothing_of_models_workers_holds_and_usage(roles: Roles) -> None:
-    closed = {*metadata.tables, schema_version.VERSION_TABLE} - {"draft_requests", "draft_feedback", "draft_profiles"}
+    closed = {*metadata.tables, schema_version.VERSION_TABLE}
+    closed -= {"draft_requests", "draft_feedback", "draft_profiles", "draft_settings"}
     async with db.connected(roles.url(roles.client(trusted=True))) as client:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await client.execute("SELECT retention_days FROM draft_settings")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await client.execute("UPDATE draft_settings SET schema_revision = ''")
         for table in closed:
             for statement in ("SELECT FROM {}", "DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -316,7 +309,7 @@ async def rights(connection: db.Connection) -> list[dict[str, Any]]:
     return await (
         await connection.execute(
             """SELECT relname::text AS name, relacl::text[] AS acl FROM pg_class
-                WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
                UNION ALL SELECT relname || '.' || attname, attacl::text[] FROM pg_attribute
                  JOIN pg_class ON pg_class.oid = attrelid WHERE attacl IS NOT NULL AND relnamespace = 'public'::regnamespace
                UNION ALL SELECT proname, proacl::text[] FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -398,6 +391,21 @@ def test_one_role_is_not_both() -> None:
 def test_every_table_and_every_column_of_a_client_is_spoken_for() -> None:
     assert {*grants.TABLES} == {*metadata.tables, schema_version.VERSION_TABLE}
     assert {*grants.CLIENT_COLUMNS, *grants.TRUSTED_COLUMNS} == {*CLIENT_COLUMNS}
+
+
+async def test_every_function_that_can_be_called_is_spoken_for(connection: db.Connection) -> None:
+    rows = await (
+        await connection.execute(
+            "SELECT oid::regprocedure::text AS name FROM pg_proc "
+            "WHERE pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype"
+        )
+    ).fetchall()
+    named = await (
+        await connection.execute(
+            "SELECT name::regprocedure::text AS name FROM unnest(%s::text[]) AS name", [list(grants.ALL_FUNCTIONS)]
+        )
+    ).fetchall()
+    assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in named)
 
 
 @pytest.mark.parametrize("role", ["owner", "worker"])

@@ -171,7 +171,7 @@ async def defaulted(connection: db.Connection, table: str) -> list[str]:
 NEEDED: dict[str, dict[str, Any]] = {
     "draft_requests": {"image_urls": f"{{{URL}}}"},
     "draft_feedback": {},
-    "draft_profiles": {"requester_id": "ada"},
+    "draft_profiles": {"me": "Ada"},
     "draft_agents": {"agent": "a", "model": "m"},
     "draft_models": {"name": "m"},
     "draft_settings": {"id": True},

@@ -6,8 +6,6 @@ import typer
 
 from draftd.errors import UsageError
 
-PRESETS = ("backend",)
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -16,23 +14,51 @@ def register(app: typer.Typer) -> None:
 
 def grants(
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="backend: a server that acts for all requesters.", show_default=False)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="backend: a server that acts for all requesters. supabase, insforge: end users through PostgREST, and a "
+            "server.",
+            show_default=False,
+        ),
     ],
-    client: Annotated[str | None, typer.Option(metavar="ROLE", help="The app's role.", show_default=False)] = None,
+    client: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE",
+            help="The app's role; with supabase and insforge its end users', instead of authenticated.",
+            show_default=False,
+        ),
+    ] = None,
     worker: Annotated[str | None, typer.Option(metavar="ROLE", help="The daemons' role.", show_default=False)] = None,
     schema: Annotated[str, typer.Option(metavar="NAME", help="Schema of the tables.")] = "public",
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPR",
+            help="SQL for the requester that a transaction acts for, instead of the JWT's subject. "
+            "With backend: makes the client an end user, who has that requester's rows only.",
+            show_default=False,
+        ),
+    ] = None,
     trusted: Annotated[
-        bool, typer.Option("--trusted", help="Also let the client set ids and priorities, and forget requesters.")
+        bool, typer.Option("--trusted", help="Also let the server set ids and priorities, and forget requesters.")
     ] = False,
 ) -> None:
-    """Print the SQL that grants a role exactly what it needs.
+    """Print the SQL that grants roles exactly what they need.
 
     Connects to nothing. Review the SQL, then apply it as the owner of the tables (draftd grants … | psql). The roles must exist.
     """
-    from draftd.db.grants import backend
+    from draftd.db.grants import BACKEND, PRESETS, backend, platform
 
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}; available: {', '.join(PRESETS)}")
-    if trusted and client is None:
-        raise UsageError("--trusted needs --client")
-    print(backend(schema=schema, client=client, worker=worker, trusted=trusted), end="")
+    if preset != BACKEND:
+        printed = platform(preset, schema=schema, client=client, worker=worker, trusted=trusted, identity=identity)
+        print(printed, end="")
+        return
+    if client is None and (trusted or identity):
+        raise UsageError(f"{'--trusted' if trusted else '--identity'} needs --client")
+    if trusted and identity:
+        raise UsageError("an end user (--identity) is never --trusted")
+    print(backend(schema=schema, client=client, worker=worker, trusted=trusted, identity=identity), end="")

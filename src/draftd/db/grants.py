@@ -1,12 +1,13 @@
-"""The SQL that ``draftd grants`` prints: exactly the rights that a client and a daemon need.
+"""The SQL that ``draftd grants`` prints: exactly the rights that servers, end users and daemons need.
 
 Owns which role gets which rights and row security policies. The guard in the migrations restricts all other roles, whatever they
 were granted. Invariants: the SQL revokes every right on every table first; it is one transaction, and applying it again changes
-nothing; the caller's input appears in it only as quoted identifiers.
+nothing; the caller's input appears in it only as quoted identifiers and literals.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -24,7 +25,7 @@ CLIENT_COLUMNS = (
 TRUSTED_COLUMNS = ("id", "priority")
 """A client that sets priorities can starve others; one that chooses ids can find out which exist."""
 FUNCTIONS = (
-    "create_draft_request(jsonb)", "cancel_draft_request(uuid)", "draft_request_wait(uuid)",
+    "create_draft_request(jsonb)", "cancel_draft_request(uuid)", "draft_current_requester()", "draft_request_wait(uuid)",
     "draft_request_wait_of(uuid, timestamptz)",
 )  # fmt: skip
 RESERVE_CALL = (
@@ -41,6 +42,10 @@ WORKER_FUNCTIONS = (
 """In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
+OWN_FUNCTIONS = ("draft_requests_default_expiry(timestamptz)", "draft_requests_without_pictures(text[])")
+"""Functions that only triggers and other functions call."""
+ALL_FUNCTIONS = (*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS, *OWN_FUNCTIONS)
+VIEW = "draft_replies"
 WORKER_TYPE = "draft_worker"
 """The guard treats a role as a worker if it may use this type."""
 TRUSTED_TYPE = "draft_trusted"
@@ -48,11 +53,27 @@ TRUSTED_TYPE = "draft_trusted"
 
 FEEDBACK_INSERT = "INSERT (request_id, option, sent_text, outcome, rating)"
 """All else of a row of feedback is filled in by the database."""
+
 CLIENT_RIGHTS = {
     "draft_feedback": f"SELECT, {FEEDBACK_INSERT}",
     "draft_profiles": "SELECT, INSERT, UPDATE, DELETE",
 }
 """In addition to those on ``draft_requests``."""
+USER_COLUMNS = (
+    "requester_id", "image_urls", "context", "options", "parent_id", "idempotency_key", "expires_at", "metadata", "traceparent",
+)  # fmt: skip
+"""What an end user may set."""
+USER_READS = (
+    "id", "agent", "status", "partial_result", "result", "error_code", "error_message", "error_details", "attempt", "created_at",
+    "claimed_at", "finished_at", "updated_at",
+)  # fmt: skip
+"""What an end user may read, beside what it may set; not its pictures, which weigh megabytes. The view has these columns."""
+USER_MAX_PENDING = 20
+"""Where nobody has set a limit: without any, one INSERT of 10,000 rows is as many paid drafts."""
+USER_READS_FEEDBACK = (
+    "id", "request_id", "requester_id", "option", "sent_text", "outcome", "rating", "platform", "author", "drafted_text",
+    "angle", "stance", "similarity", "created_at",
+)  # fmt: skip
 WORKER_RIGHTS = {
     "draft_requests": "SELECT, INSERT, UPDATE, DELETE",
     "draft_workers": "SELECT, INSERT, UPDATE, DELETE",
@@ -77,15 +98,73 @@ OWN_TABLES = ("draft_turnstiles",)
 """Tables that only triggers use."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
+BACKEND = "backend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """The roles of a host whose clients come through PostgREST."""
+
+    anon: str
+    users: str
+    server: str
+    exposes: str
+    """The schemas that its PostgREST exposes by default."""
+
+
+PLATFORMS: Mapping[str, Platform] = {
+    "supabase": Platform(anon="anon", users="authenticated", server="service_role", exposes="public, graphql_public"),
+    "insforge": Platform(anon="anon", users="authenticated", server="project_admin", exposes="public"),
+}
+PRESETS = (BACKEND, *PLATFORMS)
+
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
-_NO_CHANGE_BUT_CANCEL = {
-    "read": "FOR SELECT TO {role} USING (true)",
+_READ = {"read": "FOR SELECT TO {role} USING (true)"}
+_NO_CHANGE_BUT_CANCEL = _READ | {
     "insert": "FOR INSERT TO {role} WITH CHECK (true)",
     "cancel": "FOR UPDATE TO {role} USING (status IN ('pending', 'processing')) WITH CHECK (status = 'cancelled')",
 }
+_DELETE = {"delete": "FOR DELETE TO {role} USING (status IN ('completed', 'failed', 'cancelled'))"}
+_OWN = {
+    "own": """AS RESTRICTIVE FOR ALL TO {role}
+    USING (requester_id = (SELECT {home}.draft_current_requester()) AND requester_id <> '')"""
+}
+"""However many other policies, an app's own included, allow a role more rows."""
+_PURPOSES = (*_EVERY_ROW, *_NO_CHANGE_BUT_CANCEL, *_DELETE, *_OWN)
+_DROP_POLICIES = """
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT p.polname AS name, p.polrelid::regclass AS relation FROM pg_policy AS p
+         WHERE p.polname IN ({names})
+           AND p.polrelid IN ({tables})
+    LOOP
+        EXECUTE format('DROP POLICY %I ON %s', one.name, one.relation);
+    END LOOP;
+END"""
+_PUSH = """
+BEGIN
+    IF to_regprocedure('realtime.send(jsonb,text,text,boolean)') IS NULL THEN
+        RETURN;
+    END IF;
+    CREATE OR REPLACE TRIGGER draft_requests_95_broadcast AFTER UPDATE ON {home}.draft_requests
+        FOR EACH ROW WHEN (NEW.requester_id <> '' AND NEW.status IN ('completed', 'failed', 'cancelled')
+                           AND OLD.status IN ('pending', 'processing'))
+        EXECUTE FUNCTION {home}.draft_requests_broadcast();
+    CREATE OR REPLACE TRIGGER draft_requests_95_broadcast_progress AFTER UPDATE OF partial_result ON {home}.draft_requests
+        FOR EACH ROW WHEN (NEW.requester_id <> '' AND NEW.status = 'processing' AND NEW.partial_result IS NOT NULL)
+        EXECUTE FUNCTION {home}.draft_requests_broadcast();
+    DROP POLICY IF EXISTS {policy} ON realtime.messages;
+    CREATE POLICY {policy} ON realtime.messages FOR SELECT TO {role}
+        USING (extension = 'broadcast' AND (SELECT {home}.draft_current_requester()) <> ''
+               AND (SELECT realtime.topic()) = 'draftd:' || (SELECT {home}.draft_current_requester()));
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'draftd: no push, clients poll: %', SQLERRM;
+END"""
 
 
-def backend(*, schema: str, client: str | None, worker: str | None, trusted: bool) -> str:
+def backend(*, schema: str, client: str | None, worker: str | None, trusted: bool, identity: str | None = None) -> str:
     """Return the SQL for an app's server, and for daemons that do not connect as the owner.
 
     Args:
@@ -93,72 +172,190 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         client: the app's role, or None.
         worker: the daemons' role, or None.
         trusted: whether the client may choose ids and priorities, and forget requesters.
+        identity: an SQL expression for the requester that the client acts for; the client then is an end user, with that
+            requester's rows only. None: it acts for all requesters.
 
     Raises:
-        UsageError: a name is invalid, or both roles are the same.
+        UsageError: a name or the expression is invalid, or both roles are the same.
     """
     if client == worker:
         raise UsageError("give --client, --worker or both, as two different roles")
     home = _quoted(schema, "--schema")
-    lines = [
-        "-- Exactly the rights that these roles need on draftd's tables. Replaces any rights they had on them.",
-        "-- Apply as the owner of the tables. Applying it again changes nothing.",
-        "BEGIN;",
-        "SET LOCAL lock_timeout = '5s';",
-        "SET LOCAL client_min_messages = warning;",
-    ]
-    if client is not None:
+    lines: list[str] = []
+    if client is not None and identity is None:
         lines += _client(_Role(client, "--client", home), trusted=trusted)
+    elif client is not None:
+        lines += [*_identity(home, identity), *_users(_Role(client, "--client", home), home)]
     if worker is not None:
         lines += _worker(_Role(worker, "--worker", home))
-    return "\n".join([*lines, "", "COMMIT;", ""])
+    return _script(lines)
+
+
+def platform(
+    name: str, *, schema: str, client: str | None, worker: str | None, trusted: bool, identity: str | None
+) -> str:
+    """Return the SQL for a host whose clients come through PostgREST: its end users, its server, and nothing for anybody else.
+
+    Args:
+        name: one of ``PLATFORMS``.
+        schema: the schema of the tables.
+        client: the end users' role; None for the host's own.
+        worker: the daemons' role, or None.
+        trusted: whether the server may choose ids and priorities, and forget requesters.
+        identity: an SQL expression for the requester that a transaction acts for; None leaves it: by default, the JWT's subject.
+
+    Raises:
+        UsageError: a name or the expression is invalid, or two roles are the same.
+    """
+    host = PLATFORMS[name]
+    names = [host.anon, client or host.users, host.server, *filter(None, [worker])]
+    if len({*names}) < len(names):
+        raise UsageError(f"--client and --worker are two roles that are not {host.anon} or {host.server}")
+    home = _quoted(schema, "--schema")
+    users = _Role(client or host.users, "--client", home)
+    lines = [
+        *_exposed(schema, host),
+        *_identity(home, identity),
+        *_nobody(_Role(host.anon, "--client", home, with_public=True)),
+        *_users(users, home),
+        *_client(_Role(host.server, "--client", home), trusted=trusted),
+    ]
+    if worker is not None:
+        lines += _worker(_Role(worker, "--worker", home))
+    return _script([*lines, *_push(users), "", "NOTIFY pgrst, 'reload schema';"])
+
+
+def _script(lines: list[str]) -> str:
+    return "\n".join(
+        [
+            "-- Exactly the rights that these roles need on draftd's tables. Replaces any rights they had on them.",
+            "-- Apply as the owner of the tables. Applying it again changes nothing.",
+            "BEGIN;",
+            "SET LOCAL lock_timeout = '5s';",
+            "SET LOCAL client_min_messages = warning;",
+            *lines,
+            "",
+            "COMMIT;",
+            "",
+        ]
+    )
 
 
 class _Role:
     """Writes the statements that grant rights to one role."""
 
-    def __init__(self, name: str, option: str, home: str) -> None:
+    def __init__(self, name: str, option: str, home: str, *, with_public: bool = False) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
             raise UsageError(f"{option}: {name!r} is a reserved role")
         self._quoted = _quoted(name, option)
+        self._losers = f"PUBLIC, {self._quoted}" if with_public else self._quoted
         self._name = name
         self._home = home
 
+    def revoke(self) -> Iterator[str]:
+        """Revoke every earlier grant."""
+        yield f"REVOKE ALL ON {self._all(*TABLES, VIEW)} FROM {self._losers};"
+        yield f"REVOKE ALL ON FUNCTION {self._all(*ALL_FUNCTIONS)} FROM {self._losers};"
+        yield f"REVOKE ALL ON TYPE {self._all(WORKER_TYPE, TRUSTED_TYPE)} FROM {self._losers};"
+        names = ", ".join(sql.Literal(self._policy_name(purpose)).as_string().strip() for purpose in _PURPOSES)
+        tables = ", ".join(f"{sql.Literal(f'{self._home}.{table}').as_string().strip()}::regclass" for table in TABLES)
+        yield f"DO {_dollar_quoted(_DROP_POLICIES.format(names=names, tables=tables))};"
+
     def begin(self) -> Iterator[str]:
-        """Revoke every earlier grant; grant access to the schema."""
-        yield f"REVOKE ALL ON {', '.join(f'{self._home}.{table}' for table in TABLES)} FROM {self._quoted};"
-        functions = self._functions((*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS))
-        yield f"REVOKE ALL ON FUNCTION {functions} FROM {self._quoted};"
-        yield f"REVOKE ALL ON TYPE {self._home}.{WORKER_TYPE}, {self._home}.{TRUSTED_TYPE} FROM {self._quoted};"
-        for table in TABLES:
-            for purpose in (*_EVERY_ROW, *(_NO_CHANGE_BUT_CANCEL if table == "draft_requests" else ())):
-                yield f"DROP POLICY IF EXISTS {self._policy(purpose)} ON {self._home}.{table};"
+        """Revoke every earlier grant; grant access to the schema, and to its revision."""
+        yield from self.revoke()
         yield f"GRANT USAGE ON SCHEMA {self._home} TO {self._quoted};"
 
-    def table(self, table: str, rights: str, policies: dict[str, str] = _EVERY_ROW) -> Iterator[str]:
+    def table(self, table: str, rights: str, policies: Mapping[str, str] = _EVERY_ROW) -> Iterator[str]:
         """Grant rights on a table, and policies for the rows they apply to."""
         yield f"GRANT {rights} ON {self._home}.{table} TO {self._quoted};"
         for purpose, terms in policies.items():
-            what = terms.format(role=self._quoted)
+            what = terms.format(role=self._quoted, home=self._home)
             yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
+
+    def view(self, rights: str) -> str:
+        """Grant rights on the view."""
+        return f"GRANT {rights} ON {self._home}.{VIEW} TO {self._quoted};"
 
     def functions(self, names: Iterable[str]) -> str:
         """Grant functions."""
-        return f"GRANT EXECUTE ON FUNCTION {self._functions(names)} TO {self._quoted};"
+        return f"GRANT EXECUTE ON FUNCTION {self._all(*names)} TO {self._quoted};"
 
     def marked(self, type_name: str) -> str:
         """Make the role a worker, or a trusted one."""
         return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self._quoted};"
 
-    def _functions(self, names: Iterable[str]) -> str:
+    def push(self) -> str:
+        """Let the role listen to its requester's channel, where Supabase has one."""
+        return f"DO {_dollar_quoted(_PUSH.format(role=self._quoted, policy=self._policy('push'), home=self._home))};"
+
+    def _all(self, *names: str) -> str:
         return ", ".join(f"{self._home}.{one}" for one in names)
 
     def _policy(self, purpose: str) -> str:
+        return sql.Identifier(self._policy_name(purpose)).as_string()
+
+    def _policy_name(self, purpose: str) -> str:
         """Return a policy's name, distinct even for long role names with the same prefix."""
         name = f"draftd {purpose}: {self._name}"
         if len(name.encode()) > MAX_NAME_BYTES:
             name = f"draftd {purpose}: {hashlib.sha256(self._name.encode()).hexdigest()[:32]}"
-        return sql.Identifier(name).as_string()
+        return name
+
+
+def _identity(home: str, identity: str | None) -> Iterator[str]:
+    if identity is None:
+        return
+    if not identity.strip() or not identity.isprintable():
+        raise UsageError("--identity takes an SQL expression on one line, such as 'auth.uid()'")
+    # On a line of its own, so that a comment in it ends there.
+    body = _dollar_quoted(f"SELECT coalesce((\n{identity}\n)::text, '')")
+    yield ""
+    yield "-- The requester that a transaction acts for. draftd migrate keeps this expression."
+    yield f"CREATE OR REPLACE FUNCTION {home}.draft_current_requester() RETURNS text LANGUAGE sql STABLE"
+    yield f"SET search_path = {home}, pg_temp AS {body};"
+
+
+def _exposed(schema: str, host: Platform) -> Iterator[str]:
+    yield ""
+    if schema in host.exposes.split(", "):
+        yield f"-- PostgREST has to expose the schema {schema}, which it does by default."
+        return
+    schemas = f"{host.exposes}, {schema}"
+    yield "-- PostgREST has to expose the schema. On Supabase: Project Settings, Data API, Exposed schemas. Elsewhere:"
+    yield f"--   PGRST_DB_SCHEMAS={schemas}"
+
+
+def _nobody(role: _Role) -> Iterator[str]:
+    yield ""
+    yield "-- Whoever is not signed in has no rights."
+    yield from role.revoke()
+
+
+def _users(role: _Role, home: str) -> Iterator[str]:
+    yield ""
+    yield f"-- A user may have {USER_MAX_PENDING} requests waiting, unless limits are set already (draftd limits). The server's own,"
+    yield "-- which have no requester, are not limited."
+    yield f"INSERT INTO {home}.draft_limits (requester_id, max_pending) VALUES ('*', {USER_MAX_PENDING}), ('', NULL)"
+    yield "ON CONFLICT (requester_id) DO NOTHING;"
+    yield ""
+    yield "-- An end user may insert, read, refine and cancel requests of its own, and delete finished ones with their"
+    yield "-- conversation, rate its drafts and keep its profile. It never sees costs, models, workers or another's rows."
+    yield from role.begin()
+    reads = ", ".join((*USER_READS, *(one for one in USER_COLUMNS if one != "image_urls")))
+    yield from role.table(
+        "draft_requests",
+        f"SELECT ({reads}),\n    INSERT ({', '.join(USER_COLUMNS)}),\n    UPDATE (status), DELETE",
+        policies=_NO_CHANGE_BUT_CANCEL | _DELETE | _OWN,
+    )
+    yield role.view("SELECT, DELETE")
+    feedback = (
+        f"SELECT ({', '.join(USER_READS_FEEDBACK)}),\n    INSERT (request_id, option, sent_text, outcome, rating)"
+    )
+    yield from role.table("draft_feedback", feedback, policies=_EVERY_ROW | _OWN)
+    yield from role.table("draft_profiles", CLIENT_RIGHTS["draft_profiles"], policies=_EVERY_ROW | _OWN)
+    yield from role.table("draft_settings", "SELECT (schema_revision)", policies=_READ)
+    yield role.functions(FUNCTIONS)
 
 
 def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
@@ -173,8 +370,10 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
     yield from role.table(
         "draft_requests", f"SELECT, INSERT ({columns}), UPDATE (status)", policies=_NO_CHANGE_BUT_CANCEL
     )
+    yield role.view("SELECT")
     for table, rights in CLIENT_RIGHTS.items():
         yield from role.table(table, rights)
+    yield from role.table("draft_settings", "SELECT (schema_revision)", policies=_READ)
     yield role.functions(FUNCTIONS)
     if trusted:
         yield role.functions(TRUSTED_FUNCTIONS)
@@ -190,6 +389,20 @@ def _worker(role: _Role) -> Iterator[str]:
     for table, rights in WORKER_RIGHTS.items():
         yield from role.table(table, rights)
     yield role.functions((*FUNCTIONS, *WORKER_FUNCTIONS))
+
+
+def _push(users: _Role) -> Iterator[str]:
+    yield ""
+    yield "-- Where Supabase's Realtime is, a user hears of its own requests on the private channel draftd:<requester_id>."
+    yield users.push()
+
+
+def _dollar_quoted(body: str) -> str:
+    """Return a string of SQL that reads as it stands, whatever is in it."""
+    tag = "$draftd$"
+    while tag in body:
+        tag = f"{tag[:-1]}_$"
+    return f"{tag}{body} {tag}"
 
 
 def _quoted(name: str, option: str) -> str:

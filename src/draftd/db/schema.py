@@ -42,6 +42,7 @@ metadata = MetaData(
 )
 
 _NOW = text("now()")
+_REQUESTER = text("draft_current_requester()")
 _EMPTY_OBJECT = text("'{}'::jsonb")
 _EMPTY_LIST = text("'[]'::jsonb")
 
@@ -54,7 +55,7 @@ draft_requests = Table(
     "draft_requests",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
-    Column("requester_id", Text, nullable=False, server_default=""),
+    Column("requester_id", Text, nullable=False, server_default=_REQUESTER),
     Column("agent", Text, nullable=False, server_default="comment_generator"),
     Column("image_urls", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("context", Text),
@@ -155,6 +156,7 @@ draft_requests = Table(
         postgresql_where=text("status = 'processing'"),
     ),
     Index("draft_requests_created_at_idx", "created_at"),
+    Index("draft_requests_parent_id_idx", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
 )
 
 draft_pictures = Table(
@@ -447,7 +449,7 @@ draft_feedback = Table(
 draft_profiles = Table(
     "draft_profiles",
     metadata,
-    Column("requester_id", Text, primary_key=True),
+    Column("requester_id", Text, primary_key=True, server_default=_REQUESTER),
     Column("me", Text, comment="as options.me; 200 characters"),
     Column("about", Text, comment="who the requester is, in a few sentences; 2,000 characters"),
     Column(
@@ -500,6 +502,13 @@ draft_settings = Table(
         nullable=False,
         server_default=text("false"),
         comment="whether drafts learn from what their requester really sent before",
+    ),
+    Column(
+        "schema_revision",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="of the newest migration; every client may read it",
     ),
     CheckConstraint(text("id"), name="id"),
     CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),
