@@ -1,14 +1,15 @@
 """A daemon and its commands with the rights that `draftd grants` prints, and no more."""
 
-import json
 import signal
 from collections.abc import Callable
 
 import psycopg
 import pytest
+import typer
 from alembic.command import downgrade
 from psycopg import sql
 
+from draftd.cli import app
 from draftd.db import schema_version
 from fix_daemon import Call, Client, Fleet, environment, sample_url, wait_until
 from fix_roles import Roles
@@ -84,30 +85,62 @@ def test_a_model_is_held_and_probed_by_a_worker(
     assert "denied" not in daemon.log
 
 
+def as_worker(url: str) -> list[tuple[str, ...]]:
+    """Return commands that a worker runs, in an order in which each has something to do; ID is the first one's request."""
+    return [
+        ("enqueue", url, "--requester", "ada", "--idempotency-key", "k"),
+        ("enqueue", url, "--requester", "ada", "--idempotency-key", "k"),
+        ("show", "ID"),
+        ("list",),
+        ("cancel", "ID"),
+        ("retry", "ID"),
+        ("cancel", "--requester", "ada"),
+        ("retry", "--requester", "ada", "--since", "1h", "--dry-run"),
+        ("status", "--json"),
+        ("reap-stale",),
+        ("prune", "--older-than", "30d"),
+        ("agents", "list"),
+        ("models", "list"),
+        ("settings", "list"),
+        ("migrate", "--check"),
+        ("doctor",),
+        ("run", "--drain"),
+        ("enqueue", url, "--requester", "ada", "--expires-in", "0s"),
+        ("reap-stale",),
+        ("prune", "--older-than", "0s"),
+    ]
+
+
+OWNERS = {"migrate", "agents set", "agents unset", "models set", "models unset", "settings set"}
+WITHOUT_RIGHTS = {"systemd-unit", "demo", "grants", "eval"}
+"""These connect to no database, or to one of their own."""
+
+
+def commands(group: typer.Typer, path: str = "") -> set[str]:
+    """Return every command that the program has."""
+    own = {
+        f"{path} {one.name or getattr(one.callback, '__name__', '').strip('_').replace('_', '-')}".strip()
+        for one in group.registered_commands
+    }
+    return own.union(
+        *(commands(one.typer_instance, one.name or "") for one in group.registered_groups if one.typer_instance)
+    )
+
+
 def test_every_command_but_the_owners_works_as_worker(
     call: Call, worker_env: dict[str, str], stand_in: ThreadedStandIn, fleet: Fleet
 ) -> None:
-    url = sample_url(stand_in)
-
-    def run(*arguments: str) -> str:
-        ended = call(*arguments, env=worker_env)
+    request_id, ran = "", set()
+    every = commands(app)
+    for arguments in as_worker(sample_url(stand_in)):
+        ended = call(*(request_id if one == "ID" else one for one in arguments), env=worker_env)
         assert ended.returncode == 0, (arguments, ended.stdout, ended.stderr)
-        return ended.stdout
-
-    request_id = run("enqueue", url, "--requester", "ada").strip()
-    assert json.loads(run("show", request_id, "--json"))["status"] == "pending"
-    assert request_id in run("list")
-    run("cancel", request_id)
-    run("retry", request_id)
-    run("cancel", "--requester", "ada")
-    assert json.loads(run("status", "--json"))["requests"]["cancelled"] == 1
-    run("reap-stale")
-    run("prune", "--older-than", "30d")
-    run("models", "list")
-    run("migrate", "--check")
-    run("doctor")
+        assert "denied" not in ended.stderr
+        request_id = request_id or ended.stdout.strip()
+        ran |= {name for name in every if " ".join(arguments).startswith(name)}
     daemon = fleet.start(worker_env)
-    run("health", "--ready", "--pid", str(daemon.pid))
+    assert call("health", "--ready", "--pid", str(daemon.pid), env=worker_env).returncode == 0
+    assert every == ran | {"health"} | OWNERS | WITHOUT_RIGHTS
 
 
 @pytest.mark.parametrize(
@@ -157,6 +190,10 @@ def test_a_client_that_may_not_delete_is_told_so(call: Call, client: Client, rol
         (["--preset", "backend", "--worker", "app", "--trusted"], "--trusted needs --client"),
         (["--preset", "backend", "--client", "public"], "--client: 'public' is a reserved role"),
         (["--preset", "backend", "--client", "app", "--schema", ""], "--schema: '' is not a valid name"),
+        (["--preset", "backend", "--worker", "app", "--identity", "auth.uid()"], "--identity needs --client"),
+        (["--preset", "backend", "--client", "app", "--identity", "x", "--trusted"], "is never --trusted"),
+        (["--preset", "supabase", "--client", "anon"], "two roles that are not anon"),
+        (["--preset", "insforge", "--identity", ""], "--identity takes an SQL expression"),
     ],
 )
 def test_what_cannot_be_granted_is_a_mistake_of_usage(call: Call, arguments: list[str], message: str) -> None:

@@ -4,18 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fix_daemon import Running, sample_url
 from fix_node import CLIENT
+from fix_postgrest import HostOf
 from fix_roles import Roles
+from postgrest import serving, token
 
 RECIPES = Path(__file__).parents[2] / "examples/connect"
 PYTHON = ("with_psycopg.py", "with_sqlalchemy.py", "with_client.py")
 NODE = ("with_node_postgres.mjs", "with_drizzle.mjs")
+SUPABASE = ("with_supabase_user.mjs", "with_supabase_server.mjs")
+SHELL = ("psql.sh", "curl.sh")
 
 
 @pytest.fixture
@@ -46,24 +50,63 @@ def test_a_recipe_in_python_prints_three_drafts_or_why_not(recipe: str, running:
     assert "Traceback" not in failed.stderr
 
 
+def in_an_app(recipe: str, there: Path) -> Path:
+    """Return a recipe as in an app of its own: the packages stand beside the program."""
+    home = there / "examples/connect"
+    home.mkdir(parents=True)
+    shutil.copy(RECIPES / recipe, home)
+    (there / "clients").mkdir()
+    (there / "clients/js").symlink_to(CLIENT)
+    (there / "node_modules").symlink_to(CLIENT / "node_modules")
+    return home / recipe
+
+
 @pytest.mark.usefixtures("node")
 @pytest.mark.parametrize("recipe", NODE)
 def test_a_recipe_in_javascript_prints_three_drafts_or_why_not(
     recipe: str, running: Running, url: str, tmp_path: Path
 ) -> None:
-    program = shutil.which("node")
-    assert program is not None
-    # As in an app of its own: the packages stand beside the program.
-    home = tmp_path / "examples/connect"
-    home.mkdir(parents=True)
-    shutil.copy(RECIPES / recipe, home)
-    (tmp_path / "clients").mkdir()
-    (tmp_path / "clients/js").symlink_to(CLIENT)
-    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
-    three_drafts(run(program, home / recipe, sample_url(running.stand_in), "Yes", DATABASE_URL=url))
-    failed = run(program, home / recipe, f"{sample_url(running.stand_in)}.gone", DATABASE_URL=url)
+    program = in_an_app(recipe, tmp_path)
+    three_drafts(run("node", program, sample_url(running.stand_in), "Yes", DATABASE_URL=url))
+    failed = run("node", program, f"{sample_url(running.stand_in)}.gone", DATABASE_URL=url)
     assert failed.returncode == 1
     assert "failed: " in failed.stderr
+
+
+@pytest.fixture
+def supabase(running: Running, roles_of: Callable[[str], Roles], host_of: HostOf) -> Iterator[dict[str, str]]:
+    """The variables of an app on Supabase, with the stand-in for PostgREST."""
+    running.stand_in.reset()
+    host = host_of(roles_of(running.url), "supabase")
+    host.grant()
+    with serving(host.roles.url(host.authenticator)) as address:
+        yield {
+            "SUPABASE_URL": address,
+            "SUPABASE_KEY": token(role="anon"),
+            "SUPABASE_SECRET_KEY": token(role="service_role"),
+            "USER_TOKEN": token(role="authenticated", sub="ada"),
+            "USER_ID": "ada",
+        }
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("recipe", SUPABASE)
+def test_a_recipe_for_supabase_prints_three_drafts_or_why_not(
+    recipe: str, running: Running, supabase: dict[str, str], tmp_path: Path
+) -> None:
+    program = in_an_app(recipe, tmp_path)
+    three_drafts(run("node", program, sample_url(running.stand_in), "Yes", **supabase))
+    failed = run("node", program, f"{sample_url(running.stand_in)}.gone", **supabase)
+    assert failed.returncode == 1
+    assert "failed: " in failed.stderr
+
+
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("jq"), reason="needs curl and jq")
+def test_the_recipe_for_curl_prints_three_drafts_or_why_not(running: Running, supabase: dict[str, str]) -> None:
+    three_drafts(run(RECIPES / "curl.sh", sample_url(running.stand_in), 'It\'s "fine"; $(id)', **supabase))
+    failed = run(RECIPES / "curl.sh", f"{sample_url(running.stand_in)}.gone", **supabase)
+    assert failed.returncode == 1
+    assert "failed: " in failed.stdout
 
 
 @pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
@@ -75,4 +118,4 @@ def test_the_recipe_for_psql_prints_three_drafts_or_why_not(running: Running, ur
 
 
 def test_every_recipe_is_tested() -> None:
-    assert {path.name for path in RECIPES.iterdir() if path.is_file()} == {*PYTHON, *NODE, "psql.sh"}
+    assert {path.name for path in RECIPES.iterdir() if path.is_file()} == {*PYTHON, *NODE, *SUPABASE, *SHELL}

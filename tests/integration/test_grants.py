@@ -1,7 +1,9 @@
 """What a granted role can do, and what no grant lets a stranger do."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -391,6 +393,29 @@ def test_one_role_is_not_both() -> None:
 def test_every_table_and_every_column_of_a_client_is_spoken_for() -> None:
     assert {*grants.TABLES} == {*metadata.tables, schema_version.VERSION_TABLE}
     assert {*grants.CLIENT_COLUMNS, *grants.TRUSTED_COLUMNS} == {*CLIENT_COLUMNS}
+
+
+USES = {
+    "SELECT": r"(FROM|JOIN)\s+{}\b",
+    "INSERT": r"INSERT\s+INTO\s+{}\b",
+    "UPDATE": r"UPDATE\s+{0}\b|INSERT\s+INTO\s+{0}\b[^;]*?DO UPDATE",
+    "DELETE": r"DELETE\s+FROM\s+{}\b",
+}
+NAMED_OTHERWISE = {("draft_requests", "INSERT"), (schema_version.VERSION_TABLE, "SELECT")}
+"""By ``create_draft_request``, and by a constant."""
+
+
+def test_a_worker_has_no_right_that_no_statement_uses() -> None:
+    """Rights that one lacks show themselves; those that one need not have do not."""
+    source = Path(db.__file__).parents[1]
+    statements = "\n".join(path.read_text() for path in source.rglob("*.*") if path.suffix in {".sql", ".py"})
+    unused = {
+        (table, right)
+        for table, rights in grants.WORKER_RIGHTS.items()
+        for right in re.findall(r"\b[A-Z]+\b", rights)
+        if not re.search(USES[right].format(table), statements)
+    }
+    assert unused == NAMED_OTHERWISE
 
 
 async def test_every_function_that_can_be_called_is_spoken_for(connection: db.Connection) -> None:

@@ -57,8 +57,8 @@ def grants(
         printed = platform(preset, schema=schema, client=client, worker=worker, trusted=trusted, identity=identity)
         print(printed, end="")
         return
-    if client is None and (trusted or identity):
+    if client is None and (trusted or identity is not None):
         raise UsageError(f"{'--trusted' if trusted else '--identity'} needs --client")
-    if trusted and identity:
+    if trusted and identity is not None:
         raise UsageError("an end user (--identity) is never --trusted")
     print(backend(schema=schema, client=client, worker=worker, trusted=trusted, identity=identity), end="")

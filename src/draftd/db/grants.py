@@ -82,7 +82,7 @@ WORKER_RIGHTS = {
     "draft_pauses": "SELECT, INSERT, UPDATE, DELETE",
     "draft_limits": "SELECT",
     "draft_usage": "SELECT, INSERT",
-    "draft_pictures": "SELECT, INSERT, UPDATE, DELETE",
+    "draft_pictures": "SELECT, INSERT, UPDATE",
     "draft_agents": "SELECT",
     "draft_models": "SELECT",
     "draft_settings": "SELECT",
