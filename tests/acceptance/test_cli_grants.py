@@ -99,19 +99,26 @@ def as_worker(url: str) -> list[tuple[str, ...]]:
         ("status", "--json"),
         ("reap-stale",),
         ("prune", "--older-than", "30d"),
+        ("pause", "--requester", "ada", "--reason", "a test"),
+        ("resume", "--requester", "ada"),
+        ("limits", "list"),
         ("agents", "list"),
         ("models", "list"),
         ("settings", "list"),
         ("migrate", "--check"),
         ("doctor",),
         ("run", "--drain"),
+        ("feedback", "ID", "--rating", "1"),
+        ("report", "--json"),
         ("enqueue", url, "--requester", "ada", "--expires-in", "0s"),
         ("reap-stale",),
         ("prune", "--older-than", "0s"),
     ]
 
 
-OWNERS = {"migrate", "agents set", "agents unset", "models set", "models unset", "settings set"}
+OWNERS = {
+    "migrate", "forget", "agents set", "agents unset", "models set", "models unset", "limits set", "limits unset", "settings set",
+}  # fmt: skip
 WITHOUT_RIGHTS = {"systemd-unit", "demo", "grants", "eval"}
 """These connect to no database, or to one of their own."""
 
