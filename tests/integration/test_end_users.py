@@ -37,6 +37,7 @@ AT_BENS_REQUESTS = [
     "SELECT 1 FROM draft_replies WHERE id = %(ben)s",
     "SELECT 1 FROM draft_replies WHERE requester_id = 'ben'",
     "SELECT 1 WHERE cancel_draft_request(%(ben)s)",
+    "SELECT 1 WHERE draft_request_wait(%(ben)s) IS NOT NULL",
     "UPDATE draft_requests SET status = 'cancelled' WHERE id = %(ben)s RETURNING 1",
     "UPDATE draft_requests SET status = 'pending' WHERE id = %(ben)s RETURNING 1",
     "UPDATE draft_requests SET requester_id = 'ada' WHERE id = %(ben)s RETURNING 1",
@@ -292,6 +293,8 @@ async def test_a_user_creates_reads_refines_rates_cancels_and_keeps_a_profile(
         )
         (child,) = await inserted.fetchall()
         assert child["requester_id"] == "ada"
+        (waits,) = await (await user.execute("SELECT draft_request_wait(%s) AS why", [child["id"]])).fetchall()
+        assert waits["why"]["reason"] == "no_worker"
         rate = "INSERT INTO draft_feedback (request_id, option, rating) VALUES (%s, 'short', 1) RETURNING drafted_text"
         rated = await (await user.execute(rate, [made["id"]])).fetchall()
         assert rated == [{"drafted_text": "Yes."}]
