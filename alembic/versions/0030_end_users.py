@@ -273,13 +273,22 @@ REVISION = r"""
 ALTER TABLE draft_settings ADD COLUMN schema_revision text NOT NULL DEFAULT '';
 COMMENT ON COLUMN draft_settings.schema_revision IS 'of the newest migration; every client may read it';
 
-CREATE FUNCTION draft_settings_keep_revision() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Whatever is written: a restored row is one of another database, perhaps at another revision.
+CREATE FUNCTION draft_settings_take_revision() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    NEW.schema_revision := coalesce((SELECT v.version_num FROM draftd_alembic_version AS v), '');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER draft_settings_90_take_revision BEFORE INSERT OR UPDATE ON draft_settings
+    FOR EACH ROW EXECUTE FUNCTION draft_settings_take_revision();
+
+CREATE FUNCTION draft_settings_follow_revision() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE draft_settings AS s SET schema_revision = NEW.version_num;
     RETURN NULL;
 END $$;
-CREATE TRIGGER draftd_alembic_version_90_keep_revision AFTER INSERT OR UPDATE ON draftd_alembic_version
-    FOR EACH ROW EXECUTE FUNCTION draft_settings_keep_revision();
+CREATE TRIGGER draftd_alembic_version_90_follow_revision AFTER INSERT OR UPDATE ON draftd_alembic_version
+    FOR EACH ROW EXECUTE FUNCTION draft_settings_follow_revision();
 """
 
 DOWNGRADE = r"""
@@ -295,7 +304,8 @@ BEGIN
         EXECUTE format('REVOKE ALL ON draft_requests, draft_feedback, draft_profiles FROM %s', users);
     END LOOP;
 END $$;
-DROP FUNCTION draft_settings_keep_revision() CASCADE;
+DROP FUNCTION draft_settings_follow_revision() CASCADE;
+DROP FUNCTION draft_settings_take_revision() CASCADE;
 ALTER TABLE draft_settings DROP COLUMN schema_revision;
 DROP FUNCTION draft_requests_broadcast() CASCADE;
 ALTER FUNCTION draft_feedback_begin() SECURITY INVOKER;
@@ -318,7 +328,8 @@ FUNCTIONS = [
     "draft_requests_delete_conversation()",
     "draft_feedback_check_visible()",
     "draft_requests_broadcast()",
-    "draft_settings_keep_revision()",
+    "draft_settings_follow_revision()",
+    "draft_settings_take_revision()",
 ]
 
 

@@ -129,10 +129,16 @@ async def test_what_an_apps_own_trigger_changes_is_not_the_strangers_doing(
 
 async def test_a_stranger_deletes_nothing(connection: db.Connection, stranger: db.Connection) -> None:
     request_id = await make_request(connection)
-    for statement in ("DELETE FROM draft_requests", "TRUNCATE draft_requests CASCADE"):
+    finished = await make_request(connection, requester_id="ada", status="failed")
+    for statement in (
+        "DELETE FROM draft_requests",
+        "DELETE FROM draft_requests WHERE status = 'failed'",
+        "TRUNCATE draft_requests CASCADE",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await stranger.execute(statement)
     assert (await read_row(connection, request_id))["status"] == "pending"
+    assert (await read_row(connection, finished))["status"] == "failed"
 
 
 async def test_a_stranger_inserts_nothing_that_the_daemon_writes(

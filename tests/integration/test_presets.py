@@ -344,6 +344,7 @@ async def test_a_broadcast_waits_for_no_lock(
     await claim_one(link)
     async with db.connected(database) as other, other.transaction():
         await other.execute("LOCK TABLE realtime.messages")
+        await connection.execute("SET lock_timeout = 0; SET statement_timeout = '20s'")
         await connection.execute(ENDS, [RESULT, request_id])
     assert (await read_row(connection, request_id))["status"] == "completed"
     assert await messages() == []

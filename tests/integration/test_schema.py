@@ -412,6 +412,18 @@ async def test_the_same_key_gives_the_same_request(connection: db.Connection) ->
         await make_request(connection, requester_id="ada", idempotency_key="k")
 
 
+async def test_a_known_key_is_answered_although_a_new_request_would_be_refused(connection: db.Connection) -> None:
+    request = {"image_urls": [URL], "agent": "gone", "idempotency_key": "k"}
+    first = await create(connection, **request)
+    await connection.execute(
+        """INSERT INTO draft_workers (id, hostname, pid, version, state, agents, concurrency)
+           VALUES (gen_random_uuid(), 'h', 1, '0', 'running', '{comment_generator}', 1)"""
+    )
+    with pytest.raises(psycopg.IntegrityError, match="no daemon has a prompt"):
+        await create(connection, **request | {"idempotency_key": "other"})
+    assert await create(connection, **request) == first | {"created": False}
+
+
 async def test_requests_without_a_key_are_always_new(connection: db.Connection) -> None:
     made = [await create(connection, image_urls=[URL]) for _ in range(2)]
     assert made[0]["id"] != made[1]["id"]
@@ -523,6 +535,19 @@ async def test_the_fleet_has_one_row_of_settings(connection: db.Connection) -> N
     for values in ("DEFAULT", "false"):
         with pytest.raises(psycopg.IntegrityError):
             await connection.execute(f"INSERT INTO draft_settings (id) VALUES ({values})".encode())
+
+
+async def test_the_settings_name_the_schemas_revision_whatever_is_written(connection: db.Connection) -> None:
+    newest = {"schema_revision": schema_version.revisions()[-1]}
+    read = "SELECT schema_revision FROM draft_settings"
+    assert await (await connection.execute(read)).fetchone() == newest
+    for statement in (
+        "UPDATE draft_settings SET schema_revision = '0001'",
+        "DELETE FROM draft_settings",
+        "INSERT INTO draft_settings (schema_revision) VALUES ('0001')",
+    ):
+        await connection.execute(statement.encode())
+    assert await (await connection.execute(read)).fetchone() == newest
 
 
 @pytest.mark.parametrize(
