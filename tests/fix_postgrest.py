@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from draftd.db.grants import PLATFORMS, platform
+from draftd.db.hosts import PLATFORMS, platform
 from fix_roles import Roles
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]

@@ -20,6 +20,8 @@ EXCEPTION WHEN data_exception THEN
     RETURN '';
 END $$;
 
+COMMENT ON FUNCTION draft_current_requester() IS 'the requester that the caller acts for: the subject of its JWT, or empty';
+
 ALTER TABLE draft_requests ALTER COLUMN requester_id SET DEFAULT draft_current_requester();
 ALTER TABLE draft_profiles ALTER COLUMN requester_id SET DEFAULT draft_current_requester();
 
@@ -54,6 +56,7 @@ SELECT id, requester_id, agent, status, context, options, parent_id, idempotency
        partial_result, result, error_code, error_message, error_details, attempt, created_at, claimed_at, finished_at,
        updated_at
   FROM draft_requests;
+COMMENT ON VIEW draft_replies IS 'of each request that the caller may see, what a client is meant to read';
 """
 
 CREATE = r"""

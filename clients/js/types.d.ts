@@ -132,7 +132,7 @@ export interface DraftRequestOptions {
 export interface NewDraftRequest {
   /** 1 to 8 screenshots in reading order: `https:` or `http:` URLs of at most 8,192 characters, or `data:image/…;base64,…`. 24 MiB in a row. None with `parent_id` */
   image_urls?: string[] | null;
-  /** the user or tenant the request belongs to. Requesters take turns, however many requests each has; those without a name share one turn. 256 characters, like `agent` and `idempotency_key` */
+  /** the user or tenant the request belongs to. Requesters take turns, however many requests each has; those without a name share one turn. For an end user, its own id, which is also the default. 256 characters, like `agent` and `idempotency_key` */
   requester_id?: string | null;
   /** what the requester wants to say; 8,000 characters */
   context?: string | null;

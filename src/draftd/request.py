@@ -125,7 +125,8 @@ CLIENT_COLUMNS = (
         "text",
         "''",
         "the user or tenant the request belongs to. Requesters take turns, however many requests each has; those without "
-        "a name share one turn. 256 characters, like `agent` and `idempotency_key`",
+        "a name share one turn. For an end user, its own id, which is also the default. 256 characters, like `agent` and "
+        "`idempotency_key`",
     ),
     ClientColumn("context", "text", "null", "what the requester wants to say; 8,000 characters"),
     ClientColumn("options", "jsonb", "{}", "how the drafts should be, see below; 256 KiB"),

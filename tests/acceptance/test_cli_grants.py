@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from psycopg import sql
 
 from draftd.cli import app
 from draftd.db import schema_version
+from draftd.db.hosts import platform
 from fix_daemon import Call, Client, Fleet, environment, sample_url, wait_until
 from fix_roles import Roles
 from standin.threaded import ThreadedStandIn
@@ -99,19 +101,26 @@ def as_worker(url: str) -> list[tuple[str, ...]]:
         ("status", "--json"),
         ("reap-stale",),
         ("prune", "--older-than", "30d"),
+        ("pause", "--requester", "ada", "--reason", "a test"),
+        ("resume", "--requester", "ada"),
+        ("limits", "list"),
         ("agents", "list"),
         ("models", "list"),
         ("settings", "list"),
         ("migrate", "--check"),
         ("doctor",),
         ("run", "--drain"),
+        ("feedback", "ID", "--rating", "1"),
+        ("report", "--json"),
         ("enqueue", url, "--requester", "ada", "--expires-in", "0s"),
         ("reap-stale",),
         ("prune", "--older-than", "0s"),
     ]
 
 
-OWNERS = {"migrate", "agents set", "agents unset", "models set", "models unset", "settings set"}
+OWNERS = {
+    "migrate", "forget", "agents set", "agents unset", "models set", "models unset", "limits set", "limits unset", "settings set",
+}  # fmt: skip
 WITHOUT_RIGHTS = {"systemd-unit", "demo", "grants", "eval"}
 """These connect to no database, or to one of their own."""
 
@@ -200,6 +209,31 @@ def test_what_cannot_be_granted_is_a_mistake_of_usage(call: Call, arguments: lis
     ended = call("grants", *arguments, env=environment(AWAY))
     assert (ended.returncode, ended.stdout) == (USAGE, "")
     assert message in ended.stderr
+
+
+def test_a_hosts_preset_is_printed_for_the_roles_and_the_schema_that_are_named(call: Call) -> None:
+    options = (
+        "--schema",
+        "drafts",
+        "--client",
+        "members",
+        "--worker",
+        "daemon",
+        "--identity",
+        "auth.uid()",
+        "--trusted",
+    )
+    printed = call("grants", "--preset", "supabase", *options, env=environment(AWAY))
+    assert (printed.returncode, printed.stderr) == (0, "")
+    how: dict[str, Any] = {
+        "schema": "drafts",
+        "client": "members",
+        "worker": "daemon",
+        "trusted": True,
+        "identity": "auth.uid()",
+    }
+    assert printed.stdout == platform("supabase", **how)
+    assert 'TO "members"' in printed.stdout
 
 
 def test_an_owner_without_other_rights_grants_from_a_schema_of_its_own(

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db import grants, schema_version
+from draftd.db import grants, hosts, schema_version
 from draftd.errors import UsageError
 from fix_database import URL, claim_one, make_request, read_row
 from fix_postgrest import DEFAULT_PRIVILEGES, Host, HostOf
@@ -120,9 +120,9 @@ from alembic import op
 from draftd.db.private import keep_private, replaced
 revision, down_revision, branch_labels, depends_on = "9999", "{schema_version.revisions()[-1]}", None, None
 def upgrade() -> None:
-    op.execute("CREATE TABLE draft_next (id bigint GENERATED ALWAYS AS IDENTITY)")
-    op.execute("CREATE FUNCTION draft_next() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    op.execute(keep_private(tables=["draft_next"], sequences=["draft_next_id_seq"], functions=["draft_next()"]))
+    op.execute("CREATE TABLE draft_later (id bigint GENERATED ALWAYS AS IDENTITY)")
+    op.execute("CREATE FUNCTION draft_later() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    op.execute(keep_private(tables=["draft_later"], sequences=["draft_later_id_seq"], functions=["draft_later()"]))
     op.execute(r"""{replacing[1]}""")
     op.execute(replaced(["create_draft_request(jsonb)"]))
 '''
@@ -151,7 +151,7 @@ async def test_a_later_migration_leaves_the_preset_as_it_is_and_its_own_tables_p
     with_next_migration(tmp_path, monkeypatch)
     schema_version.upgrade(url)
     after = await catalog(url, schema)
-    new = [one for one in after if one["name"].startswith("draft_next")]
+    new = [one for one in after if one["name"].startswith("draft_later")]
     assert len(new) == 3
     assert not [one for one in new if mentions(one["acl"], host)]
     assert [one for one in after if one not in new] == before
@@ -167,7 +167,7 @@ async def test_in_a_schema_of_its_own_no_client_is_denied_the_schema(
     host.roles.owner("CREATE SCHEMA drafts")
     schema_version.upgrade(with_schema(empty_database, "drafts"))
     host.grant(schema="drafts")
-    printed = grants.platform("supabase", schema="drafts", client=None, worker=None, trusted=False, identity=None)
+    printed = hosts.platform("supabase", schema="drafts", client=None, worker=None, trusted=False, identity=None)
     assert "PGRST_DB_SCHEMAS=public, graphql_public, drafts" in printed
     for role, sub in (("authenticated", "ada"), ("service_role", None)):
         (row,) = await host.run(role, sub, CREATE.replace("create", "drafts.create"), [Jsonb({"image_urls": [URL]})])
@@ -228,14 +228,14 @@ async def test_another_identity_is_an_expression_with_the_callers_rights(
 @pytest.mark.parametrize("identity", ["", "  ", "a\nb"])
 def test_an_identity_is_an_expression_on_one_line(identity: str) -> None:
     with pytest.raises(UsageError, match="--identity"):
-        grants.platform("supabase", schema="public", client=None, worker=None, trusted=False, identity=identity)
+        hosts.platform("supabase", schema="public", client=None, worker=None, trusted=False, identity=identity)
 
 
 @pytest.mark.parametrize("over", [{"client": "anon"}, {"client": "service_role"}, {"worker": "authenticated"}])
 def test_the_hosts_roles_are_distinct(over: dict[str, str]) -> None:
     how: dict[str, Any] = {"client": None, "worker": None, "trusted": False, "identity": None, "schema": "public"}
     with pytest.raises(UsageError, match="two roles"):
-        grants.platform("supabase", **how | over)
+        hosts.platform("supabase", **how | over)
 
 
 async def test_clients_from_before_still_insert_without_a_requester(database: str, roles: Roles) -> None:
@@ -360,7 +360,7 @@ async def test_whoever_may_not_make_the_policy_goes_without_push(
     roles.owner(sql.SQL(made).format(sql.Identifier(owner)))
     url = with_schema(roles.url(owner), "drafts")
     schema_version.upgrade(url)
-    printed = grants.platform("supabase", schema="drafts", client=None, worker=None, trusted=False, identity=None)
+    printed = hosts.platform("supabase", schema="drafts", client=None, worker=None, trusted=False, identity=None)
     notices: list[str] = []
     with psycopg.connect(url, autocommit=True) as connection:
         connection.add_notice_handler(lambda said: notices.append(said.message_primary or ""))

@@ -6,6 +6,8 @@ import typer
 
 from draftd.errors import UsageError
 
+BACKEND = "backend"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -49,10 +51,11 @@ def grants(
 
     Connects to nothing. Review the SQL, then apply it as the owner of the tables (draftd grants … | psql). The roles must exist.
     """
-    from draftd.db.grants import BACKEND, PRESETS, backend, platform
+    from draftd.db.grants import backend
+    from draftd.db.hosts import PLATFORMS, platform
 
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}; available: {', '.join(PRESETS)}")
+    if preset not in {BACKEND, *PLATFORMS}:
+        raise UsageError(f"unknown preset {preset!r}; available: {', '.join((BACKEND, *PLATFORMS))}")
     if preset != BACKEND:
         printed = platform(preset, schema=schema, client=client, worker=worker, trusted=trusted, identity=identity)
         print(printed, end="")

@@ -7,7 +7,6 @@ nothing; the caller's input appears in it only as quoted identifiers and literal
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -41,7 +40,11 @@ WORKER_FUNCTIONS = (
 """In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
-OWN_FUNCTIONS = ("draft_requests_default_expiry(timestamptz)", "draft_requests_without_pictures(text[])")
+OWN_FUNCTIONS = (
+    "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)", "draft_pass_turnstile(text, text, boolean)",
+    "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
+    "draft_requests_without_pictures(text[])", "draft_set_limited(uuid[], boolean)", "draft_text_similarity(text, text)",
+)  # fmt: skip
 """Functions that only triggers and other functions call."""
 ALL_FUNCTIONS = (*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS, *OWN_FUNCTIONS)
 VIEW = "draft_replies"
@@ -97,26 +100,6 @@ OWN_TABLES = ("draft_turnstiles",)
 """Tables that only triggers use."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
-BACKEND = "backend"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """The roles of a host whose clients come through PostgREST."""
-
-    anon: str
-    users: str
-    server: str
-    exposes: str
-    """The schemas that its PostgREST exposes by default."""
-
-
-PLATFORMS: Mapping[str, Platform] = {
-    "supabase": Platform(anon="anon", users="authenticated", server="service_role", exposes="public, graphql_public"),
-    "insforge": Platform(anon="anon", users="authenticated", server="project_admin", exposes="public"),
-}
-PRESETS = (BACKEND, *PLATFORMS)
-
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
 _READ = {"read": "FOR SELECT TO {role} USING (true)"}
 _NO_CHANGE_BUT_CANCEL = _READ | {
@@ -142,25 +125,6 @@ BEGIN
         EXECUTE format('DROP POLICY %I ON %s', one.name, one.relation);
     END LOOP;
 END"""
-_PUSH = """
-BEGIN
-    IF to_regprocedure('realtime.send(jsonb,text,text,boolean)') IS NULL THEN
-        RETURN;
-    END IF;
-    CREATE OR REPLACE TRIGGER draft_requests_95_broadcast AFTER UPDATE ON {home}.draft_requests
-        FOR EACH ROW WHEN (NEW.requester_id <> '' AND NEW.status IN ('completed', 'failed', 'cancelled')
-                           AND OLD.status IN ('pending', 'processing'))
-        EXECUTE FUNCTION {home}.draft_requests_broadcast();
-    CREATE OR REPLACE TRIGGER draft_requests_95_broadcast_progress AFTER UPDATE OF partial_result ON {home}.draft_requests
-        FOR EACH ROW WHEN (NEW.requester_id <> '' AND NEW.status = 'processing' AND NEW.partial_result IS NOT NULL)
-        EXECUTE FUNCTION {home}.draft_requests_broadcast();
-    DROP POLICY IF EXISTS {policy} ON realtime.messages;
-    CREATE POLICY {policy} ON realtime.messages FOR SELECT TO {role}
-        USING (extension = 'broadcast' AND (SELECT {home}.draft_current_requester()) <> ''
-               AND (SELECT realtime.topic()) = 'draftd:' || (SELECT {home}.draft_current_requester()));
-EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'draftd: no push, clients poll: %', SQLERRM;
-END"""
 
 
 def backend(*, schema: str, client: str | None, worker: str | None, trusted: bool, identity: str | None = None) -> str:
@@ -179,52 +143,19 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
     """
     if client == worker:
         raise UsageError("give --client, --worker or both, as two different roles")
-    home = _quoted(schema, "--schema")
+    home = quoted(schema, "--schema")
     lines: list[str] = []
     if client is not None and identity is None:
-        lines += _client(_Role(client, "--client", home), trusted=trusted)
+        lines += client_rights(Role(client, "--client", home), trusted=trusted)
     elif client is not None:
-        lines += [*_identity(home, identity), *_users(_Role(client, "--client", home), home)]
+        lines += [*identity_function(home, identity), *user_rights(Role(client, "--client", home), home)]
     if worker is not None:
-        lines += _worker(_Role(worker, "--worker", home))
-    return _script(lines)
+        lines += worker_rights(Role(worker, "--worker", home))
+    return script(lines)
 
 
-def platform(
-    name: str, *, schema: str, client: str | None, worker: str | None, trusted: bool, identity: str | None
-) -> str:
-    """Return the SQL for a host whose clients come through PostgREST: its end users, its server, and nothing for anybody else.
-
-    Args:
-        name: one of ``PLATFORMS``.
-        schema: the schema of the tables.
-        client: the end users' role; None for the host's own.
-        worker: the daemons' role, or None.
-        trusted: whether the server may choose ids and priorities, and forget requesters.
-        identity: an SQL expression for the requester that a transaction acts for; None leaves it: by default, the JWT's subject.
-
-    Raises:
-        UsageError: a name or the expression is invalid, or two roles are the same.
-    """
-    host = PLATFORMS[name]
-    names = [host.anon, client or host.users, host.server, *filter(None, [worker])]
-    if len({*names}) < len(names):
-        raise UsageError(f"--client and --worker are two roles that are not {host.anon} or {host.server}")
-    home = _quoted(schema, "--schema")
-    users = _Role(client or host.users, "--client", home)
-    lines = [
-        *_exposed(schema, host),
-        *_identity(home, identity),
-        *_nobody(_Role(host.anon, "--client", home, with_public=True)),
-        *_users(users, home),
-        *_client(_Role(host.server, "--client", home), trusted=trusted),
-    ]
-    if worker is not None:
-        lines += _worker(_Role(worker, "--worker", home))
-    return _script([*lines, *_push(users), "", "NOTIFY pgrst, 'reload schema';"])
-
-
-def _script(lines: list[str]) -> str:
+def script(lines: list[str]) -> str:
+    """Return statements as one transaction."""
     return "\n".join(
         [
             "-- Exactly the rights that these roles need on draftd's tables. Replaces any rights they had on them.",
@@ -240,14 +171,14 @@ def _script(lines: list[str]) -> str:
     )
 
 
-class _Role:
-    """Writes the statements that grant rights to one role."""
+class Role:
+    """Writes the statements that grant rights to one role; ``quoted`` is its name in SQL."""
 
     def __init__(self, name: str, option: str, home: str, *, with_public: bool = False) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
             raise UsageError(f"{option}: {name!r} is a reserved role")
-        self._quoted = _quoted(name, option)
-        self._losers = f"PUBLIC, {self._quoted}" if with_public else self._quoted
+        self.quoted = quoted(name, option)
+        self._losers = f"PUBLIC, {self.quoted}" if with_public else self.quoted
         self._name = name
         self._home = home
 
@@ -258,40 +189,37 @@ class _Role:
         yield f"REVOKE ALL ON TYPE {self._all(WORKER_TYPE, TRUSTED_TYPE)} FROM {self._losers};"
         names = ", ".join(sql.Literal(self._policy_name(purpose)).as_string().strip() for purpose in _PURPOSES)
         tables = ", ".join(f"{sql.Literal(f'{self._home}.{table}').as_string().strip()}::regclass" for table in TABLES)
-        yield f"DO {_dollar_quoted(_DROP_POLICIES.format(names=names, tables=tables))};"
+        yield f"DO {dollar_quoted(_DROP_POLICIES.format(names=names, tables=tables))};"
 
     def begin(self) -> Iterator[str]:
-        """Revoke every earlier grant; grant access to the schema, and to its revision."""
+        """Revoke every earlier grant; grant access to the schema."""
         yield from self.revoke()
-        yield f"GRANT USAGE ON SCHEMA {self._home} TO {self._quoted};"
+        yield f"GRANT USAGE ON SCHEMA {self._home} TO {self.quoted};"
 
     def table(self, table: str, rights: str, policies: Mapping[str, str] = _EVERY_ROW) -> Iterator[str]:
         """Grant rights on a table, and policies for the rows they apply to."""
-        yield f"GRANT {rights} ON {self._home}.{table} TO {self._quoted};"
+        yield f"GRANT {rights} ON {self._home}.{table} TO {self.quoted};"
         for purpose, terms in policies.items():
-            what = terms.format(role=self._quoted, home=self._home)
-            yield f"CREATE POLICY {self._policy(purpose)} ON {self._home}.{table} {what};"
+            what = terms.format(role=self.quoted, home=self._home)
+            yield f"CREATE POLICY {self.policy(purpose)} ON {self._home}.{table} {what};"
 
     def view(self, rights: str) -> str:
         """Grant rights on the view."""
-        return f"GRANT {rights} ON {self._home}.{VIEW} TO {self._quoted};"
+        return f"GRANT {rights} ON {self._home}.{VIEW} TO {self.quoted};"
 
     def functions(self, names: Iterable[str]) -> str:
         """Grant functions."""
-        return f"GRANT EXECUTE ON FUNCTION {self._all(*names)} TO {self._quoted};"
+        return f"GRANT EXECUTE ON FUNCTION {self._all(*names)} TO {self.quoted};"
 
     def marked(self, type_name: str) -> str:
         """Make the role a worker, or a trusted one."""
-        return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self._quoted};"
-
-    def push(self) -> str:
-        """Let the role listen to its requester's channel, where Supabase has one."""
-        return f"DO {_dollar_quoted(_PUSH.format(role=self._quoted, policy=self._policy('push'), home=self._home))};"
+        return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self.quoted};"
 
     def _all(self, *names: str) -> str:
         return ", ".join(f"{self._home}.{one}" for one in names)
 
-    def _policy(self, purpose: str) -> str:
+    def policy(self, purpose: str) -> str:
+        """Return the name of the role's policy for a purpose, in SQL."""
         return sql.Identifier(self._policy_name(purpose)).as_string()
 
     def _policy_name(self, purpose: str) -> str:
@@ -302,39 +230,29 @@ class _Role:
         return name
 
 
-def _identity(home: str, identity: str | None) -> Iterator[str]:
+def identity_function(home: str, identity: str | None) -> Iterator[str]:
+    """Yield the statement that sets the requester a transaction acts for; None leaves it as it is.
+
+    Raises:
+        UsageError: the expression is empty, or has several lines.
+    """
     if identity is None:
         return
     if not identity.strip() or not identity.isprintable():
         raise UsageError("--identity takes an SQL expression on one line, such as 'auth.uid()'")
     # On a line of its own, so that a comment in it ends there.
-    body = _dollar_quoted(f"SELECT coalesce((\n{identity}\n)::text, '')")
+    body = dollar_quoted(f"SELECT coalesce((\n{identity}\n)::text, '')")
     yield ""
     yield "-- The requester that a transaction acts for. draftd migrate keeps this expression."
     yield f"CREATE OR REPLACE FUNCTION {home}.draft_current_requester() RETURNS text LANGUAGE sql STABLE"
     yield f"SET search_path = {home}, pg_temp AS {body};"
 
 
-def _exposed(schema: str, host: Platform) -> Iterator[str]:
+def user_rights(role: Role, home: str) -> Iterator[str]:
+    """Yield the rights of an end user: those on the rows of its own requester."""
     yield ""
-    if schema in host.exposes.split(", "):
-        yield f"-- PostgREST has to expose the schema {schema}, which it does by default."
-        return
-    schemas = f"{host.exposes}, {schema}"
-    yield "-- PostgREST has to expose the schema. On Supabase: Project Settings, Data API, Exposed schemas. Elsewhere:"
-    yield f"--   PGRST_DB_SCHEMAS={schemas}"
-
-
-def _nobody(role: _Role) -> Iterator[str]:
-    yield ""
-    yield "-- Whoever is not signed in has no rights."
-    yield from role.revoke()
-
-
-def _users(role: _Role, home: str) -> Iterator[str]:
-    yield ""
-    yield f"-- A user may have {USER_MAX_PENDING} requests waiting, unless limits are set already (draftd limits). The server's own,"
-    yield "-- which have no requester, are not limited."
+    yield f"-- A user may have {USER_MAX_PENDING} requests waiting, unless limits are set already (draftd limits)."
+    yield "-- Requests without a requester, which are a server's, are not limited."
     yield f"INSERT INTO {home}.draft_limits (requester_id, max_pending) VALUES ('*', {USER_MAX_PENDING}), ('', NULL)"
     yield "ON CONFLICT (requester_id) DO NOTHING;"
     yield ""
@@ -357,7 +275,8 @@ def _users(role: _Role, home: str) -> Iterator[str]:
     yield role.functions(FUNCTIONS)
 
 
-def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
+def client_rights(role: Role, *, trusted: bool) -> Iterator[str]:
+    """Yield the rights of a server that acts for all requesters."""
     yield ""
     yield "-- The client may insert, read, refine and cancel all requesters' requests, rate drafts and keep profiles."
     yield "-- It is a server that acts for all of them. Never give this role to a browser or a phone."
@@ -379,7 +298,8 @@ def _client(role: _Role, *, trusted: bool) -> Iterator[str]:
         yield role.marked(TRUSTED_TYPE)
 
 
-def _worker(role: _Role) -> Iterator[str]:
+def worker_rights(role: Role) -> Iterator[str]:
+    """Yield the rights of a daemon and of the commands that are not the owner's."""
     yield ""
     yield "-- The worker runs draftd run and every command except the owner's: migrate, forget, and those that set and unset."
     yield from role.begin()
@@ -390,13 +310,7 @@ def _worker(role: _Role) -> Iterator[str]:
     yield role.functions((*FUNCTIONS, *WORKER_FUNCTIONS))
 
 
-def _push(users: _Role) -> Iterator[str]:
-    yield ""
-    yield "-- Where Supabase's Realtime is, a user hears of its own requests on the private channel draftd:<requester_id>."
-    yield users.push()
-
-
-def _dollar_quoted(body: str) -> str:
+def dollar_quoted(body: str) -> str:
     """Return a string of SQL that reads as it stands, whatever is in it."""
     tag = "$draftd$"
     while tag in body:
@@ -404,7 +318,7 @@ def _dollar_quoted(body: str) -> str:
     return f"{tag}{body} {tag}"
 
 
-def _quoted(name: str, option: str) -> str:
+def quoted(name: str, option: str) -> str:
     """Return a name as an SQL identifier.
 
     Raises:
