@@ -387,7 +387,8 @@ TEXTS = {
     "FUNCTION draft_requests_broadcast()": (
         "Trigger: tells a requester's private channel of Supabase Realtime that a request changed."
     ),
-    "FUNCTION draft_settings_keep_revision()": "Trigger: copies the newest migration's revision to draft_settings.",
+    "FUNCTION draft_settings_follow_revision()": "Trigger: copies the newest migration's revision to draft_settings.",
+    "FUNCTION draft_settings_take_revision()": "Trigger: keeps the newest migration's revision in draft_settings.",
     "FUNCTION draft_nulls_are_defaults()": "Trigger: takes a null for the column's default.",
     "FUNCTION draft_requests_begin()": "Trigger: starts a request as pending and fills in what the client left out.",
     "FUNCTION draft_requests_check_shape()": "Trigger: refuses a request with invalid values.",

@@ -37,7 +37,7 @@ def compile_all(node: Node, app: Path) -> None:
 
 @pytest.mark.parametrize("as_owner", [True, False], ids=["owner", "backend"])
 def test_what_drizzle_kit_pulls_compiles_and_works(
-    node: Node, database: str, roles: Roles, app: Path, as_owner: bool
+    node: Node, database: str, roles: Roles, app: Path, *, as_owner: bool
 ) -> None:
     url = database if as_owner else roles.url(roles.client())
     config = {"dialect": "postgresql", "out": str(app), "tablesFilter": FOR_APPS, "dbCredentials": {"url": url}}
@@ -50,7 +50,9 @@ def test_what_drizzle_kit_pulls_compiles_and_works(
 
 
 @pytest.mark.parametrize("as_owner", [True, False], ids=["owner", "backend"])
-def test_what_supabase_generates_compiles(node: Node, database: str, roles: Roles, app: Path, as_owner: bool) -> None:
+def test_what_supabase_generates_compiles(
+    node: Node, database: str, roles: Roles, app: Path, *, as_owner: bool
+) -> None:
     url = database if as_owner else roles.url(roles.client())
     (app / "database.ts").write_text(node("test/supabase_types.mjs", DATABASE_URL=url))
     copy(TEST / "use_supabase_types.ts", app)

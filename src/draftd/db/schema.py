@@ -378,7 +378,6 @@ draft_settings = Table(
     Column("retention_days", Integer, nullable=False, server_default=text("0")),
     Column("feedback_retention_days", Integer, nullable=False, server_default=text("0")),
     Column("voice_learning", Boolean, nullable=False, server_default=text("false")),
-    Column("schema_revision", Text, nullable=False, server_default=""),
     CheckConstraint(text("id"), name="id"),
     CheckConstraint(text("default_expiry_s BETWEEN 0 AND 315360000"), name="default_expiry_s"),
     CheckConstraint(text("retention_days BETWEEN 0 AND 36500"), name="retention_days"),
