@@ -144,7 +144,7 @@ def test_a_policy_of_a_role_that_this_one_is_in_counts(call: Call, database: str
         (["settings", "list"], "draft_settings"),
         (["limits", "list"], "draft_limits"),
         (["pause"], "draft_pauses"),
-        (["status"], "draft_holds, draft_pauses, draft_throttles, draft_workers"),
+        (["status"], "draft_holds, draft_limits, draft_models, draft_pauses, draft_settings, draft_spending"),
         (["migrate", "--check"], "draftd_alembic_version"),
         (["run"], "draft_agents"),
     ],
