@@ -54,6 +54,13 @@ def test_one_thing_is_paused_at_a_time(call: Call, database: str) -> None:
     assert (result.returncode, "not both" in result.stderr) == (USAGE, True)
 
 
+def test_a_pause_of_the_star_which_would_pause_nobody_is_refused(call: Call, database: str) -> None:
+    env = environment(database)
+    result = call("pause", "--requester", "*", env=env)
+    assert (result.returncode, "pause everything" in result.stderr) == (USAGE, True)
+    assert status(call, database)["pauses"] == []
+
+
 def test_a_worker_may_pause_and_sets_no_limits(call: Call, roles: Roles) -> None:
     env = environment(roles.url(roles.worker()))
     assert call("pause", env=env).returncode == 0

@@ -1,5 +1,6 @@
 """What the report reads of a period, on a real server."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from draftd import db
 from draftd.report import reading
 from draftd.report.figures import Figures, figures_of
 from draftd.report.intervals import Share
+from draftd.report.page import as_json, render
 from fix_database import make_request, overwrite
 from fix_feedback import OPTIONS, RESULT, TEXTS, give_feedback, make_completed
 from fix_report import fill_period
@@ -203,3 +205,21 @@ async def test_a_short_period_is_read_by_an_index(connection: db.Connection, nam
     plan = "\n".join(str(line["QUERY PLAN"]) for line in lines)
     assert "_created_at_idx" in plan
     assert "Seq Scan" not in plan
+
+
+async def test_what_a_worker_may_write_does_not_end_the_report(connection: db.Connection, link: db.Link) -> None:
+    request_id = await make_completed(connection, link)
+    await connection.execute(
+        "UPDATE draft_requests SET claimed_at = 'infinity', first_option_at = 'infinity', finished_at = 'infinity', "
+        "cost_usd = 'NaN'"
+    )
+    await connection.execute(
+        "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, input_tokens, cost_usd) "
+        "VALUES (%s, '', 1, 9, 1, 'm', 1, 'NaN')",
+        [request_id],
+    )
+    period = await read(connection)
+    found = figures_of(period)
+    assert json.loads(json.dumps(as_json(found, period.drafts, with_content=True), default=str, allow_nan=False))
+    assert render(found, period.drafts, with_content=True)
+    assert [(row["calls"], row["cost_usd"], row["unpriced"]) for row in period.usage] == [(1, 0, 1)]

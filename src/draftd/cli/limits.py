@@ -21,6 +21,7 @@ COLUMNS = {
     "max_in_flight": "max in flight",
     "usd_per_day": "USD/day",
 }
+EVERYBODY = "*"
 MAX_COUNT = 10_000_000
 MAX_USD = 1_000_000
 MAX_CHARS = 256
@@ -60,6 +61,8 @@ def pause(
     Takes effect at once, on every daemon, and lasts until `draftd resume`. Requests that are being drafted are finished. Clients
     can go on inserting requests; those that wait too long expire.
     """
+    if requester == EVERYBODY:
+        raise UsageError("--requester '*' would pause a requester of that name; leave it out to pause everything")
     what, name = _target(model, requester)
     row = {"what": what, "name": name, "reason": storable_text(reason, MAX_REASON_CHARS), "by": author()}
     paused = asyncio.run(_execute("PAUSE", row))

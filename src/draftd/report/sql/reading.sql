@@ -19,7 +19,8 @@ SELECT date_bin(make_interval(secs => %(step_s)s), created_at, timestamptz '2000
 -- Further parameter: share, of the requests that are looked at: sorting a million times takes longer than reading them.
 --
 -- A request that was retried waits from its insert, because available_at is then the retry's. Without a published option the first
--- one came with the result. Differences of epochs: PostgreSQL 16 and older cannot subtract infinite timestamps.
+-- one came with the result. Differences of epochs: PostgreSQL 16 and older cannot subtract infinite timestamps, which a worker's
+-- role can write; no difference is more than a hundred years.
 WITH seen AS (
     SELECT date_bin(make_interval(secs => %(step_s)s), created_at, timestamptz '2000-01-03 00:00Z') AS at,
            CASE WHEN attempt <= 1 THEN greatest(created_at, available_at) ELSE created_at END AS began,
@@ -29,10 +30,10 @@ WITH seen AS (
        AND (uuid_hash(id) & 65535) < %(share)s * 65536
 ), measured AS (
     SELECT at,
-           greatest(0, extract(epoch FROM claimed_at) - extract(epoch FROM due))::float8 AS wait_s,
-           greatest(0, extract(epoch FROM least(coalesce(first_option_at, finished_at), finished_at))
-                       - extract(epoch FROM began))::float8 AS first_s,
-           greatest(0, extract(epoch FROM finished_at) - extract(epoch FROM began))::float8 AS result_s
+           least(3153600000, greatest(0, extract(epoch FROM claimed_at) - extract(epoch FROM due)))::float8 AS wait_s,
+           least(3153600000, greatest(0, extract(epoch FROM least(coalesce(first_option_at, finished_at), finished_at))
+                                         - extract(epoch FROM began)))::float8 AS first_s,
+           least(3153600000, greatest(0, extract(epoch FROM finished_at) - extract(epoch FROM began)))::float8 AS result_s
       FROM seen
 )
 SELECT at, count(*)::int AS n,
@@ -54,8 +55,8 @@ SELECT result ->> 'platform' AS platform, agent, prompt_version, count(*)::int A
 SELECT (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*)::int AS calls,
        count(*) FILTER (WHERE code IS NOT NULL)::int AS failed,
        coalesce(sum(input_tokens), 0)::bigint AS input_tokens, coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens,
-       coalesce(sum(output_tokens), 0)::bigint AS output_tokens, coalesce(sum(cost_usd), 0)::float8 AS cost_usd,
-       count(*) FILTER (WHERE cost_usd IS NULL AND (code IS NULL OR input_tokens IS NOT NULL))::int AS unpriced
+       coalesce(sum(output_tokens), 0)::bigint AS output_tokens, coalesce(sum(nullif(cost_usd, 'NaN')), 0)::float8 AS cost_usd,
+       count(*) FILTER (WHERE nullif(cost_usd, 'NaN') IS NULL AND (code IS NULL OR input_tokens IS NOT NULL))::int AS unpriced
   FROM draft_usage WHERE created_at >= %(since)s AND created_at < %(until)s
  GROUP BY 1, 2 ORDER BY 1, 2 LIMIT %(most)s;
 
@@ -93,8 +94,9 @@ SELECT lower(angle) AS angle, count(DISTINCT coalesce(request_id::text, id::text
 
 -- name: read_drafts
 -- The newest finished requests with their newest feedback. Further parameter: most, the maximum number of rows.
-SELECT r.id, r.created_at, r.status, r.agent, r.model, r.prompt_version, r.error_code, r.error_message, r.cost_usd::float8,
-       greatest(0, extract(epoch FROM r.finished_at) - extract(epoch FROM r.created_at))::float8 AS result_s,
+SELECT r.id, r.created_at, r.status, r.agent, r.model, r.prompt_version, r.error_code, r.error_message,
+       nullif(r.cost_usd, 'NaN')::float8 AS cost_usd,
+       least(3153600000, greatest(0, extract(epoch FROM r.finished_at) - extract(epoch FROM r.created_at)))::float8 AS result_s,
        coalesce(r.result, r.partial_result) AS result, f.option, f.outcome, f.rating, f.similarity, f.sent_text,
        f.option IS NOT NULL OR f.outcome IS NOT NULL OR f.rating IS NOT NULL AS is_rated
   FROM draft_requests AS r LEFT JOIN LATERAL (
