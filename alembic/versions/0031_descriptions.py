@@ -349,6 +349,7 @@ TEXTS = {
         "For policies and defaults: whom the transaction acts for: the JWT's subject, or '' without one. draftd grants "
         "--identity replaces it."
     ),
+    "FUNCTION draft_budget_changed()": "Trigger: tries requests that wait for the next day's budget again.",
     "FUNCTION draft_budgets()": "For daemons: what the day's budgets allow and what of them is spent, in US dollars.",
     "FUNCTION draft_budget_until(text, timestamptz)": (
         "For draftd: until when a requester's budget is used up, or the fleet's without a requester; null: it is not."
@@ -387,8 +388,8 @@ TEXTS = {
     "FUNCTION draft_requests_broadcast()": (
         "Trigger: tells a requester's private channel of Supabase Realtime that a request changed."
     ),
-    "FUNCTION draft_settings_follow_revision()": "Trigger: copies the newest migration's revision to draft_settings.",
-    "FUNCTION draft_settings_take_revision()": "Trigger: keeps the newest migration's revision in draft_settings.",
+    "FUNCTION draft_settings_take_revision()": "Trigger: sets schema_revision to the newest migration's revision.",
+    "FUNCTION draft_settings_follow_revision()": "Trigger: copies the revision of a migration to draft_settings.",
     "FUNCTION draft_nulls_are_defaults()": "Trigger: takes a null for the column's default.",
     "FUNCTION draft_requests_begin()": "Trigger: starts a request as pending and fills in what the client left out.",
     "FUNCTION draft_requests_check_shape()": "Trigger: refuses a request with invalid values.",
@@ -401,7 +402,6 @@ TEXTS = {
     "FUNCTION draft_requests_guard()": (
         "Trigger: lets a role that is neither owner nor worker only cancel, and delete its own finished requests."
     ),
-    "FUNCTION draft_budget_changed()": "Trigger: lets requests that wait for the next day's budget be tried again.",
     "FUNCTION draft_limits_changed()": "Trigger: notifies the daemons of changed pauses and limits.",
     "FUNCTION draft_feedback_begin()": "Trigger: copies what feedback needs from its request.",
     "FUNCTION draft_feedback_compare()": "Trigger: compares the sent text with the draft, and makes scores due.",
@@ -511,6 +511,8 @@ BEFORE = {
     "COLUMN draft_spending.calls": "admitted",
     "COLUMN draft_spending.asked": "the sum of what they reserved",
     "COLUMN draft_spending.refused": "the smallest reservation that the rest of the day's budget could not hold",
+    "VIEW draft_replies": "of each request that the caller may see, what a client is meant to read",
+    "FUNCTION draft_current_requester()": "the requester that the caller acts for: the subject of its JWT, or empty",
     "DOMAIN draft_worker": "a role with USAGE may write draft_requests as a daemon does",
     "DOMAIN draft_trusted": "a role with USAGE may call forget_draft_requester",
 }

@@ -53,7 +53,7 @@ CREATE TRIGGER draft_pauses_05_begin BEFORE INSERT OR UPDATE ON draft_pauses
 
 ALTER TABLE draft_holds ALTER COLUMN reason SET DEFAULT 'unknown';
 ALTER TABLE draft_spending ALTER COLUMN requester_id DROP DEFAULT;
-ALTER TABLE draft_settings ALTER COLUMN schema_revision SET DEFAULT 'unknown';
+ALTER TABLE draft_settings ALTER COLUMN schema_revision DROP DEFAULT;
 """
 DOWNGRADE = r"""
 ALTER TABLE draft_settings ALTER COLUMN schema_revision SET DEFAULT '';

@@ -385,7 +385,7 @@ draft_settings = Table(
     Column("usd_per_day", Numeric),
     # Not NaN either, which PostgreSQL sorts above every number.
     CheckConstraint(text("usd_per_day BETWEEN 0 AND 1000000"), name="usd_per_day"),
-    Column("schema_revision", Text, nullable=False, server_default="unknown"),
+    Column("schema_revision", Text, nullable=False),
 )
 
 for _table in metadata.tables.values():
