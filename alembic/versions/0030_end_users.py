@@ -5,7 +5,7 @@ from alembic import op
 from draftd.db.private import keep_private, replaced
 
 revision = "0030"
-down_revision = "0027"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
