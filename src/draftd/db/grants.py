@@ -42,11 +42,12 @@ WORKER_FUNCTIONS = (
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 OWN_FUNCTIONS = (
-    "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)", "draft_pass_turnstile(text, text, boolean)",
+    "draft_budget_of(text)", "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)",
+    "draft_pass_turnstile(text, text, boolean)",
     "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
-    "draft_requests_without_pictures(text[])", "draft_set_limited(uuid[], boolean)", "draft_text_similarity(text, text)",
-    "draft_budget_of(text)", "draft_spending_add(date, text, numeric, numeric, numeric)", "draft_spending_begin(date)",
-    "draft_reservation_guess(draft_reservations)",
+    "draft_requests_without_pictures(text[])", "draft_reservation_guess(draft_reservations)",
+    "draft_set_limited(uuid[], boolean)", "draft_spending_add(date, text, numeric, numeric, numeric)",
+    "draft_spending_begin(date)", "draft_text_similarity(text, text)",
 )  # fmt: skip
 """Functions that only triggers and other functions call."""
 ALL_FUNCTIONS = (*FUNCTIONS, *WORKER_FUNCTIONS, *TRUSTED_FUNCTIONS, *OWN_FUNCTIONS)
@@ -99,7 +100,7 @@ WORKER_RIGHTS = {
 """The rights that ``draftd run`` and the commands need. Only the owner may choose models, set limits and change
 the fleet's settings."""
 OWN_TABLES = ("draft_reservations", "draft_turnstiles")
-"""Tables that only triggers use."""
+"""Tables that only triggers and functions use."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -153,10 +154,10 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
         lines += [*identity_function(home, identity), *user_rights(Role(client, "--client", home), home)]
     if worker is not None:
         lines += worker_rights(Role(worker, "--worker", home))
-    return script(lines)
+    return script(home, lines)
 
 
-def script(lines: list[str]) -> str:
+def script(home: str, lines: list[str]) -> str:
     """Return statements as one transaction."""
     return "\n".join(
         [
@@ -165,6 +166,7 @@ def script(lines: list[str]) -> str:
             "BEGIN;",
             "SET LOCAL lock_timeout = '5s';",
             "SET LOCAL client_min_messages = warning;",
+            f"SET LOCAL search_path = {home}, pg_temp;",
             *lines,
             "",
             "COMMIT;",

@@ -87,7 +87,7 @@ def platform(
     ]
     if worker is not None:
         lines += worker_rights(Role(worker, "--worker", home))
-    return script([*lines, *_push(users, home), "", "NOTIFY pgrst, 'reload schema';"])
+    return script(home, [*lines, *_push(users, home), "", "NOTIFY pgrst, 'reload schema';"])
 
 
 def _exposed(schema: str, host: Platform) -> Iterator[str]:
