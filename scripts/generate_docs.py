@@ -26,7 +26,7 @@ COMMANDS = (
     "migrate", "agents", "agents list", "agents set", "agents unset", "models", "models list", "models set", "models unset",
     "settings",
     "settings list", "settings set", "doctor", "health", "grants",
-    "systemd-unit", "demo", "eval",
+    "systemd-unit", "demo", "eval", "stand-in",
 )  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from alembic.command import downgrade
 from psycopg import sql
 
 from draftd.db import schema_version
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, Fleet, environment, sample_url, wait_until
 from fix_roles import Roles
-from standin.threaded import ThreadedStandIn
 
 USAGE = 2
 CONFIGURATION = 78
