@@ -58,7 +58,7 @@ def test_a_daemon_with_these_variables_drafts_and_fails_as_the_script_says(
     script = tmp_path / "script.json"
     script.write_text(json.dumps([{"nothing": True}]))
     with command("--script", str(script), "--tokens-per-s", "2000") as (_, variables):
-        fleet.start(environment(database, **variables))
+        fleet.start(environment(database) | variables)
         root = variables["OPENAI_BASE_URL"].removesuffix("/v1")
         first = client.wait_for(client.insert(f"{root}/samples/{EMAIL.name}.png"), "failed")
         assert first["error_code"] == "nothing_to_reply_to"
