@@ -26,7 +26,7 @@ COMMANDS = (
     "migrate", "agents", "agents list", "agents set", "agents unset", "models", "models list", "models set", "models unset",
     "settings",
     "settings list", "settings set", "doctor", "health", "grants",
-    "systemd-unit", "demo", "eval",
+    "systemd-unit", "demo", "eval", "stand-in",
 )  # fmt: skip
 
 
@@ -126,9 +126,12 @@ def pages() -> dict[Path, str]:
     requests = ROOT / "docs/requests.md"
     table = between_markers(requests.read_text(), "columns", columns_table())
     images = ROOT / "docs/images.md"
+    testing = ROOT / "docs/connect/testing.md"
+    workflow = (ROOT / "examples/connect/testing/workflow.yml").read_text()
     return {
         readme: text,
         images: formats(images.read_text()),
+        testing: between_markers(testing.read_text(), "workflow", f"```yaml\n{workflow}```"),
         requests: formats(between_markers(table, "options", options_table())),
         ROOT / "docs/settings.md": f"{NOTE}\n\n# Settings\n\n{SETTINGS_INTRODUCTION}\n\n{settings_table()}\n",
         ROOT / "docs/errors.md": f"{NOTE}\n\n# Error codes\n\n{ERRORS_INTRODUCTION}\n\n{errors_table()}\n\n"

@@ -21,9 +21,9 @@ from psycopg.rows import dict_row
 
 from draftd.cli import main
 from draftd.demo.samples import LINKEDIN_POST
+from draftd.stand_in.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
 from nursery import close, completed, nursery
-from standin.threaded import ThreadedStandIn, run_in_thread
 
 START_TIME_S = 120.0
 END_TIME_S = 100.0

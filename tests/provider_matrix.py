@@ -23,9 +23,9 @@ from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import Kind, ModelError
 from draftd.providers.known_providers import PROVIDERS, provider_of
 from draftd.providers.llm import Completion, Llm, Target
-from standin.behaviour import Behaviour
-from standin.server import StandIn
-from standin.wires.dialects import DIALECTS, LOGGING_IN, Dialect
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.server import StandIn
+from draftd.stand_in.wires.dialects import DIALECTS, LOGGING_IN, Dialect
 
 PAGE = Path(__file__).parents[1] / "docs/providers.md"
 SCHEMA: dict[str, Any] = {

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from draftd.reply.agents import packaged_directory
 from draftd.reply.result import Result
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, draftd, environment, sample_url
 from fix_docs import example_agent
-from standin.threaded import ThreadedStandIn
 
 
 def test_the_agent_of_the_documents_drafts_beside_the_packaged_one(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
 from fix_money import enqueue, make_parent, set_price
-from standin.threaded import ThreadedStandIn
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

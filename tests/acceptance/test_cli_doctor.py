@@ -13,10 +13,10 @@ import pytest
 
 from draftd.daemon import liveness
 from draftd.db import dsn
+from draftd.stand_in.threaded import ThreadedStandIn, run_in_thread
+from draftd.stand_in.wires.dialects import DIALECTS
 from fix_daemon import Call, Client, draftd, environment
 from fix_roles import Roles
-from standin.threaded import ThreadedStandIn, run_in_thread
-from standin.wires.dialects import DIALECTS
 
 AWAY = "postgresql://127.0.0.1:1/app"
 ALL = [

@@ -14,11 +14,11 @@ import pytest
 from draftd.evals import lock
 from draftd.evals.cases import load
 from draftd.evals.criteria import Failure
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_browser import DESKTOP, PHONE, SCHEMES, Page
 from fix_daemon import draftd, environment
 from fix_evals import THREE, make_result, make_results, write_cases
 from nursery import nursery
-from standin.threaded import ThreadedStandIn
 
 NOWHERE = "postgresql://127.0.0.1:9/app"
 """Evaluations have a database of their own; this one would answer nobody."""

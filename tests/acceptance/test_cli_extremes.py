@@ -7,9 +7,9 @@ import pytest
 
 from draftd.cli.requests import _print_request
 from draftd.queue.admin import COLUMNS
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, environment
 from fix_extremes import PENDING, SHARED, VALUES, add_extreme, cases, make_extreme
-from standin.threaded import ThreadedStandIn
 
 URL = "https://images.example/shot.png"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import DIRECTLY, Call, Client, Daemon, Fleet, environment, free_port, sample_url, wait_until
 from fix_dump import dumped
 from fix_otlp import OtlpReceiver, otlp_receiver
-from standin.threaded import ThreadedStandIn
 
 CANARY = "canary-7d31"
 ANSWER = f"answer {CANARY}"

@@ -13,9 +13,9 @@ from psycopg import sql
 from draftd.cli import app
 from draftd.db import schema_version
 from draftd.db.hosts import platform
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, Fleet, environment, sample_url, wait_until
 from fix_roles import Roles
-from standin.threaded import ThreadedStandIn
 
 USAGE = 2
 CONFIGURATION = 78

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, Fleet, environment, wait_until
-from standin.threaded import ThreadedStandIn
 
 USAGE, AWAY_CODE = 2, 69
 

@@ -11,9 +11,9 @@ import pytest
 
 from draftd.db.grants import backend
 from draftd.demo.embedded import EmbeddedPostgres
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, draftd, environment, sample_url, wait_until
 from fix_database import database_url, server_parts
-from standin.threaded import ThreadedStandIn
 
 UNAVAILABLE = 69
 NEEDED = 5

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from draftd.errors import ModelRefused
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Daemon, Fleet, Running, environment, run_shared, sample_url, wait_until
 from fix_hostile import flat_png, one_column_png
 from fix_images import data_url, encoded, heic, make_decoder, make_picture, make_png
-from standin.threaded import ThreadedStandIn
 
 FALLING = """
 import ctypes

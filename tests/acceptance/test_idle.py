@@ -12,9 +12,9 @@ import pytest
 
 from draftd.db import schema_version
 from draftd.demo.embedded import EmbeddedPostgres
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Fleet, environment, wait_until
 from fix_database import database_url
-from standin.threaded import ThreadedStandIn
 
 PERIODS_S = {"draftd claim": 3.0, "draftd maintenance": 2.0, "draftd heartbeat": 10 / 3}
 """Seconds between two statements of each connection that an idle daemon uses: together 68 a minute."""

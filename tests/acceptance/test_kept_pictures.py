@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, wait_until
 from fix_images import make_png
-from standin.threaded import ThreadedStandIn
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import pytest
 
 from draftd.daemon.gauges import INTERVAL_S
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import DIRECTLY, Call, Client, Fleet, draftd, environment, free_port, wait_until
-from standin.threaded import ThreadedStandIn
 
 REQUESTS = 24
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, sample_url
-from standin.threaded import ThreadedStandIn
 
 
 class Thief:

@@ -7,6 +7,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from chaos.scene import PARENT_READING, PARENT_RESULT
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Daemon, Fleet, draftd, environment, sample_url, standstill, wait_until
 from fix_extremes import (
     BOUNDS,
@@ -19,7 +20,6 @@ from fix_extremes import (
     make_extreme,
 )
 from fix_refusals import ALWAYS, CLAIM, COMPLETION, COUNTED, COUNTS, RENEWAL, refusing
-from standin.threaded import ThreadedStandIn
 
 BLOCKED = "http://10.0.0.1/picture.png"
 """A picture that nobody fetches: most columns are read before it, or after it all."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, environment, sample_url, wait_until
 from fix_output import PIPE_BYTES, full_pipe
 from nursery import nursery
-from standin.threaded import ThreadedStandIn
 
 TIME_S = 120.0
 SMALL_BUFFER = "from draftd import streams; streams.MAX_BUFFERED_BYTES = 1_000"

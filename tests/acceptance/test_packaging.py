@@ -15,8 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from draftd.daemon import liveness
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, environment, sample_url
-from standin.threaded import ThreadedStandIn
 
 CHECKOUT = Path(__file__).parents[2]
 

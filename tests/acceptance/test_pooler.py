@@ -16,9 +16,9 @@ from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import ConnectionLost
 from draftd.queue import wakeup
 from draftd.queue.wakeup import proves_session
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, draftd, environment, sample_url, wait_until
 from fix_pooler import POOL_SIZE, PgBouncer, Unavailable, pgbouncer, program
-from standin.threaded import ThreadedStandIn
 
 REQUESTS = 40
 STATE = """

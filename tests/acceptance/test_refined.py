@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from standin.threaded import ThreadedStandIn
+from draftd.stand_in.threaded import ThreadedStandIn
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Fleet, environment, in_flight, sample_url, wait_until
-from standin.threaded import ThreadedStandIn
 
 TIME_S = 100.0
 CHECKOUT = Path(__file__).parents[2]

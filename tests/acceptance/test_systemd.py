@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from draftd.cli.systemd_unit import program, reaper_units, service_unit
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import START_TIME_S, Client, Fleet, draftd, environment, sample_url
-from standin.behaviour import Behaviour
-from standin.threaded import ThreadedStandIn
 
 MAX_EXPOSURE_TENTHS = 20
 NOBODYS_URL = "postgresql://127.0.0.1:1/nothing"

@@ -14,9 +14,9 @@ import pytest
 
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 from draftd.reply.result import Result
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import DIRECTLY, Client, Fleet, draftd, environment, free_port, in_flight, sample_url, wait_until
 from fix_otlp import otlp_receiver
-from standin.threaded import ThreadedStandIn
 
 WORDS = re.compile(r"\w+")
 

@@ -15,8 +15,8 @@ import pytest
 from chaos.scene import Crew, Form, Scene, staged
 from chaos.server import Server
 from draftd.db import schema_version
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_database import database_url
-from standin.threaded import ThreadedStandIn
 
 SEEDS = int(os.environ.get("DRAFTD_TEST_CHAOS_SEEDS", "0"))
 SEEDS_OF_ALL = 3

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from psycopg.types.json import Jsonb
 
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Client, Daemon, Fleet, environment, sample_url, wait_until
-from standin.threaded import ThreadedStandIn
 
 START_TIME_S = 120.0
 """Several daemons that start at once, each with two seconds of CPU before it, can take long on a small machine."""

@@ -12,8 +12,8 @@ from chaos.server import Server
 from chaos.verdict import verdict
 from draftd import db
 from draftd.queue.reaping import Reaped, reap
+from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import wait_until
-from standin.threaded import ThreadedStandIn
 
 pytestmark = pytest.mark.chaos
 

@@ -44,11 +44,11 @@ from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.metered_call import MeteredCalls
 from draftd.reply.prompts import render
 from draftd.request import Claim, Request
+from draftd.stand_in.server import StandIn
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 from fix_database import claim_one, make_request, overwrite, read_row
 from fix_images import encoded, make_picture
-from standin.server import StandIn
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")

@@ -31,8 +31,8 @@ from draftd.errors import (
 )
 from draftd.providers.errors import QUOTA_EXHAUSTED
 from draftd.providers.llm import Completion, Llm, Target
-from standin.behaviour import Behaviour
-from standin.server import StandIn
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.server import StandIn
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")

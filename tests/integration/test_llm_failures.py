@@ -23,9 +23,9 @@ from draftd.errors import (
 )
 from draftd.providers.llm import Completion, Llm, Target
 from draftd.providers.response import TOKENS_PER_PICTURE
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.wires.dialects import DIALECTS, OPENAI, Dialect
 from provider_matrix import speaking, target
-from standin.behaviour import Behaviour
-from standin.wires.dialects import DIALECTS, OPENAI, Dialect
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
 pytestmark = [

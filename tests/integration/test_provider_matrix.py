@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from draftd.providers.llm import Llm
+from draftd.stand_in.wires.dialects import Dialect
 from provider_matrix import ALL, PAGE, failures_on, line, look, rendered, written
-from standin.wires.dialects import Dialect
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
 pytestmark = [

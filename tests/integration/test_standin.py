@@ -3,11 +3,7 @@
 import asyncio
 import http.client
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +12,8 @@ import openai
 import pytest
 
 from draftd.demo.samples import EMAIL
-from standin.server import StandIn
-from standin.threaded import run_in_thread
+from draftd.stand_in.server import StandIn
+from draftd.stand_in.threaded import run_in_thread
 
 ASK: dict[str, Any] = {"model": "any", "messages": [{"role": "user", "content": "Draft a reply."}]}
 
@@ -203,18 +199,3 @@ def test_a_caller_without_an_event_loop_runs_it_in_a_thread() -> None:
         assert len(stand_in.wait_for_calls(1, outcome="answered")) == 1
     with pytest.raises(httpx.ConnectError):
         httpx.get(stand_in.root_url)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_prints_its_url_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "standin.server", "--latency", "0.01"]
-    with subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        url = program.stdout.readline().strip()
-        with httpx.Client() as client:
-            assert client.post(f"{url}/chat/completions", json=ASK).json()["model"] == "stand-in"
-            program.send_signal(number)
-            rest = program.communicate(timeout=60)
-    assert (rest, program.returncode) == (("", ""), 0)

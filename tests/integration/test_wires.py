@@ -16,9 +16,9 @@ from draftd.reply.agents import load_agents, packaged_directory
 from draftd.reply.comment_reply import CommentReply
 from draftd.reply.prompts import render
 from draftd.request import Options, Parent, Request, Wish
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.wires.dialects import Dialect
 from provider_matrix import ALL, CACHED_TOKENS, TIME_S, ask, speaking, target
-from standin.behaviour import Behaviour
-from standin.wires.dialects import Dialect
 
 # litellm reads a pydantic attribute in a deprecated way at every chunk, and hands its own types over in a wrong form.
 pytestmark = [

@@ -14,11 +14,11 @@ from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.scenes import SAMPLE_SCENES
 from draftd.reply.facts import Witness
 from draftd.reply.resemblance import same
-from standin.answers import answer, fill, recognise
-from standin.behaviour import Behaviour, Script, steps
-from standin.call import Call, image_size, schema_in
-from standin.scenes import ANY_PICTURE
-from standin.wires.chat import read_chat
+from draftd.stand_in.answers import answer, fill, recognise
+from draftd.stand_in.behaviour import Behaviour, Script, steps
+from draftd.stand_in.call import Call, image_size, schema_in
+from draftd.stand_in.scenes import ANY_PICTURE
+from draftd.stand_in.wires.chat import read_chat
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -15,7 +15,6 @@ fleet          status, reap-stale, doctor
 standstill     why nothing is being drafted, for status
 doctor         the checks that the doctor makes
 model_check    its question to a model, asked as a daemon asks
-code_word      the picture in that question
 agents         which models the agents use
 models         what a model's name stands for
 limits         pause, resume, and the limits of requesters
@@ -23,6 +22,7 @@ settings       the settings of the whole fleet
 database       migrate
 grants         the SQL for the rights of an app and a daemon
 demo           from nothing to printed drafts
+stand_in       doubles of model and daemon for an app's tests
 evaluation     eval
 systemd_unit   the units that ``draftd systemd-unit`` prints
 """
@@ -51,6 +51,7 @@ from draftd.cli import (
     prune,
     report,
     requests,
+    stand_in,
 )
 from draftd.cli import settings as fleet_settings
 from draftd.cli.console import Commands, say
@@ -104,6 +105,7 @@ fleet_settings.register(app)
 database.register(app)
 grants.register(app)
 evaluation.register(app)
+stand_in.register(app)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from draftd.cli import code_word
 from draftd.daemon.composition import image_loader
+from draftd.demo import code_word
 from draftd.errors import ModelError, RequestError
 from draftd.providers.known_providers import provider_of
 from draftd.providers.llm import Completion, Llm, Target

@@ -3,6 +3,7 @@
 Tests, benchmarks and evaluations use it too.
 
 answerer   the stand-in model server
+code_word  the picture that the doctor shows to a model
 daemon     ``draftd run`` as a child process
 embedded   a temporary PostgreSQL
 marks      where a reply's unsupported facts stand

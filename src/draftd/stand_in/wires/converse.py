@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from standin.call import Call, picture, schema_in
-from standin.completion import Completion, Failure
-from standin.wires.wire import as_object, entries, pieces
+from draftd.stand_in.call import Call, picture, schema_in
+from draftd.stand_in.completion import Completion, Failure
+from draftd.stand_in.wires.wire import as_object, entries, pieces
 
 _QUESTION = re.compile(r"/model/([^/]+)/converse(-stream)?$")
 _PRELUDE, _CHECKSUM, _LENGTH = struct.Struct(">II"), struct.Struct(">I"), struct.Struct(">H")

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from standin.call import Call
-from standin.completion import Completion, Failure
+from draftd.stand_in.call import Call
+from draftd.stand_in.completion import Completion, Failure
 
 
 class Wire(Protocol):

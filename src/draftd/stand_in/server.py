@@ -1,7 +1,7 @@
 """A stand-in model server: OpenAI's chat completions over HTTP, or another provider's wire, with scripted behaviour and no model.
 
-It never passes for a model: each reply says that a stand-in wrote it, the model is called ``stand-in``. It listens on
-the loopback interface alone and has no access control.
+It never passes for a model: each reply says that a stand-in wrote it, the model is called ``stand-in``, and so is the server in
+every response's headers. It has no access control, and listens on the loopback interface unless it is told otherwise.
 
     POST /v1/chat/completions   streaming or not; where another dialect has its questions
     GET  /v1/models
@@ -14,23 +14,21 @@ the loopback interface alone and has no access control.
     POST /reset                 forgets script and log
 """
 
-import argparse
 import asyncio
-import signal
-import sys
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from draftd.demo.samples import SAMPLES
-from standin.behaviour import Behaviour, Script, Step, steps
-from standin.call import Call
-from standin.calllog import CallLog
-from standin.completion import MODEL, Failure, failure_for
-from standin.playback import Player, completion_of, error_response, html_response
-from standin.wires.dialects import OPENAI, Dialect
+from draftd.stand_in.behaviour import Behaviour, Script, Step, steps
+from draftd.stand_in.call import Call
+from draftd.stand_in.calllog import CallLog
+from draftd.stand_in.completion import FINGERPRINT, MODEL, Failure, failure_for
+from draftd.stand_in.playback import Player, completion_of, error_response, html_response
+from draftd.stand_in.wires.dialects import OPENAI, Dialect
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -71,16 +69,20 @@ class StandIn:
         self._released = asyncio.Event()
         self.received: list[web.Request] = []
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._host, self._port = "127.0.0.1", 0
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one."""
+    async def start(self, port: int = 0, *, host: str = "127.0.0.1") -> None:
+        """Listen; port 0 takes a free one.
+
+        Raises:
+            OSError: the address or the port cannot be had.
+        """
         # A handler is cancelled when its client goes away, also while it plays a hanging call. A stop waits for none:
         # aiohttp would take a timeout of 0 for none at all.
         self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self._port = self._runner.addresses[0][1]
+        await web.TCPSite(self._runner, host, port).start()
+        self._host, self._port = self._runner.addresses[0][:2]
 
     async def stop(self) -> None:
         """Close every connection, also those in the middle of an answer."""
@@ -91,12 +93,22 @@ class StandIn:
     @property
     def root_url(self) -> str:
         """Where ``/samples`` and ``/log`` are."""
-        return f"http://127.0.0.1:{self._port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104  # reached here as well
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     @property
     def url(self) -> str:
         """The base URL for a client of the dialect."""
         return f"{self.root_url}{self._dialect.base}"
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment in which ``draftd run`` asks this server, and may fetch its samples."""
+        return {
+            "OPENAI_BASE_URL": self.url,
+            "OPENAI_API_KEY": MODEL,
+            "DRAFTD_MODEL": f"openai/{MODEL}",
+            "DRAFTD_ALLOW_PRIVATE_IMAGE_HOSTS": self.root_url.removeprefix("http://"),
+        }
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -116,6 +128,17 @@ class StandIn:
             ValueError: a behaviour is not understood.
         """
         self._script = Script(steps(once), steps(default))
+
+    def read_script(self, raw: Any) -> None:
+        """Set the behaviour of the calls to come from JSON: ``{"once": …, "default": …}``, or a list for ``once``.
+
+        Raises:
+            ValueError: it is not understood; the message says what.
+        """
+        given = {"once": raw} if isinstance(raw, list) else raw
+        if not isinstance(given, dict) or not given.keys() <= {"once", "default"}:
+            raise ValueError('a script is a list of behaviours or {"once": …, "default": …}')
+        self.script(given.get("once"), default=given.get("default"))
 
     def reset(self) -> None:
         """Forget script and log; calls that hang go on hanging."""
@@ -141,6 +164,7 @@ class StandIn:
     def _app(self) -> web.Application:
         middlewares = [self._refuse_what_is_malformed, self._answer_as_a_model]
         app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=middlewares)
+        app.on_response_prepare.append(_sign)
         app.add_routes(
             [
                 web.get("/v1/models", _models),
@@ -228,7 +252,7 @@ class StandIn:
         return web.json_response(self.log)
 
     async def _post_script(self, request: web.Request) -> web.Response:
-        self._read_script(await request.json())
+        self.read_script(await request.json())
         return web.json_response({"ok": True})
 
     async def _post_release(self, _request: web.Request) -> web.Response:
@@ -239,11 +263,9 @@ class StandIn:
         self.reset()
         return web.json_response({"ok": True})
 
-    def _read_script(self, raw: Any) -> None:
-        given = {"once": raw} if isinstance(raw, list) else raw
-        if not isinstance(given, dict) or not given.keys() <= {"once", "default"}:
-            raise ValueError('a script is a list of behaviours or {"once": …, "default": …}')
-        self.script(given.get("once"), default=given.get("default"))
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = FINGERPRINT
 
 
 async def _models(_request: web.Request) -> web.Response:
@@ -255,29 +277,11 @@ async def _token(_request: web.Request) -> web.Response:
     return web.json_response({"access_token": "made-up", "expires_in": 3600, "token_type": "Bearer"})
 
 
-async def _run_program(options: argparse.Namespace) -> None:
-    stand_in = StandIn(
-        latency_s=options.latency, tokens_per_s=options.tokens_per_s, record_prompts=options.record_prompts
-    )
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await stand_in.start(options.port)
-    sys.stdout.write(f"{stand_in.url}\n")
-    sys.stdout.flush()
-    await ended.wait()
-    await stand_in.stop()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C; the one line on stdout is the base URL."""
-    parser = argparse.ArgumentParser(prog="standin.server", description="A stand-in model server: no model behind it.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer")
-    parser.add_argument("--tokens-per-s", type=float, metavar="N", help="speed of the answers (default: at once)")
-    parser.add_argument("--record-prompts", action="store_true", help="keep the text of each prompt in the log")
-    asyncio.run(_run_program(parser.parse_args(arguments)))
-
-
-if __name__ == "__main__":
-    main()
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

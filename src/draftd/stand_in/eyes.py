@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from draftd.cli.code_word import (
+from draftd.demo.code_word import (
     CELL_PX,
     COLUMNS,
     DOT_PX,

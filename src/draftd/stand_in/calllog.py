@@ -9,8 +9,8 @@ import time
 from collections import deque
 from typing import Any
 
-from standin.behaviour import Behaviour
-from standin.call import Call
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.call import Call
 
 _MAX_ENTRIES = 20_000
 

@@ -6,13 +6,13 @@ may depend on what litellm knows of it, so each row names one that litellm knows
 
 from dataclasses import dataclass
 
-from standin.wires.anthropic import Anthropic
-from standin.wires.chat import Chat
-from standin.wires.converse import Converse
-from standin.wires.gemini import Gemini
-from standin.wires.ollama import Ollama
-from standin.wires.responses import Responses
-from standin.wires.wire import Wire
+from draftd.stand_in.wires.anthropic import Anthropic
+from draftd.stand_in.wires.chat import Chat
+from draftd.stand_in.wires.converse import Converse
+from draftd.stand_in.wires.gemini import Gemini
+from draftd.stand_in.wires.ollama import Ollama
+from draftd.stand_in.wires.responses import Responses
+from draftd.stand_in.wires.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from standin.answers import answer
-from standin.behaviour import Behaviour
-from standin.call import Call
-from standin.completion import CHARS_PER_TOKEN, Completion, Failure, usage_of
-from standin.wires.wire import Wire
+from draftd.stand_in.answers import answer
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.call import Call
+from draftd.stand_in.completion import CHARS_PER_TOKEN, Completion, Failure, usage_of
+from draftd.stand_in.wires.wire import Wire
 
 _UNPACED_PIECE_CHARS = 64
 _HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to use this network."

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from standin.call import Call, picture_at, schema_in
-from standin.completion import MODEL, Completion, Failure
-from standin.wires.wire import entries, pieces, sse
+from draftd.stand_in.call import Call, picture_at, schema_in
+from draftd.stand_in.completion import MODEL, Completion, Failure
+from draftd.stand_in.wires.wire import entries, pieces, sse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

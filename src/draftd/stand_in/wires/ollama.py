@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from standin.call import Call, picture, schema_in
-from standin.completion import MODEL, Completion, Failure
-from standin.wires.wire import entries, pieces
+from draftd.stand_in.call import Call, picture, schema_in
+from draftd.stand_in.completion import MODEL, Completion, Failure
+from draftd.stand_in.wires.wire import entries, pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

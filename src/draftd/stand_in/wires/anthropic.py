@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from standin.call import Call, picture, schema_in
-from standin.completion import MODEL, Completion, Failure
-from standin.wires.wire import as_object, entries, pieces, sse
+from draftd.stand_in.call import Call, picture, schema_in
+from draftd.stand_in.completion import MODEL, Completion, Failure
+from draftd.stand_in.wires.wire import as_object, entries, pieces, sse
 
 _KINDS = {
     400: "invalid_request_error",

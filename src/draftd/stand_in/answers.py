@@ -11,9 +11,9 @@ from typing import Any
 
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.demo.scenes import SAMPLE_SCENES, Scene
-from standin.behaviour import Behaviour
-from standin.call import Call
-from standin.scenes import ANY_PICTURE, NO_MESSAGE
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.call import Call
+from draftd.stand_in.scenes import ANY_PICTURE, NO_MESSAGE
 
 _LENGTHS = ("short", "medium", "detailed")
 REQUESTER_INPUT = "What the requester gives:\n"

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from draftd.cli import code_word
-from standin.eyes import code_word_in
+from draftd.demo import code_word
+from draftd.stand_in.eyes import code_word_in
 
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _PNG_HEADER = struct.Struct(">8s8xII")

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
-from standin.behaviour import Step
-from standin.server import StandIn
+from draftd.stand_in.behaviour import Step
+from draftd.stand_in.server import StandIn
 
 _T = TypeVar("_T")
 

@@ -5,8 +5,8 @@ Owns the facts alone; how they look on a wire is ``wires``' matter. The failures
 
 from dataclasses import dataclass
 
-from standin.behaviour import Behaviour
-from standin.call import Call
+from draftd.stand_in.behaviour import Behaviour
+from draftd.stand_in.call import Call
 
 MODEL = "stand-in"
 FINGERPRINT = "draftd-stand-in"

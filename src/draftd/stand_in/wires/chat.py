@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from standin.call import Call, picture_at, schema_in
-from standin.completion import FINGERPRINT, MODEL, Completion, Failure, Usage
-from standin.wires.wire import entries, pieces, sse
+from draftd.stand_in.call import Call, picture_at, schema_in
+from draftd.stand_in.completion import FINGERPRINT, MODEL, Completion, Failure, Usage
+from draftd.stand_in.wires.wire import entries, pieces, sse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
