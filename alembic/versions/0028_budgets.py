@@ -121,7 +121,8 @@ BEGIN
 END $$;
 
 -- Begin to count a day's spending, at the first admission under a budget: sum up what the day has cost so far. From then on the
--- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it.
+-- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it, and for
+-- another session that begins the day, after which there is nothing left to sum up.
 CREATE FUNCTION draft_spending_begin(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 #variable_conflict use_column
 BEGIN
@@ -129,6 +130,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock('draft_usage'::regclass::oid::int, 0);
+    IF EXISTS (SELECT FROM draft_spending AS s WHERE s.day = draft_spending_begin.day AND s.payer = 'fleet') THEN
+        RETURN;
+    END IF;
     INSERT INTO draft_spending AS s (day, payer, requester_id, spent)
     SELECT draft_spending_begin.day, CASE grouping(u.requester_id) WHEN 1 THEN 'fleet' ELSE 'requester' END,
            coalesce(u.requester_id, ''), coalesce(sum(u.cost_usd), 0)
@@ -139,9 +143,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM draft_reservations AS v
                         WHERE v.request_id = u.request_id AND v.lease_token = u.lease_token AND v.call = u.call
                           AND v.day IS NOT NULL)
-     GROUP BY GROUPING SETS ((), (u.requester_id))
-    ON CONFLICT (day, payer, requester_id) DO UPDATE SET spent = s.spent + excluded.spent
-     WHERE s.payer = 'requester';
+     GROUP BY GROUPING SETS ((), (u.requester_id));
 END $$;
 
 -- What a model's ceilings leave: calls in flight, calls and tokens in the last minute, each null without its ceiling; and in how
@@ -229,7 +231,8 @@ BEGIN
     room := greatest(0, room);
     IF room < draft_claim_room.wanted AND EXISTS (
         SELECT FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = ANY (draft_claim_room.agents) AND r.available_at <= now() OFFSET room) THEN
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = ANY (draft_claim_room.agents)
+           AND r.available_at <= now() OFFSET room) THEN
         wait_s := greatest(0.25, least(has.wait_s, 60));
     END IF;
 END $$;

@@ -195,6 +195,23 @@ async def test_what_was_spent_before_a_budget_was_set_counts(connection: db.Conn
     assert await spending(connection, "requester", "ann") == (Decimal("0.04"), USD)
 
 
+async def test_what_a_day_has_cost_counts_once_when_two_daemons_begin_the_day(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    first, second = await claimed(connection, link, 2, requester_id="ann")
+    await record(link, usage_of(ask_of(first), "0.04"))
+    await set_budget(connection, "1")
+    async with db.connected(database) as other:
+        async with other.transaction():
+            await other.execute("SELECT draft_spending_begin((now() AT TIME ZONE 'UTC')::date)")
+            admission = asyncio.create_task(admit(link, ask_of(second)))
+            while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.01)
+        await admission
+    assert await spending(connection) == (Decimal("0.04"), USD)
+    assert await spending(connection, "requester", "ann") == (Decimal("0.04"), USD)
+
+
 async def test_a_call_that_began_before_the_budget_was_set_counts_when_it_ends(
     connection: db.Connection, link: db.Link
 ) -> None:
@@ -458,6 +475,18 @@ async def test_a_full_minute_tells_when_to_ask_again(connection: db.Connection, 
     assert await room(link) == (0, None)  # nothing is due
     await make_request(connection)
     assert (await room(link))[1] == pytest.approx(60, abs=5)
+
+
+async def test_a_row_that_waits_for_its_requesters_limit_does_not_wait_for_the_ceiling(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_model(connection, max_in_flight=1)
+    await claimed(connection, link, 2)
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    await make_request(connection, requester_id="ann")
+    assert await room(link) == (0, None)
+    await make_request(connection)
+    assert await room(link) == (0, 0.25)
 
 
 async def lost_call(connection: db.Connection, link: db.Link) -> Ask:
