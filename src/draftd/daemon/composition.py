@@ -377,7 +377,9 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         interval_s=settings.reap_interval_s,
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
-    limits = LimitKeeper(link=shared.links.maintenance, interval_s=settings.reap_interval_s)
+    limits = LimitKeeper(
+        link=shared.links.maintenance, interval_s=settings.reap_interval_s, needed=lambda: shared.admission.is_needed
+    )
     tasks: list[Callable[[], Awaitable[None]]] = [
         reaper.run,
         bookkeeper.run,

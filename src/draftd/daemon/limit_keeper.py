@@ -1,12 +1,13 @@
 """The limit keeper: applies pauses and limits of requesters to rows that are already pending.
 
 Every daemon runs one. It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
-become due, and rows inserted by a transaction that could not see a limit yet. It is not part of the reaper, whose passes must
-follow each other steadily.
+become due, and rows inserted by a transaction that could not see a limit yet. Without any limit or pause it sends nothing. It is
+not part of the reaper, whose passes must follow each other steadily.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import psycopg
 import structlog
@@ -27,10 +28,12 @@ class LimitKeeper:
     Args:
         link: the connection to use.
         interval_s: seconds between passes.
+        needed: returns whether the last heartbeat read any limit, pause or waiting row.
     """
 
-    def __init__(self, *, link: db.Link, interval_s: float = 2.0) -> None:
+    def __init__(self, *, link: db.Link, interval_s: float = 2.0, needed: Callable[[], bool] = lambda: True) -> None:
         self._link = link
+        self._needed = needed
         self._interval_s = interval_s
         self._applied_to: str | None = None
         self._admitted_to: str | None = None
@@ -40,7 +43,8 @@ class LimitKeeper:
         """Make passes until cancelled, through any number of lost connections."""
         while True:
             try:
-                await self.keep()
+                if self._needed():
+                    await self.keep()
                 self._refused = 0
             except db.LOST as error:
                 await self._link.pause(error)
