@@ -10,9 +10,9 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.errors import BudgetExceeded
 from draftd.queue.reservations import Reservations, charge_lost, fail_unpayable
-from draftd.sanitize import redact
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Bookkeeper:
             except db.LOST as error:
                 await self._link.pause(error)
             except psycopg.Error as error:
-                log.warning("bookkeeping refused", sqlstate=error.sqlstate, error=redact(str(error)))
+                log.warning("bookkeeping refused", sqlstate=error.sqlstate, error=told_to_log(error))
             await asyncio.sleep(self._interval_s)
 
     async def _once(self) -> None:

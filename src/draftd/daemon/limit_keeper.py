@@ -13,8 +13,8 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.queue.admission import ADMIT, APPLY, BATCH
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class LimitKeeper:
         self._refused += 1
         # One in a row, 2, 4, 8, …: it lasts until somebody changes something.
         if self._refused.bit_count() == 1:
-            log.error("limits refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
+            log.error("limits refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=self._refused)
 
     async def keep(self) -> None:
         """Make a pass of up to ``PASS_S``, beginning where the previous one ended.

@@ -21,10 +21,10 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db.sqlstate import is_schema_mismatch
+from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.db.statements import statements
 from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow, error_details
-from draftd.sanitize import redact, storable
+from draftd.sanitize import storable
 
 log = structlog.get_logger(__name__)
 
@@ -209,7 +209,7 @@ class Reservations:
         try:
             await self._link.run_until_done(RELEASE, storable(asdict(ask)), retry_refusals=True)
         except psycopg.Error as error:
-            log.warning("reservation not released", sqlstate=error.sqlstate, error=redact(str(error)))
+            log.warning("reservation not released", sqlstate=error.sqlstate, error=told_to_log(error))
 
     def releases(self) -> set[asyncio.Task[Any]]:
         """Return what is being given back for calls that were aborted before they were made."""
@@ -234,7 +234,7 @@ class Reservations:
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
-            log.error("admission refused", sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
+            log.error("admission refused", sqlstate=error.sqlstate, error=told_to_log(error))  # noqa: TRY400 - not a bug in draftd
             raise NoRoomNow(
                 "the database refused the admission", model=ask.model, retry_after_s=REFUSED_DELAY_S
             ) from error
