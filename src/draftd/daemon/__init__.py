@@ -5,6 +5,7 @@
     lifecycle      starts and stops the parts, in order; the shutdown
     worker         runs claimed requests, N at a time
     heartbeat      renews leases, from its own thread
+    passes         how a background loop repeats its work
     reaper         takes back the rows of dead workers
     bookkeeper     charges the calls of dead workers; fails what no budget will pay
     limit_keeper   applies pauses and limits of requesters to pending rows

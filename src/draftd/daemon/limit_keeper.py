@@ -5,7 +5,6 @@ become due, and rows inserted by a transaction that could not see a limit yet. W
 not part of the reaper, whose passes must follow each other steadily.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.daemon.passes import repeat
 from draftd.db.sqlstate import told_to_log
 from draftd.queue.admission import ADMIT, APPLY, BATCH
 
@@ -37,26 +37,14 @@ class LimitKeeper:
         self._interval_s = interval_s
         self._applied_to: str | None = None
         self._admitted_to: str | None = None
-        self._refused = 0
 
     async def run(self) -> None:
         """Make passes until cancelled, through any number of lost connections."""
-        while True:
-            try:
-                if self._needed():
-                    await self.keep()
-                self._refused = 0
-            except db.LOST as error:
-                await self._link.pause(error)
-            except psycopg.Error as error:
-                self._log_refusal(error)
-            await asyncio.sleep(self._interval_s)
+        await repeat(self._keep_if_needed, link=self._link, interval_s=self._interval_s, on_refusal=_log_refusal)
 
-    def _log_refusal(self, refusal: psycopg.Error) -> None:
-        self._refused += 1
-        # One in a row, 2, 4, 8, …: it lasts until somebody changes something.
-        if self._refused.bit_count() == 1:
-            log.error("limits refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=self._refused)
+    async def _keep_if_needed(self) -> None:
+        if self._needed():
+            await self.keep()
 
     async def keep(self) -> None:
         """Make a pass of up to ``PASS_S``, beginning where the previous one ended.
@@ -84,3 +72,7 @@ class LimitKeeper:
         (row,) = await self._link.run(ADMIT, params)
         self._admitted_to = self._admitted_to if row["admitted"] and row["reached"] else row["reached"]
         return bool(row["admitted"] or row["reached"])
+
+
+def _log_refusal(refusal: psycopg.Error, times: int) -> None:
+    log.error("limits refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)
