@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from draftd.cli import code_word
-from draftd.daemon.composition import image_loader
+from draftd.daemon.parts import image_loader
 from draftd.errors import ModelError, RequestError
 from draftd.providers.known_providers import provider_of
 from draftd.providers.llm import Completion, Llm, Target

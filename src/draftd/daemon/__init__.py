@@ -1,6 +1,7 @@
 """The running daemon: composition, start, shutdown, and one module per background loop.
 
     composition    wires the parts together from the settings
+    parts          the parts that settings alone determine, which other commands use, too
     plan           which kind of daemon the settings ask for, and its database connections
     lifecycle      starts and stops the parts, in order; the shutdown
     worker         runs claimed requests, N at a time
