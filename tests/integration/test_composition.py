@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from draftd import db
-from draftd.daemon import composition, hold_cleaner, liveness, plan
+from draftd.daemon import composition, hold_cleaner, liveness, parts, plan
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError

@@ -18,7 +18,7 @@ from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomN
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import Claimer
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import ADMIT, CHARGE_LOST, CLAIM_ROOM, Ask, Reservations
+from draftd.queue.reservations import CHARGE_LOST, CLAIM_ROOM, RESERVE, Ask, Reservations
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
@@ -88,12 +88,12 @@ async def claimed(connection: db.Connection, link: db.Link, count: int = 1, **ov
 
 
 async def admit(link: db.Link, ask: Ask, *, worker_id: UUID = WORKER, wait_s: float = 0.0) -> None:
-    await Reservations(link=link, worker_id=worker_id).admit(ask, time_s=30, wait_s=wait_s)
+    await Reservations(link=link, worker_id=worker_id).reserve(ask, time_s=30, wait_s=wait_s)
 
 
 async def try_at(link: db.Link, ask: Ask, moment: datetime) -> Any:
     """Ask for admission at a moment of the test's choice; return the refusal and the wait."""
-    statement = ADMIT.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
+    statement = RESERVE.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
     (row,) = await link.run(
         statement,
         {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30, "moment": moment},
@@ -287,7 +287,7 @@ async def test_an_aborted_admission_gives_back_what_it_reserved(connection: db.C
     reservations = Reservations(link=link, worker_id=WORKER)
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_spending")
-        task = asyncio.create_task(reservations.admit(ask_of(claim), time_s=30, wait_s=30))
+        task = asyncio.create_task(reservations.reserve(ask_of(claim), time_s=30, wait_s=30))
         while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.01)
         task.cancel()

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ModelError, NoRoomNow, NotAdmitted, OutputInvalid, RequestError
+from draftd.errors import ModelError, NoRoomNow, NotReserved, OutputInvalid, RequestError
 from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
@@ -135,7 +135,7 @@ class _Turn:
             if first.finish_reason == CUT_OFF:
                 return await self._call_with_more_tokens(first)
             return await self._repair(first, rejection.problems)
-        except (ModelError, NotAdmitted) as error:
+        except (ModelError, NotReserved) as error:
             if rejection.draft is not None:
                 log.info("repair failed; the first answer is used", model=self.target.name, error=error.message)
                 return rejection.draft
