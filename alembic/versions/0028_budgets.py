@@ -90,7 +90,8 @@ COMMENT ON COLUMN draft_spending.refused IS 'the smallest reservation that the r
 """
 
 # Locks are taken in this order, and held for one small statement: the model's, the day's beginning, the fleet's row, the
-# requester's row. Each query of a plpgsql function sees what was committed before it, so what is read under a lock is current.
+# requester's row; of several days, those of the earlier one first. Each query of a plpgsql function sees what was committed before
+# it, so what is read under a lock is current.
 FUNCTIONS = r"""
 -- The budget of a requester per day; null if it has none. The row '*' counts for everybody without a row of their own.
 CREATE FUNCTION draft_budget_of(requester_id text) RETURNS numeric LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
@@ -328,7 +329,6 @@ BEGIN
                 RETURN;
             END IF;
         END IF;
-        PERFORM draft_spending_add(today, draft_reserve_call.requester_id, 0, draft_reserve_call.usd, draft_reserve_call.usd);
     END IF;
     INSERT INTO draft_reservations (request_id, lease_token, call, send, requester_id, model, worker_id, day, usd, prompt_usd,
                                     output_usd, output_tokens, estimate, began_at, ends_at)
@@ -336,7 +336,15 @@ BEGIN
             draft_reserve_call.requester_id, draft_reserve_call.model, draft_reserve_call.worker_id, today,
             coalesce(draft_reserve_call.usd, 0), coalesce(draft_reserve_call.prompt_usd, 0),
             coalesce(draft_reserve_call.output_usd, 0), draft_reserve_call.output_tokens, draft_reserve_call.tokens, moment,
-            moment + make_interval(secs => draft_reserve_call.time_s));
+            moment + make_interval(secs => draft_reserve_call.time_s))
+    ON CONFLICT DO NOTHING;
+    -- The statement that this one repeats may have ended only now.
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF today IS NOT NULL THEN
+        PERFORM draft_spending_add(today, draft_reserve_call.requester_id, 0, draft_reserve_call.usd, draft_reserve_call.usd);
+    END IF;
     IF send > 1 THEN
         -- Only the request counts: the call's first one holds the rest.
         UPDATE draft_reservations AS v SET settled_at = moment, charged_usd = 0, tokens = 0
@@ -436,7 +444,7 @@ BEGIN
                                     WHERE w.id = v.worker_id AND w.state <> 'stopped'
                                       AND w.heartbeat_at > moment - make_interval(
                                             secs => 3 * greatest(0, least(w.beat_s, 28800)))))
-         ORDER BY v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
+         ORDER BY v.day, v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         cost := draft_reservation_guess(held);
         IF held.day IS NOT NULL THEN

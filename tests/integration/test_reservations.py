@@ -143,6 +143,23 @@ async def test_a_repeated_admission_and_repeated_usage_count_once(connection: db
     assert await spending(connection) == (Decimal("0.03"), 0)
 
 
+async def test_a_statement_that_is_repeated_before_the_first_one_has_ended_counts_once(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await set_budget(connection, "1")
+    (claim,) = await claimed(connection, link)
+    ask = ask_of(claim)
+    params = {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30}
+    async with db.connected(database) as lost:
+        async with lost.transaction():
+            await lost.execute(RESERVE.encode(), params)
+            repeated = asyncio.create_task(admit(link, ask))
+            while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.01)
+        await repeated
+    assert await spending(connection) == (0, USD)
+
+
 async def test_a_call_over_the_rest_of_the_day_is_refused_until_midnight(
     connection: db.Connection, link: db.Link
 ) -> None:
