@@ -90,8 +90,8 @@ COMMENT ON COLUMN draft_spending.refused IS 'the smallest reservation that the r
 """
 
 # Locks are taken in this order, and held for one small statement: the model's, the day's beginning, the fleet's row, the
-# requester's row; of several days, those of the earlier one first. Each query of a plpgsql function sees what was committed before
-# it, so what is read under a lock is current.
+# requester's row; of several days, those of the earlier one first. Each query of a plpgsql function sees what was committed
+# before it, so what is read under a lock is current.
 FUNCTIONS = r"""
 -- The budget of a requester per day; null if it has none. The row '*' counts for everybody without a row of their own.
 CREATE FUNCTION draft_budget_of(requester_id text) RETURNS numeric LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
