@@ -21,8 +21,9 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
 from draftd.providers.response import TOKENS_PER_PICTURE
+from draftd.providers.target import Target
 from provider_matrix import speaking, target
 from standin.behaviour import Behaviour
 from standin.wires.dialects import DIALECTS, OPENAI, Dialect

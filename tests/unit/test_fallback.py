@@ -25,8 +25,9 @@ from draftd.errors import (
 from draftd.providers import failure_policy
 from draftd.providers.failure_policy import TRANSIENT_S, ModelState
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Completion, OnText, Target
+from draftd.providers.llm import Completion, OnText
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
 from draftd.reply import fallback

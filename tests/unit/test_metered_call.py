@@ -13,7 +13,8 @@ import pytest
 from draftd import db
 from draftd.errors import BudgetExceeded, Expired, ModelRefused, ModelTimeout, Spent
 from draftd.providers.estimate import Estimate
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.reservations import Ask, Budgets, Reservations
 from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt

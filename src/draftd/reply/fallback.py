@@ -17,9 +17,10 @@ from draftd.errors import ModelError, NoRoomNow, NotReserved, OutputInvalid, Req
 from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Completion, Target
+from draftd.providers.llm import Completion
 from draftd.providers.messages import with_text
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
 from draftd.reply.attempt import Attempt

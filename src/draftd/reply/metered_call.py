@@ -10,7 +10,8 @@ import itertools
 import time
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
-from draftd.providers.llm import BeforeResend, Completion, Llm, OnText, Target
+from draftd.providers.llm import BeforeResend, Completion, Llm, OnText
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.reservations import Ask, Reservations
 from draftd.reply.attempt import MIN_CALL_S, Attempt
