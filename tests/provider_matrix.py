@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from draftd.demo.samples import LINKEDIN_POST
 from draftd.errors import Kind, ModelError
 from draftd.providers.known_providers import PROVIDERS, provider_of
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from draftd.stand_in.behaviour import Behaviour
 from draftd.stand_in.server import StandIn
 from draftd.stand_in.wires.dialects import DIALECTS, LOGGING_IN, Dialect

@@ -90,7 +90,8 @@ COMMENT ON COLUMN draft_spending.refused IS 'the smallest reservation that the r
 """
 
 # Locks are taken in this order, and held for one small statement: the model's, the day's beginning, the fleet's row, the
-# requester's row. Each query of a plpgsql function sees what was committed before it, so what is read under a lock is current.
+# requester's row; of several days, those of the earlier one first. Each query of a plpgsql function sees what was committed
+# before it, so what is read under a lock is current.
 FUNCTIONS = r"""
 -- The budget of a requester per day; null if it has none. The row '*' counts for everybody without a row of their own.
 CREATE FUNCTION draft_budget_of(requester_id text) RETURNS numeric LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
@@ -121,7 +122,8 @@ BEGIN
 END $$;
 
 -- Begin to count a day's spending, at the first admission under a budget: sum up what the day has cost so far. From then on the
--- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it.
+-- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it, and for
+-- another session that begins the day, after which there is nothing left to sum up.
 CREATE FUNCTION draft_spending_begin(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 #variable_conflict use_column
 BEGIN
@@ -129,6 +131,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock('draft_usage'::regclass::oid::int, 0);
+    IF EXISTS (SELECT FROM draft_spending AS s WHERE s.day = draft_spending_begin.day AND s.payer = 'fleet') THEN
+        RETURN;
+    END IF;
     INSERT INTO draft_spending AS s (day, payer, requester_id, spent)
     SELECT draft_spending_begin.day, CASE grouping(u.requester_id) WHEN 1 THEN 'fleet' ELSE 'requester' END,
            coalesce(u.requester_id, ''), coalesce(sum(u.cost_usd), 0)
@@ -139,9 +144,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM draft_reservations AS v
                         WHERE v.request_id = u.request_id AND v.lease_token = u.lease_token AND v.call = u.call
                           AND v.day IS NOT NULL)
-     GROUP BY GROUPING SETS ((), (u.requester_id))
-    ON CONFLICT (day, payer, requester_id) DO UPDATE SET spent = s.spent + excluded.spent
-     WHERE s.payer = 'requester';
+     GROUP BY GROUPING SETS ((), (u.requester_id));
 END $$;
 
 -- What a model's ceilings leave: calls in flight, calls and tokens in the last minute, each null without its ceiling; and in how
@@ -229,7 +232,8 @@ BEGIN
     room := greatest(0, room);
     IF room < draft_claim_room.wanted AND EXISTS (
         SELECT FROM draft_requests AS r
-         WHERE r.status = 'pending' AND r.agent = ANY (draft_claim_room.agents) AND r.available_at <= now() OFFSET room) THEN
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = ANY (draft_claim_room.agents)
+           AND r.available_at <= now() OFFSET room) THEN
         wait_s := greatest(0.25, least(has.wait_s, 60));
     END IF;
 END $$;
@@ -325,7 +329,6 @@ BEGIN
                 RETURN;
             END IF;
         END IF;
-        PERFORM draft_spending_add(today, draft_reserve_call.requester_id, 0, draft_reserve_call.usd, draft_reserve_call.usd);
     END IF;
     INSERT INTO draft_reservations (request_id, lease_token, call, send, requester_id, model, worker_id, day, usd, prompt_usd,
                                     output_usd, output_tokens, estimate, began_at, ends_at)
@@ -333,7 +336,15 @@ BEGIN
             draft_reserve_call.requester_id, draft_reserve_call.model, draft_reserve_call.worker_id, today,
             coalesce(draft_reserve_call.usd, 0), coalesce(draft_reserve_call.prompt_usd, 0),
             coalesce(draft_reserve_call.output_usd, 0), draft_reserve_call.output_tokens, draft_reserve_call.tokens, moment,
-            moment + make_interval(secs => draft_reserve_call.time_s));
+            moment + make_interval(secs => draft_reserve_call.time_s))
+    ON CONFLICT DO NOTHING;
+    -- The statement that this one repeats may have ended only now.
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF today IS NOT NULL THEN
+        PERFORM draft_spending_add(today, draft_reserve_call.requester_id, 0, draft_reserve_call.usd, draft_reserve_call.usd);
+    END IF;
     IF send > 1 THEN
         -- Only the request counts: the call's first one holds the rest.
         UPDATE draft_reservations AS v SET settled_at = moment, charged_usd = 0, tokens = 0
@@ -433,7 +444,7 @@ BEGIN
                                     WHERE w.id = v.worker_id AND w.state <> 'stopped'
                                       AND w.heartbeat_at > moment - make_interval(
                                             secs => 3 * greatest(0, least(w.beat_s, 28800)))))
-         ORDER BY v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
+         ORDER BY v.day, v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         cost := draft_reservation_guess(held);
         IF held.day IS NOT NULL THEN

@@ -32,7 +32,7 @@
         │   └── ContextTooLong        final
         ├── NothingToReplyTo          final
         ├── NothingOpen               final
-        ├── NotAdmitted               a model call was not made
+        ├── NotReserved               a model call was not made
         │   ├── BudgetExceeded        final, unless the request may wait for the next day
         │   └── NoRoomNow             without a code: the attempt is given back
         ├── WorkerLost                retry, the first time without delay (written by the reaper)
@@ -408,11 +408,11 @@ class NothingOpen(RequestError):
     user_action = UserAction.OPEN_MESSAGE
 
 
-class NotAdmitted(RequestError):
-    """The model call was not admitted, so it was not made."""
+class NotReserved(RequestError):
+    """Nothing could be reserved for the model call, so it was not made."""
 
 
-class BudgetExceeded(NotAdmitted):
+class BudgetExceeded(NotReserved):
     """The day's budget does not hold another call."""
 
     code = "budget_exceeded"
@@ -420,7 +420,7 @@ class BudgetExceeded(NotAdmitted):
     user_action = UserAction.TRY_LATER
 
 
-class NoRoomNow(NotAdmitted):
+class NoRoomNow(NotReserved):
     """Calls in flight, or a ceiling of the model, leave no room for the call right now."""
 
     kind = Kind.RETRY

@@ -82,7 +82,7 @@ def test_a_pause_lets_running_requests_end_and_a_resume_goes_on(
     stand_in.script(default={})
     stand_in.release()
     wait_until(lambda: finished(client, "ann") == 3, 60, what=lambda: daemon.log)
-    assert daemon.log.count('"settled"') == 2
+    wait_until(lambda: daemon.log.count('"settled"') == 2, 60, what=lambda: daemon.log)
     assert len(stand_in.log) == 2, "nothing is begun once a pause has returned"
     assert call("status", env=env).stdout.startswith("everything is paused")
     assert call("resume", env=env).returncode == 0

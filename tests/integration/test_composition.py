@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from draftd import db
-from draftd.daemon import composition, hold_cleaner, liveness, plan
+from draftd.daemon import composition, hold_cleaner, liveness, parts, plan
 from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.errors import ConfigurationError
@@ -173,7 +173,7 @@ def test_a_probe_lasts_as_long_as_a_call_may_take_within_its_attempt(
     monkeypatch: pytest.MonkeyPatch, attempt_s: float, model_s: float, probe_s: float
 ) -> None:
     over = {"DRAFTD_ATTEMPT_TIMEOUT_S": str(attempt_s), "DRAFTD_MODEL_TIMEOUT_S": str(model_s)}
-    assert composition.probe_s(make_settings(monkeypatch, "postgresql://x/y", **over)) == probe_s
+    assert parts.probe_s(make_settings(monkeypatch, "postgresql://x/y", **over)) == probe_s
 
 
 async def test_a_probe_of_a_daemon_has_the_time_that_its_settings_give_a_call(
@@ -194,7 +194,7 @@ async def test_a_probe_of_a_daemon_has_the_time_that_its_settings_give_a_call(
     monkeypatch.setattr(Holds, "take_probe", watched)
     settings = make_settings(monkeypatch, database, DRAFTD_ATTEMPT_TIMEOUT_S="300", DRAFTD_MODEL_TIMEOUT_S="130")
     serving = asyncio.create_task(composition.serve(settings, concurrency=1, drain=False))
-    assert await asyncio.wait_for(probed, 60) == pytest.approx(composition.probe_s(settings), abs=20)
+    assert await asyncio.wait_for(probed, 60) == pytest.approx(parts.probe_s(settings), abs=20)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await serving == 0
 

@@ -23,10 +23,11 @@ from draftd.images import ByteBudget, ImageLoader, Part, Picture
 from draftd.providers import failure_policy
 from draftd.providers.catalog import AgentModels, Catalog, ModelDefinition
 from draftd.providers.holds import RETURN_PROBE, Holds
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
 from draftd.providers.models import Models
 from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
+from draftd.providers.target import Target
 from draftd.providers.throttles import Throttles
 from draftd.queue import attempts
 from draftd.queue.attempts import AttemptWriter

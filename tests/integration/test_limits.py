@@ -331,6 +331,12 @@ async def test_nothing_is_asked_where_there_are_no_limits(connection: db.Connect
     assert (await renew(connection))["has_limits"] is True
     await make_request(connection, requester_id="ann")
     await connection.execute("DELETE FROM draft_limits")
+    assert (await renew(connection))["has_limits"] is True, "ann's request still waits"
+    await connection.execute("DELETE FROM draft_requests")
+    await pause(connection, "all")
+    await pause(connection, "model", "m")
+    assert (await renew(connection))["has_limits"] is False
+    await pause(connection, "requester", "ann")
     assert (await renew(connection))["has_limits"] is True
 
 

@@ -30,7 +30,8 @@ from draftd.errors import (
     Spent,
 )
 from draftd.providers.errors import QUOTA_EXHAUSTED
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from draftd.stand_in.behaviour import Behaviour
 from draftd.stand_in.server import StandIn
 

@@ -21,8 +21,9 @@ from draftd.errors import (
     ModelUnavailable,
     OutputInvalid,
 )
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
 from draftd.providers.response import TOKENS_PER_PICTURE
+from draftd.providers.target import Target
 from draftd.stand_in.behaviour import Behaviour
 from draftd.stand_in.wires.dialects import DIALECTS, OPENAI, Dialect
 from provider_matrix import speaking, target

@@ -10,7 +10,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from evals.played import application
 
-from draftd.providers.llm import Llm, Target
+from draftd.providers.llm import Llm
+from draftd.providers.target import Target
 from fix_daemon import wait_until
 from fix_images import make_png
 

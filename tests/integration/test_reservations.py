@@ -19,7 +19,7 @@ from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomN
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import Claimer
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import ADMIT, CHARGE_LOST, CLAIM_ROOM, Ask, Reservations
+from draftd.queue.reservations import CHARGE_LOST, CLAIM_ROOM, RESERVE, Ask, Reservations
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
@@ -89,12 +89,12 @@ async def claimed(connection: db.Connection, link: db.Link, count: int = 1, **ov
 
 
 async def admit(link: db.Link, ask: Ask, *, worker_id: UUID = WORKER, wait_s: float = 0.0) -> None:
-    await Reservations(link=link, worker_id=worker_id).admit(ask, time_s=30, wait_s=wait_s)
+    await Reservations(link=link, worker_id=worker_id).reserve(ask, time_s=30, wait_s=wait_s)
 
 
 async def try_at(link: db.Link, ask: Ask, moment: datetime) -> Any:
     """Ask for admission at a moment of the test's choice; return the refusal and the wait."""
-    statement = ADMIT.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
+    statement = RESERVE.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
     (row,) = await link.run(
         statement,
         {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30, "moment": moment},
@@ -142,6 +142,23 @@ async def test_a_repeated_admission_and_repeated_usage_count_once(connection: db
     await record(link, usage_of(ask, "0.03"))
     await record(link, usage_of(ask, "0.03"))
     assert await spending(connection) == (Decimal("0.03"), 0)
+
+
+async def test_a_statement_that_is_repeated_before_the_first_one_has_ended_counts_once(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await set_budget(connection, "1")
+    (claim,) = await claimed(connection, link)
+    ask = ask_of(claim)
+    params = {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30}
+    async with db.connected(database) as lost:
+        async with lost.transaction():
+            await lost.execute(RESERVE.encode(), params)
+            repeated = asyncio.create_task(admit(link, ask))
+            while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.01)
+        await repeated
+    assert await spending(connection) == (0, USD)
 
 
 async def test_a_call_over_the_rest_of_the_day_is_refused_until_midnight(
@@ -192,6 +209,23 @@ async def test_what_was_spent_before_a_budget_was_set_counts(connection: db.Conn
     assert await spending(connection) == (0, 0)
     await set_budget(connection, "1")
     await admit(link, ask_of(third))
+    assert await spending(connection) == (Decimal("0.04"), USD)
+    assert await spending(connection, "requester", "ann") == (Decimal("0.04"), USD)
+
+
+async def test_what_a_day_has_cost_counts_once_when_two_daemons_begin_the_day(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    first, second = await claimed(connection, link, 2, requester_id="ann")
+    await record(link, usage_of(ask_of(first), "0.04"))
+    await set_budget(connection, "1")
+    async with db.connected(database) as other:
+        async with other.transaction():
+            await other.execute("SELECT draft_spending_begin((now() AT TIME ZONE 'UTC')::date)")
+            admission = asyncio.create_task(admit(link, ask_of(second)))
+            while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.01)
+        await admission
     assert await spending(connection) == (Decimal("0.04"), USD)
     assert await spending(connection, "requester", "ann") == (Decimal("0.04"), USD)
 
@@ -271,7 +305,7 @@ async def test_an_aborted_admission_gives_back_what_it_reserved(connection: db.C
     reservations = Reservations(link=link, worker_id=WORKER)
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_spending")
-        task = asyncio.create_task(reservations.admit(ask_of(claim), time_s=30, wait_s=30))
+        task = asyncio.create_task(reservations.reserve(ask_of(claim), time_s=30, wait_s=30))
         while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.01)
         task.cancel()
@@ -459,6 +493,18 @@ async def test_a_full_minute_tells_when_to_ask_again(connection: db.Connection, 
     assert await room(link) == (0, None)  # nothing is due
     await make_request(connection)
     assert (await room(link))[1] == pytest.approx(60, abs=5)
+
+
+async def test_a_row_that_waits_for_its_requesters_limit_does_not_wait_for_the_ceiling(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_model(connection, max_in_flight=1)
+    await claimed(connection, link, 2)
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    await make_request(connection, requester_id="ann")
+    assert await room(link) == (0, None)
+    await make_request(connection)
+    assert await room(link) == (0, 0.25)
 
 
 async def lost_call(connection: db.Connection, link: db.Link) -> Ask:

@@ -8,9 +8,9 @@ import pytest
 from draftd.errors import ConfigurationError
 from draftd.reply.agents import Section, load_agents, packaged_directory
 from draftd.reply.answer import answer_schema
+from draftd.reply.criteria import Criteria
 from draftd.reply.model_answer import MODEL_WARNINGS, Shown
 from draftd.reply.result import Confidence, Expects, ReplyNeeded, Stance
-from draftd.reply.review import Criteria
 from draftd.request import Options
 from fix_docs import example_agent
 

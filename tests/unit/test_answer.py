@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from draftd.errors import NothingOpen, NothingToReplyTo
 from draftd.reply import links, placeholders
 from draftd.reply.answer import answer_schema, last_object, read, repair_request
+from draftd.reply.criteria import Criteria
 from draftd.reply.platforms import Platform
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.resemblance import same
 from draftd.reply.result import Confidence, ContentType, ReplyNeeded, Result, ResultWarning
-from draftd.reply.review import Criteria
 from draftd.request import Options
 
 SHORT = "Yes, Friday works."

@@ -17,8 +17,8 @@ import structlog
 from draftd.errors import Expired, InvalidRequest, LeaseLost, ModelRefused, NothingToReplyTo, first_line
 from draftd.logs import configure_logging
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Target
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.outcome import Done, Draft, Fail, Outcome, Retry
 from draftd.queue.settlements import Trail
 from draftd.reply import drafter

@@ -13,8 +13,8 @@ from draftd.providers.estimate import (
     PICTURE_TOKENS,
     estimate,
 )
-from draftd.providers.llm import Target
 from draftd.providers.registry import Registry
+from draftd.providers.target import Target
 
 MILLION = Decimal(1_000_000)
 OWN_PRICES = {"input_usd_per_mtok": Decimal(3), "output_usd_per_mtok": Decimal(15)}

@@ -12,7 +12,8 @@ from draftd.evals import judging, stand_in
 from draftd.evals.criteria import Failure
 from draftd.evals.judge import TRIES, Judge, JudgeFailed
 from draftd.evals.judging import MARKER, UnreadableVerdict
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from fix_evals import TEXTS, make_case
 
 OTHERS = {"short": "No.", "medium": "Not on Thursday.", "detailed": "Not on Thursday, I am afraid."}

@@ -25,8 +25,9 @@ from draftd.errors import (
 from draftd.providers import failure_policy
 from draftd.providers.failure_policy import TRANSIENT_S, ModelState
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Completion, OnText, Target
+from draftd.providers.llm import Completion, OnText
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Fail, GiveBack, Outcome, Retry
 from draftd.reply import fallback
@@ -303,14 +304,14 @@ WAITS = GiveBack(code="budget_exceeded", message="no budget", model="first", del
 
 
 @pytest.mark.parametrize("refusal", [NO_BUDGET, NO_ROOM])
-async def test_an_acceptable_answer_is_used_when_its_repair_is_not_admitted(refusal: RequestError) -> None:
+async def test_an_acceptable_answer_is_used_when_its_repair_is_not_reserved(refusal: RequestError) -> None:
     world = World("really?", refusal)
     outcome = await world.ask(FIRST)
     assert isinstance(outcome, Done)
     assert outcome.draft.result == {"line": "really?"}
 
 
-async def test_a_call_that_is_not_admitted_gives_the_row_back_and_asks_no_other_model() -> None:
+async def test_a_call_that_is_not_reserved_gives_the_row_back_and_asks_no_other_model() -> None:
     for refusal, expected in ((NO_BUDGET, WAITS), (NO_ROOM, GiveBack(delay_s=7.0))):
         world = World(refusal)
         assert await world.ask(FIRST, SECOND) == expected

@@ -17,10 +17,10 @@ from evals.talks import LOOKS
 from draftd.reply import leaks, machine_talk
 from draftd.reply.agents import PACKAGED, load_agents, packaged_directory
 from draftd.reply.answer import read
+from draftd.reply.criteria import Criteria
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Option
-from draftd.reply.review import Criteria
 from draftd.request import Options
 
 ATTACKS, LOOKALIKES = attacks(), lookalikes()

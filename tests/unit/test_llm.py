@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from draftd.errors import ModelMisconfigured
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
 from draftd.providers.messages import SCHEMA_TEXT
+from draftd.providers.target import Target
 
 PARAMS = {"temperature": 0.3, "max_tokens": 900, "num_ctx": 8_192}
 

@@ -13,7 +13,8 @@ import pytest
 from draftd import db
 from draftd.errors import BudgetExceeded, Expired, ModelRefused, ModelTimeout, Spent
 from draftd.providers.estimate import Estimate
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.reservations import Ask, Budgets, Reservations
 from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
@@ -150,14 +151,14 @@ async def test_a_call_has_what_is_left_of_the_attempt_and_never_more_than_its_ow
 
 
 class Gate(Reservations):
-    """An admission that notes what asks, and refuses when told so."""
+    """Reservations that note what asks, and refuse when told so."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
         super().__init__(link=cast("db.Link", None), worker_id=UUID(int=9))
         self.asked: list[tuple[Ask, float]] = []
         self.refusal = refusal
 
-    async def admit(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
+    async def reserve(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
         assert time_s > 0
         self.asked.append((ask, wait_s))
         if self.refusal is not None:
@@ -170,7 +171,7 @@ def limited(door: Door, refusal: Exception | None = None, **budgets: Any) -> Gat
     return gate
 
 
-async def test_a_call_is_admitted_when_its_model_has_a_ceiling_or_a_budget_is_set() -> None:
+async def test_a_call_is_reserved_when_its_model_has_a_ceiling_or_a_budget_is_set() -> None:
     for ceilings, budgets, count in (
         (False, {}, 0),
         (True, {}, 1),
@@ -186,7 +187,7 @@ async def test_a_call_is_admitted_when_its_model_has_a_ceiling_or_a_budget_is_se
     assert (ask.usd, ask.output_tokens, ask.tokens) == (Decimal("0.5"), 100, 300)
 
 
-async def test_a_call_that_is_not_admitted_is_neither_made_nor_recorded() -> None:
+async def test_a_call_that_is_not_reserved_is_neither_made_nor_recorded() -> None:
     door = Door(answers)
     limited(door, BudgetExceeded("no"), fleet_usd=Decimal(1))
     with pytest.raises(BudgetExceeded):

@@ -9,9 +9,9 @@ from pydantic_core import from_json
 
 from draftd.reply import links
 from draftd.reply.answer import read
+from draftd.reply.criteria import Criteria
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
-from draftd.reply.review import Criteria
 from draftd.request import Options
 
 ANSWER: dict[str, Any] = {

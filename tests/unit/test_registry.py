@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from draftd.providers.llm import Target
 from draftd.providers.registry import Registry
 from draftd.providers.response import RawAnswer
+from draftd.providers.target import Target
 
 PRICED = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 CACHED = {"supports_prompt_caching": True}

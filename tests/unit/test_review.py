@@ -7,11 +7,11 @@ import pytest
 
 from draftd.queue.outcome import Draft
 from draftd.reply.answer import read
+from draftd.reply.criteria import Criteria
 from draftd.reply.facts import FactKind
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Length, Result, ResultWarning, Stance, Unsupported
-from draftd.reply.review import Criteria
 from draftd.request import Options
 
 SHORT = "Yes, Friday works."

@@ -7,9 +7,9 @@ import pytest
 
 from draftd.reply import language
 from draftd.reply.answer import read
+from draftd.reply.criteria import Criteria
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Result
-from draftd.reply.review import Criteria
 from draftd.reply.voice import LONG_CHARS, MAX_QUOTE_CHARS, habits
 from draftd.request import Options
 

@@ -15,7 +15,7 @@ from typing import Any
 from draftd import db
 from draftd.cli.model_check import ModelCheck
 from draftd.daemon import liveness
-from draftd.daemon.composition import default_choice, image_headers, probe_s, tracing_of
+from draftd.daemon.parts import default_choice, image_headers, probe_s, tracing_of
 from draftd.db import access, dsn, schema_version
 from draftd.db.grants import TABLES
 from draftd.db.schema_version import SchemaState

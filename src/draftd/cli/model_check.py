@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from draftd.daemon.composition import image_loader
+from draftd.daemon.parts import image_loader
 from draftd.demo import code_word
 from draftd.errors import ModelError, RequestError
 from draftd.providers.known_providers import provider_of
-from draftd.providers.llm import Completion, Llm, Target
+from draftd.providers.llm import Completion, Llm
+from draftd.providers.target import Target
 from draftd.reply.agents import Agent
 from draftd.reply.fallback import call_params
 from draftd.reply.prompts import render

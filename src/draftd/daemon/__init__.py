@@ -1,10 +1,12 @@
 """The running daemon: composition, start, shutdown, and one module per background loop.
 
     composition    wires the parts together from the settings
+    parts          the parts that settings alone determine, which other commands use, too
     plan           which kind of daemon the settings ask for, and its database connections
     lifecycle      starts and stops the parts, in order; the shutdown
     worker         runs claimed requests, N at a time
     heartbeat      renews leases, from its own thread
+    passes         how a background loop repeats its work
     reaper         takes back the rows of dead workers
     bookkeeper     charges the calls of dead workers; fails what no budget will pay
     limit_keeper   applies pauses and limits of requesters to pending rows

@@ -3,16 +3,16 @@
 Every daemon runs one, beside its reaper. Without a budget or a ceiling it sends nothing.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import psycopg
 import structlog
 
 from draftd import db
+from draftd.daemon.passes import repeat
+from draftd.db.sqlstate import told_to_log
 from draftd.errors import BudgetExceeded
 from draftd.queue.reservations import Reservations, charge_lost, fail_unpayable
-from draftd.sanitize import redact
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -49,14 +49,7 @@ class Bookkeeper:
 
     async def run(self) -> None:
         """Work until cancelled, through any number of lost connections."""
-        while True:
-            try:
-                await self._once()
-            except db.LOST as error:
-                await self._link.pause(error)
-            except psycopg.Error as error:
-                log.warning("bookkeeping refused", sqlstate=error.sqlstate, error=redact(str(error)))
-            await asyncio.sleep(self._interval_s)
+        await repeat(self._once, link=self._link, interval_s=self._interval_s, on_refusal=_log_refusal)
 
     async def _once(self) -> None:
         if self._reservations.budgets.have_reservations and (charged := await charge_lost(self._link, self._lease_s)):
@@ -66,3 +59,7 @@ class Bookkeeper:
             for request_id in await fail_unpayable(self._link, agents):
                 self._metrics.request_reaped(code=BudgetExceeded.code)
                 log.warning("reaped", request_id=request_id, code=BudgetExceeded.code, status="failed")
+
+
+def _log_refusal(refusal: psycopg.Error, times: int) -> None:
+    log.error("bookkeeping refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)

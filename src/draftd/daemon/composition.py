@@ -23,6 +23,7 @@ from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.daemon.liveness import Liveness
+from draftd.daemon.parts import default_choice, image_headers, image_loader, probe_s, tracing_of
 from draftd.daemon.plan import Links, Plan, check_schema, listen_works, open_links
 from draftd.daemon.pruner import Pruner
 from draftd.daemon.reaper import Reaper
@@ -31,11 +32,8 @@ from draftd.daemon.systemd import SystemdNotifier
 from draftd.daemon.worker import Worker
 from draftd.db import dsn
 from draftd.errors import EXIT_TRY_AGAIN, CommandError, ConfigurationError, LeaseLost
-from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
-from draftd.images.fetch import TOTAL_S
+from draftd.images import ByteBudget, ImageLoader
 from draftd.images.gate import AllowList
-from draftd.images.headers import ImageHeaders
-from draftd.providers.catalog import AgentModels
 from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
@@ -61,16 +59,14 @@ from draftd.request import Claim
 from draftd.settings import Settings, environment_value
 from draftd.signals import stop_signals
 from draftd.streams import exit_at_once
-from draftd.telemetry.langfuse import load_tracing
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
 INPUT_BUDGET_BYTES = 64 * 1024 * 1024
-IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
-"""Together 256 MiB of pictures per process: the first for pictures as read from rows, the second for pictures as fetched and then
-as sent to models. Two budgets, because an attempt holds its row's pictures while it waits to fetch: one budget could deadlock."""
+"""Of pictures as read from rows. Together with ``parts.IMAGE_BUDGET_BYTES``, 256 MiB per process. Two budgets, because an attempt
+holds its row's pictures while it waits to fetch: one budget could deadlock."""
 EXIT_DIED = 1
 
 
@@ -262,28 +258,6 @@ def _drafter(shared: _Shared, llm: Llm, loader: ImageLoader) -> Drafter:
     )
 
 
-def image_headers(settings: Settings) -> ImageHeaders:
-    """Return the headers for hosts that keep pictures private.
-
-    Raises:
-        ConfigurationError: a line is invalid.
-    """
-    return ImageHeaders.parse(settings.image_headers.get_secret_value())
-
-
-def image_loader(settings: Settings) -> ImageLoader:
-    """Return what fetches and prepares pictures."""
-    return ImageLoader(
-        fetcher=Fetcher(
-            max_bytes=settings.image_max_bytes,
-            allow_private=settings.allow_private_image_hosts,
-            headers=image_headers(settings),
-        ),
-        preparer=Preparer(max_pixels=settings.image_max_pixels, long_edge_px=settings.image_long_edge_px),
-        budget=ByteBudget(IMAGE_BUDGET_BYTES),
-    )
-
-
 def _claims(shared: _Shared) -> Claims:
     settings = shared.plan.settings
 
@@ -377,7 +351,9 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
         interval_s=settings.reap_interval_s,
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
-    limits = LimitKeeper(link=shared.links.maintenance, interval_s=settings.reap_interval_s)
+    limits = LimitKeeper(
+        link=shared.links.maintenance, interval_s=settings.reap_interval_s, needed=lambda: shared.admission.is_needed
+    )
     tasks: list[Callable[[], Awaitable[None]]] = [
         reaper.run,
         bookkeeper.run,
@@ -404,30 +380,6 @@ def _identity(plan: Plan) -> Identity:
         agents=tuple(sorted(plan.agents)),
         concurrency=plan.concurrency,
         attempt_s=plan.settings.attempt_timeout_s,
-    )
-
-
-def default_choice(settings: Settings) -> AgentModels | None:
-    """Return what answers an agent without a row in ``draft_agents``: ``DRAFTD_MODEL`` and its fallbacks, if set."""
-    if settings.model is None:
-        return None
-    return AgentModels(models=(settings.model, *settings.fallback_models))
-
-
-def probe_s(settings: Settings) -> float:
-    """Return how long a probe may take: its pictures and one call, within one attempt; in seconds."""
-    return min(settings.attempt_timeout_s, TOTAL_S + settings.model_timeout_s)
-
-
-def tracing_of(settings: Settings) -> Tracing:
-    """Return the tracing that the environment asks for."""
-    return load_tracing(
-        public_key=environment_value("LANGFUSE_PUBLIC_KEY"),
-        secret_key=environment_value("LANGFUSE_SECRET_KEY"),
-        host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST"),
-        content=settings.trace_content,
-        release=__version__,
-        sample_rate=environment_value("LANGFUSE_SAMPLE_RATE"),
     )
 
 

@@ -72,7 +72,7 @@ class Beat:
     throttles: list[dict[str, Any]]
     pauses: list[dict[str, Any]]
     has_limits: bool
-    """Whether any requester is limited, or any row waits because of a limit."""
+    """Whether any requester is limited or paused, or any row still waits because of that."""
     budgets: Budgets
 
 

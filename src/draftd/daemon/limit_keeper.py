@@ -1,19 +1,20 @@
 """The limit keeper: applies pauses and limits of requesters to rows that are already pending.
 
 Every daemon runs one. It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
-become due, and rows inserted by a transaction that could not see a limit yet. It is not part of the reaper, whose passes must
-follow each other steadily.
+become due, and rows inserted by a transaction that could not see a limit yet. Without any limit or pause it sends nothing. It is
+not part of the reaper, whose passes must follow each other steadily.
 """
 
-import asyncio
 import time
+from collections.abc import Callable
 
 import psycopg
 import structlog
 
 from draftd import db
+from draftd.daemon.passes import repeat
+from draftd.db.sqlstate import told_to_log
 from draftd.queue.admission import ADMIT, APPLY, BATCH
-from draftd.sanitize import redact
 
 log = structlog.get_logger(__name__)
 
@@ -27,32 +28,23 @@ class LimitKeeper:
     Args:
         link: the connection to use.
         interval_s: seconds between passes.
+        needed: returns whether the last heartbeat read any limit, pause or waiting row.
     """
 
-    def __init__(self, *, link: db.Link, interval_s: float = 2.0) -> None:
+    def __init__(self, *, link: db.Link, interval_s: float = 2.0, needed: Callable[[], bool] = lambda: True) -> None:
         self._link = link
+        self._needed = needed
         self._interval_s = interval_s
         self._applied_to: str | None = None
         self._admitted_to: str | None = None
-        self._refused = 0
 
     async def run(self) -> None:
         """Make passes until cancelled, through any number of lost connections."""
-        while True:
-            try:
-                await self.keep()
-                self._refused = 0
-            except db.LOST as error:
-                await self._link.pause(error)
-            except psycopg.Error as error:
-                self._log_refusal(error)
-            await asyncio.sleep(self._interval_s)
+        await repeat(self._keep_if_needed, link=self._link, interval_s=self._interval_s, on_refusal=_log_refusal)
 
-    def _log_refusal(self, refusal: psycopg.Error) -> None:
-        self._refused += 1
-        # One in a row, 2, 4, 8, …: it lasts until somebody changes something.
-        if self._refused.bit_count() == 1:
-            log.error("limits refused", sqlstate=refusal.sqlstate, error=redact(str(refusal)), times=self._refused)
+    async def _keep_if_needed(self) -> None:
+        if self._needed():
+            await self.keep()
 
     async def keep(self) -> None:
         """Make a pass of up to ``PASS_S``, beginning where the previous one ended.
@@ -80,3 +72,7 @@ class LimitKeeper:
         (row,) = await self._link.run(ADMIT, params)
         self._admitted_to = self._admitted_to if row["admitted"] and row["reached"] else row["reached"]
         return bool(row["admitted"] or row["reached"])
+
+
+def _log_refusal(refusal: psycopg.Error, times: int) -> None:
+    log.error("limits refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)

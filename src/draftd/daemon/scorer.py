@@ -16,8 +16,8 @@ import psycopg
 import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
 from draftd.queue.feedback import claim_scores, settle_scores
-from draftd.sanitize import redact
 from draftd.telemetry.scores import TIME_S, Score, ScoresNotSentError
 from draftd.telemetry.tracing import Tracing
 
@@ -57,7 +57,7 @@ class Scorer:
                 continue
             except psycopg.Error as error:
                 # No right to update, before `draftd grants` is applied again: the daemon still drafts.
-                self._failed(redact(str(error)))
+                self._failed(told_to_log(error))
                 sent = False
             await asyncio.sleep(self._delay_s() if self._failures else 0 if sent else INTERVAL_S)
 

@@ -25,7 +25,8 @@ from draftd.evals.plan import Plan
 from draftd.evals.results import CaseResult, Drafted, Results, ResultsFile, Setup, texts, write_whole
 from draftd.evals.stand_in import JUDGE, MODEL
 from draftd.evals.surroundings import LOG, PROMPTS
-from draftd.providers.llm import Llm, Target
+from draftd.providers.llm import Llm
+from draftd.providers.target import Target
 from draftd.reply.agents import Agent
 from draftd.settings import Settings, call_directly
 

@@ -24,8 +24,9 @@ from draftd.evals.judging import UnreadableVerdict
 from draftd.evals.results import PairVerdict, Verdict
 from draftd.evals.stand_in import JUDGE, MODEL
 from draftd.providers.catalog import AgentModels, Catalog
-from draftd.providers.llm import Llm, Target
+from draftd.providers.llm import Llm
 from draftd.providers.permits import Permits
+from draftd.providers.target import Target
 from draftd.reply.prompts import PicturePart
 from draftd.settings import Settings, environment_value
 

@@ -6,7 +6,7 @@ Both go through the same gate and decoder as in a request, so that the judge see
 import asyncio
 from contextlib import AsyncExitStack
 
-from draftd.daemon.composition import image_loader
+from draftd.daemon.parts import image_loader
 from draftd.errors import RequestError
 from draftd.evals.cases import Case
 from draftd.images import Picture

@@ -1,6 +1,7 @@
 """The models: which one is called, whether it can be called now, and what its errors mean.
 
 llm               one call through litellm: bounded, metered, without hidden retries; the only importer of litellm
+target            a model to call, as the operator configured it
 forms             how strictly each model is asked, learnt from what it refuses
 registry          litellm's table of models: what it knows of a model, and what a call costs
 clients           restrains the HTTP clients: no blocking of the event loop, no second send

@@ -12,8 +12,8 @@ from typing import Any
 from draftd import db
 from draftd.db.statements import statements
 from draftd.providers import parameters
-from draftd.providers.llm import Target
 from draftd.providers.permits import Permits
+from draftd.providers.target import Target
 
 _SQL = statements(__name__)
 READ = _SQL["read"]

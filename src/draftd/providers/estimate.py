@@ -8,14 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from draftd.providers import parameters
 from draftd.providers.registry import Registry
 from draftd.providers.response import estimated_tokens
-
-if TYPE_CHECKING:
-    from draftd.providers.llm import Target
+from draftd.providers.target import Target
 
 CALL_TOKENS = 1_000
 """What a provider adds to a call to hold the answer to its schema, at most: Anthropic's tools take 350."""
@@ -48,7 +46,7 @@ class Estimate:
 
 
 def estimate(
-    target: "Target", messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], registry: Registry
+    target: Target, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], registry: Registry
 ) -> Estimate:
     """Return what a call can use.
 
@@ -75,7 +73,7 @@ def estimate(
     )
 
 
-def _most_tokens(target: "Target", messages: Sequence[Mapping[str, Any]]) -> int:
+def _most_tokens(target: Target, messages: Sequence[Mapping[str, Any]]) -> int:
     picture = MINI_PICTURE_TOKENS if "gpt-4o-mini" in target.model else PICTURE_TOKENS
     total = CALL_TOKENS
     for message in messages:
@@ -87,7 +85,7 @@ def _most_tokens(target: "Target", messages: Sequence[Mapping[str, Any]]) -> int
     return total
 
 
-def _output_limit(target: "Target", registry: Registry) -> int:
+def _output_limit(target: Target, registry: Registry) -> int:
     limit = parameters.limit_of(target.params)
     if limit is None:
         known = registry.entry(target.model).get("max_output_tokens")

@@ -146,7 +146,7 @@ def judge(error: RequestError, claim: Claim, facts: Facts = NO_FACTS, *, draw: U
         draw: source of the jitter.
     """
     if isinstance(error, BudgetExceeded | NoRoomNow):
-        return _judge_not_admitted(error, facts)
+        return _judge_not_reserved(error, facts)
     rule = RULES.get(type(error), _NO_RULE)
     if rule.is_transient and facts.can_repeat and _may_be_transient(error, claim, facts):
         return Verdict(action=Action.REPEAT_CALL, delay_s=draw(*REPEAT_DELAY_S))
@@ -159,7 +159,7 @@ def judge(error: RequestError, claim: Claim, facts: Facts = NO_FACTS, *, draw: U
     return Verdict(action=Action.RETRY, delay_s=retry_delay_s(claim.attempt, error.retry_after_s, draw=draw))
 
 
-def _judge_not_admitted(error: BudgetExceeded | NoRoomNow, facts: Facts) -> Verdict:
+def _judge_not_reserved(error: BudgetExceeded | NoRoomNow, facts: Facts) -> Verdict:
     """Decide what happens to a request whose call was not made: it waits, unless it expires before the next day's budget.
 
     The models have nothing to do with it: none goes on hold, and another one is not called instead.

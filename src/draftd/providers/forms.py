@@ -8,16 +8,14 @@ Invariant: a form is left only for a refusal that names what is refused. One bad
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from draftd.providers.parameters import with_limit_of_at_most
 from draftd.providers.registry import Registry
 from draftd.providers.report import Report
-
-if TYPE_CHECKING:
-    from draftd.providers.llm import Target
+from draftd.providers.target import Target
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +61,7 @@ class Forms:
         self._ceilings: dict[_Key, int] = {}
         self._ignoring_schema: set[_Key] = set()
 
-    def of(self, target: "Target", *, streamed: bool) -> Form:
+    def of(self, target: Target, *, streamed: bool) -> Form:
         """Return how a model is asked now."""
         key, params_key = _key(target), _params_key(target)
         refused = self._refused.get(params_key, frozenset())
@@ -81,7 +79,7 @@ class Forms:
             params=with_limit_of_at_most(self._ceilings.get(key), params),
         )
 
-    def downgrade(self, report: Report, target: "Target", form: Form) -> bool:
+    def downgrade(self, report: Report, target: Target, form: Form) -> bool:
         """Return whether a refused call may go on in a humbler form, and remember that form for this model.
 
         What counts is the form in which this call was sent: another one may have learnt the same meanwhile.
@@ -101,7 +99,7 @@ class Forms:
             return True
         return self._goes_without_parameters(report, target, form)
 
-    def _goes_without_parameters(self, report: Report, target: "Target", form: Form) -> bool:
+    def _goes_without_parameters(self, report: Report, target: Target, form: Form) -> bool:
         params_key = _params_key(target)
         # Raised by litellm itself, before anything is sent; a gateway's has the same class.
         if isinstance(report.error, self._unsupported) and not report.exchange.address:
@@ -116,24 +114,24 @@ class Forms:
             _log_dropped(target, report)
         return bool(names)
 
-    def stop_streaming(self, target: "Target") -> None:
+    def stop_streaming(self, target: Target) -> None:
         """Ask this model without a stream from now on."""
         self._unstreamed.add(_key(target))
 
-    def state_schema(self, target: "Target") -> None:
+    def state_schema(self, target: Target) -> None:
         """State the schema to this model from now on: its server ignores the parameter. The next call is usually a repair."""
         if _key(target) not in self._ignoring_schema:
             self._ignoring_schema.add(_key(target))
             log.info("answer format ignored", model=target.name)
 
 
-def _key(target: "Target") -> _Key:
+def _key(target: Target) -> _Key:
     return target.name, target.model, target.api_base
 
 
-def _params_key(target: "Target") -> _ParamsKey:
+def _params_key(target: Target) -> _ParamsKey:
     return _key(target), json.dumps(target.params, sort_keys=True)
 
 
-def _log_dropped(target: "Target", report: Report) -> None:
+def _log_dropped(target: Target, report: Report) -> None:
     log.warning("unsupported parameters dropped", model=target.name, detail=report.told())

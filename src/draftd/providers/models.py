@@ -14,9 +14,9 @@ from draftd import db
 from draftd.errors import ModelMisconfigured, NoModelHere
 from draftd.providers.catalog import AgentModels, Catalog, ResolvedModels
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Target
 from draftd.providers.pauses import Pauses
 from draftd.providers.permits import Permits
+from draftd.providers.target import Target
 from draftd.providers.throttles import Throttles
 from draftd.queue.claims import ClaimGroup, Probe
 

@@ -14,9 +14,9 @@ import structlog
 
 from draftd.providers.known_providers import provider_of
 from draftd.providers.response import cached_tokens
+from draftd.providers.target import Target
 
 if TYPE_CHECKING:
-    from draftd.providers.llm import Target
     from draftd.providers.response import RawAnswer
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Registry:
         entry = self.entry(model)
         return bool(entry.get("input_cost_per_token")) and bool(entry.get("output_cost_per_token"))
 
-    def cost_usd(self, target: "Target", answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
+    def cost_usd(self, target: Target, answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
         """Return what a call cost: by the operator's prices, as the provider says, or by the table; None when nobody knows.
 
         Args:
@@ -74,7 +74,7 @@ class Registry:
             return said
         return self._computed(target, answer, counted) if self.has_price(target.model) else None
 
-    def highest_prices(self, target: "Target", *, input_tokens: int) -> tuple[Decimal, Decimal] | None:
+    def highest_prices(self, target: Target, *, input_tokens: int) -> tuple[Decimal, Decimal] | None:
         """Return the most that an input and an output token of a call can cost, in USD; None if a price is not known.
 
         Args:
@@ -142,7 +142,7 @@ class Registry:
         # Bedrock's are priced as "bedrock_converse", Vertex's as "vertex_ai-language-models".
         return name if re.fullmatch(rf"{re.escape(provider)}(?:[_-].+)?", owner) else model
 
-    def _computed(self, target: "Target", answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
+    def _computed(self, target: Target, answer: "RawAnswer", counted: tuple[int, int]) -> Decimal | None:
         # Of an answer that broke off, what the provider has counted is not all.
         by = {"prompt_tokens": counted[0], "completion_tokens": counted[1]}
         used = by if answer.broke_off else {"usage_object": answer.usage}

@@ -33,7 +33,7 @@ class Admission:
         self._ended: set[str] = set()
         self._after: str | None = None
         self.is_needed = False
-        """Whether there are limits or waiting rows at all; each heartbeat says so."""
+        """Whether any requester is limited or paused, or any row still waits; each heartbeat says so."""
 
     def ended(self, requester_id: str) -> bool:
         """Record that an attempt for a requester has ended; return whether that may leave room for another."""

@@ -21,15 +21,15 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from draftd import db
-from draftd.db.sqlstate import is_schema_mismatch
+from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.db.statements import statements
 from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow, error_details
-from draftd.sanitize import redact, storable
+from draftd.sanitize import storable
 
 log = structlog.get_logger(__name__)
 
 _SQL = statements(__name__)
-ADMIT, RELEASE, CHARGE_LOST = _SQL["admit"], _SQL["release"], _SQL["charge_lost"]
+RESERVE, RELEASE, CHARGE_LOST = _SQL["reserve"], _SQL["release"], _SQL["charge_lost"]
 CLAIM_ROOM = _SQL["claim_room"]
 READ_BUDGETS, FAIL_UNPAYABLE, LIST_SPENDING = _SQL["read_budgets"], _SQL["fail_unpayable"], _SQL["list_spending"]
 LIST_CEILINGS = _SQL["list_ceilings"]
@@ -39,7 +39,7 @@ ASK_AGAIN_S = (0.05, 0.15)
 SHORTEST_DELAY_S = 1.0
 """How long a row that found no room stays away at least."""
 REFUSED_DELAY_S = 30.0
-"""How long a row stays away if the server refuses the admission itself."""
+"""How long a row stays away if the server refuses the reservation itself."""
 OVERTIME_S = 30.0
 """How much longer than its time limit a call may take until its usage has been written."""
 NEARLY_USED = 0.8
@@ -47,7 +47,7 @@ NEARLY_USED = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One model call that asks for admission."""
+    """One model call that asks for a reservation."""
 
     request_id: UUID
     requester_id: str
@@ -138,7 +138,7 @@ class _Warned:
 
 
 class Reservations:
-    """Admits model calls.
+    """Reserves what model calls may use.
 
     Args:
         link: the connection to ask on; nothing urgent may wait behind it.
@@ -171,14 +171,14 @@ class Reservations:
         return has_room_again
 
     def is_needed(self, *, has_ceilings: bool) -> bool:
-        """Return whether a call to a model must be admitted.
+        """Return whether a call to a model needs a reservation.
 
         Args:
             has_ceilings: whether the model has any.
         """
         return has_ceilings or self.budgets.are_any
 
-    async def admit(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
+    async def reserve(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
         """Wait until a call may be made, and reserve what it may use; its usage settles that.
 
         Args:
@@ -201,24 +201,24 @@ class Reservations:
             await asyncio.sleep(min(left_s, max(room_in_s, again_s)))
 
     async def resend(self, ask: Ask, send: int, *, time_s: float) -> None:
-        """Wait until a call may be sent once more, in another form; see ``admit``."""
-        await self.admit(replace(ask, send=send, usd=Decimal(0)), time_s=time_s, wait_s=time_s)
+        """Wait until a call may be sent once more, in another form; see ``reserve``."""
+        await self.reserve(replace(ask, send=send, usd=Decimal(0)), time_s=time_s, wait_s=time_s)
 
     async def release(self, ask: Ask) -> None:
         """Give back what was reserved for a call that is not made."""
         try:
             await self._link.run_until_done(RELEASE, storable(asdict(ask)), retry_refusals=True)
         except psycopg.Error as error:
-            log.warning("reservation not released", sqlstate=error.sqlstate, error=redact(str(error)))
+            log.warning("reservation not released", sqlstate=error.sqlstate, error=told_to_log(error))
 
     def releases(self) -> set[asyncio.Task[Any]]:
         """Return what is being given back for calls that were aborted before they were made."""
         return set(self._asked)
 
     async def _try(self, ask: Ask, time_s: float, *, at_most_s: float) -> float | None:
-        """Ask once; return None if the call was admitted, else after how many seconds there may be room."""
+        """Ask once; return None if the call may be made, else after how many seconds there may be room."""
         params = storable(asdict(ask)) | {"worker_id": self._worker_id, "time_s": time_s + OVERTIME_S}
-        asking = asyncio.create_task(self._link.run_until_done(ADMIT, params), name="admission")
+        asking = asyncio.create_task(self._link.run_until_done(RESERVE, params), name="reserve")
         try:
             # The statement goes on when the attempt is aborted, so that it is known what to give back.
             async with asyncio.timeout(max(1.0, at_most_s)):
@@ -234,9 +234,9 @@ class Reservations:
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
-            log.error("admission refused", sqlstate=error.sqlstate, error=redact(str(error)))  # noqa: TRY400 - not a bug in draftd
+            log.error("reservation refused", sqlstate=error.sqlstate, error=told_to_log(error))  # noqa: TRY400 - not a bug in draftd
             raise NoRoomNow(
-                "the database refused the admission", model=ask.model, retry_after_s=REFUSED_DELAY_S
+                "the database refused the reservation", model=ask.model, retry_after_s=REFUSED_DELAY_S
             ) from error
         if row["refusal"] == "fleet_budget":
             await self._refresh()

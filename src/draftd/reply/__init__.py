@@ -12,6 +12,7 @@ reply_format    the interface to everything that depends on the result's schema
 comment_reply   its only implementation: three options to choose from
 model_answer    the flat JSON object that a model returns
 answer          from a model's text to a result
+criteria        what an answer is checked against
 review          the checks of an answer: problems that reject it, and wishes that are worth one repair
 resemblance     whether two replies say the same
 stances         what the options commit to, and whether they leave the decision to the requester

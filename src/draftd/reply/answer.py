@@ -12,10 +12,11 @@ from typing import Any
 from draftd.errors import InvalidRequest, NothingOpen, NothingToReplyTo
 from draftd.queue.outcome import Draft
 from draftd.reply import links, model_answer, refinement
+from draftd.reply.criteria import Criteria
 from draftd.reply.model_answer import ModelAnswer, Shown
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Expects, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
-from draftd.reply.review import Criteria, OptionMap, Review
+from draftd.reply.review import OptionMap, Review
 
 MAX_OBJECT_STARTS = 2_000
 """How many opening braces are tried."""

@@ -10,10 +10,10 @@ from draftd.json_values import json_list
 from draftd.queue.outcome import Draft
 from draftd.reply import answer, refinement, requester
 from draftd.reply.carried import carried
+from draftd.reply.criteria import Criteria
 from draftd.reply.facts import Witness
 from draftd.reply.partial import PartialReader
 from draftd.reply.result import Length, Option, ResultWarning
-from draftd.reply.review import Criteria
 from draftd.request import Options, Request
 
 

@@ -16,8 +16,8 @@ from draftd.errors import Expired, InternalError, InvalidRequest, LeaseLost, NoM
 from draftd.logs import traceback_of
 from draftd.providers.failure_policy import judge, outcome_of
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Target
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.outcome import Done, Fail, Outcome
 from draftd.queue.settlements import Trail
 from draftd.reply.agents import Agent

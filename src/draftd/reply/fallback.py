@@ -13,13 +13,14 @@ from typing import Any
 
 import structlog
 
-from draftd.errors import ModelError, NoRoomNow, NotAdmitted, OutputInvalid, RequestError
+from draftd.errors import ModelError, NoRoomNow, NotReserved, OutputInvalid, RequestError
 from draftd.providers import parameters
 from draftd.providers.failure_policy import REPEAT_DELAY_S, Action, Facts, judge, outcome_of
 from draftd.providers.holds import Holds
-from draftd.providers.llm import Completion, Target
+from draftd.providers.llm import Completion
 from draftd.providers.messages import with_text
 from draftd.providers.models import Models
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Draft, Outcome
 from draftd.reply.attempt import Attempt
@@ -135,7 +136,7 @@ class _Turn:
             if first.finish_reason == CUT_OFF:
                 return await self._call_with_more_tokens(first)
             return await self._repair(first, rejection.problems)
-        except (ModelError, NotAdmitted) as error:
+        except (ModelError, NotReserved) as error:
             if rejection.draft is not None:
                 log.info("repair failed; the first answer is used", model=self.target.name, error=error.message)
                 return rejection.draft

@@ -10,7 +10,8 @@ import itertools
 import time
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
-from draftd.providers.llm import BeforeResend, Completion, Llm, OnText, Target
+from draftd.providers.llm import BeforeResend, Completion, Llm, OnText
+from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.reservations import Ask, Reservations
 from draftd.reply.attempt import MIN_CALL_S, Attempt
@@ -28,7 +29,7 @@ class MeteredCalls:
 
     Args:
         llm: calls models.
-        reservations: admits calls.
+        reservations: reserves what calls may use.
         writer: writes usage.
         tracing: records each call as an observation.
         metrics: this process's metrics.
@@ -68,13 +69,13 @@ class MeteredCalls:
         Raises:
             ModelError: the model gave no usable text; ``ModelTimeout`` also if no time was left to call it.
             Expired: the request has expired; the model was not called.
-            NotAdmitted: a budget or a ceiling has no room; the model was not called.
+            NotReserved: a budget or a ceiling has no room; the model was not called.
             LeaseLost: the claim no longer holds the row; the model was not called.
         """
         time_s = self._time_s(attempt, target)
         before_resend = None
         if self._reservations.is_needed(has_ceilings=target.has_ceilings):
-            before_resend = await self._admitted(attempt, inputs, target, number, is_streamed=on_text is not None)
+            before_resend = await self._reserved(attempt, inputs, target, number, is_streamed=on_text is not None)
             time_s = min(self._model_timeout_s, attempt.time_left_s())
         began, spent, code = time.monotonic(), Spent(), "aborted"
         try:
@@ -103,10 +104,10 @@ class MeteredCalls:
             self._record(attempt, target, number, spent, code or None, time.monotonic() - began)
         return completion
 
-    async def _admitted(
+    async def _reserved(
         self, attempt: Attempt, inputs: Inputs, target: Target, number: int, *, is_streamed: bool
     ) -> BeforeResend:
-        """Reserve what a call can use; return what has each further HTTP request of it admitted."""
+        """Reserve what a call can use; return what reserves each further HTTP request of it."""
         claim = attempt.claim
         can = self._llm.estimate(target, inputs.messages, inputs.reply_format.schema, streamed=is_streamed)
         ask = Ask(
@@ -122,7 +123,7 @@ class MeteredCalls:
             tokens=can.tokens,
         )
         spare_s = attempt.time_left_s() - MIN_CALL_S
-        await self._reservations.admit(
+        await self._reservations.reserve(
             ask, time_s=self._model_timeout_s, wait_s=min(FIRST_WAIT_S, spare_s) if number == 1 else spare_s
         )
         sends = itertools.count(2)

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic_core import from_json
 
 from draftd.reply.answer import answer_schema, replying_to, seen_of
+from draftd.reply.criteria import Criteria
 from draftd.reply.model_answer import ANSWER_START, ModelAnswer, Shown, deciding_keys
 from draftd.reply.result import SCHEMA_VERSION, Length, Option
-from draftd.reply.review import Criteria, Review
+from draftd.reply.review import Review
 
 _BEFORE = re.compile(r"\s*(?:<think>(?:[^<]|<(?!/think>))*+</think>\s*)?(?:```(?:json)?\s*)?")
 """What may precede the answer: reasoning and a code fence. After prose, an object may be one that the model quotes from the

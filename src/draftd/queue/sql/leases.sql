@@ -60,6 +60,7 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
           FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
        EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
+       OR EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'requester')
        OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits,
        draft_budgets() AS budgets;
 
@@ -105,6 +106,7 @@ SELECT (SELECT coalesce(array_agg(id), '{}') FROM renewed) AS renewed,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('what', p.what, 'name', p.name)), '[]')
           FROM draft_pauses AS p WHERE p.what IN ('all', 'model')) AS pauses,
        EXISTS (SELECT FROM draft_limits AS l WHERE l.max_in_flight IS NOT NULL OR l.usd_per_day IS NOT NULL)
+       OR EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'requester')
        OR EXISTS (SELECT FROM draft_requests AS r WHERE r.status = 'pending' AND r.limited) AS has_limits,
        draft_budgets() AS budgets;
 

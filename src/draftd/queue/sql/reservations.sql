@@ -1,11 +1,11 @@
--- The admission of model calls. The rules are functions of the database (migration 0028), because they must see what others have
+-- The reservations of model calls. The rules are functions of the database (migration 0028), because they must see what others have
 -- committed under the locks that they take.
 
--- name: admit
--- Admit one model call and reserve what it may use, or say why not. May be repeated.
+-- name: reserve
+-- Reserve what one model call may use, or say why not. May be repeated.
 --
 -- Parameters: those of draft_reserve_call.
--- Returns: refusal, null for an admitted call; wait_s, after how many seconds to ask again; used, the share of its requester's
+-- Returns: refusal, null if the call may be made; wait_s, after how many seconds to ask again; used, the share of its requester's
 -- budget that is spent.
 SELECT refusal, wait_s, used
   FROM draft_reserve_call(%(request_id)s, %(lease_token)s, %(call)s::smallint, %(send)s::smallint, %(requester_id)s, %(model)s,
