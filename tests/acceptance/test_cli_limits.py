@@ -148,7 +148,7 @@ REASONS: dict[str, tuple[list[str], str, str]] = {
     "the fleet's budget is used up": (
         [
             "UPDATE draft_settings SET usd_per_day = 1",
-            f"INSERT INTO draft_spending (day, payer, spent, refused) VALUES ({TODAY}, 'fleet', 0.99, 0.1)",
+            f"INSERT INTO draft_spending (day, payer, requester_id, spent, refused) VALUES ({TODAY}, 'fleet', '', 0.99, 0.1)",
         ],
         "budget",
         "the fleet's budget for today is used up; see `draftd settings`",
