@@ -458,7 +458,7 @@ BEGIN
                  WHERE r.status = 'pending' AND NOT r.limited AND r.agent = asked.agent AND r.available_at <= now()
                  LIMIT most) AS x
              WHERE asked.agent <> ALL (stuck) LIMIT most) AS x);
-    FOR number IN 1 .. 1000 LOOP
+    FOR number IN 1 .. 20000 LOOP
         requester := draft_next_requester(true, requester);
         EXIT WHEN requester IS NULL OR demand >= most;
         room := least(draft_requester_room(requester), most);

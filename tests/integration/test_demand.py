@@ -237,3 +237,14 @@ async def test_pending_requests_are_counted_by_state(connection: db.Connection, 
     await limit(connection, "ann", 0)
     await LimitKeeper(link=link).keep()
     assert await link.run(PENDING) == [{"due": 2, "held": 2, "later": 1, "limited": 1}]
+
+
+async def test_many_requesters_without_room_hide_nobody_behind_them(connection: db.Connection) -> None:
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('*', 0), ('z', 5)")
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, requester_id) "
+        "SELECT ARRAY['https://images.example/shot.png'], 'a' || n FROM generate_series(1, 1200) AS n"
+    )
+    await make_request(connection, requester_id="z")
+    row = await (await connection.execute("SELECT draftd_demand() AS demand")).fetchone()
+    assert row == {"demand": 1}
