@@ -605,9 +605,8 @@ CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS
     SELECT {until};
 $$;
 """
-PAUSED = (
-    "timestamptz 'infinity' WHERE EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1)"
-)
+PAUSED = """timestamptz 'infinity' WHERE EXISTS (
+        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1)"""
 WAIT = "draft_request_wait_of(uuid, timestamptz)"
 WAITS = (
     ("r.available_at, r.limited INTO mine", "r.available_at, r.limited, r.error_code INTO mine"),
