@@ -15,6 +15,8 @@ schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 hosts            the same for Supabase and InsForge
 private          the SQL by which migrations close what they create to other roles
+descriptions     what each table and column is for
+comments         the SQL by which migrations describe what they create
 """
 
 from draftd.db.adapters import MAX_TIMESTAMP, MIN_TIMESTAMP, loads
