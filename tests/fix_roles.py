@@ -44,17 +44,17 @@ class Roles:
         self._url = url
         self._made: dict[str, str] = {}
 
-    def make(self, name: str = "", options: str = "") -> str:
+    def make(self, name: str = "", options: str = "", *, separator: str = " ") -> str:
         """Make a role and return its name."""
-        role = f"{name or 'draftd_test'} {secrets.token_hex(6)}"
+        role = f"{name or 'draftd_test'}{separator}{secrets.token_hex(6)}"
         self._made[role] = secrets.token_hex(8)
         statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} " + options)
         self.owner(statement.format(sql.Identifier(role), self._made[role]))
         return role
 
-    def client(self, *, trusted: bool = False) -> str:
+    def client(self, *, trusted: bool = False, separator: str = " ") -> str:
         """Make a role with the rights of a backend's client."""
-        role = self.make()
+        role = self.make(separator=separator)
         self.owner(backend(schema="public", client=role, worker=None, trusted=trusted))
         return role
 

@@ -250,6 +250,24 @@ async def test_null_is_the_default_at_update(connection: db.Connection, table: s
         assert row != other, name
 
 
+async def test_the_default_of_requester_id_stands_for_the_current_requester(connection: db.Connection) -> None:
+    await connection.execute("SELECT set_config('request.jwt.claims', %s, false)", [json.dumps({"sub": "ada"})])
+    request_id = await make_request(connection)
+    assert (await read_row(connection, request_id))["requester_id"] == "ada"
+    await connection.execute("INSERT INTO draft_feedback (request_id) VALUES (%s)", [request_id])
+    await connection.execute("INSERT INTO draft_profiles (me) VALUES ('Ada')")
+    for table in ("draft_requests", "draft_feedback", "draft_profiles"):
+        for value in ("DEFAULT", "NULL", "'(current)'"):
+            statement = f"UPDATE {table} SET requester_id = {value} RETURNING requester_id".encode()
+            assert await (await connection.execute(statement)).fetchall() == [{"requester_id": "ada"}]
+
+
+async def test_a_pause_says_who_made_it_and_what_it_leaves_out(connection: db.Connection) -> None:
+    row = await insert(connection, "draft_pauses", ["name", "reason", "by", "since"])
+    assert (row["name"], row["reason"], row["by"]) == ("", "", connection.info.user)
+    assert row["since"] is not None
+
+
 async def test_no_null_makes_a_request_begin_again(connection: db.Connection) -> None:
     request_id = await make_request(connection)
     await connection.execute("SELECT cancel_draft_request(%s)", [request_id])

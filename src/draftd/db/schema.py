@@ -43,7 +43,8 @@ metadata = MetaData(
 )
 
 _NOW = text("now()")
-_REQUESTER = text("draft_current_requester()")
+_REQUESTER = "(current)"
+"""Stands for ``draft_current_requester()``, which a trigger fills in: drizzle-kit cannot copy an expression or an empty text."""
 _EMPTY_OBJECT = text("'{}'::jsonb")
 _EMPTY_LIST = text("'[]'::jsonb")
 
@@ -216,7 +217,7 @@ draft_holds = Table(
     Column("code", Text, nullable=False),
     _time("since", default=True),
     _time("until", default=True),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default="unknown"),
     Column("failures", Integer, nullable=False, server_default=text("1")),
     Column("probing", Boolean, nullable=False, server_default=text("false")),
     Column("used_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
@@ -226,9 +227,9 @@ draft_pauses = Table(
     "draft_pauses",
     metadata,
     Column("what", Text, primary_key=True),
-    Column("name", Text, primary_key=True, server_default=""),
-    Column("reason", Text, nullable=False, server_default=""),
-    Column("by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    Column("name", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
     _time("since", default=True),
     CheckConstraint(text("what IN ('all', 'model', 'requester')"), name="what"),
     CheckConstraint(text("what <> 'all' OR name = ''"), name="name"),
@@ -319,7 +320,7 @@ draft_spending = Table(
     metadata,
     Column("day", Date, primary_key=True),
     Column("payer", Text, primary_key=True),
-    Column("requester_id", Text, primary_key=True, server_default=""),
+    Column("requester_id", Text, primary_key=True),
     Column("spent", Numeric(16, 6), nullable=False, server_default=text("0")),
     Column("reserved", Numeric(16, 6), nullable=False, server_default=text("0")),
     Column("calls", Integer, nullable=False, server_default=text("0")),
@@ -337,7 +338,7 @@ draft_feedback = Table(
     Column("sent_text", Text),
     Column("rating", SmallInteger),
     _time("created_at", default=True),
-    Column("requester_id", Text, nullable=False, server_default=""),
+    Column("requester_id", Text, nullable=False, server_default=_REQUESTER),
     Column("outcome", Text),
     Column("platform", Text),
     Column("author", Text),
@@ -384,7 +385,7 @@ draft_settings = Table(
     Column("usd_per_day", Numeric),
     # Not NaN either, which PostgreSQL sorts above every number.
     CheckConstraint(text("usd_per_day BETWEEN 0 AND 1000000"), name="usd_per_day"),
-    Column("schema_revision", Text, nullable=False, server_default=""),
+    Column("schema_revision", Text, nullable=False),
 )
 
 for _table in metadata.tables.values():
