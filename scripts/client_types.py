@@ -6,10 +6,14 @@ not by a generator from npm, because ``make check`` compares them on machines wi
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Column
+from sqlalchemy.dialects import postgresql
+
+from draftd.db.schema import draft_feedback, draft_profiles, draft_requests
 from draftd.errors import UserAction, request_errors
 from draftd.reply.result import Result
 from draftd.request import CLIENT_COLUMNS, Options
@@ -21,8 +25,45 @@ NOTE = "Written by scripts/generate_docs.py; `make docs` writes it again."
 WIDTH = 120
 OPTIONAL = {"translation"}
 """Keys that a finished result may lack."""
-TYPES = {"text[]": "string[]", "text": "string", "uuid": "string", "smallint": "number", "timestamptz": "string"}
+TYPES = {
+    "text[]": "string[]",
+    "text": "string",
+    "uuid": "string",
+    "timestamptz": "string",
+    "timestamp with time zone": "string",
+    "boolean": "boolean",
+    "smallint": "number",
+    "integer": "number",
+    "bigint": "number",
+    "real": "number",
+    "numeric": "number",
+    "jsonb": "unknown",
+}
+"""As PostgREST sends them."""
 JSON_COLUMNS = {"options": "DraftRequestOptions", "metadata": "Record<string, unknown>"}
+READ_TYPES = JSON_COLUMNS | {
+    "status": "DraftStatus",
+    "result": "DraftResult",
+    "partial_result": "PartialDraftResult",
+    "error_code": "ErrorCode",
+    "error_details": "ErrorDetails",
+    "errors": "DraftError[]",
+    "option": "Length",
+    "outcome": 'Open<"sent" | "edited" | "rejected">',
+    "rating": "-1 | 1",
+    "stance": "Stance",
+}
+"""What is narrower than a column's type."""
+REPLY_COLUMNS = (
+    "id", "requester_id", "agent", "status", "context", "options", "parent_id", "idempotency_key", "expires_at", "metadata",
+    "traceparent", "partial_result", "result", "error_code", "error_message", "error_details", "attempt", "created_at",
+    "claimed_at", "finished_at", "updated_at",
+)  # fmt: skip
+"""The columns of the view ``draft_replies``."""
+NEEDED = {"request_id"}
+"""Columns without which a client cannot insert."""
+FEEDBACK_COLUMNS = ("request_id", "option", "sent_text", "outcome", "rating")
+POSTGRESQL = postgresql.dialect()
 
 PREAMBLE = f"""\
 // {NOTE}
@@ -36,35 +77,7 @@ PARTIAL_RESULT = f"""\
 /** {PARTIAL} */
 export type PartialDraftResult = Partial<Omit<DraftResult, "options">> & {{ options: Option[] }};
 """
-READ_COLUMNS = """\
-/** A request as its client reads it. */
-export interface DraftReply {
-  id: string;
-  requester_id: string;
-  agent: string;
-  status: DraftStatus;
-  /** The options that are ready so far; it stays on a failed request. */
-  partial_result: PartialDraftResult | null;
-  /** Set exactly when `status` is `completed`. */
-  result: DraftResult | null;
-  error_code: ErrorCode | null;
-  /** For the app's user. */
-  error_message: string | null;
-  error_details: ErrorDetails | null;
-  attempt: number;
-  context: string | null;
-  options: DraftRequestOptions;
-  parent_id: string | null;
-  idempotency_key: string | null;
-  metadata: Record<string, unknown>;
-  available_at: string;
-  expires_at: string | null;
-  created_at: string;
-  claimed_at: string | null;
-  finished_at: string | null;
-  updated_at: string;
-}
-
+OTHER_SHAPES = """\
 /** What is known of an error; `action` is what the app's user can do. */
 export interface ErrorDetails {
   action: UserAction;
@@ -73,6 +86,15 @@ export interface ErrorDetails {
   status?: number;
   found?: string | number;
   limit?: string | number;
+}
+
+/** One of `draft_requests.errors`. */
+export interface DraftError {
+  attempt: number;
+  at: string;
+  code: ErrorCode;
+  message: string;
+  model?: string | null;
 }
 
 /** What `create_draft_request` returns. */
@@ -89,6 +111,50 @@ export interface DraftNotification {
   status: DraftStatus;
   options_ready: number;
 }
+
+/** What `draft_request_wait` returns: why a request is not being drafted. */
+export interface DraftRequestWait {
+  /** Null: the request is not pending. */
+  reason: Open<"turn" | "later" | "model" | "paused" | "budget" | "limit" | "no_worker"> | null;
+  /** How many pending requests come first, at most 1,000. */
+  ahead: number;
+  until: string | null;
+}
+"""
+DATABASE = """\
+type Plain<T> = { [Key in keyof T]: T[Key] };
+type Table<Row, Insert, Update> = {
+  Row: Plain<Row>;
+  Insert: Plain<Insert>;
+  Update: Plain<Update>;
+  Relationships: [];
+};
+
+/**
+ * What a client uses of the database, for supabase-js: `createClient<Database>(url, key)`. `Schema` is where the tables are.
+ * With types of your own: `type All = { public: Mine["public"] & Database["public"] }`.
+ */
+export type Database<Schema extends string = "public"> = {
+  [Name in Schema]: {
+    Tables: {
+      draft_requests: Table<DraftRequest, NewDraftRequest, { status: "cancelled" }>;
+      draft_feedback: Table<DraftFeedback, NewDraftFeedback, Record<never, never>>;
+      draft_profiles: Table<DraftProfile, NewDraftProfile, NewDraftProfile>;
+    };
+    Views: { draft_replies: { Row: Plain<DraftReply>; Relationships: [] } };
+    Functions: {
+      create_draft_request: { Args: { request: NewDraftRequest }; Returns: CreatedDraftRequest };
+      cancel_draft_request: { Args: { id: string }; Returns: boolean };
+      draft_request_wait: { Args: { id: string }; Returns: DraftRequestWait | null };
+      forget_draft_requester: {
+        Args: { requester_id: string };
+        Returns: { requests: number; feedback: number; profiles: number; usage: number };
+      };
+    };
+    Enums: Record<never, never>;
+    CompositeTypes: Record<never, never>;
+  };
+};
 """
 
 
@@ -148,7 +214,9 @@ def typescript() -> str:
         PARTIAL_RESULT,
         _interface("DraftRequestOptions", Options.model_json_schema(mode="serialization"), every_optional=True),
         _insert(),
-        READ_COLUMNS,
+        *_rows(),
+        OTHER_SHAPES,
+        DATABASE,
     ]
     return "\n".join(parts)
 
@@ -182,6 +250,38 @@ def _insert() -> str:
     for column in CLIENT_COLUMNS:
         kind = JSON_COLUMNS.get(column.name) or TYPES[column.type]
         lines.append(f"{_comment(column.meaning, indent='  ')}  {column.name}?: {kind} | null;")
+    return "\n".join([*lines, "}", ""])
+
+
+def _rows() -> Iterator[str]:
+    requests = draft_requests.columns
+    rest = [column for column in requests if column.name not in REPLY_COLUMNS]
+    yield _row(
+        "DraftReply",
+        [requests[name] for name in REPLY_COLUMNS],
+        "A request as its client may read it: a row of `draft_replies`.",
+    )
+    yield _row("DraftRequest extends DraftReply", rest, "A row of `draft_requests`, which a server reads.")
+    for name, table, mine in (
+        ("Feedback", draft_feedback, FEEDBACK_COLUMNS),
+        ("Profile", draft_profiles, draft_profiles.columns.keys()),
+    ):
+        yield _row(f"Draft{name}", table.columns, f"A row of `{table.name}`.")
+        given = [table.columns[one] for one in mine]
+        yield _row(f"NewDraft{name}", given, "What a client may set of it; a null means the default.", may_lack=True)
+
+
+def _row(head: str, columns: Iterable[Column[Any]], meaning: str, *, may_lack: bool = False) -> str:
+    lines = [f"/** {meaning} */", f"export interface {head} {{"]
+    for column in columns:
+        kind = (
+            READ_TYPES.get(column.name) or TYPES[str(column.type.compile(dialect=POSTGRESQL)).lower().partition("(")[0]]
+        )
+        lacking = may_lack and column.name not in NEEDED
+        if lacking or (column.nullable and not may_lack and kind != "unknown"):
+            kind += " | null"
+        described = (column.comment or "").partition(": ")[2]
+        lines.append(f"{_comment(described, indent='  ')}  {column.name}{'?' if lacking else ''}: {kind};")
     return "\n".join([*lines, "}", ""])
 
 

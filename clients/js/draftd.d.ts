@@ -1,9 +1,9 @@
 import type {
   CreatedDraftRequest,
+  DraftProfile,
   DraftReply,
-  Length,
+  NewDraftFeedback,
   NewDraftRequest,
-  Open,
   Option,
 } from "./types.js";
 
@@ -16,22 +16,10 @@ export type Reply = Pick<
 >;
 
 /** What is known of a requester, for all of their requests. */
-export interface Profile {
-  me: string | null;
-  about: string | null;
-  facts: string[];
-  signature: string | null;
-  voice_samples: string[];
-  reader_language: string | null;
-}
+export type Profile = Omit<DraftProfile, "requester_id">;
 
 /** What became of a draft. */
-export interface Feedback {
-  option?: Length;
-  sent_text?: string;
-  outcome?: Open<"sent" | "edited" | "rejected">;
-  rating?: -1 | 1;
-}
+export type Feedback = Omit<NewDraftFeedback, "request_id">;
 
 export interface WaitOptions {
   /** How long to wait at most; then a `DOMException` with the name `TimeoutError` is thrown. */

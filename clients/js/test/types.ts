@@ -2,7 +2,16 @@
 
 import { createClient } from "@supabase/supabase-js";
 
-import { fromPostgres, fromSupabase, type DraftResult, type NewDraftRequest, type Platform } from "../draftd.js";
+import {
+  fromPostgres,
+  fromSupabase,
+  type CreatedDraftRequest,
+  type Database,
+  type DraftReply,
+  type DraftResult,
+  type NewDraftRequest,
+  type Platform,
+} from "../draftd.js";
 
 const request: NewDraftRequest = { image_urls: ["https://x.example/1.png"], options: { stance: "accept", facts: ["a"] } };
 // @ts-expect-error  an unknown option is refused
@@ -28,3 +37,24 @@ export async function use(pool: { query: (text: string, values?: any[]) => Promi
 }
 
 export const end_user = fromSupabase(createClient("https://x.supabase.co", "key"), { topic: "draftd:1" });
+
+const supabase = createClient<Database>("https://x.supabase.co", "key");
+
+export async function read(): Promise<DraftReply[]> {
+  const { data: made } = await supabase.rpc("create_draft_request", { request });
+  const created: CreatedDraftRequest | null = made;
+  await supabase.from("draft_requests").update({ status: "cancelled" }).eq("id", created?.id ?? "");
+  // @ts-expect-error  a client sets no other status
+  await supabase.from("draft_requests").update({ status: "completed" }).eq("id", "1");
+  await supabase.from("draft_feedback").insert({ request_id: "1", option: "short", rating: 1 });
+  // @ts-expect-error  feedback is about a request
+  await supabase.from("draft_feedback").insert({ option: "short" });
+  await supabase.from("draft_profiles").upsert({ me: "Ana" });
+  const { data } = await supabase.from("draft_replies").select().eq("status", "completed");
+  const one = await supabase.from("draft_replies").select("result").single();
+  const text: string | undefined = one.data?.result?.options[0]?.text;
+  return text ? (data ?? []) : [];
+}
+
+type Own = Database<"drafts"> & { public: { Tables: {}; Views: {}; Functions: {} } };
+export const own = createClient<Own>("https://x.supabase.co", "key").schema("drafts").from("draft_replies");
