@@ -29,7 +29,7 @@ TIME_S = 170
 
 def block(language: str, word: str) -> str:
     """Return the page's one block in a language that has a word."""
-    found = [
+    found: list[str] = [
         text for text in re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) if word in text
     ]
     assert len(found) == 1

@@ -35,7 +35,7 @@ def database() -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def draft(database: psycopg.Connection[Any], **request: Any) -> tuple[Any, ...]:
+def draft(database: psycopg.Connection[tuple[Any, ...]], **request: Any) -> tuple[Any, ...]:
     """Insert a request as the app does; return its status, result and error code when it is final."""
     made = database.execute(
         "SELECT create_draft_request(%s) ->> 'id'", [Jsonb({"image_urls": [SHOT], **request})]
