@@ -22,7 +22,7 @@ from draftd import db
 from draftd.cli.console import colour_wanted, say
 from draftd.cli.enqueue import DraftPrinter, image_url
 from draftd.db import schema_version
-from draftd.demo import answerer, daemon, page
+from draftd.demo import daemon, page
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
 from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured, UsageError
@@ -30,6 +30,7 @@ from draftd.logs import configure_logging
 from draftd.queue import admin
 from draftd.settings import DIRECTLY, export_foreign_variables
 from draftd.signals import interrupt_on_sigterm
+from draftd.stand_in.threaded import run_in_thread
 
 REAL_MODELS = {
     "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
@@ -40,6 +41,9 @@ REAL_MODELS = {
 """The first key that is set selects the model, unless one is named."""
 LOOK_INTERVAL_S = 0.1
 TIME_S = 180.0
+STAND_IN_LATENCY_S = 0.3
+STAND_IN_TOKENS_PER_S = 250.0
+"""As fast as a model, so that the drafts are seen to grow."""
 
 STAND_IN_NOTICE = """\
 No provider's key is set: a stand-in answers with scripted replies, no model sees the screenshots.
@@ -119,8 +123,8 @@ def _model(named: str | None) -> Iterator[_Model]:
         yield _Model(name=real, variables={})
         return
     say(STAND_IN_NOTICE)
-    with answerer.running() as url:
-        yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "stand-in"})
+    with run_in_thread(latency_s=STAND_IN_LATENCY_S, tokens_per_s=STAND_IN_TOKENS_PER_S) as server:
+        yield _Model(name="openai/stand-in", variables={"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "stand-in"})
 
 
 def _environment(inherited: Mapping[str, str], model: _Model, database_url: str) -> dict[str, str]:

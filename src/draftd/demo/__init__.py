@@ -1,8 +1,7 @@
-"""The environment of ``draftd demo``: a stand-in model, a temporary PostgreSQL, sample screenshots.
+"""The environment of ``draftd demo``: a temporary PostgreSQL, a daemon, sample screenshots.
 
 Tests, benchmarks and evaluations use it too.
 
-answerer   the stand-in model server
 code_word  the picture that the doctor shows to a model
 daemon     ``draftd run`` as a child process
 embedded   a temporary PostgreSQL

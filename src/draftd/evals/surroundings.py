@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from draftd.db import schema_version
-from draftd.demo import answerer, daemon
+from draftd.demo import daemon
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.evals.plan import Plan
 from draftd.evals.stand_in import JUDGE, MODEL, StandIn
 from draftd.settings import DIRECTLY, Settings
+from draftd.stand_in.threaded import run_in_thread
 
 LOG = "draftd.log"
 PROMPTS = "prompts"
@@ -40,8 +41,8 @@ def stand_in(plan: Plan) -> Iterator[str | None]:
         yield None
         return
     canned = StandIn(plan.cases)
-    with answerer.running(canned.answer, latency_s=0.0, tokens_per_s=_STAND_IN_TOKENS_PER_S) as url:
-        yield url
+    with run_in_thread(content=canned.answer, tokens_per_s=_STAND_IN_TOKENS_PER_S) as server:
+        yield server.url
 
 
 @contextmanager

@@ -31,15 +31,21 @@ _TOLERANCE = 0.004
 """Rounding to whole pixels at a long edge of 800 px moves the ratio by up to 0.2 %."""
 
 
-def answer(call: Call, behaviour: Behaviour) -> str:
-    """Return the text of the model's answer to this call."""
+def answer(call: Call, behaviour: Behaviour, content: Mapping[str, Any] | None = None) -> str:
+    """Return the text of the model's answer to this call.
+
+    Args:
+        call: what is asked.
+        behaviour: how the answer is spoilt.
+        content: the answer's values; None takes those of the scene that is played.
+    """
     if behaviour.says is not None:
         return behaviour.says
     if behaviour.garbage:
         return "Stand-in prose: I looked at the picture, and I would rather talk about it than fill in a form."
-    scene = {**scene_for(call, behaviour), **_asked_for(requester_input(call.prompt))}
-    content = _spoiled(fill(call.schema, scene), behaviour)
-    text = json.dumps(content)
+    if content is None:
+        content = {**scene_for(call, behaviour), **_asked_for(requester_input(call.prompt))}
+    text = json.dumps(_spoiled(fill(call.schema, content), behaviour))
     if behaviour.truncated:
         return text[: len(text) // 2]
     if behaviour.fenced:

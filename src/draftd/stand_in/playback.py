@@ -10,8 +10,9 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -25,9 +26,11 @@ _UNPACED_PIECE_CHARS = 64
 _HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to use this network."
 
 
-def completion_of(call: Call, behaviour: Behaviour, *, number: int) -> Completion:
-    """Return the answer to a call."""
-    text = answer(call, behaviour)
+def completion_of(
+    call: Call, behaviour: Behaviour, *, number: int, content: Mapping[str, Any] | None = None
+) -> Completion:
+    """Return the answer to a call, with this content or that of its scene."""
+    text = answer(call, behaviour, content)
     finish_reason = "length" if behaviour.truncated else "content_filter" if behaviour.filtered else "stop"
     return Completion(
         number=number,

@@ -15,7 +15,7 @@ every response's headers. It has no access control, and listens on the loopback 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -32,6 +32,9 @@ from draftd.stand_in.wires.dialects import OPENAI, Dialect
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 
+Content = Callable[[Mapping[str, Any], Mapping[str, str]], Mapping[str, Any]]
+"""From the body and the headers of a call to the values of its answer; raises ``ValueError`` for a call it does not know."""
+
 
 class StandIn:
     """The server.
@@ -43,6 +46,7 @@ class StandIn:
         record_prompts: keep the text of each prompt in the log.
         dialect: whose wire is spoken.
         keep_requests: keep every request as it came, bodies included, under ``received``.
+        content: what is answered, in place of the scenes.
         running: what Ollama's ``/api/ps`` lists.
         silent_elsewhere: accept whatever is no question to a model, and say nothing until ``release``.
     """
@@ -56,8 +60,10 @@ class StandIn:
         dialect: Dialect = OPENAI,
         keep_requests: bool = False,
         silent_elsewhere: bool = False,
+        content: Content | None = None,
         running: Any = None,
     ) -> None:
+        self._content = content
         self._running = running
         self._dialect = dialect
         self._keep_requests = keep_requests
@@ -198,7 +204,9 @@ class StandIn:
         return await handler(request)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        call = self._dialect.wire.read(request.path, await request.json())
+        raw = await request.json()
+        call = self._dialect.wire.read(request.path, raw)
+        content = None if self._content is None else self._content(raw, request.headers)
         behaviour = self._script.next_for(prompt=call.prompt, model=call.model)
         # Made before the log shows the call, so that a release() after wait_for_calls() reaches it.
         player = Player(
@@ -211,13 +219,15 @@ class StandIn:
         entry = await self._calls.open(call, behaviour)
         outcome = "client_gone"
         try:
-            response = await self._play(call, player, number=entry["number"])
+            response = await self._play(call, player, number=entry["number"], content=content)
             outcome = "disconnected" if player.was_cut else "answered"
         finally:
             await self._calls.close(entry, outcome)
         return response
 
-    async def _play(self, call: Call, player: Player, *, number: int) -> web.StreamResponse:
+    async def _play(
+        self, call: Call, player: Player, *, number: int, content: Mapping[str, Any] | None
+    ) -> web.StreamResponse:
         behaviour = player.behaviour
         await asyncio.sleep(self._latency_s if behaviour.latency_s is None else behaviour.latency_s)
         if behaviour.hang:
@@ -229,7 +239,7 @@ class StandIn:
             return await player.send(error_response(self._dialect.wire, failure, behaviour))
         if behaviour.html:
             return await player.send(html_response())
-        completion = completion_of(call, behaviour, number=number)
+        completion = completion_of(call, behaviour, number=number, content=content)
         if call.stream:
             return await player.send_stream(completion)
         return await player.send_whole(completion)
