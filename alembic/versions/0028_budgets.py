@@ -69,6 +69,7 @@ COMMENT ON COLUMN draft_reservations.charged_usd IS 'what was charged in the end
 COMMENT ON COLUMN draft_reservations.tokens IS 'as the provider counted them';
 CREATE INDEX draft_reservations_began_at_idx ON draft_reservations (model, began_at);
 CREATE INDEX draft_reservations_open_idx ON draft_reservations (model) WHERE settled_at IS NULL;
+CREATE INDEX draft_reservations_settled_at_idx ON draft_reservations (settled_at);
 
 CREATE TABLE draft_spending (
     day          date           NOT NULL,
@@ -612,13 +613,13 @@ PRIVATE_FUNCTIONS = (
 
 
 BLOCKED = """
-CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT {until};
-$$;
+CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    RETURN {until};
+END $$;
 """
-PAUSED = (
-    "timestamptz 'infinity' WHERE EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1)"
-)
+PAUSED = "(SELECT timestamptz 'infinity' WHERE EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1))"
 WAIT = "draft_request_wait_of(uuid, timestamptz)"
 WAITS = (
     ("r.available_at, r.limited INTO mine", "r.available_at, r.limited, r.error_code INTO mine"),
@@ -660,7 +661,7 @@ def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
     replace("draft_forget_some(text, integer)", FORGET_BEFORE, FORGET_AFTER)
-    op.execute(BLOCKED.format(until=f"coalesce((SELECT {PAUSED}), draft_budget_until($1))"))
+    op.execute(BLOCKED.format(until=f"coalesce({PAUSED}, draft_budget_until($1))"))
     for before, after in WAITS:
         replace(WAIT, before, after)
     replace("draftd_demand()", DEMAND_BEFORE, DEMAND_AFTER)

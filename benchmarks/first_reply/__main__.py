@@ -21,8 +21,8 @@ from benchmarks.markdown import command, table
 from draftd.providers.messages import with_schema
 from draftd.reply.agents import PACKAGED, load_agents, packaged_directory
 from draftd.reply.answer import answer_schema, last_object
+from draftd.reply.criteria import Criteria
 from draftd.reply.prompts import render
-from draftd.reply.review import Criteria
 from draftd.request import Options, Request
 
 Answer = dict[str, Any]

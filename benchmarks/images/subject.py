@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.images.costs import Longest, children, forget_peak, helpers_cpu_s, longest_callback, peak_bytes, stay_on
 from benchmarks.images.process import PATIENCE_S, Order
-from draftd.daemon.composition import IMAGE_BUDGET_BYTES
+from draftd.daemon.parts import IMAGE_BUDGET_BYTES
 from draftd.images import ByteBudget, Fetcher, ImageLoader, Preparer
 from draftd.reply.agents import Agent
 from draftd.reply.prompts import render
