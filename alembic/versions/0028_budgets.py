@@ -1,4 +1,4 @@
-"""Budgets per day and ceilings per model: every model call is admitted before it is made, and settled after it."""
+"""Budgets per day and ceilings per model: every model call is reserved before it is made, and settled after it."""
 
 from alembic import op
 
@@ -50,7 +50,7 @@ CREATE TABLE draft_reservations (
     CONSTRAINT draft_reservations_pkey PRIMARY KEY (request_id, lease_token, call, send)
 ) WITH (
     fillfactor = 70,
-    -- Rows live for minutes, and every admission reads those of the last one.
+    -- Rows live for minutes, and every reservation reads those of the last one.
     autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
@@ -122,7 +122,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Begin to count a day's spending, at the first admission under a budget: sum up what the day has cost so far. From then on the
+-- Begin to count a day's spending, at the first reservation under a budget: sum up what the day has cost so far. From then on the
 -- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it, and for
 -- another session that begins the day, after which there is nothing left to sum up.
 CREATE FUNCTION draft_spending_begin(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -227,7 +227,7 @@ BEGIN
         SELECT avg(v.used) INTO usual_tokens FROM (
             SELECT coalesce(v.tokens, v.estimate * has.ratio) AS used FROM draft_reservations AS v
              WHERE v.model = draft_claim_room.model AND v.send = 1 ORDER BY v.began_at DESC LIMIT 100) AS v;
-        -- One call is admitted while the window is empty, whatever it needs.
+        -- One call is made while the window is empty, whatever it needs.
         room := least(room, ceil(has.tokens_left / greatest(1, coalesce(usual_tokens, 10000)))::int - preparing);
     END IF;
     room := greatest(0, room);
@@ -239,9 +239,9 @@ BEGIN
     END IF;
 END $$;
 
--- Admit one model call and reserve what it may use, or return why not.
+-- Reserve what one model call may use, or return why not.
 --
--- refusal   null: admitted. lost: the claim no longer holds the row. price: a budget is set, and the model's price is not known.
+-- refusal   null: reserved. lost: the claim no longer holds the row. price: a budget is set, and the model's price is not known.
 --           fleet_budget, requester_budget: what is left of the day's budget does not hold this call. budget_reserved: it does
 --           once calls in flight have cost less than they may. in_flight, rpm, tpm: a ceiling of the model. locked: another
 --           session has locked the request.
