@@ -78,11 +78,13 @@ DROP INDEX draft_requests_processing_idx;
 CREATE INDEX draft_requests_processing_idx ON draft_requests (requester_id, deadline_at) WHERE status = 'processing';
 
 -- Until when a requester may have nothing drafted; 'infinity' until a person says so, null if nothing blocks the requester. The
--- one place that decides this: the triggers and functions below ask it.
-CREATE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT timestamptz 'infinity' WHERE EXISTS (
-        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1);
-$$;
+-- one place that decides this: the triggers and functions below ask it. In plpgsql, which keeps its plans: in SQL, each call was
+-- planned again.
+CREATE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    RETURN (SELECT timestamptz 'infinity' WHERE EXISTS (
+        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1));
+END $$;
 
 -- How many more requests of a requester may become claimable now; null for any number. A row counts from its admission to the end
 -- of its attempt, so that no more than max_in_flight of them are ever processing.

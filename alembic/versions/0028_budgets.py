@@ -1,4 +1,4 @@
-"""Budgets per day and ceilings per model: every model call is admitted before it is made, and settled after it."""
+"""Budgets per day and ceilings per model: every model call is reserved before it is made, and settled after it."""
 
 from alembic import op
 
@@ -50,7 +50,7 @@ CREATE TABLE draft_reservations (
     CONSTRAINT draft_reservations_pkey PRIMARY KEY (request_id, lease_token, call, send)
 ) WITH (
     fillfactor = 70,
-    -- Rows live for minutes, and every admission reads those of the last one.
+    -- Rows live for minutes, and every reservation reads those of the last one.
     autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
@@ -69,6 +69,7 @@ COMMENT ON COLUMN draft_reservations.charged_usd IS 'what was charged in the end
 COMMENT ON COLUMN draft_reservations.tokens IS 'as the provider counted them';
 CREATE INDEX draft_reservations_began_at_idx ON draft_reservations (model, began_at);
 CREATE INDEX draft_reservations_open_idx ON draft_reservations (model) WHERE settled_at IS NULL;
+CREATE INDEX draft_reservations_settled_at_idx ON draft_reservations (settled_at);
 
 CREATE TABLE draft_spending (
     day          date           NOT NULL,
@@ -121,7 +122,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Begin to count a day's spending, at the first admission under a budget: sum up what the day has cost so far. From then on the
+-- Begin to count a day's spending, at the first reservation under a budget: sum up what the day has cost so far. From then on the
 -- trigger on draft_usage counts, which finds the fleet's row. The lock waits for usage that is being written without it, and for
 -- another session that begins the day, after which there is nothing left to sum up.
 CREATE FUNCTION draft_spending_begin(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -226,7 +227,7 @@ BEGIN
         SELECT avg(v.used) INTO usual_tokens FROM (
             SELECT coalesce(v.tokens, v.estimate * has.ratio) AS used FROM draft_reservations AS v
              WHERE v.model = draft_claim_room.model AND v.send = 1 ORDER BY v.began_at DESC LIMIT 100) AS v;
-        -- One call is admitted while the window is empty, whatever it needs.
+        -- One call is made while the window is empty, whatever it needs.
         room := least(room, ceil(has.tokens_left / greatest(1, coalesce(usual_tokens, 10000)))::int - preparing);
     END IF;
     room := greatest(0, room);
@@ -238,9 +239,9 @@ BEGIN
     END IF;
 END $$;
 
--- Admit one model call and reserve what it may use, or return why not.
+-- Reserve what one model call may use, or return why not.
 --
--- refusal   null: admitted. lost: the claim no longer holds the row. price: a budget is set, and the model's price is not known.
+-- refusal   null: reserved. lost: the claim no longer holds the row. price: a budget is set, and the model's price is not known.
 --           fleet_budget, requester_budget: what is left of the day's budget does not hold this call. budget_reserved: it does
 --           once calls in flight have cost less than they may. in_flight, rpm, tpm: a ceiling of the model. locked: another
 --           session has locked the request.
@@ -612,12 +613,14 @@ PRIVATE_FUNCTIONS = (
 
 
 BLOCKED = """
-CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT {until};
-$$;
+CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    RETURN {until};
+END $$;
 """
-PAUSED = """timestamptz 'infinity' WHERE EXISTS (
-        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1)"""
+PAUSED = """(SELECT timestamptz 'infinity' WHERE EXISTS (
+        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1))"""
 WAIT = "draft_request_wait_of(uuid, timestamptz)"
 WAITS = (
     ("r.available_at, r.limited INTO mine", "r.available_at, r.limited, r.error_code INTO mine"),
@@ -659,7 +662,7 @@ def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
     replace("draft_forget_some(text, integer)", FORGET_BEFORE, FORGET_AFTER)
-    op.execute(BLOCKED.format(until=f"coalesce((SELECT {PAUSED}), draft_budget_until($1))"))
+    op.execute(BLOCKED.format(until=f"coalesce({PAUSED}, draft_budget_until($1))"))
     for before, after in WAITS:
         replace(WAIT, before, after)
     replace("draftd_demand()", DEMAND_BEFORE, DEMAND_AFTER)

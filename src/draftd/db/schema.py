@@ -313,6 +313,7 @@ draft_reservations = Table(
     Column("tokens", BigInteger),
     Index("draft_reservations_began_at_idx", "model", "began_at"),
     Index("draft_reservations_open_idx", "model", postgresql_where=text("settled_at IS NULL")),
+    Index("draft_reservations_settled_at_idx", "settled_at"),
 )
 
 draft_spending = Table(
