@@ -14,6 +14,7 @@ schema           the tables, for Alembic and for clients' SQLAlchemy code
 schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 private          the SQL by which migrations close what they create to other roles
+replaced         the SQL by which migrations change parts of long functions
 """
 
 from draftd.db.adapters import MAX_TIMESTAMP, MIN_TIMESTAMP, loads
