@@ -7,6 +7,7 @@ claim nothing. Rows of a requester with a limit arrive with it set; ``draft_admi
 from alembic import op
 
 from draftd.db.private import keep_private
+from draftd.db.replaced import replace_parts
 
 revision = "0023"
 down_revision = "0022"
@@ -82,8 +83,7 @@ CREATE INDEX draft_requests_processing_idx ON draft_requests (requester_id, dead
 -- planned again.
 CREATE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    RETURN (SELECT timestamptz 'infinity' WHERE EXISTS (
-        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1));
+    RETURN (SELECT timestamptz 'infinity' WHERE EXISTS (SELECT FROM draft_pauses WHERE what = 'requester' AND name = $1));
 END $$;
 
 -- How many more requests of a requester may become claimable now; null for any number. A row counts from its admission to the end
@@ -579,6 +579,7 @@ DROP TABLE draft_pauses;
 DROP FUNCTION draft_limits_changed();
 """
 
+TAKE_TURN = "draft_requests_take_turn()"
 TAKES_TURN = (
     (
         "BEGIN\n    SELECT r.turn INTO front",
@@ -609,32 +610,12 @@ TAKES_TURN = (
 """What changes in ``draft_requests_take_turn``: the line consists of claimable rows."""
 
 
-def change_turns(changes: list[tuple[str, str]]) -> None:
-    """Replace parts of the function, whose other lines, owner's rights and search_path stay as they are."""
-    pairs = ", ".join(f"ARRAY[$part${old}$part$, $part${new}$part$]" for old, new in changes)
-    op.execute(f"""
-    DO $change$
-    DECLARE
-        definition text := pg_get_functiondef('draft_requests_take_turn()'::regprocedure);
-        part text[];
-    BEGIN
-        FOREACH part SLICE 1 IN ARRAY ARRAY[{pairs}] LOOP
-            IF strpos(definition, part[1]) = 0 THEN
-                RAISE EXCEPTION 'draft_requests_take_turn() is not the one of revision {down_revision}';
-            END IF;
-            definition := replace(definition, part[1], part[2]);
-        END LOOP;
-        EXECUTE definition;
-    END $change$;
-    """)
-
-
 def upgrade() -> None:
     op.execute(UPGRADE)
-    change_turns(list(TAKES_TURN))
+    op.execute(replace_parts(TAKE_TURN, TAKES_TURN, revision="0022"))
     op.execute(keep_private(tables=TABLES, functions=FUNCTIONS))
 
 
 def downgrade() -> None:
-    change_turns([(new, old) for old, new in reversed(TAKES_TURN)])
+    op.execute(replace_parts(TAKE_TURN, [(new, old) for old, new in reversed(TAKES_TURN)], revision=revision))
     op.execute(DOWNGRADE)

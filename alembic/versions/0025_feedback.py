@@ -3,6 +3,7 @@
 from alembic import op
 
 from draftd.db.private import keep_private
+from draftd.db.replaced import replace_parts
 
 revision = "0025"
 down_revision = "0023"
@@ -139,24 +140,9 @@ BEFORE = "NEW.trace_id := NULL;"
 AFTER = f"{BEFORE}\n    NEW.first_option_at := NULL;"
 
 
-def replace_in_begin(old: str, new: str) -> None:
-    """Replace a line of ``draft_requests_begin``, whose owner's rights and search_path stay as they are."""
-    op.execute(f"""
-    DO $change$
-    DECLARE
-        definition CONSTANT text := pg_get_functiondef('draft_requests_begin()'::regprocedure);
-    BEGIN
-        IF strpos(definition, '{old}') = 0 THEN
-            RAISE EXCEPTION 'draft_requests_begin() does not empty trace_id as revision {down_revision} does';
-        END IF;
-        EXECUTE replace(definition, '{old}', '{new}');
-    END $change$;
-    """)
-
-
 def upgrade() -> None:
     op.execute(UPGRADE)
-    replace_in_begin(BEFORE, AFTER)
+    op.execute(replace_parts("draft_requests_begin()", [(BEFORE, AFTER)], revision="0023"))
     op.execute(
         keep_private(
             functions=["draft_text_similarity(text, text)", "draft_feedback_begin()", "draft_feedback_compare()"]
@@ -165,7 +151,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    replace_in_begin(AFTER, BEFORE)
+    op.execute(replace_parts("draft_requests_begin()", [(AFTER, BEFORE)], revision=revision))
     op.execute(DOWNGRADE)
     op.execute(FEEDBACK_BEGIN)
     op.execute(keep_private(functions=["draft_feedback_begin()"]))

@@ -3,6 +3,7 @@
 from alembic import op
 
 from draftd.db.private import keep_private
+from draftd.db.replaced import replace_parts
 
 revision = "0028"
 down_revision = "0027"
@@ -612,15 +613,14 @@ PRIVATE_FUNCTIONS = (
 )
 
 
-BLOCKED = """
-CREATE OR REPLACE FUNCTION draft_requester_blocked_until(requester text) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER AS $$
-BEGIN
-    RETURN {until};
-END $$;
-"""
-PAUSED = """(SELECT timestamptz 'infinity' WHERE EXISTS (
-        SELECT FROM draft_pauses AS p WHERE p.what = 'requester' AND p.name = $1))"""
+BLOCKED = "draft_requester_blocked_until(text)"
+PAUSED = (
+    "(SELECT timestamptz 'infinity' WHERE EXISTS (SELECT FROM draft_pauses WHERE what = 'requester' AND name = $1))"
+)
+BLOCKED_BEFORE = f"RETURN {PAUSED};"
+BLOCKED_AFTER = f"RETURN coalesce({PAUSED}, draft_budget_until($1));"
+FORGET = "draft_forget_some(text, integer)"
+DEMAND = "draftd_demand()"
 WAIT = "draft_request_wait_of(uuid, timestamptz)"
 WAITS = (
     ("r.available_at, r.limited INTO mine", "r.available_at, r.limited, r.error_code INTO mine"),
@@ -643,38 +643,19 @@ FORGET_AFTER = """DELETE FROM draft_turnstiles AS t WHERE t.requester_id = $1;
     DELETE FROM draft_spending AS s WHERE s.payer = 'requester' AND s.requester_id = $1;"""
 
 
-def replace(function: str, old: str, new: str) -> None:
-    """Replace a part of a function; its other lines, its rights and its settings stay."""
-    op.execute(f"""
-    DO $change$
-    DECLARE
-        definition CONSTANT text := pg_get_functiondef('{function}'::regprocedure);
-    BEGIN
-        IF strpos(definition, $old${old}$old$) = 0 THEN
-            RAISE EXCEPTION '{function} is not that of revision {down_revision}';
-        END IF;
-        EXECUTE replace(definition, $old${old}$old$, $new${new}$new$);
-    END $change$;
-    """)
-
-
 def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
-    replace("draft_forget_some(text, integer)", FORGET_BEFORE, FORGET_AFTER)
-    op.execute(BLOCKED.format(until=f"coalesce({PAUSED}, draft_budget_until($1))"))
-    for before, after in WAITS:
-        replace(WAIT, before, after)
-    replace("draftd_demand()", DEMAND_BEFORE, DEMAND_AFTER)
-    op.execute(keep_private(functions=["draft_requester_blocked_until(text)"]))
+    op.execute(replace_parts(FORGET, [(FORGET_BEFORE, FORGET_AFTER)], revision="0027"))
+    op.execute(replace_parts(BLOCKED, [(BLOCKED_BEFORE, BLOCKED_AFTER)], revision="0027"))
+    op.execute(replace_parts(WAIT, WAITS, revision="0027"))
+    op.execute(replace_parts(DEMAND, [(DEMAND_BEFORE, DEMAND_AFTER)], revision="0027"))
     op.execute(keep_private(tables=["draft_reservations", "draft_spending"], functions=PRIVATE_FUNCTIONS))
 
 
 def downgrade() -> None:
-    replace("draft_forget_some(text, integer)", FORGET_AFTER, FORGET_BEFORE)
-    op.execute(BLOCKED.format(until=PAUSED))
-    for before, after in reversed(WAITS):
-        replace(WAIT, after, before)
-    replace("draftd_demand()", DEMAND_AFTER, DEMAND_BEFORE)
-    op.execute(keep_private(functions=["draft_requester_blocked_until(text)"]))
+    op.execute(replace_parts(FORGET, [(FORGET_AFTER, FORGET_BEFORE)], revision=revision))
+    op.execute(replace_parts(BLOCKED, [(BLOCKED_AFTER, BLOCKED_BEFORE)], revision=revision))
+    op.execute(replace_parts(WAIT, [(after, before) for before, after in reversed(WAITS)], revision=revision))
+    op.execute(replace_parts(DEMAND, [(DEMAND_AFTER, DEMAND_BEFORE)], revision=revision))
     op.execute(DOWNGRADE)

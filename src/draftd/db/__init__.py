@@ -17,6 +17,7 @@ hosts            the same for Supabase and InsForge
 private          the SQL by which migrations close what they create to other roles
 descriptions     what each table and column is for
 comments         the SQL by which migrations describe what they create
+replaced         the SQL by which migrations change parts of long functions
 """
 
 from draftd.db.adapters import MAX_TIMESTAMP, MIN_TIMESTAMP, loads
