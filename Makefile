@@ -10,7 +10,7 @@ WORKERS := -n auto --dist worksteal
 PYTHON_BENCH ?= python3.12
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
-NPM := npm --prefix clients/js install --no-package-lock --no-audit --no-fund --loglevel=error
+NPM := cd clients/js && npm install --no-package-lock --no-audit --no-fund --loglevel=error --fetch-timeout=30000 --fetch-retries=1
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
