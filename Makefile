@@ -26,7 +26,7 @@ help: ## Show this list
 
 install: $(STAMP) ## Create the environment in .venv, from the hash-locked requirements
 
-$(STAMP): requirements-dev.txt pyproject.toml clients/js/package.json
+$(STAMP): requirements-dev.txt pyproject.toml $(wildcard clients/js/package.json)
 	@if [ -x $(BIN)/python ]; then exit 0; fi; \
 	for python in $(PYTHON); do \
 		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \

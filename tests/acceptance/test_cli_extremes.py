@@ -46,7 +46,7 @@ async def test_every_row_can_be_shown(database: str, extremes: int, capsys: pyte
         ).fetchall()
     assert len(rows) == extremes
     for row in rows:
-        _print_request(row)
+        _print_request(row | {"chain": []})
         assert str(row["id"]) in capsys.readouterr().out
 
 

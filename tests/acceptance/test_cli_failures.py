@@ -151,7 +151,7 @@ def test_a_misused_command_exits_with_2(call: Call, command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "suggested"),
     [
-        (["pause"], None),
+        (["puse"], None),
         (["prun"], None),
         (["cancle"], None),
         (["models", "unst"], None),

@@ -121,7 +121,7 @@ def as_worker(url: str) -> list[tuple[str, ...]]:
 OWNERS = {
     "migrate", "forget", "agents set", "agents unset", "models set", "models unset", "limits set", "limits unset", "settings set",
 }  # fmt: skip
-WITHOUT_RIGHTS = {"systemd-unit", "demo", "grants", "eval"}
+WITHOUT_RIGHTS = {"systemd-unit", "demo", "grants", "eval", "stand-in"}
 """These connect to no database, or to one of their own."""
 
 

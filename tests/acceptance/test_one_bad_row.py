@@ -91,9 +91,11 @@ def test_usage_that_is_refused_costs_no_draft_and_delays_no_neighbour(
         row = client.wait_for(refused, "completed", "failed")
         assert (row["status"], row["attempt"]) == ("completed", 1), row["errors"]
         assert (row["finished_at"] - row["claimed_at"]).total_seconds() <= promised_s() + stood_still_s()
-    assert daemon.log.count('"usage refused"') == 1
     assert_is_well(daemon)
-    assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 1}]
+    # What looks like a lock on the request costs the record its requester's name alone (see ``record_usage``).
+    is_nameless = sqlstate == "55P03"
+    assert daemon.log.count('"usage refused"') == (0 if is_nameless else 1)
+    assert client.query("SELECT count(*) AS n FROM draft_usage") == [{"n": 2 if is_nameless else 1}]
 
 
 @pytest.mark.timeout(120)

@@ -109,7 +109,7 @@ SET LOCAL session_replication_role = replica;
 INSERT INTO draft_requests (image_urls, agent, requester_id, priority, limited)
      SELECT '{{https://a.example/b.png}}', '{CROWDED}', 'limited', 100, true FROM generate_series(1, 20000) AS n;
 INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('*', 2);
-INSERT INTO draft_pauses (what, name) SELECT 'requester', 'paused ' || n FROM generate_series(1, 20) AS n;
+INSERT INTO draft_pauses (what, name, reason, by) SELECT 'requester', 'paused ' || n, '', '' FROM generate_series(1, 20) AS n;
 """
 
 

@@ -56,7 +56,7 @@ def pause(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; `draftd status` shows it.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Claim nothing new: nothing at all, or nothing for one model or requester.
+    """Claim nothing new, at all or for one model or requester.
 
     Takes effect at once, on every daemon, and lasts until `draftd resume`. Requests that are being drafted are finished. Clients
     can go on inserting requests; those that wait too long expire.

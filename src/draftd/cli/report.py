@@ -46,7 +46,7 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Report on a period: figures, plots and the last drafts, in one HTML file.
+    """Report on a period in one HTML file: figures and drafts.
 
     With --json: print the figures as JSON, and write a file only with -o.
     """
