@@ -126,7 +126,7 @@ CUTS: dict[str, list[Cut]] = {
         Cut(reaping, "REAP", CHOSEN_AS),
     ],
     "reap: refuses only pending": [
-        Cut(reaping, "REAP", f"{PENDING} AND r.agent = unserved.agent", "r.agent = unserved.agent"),
+        Cut(reaping, "REAP", f"{PENDING} AND NOT r.limited AND r.agent = unserved.agent", "r.agent = unserved.agent"),
         Cut(reaping, "REAP", CHOSEN_AS),
     ],
     "cancel: only unfinished": [Cut(None, "cancel_draft_request", f" AND {UNFINISHED}")],
