@@ -110,6 +110,7 @@ async def test_hostile_and_endless_texts_run_nothing_and_fit(
 async def test_an_empty_period_is_a_page_too(connection: db.Connection, browser_page: Page, tmp_path: Path) -> None:
     await write_page(connection, tmp_path / "report.html", with_content=False)
     await look(browser_page, tmp_path / "report.html", "empty")
+    assert await browser_page.evaluate("document.title") == "Drafts of the last 24 hours"
 
 
 async def run(call: Call, *arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -6,8 +6,10 @@ from fix_roles import Roles
 
 def test_the_client_over_node_postgres_keeps_its_promises(node: Node, database: str, roles: Roles) -> None:
     # The runner ends by itself only if nothing keeps the process alive.
-    node("--test", "test/postgres.test.js", OWNER_URL=database, CLIENT_URL=roles.url(roles.client()))
+    said = node("--test", "test/postgres.test.js", OWNER_URL=database, CLIENT_URL=roles.url(roles.client()))
+    assert "\n# fail 0\n" in said
+    assert "\n# pass 0\n" not in said
 
 
 def test_the_types_compile_and_refuse_what_the_table_refuses(node: Node) -> None:
-    node("node_modules/typescript/bin/tsc", "-p", ".")
+    assert node("node_modules/typescript/bin/tsc", "-p", ".") == ""

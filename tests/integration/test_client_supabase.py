@@ -20,7 +20,7 @@ def test_the_client_over_supabase_js_keeps_its_promises(
     schema_version.upgrade(f"{empty_database}{'&' if '?' in empty_database else '?'}options=-csearch_path%3D{schema}")
     host.grant(schema=schema)
     with serving(host.roles.url(host.authenticator), schemas=("public", schema)) as url:
-        node(
+        said = node(
             "--test",
             "test/supabase.test.js",
             SUPABASE_URL=url,
@@ -31,3 +31,5 @@ def test_the_client_over_supabase_js_keeps_its_promises(
             BEN_TOKEN=token(role="authenticated", sub="ben"),
             SERVER_TOKEN=token(role="service_role"),
         )
+    assert "\n# fail 0\n" in said
+    assert "\n# pass 0\n" not in said

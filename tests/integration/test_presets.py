@@ -247,7 +247,9 @@ async def test_clients_from_before_still_insert_without_a_requester(database: st
     roles.owner(sql.SQL("CREATE POLICY app ON draft_requests TO {} USING (true)").format(sql.Identifier(role)))
     command.upgrade(config, "head")
     async with db.connected(roles.url(role)) as client:
-        await make_request(client)
+        request_id = await make_request(client)
+        rows = await (await client.execute("SELECT id, requester_id FROM draft_requests")).fetchall()
+    assert rows == [{"id": request_id, "requester_id": ""}]
 
 
 async def test_the_way_down_leaves_no_user_with_everybodys_rows(

@@ -83,6 +83,14 @@ def _price(what: str) -> Any:
     return typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help=what)
 
 
+def _check_prices(input_usd: float | None, output_usd: float | None, cached_input_usd: float | None) -> None:
+    """Refuse a price that says nothing without another."""
+    if (input_usd is None) != (output_usd is None):
+        raise UsageError("--input-usd and --output-usd must be given together")
+    if cached_input_usd is not None and input_usd is None:
+        raise UsageError("--cached-input-usd needs --input-usd and --output-usd")
+
+
 @models.command("set")
 def set_(
     name: Name,
@@ -121,10 +129,7 @@ def set_(
     given. Ends a hold on the model, so it is tried at once. Each daemon checks the address and the key variable against its own
     environment: set DRAFTD_MODEL_API_BASES and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
     """
-    if (input_usd is None) != (output_usd is None):
-        raise UsageError("--input-usd and --output-usd must be given together")
-    if cached_input_usd is not None and input_usd is None:
-        raise UsageError("--cached-input-usd needs --input-usd and --output-usd")
+    _check_prices(input_usd, output_usd, cached_input_usd)
     row: dict[str, Any] = {
         "name": checked_name(name),
         "model": checked_name(name if model is None else model),

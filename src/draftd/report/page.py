@@ -98,7 +98,7 @@ def duration(seconds: float | None) -> str:
 
 def usd(amount: float) -> str:
     """Return an amount with as many digits as it needs."""
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}" if amount < 0.01 else f"${amount:.3f}"  # noqa: PLR2004
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}" if amount < 0.01 else f"${amount:.3f}"  # noqa: PLR2004  # a cent and a dollar
 
 
 def _cost(cost: Cost) -> str:
