@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from chaos.saboteur import run
+from draftd.cli import command
+from draftd.images.fetch import trusted
 from draftd.providers.llm import Llm
 
 TESTS = Path(__file__).parent
@@ -161,6 +163,8 @@ def _serve() -> None:
     Llm.load()
     for name in PRELOADED:
         importlib.import_module(name)
+    trusted()
+    command()
     # Garbage collections in the children would copy every page of what they share.
     gc.freeze()
     children: set[int] = set()
