@@ -12,7 +12,8 @@ from draftd import db
 from draftd.daemon.passes import repeat
 from draftd.db.sqlstate import told_to_log
 from draftd.errors import BudgetExceeded
-from draftd.queue.reservations import Reservations, charge_lost, fail_unpayable
+from draftd.providers.reservations import Reservations, charge_lost
+from draftd.queue.reaping import fail_unpayable
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
