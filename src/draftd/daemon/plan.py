@@ -111,7 +111,7 @@ class Links:
     settle: db.Link
     """Settlements, progress and usage: small writes only, so that none waits behind a slow one."""
     maintenance: db.Link
-    """The reaper, holds, gauges."""
+    """The background loops, holds and reservations."""
     read: db.Link
     """Inputs with their pictures, up to 24 MiB each: nothing else may wait behind them."""
 

@@ -20,7 +20,6 @@ from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.leases import LeaseKey
 from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
-from draftd.queue.reservations import CLAIM_ROOM
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
@@ -28,7 +27,7 @@ _SQL = statements(__name__)
 CLAIM, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
     _SQL[name] for name in ("claim", "claim_probe", "claim_these", "find_claimable")
 )
-RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
+CLAIM_ROOM, RELEASE_STRAYS, FIND_STRAYS = _SQL["claim_room"], _SQL["release_strays"], _SQL["find_strays"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,14 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     pg_column_size(r.image_urls) AS image_bytes,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
 
+-- name: claim_room
+-- How many requests may be claimed for a model with ceilings. Holds a lock until the end of the transaction, in which the caller
+-- claims.
+--
+-- Parameters: model; agents; wanted, the maximum.
+-- Returns: room; wait_s, in how many seconds to ask again, null if nothing that is due has to wait.
+SELECT room, wait_s FROM draft_claim_room(%(model)s, %(agents)s, %(wanted)s);
+
 -- name: find_claimable
 -- The rows that a claim would take; used after a refusal.
 --
