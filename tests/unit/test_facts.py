@@ -13,6 +13,7 @@ import pytest
 
 from draftd.reply.facts import FactKind, Unsupported, Weight, Witness, finder
 from draftd.reply.facts.fact import Fact
+from tables import per_row
 
 CASES = [
     json.loads(line) for line in (Path(__file__).parents[1] / "data" / "facts.jsonl").read_text("utf-8").splitlines()
@@ -99,7 +100,7 @@ def test_every_quote_stands_in_the_reply() -> None:
     assert all(mark.quote in case["reply"] for case, marks in marked() for mark in marks)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "reply", "source"),
     [
         ("en", "Use 350g of flour.", "350 g"),
@@ -152,7 +153,7 @@ def test_a_weekday_and_its_date_support_each_other_on_a_known_day() -> None:
     assert check("Saturday suits me.", "Is 19 March all right?", today=date(2026, 3, 16)) == ["Saturday"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("asked_at", "days"),
     [
         (datetime(2026, 3, 12, 20, tzinfo=UTC), ["Friday 13 March", "Saturday 14 March"]),
@@ -171,7 +172,7 @@ def test_tomorrow_is_the_day_after_the_date_that_a_message_shows() -> None:
     assert check("Friday 6 March was fine.", "Ana [Thu 5 March]: tomorrow?", today=today) == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     "reply",
     [
         "Two things come to mind.",
@@ -191,7 +192,7 @@ def test_a_small_count_or_a_phrase_is_no_fact(reply: str) -> None:
     assert check(reply) == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("reply", "marks"),
     [
         ("We'll be twenty minutes late.", ["twenty minutes"]),
@@ -211,7 +212,7 @@ def test_a_sum_of_other_things_than_people_is_marked() -> None:
     assert check("Two rooms for three nights and one day, please.", "2 rooms, 1 day") == ["three nights"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "reply", "weights"),
     [
         ("en", "See you at eight.", [Weight.FULL]),
@@ -244,7 +245,7 @@ def test_a_fact_weighs_what_it_would_cost_if_it_were_wrong(language: str, reply:
     assert [mark.weight for mark in Witness().unsupported(reply, [], language=language)] == weights
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "unreal", "real"),
     [
         ("en", "You would have bought it if you'd stayed until two.", "If you'd like, we could have lunch at two."),
@@ -315,7 +316,7 @@ def test_of_very_long_sources_the_first_are_read() -> None:
     assert check("At 3 pm, then.", *sources) == ["3 pm"]
 
 
-@pytest.mark.parametrize("language", ["en", "de", "ja", "xx"])
+@per_row("language", ["en", "de", "ja", "xx"])
 def test_a_number_of_any_length_is_read(language: str) -> None:
     digits = "9" * 5_000
     for written in (

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from threading import Thread
 
-import pytest
-
 from draftd.reply import language
+from tables import per_row
 
 REPLIES = [
     json.loads(line) for line in (Path(__file__).parents[1] / "data" / "language.jsonl").read_text("utf-8").splitlines()
@@ -33,7 +32,7 @@ def test_nine_in_ten_replies_of_20_letters_are_caught_in_a_wrong_language() -> N
     assert caught >= 0.9 * len(pairs)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "expected"),
     [
         ("はい、大丈夫です", "en"),
@@ -46,7 +45,7 @@ def test_a_wrong_script_or_language_is_named(text: str, expected: str) -> None:
     assert language.contradicts(text, expected)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "expected"),
     [
         ("OK", "ja"),
