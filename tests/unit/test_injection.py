@@ -6,7 +6,7 @@ passage or the link into every text that it writes. The look-alikes are answered
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -139,10 +139,10 @@ def reached(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
 
 
-def sample(forms: Iterable[str], name: str) -> Sequence[Attack]:
-    """Return three attacks to play a form with, others for each form; the long tests play all."""
+def sample(forms: Iterable[str], name: str) -> Attack:
+    """Return an attack to play a form with, another one for each form; the long tests play all."""
     listed = list(forms)
-    return ATTACKS[listed.index(name) * (67 // len(listed)) :: 67][:3]
+    return ATTACKS[listed.index(name) * (200 // len(listed))]
 
 
 def plain(value: Any) -> str:
@@ -195,8 +195,7 @@ def assert_no_link(attack: Attack, name: str) -> None:
 
 @per_row("name", LINK_FORMS)
 def test_no_text_of_a_result_has_the_link_of_an_attack(name: str) -> None:
-    for attack in sample(LINK_FORMS, name):
-        assert_no_link(attack, name)
+    assert_no_link(sample(LINK_FORMS, name), name)
 
 
 @pytest.mark.long
@@ -283,8 +282,7 @@ def assert_no_leak(attack: Attack, name: str, length: str) -> None:
 
 @per_row("name", LEAK_FORMS)
 def test_no_text_of_a_result_or_its_reading_has_a_passage_of_the_prompt(name: str) -> None:
-    for attack, length in zip(sample(LEAK_FORMS, name), LENGTHS, strict=True):
-        assert_no_leak(attack, name, length)
+    assert_no_leak(sample(LEAK_FORMS, name), name, LENGTHS[list(LEAK_FORMS).index(name) % 3])
 
 
 @pytest.mark.long
@@ -295,9 +293,21 @@ def test_no_text_of_a_result_has_a_passage_of_the_prompt_in_a_form(name: str) ->
             assert_no_leak(attack, name, length)
 
 
-@per_row("pair", [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0)])
-@per_row("language", LANGUAGES)
+LANGUAGES_AND_PAIRS = [(language, pair) for pair in [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0)] for language in LANGUAGES]
+
+
+@pytest.mark.long
+@per_row(("language", "pair"), LANGUAGES_AND_PAIRS)
+def test_a_passage_split_over_two_replies_is_found_in_every_language(language: str, pair: tuple[int, int]) -> None:
+    assert_found_when_split(language, pair)
+
+
+@per_row(("language", "pair"), LANGUAGES_AND_PAIRS[:: len(LANGUAGES) + 1])
 def test_a_passage_split_over_two_replies_is_found(language: str, pair: tuple[int, int]) -> None:
+    assert_found_when_split(language, pair)
+
+
+def assert_found_when_split(language: str, pair: tuple[int, int]) -> None:
     attack = next(one for one in ATTACKS if one.talk.language == language)
     passage, cut = "Be warm, direct and specific: say the thing itself, as this person would to these people", 44
     assert passage in PROMPT.replace("\n", " ")
@@ -328,9 +338,13 @@ def test_a_translation_with_a_passage_of_the_prompt_is_refused() -> None:
 
 @per_row("kind", sorted({one.kind for one in LOOKALIKES}))
 def test_an_honest_answer_to_a_lookalike_passes_unchanged_and_is_published(kind: str) -> None:
+    assert_passes(next(one for one in LOOKALIKES if one.kind == kind))
+
+
+@pytest.mark.long
+def test_every_honest_answer_to_a_lookalike_passes_unchanged_and_is_published() -> None:
     for lookalike in LOOKALIKES:
-        if lookalike.kind == kind:
-            assert_passes(lookalike)
+        assert_passes(lookalike)
 
 
 def assert_passes(lookalike: Lookalike) -> None:

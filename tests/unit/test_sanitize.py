@@ -5,6 +5,7 @@ import re
 import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -258,10 +259,30 @@ def test_a_redacted_text_is_one_storable_line(text: str) -> None:
     assert not UNSTORABLE.search(shown)
 
 
-@per_row(
-    "text", ["a-", "eyJ-", "token", "secret-", "http://", "data:a;", "sk-", "x" * 50 + "-", 'token="', "a.", "key:'"]
+ALMOST_SECRETS = [
+    "a-",
+    "eyJ-",
+    "token",
+    "secret-",
+    "http://",
+    "data:a;",
+    "sk-",
+    "x" * 50 + "-",
+    'token="',
+    "a.",
+    "key:'",
+]
+
+
+@pytest.mark.parametrize(
+    "texts", [ALMOST_SECRETS[::3], pytest.param(ALMOST_SECRETS, marks=pytest.mark.long)], ids=["some", "all"]
 )
-def test_no_text_takes_long_to_redact(text: str) -> None:
+def test_no_text_takes_long_to_redact(texts: list[str]) -> None:
+    for text in texts:
+        assert_quickly_redacted(text)
+
+
+def assert_quickly_redacted(text: str) -> None:
     began = time.process_time()
     redact(text * 30_000, 5_000)
     assert time.process_time() - began < 1, "the work must grow with the text, not with its square"

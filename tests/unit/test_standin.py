@@ -87,7 +87,7 @@ def test_an_unknown_enumeration_prefers_other_and_else_takes_its_first() -> None
 
 
 @per_row("sample", SAMPLES, ids=lambda one: one.name)
-@per_row("long_edge_px", [1568, 1024, 800])
+@pytest.mark.parametrize("long_edge_px", [800, *(pytest.param(px, marks=pytest.mark.long) for px in (1568, 1024))])
 def test_a_sample_is_recognised_after_it_was_resized_and_re_encoded(sample: Sample, long_edge_px: int) -> None:
     call = make_call(pictures=[as_prepared(sample, long_edge_px=long_edge_px)])
     assert json.loads(answer(call, Behaviour()))["author"] == SAMPLE_SCENES[sample.name]["author"]
