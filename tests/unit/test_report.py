@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from draftd.report import page, plots
+from draftd.report.document import environment
 from draftd.report.figures import Cost, Figures, figures_of, total
 from draftd.report.intervals import Share, difference
 from draftd.report.reading import STEPS_S, Period, step_of
@@ -289,6 +290,13 @@ def test_hostile_text_is_text_wherever_it_stands(with_content: bool) -> None:  #
     assert not found.names & {"script", "img", "a", "link", "iframe", "object", "form"}
     assert not [name for name in found.attributes if name.startswith("on") or name in {"src", "href"}]
     assert "{{ 7*7 }}" in found.text
+
+
+def test_templates_are_compiled_once() -> None:
+    shown(make_period())
+    compiled = environment("draftd.report").get_template("report.html.j2")
+    shown(make_period())
+    assert environment("draftd.report").get_template("report.html.j2") is compiled
 
 
 def test_a_page_runs_nothing_loads_nothing_and_forbids_both() -> None:
