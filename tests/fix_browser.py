@@ -11,10 +11,9 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 from benchmarks.chromium import PROGRAMS
 
 START_S = 60.0
@@ -33,11 +32,14 @@ _OVERFLOWING = """
   .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])
 """
 
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
+
 
 class Page:
     """One tab."""
 
-    def __init__(self, socket: ClientWebSocketResponse) -> None:
+    def __init__(self, socket: "ClientWebSocketResponse") -> None:
         self._socket = socket
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
@@ -56,7 +58,7 @@ class Page:
     async def read(self) -> None:
         """Read what the browser says, until it is gone."""
         async for message in self._socket:
-            if message.type is not WSMsgType.TEXT:
+            if message.type.name != "TEXT":
                 break
             said = message.json()
             if (waiting := self._answers.pop(said.get("id", 0), None)) is not None and not waiting.done():
@@ -132,6 +134,8 @@ class Page:
 @asynccontextmanager
 async def browsing(directory: Path) -> AsyncIterator[Page]:
     """Start a browser and yield a tab; end it with the context."""
+    from aiohttp import ClientSession  # noqa: PLC0415 - takes half a second, and most runs start no browser
+
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is installed (Debian: apt-get install chromium)")

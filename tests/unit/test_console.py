@@ -16,6 +16,7 @@ from draftd.cli import console, requests
 from draftd.cli.enqueue import DraftPrinter, option_text
 from draftd.errors import UsageError, request_errors
 from draftd.status import STATUSES
+from tables import per_row
 
 ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
 COLUMNS = {"id": "id", "who": "requester", "code": "error"}
@@ -47,20 +48,18 @@ def on_terminal(
     return "".join(f"{line.rstrip()}\n" for line in made.getvalue().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2H ", 7200), ("7d", 604_800), ("0", 0)]
-)
+@per_row(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2H ", 7200), ("7d", 604_800), ("0", 0)])
 def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     assert console.duration_s(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1e3", "nan", "\u0663s", "999999999d"])
+@per_row("text", ["", "soon", "-1s", "1w", "1e3", "nan", "\u0663s", "999999999d"])
 def test_what_is_no_duration_or_no_lifetime_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         console.duration_s(text)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("seconds", "text"), [(None, ""), (0.4, "0 s"), (119, "119 s"), (121, "2 min"), (7300, "2 h"), (200_000, "2 d")]
 )
 def test_an_age_is_rounded_to_one_unit(seconds: float | None, text: str) -> None:
@@ -200,7 +199,7 @@ def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture
     assert not {"\033", "\x7f", "\x9b"} & set(shown)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("option", "head"),
     [
         ({"length": "short", "angle": "says no", "stance": "decline", "text": "No."}, "— short (says no; decline)"),

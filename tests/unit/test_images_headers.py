@@ -3,6 +3,7 @@ import pytest
 from draftd.errors import ConfigurationError
 from draftd.images.headers import ImageHeaders
 from draftd.images.urls import parse_url
+from tables import per_row
 
 HEADERS = ImageHeaders.parse(
     "\nfiles.example=Authorization: Bearer secret-1\n"
@@ -12,7 +13,7 @@ HEADERS = ImageHeaders.parse(
 )
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("url", "sent"),
     [
         ("https://files.example/a.png", {"Authorization": "Bearer secret-1"}),
@@ -34,7 +35,7 @@ def test_a_header_goes_to_its_own_host_and_path_over_https(url: str, sent: dict[
     assert HEADERS.of(parse_url(url)) == sent
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("line", "why"),
     [
         ("files.example Authorization: secret", "line 1 is not host=Name: value"),

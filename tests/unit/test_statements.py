@@ -12,6 +12,7 @@ from draftd.providers.throttles import RECOVERY_S
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.queue.reaping import REAP_BATCH
 from draftd.queue.wakeup import CHANNEL
+from tables import per_row
 
 MODULES = [
     f"draftd.{package}.{file.name.removesuffix('.sql')}"
@@ -37,7 +38,7 @@ def parts(module: str, names: str, first: str, last: str) -> list[str]:
     return [between(statements(module)[name], first, last) for name in names.split()]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@per_row("module", MODULES)
 def test_each_file_holds_whole_statements(module: str) -> None:
     found = statements(module)
     assert found
@@ -62,7 +63,7 @@ def test_a_statement_is_sent_without_its_header() -> None:
 REAPERS = "reap reap_these find_reapable"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("module", "names", "first", "last"),
     [
         ("queue.claiming", "claim claim_probe claim_these", "UPDATE draft_requests", "AS expires_in_s"),
@@ -113,7 +114,7 @@ def test_a_rule_that_several_statements_spell_out_reads_the_same_in_each(
     assert len(set(parts(f"draftd.{module}", names, first, last))) == 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("module", "name", "literal"),
     [
         ("queue.reaping", "reap", f"LIMIT {REAP_BATCH} FOR"),
