@@ -132,8 +132,8 @@ def test_a_number_that_python_shares_is_the_same_in_the_statement(module: str, n
 
 def test_the_lost_rows_are_the_same_wherever_the_reaper_looks_for_them() -> None:
     bounds = "make_interval(secs => %(older_than_s)s)", "86400) + 5.0 FROM draft_workers AS w)"
-    for text in statements("draftd.queue.reaping").values():
-        assert all(bound in flat(text) for bound in bounds)
+    for name, text in statements("draftd.queue.reaping").items():
+        assert name == "fail_unpayable" or all(bound in flat(text) for bound in bounds)
 
 
 def test_a_renewal_is_the_same_with_and_without_the_beat() -> None:
