@@ -2,7 +2,7 @@
 
 Data goes to stdout, messages to stderr. Tables, colours and progress appear on a terminal only; elsewhere rows are lines of
 tab-separated values. On a terminal text wraps at words, and a table drops columns rather than exceed the width.
-Invariant: text written by a client or a model never reaches a terminal as control characters.
+Invariant: text written by others never reaches a terminal as control characters, and never begins a line of its own.
 """
 
 import difflib
@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from draftd.errors import UsageError, request_errors
+from draftd.sanitize import CONTROLS, printable
 
 if TYPE_CHECKING:
     from draftd.queue.refused_rows import RefusedRow
@@ -36,7 +37,7 @@ CHANGING = frozenset({
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_DURATION_S = 36_500 * 86_400.0
 """A hundred years, well within the range of the database's timestamps."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BREAKS = re.compile(r"[\t\r\n]+")
 GAP = 2
 """Spaces between two columns of a table."""
 
@@ -65,7 +66,7 @@ def settings() -> "Settings":
 
 def say(text: str) -> None:
     """Print a message to stderr."""
-    print(wrapped(text, sys.stderr), file=sys.stderr, flush=True)
+    print(wrapped(text, sys.stderr, indent="  "), file=sys.stderr, flush=True)
 
 
 def wrapped(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
@@ -74,13 +75,19 @@ def wrapped(text: str, stream: TextIO | None = None, *, indent: str = "") -> str
     Args:
         text: one line or more.
         stream: where it is going; stdout if None.
-        indent: the beginning of each continuation line.
+        indent: the beginning of every line but the first, so that none passes for a line of draftd's.
     """
-    text = printable(text)
-    if not (stream or sys.stdout).isatty():
-        return text
-    columns = shutil.get_terminal_size().columns
-    return "\n".join(_wrapped_line(line, columns, indent) for line in text.split("\n"))
+    first, *others = printable(text).split("\n")
+    lines = [first, *(indent + line if line else line for line in others)]
+    if (stream or sys.stdout).isatty():
+        columns = shutil.get_terminal_size().columns
+        lines = [_wrapped_line(line, columns, indent) for line in lines]
+    return "\n".join(lines)
+
+
+def one_line(text: str, *, indent: str = "  ") -> str:
+    """Return ``wrapped`` for stdout, with the text's own line breaks as spaces."""
+    return wrapped(_BREAKS.sub(" ", text), indent=indent)
 
 
 def _wrapped_line(line: str, columns: int, indent: str) -> str:
@@ -105,7 +112,7 @@ def print_json(data: Any) -> None:
         indent=2 if sys.stdout.isatty() else None,
     )
     # JSON escapes only the control characters of ASCII; a terminal obeys others too.
-    print(_CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
+    print(CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -178,12 +185,7 @@ def clear_screen() -> None:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else printable(re.sub(r"[\t\r\n]+", " ", str(value)))
-
-
-def printable(text: str) -> str:
-    """Return a text with its control characters replaced."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return "" if value is None else printable(_BREAKS.sub(" ", str(value)))
 
 
 def colour_wanted(stream: TextIO | None = None) -> bool:

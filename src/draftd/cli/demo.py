@@ -82,7 +82,8 @@ def run_demo(*, model: str | None, output: Path | None) -> int:
             if process.poll() is not None:
                 raise CommandError(f"the daemon exited with {process.returncode}:\n{log.read_text()}")
     completed = sum(one.row["status"] == "completed" for one in drafted)
-    say(f"\n[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
+    say("")
+    say(f"[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
     if chosen.variables:
         say("These drafts came from the stand-in, not from a model.")
     say("The screenshots beside their drafts, to open in a browser:")
