@@ -49,6 +49,23 @@ def test_a_pause_is_set_shown_and_ended(call: Call, database: str, options: list
     assert status(call, database)["pauses"] == []
 
 
+def test_a_pause_of_a_model_that_no_agent_uses_is_made_with_a_warning(
+    call: Call, client: Client, database: str
+) -> None:
+    env = environment(database)
+    a_worker(client)
+    client.query(
+        "INSERT INTO draft_agents (agent, model, fallback_models) VALUES ('rare', 'openai/b', '{{openai/c,openai/c},{openai/c,NULL}}')"
+    )
+    for name in ("openai/a", "openai/b", "openai/c"):
+        assert "warning" not in call("pause", "--model", name, env=env).stderr
+    done = call("pause", "--model", "openai/aa", env=env)
+    warning = "warning: no agent uses a model named 'openai/aa'; in use: openai/a, openai/b, openai/c"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, warning)
+    assert len(status(call, database)["pauses"]) == 4
+    assert "warning" not in call("pause", "--requester", "anne", env=env).stderr
+
+
 def test_one_thing_is_paused_at_a_time(call: Call, database: str) -> None:
     result = call("pause", "--model", "a", "--requester", "b", env=environment(database))
     assert (result.returncode, "not both" in result.stderr) == (USAGE, True)
