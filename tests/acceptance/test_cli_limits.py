@@ -55,7 +55,8 @@ def test_a_pause_of_a_model_that_no_agent_uses_is_made_with_a_warning(
     env = environment(database)
     a_worker(client)
     client.query(
-        "INSERT INTO draft_agents (agent, model, fallback_models) VALUES ('rare', 'openai/b', '{{openai/c,openai/c},{openai/c,NULL}}')"
+        "INSERT INTO draft_agents (agent, model, fallback_models) "
+        "VALUES ('rare', 'openai/b', '{{openai/c,openai/c},{openai/c,NULL}}')"
     )
     for name in ("openai/a", "openai/b", "openai/c"):
         assert "warning" not in call("pause", "--model", name, env=env).stderr
@@ -120,10 +121,23 @@ def test_limits_are_set_listed_and_unset(call: Call, database: str) -> None:
         ["--max-in-flight", "99999999"],
         ["--usd-per-day", "NaN"],
         ["--usd-per-day", "inf"],
+        ["--usd-per-day", "-1"],
+        ["--usd-per-day", "1e-30"],
+        ["--usd-per-day", "1e400"],
+        ["--usd-per-day", "0.0000001"],
+        ["--usd-per-day", "1000000.01"],
+        ["--usd-per-day", ""],
+        ["--usd-per-day", "."],
+        ["--max-pending", "1e3"],
+        ["--max-pending", "9" * 400],
+        ["--max-pending", "\u0663"],
     ],
 )
 def test_what_is_no_limit_is_refused(call: Call, database: str, options: list[str]) -> None:
-    assert call("limits", "set", "ann", *options, env=environment(database)).returncode == USAGE
+    refused = call("limits", "set", "ann", *options, env=environment(database))
+    assert (refused.returncode, refused.stderr.count("\n")) == (USAGE, 1)
+    if options:
+        assert refused.stderr.startswith(f"draftd: {options[0]} must be ")
 
 
 def test_an_enqueue_beyond_the_limit_says_so(call: Call, client: Client, database: str) -> None:

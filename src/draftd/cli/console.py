@@ -38,6 +38,8 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_DURATION_S = 36_500 * 86_400.0
 """A hundred years, well within the range of the database's timestamps."""
 _BREAKS = re.compile(r"[\t\r\n]+")
+USD_DECIMALS = 6
+"""Of every amount that can be set; costs are kept with as many."""
 GAP = 2
 """Spaces between two columns of a table."""
 
@@ -218,6 +220,28 @@ def duration_s(text: str) -> float:
     if seconds > MAX_DURATION_S:
         raise UsageError(f"{text!r} is longer than a hundred years")
     return seconds
+
+
+def number(text: str, what: str, *, most: int, decimals: int = 0, or_none: bool = False) -> Decimal | None:
+    """Read a whole number, or with ``decimals`` an amount in USD.
+
+    Args:
+        text: digits, with or without a point.
+        what: what it is for, as the message says.
+        most: the largest that is allowed.
+        decimals: how many decimals are allowed.
+        or_none: whether ``none`` is allowed, which is read as None.
+
+    Raises:
+        UsageError: the text is anything else.
+    """
+    if or_none and text == "none":
+        return None
+    value = Decimal(text) if re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", text) else Decimal(-1)
+    if not 0 <= value <= most or value != round(value, decimals):
+        kind = f"an amount in USD with at most {decimals} decimals" if decimals else "a whole number"
+        raise UsageError(f"{what} must be {kind}, from 0 to {most:,}{', or none' if or_none else ''}; not {text!r}")
+    return value
 
 
 def key_value(text: str, option: str) -> tuple[str, str]:

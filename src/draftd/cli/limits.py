@@ -3,12 +3,12 @@
 import asyncio
 import getpass
 import socket
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
+from draftd.cli.console import USD_DECIMALS, Commands, Json, number, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
 from draftd.sanitize import storable_text
 
@@ -152,17 +152,10 @@ def limit(column: str, text: str) -> Decimal | None:
     Raises:
         UsageError: it is neither a number within its range nor ``none``.
     """
-    if text == "none":
-        return None
-    most = MAX_USD if column == "usd_per_day" else MAX_COUNT
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or not 0 <= value <= most or (column != "usd_per_day" and value != int(value)):
-        kind = "an amount" if column == "usd_per_day" else "a whole number"
-        raise UsageError(f"--{column.replace('_', '-')} must be {kind} from 0 to {most}, or none; not {text!r}")
-    return value
+    option = f"--{column.replace('_', '-')}"
+    if column == "usd_per_day":
+        return number(text, option, most=MAX_USD, decimals=USD_DECIMALS, or_none=True)
+    return number(text, option, most=MAX_COUNT, or_none=True)
 
 
 def checked_requester(name: str) -> str:
