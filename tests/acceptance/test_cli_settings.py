@@ -76,7 +76,13 @@ def test_what_is_no_setting_is_refused_and_nothing_is_set(
 
 @pytest.mark.parametrize(
     ("given", "value", "told"),
-    [("20", 20.0, "20"), (".5", 0.5, "0.5"), ("0.015625", 0.015625, "0.015625"), ("0", 0.0, "0"), ("none", None, "none")],
+    [
+        ("20", 20.0, "20"),
+        (".5", 0.5, "0.5"),
+        ("0.015625", 0.015625, "0.015625"),
+        ("0", 0.0, "0"),
+        ("none", None, "none"),
+    ],
 )
 def test_a_budget_is_an_amount_or_none(
     call: Call, client: Client, database: str, given: str, value: float | None, told: str
