@@ -6,13 +6,17 @@ Invariant: text written by others never reaches a terminal as control characters
 """
 
 import difflib
+import errno
 import json
+import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from uuid import UUID
 
@@ -262,6 +266,24 @@ def json_or_text(text: str) -> Any:
         return json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         return text
+
+
+def check_output(path: Path) -> None:
+    """Check that a file can be written, before the work that fills it; leave nothing behind.
+
+    Raises:
+        UsageError: it cannot be written, or is something other than a file, which must not be replaced.
+    """
+    try:
+        # An empty name means the current directory.
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot write {path}: not a regular file")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def request_id(text: str) -> UUID:
