@@ -65,10 +65,10 @@ SELECT (created_at AT TIME ZONE 'UTC')::date AS day, model, count(*)::int AS cal
 -- rating count. Where both texts are known, they say whether a draft that was sent was edited. A row whose request is gone counts
 -- for itself. Further parameter: most, the maximum number of rows.
 --
--- tenth is that of the similarity, 10 for texts that are equal.
+-- tenth is that of the similarity, 10 for texts that are equal. A similarity that the triggers do not make (NaN) is left out.
 WITH given AS (
     SELECT f.id, coalesce(f.request_id::text, f.id::text) AS rated, f.platform, f.agent, f.option, f.stance, f.rating, f.outcome,
-           f.similarity, coalesce(f.prompt_version, r.prompt_version) AS prompt_version
+           CASE WHEN f.similarity BETWEEN 0 AND 1 THEN f.similarity END AS similarity, coalesce(f.prompt_version, r.prompt_version) AS prompt_version
       FROM draft_feedback AS f LEFT JOIN draft_requests AS r ON r.id = f.request_id
      WHERE f.created_at >= %(since)s AND f.created_at < %(until)s
 ), newest AS (
@@ -97,7 +97,8 @@ SELECT lower(angle) AS angle, count(DISTINCT coalesce(request_id::text, id::text
 SELECT r.id, r.created_at, r.status, r.agent, r.model, r.prompt_version, r.error_code, r.error_message,
        nullif(r.cost_usd, 'NaN')::float8 AS cost_usd,
        least(3153600000, greatest(0, extract(epoch FROM r.finished_at) - extract(epoch FROM r.created_at)))::float8 AS result_s,
-       coalesce(r.result, r.partial_result) AS result, f.option, f.outcome, f.rating, f.similarity, f.sent_text,
+       coalesce(r.result, r.partial_result) AS result, f.option, f.outcome, f.rating,
+       CASE WHEN f.similarity BETWEEN 0 AND 1 THEN f.similarity END AS similarity, f.sent_text,
        f.option IS NOT NULL OR f.outcome IS NOT NULL OR f.rating IS NOT NULL AS is_rated
   FROM draft_requests AS r LEFT JOIN LATERAL (
         SELECT * FROM draft_feedback AS x WHERE x.request_id = r.id ORDER BY x.id DESC LIMIT 1) AS f ON true
