@@ -211,6 +211,7 @@ REASONS: dict[str, tuple[list[str], str, str]] = {
 }
 
 
+@pytest.mark.usefixtures("same_day")
 @pytest.mark.parametrize("name", REASONS)
 def test_the_first_line_of_status_says_why_nothing_is_drafted(
     call: Call, client: Client, database: str, name: str

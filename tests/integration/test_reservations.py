@@ -23,6 +23,8 @@ from draftd.queue.reservations import CHARGE_LOST, CLAIM_ROOM, RESERVE, Ask, Res
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
+pytestmark = pytest.mark.usefixtures("same_day")
+
 USD = Decimal("0.10")
 ASK = Ask(
     request_id=UUID(int=0),
