@@ -227,7 +227,7 @@ class Claimer:
         return await self._claims.resolve(self._link, refused, passed=passed, trial=trial)
 
     async def _give_places_up(self, kept: Sequence[LeaseKey]) -> None:
-        """Leave the places of rows that stay pending to others of their requesters; a row that refuses this, too, keeps its own."""
+        """Leave the places of rows that stay pending to others of their requesters; one that refuses this, too, keeps its own."""
 
         async def give_up(some: Sequence[LeaseKey]) -> None:
             ids, tokens = [one for one, _ in some], [token for _, token in some]
