@@ -268,3 +268,32 @@ async def test_whatever_a_row_holds_there_is_a_report(
     found = figures_of(period)
     render(found, period.drafts, with_content=True)
     json.dumps(as_json(found, period.drafts, with_content=True), default=str, allow_nan=False)
+
+
+async def test_a_report_reads_a_bounded_part_of_texts_of_any_length(connection: db.Connection, link: db.Link) -> None:
+    huge = "repeat('x', 10000000)"
+    request_id = await make_completed(connection, link, result=RESULT)
+    await give_feedback(connection, request_id, option="short", outcome="sent")
+    failed = await make_completed(connection, link)
+    texts = "agent", "model", "prompt_version", "error_message"
+    sets = ", ".join(f"{name} = {huge}" for name in texts)
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            f"UPDATE draft_requests SET {sets}, result = jsonb_build_object('platform', {huge}, 'options', '[]'::jsonb)".encode()
+        )
+        await connection.execute(
+            "UPDATE draft_requests SET status = 'failed', result = NULL, error_code = 'x' WHERE id = %s",
+            [failed],
+        )
+        await connection.execute(
+            f"UPDATE draft_feedback SET angle = {huge}, stance = {huge}, platform = {huge}, sent_text = {huge}".encode()
+        )
+        await connection.execute(
+            "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, code, model) "
+            f"VALUES (gen_random_uuid(), '', 1, 1, 1, 'x', {huge})".encode()
+        )
+    period = await read(connection)
+    assert len(period.drafts) == 2
+    assert len(repr(period)) < 100_000
+    assert len(render(figures_of(period), period.drafts, with_content=True)) < 200_000
