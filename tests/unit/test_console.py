@@ -15,6 +15,7 @@ import pytest
 from draftd.cli import console, fleet, requests
 from draftd.cli.enqueue import DraftPrinter, option_text
 from draftd.errors import UsageError, request_errors
+from draftd.sanitize import printable
 from draftd.status import STATUSES
 
 ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
@@ -178,7 +179,7 @@ def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.Mon
     shown = on_terminal(monkeypatch, [{"id": 1, "who": "\033[2Jgone\x9b2J", "code": "x"}], NO_COLOR="1")
     assert "gone" in shown
     assert not {"\033", "\x9b"} & set(shown)
-    assert console.printable("a\nb\tc") == "a\nb\tc"
+    assert printable("a\nb\tc") == "a\nb\tc"
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
