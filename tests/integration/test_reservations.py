@@ -23,6 +23,8 @@ from draftd.queue.refused_rows import Quarantine
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
+pytestmark = pytest.mark.usefixtures("same_day")
+
 USD = Decimal("0.10")
 ASK = PlannedCall(
     request_id=UUID(int=0),

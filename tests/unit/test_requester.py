@@ -269,6 +269,25 @@ def test_samples_that_are_given_come_before_learnt_ones(given_by: str) -> None:
     assert found["voice_samples"] == ["ja passt"]
 
 
+INVISIBLE = "\u200b\u2060 \U000e0041\ufeff"
+
+
+@pytest.mark.parametrize("given_by", ["request", "profile"])
+def test_samples_of_invisible_characters_are_none(given_by: str) -> None:
+    request = make_request(
+        sent=sent(INVISIBLE, "bin da"),
+        profile=Profile(voice_samples=(INVISIBLE,) if given_by == "profile" else ()),
+    )
+    own = {"voice_samples": [INVISIBLE]} if given_by == "request" else {}
+    found, _ = given(request, **own)
+    assert found["voice_samples"] == [{"on": "whatsapp", "to": "Mia", "text": "bin da"}]
+
+
+def test_without_a_sample_that_is_shown_nothing_is_said_of_a_voice() -> None:
+    found, sections = given(make_request(sent=sent(INVISIBLE)), voice_samples=[INVISIBLE])
+    assert ("voice_samples" in found, "voice_habits" in found, "voice" in sections) == (False, False, False)
+
+
 def test_a_refinement_learns_from_what_went_to_the_same_person() -> None:
     parent = Parent(result={"platform": "whatsapp", "replying_to": {"author": "Mia"}}, reading=["Mia: hi"])
     found, _ = given(make_request(sent=ALL, parent=parent, context="shorter"))
