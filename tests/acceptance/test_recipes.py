@@ -1,5 +1,6 @@
 """The recipes of docs/connect and README, as a newcomer runs them: against a real daemon, with an app's rights."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from fix_roles import Roles
 from postgrest import serving, token
 
 RECIPES = Path(__file__).parents[2] / "examples/connect"
-README = (RECIPES.parents[1] / "README.md").read_text()
+ROOT = RECIPES.parents[1]
+README = (ROOT / "README.md").read_text()
 PICTURE = "https://cdn.example.com/shot.png"
 SIGNED_IN = """
 import { createClient } from "@supabase/supabase-js";
@@ -156,6 +158,28 @@ def test_the_javascript_of_the_readme_prints_three_drafts_to_a_signed_in_user(
     program.write_text(SIGNED_IN + "".join(blocks(README, "js")))
     done = run("node", program, sample_url(running.stand_in), **supabase)
     assert done.stdout.count("Stand-in reply") == 3, done.stderr
+
+
+def test_the_page_of_the_python_client_creates_refines_and_rates(running: Running, url: str) -> None:
+    (program,) = blocks((ROOT / "clients/python/README.md").read_text(), "python")
+    program = program.replace("postgresql://app@localhost/app", url).replace(PICTURE, sample_url(running.stand_in))
+    done = run(sys.executable, "-c", program, PYTHONPATH=str(ROOT / "clients/python/src"))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["short", "medium", "detailed"], done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("node")
+def test_the_page_of_the_javascript_client_creates_refines_and_rates(
+    running: Running, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
+    shutil.copy(CLIENT / "draftd.js", tmp_path)
+    (program,) = blocks((CLIENT / "README.md").read_text(), "js")
+    program = program.replace("new pg.Pool()", f"new pg.Pool({{ connectionString: {json.dumps(url)} }})")
+    (tmp_path / "page.mjs").write_text(program.replace(PICTURE, sample_url(running.stand_in)) + "await pool.end();\n")
+    done = run("node", tmp_path / "page.mjs")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["short", "medium", "detailed"], done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_recipe_is_tested() -> None:
