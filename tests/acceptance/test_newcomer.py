@@ -22,7 +22,7 @@ NEEDED = ("bash", "git", "make", "npm", "psql")
 DRAFT = re.compile(r"^short: Stand-in reply", re.MULTILINE)
 RECIPE = re.compile(r"^(?:sh|python|node) examples/connect/", re.MULTILINE)
 READ_UNTIL_COMPLETED = """
-for _ in $(seq 120); do
+for _ in $(seq 300); do
     read_it=$({block})
     case $read_it in *completed*) break ;; esac
     sleep 1
@@ -67,7 +67,8 @@ def first_minutes(clone: Path) -> list[str]:
 def to_connect(clone: Path) -> list[str]:
     """Return the blocks of docs/connect; the one that reads is repeated, as the page says."""
     page = (clone / "docs/connect/README.md").read_text()
-    _, _, rest = page.partition("Read it until its status is `completed`:\n")
+    _, _, rest = page.partition("Read it until its status is `completed`.")
+    assert rest
     reading = blocks(rest, "sh")[0]
     return [READ_UNTIL_COMPLETED.format(block=one.strip()) if one == reading else one for one in blocks(page, "sh")]
 
