@@ -82,7 +82,7 @@ def typed_in(script: str, clone: Path, **environment: str) -> str:
         shell = subprocess.Popen(
             ["bash", "-euxo", "pipefail", "-c", script],
             cwd=clone,
-            env={"PATH": path, "HOME": os.environ["HOME"], **environment},
+            env={"PATH": path, "HOME": os.environ["HOME"], "TMPDIR": str(clone.parent), **environment},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
