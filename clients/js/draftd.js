@@ -1,7 +1,8 @@
 /**
  * A client of draftd in one file without dependencies: copy it into your app.
  *
- * `fromPostgres(pool)` takes a Pool or Client of node-postgres, with the rights that `draftd grants --preset backend` gives.
+ * `fromPostgres(pool)` takes a Pool or Client of node-postgres, with the rights that `draftd grants --preset backend` gives; or
+ * anything else with its `query`, such as PGlite.
  * `fromSupabase(supabase)` takes a client of supabase-js, a server's or an end user's (`draftd grants --preset supabase`).
  * Both give the same methods; `draftd.d.ts` has their types.
  */
@@ -36,7 +37,7 @@ export class TooManyPending extends Error {
   }
 }
 
-/** A client over node-postgres: a Pool, or a Client that is connected. */
+/** A client over node-postgres: a Pool, or a Client that is connected. Over what has no `on`, such as PGlite, it polls. */
 export function fromPostgres(pg) {
   return new Drafts(new Postgres(pg));
 }
@@ -215,6 +216,7 @@ class Postgres {
 
   /** Call `ring` at each notification of a request. All requests that are waited for share one connection. */
   async listen(id, ring) {
+    if (!this.pg.on) return async () => {};
     if (!this.waiting.has(id)) this.waiting.set(id, new Set());
     this.waiting.get(id).add(ring);
     this.listener ??= this.open();
