@@ -49,10 +49,7 @@ export function signInWith(token) {
   throw new ApiError("This is not an access token of a user.");
 }
 
-export function signOut() {
-  keep(null);
-  dispatchEvent(new Event("signedout"));
-}
+export const signOut = () => keep(null);
 
 async function tokens(grant, body) {
   const response = await send(`${config.auth}/token?grant_type=${grant}`, "POST", headers(), body);

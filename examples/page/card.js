@@ -2,8 +2,8 @@
 import { rate } from "./api.js";
 import { button, make } from "./dom.js";
 
-const STANCES = { accept: "Accepts", decline: "Declines", choice: "Chooses", open: "Leaves it open" };
-const OUTCOMES = { sent: "Sent as it is", edited: "Sent with changes" };
+const STANCES = { __proto__: null, accept: "Accepts", decline: "Declines", choice: "Chooses", open: "Leaves it open" };
+const OUTCOMES = { __proto__: null, sent: "Sent as it is", edited: "Sent with changes" };
 
 export function ghost() {
   const element = make("article", { className: "ghost" }, make("i"), make("i"), make("i"));

@@ -9,6 +9,7 @@ const SHORTER = "Make all of them shorter: about half as long, with the same mes
 const DECISIONS = { accept: "Accept", decline: "Decline", open: "Leave it open" };
 const WAIT_MS = 3000;
 const WARNINGS = {
+  __proto__: null,
   possible_prompt_injection: "The screenshot contains instructions to the model. Read the replies with care.",
   partially_illegible: "Parts of the screenshot are illegible.",
   image_truncated: "Not all of the picture was read.",
@@ -19,6 +20,7 @@ const WARNINGS = {
   early_option_doubtful: "A reply that was shown early fails a later check.",
 };
 const WAITS = {
+  __proto__: null,
   turn: ({ ahead }) => (ahead ? `Waiting for its turn: ${ahead} before it` : "Waiting for its turn"),
   later: ({ until }) => `Trying again ${at(until)}`,
   model: ({ until }) => `The model is not available. Trying again ${at(until)}`,
@@ -29,6 +31,7 @@ const WAITS = {
 };
 // What the user can do about a failure: error_details.action.
 const REMEDIES = {
+  __proto__: null,
   resend: { name: "Choose the screenshot again" },
   open_message: { hint: "Open the conversation first, then take the screenshot.", name: "Choose another screenshot" },
   shorten: { hint: "Use fewer words or fewer screenshots.", name: "Shorten and send again", keepsPictures: true },

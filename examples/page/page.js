@@ -27,10 +27,9 @@ function showSession(message = "") {
   say("sign-in-notice", message);
   if (!who) return byId(config.auth ? "email" : "token").focus();
   byId("who").textContent = who.name;
-  if (who.id === shownUser) return wake();
-  // Somebody else: nothing of the user before may stay.
+  if (shownUser === who.id) return wake();
+  if (shownUser !== null) return location.reload(); // somebody else: nothing of the user before may stay
   shownUser = who.id;
-  clear();
   load();
 }
 
@@ -51,11 +50,10 @@ byId("sign-in").addEventListener("submit", async (event) => {
   submit.disabled = false;
 });
 byId("sign-out").addEventListener("click", () => {
-  shownUser = null;
-  clear();
   signOut();
+  location.reload();
 });
-window.addEventListener("signedout", ({ detail }) => showSession(detail ?? ""));
+window.addEventListener("signedout", ({ detail }) => showSession(detail));
 
 function say(id, text) {
   byId(id).textContent = text;
@@ -238,16 +236,6 @@ async function showEarlier(rows) {
 
 const conversationAfter = (id) => turns().find((turn) => turn.row.parent_id === id)?.conversation;
 const turnOf = (id) => conversationOf(id)?.turns.get(id);
-
-function clear() {
-  for (const one of conversations) one.element.remove();
-  conversations.clear();
-  earliest = null;
-  pictures = [];
-  byId("note").value = "";
-  say("problem", "");
-  showPictures();
-}
 
 function showEmptiness() {
   byId("empty").hidden = conversations.size > 0 || !byId("loading").hidden || !byId("list-problem").hidden;

@@ -226,7 +226,9 @@ async def test_a_user_neither_sees_nor_touches_what_another_user_has(
     await choose_and_send(browser_page, "a secret of Ada's")
     await browser_page.wait_for(FINISHED)
     (row,) = rows(running)
+    await browser_page.evaluate("window.isAdas = true")
     await click(browser_page, "Sign out")
+    await browser_page.wait_for("!window.isAdas && document.querySelector('#sign-in')?.hidden === false")
     assert await browser_page.evaluate("sessionStorage.length") == 0
     await enter(browser_page, "ben")
     await browser_page.wait_for("!document.querySelector('#empty').hidden")
@@ -295,8 +297,11 @@ async def test_a_session_that_ends_keeps_what_was_entered_for_the_same_user_only
     await browser_page.wait_for("!document.querySelector('#sign-in').hidden")
     assert await texts(browser_page, "#sign-in-notice") == [ENDED]
     await look_at(browser_page, tmp_path, "ended")
+    await browser_page.evaluate("window.isAdas = true")
     await enter(browser_page, next_user)
-    await browser_page.wait_for("!document.querySelector('#app').hidden && document.querySelector('#loading').hidden")
+    same_page = "window.isAdas" if next_user == "ada" else "!window.isAdas"
+    shown = "document.querySelector('#app')?.hidden === false && document.querySelector('#loading').hidden"
+    await browser_page.wait_for(f"{same_page} && {shown}")
     assert await browser_page.evaluate("document.querySelector('#note').value") == kept
     assert len(await texts(browser_page, ".conversation")) == (1 if next_user == "ada" else 0)
     assert len(rows(running)) == 1
@@ -400,7 +405,7 @@ async def test_a_user_says_which_reply_was_sent_and_how(
     await browser_page.wait_for("document.querySelectorAll('.done').length === 2")
     assert await texts(browser_page, ".done") == said
     rated = running.client.query(
-        "SELECT option, outcome, sent_text, requester_id FROM draft_feedback ORDER BY created_at"
+        "SELECT option, outcome, sent_text, requester_id FROM draft_feedback ORDER BY option DESC"
     )
     assert [(one["option"], one["outcome"], one["requester_id"]) for one in rated] == [
         ("short", "sent", "ada"),
