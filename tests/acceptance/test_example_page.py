@@ -237,7 +237,7 @@ async def test_a_user_neither_sees_nor_touches_what_another_user_has(
     assert "secret of Ada" not in shown
     await browser_page.evaluate("import('/api.js').then((api) => { window.api = api })")
     request_id = json.dumps(str(row["id"]))
-    attempts = {
+    attempts: dict[str, Any] = {
         f"api.read([{request_id}])": [],
         f"api.waitsFor({request_id})": None,
         f"api.cancel({request_id})": False,
