@@ -469,7 +469,7 @@ async def test_a_request_is_cancelled_and_sent_again_or_deleted(
     assert [row["status"] for row in rows(running)] == ["cancelled"]
     await look_at(browser_page, tmp_path, "cancelled")
     await click(browser_page, "Try again")
-    wait_until(lambda: len(rows(running)) == 2, 60)
+    await browser_page.wait_for("document.querySelectorAll('.conversation').length === 2")
     assert [row["context"] for row in rows(running)] == ["a note", "a note"]
     await click(browser_page, "Delete conversation", ".conversation")
     await click(browser_page, "Delete", ".conversation")
@@ -558,13 +558,16 @@ async def test_who_has_too_many_requests_waiting_is_told_so_and_keeps_what_was_e
     assert rows(running) == []
 
 
-async def test_earlier_conversations_are_shown_in_pages(running: Running, site: Site, browser_page: Page) -> None:
+async def test_earlier_conversations_are_shown_in_pages(
+    running: Running, site: Site, browser_page: Page, tmp_path: Path
+) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('all', '', 'test')")
     for number in range(32):
         failed(running, error_message=f"number {number}")
     await sign_in(browser_page, site, "ada")
     assert len(await texts(browser_page, ".conversation")) == 30
     assert await browser_page.evaluate("document.querySelectorAll('.conversation[open]').length") == 1
+    await look_at(browser_page, tmp_path, "earlier")
     await click(browser_page, "Show earlier")
     await browser_page.wait_for("document.querySelectorAll('.conversation').length === 32")
     assert await browser_page.evaluate("document.querySelector('#more').hidden")
