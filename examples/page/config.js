@@ -2,6 +2,6 @@
 export default {
   rest: "https://PROJECT.supabase.co/rest/v1", // PostgREST, wherever it is
   auth: "https://PROJECT.supabase.co/auth/v1", // Supabase Auth; null: users paste an access token
-  key: "sb_publishable_…", // the publishable (anon) key; null where the gateway wants none
+  key: "sb_publishable_KEY", // the publishable (anon) key; null where the gateway wants none
   schema: "public",
 };

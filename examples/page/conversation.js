@@ -166,6 +166,7 @@ class Turn {
   fail() {
     const { row } = this;
     this.actions.replaceChildren();
+    this.conversation.ended(row.status === "cancelled" ? "Cancelled" : this.cards.size ? "Not all replies were written" : "No replies were written");
     if (row.status === "cancelled") {
       this.list.before(make("p", { className: "quiet" }, "This was cancelled."));
     } else {
@@ -247,6 +248,10 @@ export class Conversation {
     const { author, gist } = result.replying_to;
     this.heading.textContent = author ? `To ${author}` : "Replies";
     this.gist.textContent = gist;
+  }
+
+  ended(how) {
+    if (!this.isTitled) this.gist.textContent = how;
   }
 
   offerEnd() {

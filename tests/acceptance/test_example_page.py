@@ -506,6 +506,7 @@ async def test_a_failure_says_what_its_user_can_do(
     await browser_page.wait_for("document.querySelector('.turn .problem') !== null")
     assert await texts(browser_page, ".turn .problem") == ["<b>This</b> is said to the user."]
     assert await texts(browser_page, ".turn .text") == ["What was ready."]
+    assert await texts(browser_page, ".gist") == ["Not all replies were written"]
     assert "".join(await texts(browser_page, ".turn .actions .hint")) == hint.format(id=request_id)
     assert await texts(browser_page, ".turn .actions button") == ([offered] if offered else [])
     await look_at(browser_page, tmp_path, "failed")
