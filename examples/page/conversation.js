@@ -54,7 +54,7 @@ class Turn {
     this.cards = new Map();
     this.said = new Map();
     this.isFinal = false;
-    this.begunAt = this.askedAt = Date.now();
+    this.askedAt = Date.now();
     this.state = make("p", { className: "state", role: "status" });
     this.progress = make("div", { className: "progress" }, this.state, button("Cancel", () => this.cancel(), "plain"));
     this.list = make("div", { className: "cards" });
