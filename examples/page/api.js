@@ -81,7 +81,7 @@ export async function rate(id, option, text) {
   return rated;
 }
 
-/** Delete a finished request with its conversation; false if something of it is unfinished. */
+/** Delete a finished request with its conversation; false if it is unfinished. Refused if another one of it is. */
 export async function remove(id) {
   const gone = await call("DELETE", `draft_replies?select=id&id=eq.${id}`, undefined, "return=representation");
   return gone.length > 0;
