@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from benchmarks.chromium import PROGRAMS
 
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
+
 START_S = 60.0
 LOOK_S = 0.05
 PHONE, DESKTOP = (390, 844), (1280, 900)
@@ -32,8 +35,34 @@ _OVERFLOWING = """
   .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])
 """
 
-if TYPE_CHECKING:
-    from aiohttp import ClientWebSocketResponse
+LEAST_CONTRAST = 4.5
+"""Between a text and what is behind it (WCAG 2.2, 1.4.3)."""
+_FAINT = """
+(least) => {
+  const rgba = (color) => {
+    const [red, green, blue, alpha = 1] = color.match(/[\\d.]+/g).map(Number);
+    return [red, green, blue, alpha];
+  };
+  const over = (top, below) => [0, 1, 2].map((one) => top[one] * top[3] + below[one] * (1 - top[3])).concat(1);
+  const behind = (one) => one === null ? [255, 255, 255, 1]
+    : over(rgba(getComputedStyle(one).backgroundColor), behind(one.parentElement));
+  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, one) => {
+    const part = color[one] / 255;
+    return sum + weight * (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest(":disabled")) continue;
+    const ground = behind(element);
+    const lights = [light(over(rgba(getComputedStyle(element).color), ground)), light(ground)].sort((one, other) => other - one);
+    const contrast = (lights[0] + 0.05) / (lights[1] + 0.05);
+    if (contrast < least) found.push(`${contrast.toFixed(2)}: ${walker.currentNode.data.trim()}`);
+  }
+  return found;
+}
+"""
 
 
 class Page:
@@ -121,6 +150,11 @@ class Page:
     async def overflowing(self) -> list[str]:
         """Return what stands out to the right of the page."""
         found: list[str] = await self.evaluate(_OVERFLOWING)
+        return found
+
+    async def faint(self) -> list[str]:
+        """Return the texts that stand out too little from what is behind them."""
+        found: list[str] = await self.evaluate(f"({_FAINT})({LEAST_CONTRAST})")
         return found
 
     async def screenshot(self, path: Path) -> None:
