@@ -1,0 +1,100 @@
+"""Ceilings that are used up: room that calls in flight leave when they use less than expected is found within a second."""
+
+from alembic import op
+
+from draftd.db.replaced import replace_parts
+
+revision = "0033"
+down_revision = "0032"
+branch_labels = None
+depends_on = None
+
+MODEL_ROOM = (
+    ("    frees timestamptz;\nBEGIN\n", "    frees timestamptz;\n    surely_frees timestamptz;\nBEGIN\n"),
+    (
+        "        need := least(ceiling.tpm, draft_model_room.tokens * ratio);\n",
+        """        -- Without a number, one of the usual size.
+        need := least(ceiling.tpm, ratio * coalesce(draft_model_room.tokens, (
+            SELECT avg(v.estimate) FROM (
+                SELECT v.estimate FROM draft_reservations AS v
+                 WHERE v.model = draft_model_room.model AND v.send = 1 ORDER BY v.began_at DESC LIMIT 100) AS v), 10000));
+""",
+    ),
+    (
+        """            SELECT max(w.began_at) INTO frees FROM (
+                SELECT v.began_at, sum(coalesce(v.tokens, v.estimate * ratio)) OVER (ORDER BY v.began_at DESC) AS newer
+                  FROM draft_reservations AS v WHERE v.model = draft_model_room.model AND v.began_at > since) AS w
+             WHERE w.newer + need > ceiling.tpm;
+            wait_s := greatest(wait_s, extract(epoch FROM frees - since));
+""",
+        """            -- Calls in flight may use less than expected, and so leave room at any time. What those that have ended used
+            -- stays until the window has passed them.
+            SELECT max(w.began_at) FILTER (WHERE w.expected + need > ceiling.tpm),
+                   max(w.began_at) FILTER (WHERE w.used + need > ceiling.tpm) INTO frees, surely_frees
+              FROM (SELECT v.began_at, sum(coalesce(v.tokens, v.estimate * ratio)) OVER newer AS expected,
+                           sum(coalesce(v.tokens, v.estimate * ratio)) FILTER (WHERE v.settled_at IS NOT NULL) OVER newer AS used
+                      FROM draft_reservations AS v WHERE v.model = draft_model_room.model AND v.began_at > since
+                    WINDOW newer AS (ORDER BY v.began_at DESC)) AS w;
+            wait_s := greatest(wait_s, least(extract(epoch FROM frees - since),
+                                             greatest(1, extract(epoch FROM surely_frees - since))));
+""",
+    ),
+)
+"""When a refused call is to ask again."""
+
+CLAIM_ROOM = (
+    (
+        "    busy integer;\n    calling integer;\n    preparing integer;\n    usual_tokens float8;\n",
+        "    calling integer;\n    preparing integer;\n",
+    ),
+    ("draft_model_room(draft_claim_room.model, 0, clock", "draft_model_room(draft_claim_room.model, NULL, clock"),
+    (
+        """    busy := (SELECT count(*) FROM draft_requests AS r
+              WHERE r.status = 'processing' AND r.agent = ANY (draft_claim_room.agents));
+""",
+        "",
+    ),
+    (
+        "    preparing := greatest(0, busy - calling);\n",
+        """    -- What has called already is being checked and settled, and is unlikely to call again.
+    preparing := (SELECT count(*) FROM draft_requests AS r
+                   WHERE r.status = 'processing' AND r.agent = ANY (draft_claim_room.agents)
+                     AND NOT EXISTS (SELECT FROM draft_reservations AS v
+                                      WHERE v.request_id = r.id AND v.lease_token = r.lease_token));
+""",
+    ),
+    (
+        "                  has.in_flight + calling + greatest(1, (has.in_flight + calling) / 4) - busy);\n",
+        """                  has.in_flight + greatest(1, (has.in_flight + calling) / 4) - preparing,
+                  floor(has.tokens_left / greatest(1, has.need))::int - preparing);
+""",
+    ),
+    (
+        """    IF has.tokens_left IS NOT NULL THEN
+        SELECT avg(v.used) INTO usual_tokens FROM (
+            SELECT coalesce(v.tokens, v.estimate * has.ratio) AS used FROM draft_reservations AS v
+             WHERE v.model = draft_claim_room.model AND v.send = 1 ORDER BY v.began_at DESC LIMIT 100) AS v;
+        -- One call is made while the window is empty, whatever it needs.
+        room := least(room, ceil(has.tokens_left / greatest(1, coalesce(usual_tokens, 10000)))::int - preparing);
+    END IF;
+""",
+        "",
+    ),
+)
+"""A request is claimed when a call of the usual size has room, not when any token is left: it would be prepared, refused and given
+back for the rest of the minute."""
+
+CHANGES = {
+    "draft_model_room(text, bigint, timestamptz)": MODEL_ROOM,
+    "draft_claim_room(text, text[], integer)": CLAIM_ROOM,
+}
+
+
+def upgrade() -> None:
+    for function, parts in CHANGES.items():
+        op.execute(replace_parts(function, parts, revision=down_revision))
+
+
+def downgrade() -> None:
+    for function, parts in reversed(CHANGES.items()):
+        op.execute(replace_parts(function, [(new, old) for old, new in reversed(parts)], revision=revision))
