@@ -1,4 +1,7 @@
-"""Ceilings that are used up: room that calls in flight leave when they use less than expected is found within a second."""
+"""Ceilings that are used up, and limits that cost little.
+
+Room that calls in flight leave when they use less than expected is found within a second. A pass over all requesters is bounded.
+"""
 
 from alembic import op
 
@@ -27,8 +30,8 @@ MODEL_ROOM = (
              WHERE w.newer + need > ceiling.tpm;
             wait_s := greatest(wait_s, extract(epoch FROM frees - since));
 """,
-        """            -- Calls in flight may use less than expected, and so leave room at any time. What those that have ended used
-            -- stays until the window has passed them.
+        """            -- Calls in flight may use less than expected, and so leave room at any time. What ended calls used stays
+            -- until the window has passed them.
             SELECT max(w.began_at) FILTER (WHERE w.expected + need > ceiling.tpm),
                    max(w.began_at) FILTER (WHERE w.used + need > ceiling.tpm) INTO frees, surely_frees
               FROM (SELECT v.began_at, sum(coalesce(v.tokens, v.estimate * ratio)) OVER newer AS expected,
@@ -81,12 +84,65 @@ CLAIM_ROOM = (
         "",
     ),
 )
-"""A request is claimed when a call of the usual size has room, not when any token is left: it would be prepared, refused and given
-back for the rest of the minute."""
+"""A request is claimed when a call of the usual size has room, not when any token is left: it would be prepared, refused and
+given back for the rest of the minute."""
 
+APPLY_LIMITS = (
+    ("    room integer;\n", "    batch_ends text;\n    room integer;\n"),
+    (
+        """    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
+    FOR number IN 1 .. 500 LOOP
+        requester := CASE WHEN for_everybody THEN draft_next_requester(false, requester)
+                          ELSE named[number] END;
+        reached := requester;
+        EXIT WHEN requester IS NULL;
+""",
+        """    stuck := ARRAY (SELECT s.agent FROM draft_agent_states() AS s
+                        WHERE s.state IN ('held', 'paused', 'no_key') OR s.is_served IS NOT TRUE);
+    IF for_everybody THEN
+        -- Most are within their limit. Only whoever may not be is looked at: who has too many rows, or one that may have to give
+        -- its place up, or may be blocked.
+        SELECT array_agg(b.requester_id ORDER BY b.requester_id) FILTER (WHERE
+                   b.may_give_up OR b.rows + p.rows > l.max_in_flight
+                   OR EXISTS (SELECT FROM draft_pauses AS x WHERE x.what = 'requester' AND x.name = b.requester_id)
+                   OR EXISTS (SELECT FROM draft_spending AS x
+                               WHERE x.payer = 'requester' AND x.requester_id = b.requester_id AND x.refused IS NOT NULL
+                                 AND x.day >= (now() AT TIME ZONE 'UTC')::date)),
+               CASE WHEN count(*) = 1000 THEN max(b.requester_id) END
+          INTO named, batch_ends
+          FROM (SELECT r.requester_id, count(*) AS rows, bool_or(r.available_at > now() OR r.agent = ANY (stuck)) AS may_give_up
+                  FROM draft_requests AS r
+                 WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= ''
+                   AND r.requester_id >= coalesce(after, '') AND r.requester_id IS DISTINCT FROM after
+                 GROUP BY r.requester_id ORDER BY r.requester_id LIMIT 1000) AS b
+               CROSS JOIN LATERAL (
+                SELECT count(*) AS rows FROM draft_requests AS r
+                 WHERE r.status = 'processing' AND r.requester_id = b.requester_id) AS p
+               CROSS JOIN LATERAL (
+                SELECT x.max_in_flight FROM draft_limits AS x WHERE x.requester_id IN (b.requester_id, '*')
+                 ORDER BY x.requester_id <> b.requester_id LIMIT 1) AS l;
+    END IF;
+    FOR number IN 1 .. 1001 LOOP
+        requester := named[number];
+        IF requester IS NULL THEN
+            reached := batch_ends;
+            EXIT;
+        END IF;
+        -- The caller goes on where this ended.
+        EXIT WHEN number > 1 AND clock_timestamp() - statement_timestamp() > interval '50 ms';
+        reached := requester;
+""",
+    ),
+    (
+        "             ORDER BY 1 LIMIT 500);\n",
+        "             ORDER BY 1 LIMIT 1000);\n        batch_ends := named[1000];\n",
+    ),
+)
 CHANGES = {
     "draft_model_room(text, bigint, timestamptz)": MODEL_ROOM,
     "draft_claim_room(text, text[], integer)": CLAIM_ROOM,
+    "draft_apply_limits(text)": APPLY_LIMITS,
 }
 
 
