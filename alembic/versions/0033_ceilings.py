@@ -1,10 +1,14 @@
 """Ceilings that are used up, and limits that cost little.
 
 Room that calls in flight leave when they use less than expected is found within a second. A pass over all requesters is bounded.
+What a lost call may still cost stays reserved until its usage can hardly arrive any more. What counts a requester's inserts is
+deleted when it is idle, and counts anew after each change of limits.
 """
 
 from alembic import op
 
+from draftd.db.comments import comment_on
+from draftd.db.private import keep_private
 from draftd.db.replaced import replace_parts
 
 revision = "0033"
@@ -139,14 +143,120 @@ APPLY_LIMITS = (
         "             ORDER BY 1 LIMIT 1000);\n        batch_ends := named[1000];\n",
     ),
 )
+CHARGE_LOST = (
+    (
+        "PERFORM draft_spending_add(held.day, held.requester_id, cost, -held.usd);",
+        "PERFORM draft_spending_add(held.day, held.requester_id, cost, -cost);",
+    ),
+    (
+        "    -- Usage that arrives just now holds its reservation",
+        """    -- The rest stays reserved until the call's time is over: its usage may arrive, and show that it has cost more.
+    FOR held IN
+        SELECT v.* FROM draft_reservations AS v WHERE v.guessed AND v.ends_at <= moment AND v.usd > v.charged_usd
+         ORDER BY v.day, v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        IF held.day IS NOT NULL THEN
+            PERFORM draft_spending_add(held.day, held.requester_id, 0, held.charged_usd - held.usd);
+        END IF;
+        UPDATE draft_reservations AS v SET usd = v.charged_usd
+         WHERE v.request_id = held.request_id AND v.lease_token = held.lease_token AND v.call = held.call
+           AND v.send = held.send;
+    END LOOP;
+    -- Usage that arrives just now holds its reservation""",
+    ),
+)
+USAGE_SETTLE = (
+    (
+        "CASE WHEN held.settled_at IS NULL THEN -held.usd ELSE 0 END);",
+        """CASE WHEN held.settled_at IS NULL THEN -held.usd
+                                        WHEN held.guessed THEN held.charged_usd - held.usd
+                                        ELSE 0 END);""",
+    ),
+)
+
+PASS_TURNSTILE = (
+    (
+        "    waiting bigint;\n",
+        "    waiting bigint;\n    limits_epoch CONSTANT bigint := (SELECT s.last_value FROM draft_limits_epoch AS s);\n",
+    ),
+    (
+        """    INSERT INTO draft_turnstiles AS t (requester_id, at_most) VALUES (requester, 9223372036854775807)
+    ON CONFLICT (requester_id) DO UPDATE SET at_most = t.at_most + 1 WHERE t.at_most < 9223372036854775807
+""",
+        """    INSERT INTO draft_turnstiles AS t (requester_id, at_most, epoch) VALUES (requester, 9223372036854775807, 0)
+    ON CONFLICT (requester_id) DO UPDATE SET at_most = t.at_most + 1
+     WHERE t.at_most < 9223372036854775807 AND t.epoch = limits_epoch
+""",
+    ),
+    (
+        "    UPDATE draft_turnstiles AS t SET at_most = waiting + 1 + (\n",
+        "    UPDATE draft_turnstiles AS t SET epoch = limits_epoch, at_most = waiting + 1 + (\n",
+    ),
+)
+LIMITS_CHANGED = (
+    (
+        "        -- A row that is locked belongs to an insert, which counts.\n",
+        """        -- A row that is locked or not committed belongs to an insert, which counts; now it is of an earlier epoch.
+        PERFORM nextval('draft_limits_epoch');
+""",
+    ),
+)
+
+CREATE = r"""
+CREATE INDEX draft_reservations_guessed_idx ON draft_reservations (ends_at) WHERE guessed;
+
+CREATE SEQUENCE draft_limits_epoch;
+ALTER TABLE draft_turnstiles ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
+
+-- Delete turnstiles of requesters who have nothing unfinished, and return how many. Without its row, the next insert counts. A
+-- row that is locked belongs to an insert whose transaction is open.
+CREATE FUNCTION draft_prune_turnstiles(at_most integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    pruned integer;
+BEGIN
+    DELETE FROM draft_turnstiles AS t WHERE t.ctid = ANY (ARRAY (
+        SELECT x.ctid FROM draft_turnstiles AS x
+         WHERE NOT EXISTS (SELECT FROM draft_requests AS r
+                            WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= ''
+                              AND r.requester_id = x.requester_id)
+           AND NOT EXISTS (SELECT FROM draft_requests AS r
+                            WHERE r.status = 'pending' AND r.limited AND r.requester_id = x.requester_id)
+           AND NOT EXISTS (SELECT FROM draft_requests AS r
+                            WHERE r.status = 'processing' AND r.requester_id = x.requester_id)
+         LIMIT draft_prune_turnstiles.at_most FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
+"""
+DROP = """
+DROP FUNCTION draft_prune_turnstiles(integer);
+ALTER TABLE draft_turnstiles DROP COLUMN epoch;
+DROP SEQUENCE draft_limits_epoch;
+DROP INDEX draft_reservations_guessed_idx;
+"""
+PRUNE = "draft_prune_turnstiles(integer)"
+TEXTS = {
+    f"FUNCTION {PRUNE}": "For draftd: deletes what counts the inserts of idle requesters.",
+    "COLUMN draft_turnstiles.epoch": "database: how often limits had been changed when at_most was counted",
+}
+
 CHANGES = {
     "draft_model_room(text, bigint, timestamptz)": MODEL_ROOM,
     "draft_claim_room(text, text[], integer)": CLAIM_ROOM,
     "draft_apply_limits(text)": APPLY_LIMITS,
+    "draft_charge_lost(timestamptz)": CHARGE_LOST,
+    "draft_usage_settle()": USAGE_SETTLE,
+    "draft_pass_turnstile(text, text, boolean)": PASS_TURNSTILE,
+    "draft_limits_changed()": LIMITS_CHANGED,
 }
 
 
 def upgrade() -> None:
+    op.execute(CREATE)
+    op.execute(keep_private(sequences=["draft_limits_epoch"], functions=[PRUNE]))
+    op.execute(comment_on(TEXTS))
     for function, parts in CHANGES.items():
         op.execute(replace_parts(function, parts, revision=down_revision))
 
@@ -154,3 +264,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     for function, parts in reversed(CHANGES.items()):
         op.execute(replace_parts(function, [(new, old) for old, new in reversed(parts)], revision=revision))
+    op.execute(DROP)

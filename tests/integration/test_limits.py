@@ -14,6 +14,7 @@ from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.queue.admission import ADMIT, APPLY, Admission
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
+from draftd.queue.retention import prune_turnstiles
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import URL, claim_all, make_request, make_terms, overwrite, read_row, renew
@@ -496,6 +497,41 @@ async def test_what_was_inserted_while_there_was_no_limit_counts(connection: db.
     await set_limits(connection, "ann", max_pending=3)
     with pytest.raises(psycopg.Error, match=REFUSED):
         await make_request(connection, requester_id="ann")
+
+
+async def test_what_is_inserted_without_a_limit_counts_although_a_counted_insert_is_open(
+    connection: db.Connection, database: str
+) -> None:
+    await set_limits(connection, "ann", max_pending=3)
+    async with db.connected(database) as client, client.transaction():
+        await make_request(client, requester_id="ann")
+        await connection.execute("DELETE FROM draft_limits")
+        for _ in range(2):
+            await make_request(connection, requester_id="ann")
+        await set_limits(connection, "ann", max_pending=3)
+    with pytest.raises(psycopg.Error, match=REFUSED):
+        await make_request(connection, requester_id="ann")
+
+
+async def test_turnstiles_of_idle_requesters_are_deleted(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await set_limits(connection, "*", max_pending=1)
+    for requester in ("idle", "pending", "processing", "inserting"):
+        await make_request(connection, requester_id=requester)
+    for requester in ("idle", "inserting"):
+        await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE requester_id = %s", [requester])
+    await connection.execute("UPDATE draft_requests SET agent = 'x' WHERE requester_id = 'pending'")
+    assert len(await claim_all(link)) == 1
+    async with db.connected(database) as client, client.transaction():
+        await make_request(client, requester_id="inserting")
+        await prune_turnstiles(link)
+        rows = await link.run("SELECT requester_id FROM draft_turnstiles")
+        assert {row["requester_id"] for row in rows} == {"pending", "processing", "inserting"}
+    await make_request(connection, requester_id="idle")
+    for requester in ("idle", "inserting", "pending"):
+        with pytest.raises(psycopg.Error, match="at most 1 at a time"):
+            await make_request(connection, requester_id=requester)
 
 
 async def test_an_open_transaction_of_a_client_delays_no_admission_and_no_settlement(

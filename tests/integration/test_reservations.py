@@ -593,11 +593,50 @@ async def test_a_dead_workers_call_is_charged_its_prompt_and_the_mean_answer(
     assert await charge(link) == 1
     assert await charge(link) == 0
     guess = Decimal("0.02") + Decimal("0.08") / 4
-    assert await spending(connection) == (Decimal("0.01") + guess, 0)
+    assert await spending(connection) == (Decimal("0.01") + guess, USD - guess)
     await record(link, usage_of(lost, "0.07"))
     assert await spending(connection) == (Decimal("0.08"), 0)
     await record(link, usage_of(lost, "0.07"))
     assert await spending(connection) == (Decimal("0.08"), 0)
+
+
+async def test_late_usage_passes_no_budget_while_the_call_may_still_have_cost_more(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_budget(connection, "0.15")
+    await make_request(connection)
+    lost = await lost_call(connection, link)
+    await overwrite(connection, lost.request_id, available_at="2100-01-01")
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min'")
+    await connection.execute(
+        "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, output_tokens, elapsed_s) "
+        "VALUES (gen_random_uuid(), '', 1, 1, 1, 'm', 125, 1)"
+    )
+    assert await charge(link) == 1
+    guess = Decimal("0.02") + Decimal("0.08") / 8
+    assert await spending(connection) == (guess, USD - guess)
+    (claim,) = await claimed(connection, link)
+    assert not await _is_admitted(link, ask_of(claim))
+    await record(link, usage_of(lost, "0.10"))
+    assert await spending(connection) == (USD, 0)
+
+
+async def test_what_a_guess_leaves_is_free_once_the_calls_time_is_over(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_budget(connection, "1")
+    await make_request(connection)
+    lost = await lost_call(connection, link)
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min'")
+    await connection.execute("UPDATE draft_reservations SET output_usd = 0")
+    assert await charge(link) == 1
+    assert await spending(connection) == (Decimal("0.02"), Decimal("0.08"))
+    await connection.execute("UPDATE draft_reservations SET ends_at = now()")
+    for _ in range(2):
+        await charge(link)
+        assert await spending(connection) == (Decimal("0.02"), 0)
+    await record(link, usage_of(lost, "0.03"))
+    assert await spending(connection) == (Decimal("0.03"), 0)
 
 
 async def test_a_call_whose_time_is_over_is_charged_although_its_worker_lives(
