@@ -58,8 +58,8 @@ CLAIM_ROOM = (
     (
         """    busy := (SELECT count(*) FROM draft_requests AS r
               WHERE r.status = 'processing' AND r.agent = ANY (draft_claim_room.agents));
-""",
-        "",
+    calling := """,
+        "    calling := ",
     ),
     (
         "    preparing := greatest(0, busy - calling);\n",
@@ -71,13 +71,8 @@ CLAIM_ROOM = (
 """,
     ),
     (
-        "                  has.in_flight + calling + greatest(1, (has.in_flight + calling) / 4) - busy);\n",
-        """                  has.in_flight + greatest(1, (has.in_flight + calling) / 4) - preparing,
-                  floor(has.tokens_left / greatest(1, has.need))::int - preparing);
-""",
-    ),
-    (
-        """    IF has.tokens_left IS NOT NULL THEN
+        """                  has.in_flight + calling + greatest(1, (has.in_flight + calling) / 4) - busy);
+    IF has.tokens_left IS NOT NULL THEN
         SELECT avg(v.used) INTO usual_tokens FROM (
             SELECT coalesce(v.tokens, v.estimate * has.ratio) AS used FROM draft_reservations AS v
              WHERE v.model = draft_claim_room.model AND v.send = 1 ORDER BY v.began_at DESC LIMIT 100) AS v;
@@ -85,7 +80,9 @@ CLAIM_ROOM = (
         room := least(room, ceil(has.tokens_left / greatest(1, coalesce(usual_tokens, 10000)))::int - preparing);
     END IF;
 """,
-        "",
+        """                  has.in_flight + greatest(1, (has.in_flight + calling) / 4) - preparing,
+                  floor(has.tokens_left / greatest(1, has.need))::int - preparing);
+""",
     ),
 )
 """A request is claimed when a call of the usual size has room, not when any token is left: it would be prepared, refused and
