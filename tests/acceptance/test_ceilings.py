@@ -25,7 +25,8 @@ PREPARING = """
 SLOTS = """
     SELECT (sum(extract(epoch FROM settled_at - began_at))
             / (%s * extract(epoch FROM max(settled_at) - min(began_at))))::float8 AS taken,
-           avg(extract(epoch FROM settled_at - began_at))::float8 AS slot_s FROM draft_reservations
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM settled_at - began_at)) AS slot_s
+      FROM draft_reservations
 """
 
 
