@@ -36,7 +36,7 @@ WORKER_FUNCTIONS = (
     "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
     "draft_model_room(text, bigint, timestamptz)", "draft_release_call(uuid, bigint, smallint)",
     "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
-    "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()",
+    "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()", "draft_prune_turnstiles(integer)",
 )  # fmt: skip
 """In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
