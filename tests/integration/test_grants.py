@@ -356,7 +356,7 @@ async def test_it_takes_back_what_a_restore_without_privileges_gave_everybody(
     one, other = roles.make(), roles.make()
     roles.owner(both(one, other))
     before = await rights(connection)
-    roles.owner(f"GRANT EXECUTE ON FUNCTION {', '.join(grants.ALL_FUNCTIONS)} TO PUBLIC")
+    roles.owner("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO PUBLIC")
     roles.owner("GRANT USAGE ON TYPE draft_worker, draft_trusted TO PUBLIC")
     assert await rights(connection) != before
     roles.owner(both(one, other))

@@ -98,7 +98,7 @@ async def test_applied_again_it_changes_nothing(database: str, host: Host) -> No
 async def test_it_replaces_what_was_granted_to_these_roles_and_to_everybody(database: str, host: Host) -> None:
     before = await catalog(database)
     host.roles.owner(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {host.users}, PUBLIC")
-    host.roles.owner(f"GRANT EXECUTE ON FUNCTION {', '.join(grants.ALL_FUNCTIONS)} TO {host.users}, PUBLIC")
+    host.roles.owner(f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO {host.users}, PUBLIC")
     host.roles.owner("GRANT USAGE ON TYPE draft_worker TO PUBLIC, anon")
     host.grant(trusted=True)
     host.grant()

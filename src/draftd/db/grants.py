@@ -116,6 +116,19 @@ _OWN = {
 }
 """However many other policies, an app's own included, allow a role more rows."""
 _PURPOSES = (*_EVERY_ROW, *_NO_CHANGE_BUT_CANCEL, *_DELETE, *_OWN)
+_REVOKE_TRIGGERS = """
+DECLARE
+    one regprocedure;
+BEGIN
+    -- With one, a role could make a trigger on a table of its own that does there what it does here, with the owner's rights.
+    FOR one IN
+        SELECT p.oid FROM pg_proc AS p JOIN pg_class AS c ON c.oid = {requests}::regclass
+         WHERE p.pronamespace = c.relnamespace AND p.proowner = c.relowner AND p.prorettype = 'trigger'::regtype
+           AND starts_with(p.proname, 'draft')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', one, {losers});
+    END LOOP;
+END"""
 _DROP_POLICIES = """
 DECLARE
     one record;
@@ -189,6 +202,8 @@ def _revoke_all(home: str, losers: str) -> Iterator[str]:
     yield f"REVOKE ALL ON {all_of(*TABLES, VIEW)} FROM {losers};"
     yield f"REVOKE ALL ON FUNCTION {all_of(*ALL_FUNCTIONS)} FROM {losers};"
     yield f"REVOKE ALL ON TYPE {all_of(WORKER_TYPE, TRUSTED_TYPE)} FROM {losers};"
+    requests, whose = (sql.Literal(one).as_string().strip() for one in (f"{home}.draft_requests", losers))
+    yield f"DO {dollar_quoted(_REVOKE_TRIGGERS.format(requests=requests, losers=whose))};"
 
 
 class Role:
