@@ -55,6 +55,29 @@ WITH_THE_CALLERS_RIGHTS = (
 )
 BEGIN = "\nBEGIN\n"
 CHECKED = f"{BEGIN}    PERFORM draft_check_worker();\n"
+# A role with the right to execute these could make a trigger on a table of its own, and have others' drafts read to it, their
+# requests deleted or their limits used up. Those that change nothing but the new row are left as they are.
+TRIGGERS = {
+    "draft_budget_changed()": ("draft_settings", "draft_limits"),
+    "draft_feedback_begin()": ("draft_feedback",),
+    "draft_limits_changed()": ("draft_limits", "draft_pauses"),
+    "draft_requests_broadcast()": ("draft_requests",),
+    "draft_requests_check_shape()": ("draft_requests",),
+    "draft_requests_delete_conversation()": ("draft_requests",),
+    "draft_requests_forget_pictures()": ("draft_requests",),
+    "draft_requests_take_turn()": ("draft_requests",),
+    "draft_usage_settle()": ("draft_usage",),
+}
+
+
+def placed(tables: tuple[str, ...]) -> str:
+    """Return the beginning of a trigger function for these tables only."""
+    known = ", ".join(f"'{table}'::regclass" for table in tables)
+    return f"""{BEGIN}    IF TG_RELID NOT IN ({known}) THEN
+        RAISE EXCEPTION 'draftd: % is not for this table', TG_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+"""
+
 
 # 1e131071 takes 8 bytes in jsonb and 128 KiB as text: 27 KiB of a request took 4 GB. Nothing may turn such a number into text.
 LONG_NUMBER = """EXISTS (SELECT FROM jsonb_path_query({}, 'strict $.** ? (@.type() == "number")') AS n
@@ -108,6 +131,8 @@ def upgrade() -> None:
         op.execute(replace_parts(function, [(BEGIN, CHECKED)], revision=down_revision))
     for function in WITH_THE_CALLERS_RIGHTS:
         op.execute(f"ALTER FUNCTION {function} SECURITY INVOKER")
+    for function, tables in TRIGGERS.items():
+        op.execute(replace_parts(function, [(BEGIN, placed(tables))], revision=down_revision))
     for function, parts in CHANGES:
         op.execute(replace_parts(function, parts, revision=down_revision))
 
@@ -115,6 +140,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for function, parts in CHANGES:
         op.execute(replace_parts(function, [(after, before) for before, after in parts], revision=revision))
+    for function, tables in TRIGGERS.items():
+        op.execute(replace_parts(function, [(placed(tables), BEGIN)], revision=revision))
     for function in WITH_THE_CALLERS_RIGHTS:
         op.execute(f"ALTER FUNCTION {function} SECURITY DEFINER")
     for function in FOR_WORKERS:

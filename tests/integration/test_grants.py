@@ -481,6 +481,35 @@ async def test_the_right_to_execute_every_function_opens_none_that_has_the_owner
                 await stranger.execute(f"SELECT {row['proname']}({', '.join(['NULL'] * row['pronargs'])})".encode())
 
 
+CHANGE_THE_NEW_ROW_ONLY = {
+    "draft_feedback_compare", "draft_requests_begin", "draft_requests_finish", "draft_requests_requeue",
+    "draft_settings_take_revision",
+}  # fmt: skip
+
+
+async def test_no_trigger_on_a_strangers_own_table_has_the_owners_rights(
+    connection: db.Connection, roles: Roles
+) -> None:
+    """Else ``draft_feedback_begin`` there reads others' drafts out."""
+    rows = await (
+        await connection.execute(
+            """SELECT proname AS name FROM pg_proc WHERE prosecdef
+                AND pronamespace = 'public'::regnamespace AND prorettype = 'trigger'::regtype"""
+        )
+    ).fetchall()
+    names = {row["name"] for row in rows}
+    assert names > CHANGE_THE_NEW_ROW_ONLY
+    async with opened_by(roles, roles.with_everything()) as stranger:
+        await stranger.execute("CREATE TEMP TABLE mine AS SELECT * FROM draft_requests WITH NO DATA")
+        # A broadcast that fails is left out.
+        for name in names - CHANGE_THE_NEW_ROW_ONLY - {"draft_requests_broadcast"}:
+            await stranger.execute(
+                f"CREATE OR REPLACE TRIGGER one BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION {name}()".encode()
+            )
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not for this table"):
+                await stranger.execute("INSERT INTO mine DEFAULT VALUES")
+
+
 async def test_no_function_lets_a_stranger_hold_requests_list_requesters_or_change_what_was_spent(
     connection: db.Connection, roles: Roles
 ) -> None:
