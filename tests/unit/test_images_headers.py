@@ -10,6 +10,7 @@ HEADERS = ImageHeaders.parse(
     "files.example:8443=X-Key: secret-2\n"
     "store.example/object/shots/=Authorization: Bearer secret-3\n"
     "store.example/object/shots/=apikey: secret-4\n"
+    "bare.example/shots=Authorization: Bearer secret-5\n"
 )
 
 
@@ -28,7 +29,11 @@ HEADERS = ImageHeaders.parse(
         ("https://store.example/object/shots/../others/a.png", {}),
         ("https://store.example/object/shots/%2e%2E/others/a.png", {}),
         ("https://store.example/object/shots/..%2Fothers/a.png", {}),
+        ("https://store.example/object/shots/%252e%252e/others/a.png", {}),
         ("https://store.example/rest/v1/users", {}),
+        ("https://bare.example/shots/a.png", {"Authorization": "Bearer secret-5"}),
+        ("https://bare.example/shots?id=7", {"Authorization": "Bearer secret-5"}),
+        ("https://bare.example/shots-of-others/a.png", {}),
     ],
 )
 def test_a_header_goes_to_its_own_host_and_path_over_https(url: str, sent: dict[str, str]) -> None:
