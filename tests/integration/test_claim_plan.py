@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from draftd import db
-from draftd.queue.claiming import CLAIM
+from draftd.queue.claiming import CLAIM, CLAIM_WITHIN
 from fix_database import claim_all, make_request
 
 N = 16
@@ -23,6 +23,7 @@ PARAMS: Mapping[str, tuple[str, str]] = {
     "attempt_s": ("float8", "120"),
     "worker_id": ("uuid", f"'{UUID(int=1)}'"),
     "now": ("timestamptz", "NULL"),
+    "model": ("text", "'m'"),
 }
 """The claim's parameters: their types, and their values as SQL."""
 # Without triggers, 60,000 rows take a second; the turns are what the trigger would have given.
@@ -41,10 +42,10 @@ INSERT INTO draft_requests (image_urls, agent, requester_id, turn, status, resul
 """
 
 
-async def prepare(connection: db.Connection, *, mode: str) -> None:
+async def prepare(connection: db.Connection, *, mode: str, claim: str = CLAIM) -> None:
     """Prepare the claim as a daemon's connection does."""
     names = list(PARAMS)
-    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", CLAIM)
+    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", claim)
     types = ", ".join(kind for kind, _ in PARAMS.values())
     await connection.execute(f"SET plan_cache_mode = {mode}".encode())
     await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
@@ -102,6 +103,16 @@ async def test_a_claim_reads_little_more_than_it_takes(
         await connection.execute("ANALYZE draft_requests")
     await prepare(connection, mode=mode)
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_a_claim_under_a_ceiling_reads_little_more_than_it_takes(connection: db.Connection, mode: str) -> None:
+    async with connection.transaction():
+        await connection.execute(FILL.encode())
+        await connection.execute("INSERT INTO draft_models (name, max_in_flight) VALUES ('m', 100)")
+    await connection.execute("ANALYZE draft_requests")
+    await prepare(connection, mode=mode, claim=CLAIM_WITHIN)
+    assert_reads_little(await claimed_by_plan(connection, [CROWDED, *QUIET]), [CROWDED, *QUIET])
 
 
 LIMITED = f"""

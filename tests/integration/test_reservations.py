@@ -19,7 +19,7 @@ from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomN
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import Claimer
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import CHARGE_LOST, CLAIM_ROOM, RESERVE, Ask, Reservations
+from draftd.queue.reservations import CHARGE_LOST, RESERVE, Ask, Reservations
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
@@ -441,10 +441,7 @@ async def test_estimates_are_corrected_by_the_models_last_calls(connection: db.C
 
 
 async def room(link: db.Link, wanted: int = 50) -> tuple[int, Any]:
-    async def ask(execute: db.Execute) -> Any:
-        return await execute(CLAIM_ROOM, {"model": "m", "agents": ["comment_generator"], "wanted": wanted})
-
-    (row,) = await link.run_as_one(ask)
+    (row,) = await link.run("SELECT * FROM draft_claim_room('m', '{comment_generator}', %s)", [wanted])
     return row["room"], row["wait_s"]
 
 

@@ -20,13 +20,12 @@ from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
 from draftd.queue.leases import LeaseKey
 from draftd.queue.refused_rows import PATIENCE_S, Quarantine, Refusals, Resolution, execute_in_parts
-from draftd.queue.reservations import CLAIM_ROOM
 from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
 _SQL = statements(__name__)
-CLAIM, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
-    _SQL[name] for name in ("claim", "claim_probe", "claim_these", "find_claimable")
+CLAIM, CLAIM_WITHIN, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
+    _SQL[name] for name in ("claim", "claim_within", "claim_probe", "claim_these", "find_claimable")
 )
 RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
 
@@ -172,15 +171,10 @@ class Claimer:
 
     async def _claim_within(self, model: str, params: db.Row) -> list[Claim]:
         """Claim as many rows as the ceilings of a model have room for; note when there may be more."""
-
-        async def claim_them(execute: db.Execute) -> list[DictRow]:
-            asked = {"model": model, "agents": params["agents"], "wanted": params["n"]}
-            (found,) = await execute(CLAIM_ROOM, asked)
-            if found["wait_s"] is not None:
-                self.room_in_s = min(found["wait_s"], self.room_in_s or found["wait_s"])
-            return await execute(CLAIM, params | {"n": found["room"]}) if found["room"] else []
-
-        return _claims(await self._link.run_as_one(claim_them), self._terms)
+        rows = await self._link.run(CLAIM_WITHIN, params | {"model": model})
+        if (wait_s := rows[0]["wait_s"]) is not None:
+            self.room_in_s = min(wait_s, self.room_in_s or wait_s)
+        return _claims([row for row in rows if row["id"] is not None], self._terms)
 
     async def _claim_individually(
         self, params: db.Row, limit: int, refusal: psycopg.Error, began: float

@@ -30,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 _SQL = statements(__name__)
 RESERVE, RELEASE, CHARGE_LOST = _SQL["reserve"], _SQL["release"], _SQL["charge_lost"]
-CLAIM_ROOM = _SQL["claim_room"]
 READ_BUDGETS, FAIL_UNPAYABLE, LIST_SPENDING = _SQL["read_budgets"], _SQL["fail_unpayable"], _SQL["list_spending"]
 LIST_CEILINGS = _SQL["list_ceilings"]
 

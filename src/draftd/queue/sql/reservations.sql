@@ -11,14 +11,6 @@ SELECT refusal, wait_s, used
   FROM draft_reserve_call(%(request_id)s, %(lease_token)s, %(call)s::smallint, %(send)s::smallint, %(requester_id)s, %(model)s,
                    %(worker_id)s, %(usd)s, %(prompt_usd)s, %(output_usd)s, %(output_tokens)s, %(tokens)s, %(time_s)s);
 
--- name: claim_room
--- How many requests may be claimed for a model with ceilings. Holds a lock until the end of the transaction, in which the caller
--- claims.
---
--- Parameters: model; agents; wanted, the maximum.
--- Returns: room; wait_s, in how many seconds to ask again, null if nothing that is due has to wait.
-SELECT room, wait_s FROM draft_claim_room(%(model)s, %(agents)s, %(wanted)s);
-
 -- name: release
 -- Give back what was reserved for a call that was not made.
 --

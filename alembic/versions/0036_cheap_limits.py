@@ -1,0 +1,102 @@
+"""Limits that do not bind cost little: a row that surely has room needs no admission, and rows are admitted by one statement."""
+
+from alembic import op
+
+from draftd.db.comments import comment_on
+from draftd.db.private import keep_private
+from draftd.db.replaced import replace_parts
+
+revision = "0036"
+down_revision = "0032"
+branch_labels = None
+depends_on = None
+
+FITS = "draft_requester_fits(text)"
+TEXTS = {f"FUNCTION {FITS}": "For draftd: whether all unfinished requests of a requester may run at the same time."}
+CREATE_FITS = """
+-- Whether all unfinished requests of a requester may run at the same time, the one that is being inserted among them: it then
+-- needs no admission. To be asked once the turnstile has been passed, whose lock keeps others from inserting. Where at_most is
+-- too high to tell, the rows are counted, in one of so many inserts that each pays for eight rows.
+CREATE FUNCTION draft_requester_fits(requester text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off AS $$
+DECLARE
+    own record;
+    bound bigint;
+    unfinished bigint;
+BEGIN
+    SELECT l.max_pending, l.max_in_flight::bigint AS most INTO own FROM draft_limits AS l
+     WHERE l.requester_id IN (requester, '*') ORDER BY l.requester_id <> requester LIMIT 1;
+    IF num_nulls(own.most, own.max_pending) > 0 OR draft_requester_blocked_until(requester) > now() THEN
+        RETURN false;
+    END IF;
+    SELECT t.at_most INTO bound FROM draft_turnstiles AS t WHERE t.requester_id = requester;
+    IF bound <= own.most THEN
+        RETURN true;
+    ELSIF bound IS NULL OR bound % greatest(1, own.most / 8) <> 0 THEN
+        RETURN false;
+    END IF;
+    unfinished := (
+        SELECT (SELECT count(*) FROM (SELECT FROM draft_requests AS r
+                 WHERE r.status = 'pending' AND NOT r.limited AND r.requester_id >= '' AND r.requester_id = requester
+                 LIMIT own.most) AS x)
+             + (SELECT count(*) FROM (SELECT FROM draft_requests AS r
+                 WHERE r.status = 'pending' AND r.limited AND r.requester_id = requester LIMIT own.most) AS x)
+             + (SELECT count(*) FROM (SELECT FROM draft_requests AS r
+                 WHERE r.status = 'processing' AND r.requester_id = requester LIMIT own.most) AS x));
+    IF unfinished >= own.most THEN
+        RETURN false;
+    END IF;
+    UPDATE draft_turnstiles AS t SET at_most = unfinished + 1 WHERE t.requester_id = requester;
+    RETURN true;
+END $$;
+"""
+
+TAKE_TURN = "draft_requests_take_turn()"
+PASSES = "                PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');\n"
+FITS_IF_DUE = f"""{PASSES}\
+                NEW.limited := NEW.limited AND (NEW.available_at > now() OR NOT draft_requester_fits(NEW.requester_id));
+"""
+
+SET_LIMITED = "draft_set_limited(uuid[], boolean)"
+ONE_BY_ONE = """    FOREACH one IN ARRAY ids LOOP
+        UPDATE draft_requests AS r SET limited = wanted
+         WHERE r.id = (SELECT x.id FROM draft_requests AS x
+                        WHERE x.id = one AND x.status = 'pending' AND x.limited <> wanted FOR NO KEY UPDATE SKIP LOCKED)
+           AND r.status = 'pending';
+        IF FOUND THEN
+            changed := changed + 1;
+        END IF;
+    END LOOP;
+"""
+TOGETHER = """    -- Only a nested loop keeps their order, in which they take their turns.
+    WITH free AS MATERIALIZED (
+        SELECT x.id FROM unnest(ids) WITH ORDINALITY AS i(id, place) CROSS JOIN LATERAL (
+            SELECT r.id FROM draft_requests AS r
+             WHERE r.id = i.id AND r.status = 'pending' AND r.limited <> wanted FOR NO KEY UPDATE SKIP LOCKED) AS x
+    )
+    UPDATE draft_requests AS r SET limited = wanted FROM free WHERE r.id = free.id AND r.status = 'pending';
+    GET DIAGNOSTICS changed = ROW_COUNT;
+"""
+DECLARED = "    one uuid;\n"
+
+
+def upgrade() -> None:
+    op.execute(CREATE_FITS)
+    op.execute(keep_private(functions=[FITS]))
+    op.execute(comment_on(TEXTS))
+    op.execute(replace_parts(TAKE_TURN, [(PASSES, FITS_IF_DUE)], revision=down_revision))
+    op.execute(replace_parts(SET_LIMITED, [(DECLARED, ""), (ONE_BY_ONE, TOGETHER)], revision=down_revision))
+    op.execute(f"ALTER FUNCTION {SET_LIMITED} SET enable_hashjoin = off SET enable_mergejoin = off")
+
+
+def downgrade() -> None:
+    op.execute(f"ALTER FUNCTION {SET_LIMITED} RESET enable_hashjoin RESET enable_mergejoin")
+    op.execute(
+        replace_parts(
+            SET_LIMITED,
+            [(TOGETHER, ONE_BY_ONE), ("    half integer", f"{DECLARED}    half integer")],
+            revision=revision,
+        )
+    )
+    op.execute(replace_parts(TAKE_TURN, [(FITS_IF_DUE, PASSES)], revision=revision))
+    op.execute(f"DROP FUNCTION {FITS}")
