@@ -23,14 +23,14 @@ from draftd.cli import main
 from draftd.demo.samples import LINKEDIN_POST
 from draftd.stand_in.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
-from nursery import close, completed, nursery
+from nursery import TRUST, close, completed, nursery
 
 START_TIME_S = 120.0
 END_TIME_S = 100.0
 """A drain begins with a start, of two seconds of CPU; on a machine with many others they can take long."""
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens URLs past whatever proxy the environment names."""
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", *TRUST)
 
 
 def pytest_unconfigure() -> None:

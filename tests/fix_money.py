@@ -1,7 +1,9 @@
 """Requests and prices for tests of budgets and ceilings."""
 
+import time
 from typing import Any
 
+import pytest
 from psycopg.types.json import Jsonb
 
 from fix_daemon import Client
@@ -10,7 +12,16 @@ MODEL = "openai/stand-in"
 TODAY = (
     "least(now() + interval '1 h', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + interval '1 day')"
 )
+DAY_S, LONGEST_TEST_S = 86_400.0, 170.0
 TOMORROW = "now() + interval '2 days'"
+
+
+@pytest.fixture
+def same_day() -> None:
+    """Wait for the next UTC day if this one ends soon: budgets begin again with it."""
+    left_s = DAY_S - time.time() % DAY_S
+    if left_s < LONGEST_TEST_S:
+        time.sleep(left_s + 1.0)
 
 
 def make_parent(client: Client, requester_id: str = "") -> str:

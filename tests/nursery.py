@@ -24,18 +24,27 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from chaos.saboteur import run
+from draftd.cli import command
+from draftd.images.fetch import trusted
 from draftd.providers.llm import Llm
 
 TESTS = Path(__file__).parent
 PRELOADED = (
     "aiohttp",
+    "anyio._backends._asyncio",
+    "fasttext",
+    "litellm._service_logger",
+    "litellm.llms.openai.chat.gpt_audio_transformation",
+    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
+    "litellm.proxy._types",
     "openai.resources.chat",
     "draftd.cli.doctor",
     "draftd.daemon.composition",
     "draftd.db.schema_version",
 )
 """What commands, and the first call of a model, import when they get to it."""
-KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG")
+TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG", *TRUST)
 
 
 class Nursery:
@@ -161,6 +170,8 @@ def _serve() -> None:
     Llm.load()
     for name in PRELOADED:
         importlib.import_module(name)
+    trusted(*map(os.environ.get, TRUST))
+    command()
     # Garbage collections in the children would copy every page of what they share.
     gc.freeze()
     children: set[int] = set()

@@ -1,7 +1,10 @@
 """draftd: screenshots in, three ready replies out, with PostgreSQL as the message bus.
 
-    cli, demo   the commands, and what ``draftd demo`` runs against
+    cli         the commands
     evals       what ``draftd eval`` measures drafts with
+    report      what ``draftd report`` shows of a period
+    stand_in    doubles for tests: a model server, and the daemon in SQL
+    demo        what ``draftd demo`` runs against
     daemon      the running daemon
     reply       from a claimed request to its drafts
     providers   the models

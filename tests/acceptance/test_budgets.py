@@ -10,6 +10,8 @@ from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import Call, Client, Fleet, draftd, environment, wait_until
 from fix_money import MODEL, TODAY, enqueue, make_parent, set_price
 
+pytestmark = [pytest.mark.usefixtures("same_day"), pytest.mark.timeout(360)]
+
 CONFIGURATION = 78
 WAITING = "SELECT 1 AS n FROM draft_requests WHERE requester_id = 'ann' AND status = 'pending'"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from draftd.queue.fleet_settings import SETTINGS
+from draftd.queue.fleet_settings import SETTINGS, Kind
 from fix_daemon import Call, Client, environment
 from fix_roles import Roles
 
@@ -43,7 +43,7 @@ def test_the_defaults_of_the_code_are_those_of_the_table(client: Client) -> None
     (row,) = client.query("SELECT * FROM draft_settings")
     assert {name: row[name] for name in SETTINGS} == {name: setting.default for name, setting in SETTINGS.items()}
     for name, setting in SETTINGS.items():
-        client.query(f"UPDATE draft_settings SET {name} = {True if setting.is_switch else setting.maximum}")
+        client.query(f"UPDATE draft_settings SET {name} = {True if setting.kind is Kind.SWITCH else setting.maximum}")
 
 
 def test_a_switch_is_on_or_off(call: Call, client: Client, database: str) -> None:

@@ -67,6 +67,7 @@ def test_postgresql_is_shut_down_at_once_during_200_calls(frail_scene: Scene, se
     assert {row["attempt"] for row in scene.rows()} == {1}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_postgresql_is_away_for_longer_than_an_attempt_may_take(frail_scene: Scene, server: Server) -> None:
     """What was answered before is paid: the draft waits with its usage, and both are there afterwards."""
@@ -97,6 +98,7 @@ def test_postgresql_is_away_for_longer_than_an_attempt_may_take(frail_scene: Sce
     assert sums == [{"attempt": 1, "is_right": True}] * count
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, server: Server) -> None:
     """The rows of the worker that lives stay its own; those of one that died meanwhile are taken."""
@@ -138,6 +140,7 @@ def test_postgresql_is_away_for_longer_than_three_leases(frail_scene: Scene, ser
     assert {(row["context"] in contexts[:4], row["attempt"]) for row in scene.rows()} == {(True, 2), (False, 1)}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_every_connection_is_terminated_five_times_a_second(scene: Scene) -> None:
     phase_s = scene.form.pick(6.0, 30.0)
@@ -161,6 +164,7 @@ def test_every_connection_is_terminated_five_times_a_second(scene: Scene) -> Non
     assert {(row["attempt"], len(row["errors"])) for row in scene.rows()} == {(1, 0)}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_there_is_no_free_connection(frail_scene: Scene) -> None:
     """A daemon that lost its connections finds all of them taken; it waits, and so do the results that it has."""

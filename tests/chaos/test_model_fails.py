@@ -40,6 +40,7 @@ def ended_per_second(scene: Scene) -> Counter[int]:
     return Counter(int(row["finished_at"].timestamp()) for row in scene.rows() if row["finished_at"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize(
     ("failure", "code"), [({"status": 503}, "model_unavailable"), ({"status": 401}, "model_misconfigured")]

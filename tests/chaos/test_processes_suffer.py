@@ -22,6 +22,7 @@ LISTENING = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_listener_is_half_open(scene: Scene) -> None:
     """Polling goes on meanwhile; the listener's own probe finds out, and from then on the bell is heard again."""
@@ -57,6 +58,7 @@ def test_the_listener_is_half_open(scene: Scene) -> None:
     assert quick < poll_s / 2
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_event_loop_is_blocked_for_longer_than_the_lease(scene: Scene) -> None:
     lease_s = scene.form.pick(5.0, 10.0)
@@ -90,6 +92,7 @@ def clock_error_s(daemon: Daemon) -> float:
     return (said - datetime.now(UTC)).total_seconds()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_clocks_are_an_hour_off(scene: Scene) -> None:
     """One worker's is ahead and one's behind: nothing begins early, expires early, or is taken from the living."""
@@ -123,6 +126,7 @@ def test_clocks_are_an_hour_off(scene: Scene) -> None:
     assert claimers == {"ahead", "behind"}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_one_result_of_a_merged_settlement_cannot_be_stored(scene: Scene) -> None:
     count = 24

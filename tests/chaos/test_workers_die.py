@@ -89,6 +89,7 @@ def test_one_of_three_workers_is_killed_every_two_seconds(scene: Scene) -> None:
     assert figures.leases_lost > 0, "no kill met a request"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_request_kills_its_worker_every_time(scene: Scene) -> None:
     scene.settings = {"DRAFTD_LEASE_S": "3", "DRAFTD_REAP_INTERVAL_S": "0.3"}
@@ -118,6 +119,7 @@ def test_a_request_kills_its_worker_every_time(scene: Scene) -> None:
     assert figures.completed == len(neighbours)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_sigterm_in_the_middle_of_model_calls(scene: Scene) -> None:
     count = scene.form.count(16, 64)

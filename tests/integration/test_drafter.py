@@ -27,13 +27,13 @@ from draftd.providers.llm import Completion, Llm
 from draftd.providers.models import Models
 from draftd.providers.parameters import LIMITS
 from draftd.providers.permits import Address, Permits
+from draftd.providers.reservations import Reservations
 from draftd.providers.target import Target
 from draftd.providers.throttles import Throttles
 from draftd.queue import attempts
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.outcome import Done, Fail, GiveBack, Outcome, Retry
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import Reservations
 from draftd.queue.settlements import Settler, Trail
 from draftd.reply import progress
 from draftd.reply.agents import load_agents, packaged_directory

@@ -1,5 +1,6 @@
 """Holds of models that no daemon uses any more."""
 
+import psycopg
 import pytest
 
 from draftd import db
@@ -35,6 +36,18 @@ async def test_nobody_judges_before_the_others_have_had_the_time_to_mark(link: d
     cleaner = HoldCleaner(link=link, names=set)
     await cleaner.clean(1_000.0)
     await cleaner.clean(1_000.0 + UNUSED_S - 1)
+    assert await models_on_hold(link) == ["a", "b", "typo"]
+
+
+@pytest.mark.usefixtures("held")
+async def test_after_an_outage_the_others_get_that_time_again(connection: db.Connection, link: db.Link) -> None:
+    cleaner = HoldCleaner(link=link, names=set)
+    await cleaner.clean(0.0)
+    await connection.execute("ALTER TABLE draft_holds RENAME TO away")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await cleaner.clean(UNUSED_S - 1)
+    await connection.execute("ALTER TABLE away RENAME TO draft_holds")
+    await cleaner.clean(UNUSED_S)
     assert await models_on_hold(link) == ["a", "b", "typo"]
 
 

@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,15 +16,15 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow
+from draftd.providers.reservations import CHARGE_LOST, RESERVE, PlannedCall, Reservations
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import Claimer
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import CHARGE_LOST, RESERVE, Ask, Reservations
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
 
 USD = Decimal("0.10")
-ASK = Ask(
+ASK = PlannedCall(
     request_id=UUID(int=0),
     requester_id="",
     lease_token=1,
@@ -40,7 +40,7 @@ WORKER = uuid.UUID(int=7)
 AWAITS_A_LOCK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def ask_of(claim: Claim, **over: Any) -> Ask:
+def ask_of(claim: Claim, **over: Any) -> PlannedCall:
     own: dict[str, Any] = {
         "request_id": claim.id,
         "requester_id": claim.requester_id,
@@ -49,7 +49,7 @@ def ask_of(claim: Claim, **over: Any) -> Ask:
     return replace(ASK, **own | over)
 
 
-def usage_of(ask: Ask, cost_usd: str | None, **over: Any) -> Usage:
+def usage_of(ask: PlannedCall, cost_usd: str | None, **over: Any) -> Usage:
     known: dict[str, Any] = {"code": None, "input_tokens": 500, "output_tokens": 100}
     return Usage(
         request_id=ask.request_id,
@@ -88,17 +88,14 @@ async def claimed(connection: db.Connection, link: db.Link, count: int = 1, **ov
     return await claim_all(link, limit=count)
 
 
-async def admit(link: db.Link, ask: Ask, *, worker_id: UUID = WORKER, wait_s: float = 0.0) -> None:
+async def admit(link: db.Link, ask: PlannedCall, *, worker_id: UUID = WORKER, wait_s: float = 0.0) -> None:
     await Reservations(link=link, worker_id=worker_id).reserve(ask, time_s=30, wait_s=wait_s)
 
 
-async def try_at(link: db.Link, ask: Ask, moment: datetime) -> Any:
+async def try_at(link: db.Link, ask: PlannedCall, moment: datetime) -> Any:
     """Ask for admission at a moment of the test's choice; return the refusal and the wait."""
     statement = RESERVE.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
-    (row,) = await link.run(
-        statement,
-        {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30, "moment": moment},
-    )
+    (row,) = await link.run(statement, asdict(ask) | {"worker_id": WORKER, "time_s": 30, "moment": moment})
     return row["refusal"], row["wait_s"]
 
 
@@ -150,7 +147,7 @@ async def test_a_statement_that_is_repeated_before_the_first_one_has_ended_count
     await set_budget(connection, "1")
     (claim,) = await claimed(connection, link)
     ask = ask_of(claim)
-    params = {name: getattr(ask, name) for name in Ask.__slots__} | {"worker_id": WORKER, "time_s": 30}
+    params = asdict(ask) | {"worker_id": WORKER, "time_s": 30}
     async with db.connected(database) as lost:
         async with lost.transaction():
             await lost.execute(RESERVE.encode(), params)
@@ -373,7 +370,7 @@ async def test_a_ceiling_is_exact_under_a_race(
     assert sum(done) == admitted
 
 
-async def _is_admitted(link: db.Link, ask: Ask) -> bool:
+async def _is_admitted(link: db.Link, ask: PlannedCall) -> bool:
     try:
         await admit(link, ask)
     except NoRoomNow:
@@ -504,7 +501,7 @@ async def test_a_row_that_waits_for_its_requesters_limit_does_not_wait_for_the_c
     assert await room(link) == (0, 0.25)
 
 
-async def lost_call(connection: db.Connection, link: db.Link) -> Ask:
+async def lost_call(connection: db.Connection, link: db.Link) -> PlannedCall:
     """Return a call whose worker died while it was in flight."""
     claim = await claim_one(link, make_terms(worker_id=WORKER))
     await renew(connection, claim, worker_id=WORKER)

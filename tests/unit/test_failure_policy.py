@@ -242,8 +242,8 @@ def test_judging_an_error_changes_nothing_of_it(cls: type[RequestError]) -> None
     ("expires_in_s", "verdict"),
     [
         (None, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
-        (3_601.0, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
-        (3_600.0, Verdict(action=Action.FAIL)),
+        (3_602.0, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
+        (3_600.001, Verdict(action=Action.FAIL)),
         (1.0, Verdict(action=Action.FAIL)),
     ],
 )

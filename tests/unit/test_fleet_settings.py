@@ -1,4 +1,4 @@
-from draftd.queue.fleet_settings import SETTINGS, of
+from draftd.queue.fleet_settings import SETTINGS, Kind, of
 
 DEFAULTS = {
     "default_expiry_s": 21_600,
@@ -8,7 +8,7 @@ DEFAULTS = {
     "voice_learning": False,
 }
 
-NUMBERS = [name for name, setting in SETTINGS.items() if not setting.is_switch]
+NUMBERS = [name for name, setting in SETTINGS.items() if setting.kind is not Kind.SWITCH]
 
 
 def test_without_its_row_the_fleet_has_the_defaults() -> None:

@@ -14,9 +14,9 @@ from draftd import db
 from draftd.errors import BudgetExceeded, Expired, ModelRefused, ModelTimeout, Spent
 from draftd.providers.estimate import Estimate
 from draftd.providers.llm import Completion, Llm
+from draftd.providers.reservations import Budgets, PlannedCall, Reservations
 from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
-from draftd.queue.reservations import Ask, Budgets, Reservations
 from draftd.reply.attempt import MARGIN_S, MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.reply.metered_call import FIRST_WAIT_S, MeteredCalls
@@ -155,12 +155,12 @@ class Gate(Reservations):
 
     def __init__(self, refusal: Exception | None = None) -> None:
         super().__init__(link=cast("db.Link", None), worker_id=UUID(int=9))
-        self.asked: list[tuple[Ask, float]] = []
+        self.asked: list[tuple[PlannedCall, float]] = []
         self.refusal = refusal
 
-    async def reserve(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
+    async def reserve(self, planned: PlannedCall, *, time_s: float, wait_s: float) -> None:
         assert time_s > 0
-        self.asked.append((ask, wait_s))
+        self.asked.append((planned, wait_s))
         if self.refusal is not None:
             raise self.refusal
 
@@ -182,9 +182,10 @@ async def test_a_call_is_reserved_when_its_model_has_a_ceiling_or_a_budget_is_se
         gate = limited(door, **budgets)
         await door.call(Attempt.begin(CLAIM), has_ceilings=ceilings)
         assert len(gate.asked) == count
-    ask, _ = gate.asked[0]
-    assert (ask.request_id, ask.requester_id, ask.lease_token, ask.call, ask.model) == (CLAIM.id, "r", 7, 3, "m")
-    assert (ask.usd, ask.output_tokens, ask.tokens) == (Decimal("0.5"), 100, 300)
+    planned, _ = gate.asked[0]
+    assert (planned.request_id, planned.requester_id, planned.lease_token) == (CLAIM.id, "r", 7)
+    assert (planned.call, planned.model) == (3, "m")
+    assert (planned.usd, planned.output_tokens, planned.tokens) == (Decimal("0.5"), 100, 300)
 
 
 async def test_a_call_that_is_not_reserved_is_neither_made_nor_recorded() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from draftd.daemon import plan
 from draftd.daemon.plan import CurrentUrl
 from draftd.settings import Settings, load_settings
 
@@ -26,11 +27,21 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets))
     found = secrets / "DRAFTD_DATABASE_URL"
     found.write_text(URL)
+    monkeypatch.setattr(plan, "FRESH_S", 0.0)
     return found
 
 
 def start() -> CurrentUrl:
     return CurrentUrl(load_settings()[0], Settings.require_database_url)
+
+
+def test_connections_that_open_at_once_read_the_settings_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = start()
+    file.write_text(URL.replace("first", "second"))
+    monkeypatch.setattr(plan, "FRESH_S", 60.0)
+    assert url() == URL
+    monkeypatch.setattr(plan, "FRESH_S", 0.0)
+    assert url() == URL.replace("first", "second")
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,12 @@ systemd_unit   the units that ``draftd systemd-unit`` prints
 """
 
 import errno
+import functools
 import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -108,13 +109,19 @@ evaluation.register(app)
 stand_in.register(app)
 
 
+@functools.cache
+def command() -> Any:
+    """Return the command with everything below it, which Typer would build again for each call."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line; print every error a user can cause as one line, and exit with a code of the contract."""
     _reopen_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character
     try:
-        app()
+        command()()
     except CommandError as error:
         _end(error)
     except UnicodeEncodeError:

@@ -26,8 +26,8 @@ from draftd.providers.holds import LIST_HOLDS, Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import Models
 from draftd.providers.permits import Permits
+from draftd.providers.reservations import READ_BUDGETS, Budgets, unpriced_advice
 from draftd.providers.throttles import Throttles
-from draftd.queue.reservations import READ_BUDGETS, Budgets, unpriced_advice
 from draftd.queue.wakeup import proves_session
 from draftd.reply.agents import Agent, load_agents, packaged_directory
 from draftd.sanitize import redact

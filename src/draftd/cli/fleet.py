@@ -75,9 +75,9 @@ async def read_status(connection: Any) -> dict[str, Any]:
     from draftd.cli.standstill import reason
     from draftd.providers.holds import LIST_HOLDS
     from draftd.providers.pauses import LIST_PAUSES
+    from draftd.providers.reservations import LIST_CEILINGS, LIST_SPENDING, NEARLY_USED
     from draftd.providers.throttles import LIST_THROTTLES
     from draftd.queue import admin
-    from draftd.queue.reservations import LIST_CEILINGS, LIST_SPENDING, NEARLY_USED
 
     workers = await admin.workers(connection)
     held = await (await connection.execute(LIST_HOLDS)).fetchall()
@@ -175,9 +175,9 @@ def reap_stale(
 
 async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> list[Any]:
     from draftd import db
+    from draftd.providers.reservations import charge_lost
     from draftd.queue.reaping import REAP_BATCH, Reaped, may_take_in_s, reap
     from draftd.queue.refused_rows import Quarantine, Refusals
-    from draftd.queue.reservations import charge_lost
 
     loaded = settings()
     url = loaded.require_database_url()

@@ -84,15 +84,19 @@ def assignment(text: str) -> "tuple[str, Given]":
     Raises:
         UsageError: the setting is unknown, or the value is not valid for it.
     """
-    from draftd.queue.fleet_settings import SETTINGS
+    from draftd.queue.fleet_settings import SETTINGS, Kind
 
     name, equals, value = text.partition("=")
     if not equals or name not in SETTINGS:
         raise UsageError(f"{text!r} is not a setting; write NAME=VALUE, where NAME is one of {', '.join(SETTINGS)}")
     setting = SETTINGS[name]
-    if setting.is_switch:
-        return name, _switched(name, value)
-    return name, _amount(name, setting, value) if setting.unit_s is None else _number(name, setting, value)
+    match setting.kind:
+        case Kind.SWITCH:
+            return name, _switched(name, value)
+        case Kind.USD:
+            return name, _amount(name, setting, value)
+        case Kind.SECONDS | Kind.DAYS:
+            return name, _number(name, setting, value)
 
 
 def _switched(name: str, value: str) -> bool:
@@ -112,7 +116,7 @@ def _amount(name: str, setting: "FleetSetting", value: str) -> Decimal | None:
 
 
 def _number(name: str, setting: "FleetSetting", value: str) -> int:
-    number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / (setting.unit_s or 1)
+    number = float(value) if value.isascii() and value.isdecimal() else duration_s(value) / setting.kind.value
     if not number.is_integer() or number > setting.maximum:
         raise UsageError(f"{name} must be a whole number from 0 to {setting.maximum}, not {value!r}")
     return int(number)

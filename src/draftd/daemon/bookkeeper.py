@@ -5,14 +5,13 @@ Every daemon runs one, beside its reaper. Without a budget or a ceiling it sends
 
 from collections.abc import Callable
 
-import psycopg
 import structlog
 
 from draftd import db
 from draftd.daemon.passes import repeat
-from draftd.db.sqlstate import told_to_log
 from draftd.errors import BudgetExceeded
-from draftd.queue.reservations import Reservations, charge_lost, fail_unpayable
+from draftd.providers.reservations import Reservations, charge_lost
+from draftd.queue.reaping import fail_unpayable
 from draftd.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -49,7 +48,7 @@ class Bookkeeper:
 
     async def run(self) -> None:
         """Work until cancelled, through any number of lost connections."""
-        await repeat(self._once, link=self._link, interval_s=self._interval_s, on_refusal=_log_refusal)
+        await repeat(self._once, link=self._link, interval_s=self._interval_s, refused="bookkeeping refused")
 
     async def _once(self) -> None:
         if self._reservations.budgets.have_reservations and (charged := await charge_lost(self._link, self._lease_s)):
@@ -59,7 +58,3 @@ class Bookkeeper:
             for request_id in await fail_unpayable(self._link, agents):
                 self._metrics.request_reaped(code=BudgetExceeded.code)
                 log.warning("reaped", request_id=request_id, code=BudgetExceeded.code, status="failed")
-
-
-def _log_refusal(refusal: psycopg.Error, times: int) -> None:
-    log.error("bookkeeping refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)

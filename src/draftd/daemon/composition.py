@@ -38,6 +38,7 @@ from draftd.providers.holds import Holds
 from draftd.providers.llm import Llm
 from draftd.providers.models import WAITING, Models
 from draftd.providers.permits import Permits
+from draftd.providers.reservations import Reservations, unpriced_advice
 from draftd.providers.throttles import Throttles
 from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
@@ -46,7 +47,6 @@ from draftd.queue.claims import Claims
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import GiveBack
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.reservations import Reservations, unpriced_advice
 from draftd.queue.settlements import NotSettledYet, Settler
 from draftd.reply import language
 from draftd.reply.agents import load_agents, packaged_directory

@@ -1,10 +1,7 @@
 """The gauges read from the table; runs only if metrics are served."""
 
-import asyncio
-
-import psycopg
-
 from draftd import db
+from draftd.daemon.passes import repeat
 from draftd.telemetry.metrics import Metrics
 
 INTERVAL_S = 15.0
@@ -47,12 +44,10 @@ class Gauges:
 
     async def run(self) -> None:
         """Update the gauges every ``INTERVAL_S`` until cancelled."""
-        while True:
-            try:
-                rows = await self._link.run(OLDEST_PENDING)
-                self._metrics.oldest_pending(rows[0]["age_s"])
-                (row,) = await self._link.run(PENDING)
-                self._metrics.pending(row)
-            except (*db.LOST, psycopg.Error) as error:
-                await self._link.pause(error)
-            await asyncio.sleep(INTERVAL_S)
+        await repeat(self._once, link=self._link, interval_s=INTERVAL_S)
+
+    async def _once(self) -> None:
+        (oldest,) = await self._link.run(OLDEST_PENDING)
+        self._metrics.oldest_pending(oldest["age_s"])
+        (counts,) = await self._link.run(PENDING)
+        self._metrics.pending(counts)

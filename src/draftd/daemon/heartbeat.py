@@ -26,9 +26,9 @@ from draftd.backoff import Backoff
 from draftd.db import dsn
 from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.providers.catalog import Catalog
+from draftd.providers.reservations import Budgets
 from draftd.queue.leases import BEAT, BEATS_PER_LEASE, RENEW, RENEW_AND_BEAT, LeaseKey, Leases
 from draftd.queue.refused_rows import Quarantine, Refusals, execute_in_parts
-from draftd.queue.reservations import Budgets
 from draftd.queue.trials import Precondition, Trial
 from draftd.sanitize import redact
 from draftd.streams import exit_at_once

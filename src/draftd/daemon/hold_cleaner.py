@@ -4,14 +4,13 @@ Every daemon marks the holds of its own models and deletes those that no daemon 
 until its connection has been up for ``UNUSED_S``, so that after an outage every daemon has had time to mark.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Collection
 
-import psycopg
 import structlog
 
 from draftd import db
+from draftd.daemon.passes import repeat
 from draftd.providers.holds import FORGET_UNUSED, KEEP_INTERVAL_S, MARK_USED, UNUSED_S
 
 log = structlog.get_logger(__name__)
@@ -36,14 +35,11 @@ class HoldCleaner:
 
     async def run(self) -> None:
         """Mark and delete holds every ``KEEP_INTERVAL_S`` until cancelled."""
-        while True:
-            try:
-                if self._needed():
-                    await self.clean(time.monotonic())
-            except (*db.LOST, psycopg.Error) as error:
-                self._up_since = None
-                await self._link.pause(error)
-            await asyncio.sleep(KEEP_INTERVAL_S)
+        await repeat(self._clean_if_needed, link=self._link, interval_s=KEEP_INTERVAL_S)
+
+    async def _clean_if_needed(self) -> None:
+        if self._needed():
+            await self.clean(time.monotonic())
 
     async def clean(self, now: float) -> None:
         """Mark the holds of this process's models; delete unmarked ones once marking has worked for ``UNUSED_S`` seconds.
@@ -51,9 +47,10 @@ class HoldCleaner:
         Args:
             now: the monotonic clock, in seconds.
         """
+        up_since, self._up_since = self._up_since, None  # starts anew if a statement fails
         await self._link.run(MARK_USED, {"models": list(self._names())})
-        if self._up_since is None:
-            self._up_since = now
-        if now - self._up_since >= UNUSED_S:
+        up_since = now if up_since is None else up_since
+        if now - up_since >= UNUSED_S:
             for row in await self._link.run(FORGET_UNUSED):
                 log.info("hold deleted: no daemon uses its model", model=row["model"])
+        self._up_since = up_since

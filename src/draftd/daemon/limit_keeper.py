@@ -8,15 +8,9 @@ not part of the reaper, whose passes must follow each other steadily.
 import time
 from collections.abc import Callable
 
-import psycopg
-import structlog
-
 from draftd import db
 from draftd.daemon.passes import repeat
-from draftd.db.sqlstate import told_to_log
 from draftd.queue.admission import ADMIT, APPLY, BATCH
-
-log = structlog.get_logger(__name__)
 
 PASS_S = 1.0
 """How long one pass may take; the next one continues."""
@@ -40,7 +34,7 @@ class LimitKeeper:
 
     async def run(self) -> None:
         """Make passes until cancelled, through any number of lost connections."""
-        await repeat(self._keep_if_needed, link=self._link, interval_s=self._interval_s, on_refusal=_log_refusal)
+        await repeat(self._keep_if_needed, link=self._link, interval_s=self._interval_s, refused="limits refused")
 
     async def _keep_if_needed(self) -> None:
         if self._needed():
@@ -72,7 +66,3 @@ class LimitKeeper:
         (row,) = await self._link.run(ADMIT, params)
         self._admitted_to = self._admitted_to if row["admitted"] and row["reached"] else row["reached"]
         return bool(row["admitted"] or row["reached"])
-
-
-def _log_refusal(refusal: psycopg.Error, times: int) -> None:
-    log.error("limits refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=times)

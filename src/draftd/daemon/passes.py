@@ -4,35 +4,36 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import psycopg
+import structlog
 
 from draftd import db
+from draftd.db.sqlstate import told_to_log
+
+log = structlog.get_logger(__name__)
 
 
 async def repeat(
-    make_pass: Callable[[], Awaitable[None]],
-    *,
-    link: db.Link,
-    interval_s: float,
-    on_refusal: Callable[[psycopg.Error, int], None],
+    make_pass: Callable[[], Awaitable[bool | None]], *, link: db.Link, interval_s: float, refused: str | None = None
 ) -> None:
     """Make passes until cancelled, through any number of lost connections.
 
     Args:
-        make_pass: makes one pass.
+        make_pass: makes one pass; returns False if its success does not mean that the server accepts the next one.
         link: the connection that passes use.
         interval_s: seconds between passes.
-        on_refusal: logs that the server refused a pass, and how many it has refused in a row. Called for the 1st, 2nd, 4th, 8th …
-            of them: a refusal lasts until somebody changes something.
+        refused: the event to log when the server refuses a pass for the 1st, 2nd, 4th, 8th … time in a row: a refusal lasts until
+            somebody changes something. Without it, a refusal is treated as a lost connection.
     """
-    refused = 0
+    times = 0
     while True:
         try:
-            await make_pass()
-            refused = 0
-        except db.LOST as error:
-            await link.pause(error)
-        except psycopg.Error as refusal:
-            refused += 1
-            if refused.bit_count() == 1:
-                on_refusal(refusal, refused)
+            if await make_pass() is not False:
+                times = 0
+        except (*db.LOST, psycopg.Error) as error:
+            if refused is None or isinstance(error, db.LOST):
+                await link.pause(error)
+            else:
+                times += 1
+                if times.bit_count() == 1:
+                    log.error(refused, sqlstate=error.sqlstate, error=told_to_log(error), times=times)  # noqa: TRY400 - not a bug in draftd
         await asyncio.sleep(interval_s)

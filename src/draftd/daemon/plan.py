@@ -4,6 +4,7 @@ Owns whether the schema is new enough, where LISTEN runs and which statements sh
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from draftd.settings import Settings, load_settings
 log = structlog.get_logger(__name__)
 
 POLL_WITHOUT_LISTEN_S = 1.0
+FRESH_S = 1.0
+"""Settings are not reloaded this often: a start opens half a dozen connections at once."""
 CLOSE_TIME_S = 2.0
 """How long the end of a daemon waits for the statements of a database that hangs."""
 
@@ -41,10 +44,14 @@ class CurrentUrl:
     def __init__(self, loaded: Settings, choose: Callable[[Settings], str]) -> None:
         self._choose = choose
         self._url = choose(loaded)
+        self._loaded_at = time.monotonic()
         self._refused = ""
 
     def __call__(self) -> str:
         """Reload the settings and return the URL, or the previous one if they are invalid or name another address."""
+        if time.monotonic() - self._loaded_at < FRESH_S:
+            return self._url
+        self._loaded_at = time.monotonic()
         try:
             found = self._choose(load_settings()[0])
             dsn.parameters(found, name="")  # an invalid URL does not take effect
@@ -104,7 +111,7 @@ class Links:
     settle: db.Link
     """Settlements, progress and usage: small writes only, so that none waits behind a slow one."""
     maintenance: db.Link
-    """The reaper, holds, gauges."""
+    """The background loops, holds and reservations."""
     read: db.Link
     """Inputs with their pictures, up to 24 MiB each: nothing else may wait behind them."""
 

@@ -1,12 +1,9 @@
 """The reaper: takes back the rows of dead workers. Every daemon runs one; ``draftd reap-stale`` is a single pass."""
 
-import asyncio
-
-import psycopg
 import structlog
 
 from draftd import db
-from draftd.db.sqlstate import told_to_log
+from draftd.daemon.passes import repeat
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.queue.reaping import StallDetector, reap
 from draftd.queue.refused_rows import Quarantine, Refusals
@@ -42,33 +39,18 @@ class Reaper:
         self._lease_s = lease_s
         self._interval_s = min(interval_s, lease_s / BEATS_PER_LEASE)
         self._stalls = StallDetector(gap_s=self._interval_s + lease_s / BEATS_PER_LEASE)
-        self._refused = 0
 
     async def run(self) -> None:
         """Reap until cancelled, through any number of lost connections."""
-        while True:
-            try:
-                await self._once()
-            except db.LOST as error:
-                await self._link.pause(error)
-            except psycopg.Error as error:
-                # Refusals of single rows were dealt with. This one may be the server's fault, and must not stop every daemon.
-                self._log_refusal(error)
-            await asyncio.sleep(self._interval_s)
+        # A pass deals with refusals of single rows. Any other may be the server's fault, and must not stop every daemon.
+        await repeat(self._once, link=self._link, interval_s=self._interval_s, refused="reaping refused")
 
-    def _log_refusal(self, refusal: psycopg.Error) -> None:
-        self._refused += 1
-        # One in a row, 2, 4, 8, …: a single refused row would fill the log.
-        if self._refused.bit_count() == 1:
-            log.error("reaping refused", sqlstate=refusal.sqlstate, error=told_to_log(refusal), times=self._refused)
-
-    async def _once(self) -> None:
+    async def _once(self) -> bool:
         skipped = self._refusals.quarantine.ids()
         reaped = await reap(self._link, lease_s=self._lease_s, stalls=self._stalls, refusals=self._refusals)
-        # A pass that skipped the refused rows proves nothing.
-        if reaped or not skipped:
-            self._refused = 0
         for one in reaped:
             if one.status == "failed":
                 self._metrics.request_reaped(code=one.code)
             log.warning("reaped", request_id=one.id, code=one.code, status=one.status, held_by=one.worker_id)
+        # A pass that skipped the refused rows proves nothing.
+        return bool(reaped or not skipped)

@@ -96,7 +96,7 @@ class Scorer:
     def _failed(self, detail: str) -> None:
         self._failures += 1
         # At the 1st, 2nd, 4th, 8th … failure in a row.
-        if self._failures & (self._failures - 1) == 0:
+        if self._failures.bit_count() == 1:
             log.warning("scores not sent", detail=detail, times=self._failures, retry_in_s=self._delay_s())
 
     def _delay_s(self) -> float:

@@ -42,22 +42,13 @@ limit of a fetch, after which other requests have released their memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Picture(Prepared):
     """One image of a request, ready for the prompt."""
 
     host: str
     """The host of its URL; empty for ``data:``."""
     sha256: str
     """SHA-256 of the fetched bytes, in hexadecimal."""
-    width_px: int
-    height_px: int
-    parts: tuple[Part, ...]
-    truncated: bool
-    """Whether the parts do not show the whole picture."""
-    tiled: bool = False
-    """Whether the first part is the whole picture, and the others are its tiles, row by row."""
-    one_of_several: bool = False
-    """Whether its file has further frames or pictures, which were left out."""
     repeats: int | None = None
     """The index of an earlier picture of the request with the same parts, which are shown once; None for a new one."""
 

@@ -47,7 +47,7 @@ class Prepared:
     """Of the original, after orientation."""
     parts: tuple[Part, ...]
     truncated: bool
-    """Whether the middle of a very long picture was left out."""
+    """Whether the parts do not show the whole picture."""
     tiled: bool = False
     """Whether the first part is the whole, and the others are its tiles, row by row."""
     one_of_several: bool = False

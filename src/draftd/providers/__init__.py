@@ -6,6 +6,7 @@ forms             how strictly each model is asked, learnt from what it refuses
 registry          litellm's table of models: what it knows of a model, and what a call costs
 clients           restrains the HTTP clients: no blocking of the event loop, no second send
 estimate          what a call can use at most, before it is made
+reservations      reserves that before the call: budgets per day, ceilings per model
 exchange          what happened on the wire: address, status, body
 messages          texts added to the messages of a call: the schema, a note
 response          litellm's responses and stream chunks, read defensively
@@ -24,5 +25,5 @@ holds             models that no daemon calls for now, fleet-wide
 pauses            models that an operator has paused, fleet-wide
 throttles         the share of its concurrency that a daemon uses for a rate-limited model
 fleet_view        one process's view of holds or throttles
-sql/              the statements of holds, throttles, pauses and catalog
+sql/              the statements of catalog, holds, pauses, reservations and throttles
 """

@@ -41,6 +41,8 @@ TRANSIENT_S = 5.0
 REPEAT_DELAY_S = (0.2, 1.0)
 """Minimum and maximum delay before a call is repeated: enough for a transient failure, short enough for a waiting person."""
 MAX_GIVE_BACK_DELAY_S = 10.0
+SHORTEST_ANSWER_S = 1.0
+"""A row that expires this soon after the next day's budget begins will not be answered either. Covers the error of two clocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ def _judge_not_reserved(error: BudgetExceeded | NoRoomNow, facts: Facts) -> Verd
     """
     delay_s = error.retry_after_s
     if isinstance(error, BudgetExceeded) and (
-        delay_s is None or (facts.expires_in_s is not None and facts.expires_in_s <= delay_s)
+        delay_s is None or (facts.expires_in_s is not None and facts.expires_in_s <= delay_s + SHORTEST_ANSWER_S)
     ):
         return Verdict(action=Action.FAIL)
     return Verdict(action=Action.GIVE_BACK, delay_s=delay_s or 0.0)

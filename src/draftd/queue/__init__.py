@@ -5,8 +5,7 @@
     claiming         the claim statements, and what a lost connection had claimed
     settlements      processing → completed, failed or pending, fenced by the lease token
     leases           which rows this process holds, and the heartbeat's renewals
-    reaping          requeues the rows of dead workers; fails expired requests and those of unknown agents
-    reservations     reserves what model calls may use: budgets per day, ceilings per model
+    reaping          requeues the rows of dead workers; fails requests that expired, that no agent takes or no budget pays
     attempts         what a running attempt reads and writes: its input, progress and usage
     admin            the operator's side: enqueue, show, list, cancel, retry, counts
     feedback         what became of drafts, and what of it is due as scores

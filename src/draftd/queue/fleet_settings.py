@@ -6,6 +6,7 @@ Owns their names, bounds and statements. The settings of each daemon are in ``dr
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 
 from draftd import db
 
@@ -14,50 +15,56 @@ Value = int | float | None
 Given = int | Decimal | None
 
 
+class Kind(Enum):
+    """What kind of value a setting has."""
+
+    SECONDS = 1
+    """A whole number; the value is the unit in seconds, as for ``DAYS``."""
+    DAYS = 86_400
+    USD = "usd"
+    """An amount, which may have a fraction, or None."""
+    SWITCH = "switch"
+    """On or off."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSetting:
-    """A column of ``draft_settings``: a whole number from 0 to ``maximum``, an amount, or a switch."""
+    """A column of ``draft_settings``, from 0 to ``maximum``."""
 
-    default: int | bool | None
-    """A truth for a switch, which is written as ``on`` and ``off``; None for no amount."""
+    kind: Kind
+    default: Value
     maximum: int = 1
-    unit_s: int | None = 1
-    """Its unit, in seconds; None for an amount in USD, which may have a fraction."""
     meaning: str
     """For the docs, in Markdown."""
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether it is on or off."""
-        return isinstance(self.default, bool)
 
 
 SETTINGS: Mapping[str, FleetSetting] = {
     "default_expiry_s": FleetSetting(
+        kind=Kind.SECONDS,
         default=21_600,
         maximum=315_360_000,
-        unit_s=1,
         meaning="how long after its `available_at` a request without `expires_at` expires; 0 = never",
     ),
     "retention_days": FleetSetting(
+        kind=Kind.DAYS,
         default=0,
         maximum=36_500,
-        unit_s=86_400,
         meaning="the daemons delete final requests older than this, once an hour; 0 = they are kept",
     ),
     "feedback_retention_days": FleetSetting(
+        kind=Kind.DAYS,
         default=0,
         maximum=36_500,
-        unit_s=86_400,
         meaning="the daemons delete feedback older than this, once an hour; 0 = it is kept",
     ),
     "usd_per_day": FleetSetting(
+        kind=Kind.USD,
         default=None,
         maximum=1_000_000,
-        unit_s=None,
         meaning="the most that all model calls of a day in UTC may cost together; `none` = no budget",
     ),
     "voice_learning": FleetSetting(
+        kind=Kind.SWITCH,
         default=False,
         meaning="`on`: where no `voice_samples` are given, drafts take over the manner of what their requester really sent",
     ),
@@ -75,13 +82,17 @@ def of(rows: Sequence[db.Row]) -> dict[str, Value]:
     return {name: _bounded(row[name], setting) for name, setting in SETTINGS.items()}
 
 
-def _bounded(value: Given, setting: FleetSetting) -> Value:
+def _bounded(value: Given | Value, setting: FleetSetting) -> Value:
     if value is None:
         return None
-    if setting.is_switch:
-        return bool(value)
     bounded = max(0, min(value, setting.maximum))
-    return float(bounded) if setting.unit_s is None else int(bounded)
+    match setting.kind:
+        case Kind.SWITCH:
+            return bool(bounded)
+        case Kind.USD:
+            return float(bounded)
+        case Kind.SECONDS | Kind.DAYS:
+            return int(bounded)
 
 
 async def change(connection: db.Connection, values: Mapping[str, Given]) -> None:

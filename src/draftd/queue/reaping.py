@@ -1,4 +1,4 @@
-"""Reaping: takes back the rows of dead workers, and fails requests that have expired or have no agent.
+"""Reaping: takes back the rows of dead workers, and fails requests that expire, that no agent takes or no budget pays.
 
 Owns a pass of the reaper, for the daemons and for ``draftd reap-stale``; ``sql/reaping.sql`` defines which rows it takes.
 Invariants: a row is taken only from a worker that could have renewed its lease; locked and refused rows are skipped.
@@ -18,14 +18,14 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.db.sqlstate import is_schema_mismatch
 from draftd.db.statements import statements
-from draftd.errors import Expired, InternalError, InvalidRequest, WorkerLost, error_details
+from draftd.errors import BudgetExceeded, Expired, InternalError, InvalidRequest, WorkerLost, error_details
 from draftd.queue.leases import LeaseKey
 from draftd.queue.refused_rows import Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
 
 _SQL = statements(__name__)
 REAP, REAP_THESE, FIND_REAPABLE = _SQL["reap"], _SQL["reap_these"], _SQL["find_reapable"]
-END_REAPABLE, MAY_TAKE_IN = _SQL["end_reapable"], _SQL["may_take_in"]
+END_REAPABLE, MAY_TAKE_IN, FAIL_UNPAYABLE = _SQL["end_reapable"], _SQL["may_take_in"], _SQL["fail_unpayable"]
 
 REAP_BATCH = 500
 """The maximum number of rows of each kind per pass, as in ``REAP``."""
@@ -204,3 +204,19 @@ def _trial(was: str, params: db.Row) -> Trial:
     if was == "pending":
         return Trial(before=Precondition.OVERDUE, change=reap_it)
     return Trial(before=Precondition.HELD, change=reap_it, lease_s=-LONG_AGO_S)
+
+
+async def fail_unpayable(link: db.Link, agents: list[str]) -> list[UUID]:
+    """Fail pending requests that expire before the next day's budget; return their ids.
+
+    Args:
+        link: the connection to use.
+        agents: those whose requests the fleet's budget does not pay any more.
+    """
+    params = {
+        "agents": agents,
+        "message": "the budget for today is used up, and the request expires before the next day",
+        "told": BudgetExceeded.user_message,
+        "details": Jsonb(error_details(BudgetExceeded.code)),
+    }
+    return [row["id"] for row in await link.run(FAIL_UNPAYABLE, params)]

@@ -8,12 +8,13 @@ reservation.
 
 import itertools
 import time
+from dataclasses import asdict
 
 from draftd.errors import Expired, ModelError, ModelTimeout, Spent
 from draftd.providers.llm import BeforeResend, Completion, Llm, OnText
+from draftd.providers.reservations import PlannedCall, Reservations
 from draftd.providers.target import Target
 from draftd.queue.attempts import AttemptWriter, Usage
-from draftd.queue.reservations import Ask, Reservations
 from draftd.reply.attempt import MIN_CALL_S, Attempt
 from draftd.reply.inputs import Inputs
 from draftd.telemetry.metrics import Metrics
@@ -109,27 +110,22 @@ class MeteredCalls:
     ) -> BeforeResend:
         """Reserve what a call can use; return what reserves each further HTTP request of it."""
         claim = attempt.claim
-        can = self._llm.estimate(target, inputs.messages, inputs.reply_format.schema, streamed=is_streamed)
-        ask = Ask(
+        planned = PlannedCall(
             request_id=claim.id,
             requester_id=claim.requester_id,
             lease_token=claim.lease_token,
             call=number,
             model=target.name,
-            usd=can.usd,
-            prompt_usd=can.prompt_usd,
-            output_usd=can.output_usd,
-            output_tokens=can.output_tokens,
-            tokens=can.tokens,
+            **asdict(self._llm.estimate(target, inputs.messages, inputs.reply_format.schema, streamed=is_streamed)),
         )
         spare_s = attempt.time_left_s() - MIN_CALL_S
         await self._reservations.reserve(
-            ask, time_s=self._model_timeout_s, wait_s=min(FIRST_WAIT_S, spare_s) if number == 1 else spare_s
+            planned, time_s=self._model_timeout_s, wait_s=min(FIRST_WAIT_S, spare_s) if number == 1 else spare_s
         )
         sends = itertools.count(2)
 
         async def before_resend() -> None:
-            await self._reservations.resend(ask, next(sends), time_s=attempt.time_left_s())
+            await self._reservations.resend(planned, next(sends), time_s=attempt.time_left_s())
 
         return before_resend
 

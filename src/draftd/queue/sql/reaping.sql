@@ -272,3 +272,11 @@ SELECT %(lease_s)s - extract(epoch FROM now() - a.backend_start)::float8 AS wait
                            > now() + make_interval(secs => (
                                 SELECT coalesce(max(greatest(0, least(w.attempt_s, 86400))), 86400) + 5.0
                                   FROM draft_workers AS w))));
+
+-- name: fail_unpayable
+-- Fail pending requests of some agents that expire before the next day's budget begins, if the fleet's is used up.
+--
+-- Invariants: changes pending rows only; skips locked rows and those that the server refuses to change.
+-- Parameters: agents; message, told, details.
+-- Returns: a row for each request.
+SELECT id FROM draft_fail_unpayable(%(agents)s, %(message)s, %(told)s, %(details)s) AS f(id);

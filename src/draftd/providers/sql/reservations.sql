@@ -21,14 +21,6 @@ SELECT draft_release_call(%(request_id)s, %(lease_token)s, %(call)s::smallint);
 -- What a heartbeat reads of the budgets, without waiting for the next one.
 SELECT draft_budgets() AS budgets;
 
--- name: fail_unpayable
--- Fail pending requests of some agents that expire before the next day's budget begins, if the fleet's is used up.
---
--- Invariants: changes pending rows only; skips locked rows and those that the server refuses to change.
--- Parameters: agents; message, told, details.
--- Returns: a row for each request.
-SELECT id FROM draft_fail_unpayable(%(agents)s, %(message)s, %(told)s, %(details)s) AS f(id);
-
 -- name: list_spending
 -- The budgets of which most is spent, for operators: the fleet's first, then the ten requesters' that have the least left.
 --

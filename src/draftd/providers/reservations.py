@@ -18,20 +18,19 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.db.sqlstate import is_schema_mismatch, told_to_log
 from draftd.db.statements import statements
-from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow, error_details
+from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow
+from draftd.providers.estimate import Estimate
 from draftd.sanitize import storable
 
 log = structlog.get_logger(__name__)
 
 _SQL = statements(__name__)
 RESERVE, RELEASE, CHARGE_LOST = _SQL["reserve"], _SQL["release"], _SQL["charge_lost"]
-READ_BUDGETS, FAIL_UNPAYABLE, LIST_SPENDING = _SQL["read_budgets"], _SQL["fail_unpayable"], _SQL["list_spending"]
-LIST_CEILINGS = _SQL["list_ceilings"]
+READ_BUDGETS, LIST_SPENDING, LIST_CEILINGS = _SQL["read_budgets"], _SQL["list_spending"], _SQL["list_ceilings"]
 
 ASK_AGAIN_S = (0.05, 0.15)
 """How soon an attempt asks again whether there is room: a freed slot must be used soon, and few attempts wait at a time."""
@@ -45,8 +44,8 @@ NEARLY_USED = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """One model call that asks for a reservation."""
+class PlannedCall(Estimate):
+    """A model call before it is made: whose it is, and what it can use."""
 
     request_id: UUID
     requester_id: str
@@ -54,16 +53,6 @@ class Ask:
     call: int
     """The number of the call within this claim, from 1."""
     model: str
-    usd: Decimal | None
-    """The most that it can cost; None if the model's price is not known."""
-    prompt_usd: Decimal | None
-    """What its prompt is expected to cost."""
-    output_usd: Decimal | None
-    """What an answer of ``output_tokens`` costs."""
-    output_tokens: int
-    """The limit of its answer."""
-    tokens: int
-    """How many it is expected to use at most."""
     send: int = 1
     """Which HTTP request of the call, from 1; all but the first count against the requests per minute only."""
 
@@ -147,7 +136,7 @@ class Reservations:
     def __init__(self, *, link: db.Link, worker_id: UUID) -> None:
         self._link = link
         self._worker_id = worker_id
-        self._asked: set[asyncio.Task[Any]] = set()
+        self._releases: set[asyncio.Task[Any]] = set()
         self._warned = _Warned()
         self.budgets = NO_BUDGETS
         """As the last heartbeat read them."""
@@ -177,11 +166,11 @@ class Reservations:
         """
         return has_ceilings or self.budgets.are_any
 
-    async def reserve(self, ask: Ask, *, time_s: float, wait_s: float) -> None:
+    async def reserve(self, planned: PlannedCall, *, time_s: float, wait_s: float) -> None:
         """Wait until a call may be made, and reserve what it may use; its usage settles that.
 
         Args:
-            ask: the call.
+            planned: the call.
             time_s: the call's own time limit, in seconds.
             wait_s: how long to wait for room, in seconds.
 
@@ -192,56 +181,56 @@ class Reservations:
             LeaseLost: the claim no longer holds the row.
         """
         ends_at = time.monotonic() + wait_s
-        while (room_in_s := await self._try(ask, time_s, at_most_s=ends_at - time.monotonic())) is not None:
+        while (room_in_s := await self._try(planned, time_s, at_most_s=ends_at - time.monotonic())) is not None:
             left_s = ends_at - time.monotonic()
             if room_in_s > left_s or left_s <= 0:
-                raise NoRoomNow(model=ask.model, retry_after_s=max(SHORTEST_DELAY_S, room_in_s))
+                raise NoRoomNow(model=planned.model, retry_after_s=max(SHORTEST_DELAY_S, room_in_s))
             again_s = random.uniform(*ASK_AGAIN_S)  # noqa: S311 - keeps those who wait from asking together
             await asyncio.sleep(min(left_s, max(room_in_s, again_s)))
 
-    async def resend(self, ask: Ask, send: int, *, time_s: float) -> None:
+    async def resend(self, planned: PlannedCall, send: int, *, time_s: float) -> None:
         """Wait until a call may be sent once more, in another form; see ``reserve``."""
-        await self.reserve(replace(ask, send=send, usd=Decimal(0)), time_s=time_s, wait_s=time_s)
+        await self.reserve(replace(planned, send=send, usd=Decimal(0)), time_s=time_s, wait_s=time_s)
 
-    async def release(self, ask: Ask) -> None:
+    async def release(self, planned: PlannedCall) -> None:
         """Give back what was reserved for a call that is not made."""
         try:
-            await self._link.run_until_done(RELEASE, storable(asdict(ask)), retry_refusals=True)
+            await self._link.run_until_done(RELEASE, storable(asdict(planned)), retry_refusals=True)
         except psycopg.Error as error:
             log.warning("reservation not released", sqlstate=error.sqlstate, error=told_to_log(error))
 
     def releases(self) -> set[asyncio.Task[Any]]:
         """Return what is being given back for calls that were aborted before they were made."""
-        return set(self._asked)
+        return set(self._releases)
 
-    async def _try(self, ask: Ask, time_s: float, *, at_most_s: float) -> float | None:
+    async def _try(self, planned: PlannedCall, time_s: float, *, at_most_s: float) -> float | None:
         """Ask once; return None if the call may be made, else after how many seconds there may be room."""
-        params = storable(asdict(ask)) | {"worker_id": self._worker_id, "time_s": time_s + OVERTIME_S}
+        params = storable(asdict(planned)) | {"worker_id": self._worker_id, "time_s": time_s + OVERTIME_S}
         asking = asyncio.create_task(self._link.run_until_done(RESERVE, params), name="reserve")
         try:
             # The statement goes on when the attempt is aborted, so that it is known what to give back.
             async with asyncio.timeout(max(1.0, at_most_s)):
                 (row,) = await asyncio.shield(asking)
         except TimeoutError:
-            self._release_later(ask, asking)
+            self._release_later(planned, asking)
             raise NoRoomNow(
-                "the database did not answer in time", model=ask.model, retry_after_s=SHORTEST_DELAY_S
+                "the database did not answer in time", model=planned.model, retry_after_s=SHORTEST_DELAY_S
             ) from None
         except asyncio.CancelledError:
-            self._release_later(ask, asking)
+            self._release_later(planned, asking)
             raise
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
             log.error("reservation refused", sqlstate=error.sqlstate, error=told_to_log(error))  # noqa: TRY400 - not a bug in draftd
             raise NoRoomNow(
-                "the database refused the reservation", model=ask.model, retry_after_s=REFUSED_DELAY_S
+                "the database refused the reservation", model=planned.model, retry_after_s=REFUSED_DELAY_S
             ) from error
         if row["refusal"] == "fleet_budget":
             await self._refresh()
-        if row["used"] is not None and row["used"] >= NEARLY_USED and self._warned.is_first(ask.requester_id):
-            log.warning("budget nearly used", used=f"{row['used']:.0%}", request_id=ask.request_id)
-        return self._read(row, ask)
+        if row["used"] is not None and row["used"] >= NEARLY_USED and self._warned.is_first(planned.requester_id):
+            log.warning("budget nearly used", used=f"{row['used']:.0%}", request_id=planned.request_id)
+        return self._read(row, planned)
 
     async def _refresh(self) -> None:
         """Read the budgets at once, so that nothing more is claimed for one that is used up."""
@@ -249,36 +238,36 @@ class Reservations:
             (row,) = await self._link.run(READ_BUDGETS)
             self.update(Budgets.of(row["budgets"]))
 
-    def _read(self, row: db.Row, ask: Ask) -> float | None:
+    def _read(self, row: db.Row, planned: PlannedCall) -> float | None:
         match row["refusal"]:
             case None:
                 return None
             case "lost":
                 raise LeaseLost
             case "price":
-                raise ModelMisconfigured(f"{ask.model}: {unpriced_advice(ask.model)}", model=ask.model)
+                raise ModelMisconfigured(f"{planned.model}: {unpriced_advice(planned.model)}", model=planned.model)
             case "fleet_budget" | "requester_budget" as refusal:
                 whose = "the fleet's" if refusal == "fleet_budget" else "the requester's"
                 raise BudgetExceeded(
-                    f"{ask.model}: what is left of {whose} budget for today does not hold a call of up to "
-                    f"{ask.usd:.4f} USD",
-                    model=ask.model,
+                    f"{planned.model}: what is left of {whose} budget for today does not hold a call of up to "
+                    f"{planned.usd:.4f} USD",
+                    model=planned.model,
                     retry_after_s=row["wait_s"],
                 )
             case _:
                 return float(row["wait_s"] or 0.0)
 
-    def _release_later(self, ask: Ask, asking: "asyncio.Task[Any]") -> None:
+    def _release_later(self, planned: PlannedCall, asking: "asyncio.Task[Any]") -> None:
         async def release() -> None:
             try:
                 await asking
             except psycopg.Error:
                 return  # nothing was reserved
-            await self.release(ask)
+            await self.release(planned)
 
         task = asyncio.create_task(release(), name="release")
-        self._asked.add(task)
-        task.add_done_callback(self._asked.discard)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
 
 
 async def charge_lost(link: db.Link, lease_s: float) -> int:
@@ -291,19 +280,3 @@ async def charge_lost(link: db.Link, lease_s: float) -> int:
     (row,) = await link.run(CHARGE_LOST, {"lease_s": lease_s})
     charged: int = row["charged"]
     return charged
-
-
-async def fail_unpayable(link: db.Link, agents: list[str]) -> list[UUID]:
-    """Fail pending requests that expire before the next day's budget; return their ids.
-
-    Args:
-        link: the connection to use.
-        agents: those whose requests the fleet's budget does not pay any more.
-    """
-    params = {
-        "agents": agents,
-        "message": "the budget for today is used up, and the request expires before the next day",
-        "told": BudgetExceeded.user_message,
-        "details": Jsonb(error_details(BudgetExceeded.code)),
-    }
-    return [row["id"] for row in await link.run(FAIL_UNPAYABLE, params)]
