@@ -1,4 +1,7 @@
-"""Limits that do not bind cost little: a row that surely has room needs no admission, and rows are admitted by one statement."""
+"""Limits that do not bind cost little.
+
+A row that surely has room needs no admission, rows are admitted by one statement, and a claim says whether any row waits.
+"""
 
 from alembic import op
 
@@ -12,7 +15,28 @@ branch_labels = None
 depends_on = None
 
 FITS = "draft_requester_fits(text)"
-TEXTS = {f"FUNCTION {FITS}": "For draftd: whether all unfinished requests of a requester may run at the same time."}
+ANYONE_WAITS = "draft_anyone_waits()"
+TEXTS = {
+    f"FUNCTION {FITS}": "For draftd: whether all unfinished requests of a requester may run at the same time.",
+    f"FUNCTION {ANYONE_WAITS}": "For draftd: whether a request waits for its admission that no pause or budget keeps back.",
+}
+CREATE_ANYONE_WAITS = """
+-- Whether anybody has a row that waits for its admission and is not blocked; true also if too many are blocked to tell. One read
+-- of the index for each requester, however many rows it has.
+CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
+DECLARE
+    requester text;
+BEGIN
+    FOR number IN 1 .. 20 LOOP
+        requester := draft_next_requester(true, requester);
+        IF requester IS NULL THEN
+            RETURN false;
+        END IF;
+        EXIT WHEN coalesce(draft_requester_blocked_until(requester) <= now(), true);
+    END LOOP;
+    RETURN true;
+END $$;
+"""
 CREATE_FITS = """
 -- Whether all unfinished requests of a requester may run at the same time, the one that is being inserted among them: it then
 -- needs no admission. To be asked once the turnstile has been passed, whose lock keeps others from inserting. Where at_most is
@@ -79,17 +103,31 @@ TOGETHER = """    -- Only a nested loop keeps their order, in which they take th
 """
 DECLARED = "    one uuid;\n"
 
+BLOCKED = "draft_requester_blocked_until(text)"
+ASKS_ALWAYS = "draft_budget_until($1));"
+ASKS_IF_REFUSED = """CASE WHEN EXISTS (
+        SELECT FROM draft_spending AS s
+         WHERE s.day = (now() AT TIME ZONE 'UTC')::date AND s.payer = 'requester' AND s.requester_id = $1
+           AND s.refused IS NOT NULL) THEN draft_budget_until($1) END);"""
+"""Only what was refused a call today can have used its budget up; one read of an index tells."""
+
 
 def upgrade() -> None:
     op.execute(CREATE_FITS)
-    op.execute(keep_private(functions=[FITS]))
+    op.execute(CREATE_ANYONE_WAITS)
+    op.execute(keep_private(functions=[FITS, ANYONE_WAITS]))
     op.execute(comment_on(TEXTS))
     op.execute(replace_parts(TAKE_TURN, [(PASSES, FITS_IF_DUE)], revision=down_revision))
     op.execute(replace_parts(SET_LIMITED, [(DECLARED, ""), (ONE_BY_ONE, TOGETHER)], revision=down_revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} SET enable_hashjoin = off SET enable_mergejoin = off")
+    op.execute(replace_parts(BLOCKED, [(ASKS_ALWAYS, ASKS_IF_REFUSED)], revision=down_revision))
+    # A transaction that inserts many rows into a table that was small when it was analyzed read all of them for each.
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_seqscan = off")
 
 
 def downgrade() -> None:
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_seqscan")
+    op.execute(replace_parts(BLOCKED, [(ASKS_IF_REFUSED, ASKS_ALWAYS)], revision=revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} RESET enable_hashjoin RESET enable_mergejoin")
     op.execute(
         replace_parts(
@@ -99,4 +137,4 @@ def downgrade() -> None:
         )
     )
     op.execute(replace_parts(TAKE_TURN, [(FITS_IF_DUE, PASSES)], revision=revision))
-    op.execute(f"DROP FUNCTION {FITS}")
+    op.execute(f"DROP FUNCTION {FITS}, {ANYONE_WAITS}")

@@ -24,6 +24,7 @@ PARAMS: Mapping[str, tuple[str, str]] = {
     "worker_id": ("uuid", f"'{UUID(int=1)}'"),
     "now": ("timestamptz", "NULL"),
     "model": ("text", "'m'"),
+    "are_limits": ("boolean", "true"),
 }
 """The claim's parameters: their types, and their values as SQL."""
 # Without triggers, 60,000 rows take a second; the turns are what the trigger would have given.

@@ -33,7 +33,7 @@ RESERVE_CALL = (
 )
 WORKER_FUNCTIONS = (
     "draft_admit(text[], text[], integer, text)", "draft_apply_limits(text)", "draft_agent_states()", "draftd_demand()",
-    "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
+    "draft_anyone_waits()", "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
     "draft_model_room(text, bigint, timestamptz)", "draft_release_call(uuid, bigint, smallint)",
     "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
     "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()",
