@@ -14,16 +14,16 @@ down_revision = "0032"
 branch_labels = None
 depends_on = None
 
-FITS = "draft_requester_fits(text)"
+FITS = "draft_requester_fits(text, boolean)"
 ANYONE_WAITS = "draft_anyone_waits()"
 TEXTS = {
-    f"FUNCTION {FITS}": "For draftd: whether all unfinished requests of a requester may run at the same time.",
+    f"FUNCTION {FITS}": "For draftd: whether a new request is claimable without an admission.",
     f"FUNCTION {ANYONE_WAITS}": "For draftd: whether a request waits for its admission that no pause or budget keeps back.",
 }
 CREATE_ANYONE_WAITS = """
 -- Whether anybody has a row that waits for its admission and is not blocked; true also if too many are blocked to tell. One read
 -- of the index for each requester, however many rows it has.
-CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
+CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     requester text;
 BEGIN
@@ -38,22 +38,28 @@ BEGIN
 END $$;
 """
 CREATE_FITS = """
--- Whether all unfinished requests of a requester may run at the same time, the one that is being inserted among them: it then
--- needs no admission. To be asked once the turnstile has been passed, whose lock keeps others from inserting. Where at_most is
--- too high to tell, the rows are counted, in one of so many inserts that each pays for eight rows.
-CREATE FUNCTION draft_requester_fits(requester text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+-- Whether a row that is being inserted is claimable at once: nothing limits its requester, or all its unfinished rows may run at
+-- the same time. at_most tells if this transaction has just counted the row there, and so keeps others from inserting until it
+-- ends. Where it is too high to tell, the rows are counted, in one of so many inserts that each pays for eight rows.
+CREATE FUNCTION draft_requester_fits(requester text, is_later boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off AS $$
 DECLARE
     own record;
     bound bigint;
     unfinished bigint;
 BEGIN
-    SELECT l.max_pending, l.max_in_flight::bigint AS most INTO own FROM draft_limits AS l
-     WHERE l.requester_id IN (requester, '*') ORDER BY l.requester_id <> requester LIMIT 1;
-    IF num_nulls(own.most, own.max_pending) > 0 OR draft_requester_blocked_until(requester) > now() THEN
+    IF draft_requester_blocked_until(requester) > now() THEN
         RETURN false;
     END IF;
-    SELECT t.at_most INTO bound FROM draft_turnstiles AS t WHERE t.requester_id = requester;
+    SELECT l.max_pending, l.max_in_flight::bigint AS most INTO own FROM draft_limits AS l
+     WHERE l.requester_id IN (requester, '*') ORDER BY l.requester_id <> requester LIMIT 1;
+    IF own.most IS NULL THEN
+        RETURN true;
+    ELSIF own.max_pending IS NULL OR is_later THEN
+        RETURN false;
+    END IF;
+    SELECT t.at_most INTO bound FROM draft_turnstiles AS t
+     WHERE t.requester_id = requester AND t.xmin = pg_current_xact_id()::xid;
     IF bound <= own.most THEN
         RETURN true;
     ELSIF bound IS NULL OR bound % greatest(1, own.most / 8) <> 0 THEN
@@ -76,9 +82,23 @@ END $$;
 """
 
 TAKE_TURN = "draft_requests_take_turn()"
-PASSES = "                PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');\n"
-FITS_IF_DUE = f"""{PASSES}\
-                NEW.limited := NEW.limited AND (NEW.available_at > now() OR NOT draft_requester_fits(NEW.requester_id));
+WAITS_OR_PASSES = """\
+            NEW.limited := draft_requester_waits(
+                NEW.requester_id, TG_OP = 'UPDATE' AND OLD.status = 'processing' AND NEW.available_at <= now());
+            IF TG_OP = 'INSERT' OR OLD.status <> 'processing' THEN
+                PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');
+            END IF;
+"""
+FITS_OR_WAITS = """\
+            IF TG_OP = 'INSERT' OR OLD.status <> 'processing' THEN
+                PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');
+            END IF;
+            IF TG_OP = 'INSERT' THEN
+                NEW.limited := NOT draft_requester_fits(NEW.requester_id, NEW.available_at > now());
+            ELSE
+                NEW.limited := draft_requester_waits(
+                    NEW.requester_id, OLD.status = 'processing' AND NEW.available_at <= now());
+            END IF;
 """
 
 SET_LIMITED = "draft_set_limited(uuid[], boolean)"
@@ -117,7 +137,7 @@ def upgrade() -> None:
     op.execute(CREATE_ANYONE_WAITS)
     op.execute(keep_private(functions=[FITS, ANYONE_WAITS]))
     op.execute(comment_on(TEXTS))
-    op.execute(replace_parts(TAKE_TURN, [(PASSES, FITS_IF_DUE)], revision=down_revision))
+    op.execute(replace_parts(TAKE_TURN, [(WAITS_OR_PASSES, FITS_OR_WAITS)], revision=down_revision))
     op.execute(replace_parts(SET_LIMITED, [(DECLARED, ""), (ONE_BY_ONE, TOGETHER)], revision=down_revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} SET enable_hashjoin = off SET enable_mergejoin = off")
     op.execute(replace_parts(BLOCKED, [(ASKS_ALWAYS, ASKS_IF_REFUSED)], revision=down_revision))
@@ -136,5 +156,5 @@ def downgrade() -> None:
             revision=revision,
         )
     )
-    op.execute(replace_parts(TAKE_TURN, [(FITS_IF_DUE, PASSES)], revision=revision))
+    op.execute(replace_parts(TAKE_TURN, [(FITS_OR_WAITS, WAITS_OR_PASSES)], revision=revision))
     op.execute(f"DROP FUNCTION {FITS}, {ANYONE_WAITS}")

@@ -43,7 +43,7 @@ TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 OWN_FUNCTIONS = (
     "draft_budget_of(text)", "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)",
-    "draft_pass_turnstile(text, text, boolean)", "draft_requester_fits(text)",
+    "draft_pass_turnstile(text, text, boolean)", "draft_requester_fits(text, boolean)",
     "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
     "draft_requests_without_pictures(text[])", "draft_reservation_guess(draft_reservations)",
     "draft_set_limited(uuid[], boolean)", "draft_spending_add(date, text, numeric, numeric, numeric)",
