@@ -23,16 +23,21 @@ TEXTS = {
 CREATE_ANYONE_WAITS = """
 -- Whether anybody has a row that waits for its admission and is not blocked; true also if too many are blocked to tell. One read
 -- of the index for each requester, however many rows it has.
-CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off AS $$
 DECLARE
-    requester text;
+    requester text := (
+        SELECT r.requester_id FROM draft_requests AS r
+         WHERE r.status = 'pending' AND r.limited ORDER BY r.requester_id LIMIT 1);
 BEGIN
     FOR number IN 1 .. 20 LOOP
-        requester := draft_next_requester(true, requester);
         IF requester IS NULL THEN
             RETURN false;
         END IF;
         EXIT WHEN coalesce(draft_requester_blocked_until(requester) <= now(), true);
+        requester := (
+            SELECT r.requester_id FROM draft_requests AS r
+             WHERE r.status = 'pending' AND r.limited AND r.requester_id > requester ORDER BY r.requester_id LIMIT 1);
     END LOOP;
     RETURN true;
 END $$;
