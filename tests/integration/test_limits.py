@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.queue.admission import ADMIT, APPLY, Admission
+from draftd.queue.claiming import Claimer
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
@@ -358,6 +359,55 @@ async def test_who_admits_a_requester_is_alone_and_waits_for_nobody(
     await admission.admit_next([AGENT], wanted=1)
     assert len(await claim_all(link)) == 1
     assert admission.retry_in_s() > 1
+
+
+async def test_a_claim_says_whether_a_row_waits_that_nothing_blocks(connection: db.Connection, link: db.Link) -> None:
+    claimer = Claimer(link=link, terms=TERMS, quarantine=Quarantine())
+
+    async def anyone_waits() -> bool:
+        await claimer.claim([AGENT], 9, are_limits=True)
+        return claimer.anyone_waits
+
+    await set_limits(connection, "*", max_pending=9, max_in_flight=1)
+    await pause(connection, "requester", "ann")
+    await make_request(connection, requester_id="ann")
+    await make_request(connection, requester_id="bob")
+    assert not await anyone_waits()
+    await make_request(connection, requester_id="bob")
+    assert await anyone_waits()
+    await connection.execute("DELETE FROM draft_requests WHERE requester_id = 'bob'")
+    assert not await anyone_waits()
+    await resume(connection)
+    assert await anyone_waits()
+
+
+async def test_an_insert_that_was_not_counted_by_its_own_transaction_waits(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "ann", max_pending=9, max_in_flight=9)
+    async with connection.transaction(), connection.transaction():
+        await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
+    assert await admit(link) == 1
+
+
+async def test_inserts_read_indexes_only_however_small_the_table_was(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=100, max_in_flight=9)
+    await connection.execute("ANALYZE draft_requests")
+
+    async def scans() -> int:
+        cursor = await connection.execute(
+            "SELECT seq_scan FROM pg_stat_xact_all_tables WHERE relid = 'draft_requests'::regclass"
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row["seq_scan"])
+
+    async with connection.transaction():
+        before = await scans()
+        for _ in range(20):
+            await make_request(connection, requester_id="ann")
+        assert await scans() == before
 
 
 async def test_nothing_is_asked_where_there_are_no_limits(connection: db.Connection) -> None:
