@@ -146,12 +146,12 @@ def upgrade() -> None:
     op.execute(replace_parts(SET_LIMITED, [(DECLARED, ""), (ONE_BY_ONE, TOGETHER)], revision=down_revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} SET enable_hashjoin = off SET enable_mergejoin = off")
     op.execute(replace_parts(BLOCKED, [(ASKS_ALWAYS, ASKS_IF_REFUSED)], revision=down_revision))
-    # A transaction that inserts many rows into a table that was small when it was analyzed read all of them for each.
-    op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_seqscan = off")
+    # Planned while the table is small, its queries would read all pending rows for each insert into a table that has grown.
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_sort = off")
 
 
 def downgrade() -> None:
-    op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_seqscan")
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_sort")
     op.execute(replace_parts(BLOCKED, [(ASKS_IF_REFUSED, ASKS_ALWAYS)], revision=revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} RESET enable_hashjoin RESET enable_mergejoin")
     op.execute(

@@ -160,6 +160,28 @@ async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection
         await connection.execute("DEALLOCATE claim")
 
 
+async def test_an_insert_reads_little_however_small_the_table_was_when_it_was_planned(
+    connection: db.Connection,
+) -> None:
+    async def reads() -> int:
+        cursor = await connection.execute(
+            "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_all_tables WHERE relid = 'draft_requests'::regclass"
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row["n"])
+
+    await connection.execute("ANALYZE draft_requests")
+    for _ in range(4):
+        async with connection.transaction():
+            await make_crowd(connection, 300)
+            before = await reads()
+            await make_crowd(connection, 300)
+            assert await reads() - before < 10 * 300
+        await connection.execute("DELETE FROM draft_requests")
+        await connection.execute("VACUUM ANALYZE draft_requests")
+
+
 async def make_crowd(connection: db.Connection, count: int) -> None:
     """Insert many requests of one requester, as a client does."""
     await connection.execute(

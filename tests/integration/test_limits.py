@@ -391,25 +391,6 @@ async def test_an_insert_that_was_not_counted_by_its_own_transaction_waits(
     assert await admit(link) == 1
 
 
-async def test_inserts_read_indexes_only_however_small_the_table_was(connection: db.Connection) -> None:
-    await set_limits(connection, "*", max_pending=100, max_in_flight=9)
-    await connection.execute("ANALYZE draft_requests")
-
-    async def scans() -> int:
-        cursor = await connection.execute(
-            "SELECT seq_scan FROM pg_stat_xact_all_tables WHERE relid = 'draft_requests'::regclass"
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        return int(row["seq_scan"])
-
-    async with connection.transaction():
-        before = await scans()
-        for _ in range(20):
-            await make_request(connection, requester_id="ann")
-        assert await scans() == before
-
-
 async def test_nothing_is_asked_where_there_are_no_limits(connection: db.Connection) -> None:
     row = await renew(connection)
     assert row["has_limits"] is False
