@@ -8,9 +8,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-# The same examples each time, so that no run fails by chance; the long profile has others, and twenty times as many.
+# The same examples each time, so that no run fails by chance; the long profile has others, and fifty times as many.
 settings.register_profile(
-    "draftd", max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "draftd", max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")

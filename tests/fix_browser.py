@@ -11,11 +11,13 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 from benchmarks.chromium import PROGRAMS
+
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
 
 START_S = 60.0
 LOOK_S = 0.05
@@ -33,11 +35,40 @@ _OVERFLOWING = """
   .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])
 """
 
+LEAST_CONTRAST = 4.5
+"""Between a text and what is behind it (WCAG 2.2, 1.4.3)."""
+_FAINT = """
+(least) => {
+  const rgba = (color) => {
+    const [red, green, blue, alpha = 1] = color.match(/[\\d.]+/g).map(Number);
+    return [red, green, blue, alpha];
+  };
+  const over = (top, below) => [0, 1, 2].map((one) => top[one] * top[3] + below[one] * (1 - top[3])).concat(1);
+  const behind = (one) => one === null ? [255, 255, 255, 1]
+    : over(rgba(getComputedStyle(one).backgroundColor), behind(one.parentElement));
+  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, one) => {
+    const part = color[one] / 255;
+    return sum + weight * (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest(":disabled")) continue;
+    const ground = behind(element);
+    const lights = [light(over(rgba(getComputedStyle(element).color), ground)), light(ground)].sort((one, other) => other - one);
+    const contrast = (lights[0] + 0.05) / (lights[1] + 0.05);
+    if (contrast < least) found.push(`${contrast.toFixed(2)}: ${walker.currentNode.data.trim()}`);
+  }
+  return found;
+}
+"""
+
 
 class Page:
     """One tab."""
 
-    def __init__(self, socket: ClientWebSocketResponse) -> None:
+    def __init__(self, socket: "ClientWebSocketResponse") -> None:
         self._socket = socket
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
@@ -56,7 +87,7 @@ class Page:
     async def read(self) -> None:
         """Read what the browser says, until it is gone."""
         async for message in self._socket:
-            if message.type is not WSMsgType.TEXT:
+            if message.type.name != "TEXT":
                 break
             said = message.json()
             if (waiting := self._answers.pop(said.get("id", 0), None)) is not None and not waiting.done():
@@ -121,6 +152,11 @@ class Page:
         found: list[str] = await self.evaluate(_OVERFLOWING)
         return found
 
+    async def faint(self) -> list[str]:
+        """Return the texts that stand out too little from what is behind them."""
+        found: list[str] = await self.evaluate(f"({_FAINT})({LEAST_CONTRAST})")
+        return found
+
     async def screenshot(self, path: Path) -> None:
         """Write the whole page as a PNG."""
         size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
@@ -132,6 +168,8 @@ class Page:
 @asynccontextmanager
 async def browsing(directory: Path) -> AsyncIterator[Page]:
     """Start a browser and yield a tab; end it with the context."""
+    from aiohttp import ClientSession  # noqa: PLC0415 - takes half a second, and most runs start no browser
+
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is installed (Debian: apt-get install chromium)")

@@ -10,10 +10,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -21,9 +21,11 @@ from psycopg.rows import dict_row
 
 from draftd.cli import main
 from draftd.demo.samples import LINKEDIN_POST
-from draftd.stand_in.threaded import ThreadedStandIn, run_in_thread
 from fix_database import cloned
 from nursery import TRUST, close, completed, nursery
+
+if TYPE_CHECKING:
+    from draftd.stand_in.threaded import ThreadedStandIn
 
 START_TIME_S = 120.0
 END_TIME_S = 100.0
@@ -38,19 +40,26 @@ def pytest_unconfigure() -> None:
     close()
 
 
+def stand_in_thread() -> "AbstractContextManager[ThreadedStandIn]":
+    """Run a stand-in model server in a thread of its own."""
+    from draftd.stand_in.threaded import run_in_thread  # noqa: PLC0415 - imports aiohttp, which takes half a second
+
+    return run_in_thread()
+
+
 @pytest.fixture
-def stand_in() -> Iterator[ThreadedStandIn]:
+def stand_in() -> "Iterator[ThreadedStandIn]":
     """The stand-in model server, answering at once."""
-    with run_in_thread() as server:
+    with stand_in_thread() as server:
         yield server
 
 
-def sample_url(stand_in: ThreadedStandIn, name: str = LINKEDIN_POST.name) -> str:
+def sample_url(stand_in: "ThreadedStandIn", name: str = LINKEDIN_POST.name) -> str:
     """Return where the stand-in serves one of the sample screenshots."""
     return f"{stand_in.root_url}/samples/{name}.png"
 
 
-def environment(database_url: str, stand_in: ThreadedStandIn | None = None, **over: str) -> dict[str, str]:
+def environment(database_url: str, stand_in: "ThreadedStandIn | None" = None, **over: str) -> dict[str, str]:
     """Return a clean environment for a draftd process: nothing of the developer's own settings."""
     variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     variables |= {"DRAFTD_DATABASE_URL": database_url, "PYTHONUNBUFFERED": "1"}
@@ -168,7 +177,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     started.end()
 
 
-def in_flight(fleet: Fleet, client: "Client", stand_in: ThreadedStandIn, env: Mapping[str, str]) -> tuple[Daemon, str]:
+def in_flight(
+    fleet: Fleet, client: "Client", stand_in: "ThreadedStandIn", env: Mapping[str, str]
+) -> tuple[Daemon, str]:
     """Start a daemon, and return it with the id of a request that waits for its model."""
     stand_in.script({"hang": True})
     daemon = fleet.start(env)
@@ -273,7 +284,7 @@ class Running:
 
     url: str
     env: dict[str, str]
-    stand_in: ThreadedStandIn
+    stand_in: "ThreadedStandIn"
     daemon: Daemon
     client: Client
 
@@ -288,7 +299,7 @@ def run_shared(
 ) -> Iterator[Running]:
     """Start a daemon with a database and a model server of its own, and end all of them with the context."""
     fleet = Fleet(directory)
-    with cloned(server_url, template) as url, run_in_thread() as stand_in:
+    with cloned(server_url, template) as url, stand_in_thread() as stand_in:
         env = environment(url, stand_in)
         client = Client(url)
         try:

@@ -1,9 +1,16 @@
 """The examples of the documents, as a reader would copy them."""
 
 import re
+import textwrap
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the fenced blocks of a page in one language, without the indentation of a list."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(one) for one in found]
 
 
 def example_agent() -> tuple[str, str]:

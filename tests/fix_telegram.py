@@ -122,6 +122,10 @@ class FakeTelegram:
                     return {"message_id": message.id}
                 case "editMessageText":
                     return self._edit(params)
+                case "deleteMessage":
+                    where = (params["chat_id"], params["message_id"])
+                    self.messages = [one for one in self.messages if (one.chat, one.id) != where]
+                    return True
                 case "answerCallbackQuery":
                     self.answers.append(params.get("text", ""))
                     return True

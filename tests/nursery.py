@@ -36,8 +36,6 @@ PRELOADED = (
     "litellm._service_logger",
     "litellm.llms.openai.chat.gpt_audio_transformation",
     "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
-    "litellm.proxy._types",
-    "openai.resources.chat",
     "draftd.cli.doctor",
     "draftd.daemon.composition",
     "draftd.db.schema_version",

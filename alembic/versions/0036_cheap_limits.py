@@ -10,7 +10,7 @@ from draftd.db.private import keep_private
 from draftd.db.replaced import replace_parts
 
 revision = "0036"
-down_revision = "0032"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
@@ -23,7 +23,7 @@ TEXTS = {
 CREATE_ANYONE_WAITS = """
 -- Whether anybody has a row that waits for its admission and is not blocked; true also if too many are blocked to tell. One read
 -- of the index for each requester, however many rows it has.
-CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION draft_anyone_waits() RETURNS boolean LANGUAGE plpgsql SECURITY INVOKER
 SET enable_seqscan = off AS $$
 DECLARE
     requester text := (
@@ -46,7 +46,7 @@ CREATE_FITS = """
 -- Whether a row that is being inserted is claimable at once: nothing limits its requester, or all its unfinished rows may run at
 -- the same time. at_most tells if this transaction has just counted the row there, and so keeps others from inserting until it
 -- ends. Where it is too high to tell, the rows are counted, in one of so many inserts that each pays for eight rows.
-CREATE FUNCTION draft_requester_fits(requester text, is_later boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION draft_requester_fits(requester text, is_later boolean) RETURNS boolean LANGUAGE plpgsql SECURITY INVOKER
 SET enable_seqscan = off AS $$
 DECLARE
     own record;

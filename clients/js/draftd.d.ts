@@ -48,7 +48,7 @@ export class NotFound extends Error {}
 /** The requester has as many waiting requests as its limit allows. */
 export class TooManyPending extends Error {}
 
-/** A client over node-postgres: a `Pool`, or a connected `Client`. */
+/** A client over node-postgres: a `Pool`, or a connected `Client`. Over what has no `on`, such as PGlite, it polls. */
 export function fromPostgres(pg: { query: (text: string, values?: any[]) => Promise<{ rows: any[] }> }): Drafts;
 
 /** A client over supabase-js; `topic` is the private topic of the user's broadcasts. */

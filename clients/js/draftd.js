@@ -1,7 +1,8 @@
 /**
  * A client of draftd in one file without dependencies: copy it into your app.
  *
- * `fromPostgres(pool)` takes a Pool or Client of node-postgres, with the rights that `draftd grants --preset backend` gives.
+ * `fromPostgres(pool)` takes a Pool or Client of node-postgres, with the rights that `draftd grants --preset backend` gives; or
+ * anything else with its `query`, such as PGlite.
  * `fromSupabase(supabase)` takes a client of supabase-js, a server's or an end user's (`draftd grants --preset supabase`).
  * Both give the same methods; `draftd.d.ts` has their types.
  */
@@ -36,7 +37,7 @@ export class TooManyPending extends Error {
   }
 }
 
-/** A client over node-postgres: a Pool, or a Client that is connected. */
+/** A client over node-postgres: a Pool, or a Client that is connected. Over what has no `on`, such as PGlite, it polls. */
 export function fromPostgres(pg) {
   return new Drafts(new Postgres(pg));
 }
@@ -215,6 +216,8 @@ class Postgres {
 
   /** Call `ring` at each notification of a request. All requests that are waited for share one connection. */
   async listen(id, ring) {
+    // A pool of one has no connection to spare: the reads would wait for it for ever.
+    if (!this.pg.on || this.pg.options?.max === 1) return async () => {};
     if (!this.waiting.has(id)) this.waiting.set(id, new Set());
     this.waiting.get(id).add(ring);
     this.listener ??= this.open();
@@ -255,9 +258,10 @@ class Postgres {
 
   async close() {
     const opening = this.listener;
-    this.listener = undefined;
     const opened = await opening;
-    if (!opened) return;
+    // Meanwhile somebody may wait again, or another call may have closed it.
+    if (!opened || this.waiting.size > 0 || this.listener !== opening) return;
+    this.listener = undefined;
     try {
       await opened.client.query("UNLISTEN draft_results");
       opened.end(false);
@@ -330,6 +334,10 @@ class Supabase {
   async listen(_id, ring) {
     if (!this.topic) return async () => {};
     this.rings.add(ring);
+    // supabase-js has one channel per topic: it would return the one that is just being removed, or the app's own.
+    await this.removing;
+    const isTaken = () => this.supabase.getChannels().some(({ topic }) => topic === `realtime:${this.topic}`);
+    if (!this.channel && isTaken()) return async () => void this.rings.delete(ring);
     this.channel ??= this.supabase
       .channel(this.topic, { config: { private: true } })
       .on("broadcast", { event: "draft" }, () => this.rings.forEach((one) => one()))
@@ -339,7 +347,8 @@ class Supabase {
       if (this.rings.size > 0) return;
       const channel = this.channel;
       this.channel = undefined;
-      if (channel) await this.supabase.removeChannel(channel);
+      this.removing = channel && this.supabase.removeChannel(channel);
+      await this.removing;
     };
   }
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 HELP = "Send me a screenshot of a post, an email or a chat. Its caption can say what you want to reply."
 SORRY = "Sorry, that did not work. Please send it again."
+TOO_MANY = "You have many screenshots waiting. Please send this one again when they are done."
 SHORTER = "Make all three shorter: about half as long, with the same message."
 STANCES = {"accept": "accepts", "decline": "declines", "choice": "chooses", "open": "leaves it open", "none": ""}
 
@@ -22,6 +23,11 @@ def user_of(update: dict[str, Any]) -> int:
     return int(
         update["callback_query"]["from"]["id"] if "callback_query" in update else update["message"]["chat"]["id"]
     )
+
+
+def sorry_for(error: Exception) -> str:
+    """Return what a user is told about an error; PT429 is the limit of ``draftd limits``."""
+    return TOO_MANY if getattr(error, "sqlstate", None) == "PT429" else SORRY
 
 
 def pictures_of(messages: list[dict[str, Any]]) -> list[str]:

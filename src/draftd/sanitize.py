@@ -18,6 +18,8 @@ MAX_DEPTH = 12
 
 _WHOLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, changes colours or shows text in another order than it is stored; not tabs and line breaks."""
 _CUT = "…"
 _TOO_LARGE = 1e300
 """Most JSON readers cannot handle larger numbers, and Python refuses to print an integer of 4,300 digits."""
@@ -108,8 +110,13 @@ def storable_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
     return clean if len(clean) <= max_chars else clean[: max_chars - 1] + _CUT
 
 
+def printable(text: str) -> str:
+    """Return a text with its ``CONTROLS`` replaced."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def redact(text: str, max_chars: int = 500) -> str:
-    """Return an error or log text without secrets, on one line of at most ``max_chars`` characters.
+    """Return an error or log text without secrets, printable, on one line of at most ``max_chars`` characters.
 
     Keeps only scheme and host of a URL (paths contain bot tokens, queries contain signatures). Replaces data URLs, bearer tokens,
     JWTs, keys in the providers' formats, and ``key=value`` pairs with a secret's name.
@@ -119,7 +126,7 @@ def redact(text: str, max_chars: int = 500) -> str:
     text = " ".join(_UNSTORABLE.sub("", text[: max_chars * 20]).split())
     text = _DATA_URL.sub("data:[redacted]", text)
     text = _URL.sub(lambda m: f"{m['scheme']}://{m['host']}" + ("/…" if m["rest"] and m["rest"] != "/" else ""), text)
-    return storable_text(_without_keys(text), max_chars)
+    return storable_text(printable(_without_keys(text)), max_chars)
 
 
 def _without_keys(text: str) -> str:

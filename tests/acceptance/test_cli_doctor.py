@@ -20,7 +20,8 @@ from fix_roles import Roles
 
 AWAY = "postgresql://127.0.0.1:1/app"
 ALL = [
-    "configuration", "prompts", "database", "schema", "triggers", "write", "holds", "listen", "daemon", "model", "langfuse",
+    "configuration", "prompts", "database", "schema", "rights", "triggers", "write", "holds", "listen", "daemon", "model",
+    "langfuse",
 ]  # fmt: skip
 
 
@@ -99,7 +100,10 @@ def test_a_listener_that_is_away(call: Call, database: str, stand_in: ThreadedSt
 
 def test_a_schema_that_is_missing(call: Call, empty_database: str, stand_in: ThreadedStandIn) -> None:
     code, bad = examined(call, environment(empty_database, stand_in))
-    assert (code, bad.pop("checks")) == (1, [check for check in ALL if check not in {"triggers", "write", "holds"}])
+    assert (code, bad.pop("checks")) == (
+        1,
+        [check for check in ALL if check not in {"rights", "triggers", "write", "holds"}],
+    )
     assert bad == {"schema": "behind; run `draftd migrate`"}
 
 
@@ -123,6 +127,14 @@ def test_a_database_that_takes_no_write(
 def test_the_trial_of_a_write_leaves_nothing(call: Call, client: Client, database: str) -> None:
     assert "write" not in examined(call, environment(database))[1]
     assert client.query("SELECT * FROM draft_workers") == []
+
+
+def test_a_database_that_was_restored_without_privileges(call: Call, client: Client, database: str) -> None:
+    client.query("GRANT USAGE ON TYPE draft_worker, draft_trusted TO PUBLIC")
+    bad = examined(call, environment(database))[1]
+    assert "REVOKE ALL ON TYPE draft_trusted, draft_worker FROM PUBLIC" in bad["rights"]
+    client.query("REVOKE ALL ON TYPE draft_trusted, draft_worker FROM PUBLIC")
+    assert "rights" not in examined(call, environment(database))[1]
 
 
 def about_triggers(call: Call, database: str) -> str:

@@ -49,6 +49,24 @@ def test_a_pause_is_set_shown_and_ended(call: Call, database: str, options: list
     assert status(call, database)["pauses"] == []
 
 
+def test_a_pause_of_a_model_that_no_agent_uses_is_made_with_a_warning(
+    call: Call, client: Client, database: str
+) -> None:
+    env = environment(database)
+    a_worker(client)
+    client.query(
+        "INSERT INTO draft_agents (agent, model, fallback_models) "
+        "VALUES ('rare', 'openai/b', '{{openai/c,openai/c},{openai/c,NULL}}')"
+    )
+    for name in ("openai/a", "openai/b", "openai/c"):
+        assert "warning" not in call("pause", "--model", name, env=env).stderr
+    done = call("pause", "--model", "openai/aa", env=env)
+    warning = "warning: no agent uses a model named 'openai/aa'; in use: openai/a, openai/b, openai/c"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, warning)
+    assert len(status(call, database)["pauses"]) == 4
+    assert "warning" not in call("pause", "--requester", "anne", env=env).stderr
+
+
 def test_one_thing_is_paused_at_a_time(call: Call, database: str) -> None:
     result = call("pause", "--model", "a", "--requester", "b", env=environment(database))
     assert (result.returncode, "not both" in result.stderr) == (USAGE, True)
@@ -103,10 +121,23 @@ def test_limits_are_set_listed_and_unset(call: Call, database: str) -> None:
         ["--max-in-flight", "99999999"],
         ["--usd-per-day", "NaN"],
         ["--usd-per-day", "inf"],
+        ["--usd-per-day", "-1"],
+        ["--usd-per-day", "1e-30"],
+        ["--usd-per-day", "1e400"],
+        ["--usd-per-day", "0.0000001"],
+        ["--usd-per-day", "1000000.01"],
+        ["--usd-per-day", ""],
+        ["--usd-per-day", "."],
+        ["--max-pending", "1e3"],
+        ["--max-pending", "9" * 400],
+        ["--max-pending", "\u0663"],
     ],
 )
 def test_what_is_no_limit_is_refused(call: Call, database: str, options: list[str]) -> None:
-    assert call("limits", "set", "ann", *options, env=environment(database)).returncode == USAGE
+    refused = call("limits", "set", "ann", *options, env=environment(database))
+    assert (refused.returncode, refused.stderr.count("\n")) == (USAGE, 1)
+    if options:
+        assert refused.stderr.startswith(f"draftd: {options[0]} must be ")
 
 
 def test_an_enqueue_beyond_the_limit_says_so(call: Call, client: Client, database: str) -> None:
@@ -180,6 +211,7 @@ REASONS: dict[str, tuple[list[str], str, str]] = {
 }
 
 
+@pytest.mark.usefixtures("same_day")
 @pytest.mark.parametrize("name", REASONS)
 def test_the_first_line_of_status_says_why_nothing_is_drafted(
     call: Call, client: Client, database: str, name: str

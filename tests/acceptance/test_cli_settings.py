@@ -58,7 +58,8 @@ def test_a_switch_is_on_or_off(call: Call, client: Client, database: str) -> Non
 @pytest.mark.parametrize(
     "given",
     [
-        "usd_per_hour=20", "usd_per_day=-1", "usd_per_day=", "usd_per_day=1e9", "usd_per_day=nan",
+        "usd_per_hour=20", "usd_per_day=-1", "usd_per_day=", "usd_per_day=1e9", "usd_per_day=nan", "usd_per_day=inf",
+        "usd_per_day=1e-30", "usd_per_day=0.0000001", "usd_per_day=1000000.000001", "usd_per_day=.",
         "retention_days", "=3", "id=false", "retention_days=", "retention_days=-1", "retention_days=soon",
         "voice_learning=1", "voice_learning=", "voice_learning=On",
         "retention_days=12h", "retention_days=36501", "default_expiry_s=3651d", f"default_expiry_s={'9' * 400}",
@@ -74,7 +75,14 @@ def test_what_is_no_setting_is_refused_and_nothing_is_set(
 
 
 @pytest.mark.parametrize(
-    ("given", "value", "told"), [("20", 20.0, "20"), ("0.5", 0.5, "0.5"), ("0", 0.0, "0"), ("none", None, "none")]
+    ("given", "value", "told"),
+    [
+        ("20", 20.0, "20"),
+        (".5", 0.5, "0.5"),
+        ("0.015625", 0.015625, "0.015625"),
+        ("0", 0.0, "0"),
+        ("none", None, "none"),
+    ],
 )
 def test_a_budget_is_an_amount_or_none(
     call: Call, client: Client, database: str, given: str, value: float | None, told: str

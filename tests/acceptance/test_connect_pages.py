@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from draftd.db.hosts import PLATFORMS
+from fix_docs import blocks
 from fix_postgrest import HostOf
 from fix_roles import Roles
 from postgrest import serving, token
@@ -26,11 +26,8 @@ REQUEST = {"request": {"image_urls": ["https://images.example/shot.png"], "idemp
 
 def commands(page: str) -> list[str]:
     """Return the blocks of shell of a page, without the address of the reader's database."""
-    found = re.findall(r"^ *```sh\n(.*?)^ *```", (CONNECT / page).read_text(), re.DOTALL | re.MULTILINE)
-    return [
-        re.sub(r"^export DRAFTD_DATABASE_URL='postgres.*$", "", textwrap.dedent(one), flags=re.MULTILINE)
-        for one in found
-    ]
+    address = re.compile(r"^export DRAFTD_DATABASE_URL='postgres.*$", re.MULTILINE)
+    return [address.sub("", one) for one in blocks((CONNECT / page).read_text(), "sh")]
 
 
 def without_query(url: str) -> str:
@@ -42,7 +39,7 @@ def without_query(url: str) -> str:
 
 @pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
 @pytest.mark.parametrize(
-    ("host", "page", "blocks", "schema"),
+    ("host", "page", "part", "schema"),
     [
         ("supabase", "supabase.md", slice(0, 3), "public"),
         ("supabase", "supabase.md", slice(3, 4), "drafts"),
@@ -57,7 +54,7 @@ def test_after_the_set_up_of_the_page_users_and_servers_create_requests(
     tmp_path: Path,
     host: str,
     page: str,
-    blocks: slice,
+    part: slice,
     schema: str,
 ) -> None:
     there = host_of(roles_of(empty_database), host)
@@ -69,7 +66,7 @@ def test_after_the_set_up_of_the_page_users_and_servers_create_requests(
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DRAFTD_DATABASE_URL": without_query(there.roles.url(owner)),
     }
-    script = "set -eu\n" + "\n".join(commands(page)[blocks])
+    script = "set -eu\n" + "\n".join(commands(page)[part])
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )

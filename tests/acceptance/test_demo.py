@@ -102,7 +102,7 @@ def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
 
 
 def test_a_page_that_cannot_be_written_ends_it_before_it_starts(call: Call, tmp_path: Path) -> None:
-    for output, why in ((tmp_path, "it is a directory"), (tmp_path / "no" / "a.html", "is not a directory")):
+    for output, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "a.html", "No such file or directory")):
         ended = call("demo", "-o", str(output), env={})
         assert (ended.returncode, ended.stdout) == (2, "")
         assert why in ended.stderr

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from fix_database import cloned, server_parts
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 USAGE = "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model)"
-TABLES = ("draft_requests", "draft_usage", "draft_feedback", "draft_settings")
+USAGE_COST = USAGE.replace(")", ", cost_usd)")
+RESERVE = """
+SELECT draft_reserve_call(r.id, 1::bigint, 1::smallint, 1::smallint, r.requester_id, 'm', gen_random_uuid(), 0.1, 0.02, 0.08,
+                          1000, 2000, 30) FROM draft_requests AS r WHERE status = 'processing' AND requester_id = 'ann'
+"""
+TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'draft\\_%' ORDER BY 1"
 
 
 def block(heading: str, language: str) -> str:
@@ -64,12 +70,28 @@ def fill(client: Client) -> None:
     client.query(f"{USAGE} VALUES (%s, 'me', 1, 1, 1, 'm')", parent["id"])
     client.query("INSERT INTO draft_feedback (request_id, option) VALUES (%s, 'short')", parent["id"])
     client.query("UPDATE draft_feedback SET created_at = created_at - interval '1 d', drafted_text = 'as it was'")
-    client.query("UPDATE draft_settings SET retention_days = 7")
+    client.query("UPDATE draft_settings SET retention_days = 7, usd_per_day = 20")
+    client.query("INSERT INTO draft_limits VALUES ('ann', 3, 1, 2)")
+    client.query("INSERT INTO draft_pauses (what, name, reason, by) VALUES ('requester', 'bob', 'too dear', 'ops')")
+    client.query("INSERT INTO draft_models (name, rpm, input_usd_per_mtok, output_usd_per_mtok) VALUES ('m', 5, 1, 2)")
+    client.query("INSERT INTO draft_agents (agent, model) VALUES ('rare', 'm')")
+    client.query("INSERT INTO draft_profiles (requester_id, me) VALUES ('ann', 'Ann')")
+    for requester_id in ("ann", "ann", "bob"):
+        client.insert("https://images.example/a.png", requester_id=requester_id)
+    client.query("SELECT draft_admit(NULL, '{comment_generator}', 500, NULL)")
+    client.query(
+        "UPDATE draft_requests SET status = 'processing', attempt = 1, lease_token = 1 WHERE NOT limited AND requester_id = 'ann'"
+    )
+    client.query(RESERVE)
+    client.query(f"{USAGE_COST} VALUES (gen_random_uuid(), 'ann', 1, 1, 1, 'm', 0.5)")
 
 
 def contents(url: str) -> dict[str, list[Any]]:
     with psycopg.connect(url) as connection:
-        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY id".encode()).fetchall() for name in TABLES}
+        return {
+            name: connection.execute(f"SELECT * FROM {name} AS t ORDER BY t::text".encode()).fetchall()
+            for (name,) in connection.execute(TABLES.encode()).fetchall()
+        }
 
 
 def run(script: str, programs: str, old: str, new: str, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -122,6 +144,34 @@ def test_so_does_a_superuser(client: Client, database: str, restored: str, progr
     ended = run(f"{dump}\n{before} >/dev/null\n{restore}", programs, database, restored, tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert contents(restored) == contents(database)
+
+
+def test_limits_pauses_and_budgets_hold_in_a_database_that_was_restored_as_a_whole(
+    client: Client, database: str, empty_database: str, programs: str, tmp_path: Path
+) -> None:
+    fill(client)
+    script = 'pg_dump --format=custom "$OLD" | pg_restore --exit-on-error --dbname="$NEW"'
+    ended = run(script, programs, database, empty_database, tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert contents(empty_database) == contents(database)
+    copy = Client(empty_database)
+    admit = "SELECT admitted FROM draft_admit(NULL, '{comment_generator}', 500, NULL)"
+    try:
+        assert copy.query(admit) == [{"admitted": 0}], "ann has one in flight, and bob is paused"
+        for _ in range(2):
+            copy.insert("https://images.example/a.png", requester_id="ann")
+        with pytest.raises(psycopg.DatabaseError, match="at most 3 at a time"):
+            copy.insert("https://images.example/a.png", requester_id="ann")
+        copy.query("UPDATE draft_requests SET status = 'failed' WHERE status = 'processing' AND requester_id = 'ann'")
+        assert copy.query(admit) == [{"admitted": 1}]
+        copy.query("DELETE FROM draft_pauses")
+        assert copy.query(admit) == [{"admitted": 1}]
+        before = copy.query("SELECT spent FROM draft_spending WHERE payer = 'requester' AND requester_id = 'ann'")
+        copy.query(f"{USAGE_COST} VALUES (gen_random_uuid(), 'ann', 1, 1, 1, 'm', 0.5)")
+        after = copy.query("SELECT spent FROM draft_spending WHERE payer = 'requester' AND requester_id = 'ann'")
+        assert after[0]["spent"] - before[0]["spent"] == Decimal("0.5")
+    finally:
+        copy.connection.close()
 
 
 def test_an_apps_own_alembic_leaves_the_tables_alone(client: Client, database: str) -> None:

@@ -1,5 +1,6 @@
-"""The recipes of docs/connect, as a newcomer runs them: against a real daemon, with the rights of a backend."""
+"""The recipes of docs/connect and README, as a newcomer runs them: against a real daemon, with an app's rights."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,15 +8,28 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from fix_daemon import Running, sample_url
+from fix_docs import blocks
 from fix_node import CLIENT
 from fix_postgrest import HostOf
 from fix_roles import Roles
 from postgrest import serving, token
 
 RECIPES = Path(__file__).parents[2] / "examples/connect"
+ROOT = RECIPES.parents[1]
+README = (ROOT / "README.md").read_text()
+PICTURE = "https://cdn.example.com/shot.png"
+SIGNED_IN = """
+import { createClient } from "@supabase/supabase-js";
+const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_KEY, {
+  accessToken: async () => process.env.USER_TOKEN,
+  realtime: { transport: class {} },
+});
+const [publicUrl] = process.argv.slice(2);
+"""
 PYTHON = ("with_psycopg.py", "with_sqlalchemy.py", "with_client.py")
 NODE = ("with_node_postgres.mjs", "with_drizzle.mjs")
 SUPABASE = ("with_supabase_user.mjs", "with_supabase_server.mjs")
@@ -115,6 +129,57 @@ def test_the_recipe_for_psql_prints_three_drafts_or_why_not(running: Running, ur
     failed = run(RECIPES / "psql.sh", f"{sample_url(running.stand_in)}.gone", DATABASE_URL=url)
     assert failed.returncode == 1
     assert "failed: " in failed.stdout
+
+
+def test_the_sql_of_the_readme_makes_a_request_and_reads_it(running: Running, url: str) -> None:
+    (text,) = (one for one in blocks(README, "sql") if "INSERT" in one)
+    insert, read = text.replace(PICTURE, sample_url(running.stand_in)).strip().split(";\n")
+    with psycopg.connect(url, autocommit=True) as app:
+        (request_id,) = app.execute(insert.encode()).fetchone() or ("",)
+        (status, *_) = app.execute(read.replace("…", str(request_id)).encode()).fetchone() or ("",)
+    assert status in {"pending", "processing", "completed"}
+
+
+def test_the_python_of_the_readme_prints_three_drafts(running: Running, url: str) -> None:
+    (program,) = blocks(README, "python")
+    program = program.replace("postgresql://app@localhost/app", url).replace(PICTURE, sample_url(running.stand_in))
+    done = run(sys.executable, "-c", program)
+    assert [line.split()[0] for line in done.stdout.splitlines() if line] == ["short", "medium", "detailed"], (
+        done.stderr
+    )
+
+
+@pytest.mark.usefixtures("node")
+def test_the_javascript_of_the_readme_prints_three_drafts_to_a_signed_in_user(
+    running: Running, supabase: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
+    program = tmp_path / "readme.mjs"
+    program.write_text(SIGNED_IN + "".join(blocks(README, "js")))
+    done = run("node", program, sample_url(running.stand_in), **supabase)
+    assert done.stdout.count("Stand-in reply") == 3, done.stderr
+
+
+def test_the_page_of_the_python_client_creates_refines_and_rates(running: Running, url: str) -> None:
+    (program,) = blocks((ROOT / "clients/python/README.md").read_text(), "python")
+    program = program.replace("postgresql://app@localhost/app", url).replace(PICTURE, sample_url(running.stand_in))
+    done = run(sys.executable, "-c", program, PYTHONPATH=str(ROOT / "clients/python/src"))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["short", "medium", "detailed"], done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("node")
+def test_the_page_of_the_javascript_client_creates_refines_and_rates(
+    running: Running, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
+    shutil.copy(CLIENT / "draftd.js", tmp_path)
+    (program,) = blocks((CLIENT / "README.md").read_text(), "js")
+    program = program.replace("new pg.Pool()", f"new pg.Pool({{ connectionString: {json.dumps(url)} }})")
+    (tmp_path / "page.mjs").write_text(program.replace(PICTURE, sample_url(running.stand_in)) + "await pool.end();\n")
+    done = run("node", tmp_path / "page.mjs")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["short", "medium", "detailed"], done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_recipe_is_tested() -> None:

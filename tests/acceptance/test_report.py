@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from fix_browser import DESKTOP, PHONE, SCHEMES, Page
 from fix_daemon import Call, environment
 from fix_report import add_hostile, fill_period
 
-USAGE, NEGATIVE, TRY_AGAIN = 2, 1, 75
+USAGE, TRY_AGAIN = 2, 75
 
 # Texts that stand out of their own box, and texts whose contrast is below WCAG's 4.5:1.
 CUT = """
@@ -163,15 +164,24 @@ async def test_texts_are_left_out_where_traces_have_none(call: Call, connection:
 def test_mistakes_are_one_line_each(call: Call, database: str, tmp_path: Path) -> None:
     env = environment(database)
     nowhere = tmp_path / "missing" / "report.html"
+    (file := tmp_path / "file").touch()
+    os.mkfifo(pipe := tmp_path / "pipe")
     for arguments, code, why in (
         (["--since", "soon"], USAGE, "not a valid duration"),
         (["--since", "0"], USAGE, "--since is at least 1s"),
         (["--json", "-o", "-"], USAGE, "choose one"),
-        (["-o", str(nowhere)], NEGATIVE, f"cannot write {nowhere}: No such file or directory"),
+        (["-o", str(nowhere)], USAGE, f"cannot write {nowhere}: No such file or directory"),
+        (["-o", str(tmp_path)], USAGE, f"cannot write {tmp_path}: Is a directory"),
+        (["-o", ""], USAGE, "cannot write .: Is a directory"),
+        (["-o", f"{file}/x"], USAGE, f"cannot write {file}/x: Not a directory"),
+        (["-o", str(pipe)], USAGE, f"cannot write {pipe}: not a regular file"),
+        (["-o", "/proc/report.html"], USAGE, "cannot write /proc/report.html: "),
+        (["--json", "-o", str(tmp_path)], USAGE, "Is a directory"),
     ):
         done = call("report", *arguments, env=env)
         assert (done.returncode, done.stdout, why in done.stderr) == (code, "", True), done.stderr
         assert len(done.stderr.splitlines()) == 1
+    assert {*tmp_path.iterdir()} == {file, pipe}, "nothing is left behind"
 
 
 async def test_a_period_that_takes_too_long_says_what_to_do(

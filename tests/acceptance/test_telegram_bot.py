@@ -1,14 +1,22 @@
-"""The example's Telegram bot beside a real daemon, with a stand-in of Telegram and a client's role."""
+"""The example's Telegram bot beside a real daemon, with a stand-in of Telegram and the rights of one user at a time."""
 
+import json
 import os
+import re
+import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
+from draftd.db.grants import backend
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 from fix_daemon import KEPT_VARIABLES, Running, wait_until
 from fix_roles import Roles
@@ -17,6 +25,9 @@ from fix_telegram import TOKEN, FakeTelegram, Message
 BOT = Path(__file__).parents[2] / "examples" / "telegram_bot" / "bot.py"
 ANN, BEA, STRANGER = 7001, 7002, 666
 MAX_LINES = 150
+ALL_LINES = 280
+IDENTITY = "nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'"
+TOO_MANY = "You have many screenshots waiting."
 FINISHED = "Others"
 """A button that stands below drafts that are all there."""
 
@@ -24,12 +35,14 @@ FINISHED = "Others"
 class Bot:
     """The bot as a process that can be ended and started again."""
 
-    def __init__(self, database_url: str, telegram: FakeTelegram, log: Path) -> None:
+    def __init__(self, database_url: str, role: str, telegram: FakeTelegram, log: Path) -> None:
+        self.database_url, self.role = database_url, role
         self._variables = {
             "TELEGRAM_BOT_TOKEN": TOKEN,
             "TELEGRAM_API": telegram.url,
             "TELEGRAM_USERS": f"{ANN}, {BEA}",
             "DATABASE_URL": database_url,
+            "USER_ROLE": role,
         }
         self.log_path = log
         self.start()
@@ -49,11 +62,14 @@ class Bot:
 
 @pytest.fixture
 def bot(running: Running, telegram: FakeTelegram, roles_of: Callable[[str], Roles], tmp_path: Path) -> Iterator[Bot]:
-    """A running bot, whose database role is a client's."""
+    """A running bot, whose login has no rights but to become an end user."""
     running.stand_in.reset()
     running.client.query("DELETE FROM draft_requests")
     roles = roles_of(running.url)
-    started = Bot(roles.url(roles.client()), telegram, tmp_path / "bot.log")
+    user, login = roles.make(), roles.make(options="NOINHERIT")
+    roles.owner(backend(schema="public", client=user, worker=None, trusted=False, identity=IDENTITY))
+    roles.owner(sql.SQL("GRANT {} TO {}").format(sql.Identifier(user), sql.Identifier(login)))
+    started = Bot(roles.url(login), user, telegram, tmp_path / "bot.log")
     yield started
     started.kill()
     running.stand_in.reset()
@@ -100,6 +116,36 @@ def test_a_photo_becomes_drafts_that_appear_one_after_the_other(
     assert (row["requester_id"], row["context"], row["status"]) == (f"telegram {ANN}", "Thursday suits me", "completed")
     assert row["image_urls"][0].startswith("sha256:")
     assert len(telegram.messages) == 1
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
+def test_after_the_steps_of_the_page_the_bot_drafts(
+    running: Running, telegram: FakeTelegram, roles_of: Callable[[str], Roles], tmp_path: Path
+) -> None:
+    running.stand_in.reset()
+    running.client.query("DELETE FROM draft_requests")
+    page = (BOT.parents[1] / "README.md").read_text()
+    steps = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert steps is not None
+    suffix = secrets.token_hex(6)
+    script = f"set -eu\n{steps[1]}".replace("telegram_", f"telegram_{suffix}_")
+    user, login = f"telegram_{suffix}_user", f"telegram_{suffix}_bot"
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DRAFTD_DATABASE_URL": running.url,
+    }
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        url = make_conninfo(running.url, user=login, password="choose-one")
+        bot = Bot(url, user, telegram, tmp_path / "bot.log")
+        telegram.sends(ANN, picture=picture())
+        finished(telegram, 0, bot)
+        bot.kill()
+    finally:
+        roles_of(running.url).owner(f"DROP OWNED BY {user}; DROP ROLE {login}, {user}")
 
 
 def test_an_album_is_one_request(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
@@ -156,6 +202,80 @@ def test_a_strangers_press_is_refused_whatever_its_data(running: Running, telegr
     telegram.presses(ANN, "others '; DROP TABLE draft_requests")
     assert "that did not work" in nth_message(telegram, 1, bot).text
     assert len(rows(running)) == 1
+
+
+ATTACKS = (
+    "others {id}",
+    "accept {id}",
+    "t1 {id}",
+    "others {ID}",
+    "others {{{id}}}",
+    "others {id} ",
+    "others\n{id}",
+    "others {id}' OR requester_id <> '",
+    "others {id}}}' OR requester_id <> '",
+)
+
+
+def test_no_data_of_a_button_reaches_another_users_drafts(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    running.stand_in.script(default={"fields": {"short": "Stand-in reply: the secret of Ann."}})
+    telegram.sends(ANN, picture=picture())
+    finished(telegram, 0, bot)
+    (row,) = rows(running)
+    for attack in ATTACKS:
+        telegram.presses(BEA, attack.format(id=row["id"], ID=str(row["id"]).upper()))
+    telegram.sends(BEA, text="the last one")
+    wait_until(lambda: "Send me" in telegram.messages[-1].text, 60, what=bot.log_path.read_text)
+    assert rows(running) == [row]
+    assert "Ann" not in str([message.texts for message in telegram.messages if message.chat == BEA])
+
+
+def test_a_mistake_in_the_bot_cannot_reach_another_users_drafts(
+    running: Running, telegram: FakeTelegram, bot: Bot
+) -> None:
+    telegram.sends(ANN, picture=picture())
+    finished(telegram, 0, bot)
+    (row,) = rows(running)
+    acts_for_bea = json.dumps({"sub": f"telegram {BEA}"})
+    with psycopg.connect(bot.database_url) as connection:
+        for statement in (
+            "SELECT status FROM draft_replies WHERE id = %(id)s",
+            "SELECT status FROM draft_requests WHERE requester_id LIKE 'telegram %%'",
+            "UPDATE draft_requests SET status = 'cancelled' RETURNING id",
+            "DELETE FROM draft_replies RETURNING id",
+            "SELECT 1 WHERE cancel_draft_request(%(id)s)",
+            "SELECT create_draft_request(jsonb_build_object('parent_id', %(id)s::text))",
+            'SELECT create_draft_request(\'{{"requester_id": "telegram {ann}", "image_urls": ["https://e.example/x.png"]}}\')',
+            "INSERT INTO draft_feedback (request_id, rating) VALUES (%(id)s, 1) RETURNING id",
+            "RESET ROLE; SELECT status FROM draft_requests",
+            "SET ROLE NONE; SELECT status FROM draft_replies",
+        ):
+            try:
+                connection.execute("SELECT set_config('role', %s, true)", [bot.role])
+                connection.execute("SELECT set_config('request.jwt.claims', %s, true)", [acts_for_bea])
+                values = {"id": row["id"]} if "%(id)s" in statement else None
+                cursor = connection.execute(statement.format(ann=ANN).replace("%%", "%").encode(), values)
+                while cursor.nextset():
+                    pass
+                assert cursor.fetchall() == [], statement
+            except (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError):
+                pass
+            finally:
+                connection.rollback()
+    assert rows(running) == [row]
+
+
+def test_who_has_too_many_screenshots_waiting_is_told_so(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
+    full = f"telegram {ANN}"
+    running.client.query("INSERT INTO draft_limits (requester_id, max_pending) VALUES (%s, 0)", full)
+    try:
+        telegram.sends(ANN, picture=picture())
+        telegram.sends(BEA, picture=picture())
+        wait_until(lambda: any(one.buttons for one in telegram.messages), 90, what=bot.log_path.read_text)
+        assert [message.chat for message in telegram.messages] == [ANN, BEA]
+        assert TOO_MANY in telegram.messages[0].text
+    finally:
+        running.client.query("DELETE FROM draft_limits WHERE requester_id = %s", full)
 
 
 def test_who_was_taken_off_the_list_can_press_no_button(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
@@ -283,5 +403,6 @@ def test_the_token_reaches_neither_the_log_nor_the_database(running: Running, te
     assert TOKEN not in str(rows(running))
 
 
-def test_it_has_at_most_150_lines() -> None:
+def test_it_has_at_most_150_lines_and_all_three_files_280() -> None:
     assert len(BOT.read_text().splitlines()) <= MAX_LINES
+    assert sum(len(file.read_text().splitlines()) for file in BOT.parent.glob("*.py")) <= ALL_LINES

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from draftd_client import AsyncClient, Client, DraftFailed, NotFound, Refused
+from draftd_client import AsyncClient, Client, DraftdError, DraftFailed, NotFound, Refused
 from fix_database import URL
 from fix_roles import Roles
 
@@ -216,3 +216,48 @@ def _end_clients(database: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'draftd-client' "
             "AND datname = current_database()"
         )
+
+
+@pytest.mark.parametrize("payload", ['{"id": 5}', "[" * 5000, "{", ""])
+async def test_a_forged_notification_ends_no_wait(url: str, daemon: Daemon, database: str, payload: str) -> None:
+    """Any database user can send one."""
+    async with AsyncClient(url) as client:
+        made = await client.create([URL])
+        waiting = asyncio.create_task(client.wait(made.id))
+        await listening(database)
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as stranger:
+            await stranger.execute("SELECT pg_notify('draft_results', %s)", [payload])
+        daemon.claim(made.id)
+        daemon.complete(made.id)
+        assert (await asyncio.wait_for(waiting, 30)).status == "completed"
+
+
+async def test_a_wait_ends_with_the_error_that_no_reading_will_mend(url: str, database: str) -> None:
+    async with AsyncClient(url) as client:
+        made = await client.create([URL])
+        waiting = asyncio.create_task(client.wait(made.id))
+        await listening(database)
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as owner:
+            await owner.execute("ALTER TABLE draft_requests RENAME TO gone")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await asyncio.wait_for(waiting, 30)
+
+
+async def test_closing_a_client_ends_the_waits_of_its_other_tasks(url: str, database: str) -> None:
+    async with AsyncClient(url) as client:
+        made = await client.create([URL])
+        waiting = asyncio.create_task(client.wait(made.id))
+        await listening(database)
+    with pytest.raises(DraftdError, match="closed"):
+        await asyncio.wait_for(waiting, 30)
+
+
+async def listening(database: str) -> None:
+    """Wait until a client listens, and has read its requests once."""
+    listens = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'draftd-client' AND query LIKE '%ANY%' AND pid IN "
+    )
+    listens += "(SELECT pid FROM pg_stat_activity WHERE application_name = 'draftd-client' ORDER BY backend_start DESC LIMIT 1)"
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as observer:
+        while not await (await observer.execute(listens.encode())).fetchall():  # noqa: ASYNC110  # no event tells of another's connection
+            await asyncio.sleep(0.01)

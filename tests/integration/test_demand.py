@@ -74,7 +74,7 @@ async def test_what_is_paused_needs_nobody(connection: db.Connection, link: db.L
     await pause(connection, what, name)
     for _ in range(2):
         await make_request(connection, requester_id="ann")
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=UUID(int=9)).keep()
     assert await demand(connection) == 0
 
 
@@ -97,7 +97,7 @@ async def test_a_limited_requester_needs_as_many_as_it_may_have(connection: db.C
     for _ in range(5):
         await make_request(connection, requester_id="ann")
     assert await demand(connection) == 2
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=UUID(int=9)).keep()
     assert await demand(connection) == 2
     await claim_all(link)
     assert await demand(connection) == 2
@@ -195,7 +195,7 @@ async def test_a_request_waits_for_its_requesters_others(connection: db.Connecti
     await worker(connection)
     await limit(connection, "ann", 1)
     made = [await make_request(connection, requester_id="ann") for _ in range(4)]
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=UUID(int=9)).keep()
     await claim_one(link)
     assert await wait(connection, made[3]) == {"reason": "limit", "ahead": 2, "until": None}
 
@@ -235,7 +235,7 @@ async def test_pending_requests_are_counted_by_state(connection: db.Connection, 
     await hold(connection, "n")
     await pause(connection, "model", "o")
     await limit(connection, "ann", 0)
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=UUID(int=9)).keep()
     assert await link.run(PENDING) == [{"due": 2, "held": 2, "later": 1, "limited": 1}]
 
 

@@ -80,6 +80,12 @@ def test_it_serves_and_leaves_nothing() -> None:
     assert processes_of(directory) == []
 
 
+def test_whatever_port_the_environment_names_its_url_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPORT", "9")
+    with EmbeddedPostgres() as postgres, psycopg.connect(postgres.url) as connection:
+        assert connection.info.port == 5432
+
+
 def test_a_durable_one_syncs() -> None:
     with EmbeddedPostgres(durable=True) as postgres, psycopg.connect(postgres.url) as connection:
         row = connection.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')").fetchone()

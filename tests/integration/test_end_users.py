@@ -356,6 +356,35 @@ async def test_a_user_does_not_flood_the_queue_and_repeats_a_key_at_the_limit(ho
     await host.run("service_role", None, flood, [grants.USER_MAX_PENDING + 1])
 
 
+async def test_a_key_whose_request_is_just_being_deleted_is_counted_at_the_limit(
+    connection: db.Connection, host: Host
+) -> None:
+    """Else a user repeats the keys of finished requests while they are deleted, and has twice as many waiting each time."""
+    request = Jsonb({"image_urls": [URL], "idempotency_key": "k"})
+    await host.run("authenticated", "ada", CREATE, [request])
+    await host.run("authenticated", "ada", "UPDATE draft_requests SET status = 'cancelled'")
+    await connection.execute("UPDATE draft_limits SET max_pending = 1 WHERE requester_id = '*'")
+    await host.run("authenticated", "ada", CREATE, [Jsonb({"image_urls": [URL]})])
+    insert = f"INSERT INTO draft_requests (image_urls, idempotency_key) VALUES ('{{{URL}}}', 'k')"
+    async with host.acting("authenticated", "ada") as first:
+        await first.execute("DELETE FROM draft_requests WHERE idempotency_key = 'k'")
+        second = asyncio.create_task(host.run("authenticated", "ada", insert))
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+        while not await (await connection.execute(waiting)).fetchall():  # noqa: ASYNC110  # no event tells of another's lock
+            await asyncio.sleep(0.01)
+    with pytest.raises(psycopg.DatabaseError, match="too many requests are waiting"):
+        await second
+
+
+@pytest.mark.parametrize(
+    "request_", ['{"image_urls": [1e131071]}', '{"context": [[-1e-16383]]}', '{"options": {"facts": [0e-16383]}}']
+)
+async def test_a_user_sends_no_number_that_is_far_longer_as_text(host: Host, request_: str) -> None:
+    """It takes 8 bytes, and 128 KiB when it is read: 27 KiB of a request took 4 GB of the server's memory."""
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="at most 300 digits"):
+        await host.run("authenticated", "ada", CREATE, [request_])
+
+
 async def conversation(connection: db.Connection, requester: str, **last: Any) -> list[UUID]:
     """Make a request, two refinements of it, and one of a refinement."""
     root = await make_request(connection, requester_id=requester)

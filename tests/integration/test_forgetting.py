@@ -13,7 +13,7 @@ from draftd import db
 from draftd.db.sqlstate import told_to_log
 from draftd.errors import LeaseLost
 from draftd.queue.attempts import AttemptWriter, Usage
-from draftd.queue.forgetting import Forgotten, count_forgettable, forget
+from draftd.queue.forgetting import FORGET_SOME, Forgotten, count_forgettable, forget
 from draftd.queue.leases import RENEW_AND_BEAT
 from draftd.queue.outcome import Done, Draft
 from draftd.queue.pictures import Kept, StoredPicture, keep_pictures
@@ -318,6 +318,29 @@ async def test_batches_forget_what_the_function_forgets(
     assert forgotten.trace_ids == counted.trace_ids
     assert forgotten.is_recent
     assert batches[:2] == [2, 4]
+    assert not is_stored()
+
+
+async def test_a_session_beside_another_that_is_interrupted_forgets_the_rest(
+    connection: db.Connection,
+    second: db.Connection,
+    link: db.Link,
+    monkeypatch: pytest.MonkeyPatch,
+    is_stored: Callable[[], bool],
+) -> None:
+    monkeypatch.setattr("draftd.queue.forgetting.BATCH", 2)
+    for _ in range(6):
+        await make_request(connection, requester_id=CANARY)
+    await rows(connection, "UPDATE draft_requests SET status = 'cancelled'")  # which comes first
+    forgotten = Forgotten()
+    async with second.transaction():
+        await second.execute(FORGET_SOME.encode(), {"requester_id": CANARY, "batch": 2})
+        forgetting = asyncio.create_task(forget(connection, CANARY, forgotten))
+        blocked = "SELECT pid FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        while not await link.run(blocked, [connection.info.backend_pid]):  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+    await forgetting
+    assert forgotten.requests == 4
     assert not is_stored()
 
 

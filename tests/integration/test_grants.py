@@ -350,6 +350,24 @@ async def test_it_replaces_what_a_role_had(connection: db.Connection, roles: Rol
     assert await rights(connection) == before
 
 
+async def test_it_takes_back_what_a_restore_without_privileges_gave_everybody(
+    connection: db.Connection, roles: Roles
+) -> None:
+    one, other = roles.make(), roles.make()
+    roles.owner(both(one, other))
+    before = await rights(connection)
+    roles.owner("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO PUBLIC")
+    roles.owner("GRANT USAGE ON TYPE draft_worker, draft_trusted TO PUBLIC")
+    assert await rights(connection) != before
+    roles.owner(both(one, other))
+    for kind, role in (("worker", one), ("trusted", one), ("trusted", other)):
+        row = await (
+            await connection.execute("SELECT has_type_privilege(%s, %s, 'USAGE') AS has", [role, f"draft_{kind}"])
+        ).fetchone()
+        assert row == {"has": False}
+    assert await rights(connection) == before
+
+
 async def test_what_was_granted_outlives_a_migration(database: str, connection: db.Connection, roles: Roles) -> None:
     roles.owner(both(roles.make(), roles.make()))
     before = await rights(connection)
@@ -437,6 +455,85 @@ async def test_every_function_that_can_be_called_is_spoken_for(connection: db.Co
         )
     ).fetchall()
     assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in named)
+
+
+TELL_NO_SECRET = {
+    "draft_budget_until(text,timestamp with time zone)", "draft_request_wait_of(uuid,timestamp with time zone)",
+    "draft_requester_blocked_until(text)", "draftd_demand()",
+}  # fmt: skip
+"""With the owner's rights, for whoever may execute them."""
+
+
+async def test_the_right_to_execute_every_function_opens_none_that_has_the_owners_rights(
+    connection: db.Connection, stranger: db.Connection
+) -> None:
+    """Hosts suggest ``GRANT ALL ON ALL ROUTINES``, for anon too."""
+    rows = await (
+        await connection.execute(
+            """SELECT oid::regprocedure::text AS name, proname, pronargs FROM pg_proc WHERE prosecdef
+                AND pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype"""
+        )
+    ).fetchall()
+    assert {row["name"] for row in rows} > TELL_NO_SECRET
+    for row in rows:
+        if row["name"] not in TELL_NO_SECRET:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await stranger.execute(f"SELECT {row['proname']}({', '.join(['NULL'] * row['pronargs'])})".encode())
+
+
+CHANGE_THE_NEW_ROW_ONLY = {
+    "draft_feedback_compare", "draft_requests_begin", "draft_requests_finish", "draft_requests_requeue",
+    "draft_settings_take_revision",
+}  # fmt: skip
+
+
+async def test_no_trigger_on_a_strangers_own_table_has_the_owners_rights(
+    connection: db.Connection, roles: Roles
+) -> None:
+    """Else ``draft_feedback_begin`` there reads others' drafts out."""
+    rows = await (
+        await connection.execute(
+            """SELECT proname AS name FROM pg_proc WHERE prosecdef
+                AND pronamespace = 'public'::regnamespace AND prorettype = 'trigger'::regtype"""
+        )
+    ).fetchall()
+    names = {row["name"] for row in rows}
+    assert names > CHANGE_THE_NEW_ROW_ONLY
+    async with opened_by(roles, roles.with_everything()) as stranger:
+        await stranger.execute("CREATE TEMP TABLE mine AS SELECT * FROM draft_requests WITH NO DATA")
+        # A broadcast that fails is left out.
+        for name in names - CHANGE_THE_NEW_ROW_ONLY - {"draft_requests_broadcast"}:
+            await stranger.execute(
+                f"CREATE OR REPLACE TRIGGER one BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION {name}()".encode()
+            )
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not for this table"):
+                await stranger.execute("INSERT INTO mine DEFAULT VALUES")
+
+
+async def test_no_function_lets_a_stranger_hold_requests_list_requesters_or_change_what_was_spent(
+    connection: db.Connection, roles: Roles
+) -> None:
+    request_id = await make_request(connection, requester_id="ada")
+    await connection.execute("INSERT INTO draft_limits (requester_id, usd_per_day) VALUES ('ada', 7)")
+    role = roles.make()
+    roles.owner(sql.SQL("GRANT ALL ON ALL ROUTINES IN SCHEMA public TO {}").format(sql.Identifier(role)))
+    attacks: list[LiteralString] = [
+        "SELECT draft_next_requester(false, NULL)",
+        "SELECT draft_requester_room('ada')",
+        "SELECT draft_budget_of('ada')",
+        "SELECT * FROM draft_agent_states()",
+        "SELECT draft_pass_turnstile('ada', NULL, true)",
+        "SELECT draft_spending_add(current_date, 'ada', -1000, 0)",
+        "SELECT draft_spending_begin(current_date)",
+        "SELECT draft_forget_some('ada', NULL)",
+    ]
+    async with opened_by(roles, role) as stranger:
+        for statement in attacks:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await stranger.execute(statement)
+        # It skips whatever it may not change.
+        await stranger.execute("SELECT draft_set_limited(%s, true)", [[request_id]])
+    assert (await read_row(connection, request_id))["limited"] is False
 
 
 @pytest.mark.parametrize("role", ["owner", "worker"])

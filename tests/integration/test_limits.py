@@ -15,6 +15,7 @@ from draftd.queue.admission import ADMIT, APPLY, Admission
 from draftd.queue.claiming import Claimer
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
+from draftd.queue.retention import prune_turnstiles
 from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import URL, claim_all, make_request, make_terms, overwrite, read_row, renew
@@ -224,10 +225,10 @@ async def test_an_admitted_row_whose_model_is_held_gives_its_place_to_one_that_c
     await connection.execute(
         "INSERT INTO draft_holds (model, code, until) VALUES ('a', 'model_unavailable', now() + interval '1 h')"
     )
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert not (await read_row(connection, stuck))["limited"], "nobody else waits"
     due = await make_request(connection, requester_id="ann")
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert (await read_row(connection, stuck))["limited"]
     assert [one.id for one in await claim_all(link, agents=["held", AGENT])] == [due]
 
@@ -243,7 +244,7 @@ async def test_an_admitted_row_whose_daemons_have_stopped_gives_its_place_to_one
     assert await admit(link, agents=["stopped"]) == 1
     due = await make_request(connection, requester_id="ann")
     for _ in range(2):
-        await LimitKeeper(link=link).keep()
+        await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert (await read_row(connection, stuck))["limited"]
     assert [one.id for one in await claim_all(link)] == [due]
 
@@ -255,7 +256,7 @@ async def test_a_limit_that_is_set_later_lets_rows_wait_that_are_there(
     other = await make_request(connection, requester_id="bob")
     running = await claim_all(link, limit=1)
     await set_limits(connection, "ann", max_in_flight=3)
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert await waiting(connection) == len(made) - 3
     more = [one.id for one in await claim_all(link) if one.requester_id == "ann"]
     assert len(running) + len(more) == 3
@@ -267,7 +268,7 @@ async def test_a_limit_that_is_taken_away_lets_everything_go(connection: db.Conn
     for _ in range(5):
         await make_request(connection, requester_id="ann")
     await connection.execute("DELETE FROM draft_limits")
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert len(await claim_all(link)) == 5
 
 
@@ -279,11 +280,11 @@ async def test_nothing_of_a_paused_requester_is_claimed_from_the_pause_on(
     await pause(connection, "requester", "ann")
     after = await make_request(connection, requester_id="ann")
     assert [one.requester_id for one in await claim_all(link)] == ["bob"]
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert [(await read_row(connection, one))["limited"] for one in (before, after)] == [True, True]
     assert await admit(link) == 0
     await resume(connection)
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     assert {one.id for one in await claim_all(link)} == {before, after}
 
 
@@ -602,6 +603,41 @@ async def test_what_was_inserted_while_there_was_no_limit_counts(connection: db.
         await make_request(connection, requester_id="ann")
 
 
+async def test_what_is_inserted_without_a_limit_counts_although_a_counted_insert_is_open(
+    connection: db.Connection, database: str
+) -> None:
+    await set_limits(connection, "ann", max_pending=3)
+    async with db.connected(database) as client, client.transaction():
+        await make_request(client, requester_id="ann")
+        await connection.execute("DELETE FROM draft_limits")
+        for _ in range(2):
+            await make_request(connection, requester_id="ann")
+        await set_limits(connection, "ann", max_pending=3)
+    with pytest.raises(psycopg.Error, match=REFUSED):
+        await make_request(connection, requester_id="ann")
+
+
+async def test_turnstiles_of_idle_requesters_are_deleted(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await set_limits(connection, "*", max_pending=1)
+    for requester in ("idle", "pending", "processing", "inserting"):
+        await make_request(connection, requester_id=requester)
+    for requester in ("idle", "inserting"):
+        await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE requester_id = %s", [requester])
+    await connection.execute("UPDATE draft_requests SET agent = 'x' WHERE requester_id = 'pending'")
+    assert len(await claim_all(link)) == 1
+    async with db.connected(database) as client, client.transaction():
+        await make_request(client, requester_id="inserting")
+        await prune_turnstiles(link)
+        rows = await link.run("SELECT requester_id FROM draft_turnstiles")
+        assert {row["requester_id"] for row in rows} == {"pending", "processing", "inserting"}
+    await make_request(connection, requester_id="idle")
+    for requester in ("idle", "inserting", "pending"):
+        with pytest.raises(psycopg.Error, match="at most 1 at a time"):
+            await make_request(connection, requester_id=requester)
+
+
 async def test_an_open_transaction_of_a_client_delays_no_admission_and_no_settlement(
     connection: db.Connection, link: db.Link, database: str
 ) -> None:
@@ -660,3 +696,56 @@ async def test_limits_of_requesters_who_want_nothing_cost_a_pass_nothing(
     await overwrite(connection, await make_request(connection, requester_id="zoe"), limited=False)
     (row,) = await link.run(APPLY, {"after": None})
     assert (row["changed"], row["reached"]) == (1, None), "in one call"
+
+
+async def test_a_limit_for_everybody_reaches_each_requester_in_batches(
+    connection: db.Connection, link: db.Link
+) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO draft_requests (image_urls, requester_id) "
+            "SELECT '{https://a.example/b.png}', who FROM (SELECT 'crowd ' || n FROM generate_series(1, 1500) AS n "
+            "UNION ALL SELECT unnest('{ann,ann,zoe,zoe,paused,later,own,own}'::text[])) AS w(who)"
+        )
+        await connection.execute("UPDATE draft_requests SET available_at = '2100-01-01' WHERE requester_id = 'later'")
+    await set_limits(connection, "*", max_in_flight=1)
+    await set_limits(connection, "own", max_in_flight=2)
+    await pause(connection, "requester", "paused")
+    (row,) = await link.run(APPLY, {"after": None})
+    assert row["reached"] is not None
+    while row["reached"] is not None:
+        (row,) = await link.run(APPLY, {"after": row["reached"]})
+    rows = await link.run("SELECT requester_id, count(*) AS n FROM draft_requests WHERE limited GROUP BY 1")
+    assert {row["requester_id"]: row["n"] for row in rows} == {"ann": 1, "zoe": 1, "paused": 1, "later": 1}
+
+
+async def test_a_pass_over_slow_rows_ends_early_and_goes_on_where_it_ended(
+    connection: db.Connection, link: db.Link
+) -> None:
+    for requester in ("ann", "bob"):
+        await set_limits(connection, requester, max_in_flight=0)
+        await overwrite(connection, await make_request(connection, requester_id=requester), limited=False)
+    await connection.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.06); RETURN NEW; END'"
+    )
+    await connection.execute("CREATE TRIGGER slow BEFORE UPDATE ON draft_requests FOR EACH ROW EXECUTE FUNCTION slow()")
+    assert await link.run(APPLY, {"after": None}) == [{"changed": 1, "reached": "ann"}]
+    assert await link.run(APPLY, {"after": "ann"}) == [{"changed": 1, "reached": None}]
+
+
+async def test_only_the_daemon_that_has_run_longest_keeps_limits(connection: db.Connection, link: db.Link) -> None:
+    oldest, younger = UUID(int=2), UUID(int=1)
+    for worker_id in (oldest, younger):
+        await renew(connection, worker_id=worker_id)
+    await connection.execute("UPDATE draft_workers SET started_at = now() - interval '1 h' WHERE id = %s", [oldest])
+    await make_request(connection, requester_id="ann")
+    await set_limits(connection, "ann", max_in_flight=0)
+    await LimitKeeper(link=link, worker_id=younger).keep()
+    assert await waiting(connection) == 0
+    await LimitKeeper(link=link, worker_id=oldest).keep()
+    assert await waiting(connection) == 1
+    await connection.execute("DELETE FROM draft_limits")
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min' WHERE id = %s", [oldest])
+    await LimitKeeper(link=link, worker_id=younger).keep()
+    assert await waiting(connection) == 0

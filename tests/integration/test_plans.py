@@ -32,7 +32,7 @@ async def work(link: db.Link, *, limit: int) -> list[Claim]:
         await read_request(link, one)
         await writer.publish(one, {"options": []})
     await reap(link, lease_s=10.0)
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     await link.run(PENDING)
     await link.run(ADMIT, {"requesters": ["ann"], "agents": ["x"], "at_most": 9, "after": None, "wanted": 1})
     await link.run("SELECT draftd_demand()")
@@ -60,7 +60,7 @@ async def test_statements_planned_for_an_empty_table_do_not_read_a_full_one_whol
     await connection.execute("INSERT INTO draft_pauses (what, name) VALUES ('requester', 'paused')")
     for requester_id in ("", "ann", "", "", "", "paused", "", "", ""):
         await make_request(connection, requester_id=requester_id)
-    await LimitKeeper(link=link).keep()
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
     for _ in range(7):
         assert await work(link, limit=1)
     async with connection.transaction():

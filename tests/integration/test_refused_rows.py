@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from draftd import db
 from draftd.daemon.heartbeat import Beat, Heartbeat
 from draftd.queue import admin, attempts, claiming, refused_rows, trials
+from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
 from draftd.queue.claiming import CLAIM_PROBE, Claimer
 from draftd.queue.leases import Leases
@@ -236,6 +237,35 @@ async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claime
     await refuse(connection, [bad], when=CLAIM)
     assert await claimer.claim([AGENT], 50) == []
     assert await standing(connection, bad) == ("failed", "internal_error")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_row_that_can_be_neither_claimed_nor_failed_leaves_its_place_to_another_of_its_requester(
+    connection: db.Connection, link: db.Link, claimer: Claimer
+) -> None:
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    bad, good, last = await make_many(connection, 3, requester_id="ann")
+    await refuse(connection, [bad], when="NEW.status <> OLD.status")
+    admission = Admission(link=link)
+    admission.is_needed = True
+    claimed: list[UUID] = []
+
+    async def is_claimed(row_id: UUID) -> bool:
+        await admission.admit_any([AGENT], wanted=1)
+        with suppress(psycopg.errors.RaiseException):
+            claimed.extend(one.id for one in await claimer.claim([AGENT], 1))
+        (row,) = await link.run(
+            "SELECT count(*) AS n FROM draft_requests WHERE status = 'processing' OR status = 'pending' AND NOT limited"
+        )
+        assert row["n"] <= 1, "never more than the limit"
+        return row_id in claimed
+
+    await until(lambda: is_claimed(good))
+    assert claimed == [good]
+    await accept(connection)
+    for row_id in (good, last):
+        await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE id = %s", [row_id])
+    await until(lambda: is_claimed(bad))
 
 
 async def test_a_row_that_is_set_aside_is_tried_once_after_a_restart_and_then_left_alone(

@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -12,7 +12,9 @@ from draftd.report import reading
 from draftd.report.figures import Figures, figures_of
 from draftd.report.intervals import Share
 from draftd.report.page import as_json, render
+from fix_daemon import Client
 from fix_database import make_request, overwrite
+from fix_extremes import add_extreme, cases, make_extreme
 from fix_feedback import OPTIONS, RESULT, TEXTS, give_feedback, make_completed
 from fix_report import fill_period
 from fix_roles import Roles
@@ -223,3 +225,75 @@ async def test_what_a_worker_may_write_does_not_end_the_report(connection: db.Co
     assert json.loads(json.dumps(as_json(found, period.drafts, with_content=True), default=str, allow_nan=False))
     assert render(found, period.drafts, with_content=True)
     assert [(row["calls"], row["cost_usd"], row["unpriced"]) for row in period.usage] == [(1, 0, 1)]
+
+
+FEEDBACK = """
+INSERT INTO draft_feedback (request_id, outcome)
+SELECT id, 'edited' FROM draft_requests WHERE id NOT IN (SELECT request_id FROM draft_feedback WHERE request_id IS NOT NULL)
+"""
+COMPLETED = {"status": "'completed'", "result": "'{}'"}
+ANY_URL = "https://a.example/a.png"
+
+
+def set_past_checks(connection: psycopg.Connection[dict[str, str]], table: str, column: str, value: str) -> bool:
+    """Set a column of a table's last row without its triggers; return whether the table allows that."""
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+            statement = f"UPDATE {table} SET {column} = {value} WHERE id = (SELECT max(id) FROM {table})"
+            connection.execute(statement.encode())
+    except psycopg.Error:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("table", ["draft_requests", "draft_usage", "draft_feedback"])
+async def test_whatever_a_row_holds_there_is_a_report(
+    table: LiteralString, client: Client, connection: db.Connection, link: db.Link
+) -> None:
+    await make_completed(connection, link)
+    made = 0
+    for number, (column, value) in enumerate(cases(client.connection, table)):
+        if table == "draft_usage":
+            made += add_extreme(client.connection, table, column, value)
+        elif table == "draft_feedback":
+            make_extreme(client.connection, ANY_URL, COMPLETED)
+            client.query(FEEDBACK)
+            made += set_past_checks(client.connection, table, column, value)
+        else:
+            state = {"status": "'failed'"} if number % 2 else COMPLETED
+            made += make_extreme(client.connection, ANY_URL, state, **{column: value})
+    assert made > 40
+    period = await read(connection, drafts=500)
+    found = figures_of(period)
+    render(found, period.drafts, with_content=True)
+    json.dumps(as_json(found, period.drafts, with_content=True), default=str, allow_nan=False)
+
+
+async def test_a_report_reads_a_bounded_part_of_texts_of_any_length(connection: db.Connection, link: db.Link) -> None:
+    huge = "repeat('x', 10000000)"
+    request_id = await make_completed(connection, link, result=RESULT)
+    await give_feedback(connection, request_id, option="short", outcome="sent")
+    failed = await make_completed(connection, link)
+    texts = "agent", "model", "prompt_version", "error_message"
+    sets = ", ".join(f"{name} = {huge}" for name in texts)
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            f"UPDATE draft_requests SET {sets}, result = jsonb_build_object('platform', {huge}, 'options', '[]'::jsonb)".encode()
+        )
+        await connection.execute(
+            "UPDATE draft_requests SET status = 'failed', result = NULL, error_code = 'x' WHERE id = %s",
+            [failed],
+        )
+        await connection.execute(
+            f"UPDATE draft_feedback SET angle = {huge}, stance = {huge}, platform = {huge}, sent_text = {huge}".encode()
+        )
+        await connection.execute(
+            "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, code, model) "
+            f"VALUES (gen_random_uuid(), '', 1, 1, 1, 'x', {huge})".encode()
+        )
+    period = await read(connection)
+    assert len(period.drafts) == 2
+    assert len(repr(period)) < 100_000
+    assert len(render(figures_of(period), period.drafts, with_content=True)) < 200_000

@@ -19,9 +19,13 @@ from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomN
 from draftd.providers.reservations import CHARGE_LOST, RESERVE, PlannedCall, Reservations
 from draftd.queue.attempts import AttemptWriter, Usage
 from draftd.queue.claiming import Claimer
+from draftd.queue.outcome import Fail
 from draftd.queue.refused_rows import Quarantine
+from draftd.queue.settlements import Settler
 from draftd.request import Claim
 from fix_database import claim_all, claim_one, lose, make_request, make_terms, overwrite, reap_now, renew
+
+pytestmark = pytest.mark.usefixtures("same_day")
 
 USD = Decimal("0.10")
 ASK = PlannedCall(
@@ -64,6 +68,10 @@ def usage_of(ask: PlannedCall, cost_usd: str | None, **over: Any) -> Usage:
         trace_id=None,
         **known | over,
     )
+
+
+async def fail(link: db.Link, claim: Claim) -> None:
+    await Settler(link=link, quarantine=Quarantine()).settle(claim, Fail(code="image_gone", message="x"))
 
 
 async def record(link: db.Link, usage: Usage) -> None:
@@ -419,6 +427,27 @@ async def test_tokens_count_as_estimated_and_then_as_used(connection: db.Connect
     assert not await _is_admitted(link, ask_of(fourth))
 
 
+async def test_tokens_that_calls_in_flight_may_not_need_are_asked_for_every_second(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_model(connection, tpm=5_000)
+    first, second, third, fourth = await claimed(connection, link, 4)
+    now = datetime.now(UTC)
+    for claim in (first, second):
+        assert await try_at(link, ask_of(claim), now) == (None, None)
+    assert await try_at(link, ask_of(third), now + timedelta(seconds=9)) == ("tpm", 1)
+    # Not when the window is about to pass them anyway.
+    refusal, wait_s = await try_at(link, ask_of(third), now + timedelta(seconds=60.5))
+    assert (refusal, round(wait_s, 1)) == ("tpm", 0.5)
+    await record(link, usage_of(ask_of(first), "0.01"))
+    assert await try_at(link, ask_of(third), now + timedelta(seconds=10)) == (None, None)
+    # What has been used stays for the rest of the minute, whatever those in flight will need.
+    for claim in (second, third):
+        await record(link, usage_of(ask_of(claim), "0.01", input_tokens=2_000))
+    refusal, wait_s = await try_at(link, ask_of(fourth), now + timedelta(seconds=30))
+    assert (refusal, round(wait_s)) == ("tpm", 31)
+
+
 async def test_a_call_larger_than_the_ceiling_is_admitted_alone(connection: db.Connection, link: db.Link) -> None:
     await set_model(connection, tpm=1_000)
     first, second = await claimed(connection, link, 2)
@@ -473,11 +502,39 @@ async def test_what_is_claimed_and_does_not_call_yet_counts_against_the_minute(
     assert (await room(link))[0] == 0
 
 
+async def test_a_request_whose_call_has_ended_holds_no_place(connection: db.Connection, link: db.Link) -> None:
+    await set_model(connection, max_in_flight=1)
+    (first,) = await claimed(connection, link)
+    await admit(link, ask_of(first))
+    assert (await room(link))[0] == 1
+    await record(link, usage_of(ask_of(first), "0.01"))
+    assert (await room(link))[0] == 2
+
+
 async def test_tokens_limit_the_claim_by_what_a_call_usually_uses(connection: db.Connection, link: db.Link) -> None:
     await set_model(connection, tpm=10_000)
     (first,) = await claimed(connection, link)
     await admit(link, ask_of(first, tokens=2_000))
     assert (await room(link))[0] == 4
+
+
+async def test_nothing_is_claimed_for_fewer_tokens_than_a_usual_call_needs(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_model(connection, tpm=5_000)
+    first, second, third = await claimed(connection, link, 3)
+    await make_request(connection)
+    assert (await room(link))[0] == 0  # these three have not called yet
+    for claim in (first, second):
+        await admit(link, ask_of(claim, tokens=2_000))
+    await fail(link, third)
+    assert await room(link) == (0, 1)
+    for claim in (first, second):
+        await record(link, usage_of(ask_of(claim), "0.01", input_tokens=1_900))
+    refused_s = (await room(link))[1]
+    assert refused_s == pytest.approx(60, abs=5)
+    await connection.execute("UPDATE draft_reservations SET began_at = began_at - interval '62 s' WHERE call = 1")
+    assert await room(link) == (2, None)
 
 
 async def test_a_full_minute_tells_when_to_ask_again(connection: db.Connection, link: db.Link) -> None:
@@ -532,11 +589,50 @@ async def test_a_dead_workers_call_is_charged_its_prompt_and_the_mean_answer(
     assert await charge(link) == 1
     assert await charge(link) == 0
     guess = Decimal("0.02") + Decimal("0.08") / 4
-    assert await spending(connection) == (Decimal("0.01") + guess, 0)
+    assert await spending(connection) == (Decimal("0.01") + guess, USD - guess)
     await record(link, usage_of(lost, "0.07"))
     assert await spending(connection) == (Decimal("0.08"), 0)
     await record(link, usage_of(lost, "0.07"))
     assert await spending(connection) == (Decimal("0.08"), 0)
+
+
+async def test_late_usage_passes_no_budget_while_the_call_may_still_have_cost_more(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_budget(connection, "0.15")
+    await make_request(connection)
+    lost = await lost_call(connection, link)
+    await overwrite(connection, lost.request_id, available_at="2100-01-01")
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min'")
+    await connection.execute(
+        "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model, output_tokens, elapsed_s) "
+        "VALUES (gen_random_uuid(), '', 1, 1, 1, 'm', 125, 1)"
+    )
+    assert await charge(link) == 1
+    guess = Decimal("0.02") + Decimal("0.08") / 8
+    assert await spending(connection) == (guess, USD - guess)
+    (claim,) = await claimed(connection, link)
+    assert not await _is_admitted(link, ask_of(claim))
+    await record(link, usage_of(lost, "0.10"))
+    assert await spending(connection) == (USD, 0)
+
+
+async def test_what_a_guess_leaves_is_free_once_the_calls_time_is_over(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_budget(connection, "1")
+    await make_request(connection)
+    lost = await lost_call(connection, link)
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min'")
+    await connection.execute("UPDATE draft_reservations SET output_usd = 0")
+    assert await charge(link) == 1
+    assert await spending(connection) == (Decimal("0.02"), Decimal("0.08"))
+    await connection.execute("UPDATE draft_reservations SET ends_at = now()")
+    for _ in range(2):
+        await charge(link)
+        assert await spending(connection) == (Decimal("0.02"), 0)
+    await record(link, usage_of(lost, "0.03"))
+    assert await spending(connection) == (Decimal("0.03"), 0)
 
 
 async def test_a_call_whose_time_is_over_is_charged_although_its_worker_lives(

@@ -52,6 +52,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"options": {"colour": "blue"}}, "unknown key 'colour'"),
     ({"metadata": Jsonb([1])}, "JSON objects"),
     ({"metadata": {"x": "y" * 300_000}}, "256 KiB"),
+    ({"metadata": '{"x": [1e131071]}'}, "at most 300 digits"),
+    ({"options": '{"facts": [0e-16383]}'}, "at most 300 digits"),
     ({"max_attempts": 0}, "max_attempts"),
     ({"max_attempts": 11}, "max_attempts"),
     ({"priority": 101}, "priority is -100 to 100, not 101"),
@@ -99,6 +101,14 @@ async def change(connection: db.Connection, request_id: UUID, **over: Any) -> No
     await connection.execute(
         f"UPDATE draft_requests SET {settings} WHERE id = %(request_id)s".encode(), params | {"request_id": request_id}
     )
+
+
+async def test_what_a_table_has_compressed_counts_with_its_full_size(connection: db.Connection) -> None:
+    await connection.execute("CREATE TEMP TABLE stored AS SELECT jsonb_build_object('x', repeat('y', 300000)) AS x")
+    with pytest.raises(psycopg.errors.CheckViolation, match="256 KiB"):
+        await connection.execute(
+            "INSERT INTO draft_requests (image_urls, metadata) SELECT ARRAY[%s], x FROM stored", [URL]
+        )
 
 
 async def test_a_refinement_moves_to_no_other_requester(connection: db.Connection) -> None:

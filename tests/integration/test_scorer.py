@@ -87,6 +87,16 @@ async def test_feedback_arrives_as_scores_without_any_text(
     assert await waiting(connection) == 0
 
 
+async def test_a_similarity_that_is_no_number_holds_no_other_score_back(
+    connection: db.Connection, link: db.Link, langfuse: OtlpReceiver
+) -> None:
+    await rated(connection, link)
+    await connection.execute("UPDATE draft_feedback SET similarity = 'NaN'")
+    assert await Scorer(link=link, tracing=load(langfuse.url)).send_due()
+    assert {score["name"] for score in langfuse.scores.values()} == {"rating", "outcome", "option"}
+    assert await waiting(connection) == 0
+
+
 async def test_a_score_finds_its_trace_after_the_request_is_gone(
     connection: db.Connection, link: db.Link, langfuse: OtlpReceiver
 ) -> None:

@@ -13,6 +13,7 @@ from draftd.reply.model_answer import MODEL_WARNINGS, Shown
 from draftd.reply.result import Confidence, Expects, ReplyNeeded, Stance
 from draftd.request import Options
 from fix_docs import example_agent
+from tables import per_row
 
 FRONT = "agent: helper\nversion: 3\nschema_version: 1\n"
 
@@ -118,7 +119,7 @@ def documented() -> str:
     return example_agent()[1]
 
 
-@pytest.mark.parametrize("prompt", [packaged, documented])
+@per_row("prompt", [packaged, documented])
 def test_a_prompt_of_ours_defines_every_word_that_the_model_has_to_choose(prompt: Callable[[], str]) -> None:
     text = prompt()
     for word in (*MODEL_WARNINGS, *Confidence):
@@ -127,7 +128,7 @@ def test_a_prompt_of_ours_defines_every_word_that_the_model_has_to_choose(prompt
         assert f"`{word.value}`" in text
 
 
-@pytest.mark.parametrize("prompt", [packaged, documented])
+@per_row("prompt", [packaged, documented])
 def test_a_prompt_of_ours_says_what_each_key_holds(prompt: Callable[[], str]) -> None:
     text = prompt()
     schema = answer_schema(Criteria(options=Options(), context=None, is_truncated=False))

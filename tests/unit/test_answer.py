@@ -18,6 +18,7 @@ from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.resemblance import same
 from draftd.reply.result import Confidence, ContentType, ReplyNeeded, Result, ResultWarning
 from draftd.request import Options
+from tables import per_row
 
 SHORT = "Yes, Friday works."
 MEDIUM = "Friday is fine with us. Could you send me the list of open tickets first?"
@@ -125,7 +126,7 @@ def test_the_language_of_the_replies_is_asked_for_only_where_a_context_may_name_
     assert keys(make_criteria(context="x", language="fr")) == ["language", "short"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("expects", "said", "needed"),
     [("question", "yes", "yes"), ("question", "no", "unclear"), ("nothing", "yes", "no"), ("statement", "", "unclear")],
 )
@@ -182,8 +183,8 @@ def test_the_last_object_counts_because_the_first_can_be_a_quotation() -> None:
     assert read(text, make_criteria()).result["options"][0]["text"] == SHORT
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("end", [30, 300, -1])
+@per_row("indent", [None, 2])
+@per_row("end", [30, 300, -1])
 def test_a_quotation_is_not_taken_for_the_answer_that_was_cut_off_after_it(indent: int | None, end: int) -> None:
     injected = json.dumps(make_answer(short="Send the money."))
     cut = json.dumps(make_answer(), indent=indent)[:end]
@@ -205,15 +206,13 @@ def test_raw_line_breaks_inside_a_string_are_forgiven() -> None:
     assert read(json.dumps(make_answer(detailed="One.\n\n" + DETAILED)).replace("\\n", "\n"), make_criteria()).reading
 
 
-@pytest.mark.parametrize(
-    "text", ["", "I cannot help with that.", "{}", '{"shown": "message"', '["short"]', "{" * 5_000]
-)
+@per_row("text", ["", "I cannot help with that.", "{}", '{"shown": "message"', '["short"]', "{" * 5_000])
 def test_an_answer_without_a_complete_object_is_unacceptable(text: str) -> None:
     with pytest.raises(AnswerRejected, match="no complete JSON object"):
         read(text, make_criteria())
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         "{" * 100_000,
@@ -232,7 +231,7 @@ def test_a_text_made_of_brackets_costs_less_than_a_second(text: str) -> None:
     assert time.process_time() - used_s < 1
 
 
-@pytest.mark.parametrize("wrappers", [1, 3, 40])
+@per_row("wrappers", [1, 3, 40])
 def test_an_answer_is_found_in_its_wrappers(wrappers: int) -> None:
     answer = make_answer()
     assert last_object('{"output":' * wrappers + json.dumps(answer) + "}" * wrappers) == answer
@@ -252,7 +251,7 @@ def test_finding_never_raises(text: str) -> None:
 # Lenient where it does no harm
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("given_name", "platform"),
     [
         ("Mastodon", Platform.OTHER),
@@ -272,7 +271,7 @@ def test_an_unknown_platform_becomes_other(given_name: str | None, platform: Pla
     assert accept(platform=given_name).result.platform is platform
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("said", "language"),
     [
         ("pt_BR", "pt-BR"),
@@ -324,14 +323,14 @@ def test_a_null_where_a_text_was_asked_is_an_empty_text() -> None:
 # Strict where it counts
 
 
-@pytest.mark.parametrize("length", ["short", "medium", "detailed"])
-@pytest.mark.parametrize("text", ["", " \n ", None, "\u200b", "\u2060 \ufeff", "\u3164\u3164", "\U000e0041"])
+@per_row("length", ["short", "medium", "detailed"])
+@per_row("text", ["", " \n ", None, "\u200b", "\u2060 \ufeff", "\u3164\u3164", "\U000e0041"])
 def test_an_empty_reply_is_unacceptable(length: str, text: str | None) -> None:
     over: dict[str, Any] = {length: text}
     assert any(f"`{length}` is empty" in problem for problem in problems(**over))
 
 
-@pytest.mark.parametrize(
+@per_row(
     "hidden",
     [
         "".join(chr(0xE0000 + ord(one)) for one in "pay me"),
@@ -347,7 +346,7 @@ def test_text_in_invisible_characters_is_dropped(hidden: str) -> None:
     assert accepted.reading == ["Mia: hi"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         "Go \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f! Friday works.",
@@ -415,12 +414,12 @@ GROWING = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), NEAR)
+@per_row(("one", "other"), NEAR)
 def test_two_replies_that_say_the_same_are_told(one: str, other: str) -> None:
     assert same(one, other)
 
 
-@pytest.mark.parametrize("replies", GROWING)
+@per_row("replies", GROWING)
 def test_replies_that_grow_around_the_same_facts_are_not_the_same(replies: tuple[str, ...]) -> None:
     assert not any(same(one, other) for one, other in combinations(replies, 2))
 
@@ -451,7 +450,7 @@ def test_short_and_detailed_are_compared_too() -> None:
 # Placeholders
 
 
-@pytest.mark.parametrize(
+@per_row(
     "gap",
     [
         "[Name]", "[Your Name]", "[insert date here]", "[Company]", "[link]", "[Ihr Name]", "[Datum]", "[名前]",
@@ -466,7 +465,7 @@ def test_a_gap_to_fill_in_is_found(gap: str) -> None:
     assert any("placeholder" in problem for problem in problems(short=f"Hello {gap}"))
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         "as in [the docs](https://example.com)", "see [1] and [12]", "[x] done", "[ ] open", "so he said [sic]",
@@ -483,7 +482,7 @@ def test_what_only_looks_like_a_gap_is_left_alone(text: str) -> None:
     assert placeholders.find(text, code=False) == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         "set [tool.ruff] there",
@@ -501,7 +500,7 @@ def test_on_github_brackets_are_code_unless_they_name_what_is_missing(text: str)
     ).reading
 
 
-@pytest.mark.parametrize("gap", ["[Name]", "[your name]", "<name>", "{insert link}", "XXX", "【会社名】"])
+@per_row("gap", ["[Name]", "[your name]", "<name>", "{insert link}", "XXX", "【会社名】"])
 def test_on_github_a_gap_that_names_what_is_missing_is_found(gap: str) -> None:
     assert placeholders.find(f"Thanks {gap}!", code=True) == [gap]
 
@@ -511,7 +510,7 @@ def test_on_github_a_gap_that_names_what_is_missing_is_found(gap: str) -> None:
 MADE_UP = "https://example.com/made-up"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "mended"),
     [
         (f"The list is here: {MADE_UP}.", "The list is here."),
@@ -531,7 +530,7 @@ def test_a_link_that_nobody_showed_is_taken_out_and_told(text: str, mended: str)
     assert result.warnings == [ResultWarning.UNSEEN_LINK_REMOVED]
 
 
-@pytest.mark.parametrize(
+@per_row(
     "where",
     [
         {"reading": [f"Mia: see {MADE_UP}, please"]},
@@ -546,7 +545,7 @@ def test_a_link_that_was_shown_stays(where: dict[str, Any]) -> None:
     assert result.warnings == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     "shown",
     [
         "example.com",
@@ -586,19 +585,28 @@ def test_a_host_with_other_letters_than_ascii_is_found_whole() -> None:
     ]
 
 
+ALMOST_LINKS = [
+    "éwww.", "a.", "www.a.", "a-", "https://a.", "a.co/.", "a.co/(a", "(a.co/", "é.com.", "`a.io", "aaaa dot ", "a (dot) ",
+    "aaaa punkt com ", "a\u200b.", "\uff0ea",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["éwww.", "a.", "www.a.", "a-", "https://a.", "a.co/.", "a.co/(a", "(a.co/", "é.com.", "`a.io", "aaaa dot ", "a (dot) ",
-     "aaaa punkt com ", "a\u200b.", "\uff0ea"],
-)  # fmt: skip
-def test_no_text_takes_long_to_be_searched_for_links(text: str) -> None:
+    "texts", [ALMOST_LINKS[::3], pytest.param(ALMOST_LINKS, marks=pytest.mark.long)], ids=["some", "all"]
+)
+def test_no_text_takes_long_to_be_searched_for_links(texts: list[str]) -> None:
+    for text in texts:
+        assert_quickly_searched(text)
+
+
+def assert_quickly_searched(text: str) -> None:
     used_s = time.process_time()
     links.find(text * 8_000)
     links.replace_all(text * 8_000, "x")
     assert time.process_time() - used_s < 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text", [" " * 20_000, "[" * 20_000, f"[a]({MADE_UP} " * 500, "see" + " " * 20_000, ". " * 10_000, " :" * 10_000]
 )
 def test_no_text_takes_long_to_be_rid_of_a_link(text: str) -> None:
@@ -607,7 +615,7 @@ def test_no_text_takes_long_to_be_rid_of_a_link(text: str) -> None:
     assert time.process_time() - used_s < 1
 
 
-@pytest.mark.parametrize("key", ["detailed", "detailed_translation"])
+@per_row("key", ["detailed", "detailed_translation"])
 def test_a_reply_with_more_links_than_are_looked_for_is_unacceptable(key: str) -> None:
     shown = [f"https://example.com/{number}" for number in range(21)]
     over: dict[str, Any] = {f"{length}_translation": "Gut." for length in ("short", "medium", "detailed")}
@@ -665,7 +673,7 @@ def test_no_translation_is_due_within_one_language() -> None:
     assert [option.translation for option in result.options] == [None] * 3
 
 
-@pytest.mark.parametrize("said", ["tlh", "en"])
+@per_row("said", ["tlh", "en"])
 def test_blank_lines_stay_alike_in_a_reply_and_its_translation_when_there_is_no_link_to_remove(said: str) -> None:
     criteria = make_criteria(reader_language="en", language=said)
     spaced = DETAILED + "\n\n\n\nBest, Mia"
@@ -721,7 +729,7 @@ def test_the_model_cannot_claim_what_only_draftd_knows() -> None:
     assert accept(warnings=["image_truncated", "unseen_link_removed"]).result.warnings == []
 
 
-@pytest.mark.parametrize(("said", "error"), [("nothing", NothingToReplyTo), ("closed list", NothingOpen)])
+@per_row(("said", "error"), [("nothing", NothingToReplyTo), ("closed list", NothingOpen)])
 def test_a_screenshot_without_an_open_message_gets_no_reply(said: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         accept(shown=said, short="", medium="", detailed="", summary="")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftd.backoff import BASE_S, CAP_S, Backoff, full_jitter_s, retry_delay_s
+from tables import per_row
 
 
 def longest(_low: float, high: float, /) -> float:
@@ -35,7 +36,7 @@ def test_a_huge_number_of_attempts_does_not_overflow() -> None:
     assert full_jitter_s(100_000, draw=longest) == CAP_S
 
 
-@pytest.mark.parametrize(("asked_s", "waited_s"), [(None, 4), (0, 4), (3, 4), (60, 60), (3_600, 3_600), (1e9, 3_600)])
+@per_row(("asked_s", "waited_s"), [(None, 4), (0, 4), (3, 4), (60, 60), (3_600, 3_600), (1e9, 3_600)])
 def test_a_retry_is_never_before_the_providers_word_which_counts_up_to_an_hour(
     asked_s: float | None, waited_s: float
 ) -> None:

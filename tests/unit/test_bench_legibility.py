@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from draftd.images import layout
 from fix_images import encoded, make_picture
+from tables import per_row
 
 
 def make_line(text: str = "hello", **over: float) -> Line:
@@ -38,12 +39,12 @@ def make_variant(*stretches: tuple[float, int], width_px: int = 200) -> Variant:
     return Variant(views=tuple(views), size_bytes=0)
 
 
-@pytest.mark.parametrize("size", [(1092, 1092), (951, 1268), (896, 1344), (819, 1456), (784, 1568), (768, 1536)])
+@per_row("size", [(1092, 1092), (951, 1268), (896, 1344), (819, 1456), (784, 1568), (768, 1536)])
 def test_claude_leaves_what_its_page_lists_as_the_largest_sizes(size: Size) -> None:
     assert CLAUDE.resize(size) == size
 
 
-@pytest.mark.parametrize("size", [(1100, 1100), (960, 1280), (784, 1569), (1440, 900), (3840, 2160), (115, 1600)])
+@per_row("size", [(1100, 1100), (960, 1280), (784, 1569), (1440, 900), (3840, 2160), (115, 1600)])
 def test_claude_scales_a_larger_picture_to_the_largest_size_within_its_limits(size: Size) -> None:
     width_px, height_px = CLAUDE.resize(size)
 
@@ -58,7 +59,7 @@ def test_the_newest_claude_sees_more() -> None:
     assert CLAUDE_HIGH.tokens((2576, 1449)) == 92 * 52
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("size", "seen", "tokens"),
     [
         ((1024, 1024), (768, 768), 765),
@@ -78,13 +79,13 @@ def test_openai_scales_to_whole_patches_as_the_example_of_its_page() -> None:
     assert OPENAI_PATCHES.tokens((1800, 2400)) == 2353  # 1,452 patches, times 1.62
 
 
-@pytest.mark.parametrize(("size", "tokens"), [((384, 384), 258), ((960, 540), 258 * 6), ((3840, 2160), 258 * 15)])
+@per_row(("size", "tokens"), [((384, 384), 258), ((960, 540), 258 * 6), ((3840, 2160), 258 * 15)])
 def test_gemini_counts_tiles_and_takes_nothing_away(size: Size, tokens: int) -> None:
     assert GEMINI.tokens(size) == tokens
     assert GEMINI.resize(size) == size
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("written", "read", "distance"),
     [
         ("", "anything", 0),
@@ -145,8 +146,8 @@ def test_parts_know_where_they_stand_on_the_screenshot() -> None:
     assert [view.share_of(make_line(left=0, right=40, top=70, bottom=90)) for view in views] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2])
-@pytest.mark.parametrize("colours", [("white", "black"), ("#0a7cff", "white"), ("white", "#9aa0a6")])
+@per_row("scale", [0.25, 0.5, 1, 2])
+@per_row("colours", [("white", "black"), ("#0a7cff", "white"), ("white", "#9aa0a6")])
 def test_the_reader_gets_every_line_black_on_white_and_at_the_same_size(scale: float, colours: tuple[str, str]) -> None:
     ground, ink = colours
     picture = Image.new("RGB", (round(200 * scale), round(200 * scale)), ground)
@@ -176,7 +177,7 @@ def test_a_page_without_words_does_not_shift_the_others() -> None:
     assert reader._words(table, pages=3) == ["first", "", '"third line']
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@per_row("scene", SCENES, ids=lambda scene: scene.name)
 def test_every_scene_has_a_page_without_gaps(scene: Scene) -> None:
     assert "$" not in page_html(scene.page).partition("<body")[2].partition("<script>")[0]
 

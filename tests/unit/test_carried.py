@@ -9,6 +9,7 @@ from draftd.queue.outcome import Draft
 from draftd.reply.comment_reply import CommentReply
 from draftd.reply.reply_format import AnswerRejected
 from draftd.request import Parent, Profile, Request, Wish
+from tables import per_row
 
 SHORT = "Yes, gladly, I'll be there on Saturday at 7!"
 MEDIUM = "Sorry, Saturday doesn't work for me this time. Have a lovely evening, all of you!"
@@ -90,7 +91,7 @@ def kept_of(draft: Draft) -> dict[str, Any]:
     return {key: draft.result[key] for key in KEPT}
 
 
-@pytest.mark.parametrize("context", [None, "shorter", "say yes"])
+@per_row("context", [None, "shorter", "say yes"])
 def test_what_was_seen_is_taken_over_whatever_the_model_says(context: str | None) -> None:
     stance = None if context else "accept"
     reply_format = make_format(context, stance=stance)
@@ -154,9 +155,7 @@ def test_a_reader_who_stays_is_inherited() -> None:
     assert "summary" not in asked
 
 
-@pytest.mark.parametrize(
-    "missing", ["platform", "summary", "reply_needed", "other_targets", "unsent_text", "confidence"]
-)
+@per_row("missing", ["platform", "summary", "reply_needed", "other_targets", "unsent_text", "confidence"])
 def test_what_an_earlier_result_lacks_is_asked_for(missing: str) -> None:
     assert missing in make_format(stance="accept", over={missing: "absent"}).schema["properties"]
 
@@ -208,7 +207,7 @@ def test_what_is_short_already_may_stay() -> None:
     assert "`short`" in str(refused(reply_format, answer(changes=["shorter"], **(NEW_TEXTS | {"short": "Yes to all"}))))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("changes", "is_kept"), [([], False), (["shorter"], False), (["stance"], True), (["target"], True), (None, True)]
 )
 def test_a_decision_changes_only_if_the_words_ask_for_it(changes: list[str] | None, *, is_kept: bool) -> None:

@@ -1,16 +1,16 @@
 """What an error of the database is called, and the exit code that it ends a command with."""
 
 import psycopg
-import pytest
 from psycopg import errors
 
 from draftd.db.command_errors import command_error
+from tables import per_row
 
 URL = "postgresql://someone:hunter2@h/d"
 REFUSED, UNAVAILABLE, AGAIN, CONFIGURATION = 1, 69, 75, 78
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("code", "sqlstates"),
     [
         (UNAVAILABLE, ["08006", "08P01", "53100", "53200", "53300", "57P01", "57P02", "57P03", "58030", "25006"]),
@@ -27,7 +27,7 @@ def test_every_class_has_its_exit_code(code: int, sqlstates: list[str]) -> None:
         assert "\n" not in said.message
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("error", "code"),
     [
         (psycopg.InterfaceError("the connection is closed"), UNAVAILABLE),

@@ -11,6 +11,7 @@ from draftd.errors import InvalidRequest, NothingToReplyTo
 from draftd.reply.comment_reply import CommentReply
 from draftd.reply.reply_format import AnswerRejected
 from draftd.request import Options, Parent, Request
+from tables import per_row
 
 ANSWER: dict[str, Any] = {
     "shown": "message",
@@ -152,7 +153,7 @@ def test_a_draft_makes_nothing_true_that_stood_in_no_source() -> None:
     assert refined.result["options"][0]["unsupported"] == []
 
 
-@pytest.mark.parametrize(("day", "is_known"), [(26, True), (28, False)])
+@per_row(("day", "is_known"), [(26, True), (28, False)])
 def test_tomorrow_is_a_day_of_the_week(day: int, *, is_known: bool) -> None:
     asked_at = datetime(2026, 11, day, 12, tzinfo=UTC)
     request = Request(image_urls=(), context="Tomorrow works.", options={}, parent=None, asked_at=asked_at)
@@ -174,9 +175,7 @@ def test_the_language_of_the_replies_is_asked_for_where_words_may_have_named_one
         assert "reply_language" not in reply_format.schema["properties"]
 
 
-@pytest.mark.parametrize(
-    "source", [{"facts": ["see https://example.com/a"]}, {"voice_samples": ["https://example.com/a!"]}]
-)
+@per_row("source", [{"facts": ["see https://example.com/a"]}, {"voice_samples": ["https://example.com/a!"]}])
 def test_a_link_of_the_requesters_own_stays(source: dict[str, Any]) -> None:
     answer = ANSWER | {"detailed": ANSWER["detailed"] + " https://example.com/a"}
     assert texts(make_format(**source).read(json.dumps(answer)).result)[2].endswith("https://example.com/a")
@@ -186,7 +185,7 @@ STANCES = {"short_stance": "accept", "medium_stance": "accept", "detailed_stance
 UNDECIDED = [{"stance": "accept"}, {"stance": "decline"}]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("parent_stances", "given", "is_decided"),
     [
         (None, {}, False),
@@ -222,9 +221,7 @@ def test_a_refinement_of_a_suspected_injection_commits_to_nothing() -> None:
     assert result["warnings"] == ["possible_prompt_injection"]
 
 
-@pytest.mark.parametrize(
-    "result", [{"warnings": 3, "options": "x"}, {"warnings": [{}], "options": [3, {"stance": []}]}]
-)
+@per_row("result", [{"warnings": 3, "options": "x"}, {"warnings": [{}], "options": [3, {"stance": []}]}])
 def test_a_parent_with_anything_in_its_result_can_be_refined(result: dict[str, Any]) -> None:
     reply_format = make_format(Parent(result=result, reading=["Mia: Friday?"]), context="x")
     assert reply_format.read(json.dumps(ANSWER)).result["warnings"] == []

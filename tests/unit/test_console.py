@@ -12,10 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from draftd.cli import console, requests
+from draftd.cli import console, fleet, requests
 from draftd.cli.enqueue import DraftPrinter, option_text
 from draftd.errors import UsageError, request_errors
+from draftd.sanitize import printable
 from draftd.status import STATUSES
+from tables import per_row
 
 ID = UUID("6f1f6a3e-0000-4000-8000-000000000001")
 COLUMNS = {"id": "id", "who": "requester", "code": "error"}
@@ -47,20 +49,18 @@ def on_terminal(
     return "".join(f"{line.rstrip()}\n" for line in made.getvalue().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2H ", 7200), ("7d", 604_800), ("0", 0)]
-)
+@per_row(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2H ", 7200), ("7d", 604_800), ("0", 0)])
 def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     assert console.duration_s(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1e3", "nan", "\u0663s", "999999999d"])
+@per_row("text", ["", "soon", "-1s", "1w", "1e3", "nan", "\u0663s", "999999999d"])
 def test_what_is_no_duration_or_no_lifetime_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         console.duration_s(text)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("seconds", "text"), [(None, ""), (0.4, "0 s"), (119, "119 s"), (121, "2 min"), (7300, "2 h"), (200_000, "2 d")]
 )
 def test_an_age_is_rounded_to_one_unit(seconds: float | None, text: str) -> None:
@@ -178,7 +178,7 @@ def test_a_requester_cannot_steer_the_operators_terminal(monkeypatch: pytest.Mon
     shown = on_terminal(monkeypatch, [{"id": 1, "who": "\033[2Jgone\x9b2J", "code": "x"}], NO_COLOR="1")
     assert "gone" in shown
     assert not {"\033", "\x9b"} & set(shown)
-    assert console.printable("a\nb\tc") == "a\nb\tc"
+    assert printable("a\nb\tc") == "a\nb\tc"
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
@@ -192,15 +192,81 @@ def test_the_error_of_a_request_does_not_steer_the_terminal_of_who_waits(capsys:
     assert capsys.readouterr() == ("", "failed: x: \ufffd[2Jgone\n")
 
 
+HOSTILE = "night\r\nthe fleet is fine\u202etxt.exe\u2066\u2028\x85\x1b[2J"
+"""What an operator or a requester may write: a line that looks like draftd's, text in another order, commands to a terminal."""
+STATUS = {
+    "reason": {"message": f"everything is paused, by {HOSTILE}: {HOSTILE}"},
+    "requests": {"pending": 1},
+    "lately": {"window_s": 60, "inserted": 1},
+    "oldest_pending_s": None,
+    "holds": [{"model": HOSTILE, "code": HOSTILE, "reason": HOSTILE, "until": datetime(2026, 1, 2, tzinfo=UTC)}],
+    "pauses": [
+        {"what": "model", "name": HOSTILE, "by": HOSTILE, "reason": HOSTILE, "since": datetime(2026, 1, 2, tzinfo=UTC)}
+    ],
+    "throttles": [{"model": HOSTILE, "share": 0.5}],
+    "budgets": [
+        {"payer": "requester", "requester_id": HOSTILE, "used": 0.5, "spent": 1, "usd_per_day": 2, "reserved": 0,
+         "nearly_used": False}
+    ],
+    "workers": [
+        {"hostname": HOSTILE, "pid": 1, "state": HOSTILE, "alive": True, "in_flight": 0, "concurrency": 1,
+         "heartbeat_age_s": 1, "version": HOSTILE}
+    ],
+}  # fmt: skip
+CHANGED = {"\r", "\x1b", "\x85", "\u2028", "\u202e", "\u2066"}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_text_in_the_status_passes_for_a_line_of_draftds_or_steers_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("NO_COLOR", "1")
+    made = Terminal() if is_terminal else io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", made)
+        fleet._print_status(STATUS)
+    assert not CHANGED & set(made.getvalue())
+    assert made.getvalue().count("the fleet is fine") >= 9
+    assert not re.search(r"^\s*the fleet is fine", made.getvalue(), re.MULTILINE)
+
+
+def test_no_text_of_a_request_passes_for_another_fact_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("requester_id", "agent", "context", "model"):
+        requests._print_fact(name, HOSTILE)
+    shown = capsys.readouterr().out
+    assert not CHANGED & set(shown)
+    assert "the fleet is fine" in shown
+    assert not re.search("^the fleet is fine", shown, re.MULTILINE)
+
+
+def test_no_text_in_a_message_passes_for_a_message_of_draftds(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say(f"draftd: {HOSTILE}")
+    shown = capsys.readouterr().err
+    assert not CHANGED & set(shown)
+    assert shown.startswith("draftd: night\ufffd\n  the fleet is fine\ufffd")
+
+
+def test_an_angle_does_not_end_the_line_above_a_draft() -> None:
+    option = {"length": "short", "angle": "kind\n— medium (forged)", "text": "Thanks."}
+    assert option_text(option).splitlines()[1:] == ["— short (kind — medium (forged))", "Thanks."]
+
+
+def test_a_table_shows_each_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table(COLUMNS, [{"id": 1, "who": HOSTILE, "code": None}], empty="none")
+    shown = capsys.readouterr().out
+    assert (shown.count("\n"), CHANGED & set(shown)) == (1, set())
+
+
 def test_json_steers_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    said = "\033[2J\x7f\x9b2J é"
+    said = f"\033[2J\x7f\x9b2J é{HOSTILE}"
     console.print_json({"message": said})
     shown = capsys.readouterr().out
     assert json.loads(shown) == {"message": said}
-    assert not {"\033", "\x7f", "\x9b"} & set(shown)
+    assert not {"\033", "\x7f", "\x9b", *CHANGED} & set(shown)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("option", "head"),
     [
         ({"length": "short", "angle": "says no", "stance": "decline", "text": "No."}, "— short (says no; decline)"),

@@ -4,10 +4,9 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
-
 from draftd.demo import marks, page
 from fix_demo_page import HOSTILE, MARKED, make_drafted, make_option, make_result
+from tables import per_row
 
 
 class Parsed(HTMLParser):
@@ -72,14 +71,14 @@ def test_exactly_the_facts_without_a_source_are_marked() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "quotes", "marked"), MARKED)
+@per_row(("text", "quotes", "marked"), MARKED)
 def test_a_quote_is_marked_as_a_whole(text: str, quotes: list[str], marked: list[str]) -> None:
     parts = marks.split(text, quotes)
     assert [part for part, is_marked in parts if is_marked] == marked
     assert "".join(part for part, _ in parts) == text
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("stance", "label"),
     [("accept", "Accepts"), ("choice", "Chooses"), ("none", ""), ("something new", "Leaves it open")],
 )

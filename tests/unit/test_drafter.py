@@ -31,6 +31,7 @@ from draftd.reply.kept_pictures import AttemptPictures, PictureStore
 from draftd.reply.result import Result
 from draftd.request import Claim
 from draftd.telemetry.tracing import RequestSpan, Tracing
+from tables import per_row
 
 KEY = "sk-proj-q7Zt9xVb3Lm5Kd8Rw2Ny"
 RESULT = Result.model_validate(
@@ -216,7 +217,7 @@ def log_lines(
 NOTHING = Fail(code="nothing_to_reply_to", message=first_line(NothingToReplyTo))
 
 
-@pytest.mark.parametrize("ask", [returning(NOTHING), raising(NothingToReplyTo())], ids=["returned", "raised"])
+@per_row("ask", [returning(NOTHING), raising(NothingToReplyTo())], ids=["returned", "raised"])
 async def test_a_failure_keeps_what_was_learnt_about_the_pictures(ask: Ask) -> None:
     spy = Spy()
     outcome, trail = await run(ask, spy=spy)
@@ -226,7 +227,7 @@ async def test_a_failure_keeps_what_was_learnt_about_the_pictures(ask: Ask) -> N
     assert spy.output is None
 
 
-@pytest.mark.parametrize("ask", [raising(KeyError("a defect")), hang], ids=["a defect", "a hang"])
+@per_row("ask", [raising(KeyError("a defect")), hang], ids=["a defect", "a hang"])
 async def test_what_was_learnt_about_the_pictures_outlasts_a_defect(ask: Ask) -> None:
     outcome, trail = await run(ask, attempt_s=MARGIN_S + 0.05)
     assert isinstance(outcome, Retry)
@@ -287,7 +288,7 @@ async def test_an_error_of_the_contract_keeps_its_code_and_model() -> None:
     assert spy.error == ("model_refused", "no")
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("ask", "kept"),
     [
         (done, []),
@@ -306,7 +307,7 @@ async def test_pictures_are_kept_for_the_next_attempt_if_there_is_one(ask: Ask, 
     assert parts.kept == kept
 
 
-@pytest.mark.parametrize("ask", [done, hang, raising(LeaseLost()), raising(asyncio.CancelledError())])
+@per_row("ask", [done, hang, raising(LeaseLost()), raising(asyncio.CancelledError())])
 async def test_a_probe_is_given_back_however_the_attempt_ends(ask: Ask) -> None:
     parts = Parts(ask)
     with suppress(LeaseLost, asyncio.CancelledError):

@@ -10,8 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from uuid import UUID
 
-import pytest
-
 import draftd
 from draftd import errors
 from draftd.errors import (
@@ -26,6 +24,7 @@ from draftd.errors import (
 from draftd.providers.failure_policy import Action, Verdict, outcome_of
 from draftd.queue.outcome import Fail
 from draftd.queue.settlements import Trail, settlement
+from tables import per_row
 
 SOURCES = Path(draftd.__file__).parent
 LEAK = "openai/gpt-5: litellm.BadRequestError: AnthropicException - invalid x-api-key sk-ant-1"
@@ -65,7 +64,7 @@ def test_no_message_for_the_user_names_a_model_or_a_library() -> None:
     assert [text for text in raised_texts() if NAMES.search(text.partition("(")[2])] == []
 
 
-@pytest.mark.parametrize("cls", list(every_class()))
+@per_row("cls", list(every_class()))
 def test_no_class_tells_the_user_of_a_model_or_a_library(cls: type[RequestError]) -> None:
     told = cls().told if cls.is_for_user else cls(LEAK).told
 
@@ -75,7 +74,7 @@ def test_no_class_tells_the_user_of_a_model_or_a_library(cls: type[RequestError]
     assert told_of(cls.code) == cls.user_message
 
 
-@pytest.mark.parametrize("cls", [cls for cls in every_class() if issubclass(cls, ModelError)])
+@per_row("cls", [cls for cls in every_class() if issubclass(cls, ModelError)])
 def test_what_a_provider_says_never_reaches_the_user(cls: type[RequestError]) -> None:
     """Whatever the verdict is: the outcome has the provider's words for the operator, and a sentence for the user."""
     for action in (Action.FAIL, Action.RETRY, Action.GIVE_BACK):
@@ -105,7 +104,7 @@ def test_a_code_that_is_unknown_has_the_sentence_of_a_defect() -> None:
     assert told_of("of_tomorrow") == errors.InternalError.user_message
 
 
-@pytest.mark.parametrize("cls", request_errors())
+@per_row("cls", request_errors())
 def test_each_code_has_a_sentence_or_two_for_users(cls: type[RequestError]) -> None:
     assert re.fullmatch(r"[A-Z][^.]*\.( [A-Z][^.]*\.)?", cls.user_message)
     assert "draft" not in cls.user_message

@@ -3,8 +3,6 @@
 import inspect
 import re
 
-import pytest
-
 from draftd import errors
 from draftd.errors import (
     CommandError,
@@ -17,6 +15,7 @@ from draftd.errors import (
     first_line,
     request_errors,
 )
+from tables import per_row
 
 CONTRACT = {
     "invalid_request": Kind.FINAL,
@@ -80,7 +79,7 @@ def test_the_drawing_tells_kinds_and_exit_codes() -> None:
             assert about == str(cls.exit_code), cls
 
 
-@pytest.mark.parametrize("cls", request_errors())
+@per_row("cls", request_errors())
 def test_without_a_message_the_docstring_is_one(cls: type[RequestError]) -> None:
     error = cls()
     assert error.message == str(error) == first_line(cls)

@@ -3,8 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
 from draftd.providers.estimate import (
     CALL_TOKENS,
     MESSAGE_TOKENS,
@@ -15,6 +13,7 @@ from draftd.providers.estimate import (
 )
 from draftd.providers.registry import Registry
 from draftd.providers.target import Target
+from tables import per_row
 
 MILLION = Decimal(1_000_000)
 OWN_PRICES = {"input_usd_per_mtok": Decimal(3), "output_usd_per_mtok": Decimal(15)}
@@ -64,7 +63,7 @@ def test_a_small_model_may_count_a_picture_as_many_tokens() -> None:
     assert mini.usd - other.usd == (MINI_PICTURE_TOKENS - PICTURE_TOKENS) * 3 / MILLION
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("params", "entry", "limit"),
     [
         ({"max_tokens": 300}, {}, 300),

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from evals import cases, drawing
 from evals.pages import html_of
 from evals.scene import Scene
@@ -14,6 +13,7 @@ from draftd.errors import NothingOpen, NothingToReplyTo
 from draftd.reply.platforms import Platform
 from draftd.reply.result import ContentType, ReplyNeeded
 from draftd.request import Options
+from tables import per_row
 
 LABELS = cases.labels()
 SCENES = cases.scenes()
@@ -43,7 +43,7 @@ def test_the_list_of_cases_is_what_their_files_say() -> None:
     assert (cases.FOLDER / "cases.json").read_text() == cases.as_json(LABELS)
 
 
-@pytest.mark.parametrize("case", LABELS, ids=named)
+@per_row("case", LABELS, ids=named)
 def test_what_is_known_of_a_case_is_in_the_words_of_the_result(case: dict[str, Any]) -> None:
     assert set(case) - {"context", "options"} == set(cases.KEYS) - {"context", "options"}
     assert case["content_type"] in set(ContentType)
@@ -53,7 +53,7 @@ def test_what_is_known_of_a_case_is_in_the_words_of_the_result(case: dict[str, A
     Options.read(case.get("options", {}))
 
 
-@pytest.mark.parametrize(("path", "scene"), SCENES.items(), ids=lambda one: one.name if isinstance(one, Path) else "")
+@per_row(("path", "scene"), SCENES.items(), ids=lambda one: one.name if isinstance(one, Path) else "")
 def test_a_picture_is_small_and_drawn_from_its_file_as_it_is(path: Path, scene: Scene) -> None:
     assert path.stat().st_size <= drawing.MAX_BYTES
     with Image.open(path) as picture:

@@ -13,6 +13,7 @@ from draftd.evals import prompt_files, surroundings
 from draftd.evals.plan import Plan
 from draftd.settings import Settings
 from fix_evals import make_case, make_result
+from tables import per_row
 
 INHERITED = {
     "PATH": "/bin",
@@ -63,7 +64,7 @@ def test_with_a_stand_in_no_key_of_the_operators_is_sent() -> None:
     assert found["NO_PROXY"] == "*"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("judge", "model"),
     [("openai/a", "openai/a"), ("openrouter/openai/A", "openai/a"), ("a", "azure/a"), ("stand-in", "stand-in")],
 )

@@ -15,6 +15,7 @@ from draftd.evals.judging import MARKER, UnreadableVerdict
 from draftd.providers.llm import Completion, Llm
 from draftd.providers.target import Target
 from fix_evals import TEXTS, make_case
+from tables import per_row
 
 OTHERS = {"short": "No.", "medium": "Not on Thursday.", "detailed": "Not on Thursday, I am afraid."}
 SPENT = Spent(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.25"))
@@ -87,13 +88,13 @@ def test_a_reply_with_any_failure_is_not_send_ready_whatever_the_judge_says() ->
     assert verdict.failures[Failure.NOT_SEND_READY] == ["short", "detailed"]
 
 
-@pytest.mark.parametrize("answer", ["", "no", "[]", "{}", '{"invented": "short"}', "[" * 100_000])
+@per_row("answer", ["", "no", "[]", "{}", '{"invented": "short"}', "[" * 100_000])
 def test_an_unreadable_verdict_is_none(answer: str) -> None:
     with pytest.raises(UnreadableVerdict):
         judging.read_verdict(CASE, TEXTS, answer)
 
 
-@pytest.mark.parametrize("winner", [["first"], {"is": "first"}, None, 1, "First"])
+@per_row("winner", [["first"], {"is": "first"}, None, 1, "First"])
 def test_a_winner_of_another_kind_is_none(winner: object) -> None:
     with pytest.raises(UnreadableVerdict):
         judging.read_comparison(json.dumps({"reason": "", "winner": winner}))
@@ -130,7 +131,7 @@ async def test_the_two_looks_at_a_pair_tell_the_judge_nothing_but_the_order() ->
     assert not [word for word in ("draftd", "tested", "baseline", "naive", "against") if word in asked]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("looks", "outcome"),
     [
         (("first", "second"), "won"),
@@ -165,7 +166,7 @@ async def test_what_the_judge_costs_is_summed_up_over_all_tries() -> None:
     assert (unknown.tokens, unknown.cost_usd) == (111, None)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("error", "ends_with"),
     [
         (ModelRefused("no"), JudgeFailed),

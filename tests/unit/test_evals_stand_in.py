@@ -10,6 +10,7 @@ from draftd.evals.cases import Case
 from draftd.reply.comment_reply import CommentReply
 from draftd.request import Options, Request
 from fix_evals import make_case
+from tables import per_row
 
 
 def drafted(case: Case) -> dict[str, object]:
@@ -22,8 +23,8 @@ def drafted(case: Case) -> dict[str, object]:
     return reply.read(json.dumps({name: answer[name] for name in reply.schema["properties"]})).result
 
 
-@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "pt-BR", "it", "tr", "ja", "ru", "ko", "ar", "zh"])
-@pytest.mark.parametrize("reply_needed", ["yes", "no"])
+@per_row("language", ["en", "de", "fr", "es", "pt-BR", "it", "tr", "ja", "ru", "ko", "ar", "zh"])
+@per_row("reply_needed", ["yes", "no"])
 def test_its_replies_are_accepted_in_every_language(language: str, reply_needed: str) -> None:
     case = make_case(language=language, reply_needed=reply_needed, platform="x", content_type="post")
     result = drafted(case)
@@ -32,16 +33,12 @@ def test_its_replies_are_accepted_in_every_language(language: str, reply_needed:
     assert result["platform"] == "x"
 
 
-@pytest.mark.parametrize(
-    "options", [{"stance": "decline"}, {"lengths": ["short"]}, {"language": "ja"}, {"reader_language": "de"}]
-)
+@per_row("options", [{"stance": "decline"}, {"lengths": ["short"]}, {"language": "ja"}, {"reader_language": "de"}])
 def test_it_heeds_the_options(options: dict[str, object]) -> None:
     assert drafted(make_case(options=options, context="Thursday suits me."))["options"]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "error"), [("nothing_to_reply_to", NothingToReplyTo), ("nothing_open", NothingOpen)]
-)
+@per_row(("outcome", "error"), [("nothing_to_reply_to", NothingToReplyTo), ("nothing_open", NothingOpen)])
 def test_it_sees_nothing_where_the_label_says_so(outcome: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         drafted(make_case(outcome=outcome))

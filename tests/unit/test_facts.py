@@ -13,6 +13,7 @@ import pytest
 
 from draftd.reply.facts import FactKind, Unsupported, Weight, Witness, finder
 from draftd.reply.facts.fact import Fact
+from tables import per_row
 
 CASES = [
     json.loads(line) for line in (Path(__file__).parents[1] / "data" / "facts.jsonl").read_text("utf-8").splitlines()
@@ -29,10 +30,14 @@ HOSTILE = {
 }  # fmt: skip
 
 
+in_steps = pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
+"""Every fourth case, and in the long tests all of them."""
+
+
 @functools.cache
-def marked() -> list[tuple[dict[str, Any], list[Unsupported]]]:
+def marked(step: int) -> list[tuple[dict[str, Any], list[Unsupported]]]:
     """Return the cases with the facts that are found to be without a source."""
-    return [(case, found(case)) for case in CASES]
+    return [(case, found(case)) for case in CASES[step - 1 :: step]]
 
 
 def test_a_number_in_words_at_the_end_of_a_sentence_makes_no_date_with_may() -> None:
@@ -61,19 +66,21 @@ def check(text: str, *sources: str, language: str = "en", today: date | None = N
     return [fact.quote for fact in Witness(noon(today)).unsupported(text, sources, language=language)]
 
 
-def test_at_least_98_percent_of_the_planted_facts_are_caught() -> None:
-    planted = [(case, fact, marks) for case, marks in marked() for fact in case["unsupported"]]
+@in_steps
+def test_at_least_98_percent_of_the_planted_facts_are_caught(step: int) -> None:
+    planted = [(case, fact, marks) for case, marks in marked(step) for fact in case["unsupported"]]
     caught = [
         fact
         for case, fact, marks in planted
         if any(overlaps(case["reply"], fact["quote"], mark.quote) for mark in marks)
     ]
-    assert len(planted) >= 300
+    assert len(planted) >= 300 // step
     assert len(caught) >= 0.98 * len(planted)
 
 
-def test_the_kind_is_right_in_96_percent_of_the_planted_facts() -> None:
-    planted = [(case, fact, marks) for case, marks in marked() for fact in case["unsupported"]]
+@in_steps
+def test_the_kind_is_right_in_96_percent_of_the_planted_facts(step: int) -> None:
+    planted = [(case, fact, marks) for case, marks in marked(step) for fact in case["unsupported"]]
     right = [
         fact
         for case, fact, marks in planted
@@ -82,24 +89,27 @@ def test_the_kind_is_right_in_96_percent_of_the_planted_facts() -> None:
     assert len(right) >= 0.96 * len(planted)
 
 
-def test_at_most_one_percent_of_the_honest_replies_are_marked() -> None:
-    honest = [(case, marks) for case, marks in marked() if not case["unsupported"]]
+@in_steps
+def test_at_most_one_percent_of_the_honest_replies_are_marked(step: int) -> None:
+    honest = [(case, marks) for case, marks in marked(step) if not case["unsupported"]]
     wrong = [case["id"] for case, marks in honest if marks]
-    assert len(honest) >= 300
+    assert len(honest) >= 300 // step
     assert len(wrong) <= 0.01 * len(honest), wrong
 
 
-def test_at_most_half_a_percent_of_the_honest_replies_have_a_fact_that_is_always_worth_a_repair() -> None:
-    honest = [(case, marks) for case, marks in marked() if not case["unsupported"]]
+@in_steps
+def test_at_most_half_a_percent_of_the_honest_replies_have_a_fact_that_is_always_worth_a_repair(step: int) -> None:
+    honest = [(case, marks) for case, marks in marked(step) if not case["unsupported"]]
     repaired = [case["id"] for case, marks in honest if any(mark.weight is Weight.FULL for mark in marks)]
     assert len(repaired) <= 0.005 * len(honest), repaired
 
 
-def test_every_quote_stands_in_the_reply() -> None:
-    assert all(mark.quote in case["reply"] for case, marks in marked() for mark in marks)
+@in_steps
+def test_every_quote_stands_in_the_reply(step: int) -> None:
+    assert all(mark.quote in case["reply"] for case, marks in marked(step) for mark in marks)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "reply", "source"),
     [
         ("en", "Use 350g of flour.", "350 g"),
@@ -152,7 +162,7 @@ def test_a_weekday_and_its_date_support_each_other_on_a_known_day() -> None:
     assert check("Saturday suits me.", "Is 19 March all right?", today=date(2026, 3, 16)) == ["Saturday"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("asked_at", "days"),
     [
         (datetime(2026, 3, 12, 20, tzinfo=UTC), ["Friday 13 March", "Saturday 14 March"]),
@@ -171,7 +181,7 @@ def test_tomorrow_is_the_day_after_the_date_that_a_message_shows() -> None:
     assert check("Friday 6 March was fine.", "Ana [Thu 5 March]: tomorrow?", today=today) == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     "reply",
     [
         "Two things come to mind.",
@@ -191,7 +201,7 @@ def test_a_small_count_or_a_phrase_is_no_fact(reply: str) -> None:
     assert check(reply) == []
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("reply", "marks"),
     [
         ("We'll be twenty minutes late.", ["twenty minutes"]),
@@ -211,7 +221,7 @@ def test_a_sum_of_other_things_than_people_is_marked() -> None:
     assert check("Two rooms for three nights and one day, please.", "2 rooms, 1 day") == ["three nights"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "reply", "weights"),
     [
         ("en", "See you at eight.", [Weight.FULL]),
@@ -244,7 +254,7 @@ def test_a_fact_weighs_what_it_would_cost_if_it_were_wrong(language: str, reply:
     assert [mark.weight for mark in Witness().unsupported(reply, [], language=language)] == weights
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("language", "unreal", "real"),
     [
         ("en", "You would have bought it if you'd stayed until two.", "If you'd like, we could have lunch at two."),
@@ -309,13 +319,14 @@ def test_the_same_sources_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert witness.unsupported("At 5 pm.", ["5 pm"], language="en") == []
 
 
-def test_of_very_long_sources_the_first_are_read() -> None:
-    sources = ["2 pm", "word " * 20_000, "3 pm"]
+def test_of_very_long_sources_the_first_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("draftd.reply.facts.witness.MAX_SOURCE_CHARS", 1_000)
+    sources = ["2 pm", "word " * 200, "3 pm"]
     assert check("At 2 pm.", *sources) == []
     assert check("At 3 pm, then.", *sources) == ["3 pm"]
 
 
-@pytest.mark.parametrize("language", ["en", "de", "ja", "xx"])
+@pytest.mark.parametrize("language", ["en", "ja", *(pytest.param(one, marks=pytest.mark.long) for one in ("de", "xx"))])
 def test_a_number_of_any_length_is_read(language: str) -> None:
     digits = "9" * 5_000
     for written in (

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from uuid import UUID
 
-import pytest
-
 from draftd.backoff import BASE_S, CAP_S
 from draftd.errors import (
     BudgetExceeded,
@@ -57,6 +55,7 @@ from draftd.providers.failure_policy import (
 from draftd.queue.outcome import Fail, GiveBack, Outcome, Retry
 from draftd.queue.settlements import Trail, settlement
 from draftd.request import Claim
+from tables import per_row
 
 MODEL = "openai/m"
 CLAIM = Claim(
@@ -175,15 +174,15 @@ def test_no_class_of_errors_is_without_a_verdict() -> None:
     assert set(VERDICTS) == set(CLASSES)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@per_row("cls", CLASSES)
 def test_every_error_has_its_verdict_in_every_situation(cls: type[RequestError]) -> None:
     expected = dict(zip(SITUATIONS, VERDICTS[cls].split(), strict=True))
     found = {name: act(cls, situation) for name, situation in SITUATIONS.items()}
     assert found == {name: ACTIONS[word] for name, word in expected.items()}
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("claim", [CLAIM, PROBE, SPENT, SPENT_PROBE], ids=["a row", "a probe", "spent", "spent probe"])
+@per_row("cls", CLASSES)
+@per_row("claim", [CLAIM, PROBE, SPENT, SPENT_PROBE], ids=["a row", "a probe", "spent", "spent probe"])
 def test_no_combination_of_facts_calls_for_what_none_of_them_calls_for(cls: type[RequestError], claim: Claim) -> None:
     for state, repeat, ask, left_out in product(ModelState, EITHER, EITHER, EITHER):
         facts = Facts(can_repeat=repeat, has_next_model=ask, has_held_model=left_out, model=state)
@@ -196,7 +195,7 @@ def test_no_combination_of_facts_calls_for_what_none_of_them_calls_for(cls: type
         assert act(cls, Situation(claim, facts)) in {act(cls, Situation(claim, one)) for one in apart}
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@per_row("cls", CLASSES)
 def test_the_fleet_reacts_to_what_the_error_says_of_the_model(cls: type[RequestError]) -> None:
     error = make(cls)
     found = [
@@ -225,7 +224,7 @@ def test_a_hold_without_a_model_to_hold_is_a_retry() -> None:
     assert judge(ModelMisconfigured("no model is configured"), CLAIM).action is Action.RETRY
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@per_row("cls", CLASSES)
 def test_judging_an_error_changes_nothing_of_it(cls: type[RequestError]) -> None:
     error = make(cls)
     before = dict(vars(error))
@@ -238,7 +237,7 @@ def test_judging_an_error_changes_nothing_of_it(cls: type[RequestError]) -> None
 # Budgets and ceilings
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("expires_in_s", "verdict"),
     [
         (None, Verdict(action=Action.GIVE_BACK, delay_s=3_600.0)),
@@ -315,7 +314,7 @@ def test_a_call_is_repeated_almost_at_once_and_another_model_asked_at_once() -> 
 # Outcomes
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("action", "outcome"),
     [
         (Action.RETRY, Retry(code="model_unavailable", message="why", delay_s=3.0, model=MODEL)),
@@ -327,7 +326,7 @@ def test_a_verdict_becomes_its_outcome(action: Action, outcome: Outcome) -> None
     assert outcome_of(make(ModelUnavailable), Verdict(action=action, delay_s=3.0)) == outcome
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@per_row("cls", CLASSES)
 def test_every_error_becomes_the_outcome_of_its_kind(cls: type[RequestError]) -> None:
     error = make(cls)
     outcome = outcome_of(error, judge(error, CLAIM))
@@ -352,7 +351,7 @@ def test_only_a_hold_and_a_release_give_the_attempt_back() -> None:
     assert {(row.id, row.lease_token) for row in rows} == {(CLAIM.id, CLAIM.lease_token)}
 
 
-@pytest.mark.parametrize("action", [Action.RETRY, Action.GIVE_BACK, Action.FAIL])
+@per_row("action", [Action.RETRY, Action.GIVE_BACK, Action.FAIL])
 def test_an_outcome_keeps_what_is_known_of_the_error(action: Action) -> None:
     error = ImageFetchFailed("404", details={"picture": 2, "status": 404})
     assert outcome_of(error, Verdict(action=action)).details == {"picture": 2, "status": 404}

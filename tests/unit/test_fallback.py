@@ -39,6 +39,7 @@ from draftd.reply.progress import Progress
 from draftd.reply.reply_format import AnswerRejected, PartialAnswer
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
+from tables import per_row
 
 CLAIM = Claim(
     id=UUID(int=1), agent="poet", requester_id="", attempt=1, lease_token=1, attempt_s=60, image_bytes=0
@@ -287,7 +288,7 @@ async def test_a_repaired_answer_need_not_fulfil_wishes() -> None:
     assert outcome.draft.result == {"line": "really, really?"}
 
 
-@pytest.mark.parametrize("second", [ModelUnavailable("down", model="first"), "two\nlines"], ids=["failed", "bad"])
+@per_row("second", [ModelUnavailable("down", model="first"), "two\nlines"], ids=["failed", "bad"])
 async def test_an_acceptable_answer_is_used_when_its_repair_fails(second: str | ModelError) -> None:
     world = World("really?", second)
     outcome = await world.ask(FIRST)
@@ -303,7 +304,7 @@ NO_ROOM = NoRoomNow("no room", model="first", retry_after_s=7.0)
 WAITS = GiveBack(code="budget_exceeded", message="no budget", model="first", delay_s=TOMORROW_S)
 
 
-@pytest.mark.parametrize("refusal", [NO_BUDGET, NO_ROOM])
+@per_row("refusal", [NO_BUDGET, NO_ROOM])
 async def test_an_acceptable_answer_is_used_when_its_repair_is_not_reserved(refusal: RequestError) -> None:
     world = World("really?", refusal)
     outcome = await world.ask(FIRST)
@@ -368,7 +369,7 @@ async def test_a_second_model_shows_nothing_before_it_is_further_than_the_first(
     assert world.published == [{"line": "one two\nthree"}, {"line": "uno dos tres"}]
 
 
-@pytest.mark.parametrize(("state", "outcome"), [(ModelState.HELD, GiveBack), (ModelState.WORKING, Retry)])
+@per_row(("state", "outcome"), [(ModelState.HELD, GiveBack), (ModelState.WORKING, Retry)])
 async def test_what_the_fleet_knows_of_the_model_decides(state: ModelState, outcome: type[Outcome]) -> None:
     down = ModelUnavailable("down", model="first")
     world = World(down, down)

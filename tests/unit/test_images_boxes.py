@@ -1,12 +1,12 @@
 import struct
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from draftd.images.boxes import MAX_BOXES, most_pixels, transfer
 from draftd.images.hdr import PQ
 from fix_images import encoded, heic, make_picture
+from tables import per_row
 
 SRGB = 13
 
@@ -48,7 +48,7 @@ def test_the_transfer_function_of_the_primary_picture_is_read() -> None:
     assert transfer(encoded(make_picture(), "AVIF")) == SRGB
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("version", "flags", "associated"), [(0, 0, b"\x81\x02"), (1, 0, b"\x02"), (0, 1, b"\x80\x02"), (1, 1, b"\0\1\0\2")]
 )
 def test_the_properties_of_other_pictures_do_not_count(version: int, flags: int, associated: bytes) -> None:
@@ -62,7 +62,7 @@ def test_a_profile_is_no_transfer_function() -> None:
     assert transfer(picture(box(b"colr", b"prof", bytes(99)), box(b"free"))) == 0
 
 
-@pytest.mark.parametrize(
+@per_row(
     "data",
     [
         b"",

@@ -3,9 +3,9 @@
 import ssl
 
 import httpcore
-import pytest
 
 from draftd.images.fetch import refused_certificate
+from tables import per_row
 
 
 def refusal(verify_code: int) -> httpcore.ConnectError:
@@ -16,7 +16,7 @@ def refusal(verify_code: int) -> httpcore.ConnectError:
     return error
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("verify_code", "why"),
     [
         (9, "not yet valid"),

@@ -9,6 +9,7 @@ from PIL import Image
 from draftd.images.containers import MAX_FRAMES, MAX_SCANS, Unsupported, extract_image, frames, orientation, webp_pixels
 from fix_hostile import animation, exif_of, jpeg_of_scans, jpeg_segment, jpeg_with, mpo, png_chunk, png_with
 from fix_images import encoded, make_noise, make_picture, make_png
+from tables import per_row
 
 ORIENTATION = 0x0112
 SHORT, LONG = 3, 4
@@ -20,7 +21,7 @@ def exif_bytes(value: int) -> bytes:
     return exif.tobytes()
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("image_format", "options"),
     [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"restart_marker_blocks": 2}), ("GIF", {})],
 )
@@ -32,7 +33,7 @@ def test_a_file_without_extras_is_unchanged(image_format: str, options: dict[str
     assert extract_image(data, image_format).data == data
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+@per_row("image_format", ["PNG", "JPEG"])
 def test_what_is_appended_is_left_out(image_format: str) -> None:
     data = encoded(make_picture(), image_format)
 
@@ -53,8 +54,8 @@ def test_the_frames_of_an_animated_png_are_left_out() -> None:
     assert data.count(b"IDAT") == 1
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
-@pytest.mark.parametrize("count", [1, 2, 3])
+@per_row("image_format", ["PNG", "GIF"])
+@per_row("count", [1, 2, 3])
 def test_a_file_says_whether_it_has_further_frames(image_format: str, count: int) -> None:
     assert extract_image(animation(image_format, count), image_format).has_more is (count > 1)
 
@@ -114,13 +115,13 @@ def test_comments_and_applications_before_the_first_frame_of_a_gif_are_left_out(
     assert b"NETSCAPE" not in data
 
 
-@pytest.mark.parametrize("kind", [0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xCF])
+@per_row("kind", [0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xCF])
 def test_a_jpeg_of_a_kind_that_nobody_writes_is_not_accepted(kind: int) -> None:
     with pytest.raises(Unsupported):
         extract_image(encoded(make_picture(), "JPEG").replace(b"\xff\xc0", b"\xff" + bytes([kind])), "JPEG")
 
 
-@pytest.mark.parametrize("kind", [0x01, 0x02, 0xBF, 0xD8])
+@per_row("kind", [0x01, 0x02, 0xBF, 0xD8])
 def test_a_marker_behind_which_scans_could_hide_is_refused(kind: int) -> None:
     with pytest.raises(ValueError, match="marker"):
         extract_image(jpeg_with(jpeg_segment(kind, b"scans")), "JPEG")
@@ -151,8 +152,8 @@ def test_no_cut_and_no_noise_makes_more_of_a_file_than_it_was(image_format: str,
     assert len(found.data) <= len(mangled)
 
 
-@pytest.mark.parametrize("order", ["little", "big"])
-@pytest.mark.parametrize("value", range(1, 9))
+@per_row("order", ["little", "big"])
+@per_row("value", range(1, 9))
 def test_the_orientation_is_read(order: str, value: int) -> None:
     exif = exif_bytes(value)
     if order == "little":
@@ -161,7 +162,7 @@ def test_the_orientation_is_read(order: str, value: int) -> None:
     assert orientation(exif) == value
 
 
-@pytest.mark.parametrize(
+@per_row(
     "exif",
     [
         b"",
@@ -184,8 +185,8 @@ def test_no_note_stops_a_picture(exif: bytes) -> None:
     assert orientation(b"II*\0" + exif) >= 0
 
 
-@pytest.mark.parametrize("options", [{"quality": 50}, {"lossless": True}])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@per_row("options", [{"quality": 50}, {"lossless": True}])
+@per_row("mode", ["RGB", "RGBA"])
 def test_the_size_of_a_webp_is_read_without_a_decoder(mode: str, options: dict[str, int]) -> None:
     assert webp_pixels(encoded(make_picture(301, 17, mode), "WEBP", **options)) == 301 * 17
 

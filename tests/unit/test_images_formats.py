@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from draftd.errors import ImageInvalid, ImageUnsupported
 from draftd.images.formats import ACCEPTED, sniff
 from fix_images import encoded, heic, make_picture
+from tables import per_row
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
+@per_row("image_format", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
 def test_accepted_formats_are_known_by_their_magic_bytes(image_format: str) -> None:
     assert sniff(encoded(make_picture(), image_format)) == image_format
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("data", "name"),
     [
         (b"BM\x36\0\0\0", "BMP"),
@@ -42,12 +43,12 @@ def test_another_kind_of_image_is_named(data: bytes, name: str) -> None:
     assert caught.value.details == {"found": name}
 
 
-@pytest.mark.parametrize("name", ["plain", "tiles", "several", "hdr"])
+@per_row("name", ["plain", "tiles", "several", "hdr"])
 def test_a_heic_is_known_by_its_brands(name: str) -> None:
     assert sniff(heic(name)) == "HEIF"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("brands", "name"),
     [
         (b"avif....mif1", "AVIF"),
@@ -63,7 +64,7 @@ def test_a_kind_that_stands_in_any_brand_is_known(brands: bytes, name: str) -> N
     assert sniff(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + b"\0\0\0\x08meta") == name
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("data", "found"),
     [
         (b"<!DOCTYPE html><html><svg/></html>", "web page"),
@@ -96,7 +97,7 @@ def test_whatever_comes_is_named_or_refused(data: bytes, start: bytes) -> None:
         assert sniff(start + data) in ACCEPTED
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG", b"\x93\x12\xfe", b"\0\0\0\0", b"\0\0\0\x10"])
+@per_row("data", [b"\x89PNG", b"\x93\x12\xfe", b"\0\0\0\0", b"\0\0\0\x10"])
 def test_anything_else_is_no_image(data: bytes) -> None:
     with pytest.raises(ImageInvalid, match=r"^it is not an image$"):
         sniff(data)

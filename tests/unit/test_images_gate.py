@@ -11,6 +11,7 @@ from draftd.images.addresses import embedded_ipv4, is_public
 from draftd.images.gate import AllowList, Gate
 from draftd.images.urls import join_url, parse_url
 from fix_images import FakeDialer, FakeDns
+from tables import per_row
 
 HOSTILE_ADDRESSES = [
     "0.0.0.0",  # noqa: S104 - a target, not a bind
@@ -131,7 +132,7 @@ REFUSED_URLS = [
 ]
 
 
-@pytest.mark.parametrize("address", HOSTILE_ADDRESSES)
+@per_row("address", HOSTILE_ADDRESSES)
 async def test_an_address_that_is_not_public_is_blocked(address: str) -> None:
     gate = Gate(allow_private=[], resolve=FakeDns(files_example=[[address]]))
 
@@ -139,7 +140,7 @@ async def test_an_address_that_is_not_public_is_blocked(address: str) -> None:
         await gate.addresses("files.example", 443)
 
 
-@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
+@per_row("address", PUBLIC_ADDRESSES)
 async def test_a_public_address_is_let_through(address: str) -> None:
     gate = Gate(allow_private=[], resolve=FakeDns(files_example=[[address]]))
 
@@ -173,7 +174,7 @@ async def test_one_private_address_among_public_ones_blocks_the_host() -> None:
         await gate.addresses("files.example", 443)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "host",
     [
         "127.0.0.1",
@@ -239,7 +240,7 @@ def test_a_host_is_mapped_only_if_it_could_be_one(host: str, monkeypatch: pytest
     assert mapped == []
 
 
-@pytest.mark.parametrize("url", REFUSED_URLS)
+@per_row("url", REFUSED_URLS)
 def test_a_url_that_two_parsers_could_read_in_two_ways_is_blocked(url: str) -> None:
     with pytest.raises(ImageBlocked) as caught:
         Gate(allow_private=[]).check(url)
@@ -253,7 +254,7 @@ def test_whoever_leaves_a_user_name_in_a_url_is_told_so() -> None:
         parse_url("https://user@files.example/a")
 
 
-@pytest.mark.parametrize(
+@per_row(
     "url",
     [
         "http://user:s3cret@files.example/a",
@@ -275,15 +276,13 @@ def test_no_trace_of_a_refused_url_is_in_the_exception_or_its_chain(url: str) ->
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize(
-    "location", ["http://inside.exa\tmple/", "\x1fa", "/\\inside.example/", "http://[::1", "a" * 9_000]
-)
+@per_row("location", ["http://inside.exa\tmple/", "\x1fa", "/\\inside.example/", "http://[::1", "a" * 9_000])
 def test_a_redirect_that_two_parsers_could_read_in_two_ways_is_blocked(location: str) -> None:
     with pytest.raises(ImageBlocked):
         join_url(parse_url("http://files.example/a/b?c"), location)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("location", "url"),
     [
         ("d", "http://files.example/a/d"),
@@ -298,7 +297,7 @@ def test_a_redirect_is_read_from_where_it_stands(location: str, url: str) -> Non
     assert join_url(parse_url("http://files.example/a/b?c"), location) == url
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("url", "authority", "path"),
     [
         ("https://Files.Example", "files.example", "/"),
@@ -319,13 +318,13 @@ def test_a_target_does_not_show_its_path() -> None:
     assert "secret" not in repr(parse_url("https://files.example/secret?secret"))
 
 
-@pytest.mark.parametrize("port", [0, 21, 22, 8080, 65535])
+@per_row("port", [0, 21, 22, 8080, 65535])
 def test_another_port_is_blocked_before_any_look_up(port: int) -> None:
     with pytest.raises(ImageBlocked, match="port"):
         Gate(allow_private=[]).check(f"http://files.example:{port}/a")
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("entry", "host", "address", "port"),
     [
         ("store.lan", "store.lan", "10.0.0.1", 9000),
@@ -347,7 +346,7 @@ async def test_a_listed_host_may_be_private(entry: str, host: str, address: str,
     assert len(await gate.addresses(host, port)) == 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("entry", "host", "address", "port"),
     [
         ("store.lan:9000", "store.lan", "10.0.0.1", 80),
@@ -367,7 +366,7 @@ async def test_an_entry_allows_nothing_beside_itself(entry: str, host: str, addr
         await gate.addresses(host, port)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "entry",
     [
         "",
@@ -386,7 +385,7 @@ def test_an_entry_that_means_nothing_is_a_configuration_error(entry: str) -> Non
         AllowList.parse([entry])
 
 
-@pytest.mark.parametrize("answers", [{}, {"files.example": [[]]}])
+@per_row("answers", [{}, {"files.example": [[]]}])
 async def test_a_name_without_an_address_may_be_tried_again(answers: dict[str, list[list[str]]]) -> None:
     gate = Gate(allow_private=[], resolve=FakeDns(**answers))
 

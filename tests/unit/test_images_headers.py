@@ -3,16 +3,18 @@ import pytest
 from draftd.errors import ConfigurationError
 from draftd.images.headers import ImageHeaders
 from draftd.images.urls import parse_url
+from tables import per_row
 
 HEADERS = ImageHeaders.parse(
     "\nfiles.example=Authorization: Bearer secret-1\n"
     "files.example:8443=X-Key: secret-2\n"
     "store.example/object/shots/=Authorization: Bearer secret-3\n"
     "store.example/object/shots/=apikey: secret-4\n"
+    "bare.example/shots=Authorization: Bearer secret-5\n"
 )
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("url", "sent"),
     [
         ("https://files.example/a.png", {"Authorization": "Bearer secret-1"}),
@@ -27,14 +29,18 @@ HEADERS = ImageHeaders.parse(
         ("https://store.example/object/shots/../others/a.png", {}),
         ("https://store.example/object/shots/%2e%2E/others/a.png", {}),
         ("https://store.example/object/shots/..%2Fothers/a.png", {}),
+        ("https://store.example/object/shots/%252e%252e/others/a.png", {}),
         ("https://store.example/rest/v1/users", {}),
+        ("https://bare.example/shots/a.png", {"Authorization": "Bearer secret-5"}),
+        ("https://bare.example/shots?id=7", {"Authorization": "Bearer secret-5"}),
+        ("https://bare.example/shots-of-others/a.png", {}),
     ],
 )
 def test_a_header_goes_to_its_own_host_and_path_over_https(url: str, sent: dict[str, str]) -> None:
     assert HEADERS.of(parse_url(url)) == sent
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("line", "why"),
     [
         ("files.example Authorization: secret", "line 1 is not host=Name: value"),

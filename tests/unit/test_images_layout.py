@@ -5,11 +5,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from draftd.images.layout import plan
+from tables import per_row
 
 EDGE_PX = st.integers(1, 60_000)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("original", "scaled"),
     [
         ((800, 600), (800, 600)),
@@ -28,7 +29,7 @@ def test_up_to_two_and_a_half_to_one_is_one_picture(original: tuple[int, int], s
     assert not shown.truncated
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("original", "columns", "rows", "scale"),
     [
         ((3840, 1080), 2, 1, 0.74),
@@ -69,7 +70,7 @@ def test_with_a_longer_edge_a_wide_screen_is_sent_whole() -> None:
     assert len(plan(3840, 2160, long_edge_px=2576).boxes) == 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("original", "width_px", "count", "truncated"),
     [
         ((1000, 2501), 768, 2, False),
@@ -94,7 +95,7 @@ def test_a_very_long_picture_keeps_its_first_slice_and_its_last_five() -> None:
     assert shown.slices[1:] == tuple((20_000 - 1536 - n * 1408, 20_000 - n * 1408) for n in range(4, -1, -1))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("original", "width_px", "truncated"),
     [
         ((768, 8577), 704, False),
@@ -112,7 +113,7 @@ def test_a_long_capture_becomes_narrower_before_anything_is_left_out(
     assert (shown.width_px, shown.truncated) == (width_px, truncated)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("original", "width_px", "count", "truncated"),
     [
         ((1320, 4500), 768, 2, False),

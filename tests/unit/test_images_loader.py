@@ -7,6 +7,7 @@ from draftd.images import Part, Picture
 from draftd.images.fetch import Fetched, data_url_bytes, read_data_url
 from draftd.images.loader import REQUEST_PIXELS, share_parts
 from fix_images import data_url, make_png
+from tables import per_row
 
 
 def make_part(number: int = 0, *, width_px: int = 10, height_px: int = 20) -> Part:
@@ -26,7 +27,7 @@ def make_loaded(
     )
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("parts", "kept", "truncated"),
     [
         ([], [], []),
@@ -101,7 +102,7 @@ async def test_a_long_data_url_is_decoded_piece_by_piece() -> None:
     assert await read_data_url(data_url(data), max_bytes=len(data)) == data
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         "QUJDRPv/",
@@ -128,7 +129,7 @@ async def test_line_breaks_and_a_missing_padding_are_read_across_pieces() -> Non
     assert await read_data_url(f"{header},{lines}", max_bytes=len(data)) == data
 
 
-@pytest.mark.parametrize(
+@per_row(
     "url",
     [
         "data:",
@@ -156,7 +157,7 @@ async def test_what_lies_beyond_the_limit_of_a_data_url_is_not_decoded() -> None
         await read_data_url(f"data:image/png;base64,{'A' * (1 << 19)}!!!!", max_bytes=100)
 
 
-@pytest.mark.parametrize("size_bytes", [98, 99, 100])
+@per_row("size_bytes", [98, 99, 100])
 async def test_the_limit_of_a_data_url_is_exact(size_bytes: int) -> None:
     url = data_url(b"x" * size_bytes)
 

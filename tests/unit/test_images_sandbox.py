@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from draftd.images import sandbox
+from tables import per_row
 
 MACHINES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 ALLOW, REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EPERM
@@ -37,7 +38,7 @@ def verdict(program: bytes, number: int, *, architecture: int, first_argument: i
                 raise AssertionError(f"no instruction of a filter: {code}")
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@per_row("machine", MACHINES)
 def test_every_named_call_is_refused_and_what_a_decoder_needs_is_not(machine: str) -> None:
     program = sandbox.filter_program(machine)
     refused = {name: getattr(numbers, machine) for name, numbers in sandbox._REFUSED.items()}
@@ -53,7 +54,7 @@ def test_every_named_call_is_refused_and_what_a_decoder_needs_is_not(machine: st
     assert set(verdicts(dict(NEEDED[machine])).values()) == {ALLOW}
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@per_row("machine", MACHINES)
 def test_limits_can_be_changed_of_the_own_process_only(machine: str) -> None:
     program, architecture = sandbox.filter_program(machine), MACHINES[machine]
 
@@ -61,7 +62,7 @@ def test_limits_can_be_changed_of_the_own_process_only(machine: str) -> None:
     assert verdict(program, PRLIMIT64[machine], architecture=architecture, first_argument=4711) == REFUSE
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@per_row("machine", MACHINES)
 def test_another_interface_to_the_kernel_is_refused_whole(machine: str) -> None:
     program, number = sandbox.filter_program(machine), NEEDED[machine]["read"]
 
@@ -73,7 +74,7 @@ def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
     assert sandbox.filter_program("riscv64") == b""
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@per_row("machine", MACHINES)
 def test_each_name_has_the_number_that_libseccomp_knows(machine: str) -> None:
     try:
         library = ctypes.CDLL("libseccomp.so.2")
@@ -88,7 +89,7 @@ def test_each_name_has_the_number_that_libseccomp_knows(machine: str) -> None:
         )
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@per_row("machine", MACHINES)
 def test_where_threads_are_allowed_processes_are_not(machine: str) -> None:
     program, architecture = sandbox.filter_program(machine, threads=True), MACHINES[machine]
     numbers = {name: getattr(sandbox._REFUSED[name], machine) for name in ("clone", "clone3", "ptrace", "execve")}

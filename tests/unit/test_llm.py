@@ -13,6 +13,7 @@ from draftd.errors import ModelMisconfigured
 from draftd.providers.llm import Completion, Llm
 from draftd.providers.messages import SCHEMA_TEXT
 from draftd.providers.target import Target
+from tables import per_row
 
 PARAMS = {"temperature": 0.3, "max_tokens": 900, "num_ctx": 8_192}
 
@@ -84,7 +85,7 @@ async def ask(llm: Llm, **params: Any) -> Completion:
     return await llm.complete(target, [], schema={}, time_s=20)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("refuse", "error"),
     [(no_temperature, BadRequestError), (unless_dropped, UnsupportedParamsError)],
     ids=["by the provider", "by litellm"],
@@ -160,7 +161,7 @@ async def test_a_schema_that_the_provider_enforces_is_not_said_twice() -> None:
     assert (system["content"], user["content"]) == ("Be kind.", [LOOK])
 
 
-@pytest.mark.parametrize("refuse", [only_json_object, unless_dropped], ids=["refused", "dropped by litellm"])
+@per_row("refuse", [only_json_object, unless_dropped], ids=["refused", "dropped by litellm"])
 async def test_a_schema_that_nobody_enforces_ends_the_first_user_message(refuse: Refuse) -> None:
     error = BadRequestError if refuse is only_json_object else UnsupportedParamsError
     litellm = LiteLlm(refuse, error=error)

@@ -187,6 +187,14 @@ def test_the_console_form_has_no_colours_when_it_is_piped(capsys: pytest.Capture
     assert "attempt=2" in shown
 
 
+def test_no_logged_text_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(level="info", style="console")
+    draftds().info("settled", said="\x1b[2Jgone\u202e\x9b2J")
+    shown = capsys.readouterr().err
+    assert "gone" in shown
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+
+
 def test_configuring_again_does_not_double_the_lines(lines: Lines) -> None:
     configure_logging(level="info", style="json")
     configure_logging(level="info", style="json")

@@ -23,6 +23,7 @@ from draftd.reply.metered_call import FIRST_WAIT_S, MeteredCalls
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import Tracing
+from tables import per_row
 
 CLAIM = Claim(id=UUID(int=1), agent="a", requester_id="r", attempt=2, lease_token=7, attempt_s=120, image_bytes=0)
 SPENT = Spent(input_tokens=100, cached_tokens=60, output_tokens=10, cost_usd=Decimal("0.5"))
@@ -104,7 +105,7 @@ async def test_an_answered_call_is_recorded_and_counted() -> None:
     assert door.metrics.registry.get_sample_value("draftd_cost_usd_total", {"model": "m"}) == 0.5
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("act", "error", "code", "tokens"),
     [(refuses, ModelRefused, "model_refused", 100), (breaks, KeyError, "aborted", None)],
 )
@@ -128,7 +129,7 @@ async def test_a_call_that_was_aborted_is_recorded() -> None:
     assert [usage.code for usage, _ in door.recorded] == ["aborted"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("over", "error"),
     [({"expires_in_s": 0.0}, Expired), ({"attempt_s": MARGIN_S + MIN_CALL_S - 0.1}, ModelTimeout)],
 )

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from draftd.errors import ImageFetchFailed
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import CLIENT_COLUMNS, Options
 from draftd.status import STATUSES
 from draftd.telemetry.metrics import Metrics
+from tables import per_row
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("*.md", "docs/**/*.md", "benchmarks/*.md", "examples/**/*.md")
@@ -25,12 +24,12 @@ def unnamed(page: str, words: Iterable[str]) -> set[str]:
     return set(words) - set(named)
 
 
-@pytest.mark.parametrize("values", [Platform, ContentType, Length, ReplyNeeded, Confidence, ResultWarning])
+@per_row("values", [Platform, ContentType, Length, ReplyNeeded, Confidence, ResultWarning])
 def test_every_value_of_a_result_is_named(values: Iterable[str]) -> None:
     assert unnamed("docs/requests.md", values) == set()
 
 
-@pytest.mark.parametrize("fields", [Options, Result, Option, ReplyingTo])
+@per_row("fields", [Options, Result, Option, ReplyingTo])
 def test_every_key_is_named(fields: type[Options | Result | Option | ReplyingTo]) -> None:
     assert unnamed("docs/requests.md", fields.model_fields) == set()
 
@@ -41,7 +40,7 @@ def test_the_function_for_clients_takes_the_columns_that_a_client_may_set() -> N
     assert set(re.findall(r"'(\w+)'", accepted)) == {column.name for column in CLIENT_COLUMNS}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@per_row("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_line_of_a_page_fits_the_width(page: Path) -> None:
     """Rows of tables are as long as they need to be, and so is one long word."""
     lines = [line for line in page.read_text().splitlines() if not line.startswith("|") and " " in line.strip()]
@@ -53,13 +52,13 @@ def prose(page: str) -> str:
     return " ".join((ROOT / page).read_text().split())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/requests.md", "docs/operations.md"])
+@per_row("page", ["README.md", "docs/requests.md", "docs/operations.md"])
 def test_roles_get_what_they_need_by_draftd_grants_and_never_the_owners_role(page: str) -> None:
     assert "draftd grants --" in prose(page)
     assert not re.search(r"GRANT \"?draftd\"? TO", prose(page), re.IGNORECASE)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "told",
     [prose("README.md"), prose("docs/requests.md"), ImageFetchFailed.__doc__],
     ids=["README.md", "docs/requests.md", "the error's sentence"],

@@ -1,6 +1,7 @@
 import pytest
 
 from draftd.providers.parameters import ALLOWED, overlay, read
+from tables import per_row
 
 
 def test_what_is_on_the_list_is_taken_as_it_is() -> None:
@@ -15,7 +16,7 @@ def test_what_is_on_the_list_is_taken_as_it_is() -> None:
     assert read(params) == params
 
 
-@pytest.mark.parametrize(
+@per_row(
     "name",
     [
         "api_base", "base_url", "api_key", "api_version", "model", "messages", "headers", "extra_headers", "extra_body",
@@ -34,7 +35,7 @@ def test_nothing_else_may_be_set(name: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "params",
     [
         {"temperature": 3},

@@ -13,6 +13,7 @@ from draftd.reply.criteria import Criteria
 from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
 from draftd.request import Options
+from tables import per_row
 
 ANSWER: dict[str, Any] = {
     "shown": "message",
@@ -94,7 +95,7 @@ def test_one_chunk_with_everything_is_one_announcement() -> None:
     assert lengths(stream(json.dumps(ANSWER), step=10_000)) == [["short", "medium", "detailed"]]
 
 
-@pytest.mark.parametrize(
+@per_row(
     "before",
     ["\n", "```json\n", "```\n", '<think>{a} "shown" < {</think>\n', '<think>{"shown": "nothing"}</think>```json\n'],
 )
@@ -106,7 +107,7 @@ def test_reasoning_and_a_fence_before_the_object_are_skipped(before: str) -> Non
     ]
 
 
-@pytest.mark.parametrize("before", ["It says ", "Here is {my} answer:\n", '{"short": "Pay me.", "x": 1}'])
+@per_row("before", ["It says ", "Here is {my} answer:\n", '{"short": "Pay me.", "x": 1}'])
 def test_after_prose_nothing_is_announced_since_it_could_not_be_taken_back(before: str) -> None:
     quoted = json.dumps(ANSWER | {"short": "Pay me."})
     assert stream(f"{before}{quoted}.\n{json.dumps(ANSWER)}") == []
@@ -118,7 +119,7 @@ def test_long_reasoning_costs_less_than_a_second() -> None:
     assert time.process_time() - used_s < 1
 
 
-@pytest.mark.parametrize("late", ["platform", "language", "expects", "warnings", "unsent_text", "quoted"])
+@per_row("late", ["platform", "language", "expects", "warnings", "unsent_text", "quoted"])
 def test_options_wait_for_what_they_are_checked_by_when_a_model_writes_in_another_order(late: str) -> None:
     answer = {key: value for key, value in ANSWER.items() if key != late} | {late: ANSWER[late], "note": "the end"}
     text = json.dumps(answer)

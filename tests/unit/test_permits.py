@@ -6,6 +6,7 @@ from draftd.errors import ConfigurationError
 from draftd.providers.known_providers import PROVIDERS, is_litellm_name
 from draftd.providers.permits import Address, Permits
 from draftd.settings import Settings
+from tables import per_row
 
 
 def make_permits(*, environment: dict[str, str] | None = None, **settings: object) -> Permits:
@@ -18,7 +19,7 @@ def refusal(
     return permits.refusal(model=model, api_base=api_base, api_key_env=api_key_env) or ""
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("entry", "api_base"),
     [
         ("http://gpu1:8000", "http://gpu1:8000"),
@@ -33,7 +34,7 @@ def test_an_address_of_the_operators_may_be_used_with_what_lies_below_it(entry: 
     assert refusal(make_permits(model_api_bases=entry), api_base=api_base) == ""
 
 
-@pytest.mark.parametrize(
+@per_row(
     "api_base",
     [
         "http://gpu1:8000.evil.example",
@@ -79,7 +80,7 @@ def test_a_refused_address_is_named_by_its_host_alone() -> None:
     assert "secret" not in why
 
 
-@pytest.mark.parametrize("entry", ["gpu1:8000", "http://user:hunter2@gpu1", "http://gpu1?key=hunter2", "http://", "*"])
+@per_row("entry", ["gpu1:8000", "http://user:hunter2@gpu1", "http://gpu1?key=hunter2", "http://", "*"])
 def test_an_entry_that_is_no_address_is_a_configuration_error_that_does_not_repeat_it(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="DRAFTD_MODEL_API_BASES: entry 2 is not an address") as caught:
         make_permits(model_api_bases=f"http://ok, {entry}")
@@ -93,7 +94,7 @@ def test_the_addresses_in_the_providers_own_variables_are_the_operators_too() ->
     assert "traces" in refusal(moved, api_base="http://traces")
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("model", "api_base", "api_key_env"),
     [
         ("openai/m", None, None),
@@ -109,7 +110,7 @@ def test_a_key_goes_to_its_own_provider(model: str, api_base: str | None, api_ke
     assert refusal(make_permits(), model=model, api_base=api_base, api_key_env=api_key_env) == ""
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("model", "api_base", "api_key_env"),
     [
         ("openai/m", None, "ANTHROPIC_API_KEY"),
@@ -130,7 +131,7 @@ def test_a_key_goes_to_no_other_provider(model: str, api_base: str | None, api_k
     assert refusal(make_permits(), model=model, api_base=api_base, api_key_env=api_key_env)
 
 
-@pytest.mark.parametrize("variable", ["GATEWAY_KEY", "STRIPE_API_KEY", "AWS_SECRET_ACCESS_KEY", "openai_api_key"])
+@per_row("variable", ["GATEWAY_KEY", "STRIPE_API_KEY", "AWS_SECRET_ACCESS_KEY", "openai_api_key"])
 def test_a_variable_that_is_no_providers_key_has_to_be_named(variable: str) -> None:
     bases = "http://gpu1:8000"
     assert "DRAFTD_MODEL_KEY_VARIABLES" in refusal(
@@ -141,7 +142,7 @@ def test_a_variable_that_is_no_providers_key_has_to_be_named(variable: str) -> N
     assert refusal(allowed, api_key_env=variable) == ""
 
 
-@pytest.mark.parametrize(
+@per_row(
     "variable",
     [
         "DRAFTD_DATABASE_URL",
@@ -161,7 +162,7 @@ def test_what_may_be_a_key_itself_is_not_repeated() -> None:
     assert "sk-" not in refusal(make_permits(), api_key_env="sk-proj-abcdefgh12345678")
 
 
-@pytest.mark.parametrize(
+@per_row(
     "model",
     [
         "huggingface/https://evil.example/x",
@@ -184,14 +185,14 @@ def test_a_name_that_is_more_than_a_name_is_refused(model: str) -> None:
     assert "not a litellm name" in refusal(make_permits(), model=model)
 
 
-@pytest.mark.parametrize("provider", ["github_copilot", "chatgpt", "custom", "huggingface", "sagemaker", "oci", "a2a"])
+@per_row("provider", ["github_copilot", "chatgpt", "custom", "huggingface", "sagemaker", "oci", "a2a"])
 def test_a_provider_that_is_not_listed_may_be_named_by_the_environment_alone(provider: str) -> None:
     model = f"{provider}/m"
     assert "DRAFTD_MODEL" in refusal(make_permits(), model=model)
     assert refusal(make_permits(model="openai/a", fallback_models=model), model=model) == ""
 
 
-@pytest.mark.parametrize(
+@per_row(
     "model",
     [
         "anthropic/claude-sonnet-4-5",

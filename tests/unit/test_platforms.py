@@ -1,11 +1,10 @@
-import pytest
-
 from draftd.reply import platforms
 from draftd.reply.platforms import Platform
 from draftd.reply.x_length import weighted_length
+from tables import per_row
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "weight"),
     [
         ("", 0),
@@ -32,7 +31,7 @@ def test_x_weighs_a_text_as_its_own_composer_does(text: str, weight: int) -> Non
     assert weighted_length(text) == weight
 
 
-@pytest.mark.parametrize(("count", "allowed"), [(280, True), (281, False)])
+@per_row(("count", "allowed"), [(280, True), (281, False)])
 def test_a_post_on_x_may_weigh_280(count: int, allowed: bool) -> None:  # noqa: FBT001 - a column of the table above
     assert (platforms.too_long("a" * count, Platform.X, is_private=False, max_chars=None) is None) is allowed
 

@@ -8,12 +8,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import pytest
-
 from draftd.images import Part, Picture
 from draftd.reply.agents import Agent, Section
 from draftd.reply.prompts import PicturePart, render
 from draftd.request import Options, Parent, Request, Wish
+from tables import per_row
 
 
 def make_picture(*parts: bytes, truncated: bool = False, tiled: bool = False) -> Picture:
@@ -69,7 +68,7 @@ def test_the_system_message_is_the_same_for_every_request() -> None:
     assert one[0] == other[0] == refined[0] == {"role": "system", "content": "Be kind."}
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("given", "sections"),
     [
         ({"context": "warmer"}, []),

@@ -2,11 +2,11 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from draftd.providers import provider_text
+from tables import per_row
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -17,7 +17,7 @@ JSON = st.recursive(
 SAID = {"type": "error", "error": {"type": "invalid_request_error", "message": "Could not process image"}}
 
 
-@pytest.mark.parametrize(
+@per_row(
     "text",
     [
         json.dumps(SAID),
@@ -47,7 +47,7 @@ def test_what_an_error_quotes_of_the_request_is_not_read() -> None:
     assert not any(quoted in words for quoted in ("suspended", "quota", "api key"))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "title"),
     [
         ("<!DOCTYPE html><html><head><title> Sign in </title></head></html>", "a web page: Sign in"),
@@ -58,7 +58,7 @@ def test_a_web_page_is_told_by_its_title(text: str, title: str) -> None:
     assert provider_text.read(text).sentence == title
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "wait_s"),
     [
         ('{"error": {"message": "no", "details": [{"@type": "x", "retryDelay": "34.5s"}]}}', 34.5),

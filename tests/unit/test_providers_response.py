@@ -1,12 +1,11 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from draftd.providers.response import TOKENS_PER_PICTURE, RawAnswer, tokens
+from tables import per_row
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("prompt", "completion", "counted"),
     [
         (120, 30, (120, 30)),
@@ -45,7 +44,7 @@ def text_part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("received", "noted", "text", "finish_reason", "broke_off"),
     [
         ("stop", "stop", '{"a": "b', "stop", False),

@@ -7,6 +7,7 @@ import pytest
 from draftd.errors import InvalidRequest
 from draftd.reply import refinement
 from draftd.request import Options, Parent, Request, Wish
+from tables import per_row
 
 TARGETS = [{"key": "t1", "author": "Ana", "gist": "asks about prices"}, {"key": "t2", "gist": "who brings the cake?"}]
 
@@ -21,7 +22,7 @@ def make_first() -> Request:
     return Request(image_urls=("https://example.com/a.png",), context=None, options={}, parent=None)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("context", "options", "others"),
     [
         (None, {}, True),
@@ -41,7 +42,7 @@ def test_a_first_request_wants_no_other_drafts() -> None:
     assert not refinement.wants_others(make_first(), Options())
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("named", "target"),
     [
         ("t1", "Ana: asks about prices"),
@@ -58,7 +59,7 @@ def test_a_first_request_names_its_target_in_words() -> None:
     assert refinement.target(make_first(), Options(answer_to="Ana's comment")) == "Ana's comment"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("result", "reading", "named"),
     [
         (None, None, "t3"),
@@ -75,7 +76,7 @@ def test_a_target_that_was_not_read_needs_the_screenshot_again(
         refinement.target(make_request(result, reading=reading), Options(answer_to=named))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("stances", "decided"),
     [
         (["accept", "decline", "open"], False),

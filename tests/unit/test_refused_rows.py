@@ -17,6 +17,7 @@ from draftd.queue import refused_rows, trials
 from draftd.queue.leases import LeaseKey
 from draftd.queue.refused_rows import PARTS, Quarantine, Refusals, Resolution, execute_in_parts
 from draftd.queue.trials import Precondition, Trial
+from tables import per_row
 
 
 def refusal(sqlstate: str, *, context: str | None = "PL/pgSQL function refuse() line 1 at RAISE") -> psycopg.Error:
@@ -47,7 +48,7 @@ async def test_what_nobody_refuses_is_carried_out_at_once() -> None:
     assert (parts.answered, statement.count) == ([(list(range(50)), list(range(50)))], 1)  # type: ignore[attr-defined]  # as above
 
 
-@pytest.mark.parametrize("bad", [(0,), (49,), (17, 18), tuple(range(0, 50, 7)), tuple(range(50))])
+@per_row("bad", [(0,), (49,), (17, 18), tuple(range(0, 50, 7)), tuple(range(50))])
 async def test_all_are_carried_out_but_those_that_are_refused_alone(bad: tuple[int, ...]) -> None:
     parts = await execute_in_parts(range(50), refusing(*bad))
     assert sorted(one for one, _ in parts.refused) == list(bad)
@@ -351,13 +352,13 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(quarantine.ids()) <= 10
 
 
-@pytest.mark.parametrize("sqlstate", ["08006", "57P01", "57P02", "57P03", "25006"])
+@per_row("sqlstate", ["08006", "57P01", "57P02", "57P03", "25006"])
 def test_what_a_trigger_raises_is_no_lost_connection(sqlstate: str) -> None:
     assert is_connection_loss(refusal(sqlstate, context=None))
     assert not is_connection_loss(refusal(sqlstate))
 
 
-@pytest.mark.parametrize("sqlstate", ["55P03", "57014", "53100", "53200", "54001", "40001", "58030"])
+@per_row("sqlstate", ["55P03", "57014", "53100", "53200", "54001", "40001", "58030"])
 def test_an_operational_error_of_a_server_that_is_well_is_no_lost_connection(sqlstate: str) -> None:
     assert not is_connection_loss(refusal(sqlstate, context=None))
 

@@ -4,11 +4,10 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from draftd.providers.registry import Registry
 from draftd.providers.response import RawAnswer
 from draftd.providers.target import Target
+from tables import per_row
 
 PRICED = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 CACHED = {"supports_prompt_caching": True}
@@ -36,7 +35,7 @@ def cost_per_token(*, model: str, custom_llm_provider: str | None, **used: Any) 
 REGISTRY = Registry(table=TABLE, cost_per_token=cost_per_token)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "model",
     [
         "openai/gpt-5-pro",
@@ -57,7 +56,7 @@ def test_a_price_is_found_under_the_name_that_the_table_has(model: str) -> None:
     assert cost(model) == Decimal("0.75")
 
 
-@pytest.mark.parametrize(
+@per_row(
     "model",
     ["anthropic/gpt-5-pro", "gemini/gpt-5-pro", "ollama_chat/gpt-4o", "openai/unknown", "hosted_vllm/gemini-2.5-flash"],
 )
@@ -71,7 +70,7 @@ def cost(model: str, *, said: object = None, **over: Any) -> Decimal | None:
     return REGISTRY.cost_usd(Target(name="m", model=model, **over), answer, (1_000, 500))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("said", "known"),
     [(0.0123, Decimal("0.012300000")), (0, Decimal(0)), (None, None), (-1, None), (True, None), (float("nan"), None)],
 )
@@ -83,7 +82,7 @@ def test_what_another_provider_has_in_the_same_place_is_litellms_guess() -> None
     assert cost("openai/unknown", said=0.5) is None
 
 
-@pytest.mark.parametrize(("cached_usd", "known"), [(None, "2.5"), ("100", "1.78"), ("0", "1.7")])
+@per_row(("cached_usd", "known"), [(None, "2.5"), ("100", "1.78"), ("0", "1.7")])
 def test_input_from_the_cache_costs_what_the_operator_says_and_else_what_other_input_costs(
     cached_usd: str | None, known: str
 ) -> None:
@@ -103,7 +102,7 @@ def test_the_operators_prices_go_before_what_a_provider_says() -> None:
     assert cost("openrouter/x/y", said=0.5, **prices) == 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("model", "rung"),
     [
         ("groq/qwen", 2),
@@ -117,7 +116,7 @@ def test_the_strictest_rung_is_one_that_litellm_streams(model: str, rung: int) -
     assert REGISTRY.early_rung(model) == rung
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("model", "marked"),
     [
         ("anthropic/whatever", True),

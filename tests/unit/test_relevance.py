@@ -5,11 +5,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from draftd.reply.relevance import chosen, touched
 from draftd.reply.requester import MAX_TOLD_CHARS
 from draftd.reply.review import MAX_FURTHER_CHARS
+from tables import per_row
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "relevance.json").read_text("utf-8"))
 FACTS: list[str] = DATA["facts"]
@@ -76,7 +75,7 @@ def test_what_is_touched_comes_before_what_stands_first() -> None:
     assert chosen(facts, "", max_chars=15) == ["I like tea."]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("fact", "text"),
     [
         ("I studied in Weimar.", "Where do you STUDY?"),

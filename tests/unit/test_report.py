@@ -11,9 +11,11 @@ from uuid import UUID
 import pytest
 
 from draftd.report import page, plots
+from draftd.report.document import environment
 from draftd.report.figures import Cost, Figures, figures_of, total
 from draftd.report.intervals import Share, difference
 from draftd.report.reading import STEPS_S, Period, step_of
+from tables import per_row
 
 UNTIL = datetime(2026, 11, 28, 21, 30, tzinfo=UTC)
 SINCE = UNTIL - timedelta(days=1)
@@ -89,9 +91,7 @@ def words(html: str) -> str:
     return re.sub(r"\s+", " ", Elements(html).text)
 
 
-@pytest.mark.parametrize(
-    ("count", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)]
-)
+@per_row(("count", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)])
 def test_a_share_has_wilsons_interval(count: int, of: int, low: float, high: float) -> None:
     found = Share(count, of).interval
     assert found is not None
@@ -115,13 +115,13 @@ def test_nothing_has_no_share_and_no_difference() -> None:
     assert difference(Share(0, 0), Share(1, 2)) is None
 
 
-@pytest.mark.parametrize("since_s", [1, 3_600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400, 100 * 365 * 86_400])
+@per_row("since_s", [1, 3_600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400, 100 * 365 * 86_400])
 def test_any_period_has_a_bounded_number_of_steps(since_s: float) -> None:
     assert step_of(since_s) in STEPS_S
     assert since_s / step_of(since_s) <= 101
 
 
-@pytest.mark.parametrize(("value", "top"), [(0, 1), (0.3, 0.5), (1, 1), (1.01, 2), (7, 10), (50, 50), (51, 100)])
+@per_row(("value", "top"), [(0, 1), (0.3, 0.5), (1, 1), (1.01, 2), (7, 10), (50, 50), (51, 100)])
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
     assert plots.nice_top(value) == pytest.approx(top)
 
@@ -219,14 +219,14 @@ def test_an_unknown_price_is_not_0() -> None:
     assert "unknown cost of 3 calls at unknown prices" in words(shown(make_period(usage=rows[2:])))
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("amount", "text"), [(0, "$0.00"), (0.000_4, "$0.0004"), (0.25, "$0.250"), (1.5, "$1.50"), (12_345, "$12,345.00")]
 )
 def test_amounts_have_the_digits_that_they_need(amount: float, text: str) -> None:
     assert page.usd(amount) == text
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("seconds", "text"),
     [(None, "\N{EN DASH}"), (0.04, "0.0 s"), (9.9, "9.9 s"), (9.96, "10 s"), (200, "3 min"), (9_000, "2 h")],
 )
@@ -234,7 +234,7 @@ def test_durations_are_for_people(seconds: float | None, text: str) -> None:
     assert page.duration(seconds) == text
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("length", "text"),
     [
         (timedelta(hours=24), "24 hours"), (timedelta(hours=1), "1 hour"), (timedelta(days=30), "30 days"),
@@ -284,12 +284,19 @@ def hostile_period() -> Period:
     )
 
 
-@pytest.mark.parametrize("with_content", [True, False])
+@per_row("with_content", [True, False])
 def test_hostile_text_is_text_wherever_it_stands(with_content: bool) -> None:  # noqa: FBT001 - a parameter of the test
     found = Elements(shown(hostile_period(), with_content=with_content))
     assert not found.names & {"script", "img", "a", "link", "iframe", "object", "form"}
     assert not [name for name in found.attributes if name.startswith("on") or name in {"src", "href"}]
     assert "{{ 7*7 }}" in found.text
+
+
+def test_templates_are_compiled_once() -> None:
+    shown(make_period())
+    compiled = environment("draftd.report").get_template("report.html.j2")
+    shown(make_period())
+    assert environment("draftd.report").get_template("report.html.j2") is compiled
 
 
 def test_a_page_runs_nothing_loads_nothing_and_forbids_both() -> None:

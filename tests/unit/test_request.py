@@ -6,6 +6,7 @@ import pytest
 
 from draftd.errors import InvalidRequest
 from draftd.request import Options, Parent
+from tables import per_row
 
 FULL: dict[str, Any] = {
     "tone": "warm",
@@ -53,7 +54,7 @@ def test_spaces_around_a_text_are_not_part_of_it() -> None:
     assert Options.read({"tone": "  warm "}).tone == "warm"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("raw", "named"),
     [
         ({"colour": "blue"}, "colour"),
@@ -89,7 +90,7 @@ def test_what_is_not_understood_is_refused_by_name(raw: dict[str, Any], named: s
         Options.read(raw)
 
 
-@pytest.mark.parametrize("raw", [[], "tone", None, 3])
+@per_row("raw", [[], "tone", None, 3])
 def test_options_that_are_no_object_are_refused(raw: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^options: options: "):
         Options.read(raw)
@@ -101,7 +102,7 @@ def test_a_refusal_does_not_repeat_what_was_written() -> None:
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("tag", ["en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419", "de-CH-1996"])
+@per_row("tag", ["en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419", "de-CH-1996"])
 def test_language_tags_are_accepted_by_their_form(tag: str) -> None:
     assert Options.read({"language": tag}).language == tag
 
@@ -111,7 +112,7 @@ def test_a_truth_is_no_number_of_characters() -> None:
         Options.read({"max_chars": True})
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("text", "left"),
     [
         ("At 4, for 4,250 or 14.4.", "At  , for 4,250 or 14.4."),

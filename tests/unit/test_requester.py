@@ -12,6 +12,7 @@ from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.requester import MAX_TOLD_CHARS, told_facts, with_profile, withheld_facts
 from draftd.reply.voice import MAX_LEARNT, MAX_LEARNT_CHARS, chosen
 from draftd.request import Options, Parent, Profile, Request, SentText
+from tables import per_row
 
 PROFILE = Profile(
     me="Jana",
@@ -162,7 +163,7 @@ def test_a_repair_brings_the_facts_that_were_not_told_and_are_missing() -> None:
     assert reply_format.read(asked, is_repaired=True).result["missing"] == ["the instrument that I play"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("facts", "over"),
     [
         (MANY, {}),
@@ -229,7 +230,7 @@ HERE, MATE, MAIL = (
 ALL = (*MAIL, *MATE, *HERE)
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("known", "first"),
     [
         ({"platform": "whatsapp", "author": "Mia"}, ["mia 1", "mia 2", "ben 1", "ben 2"]),
@@ -260,12 +261,31 @@ def test_what_is_learnt_reaches_the_model_with_its_place_and_person() -> None:
     assert sections == ["voice"]
 
 
-@pytest.mark.parametrize("given_by", ["request", "profile"])
+@per_row("given_by", ["request", "profile"])
 def test_samples_that_are_given_come_before_learnt_ones(given_by: str) -> None:
     profile = Profile(voice_samples=("ja passt",)) if given_by == "profile" else Profile()
     own = {"voice_samples": ["ja passt"]} if given_by == "request" else {}
     found, _ = given(make_request(sent=ALL, profile=profile), **own)
     assert found["voice_samples"] == ["ja passt"]
+
+
+INVISIBLE = "\u200b\u2060 \U000e0041\ufeff"
+
+
+@pytest.mark.parametrize("given_by", ["request", "profile"])
+def test_samples_of_invisible_characters_are_none(given_by: str) -> None:
+    request = make_request(
+        sent=sent(INVISIBLE, "bin da"),
+        profile=Profile(voice_samples=(INVISIBLE,) if given_by == "profile" else ()),
+    )
+    own = {"voice_samples": [INVISIBLE]} if given_by == "request" else {}
+    found, _ = given(request, **own)
+    assert found["voice_samples"] == [{"on": "whatsapp", "to": "Mia", "text": "bin da"}]
+
+
+def test_without_a_sample_that_is_shown_nothing_is_said_of_a_voice() -> None:
+    found, sections = given(make_request(sent=sent(INVISIBLE)), voice_samples=[INVISIBLE])
+    assert ("voice_samples" in found, "voice_habits" in found, "voice" in sections) == (False, False, False)
 
 
 def test_a_refinement_learns_from_what_went_to_the_same_person() -> None:

@@ -13,6 +13,7 @@ from draftd.reply.partial import PartialReader
 from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Length, Result, ResultWarning, Stance, Unsupported
 from draftd.request import Options
+from tables import per_row
 
 SHORT = "Yes, Friday works."
 MEDIUM = "Sorry, Friday is not possible for me this time around."
@@ -78,16 +79,14 @@ def accepted(text: str, criteria: Criteria | None = None, **how: Any) -> Result:
 # The decision is the requester's
 
 
-@pytest.mark.parametrize(
-    "stances", [("accept", "decline", "open"), ("open", "decline", "accept"), ("choice", "open", "choice")]
-)
+@per_row("stances", [("accept", "decline", "open"), ("open", "decline", "accept"), ("choice", "open", "choice")])
 def test_replies_that_leave_the_decision_to_the_requester_are_accepted(stances: tuple[str, ...]) -> None:
     text = make_answer(*stances)
     assert [option.stance for option in accepted(text).options] == [Stance(stance) for stance in stances]
     assert published(text, make_criteria()) == ["short", "medium", "detailed"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("stances", "early"),
     [
         (("open", "open", "open"), ["short"]),
@@ -114,7 +113,7 @@ def test_two_choices_of_the_same_thing_are_no_decision() -> None:
     assert accepted(make_answer("choice", "choice", "open", **over | {"medium_angle": "Tuesday"})).options
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("criteria", "over"),
     [
         (make_criteria("Tell them I'm in."), {}),
@@ -139,7 +138,7 @@ def test_the_stance_that_the_requester_chose_is_taken_by_all() -> None:
     assert accepted(make_answer("decline", "decline", "decline"), criteria).options
 
 
-@pytest.mark.parametrize("stance", ["accept", "decline", "choice"])
+@per_row("stance", ["accept", "decline", "choice"])
 def test_nothing_is_committed_to_where_an_injection_is_suspected(stance: str) -> None:
     text = make_answer("open", stance, "none", warnings=["possible_prompt_injection"])
     criteria = make_criteria()
@@ -181,7 +180,7 @@ def test_a_fact_without_a_source_is_worth_one_repair_and_then_marked() -> None:
     assert published(text, make_criteria()) == ["medium", "detailed"], "what a repair must change is held back"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("criteria", "over"),
     [
         (make_criteria("Two pm suits me."), {}),
@@ -201,7 +200,7 @@ def test_a_fact_that_a_source_has_needs_no_repair(criteria: Criteria, over: dict
     assert "short" in published(text, criteria)
 
 
-@pytest.mark.parametrize("expects", ["question", "recommendation", "help"])
+@per_row("expects", ["question", "recommendation", "help"])
 def test_public_knowledge_that_was_asked_for_is_marked_without_a_repair(expects: str) -> None:
     text = make_answer("none", "none", "none", expects=expects, short="It opened in 1889.")
     result = accepted(text)
@@ -210,7 +209,7 @@ def test_public_knowledge_that_was_asked_for_is_marked_without_a_repair(expects:
     assert published(text, make_criteria()) == ["short", "medium", "detailed"]
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("reply", "over", "is_repaired"),
     [
         ("It takes five days.", {"expects": "statement"}, False),
@@ -297,7 +296,7 @@ def test_a_published_option_is_marked_if_what_it_states_was_not_read_in_the_end(
 GERMAN = "Leider passt mir der Freitag diesmal überhaupt nicht, tut mir leid."
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("criteria", "over", "found", "expected"),
     [
         (make_criteria(), {"medium": GERMAN}, "de", "en"),
@@ -366,7 +365,7 @@ def test_where_no_reply_is_due_a_line_has_at_most_140_characters() -> None:
 # What is wanted
 
 
-@pytest.mark.parametrize("lengths", [["medium"], ["short", "detailed"], ["detailed", "medium", "short"]])
+@per_row("lengths", [["medium"], ["short", "detailed"], ["detailed", "medium", "short"]])
 def test_only_the_lengths_that_are_wanted_are_in_the_result(lengths: list[str]) -> None:
     criteria = make_criteria("yes", lengths=lengths)
     text = make_answer()
@@ -405,7 +404,7 @@ def test_a_link_that_was_copied_before_the_replies_waits_for_the_message_it_stan
     assert published(text, make_criteria()) == ["short", "medium", "detailed"]
 
 
-@pytest.mark.parametrize("key", ["quoted", "reading"])
+@per_row("key", ["quoted", "reading"])
 def test_a_refinement_has_no_link_that_was_not_read_before(key: str) -> None:
     link = "https://example.com/list"
     text = make_answer(short=f"Yes. See {link}", **{key: [link]})

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsError
 from draftd import settings
 from draftd.errors import ConfigurationError
 from draftd.settings import Settings, check_names, environment_value, export_foreign_variables, load_settings
+from tables import per_row
 
 URL = "postgresql://app:s3cr3t@db/app"
 Write = Callable[[str, str], None]
@@ -234,7 +235,7 @@ def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.allow_private_image_hosts == ("nas:8080", "10.2.0.0/16")
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("slip", "meant"),
     [
         ("DRAFTD_DATABSE_URL", "DRAFTD_DATABASE_URL"),

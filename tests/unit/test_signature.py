@@ -1,14 +1,13 @@
 """A signature stands below a mail once, whatever the model has written."""
 
-import pytest
-
 from draftd.reply.signature import signed, unsigned
+from tables import per_row
 
 SIGNATURE = "Jana Lindner\nTarnow Software, Leipzig\njana-lindner.example"
 MAIL = "Hi Ana,\n\nFriday is fine.\n\nBest regards,"
 
 
-@pytest.mark.parametrize(
+@per_row(
     "written",
     [
         MAIL,
@@ -41,7 +40,7 @@ def test_a_text_of_nothing_or_of_the_name_alone_is_left_as_it_is() -> None:
     assert signed("Jana Lindner", SIGNATURE) == "Jana Lindner"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("written", "signature"),
     [
         ("Could you please send it?\n\nBest regards,", "Lea"),

@@ -19,6 +19,7 @@ from draftd.stand_in.behaviour import Behaviour, Script, steps
 from draftd.stand_in.call import Call, image_size, schema_in
 from draftd.stand_in.scenes import ANY_PICTURE
 from draftd.stand_in.wires.chat import read_chat
+from tables import per_row
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -85,14 +86,14 @@ def test_an_unknown_enumeration_prefers_other_and_else_takes_its_first() -> None
     assert fill(schema, ANY_PICTURE) == {"a": "other", "b": "x"}
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda one: one.name)
-@pytest.mark.parametrize("long_edge_px", [1568, 1024, 800])
+@per_row("sample", SAMPLES, ids=lambda one: one.name)
+@pytest.mark.parametrize("long_edge_px", [800, *(pytest.param(px, marks=pytest.mark.long) for px in (1568, 1024))])
 def test_a_sample_is_recognised_after_it_was_resized_and_re_encoded(sample: Sample, long_edge_px: int) -> None:
     call = make_call(pictures=[as_prepared(sample, long_edge_px=long_edge_px)])
     assert json.loads(answer(call, Behaviour()))["author"] == SAMPLE_SCENES[sample.name]["author"]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda one: one.name)
+@per_row("sample", SAMPLES, ids=lambda one: one.name)
 def test_a_sample_has_the_shape_that_it_is_known_by_and_is_small(sample: Sample) -> None:
     data = sample.path.read_bytes()
     assert image_size(data) == (sample.width_px, sample.height_px)
@@ -105,14 +106,12 @@ def test_another_shape_is_no_sample() -> None:
     assert recognise(0, 0) is None
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n", b"GIF89a"]
-)
+@per_row("data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
 def test_a_picture_without_a_readable_header_has_no_size(data: bytes) -> None:
     assert image_size(data) == (0, 0)
 
 
-@pytest.mark.parametrize("scene", [ANY_PICTURE, *SAMPLE_SCENES.values()], ids=["any", *SAMPLE_SCENES])
+@per_row("scene", [ANY_PICTURE, *SAMPLE_SCENES.values()], ids=["any", *SAMPLE_SCENES])
 def test_every_reply_says_that_a_stand_in_wrote_it_and_the_three_grow(scene: dict[str, Any]) -> None:
     replies = [scene["short"], scene["medium"], scene["detailed"]]
     assert all(reply.startswith("Stand-in reply: ") and "[" not in reply for reply in replies)
@@ -149,7 +148,7 @@ def test_a_step_waits_for_the_call_that_it_is_meant_for() -> None:
     assert [script.next_for(prompt=prompt, model=model).status for prompt, model in asked] == [None, 503, 500, None]
 
 
-@pytest.mark.parametrize("wrong", [{"hangs": True}, {"hang": 1}, {"status": "500"}, {"status": True}, {"fields": []}])
+@per_row("wrong", [{"hangs": True}, {"hang": 1}, {"status": "500"}, {"status": True}, {"fields": []}])
 def test_a_behaviour_that_is_not_understood_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="behaviour"):
         Behaviour.read(wrong)
@@ -164,9 +163,7 @@ def test_a_call_shows_its_request_id_and_never_a_picture() -> None:
     assert [set(picture) for picture in call.logged()["images"]] == [shown]
 
 
-@pytest.mark.parametrize(
-    "body", [[], {}, {"messages": []}, {"messages": ["x"]}, {"messages": [{"role": "user", "content": [1]}]}]
-)
+@per_row("body", [[], {}, {"messages": []}, {"messages": ["x"]}, {"messages": [{"role": "user", "content": [1]}]}])
 def test_a_body_that_is_no_chat_completion_is_refused(body: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|needs|neither"):
         read_chat(body)
@@ -192,7 +189,7 @@ def test_asked_for_other_drafts_it_gives_others_each_time() -> None:
         chain = texts + chain
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@per_row("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_the_replies_of_the_demo_state_nothing_that_has_no_source(sample: Sample) -> None:
     scene = SAMPLE_SCENES[sample.name]
     sources = [*scene["quoted"], *scene["reading"], sample.context or ""]

@@ -12,6 +12,7 @@ from draftd.providers.throttles import RECOVERY_S
 from draftd.queue.leases import BEATS_PER_LEASE
 from draftd.queue.reaping import REAP_BATCH
 from draftd.queue.wakeup import CHANNEL
+from tables import per_row
 
 MODULES = [
     f"draftd.{package}.{file.name.removesuffix('.sql')}"
@@ -37,7 +38,7 @@ def parts(module: str, names: str, first: str, last: str) -> list[str]:
     return [between(statements(module)[name], first, last) for name in names.split()]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@per_row("module", MODULES)
 def test_each_file_holds_whole_statements(module: str) -> None:
     found = statements(module)
     assert found
@@ -62,7 +63,7 @@ def test_a_statement_is_sent_without_its_header() -> None:
 REAPERS = "reap reap_these find_reapable"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("module", "names", "first", "last"),
     [
         ("queue.claiming", "claim claim_probe claim_these", "UPDATE draft_requests", "AS expires_in_s"),
@@ -113,7 +114,7 @@ def test_a_rule_that_several_statements_spell_out_reads_the_same_in_each(
     assert len(set(parts(f"draftd.{module}", names, first, last))) == 1
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("module", "name", "literal"),
     [
         ("queue.reaping", "reap", f"LIMIT {REAP_BATCH} FOR"),
@@ -131,8 +132,8 @@ def test_a_number_that_python_shares_is_the_same_in_the_statement(module: str, n
 
 def test_the_lost_rows_are_the_same_wherever_the_reaper_looks_for_them() -> None:
     bounds = "make_interval(secs => %(older_than_s)s)", "86400) + 5.0 FROM draft_workers AS w)"
-    for text in statements("draftd.queue.reaping").values():
-        assert all(bound in flat(text) for bound in bounds)
+    for name, text in statements("draftd.queue.reaping").items():
+        assert name == "fail_unpayable" or all(bound in flat(text) for bound in bounds)
 
 
 def test_a_renewal_is_the_same_with_and_without_the_beat() -> None:

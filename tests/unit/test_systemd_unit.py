@@ -7,6 +7,7 @@ import pytest
 
 from draftd.cli.systemd_unit import program, reaper_units, service_unit
 from draftd.settings import Settings
+from tables import per_row
 
 MADE_WITH = {"program": "/opt/draftd/bin/draftd", "user": "drafts", "environment_file": "/etc/drafts.env"}
 
@@ -75,7 +76,7 @@ def test_a_module_is_started_by_its_python() -> None:
     assert program("/opt/lib/draftd/__main__.py") == f"{sys.executable} -m draftd"
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("path", "word"),
     [
         ("/opt/my tools/draftd", '"/opt/my tools/draftd"'),

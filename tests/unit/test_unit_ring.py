@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from tables import per_row
 
-@pytest.mark.parametrize("method", ["bind", "connect", "connect_ex"])
+
+@per_row("method", ["bind", "connect", "connect_ex"])
 def test_a_unit_test_that_opens_a_socket_fails(method: str) -> None:
     with socket.socket() as opened, pytest.raises(pytest.fail.Exception, match="tests/integration"):
         getattr(opened, method)(("127.0.0.1", 9))

@@ -12,6 +12,7 @@ from draftd.reply.reply_format import AnswerRejected
 from draftd.reply.result import Result
 from draftd.reply.voice import LONG_CHARS, MAX_QUOTE_CHARS, habits
 from draftd.request import Options
+from tables import per_row
 
 TOM = [
     "ja passt",
@@ -31,7 +32,7 @@ def line(texts: list[str], begins: str, kind: str = "all") -> str | None:
     return next((one for one in habits(texts)[kind] if one.startswith(begins)), None)
 
 
-@pytest.mark.parametrize(
+@per_row(
     "expected",
     [
         "length: typically 14 characters, from 8 to 26; 4 words in a sentence",
@@ -66,7 +67,7 @@ def test_a_single_text_shows_no_habit() -> None:
     assert habits(["ja passt"]) == habits(["", "  ", "ja passt"]) == habits([]) == {}
 
 
-@pytest.mark.parametrize(
+@per_row(
     ("texts", "begins", "expected"),
     [
         (["Same xx", "love it xx", "late Xx"], "closes with", 'closes with: "xx" 3'),
@@ -143,7 +144,7 @@ TYPED = {
 }
 
 
-@pytest.mark.parametrize("spoken", TYPED)
+@per_row("spoken", TYPED)
 def test_what_is_typed_in_a_hurry_is_in_its_own_language(spoken: str) -> None:
     typed = TYPED[spoken].split("|")
     assert [text for text in [*typed, " ".join(typed)] if language.contradicts(text, spoken)] == []

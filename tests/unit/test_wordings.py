@@ -5,14 +5,13 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from draftd.errors import Kind, ModelRateLimited
 from draftd.providers.errors import translate
 from draftd.providers.exchange import Exchange
 from draftd.providers.report import Report
 from draftd.providers.wordings import TABLE, Meaning
 from provider_errors import ROWS, WIRES, Row
+from tables import per_row
 
 SENT = {"max_tokens": 8192, "temperature": 0.3, "top_p": 0.9}
 WRAPPED = [
@@ -64,7 +63,7 @@ def test_a_providers_text_means_what_its_source_says() -> None:
         assert_as_expected(row, report_of(row.status, body_of(row)))
 
 
-@pytest.mark.parametrize("wire", ["openrouter", "proxy"])
+@per_row("wire", ["openrouter", "proxy"])
 def test_a_gateway_that_wraps_a_text_changes_nothing_about_it(wire: str) -> None:
     for row in WRAPPED:
         assert_as_expected(row, report_of(400, WIRES[wire](str(row.said))))
@@ -81,6 +80,6 @@ def test_no_wording_is_without_a_text() -> None:
     assert [one for one in wordings if not any(re.search(one, text, re.IGNORECASE) for text in texts)] == []
 
 
-@pytest.mark.parametrize("meaning", Meaning)
+@per_row("meaning", Meaning)
 def test_every_meaning_has_a_wording(meaning: Meaning) -> None:
     assert meaning in {one for one, _ in TABLE}

@@ -20,6 +20,7 @@ from draftd.reply.drafter import AttemptResult, Drafter
 from draftd.request import Claim
 from draftd.telemetry.metrics import Metrics
 from draftd.telemetry.tracing import HeldTrace
+from tables import per_row
 
 FINISHED = AttemptResult(Fail(code="expired", message=""), Trail())
 Run = Callable[[Claim], Awaitable[AttemptResult]]
@@ -147,7 +148,7 @@ async def test_a_shutdown_gives_the_attempt_back() -> None:
     assert rig.settled == [(1, GiveBack())]
 
 
-@pytest.mark.parametrize(("lost", "spans"), [(set(), ["span"]), ({1}, [])], ids=["stored", "lost"])
+@per_row(("lost", "spans"), [(set(), ["span"]), ({1}, [])], ids=["stored", "lost"])
 async def test_an_attempts_trace_is_sent_if_its_outcome_is_stored(lost: set[int], spans: list[str]) -> None:
     sent: list[str] = []
 

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { EventEmitter } from "node:events";
 import { after, before, test } from "node:test";
 
 import pg from "pg";
@@ -146,4 +147,29 @@ test("a connected client does as well as a pool", async () => {
   assert.equal((await waiting).status, "completed");
   assert.equal(client.listenerCount("notification"), 0);
   await client.end();
+});
+
+test("a wait that begins while the last one ends is notified", async () => {
+  const sent = [];
+  const client = Object.assign(new EventEmitter(), { query: async (text) => (sent.push(text), { rows: [] }) });
+  const { backend } = fromPostgres(client);
+  const rung = [];
+  const silence = await backend.listen("a", () => rung.push("a"));
+  const [, again] = await Promise.all([silence(), backend.listen("b", () => rung.push("b"))]);
+  assert.equal(sent.at(-1), "LISTEN draft_results");
+  client.emit("notification", { channel: "draft_results", payload: '{"id": "b"}' });
+  assert.deepEqual(rung, ["b"]);
+  await again();
+  assert.deepEqual([sent.at(-1), client.listenerCount("notification")], ["UNLISTEN draft_results", 0]);
+});
+
+test("a pool of one connection reads while it waits", async () => {
+  const one = new pg.Pool({ connectionString: process.env.CLIENT_URL, max: 1 });
+  const { id } = await drafts.create({ image_urls: [URL_OF_PICTURE] });
+  await claim(id);
+  await complete(id);
+  const ended = fromPostgres(one).wait(id);
+  const late = new Promise((resolve) => setTimeout(resolve, 20_000, { status: "late" }).unref());
+  assert.equal((await Promise.race([ended, late])).status, "completed");
+  await one.end();
 });

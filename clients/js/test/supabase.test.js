@@ -179,6 +179,7 @@ test("a broadcast wakes the wait, and the channel ends with the last of them", a
       channels.set(topic, channel);
       return channel;
     },
+    getChannels: () => [...channels.keys()].map((topic) => ({ topic: `realtime:${topic}` })),
     removeChannel: async (channel) => channels.forEach((one, topic) => one === channel && channels.delete(topic)),
   };
   const drafts = fromSupabase(realtime, { topic: "draftd:ada" });
@@ -194,4 +195,34 @@ test("a broadcast wakes the wait, and the channel ends with the last of them", a
   await first.next();
   await second;
   assert.equal(channels.size, 0);
+});
+
+test("a wait that begins while the channel is removed has one of its own, and the app keeps its channel", async () => {
+  const channels = new Set();
+  const removals = [];
+  const realtime = {
+    getChannels: () => [...channels],
+    channel: (name) => {
+      const topic = `realtime:${name}`;
+      const known = [...channels].find((one) => one.topic === topic);
+      const channel = known ?? { topic, on: () => channel, subscribe: () => channel };
+      channels.add(channel);
+      return channel;
+    },
+    removeChannel: (channel) => new Promise((resolve) => removals.push(() => resolve(channels.delete(channel)))),
+  };
+  const { backend } = fromSupabase(realtime, { topic: "draftd:ada" });
+  const ending = (await backend.listen("a", () => {}))();
+  const beginning = backend.listen("b", () => {});
+  removals.pop()();
+  await ending;
+  const silence = await beginning;
+  assert.equal(channels.size, 1);
+  const silenced = silence();
+  removals.pop()();
+  await silenced;
+  assert.equal(channels.size, 0);
+  realtime.channel("draftd:ada");
+  await (await backend.listen("c", () => {}))();
+  assert.deepEqual([channels.size, removals.length], [1, 0]);
 });

@@ -1,5 +1,6 @@
 // Compiled by tests/integration/test_client_js.py, never run.
 
+import { PGlite } from "@electric-sql/pglite";
 import { createClient } from "@supabase/supabase-js";
 
 import {
@@ -35,6 +36,8 @@ export async function use(pool: { query: (text: string, values?: any[]) => Promi
   const reply = await drafts.wait(id);
   return reply.result ? texts(reply.result) : [];
 }
+
+export const in_tests = fromPostgres(new PGlite());
 
 export const end_user = fromSupabase(createClient("https://x.supabase.co", "key"), { topic: "draftd:1" });
 

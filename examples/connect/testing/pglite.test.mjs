@@ -5,7 +5,6 @@
 //   draftd stand-in --sql > fake_draft.sql
 //   node --test
 import assert from "node:assert/strict";
-import { EventEmitter } from "node:events";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { PGlite } from "@electric-sql/pglite";
@@ -18,18 +17,10 @@ let drafts;
 before(async () => {
   db = await PGlite.create();
   for (const file of ["schema.sql", "fake_draft.sql"]) await db.exec(await readFile(file, "utf8"));
-  drafts = fromPostgres(likePg(db));
+  drafts = fromPostgres(db);
 });
 
 after(() => db.close());
-
-/** What draftd.js uses of node-postgres, over PGlite. */
-function likePg(db) {
-  const client = new EventEmitter();
-  client.query = (text, values) => db.query(text, values);
-  db.onNotification((channel, payload) => client.emit("notification", { channel, payload }));
-  return client;
-}
 
 test("the app shows each option as it becomes ready", async () => {
   const { id } = await drafts.create({ image_urls: [SHOT], context: "Yes" });

@@ -2,17 +2,21 @@
 
 Data goes to stdout, messages to stderr. Tables, colours and progress appear on a terminal only; elsewhere rows are lines of
 tab-separated values. On a terminal text wraps at words, and a table drops columns rather than exceed the width.
-Invariant: text written by a client or a model never reaches a terminal as control characters.
+Invariant: text written by others never reaches a terminal as control characters, and never begins a line of its own.
 """
 
 import difflib
+import errno
 import json
+import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from uuid import UUID
 
@@ -20,6 +24,7 @@ import typer
 from typer.core import TyperGroup
 
 from draftd.errors import UsageError, request_errors
+from draftd.sanitize import CONTROLS, printable
 
 if TYPE_CHECKING:
     from draftd.queue.refused_rows import RefusedRow
@@ -36,7 +41,9 @@ CHANGING = frozenset({
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_DURATION_S = 36_500 * 86_400.0
 """A hundred years, well within the range of the database's timestamps."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BREAKS = re.compile(r"[\t\r\n]+")
+USD_DECIMALS = 6
+"""Of every amount that can be set; costs are kept with as many."""
 GAP = 2
 """Spaces between two columns of a table."""
 
@@ -65,7 +72,7 @@ def settings() -> "Settings":
 
 def say(text: str) -> None:
     """Print a message to stderr."""
-    print(wrapped(text, sys.stderr), file=sys.stderr, flush=True)
+    print(wrapped(text, sys.stderr, indent="  "), file=sys.stderr, flush=True)
 
 
 def wrapped(text: str, stream: TextIO | None = None, *, indent: str = "") -> str:
@@ -74,13 +81,19 @@ def wrapped(text: str, stream: TextIO | None = None, *, indent: str = "") -> str
     Args:
         text: one line or more.
         stream: where it is going; stdout if None.
-        indent: the beginning of each continuation line.
+        indent: the beginning of every line but the first, so that none passes for a line of draftd's.
     """
-    text = printable(text)
-    if not (stream or sys.stdout).isatty():
-        return text
-    columns = shutil.get_terminal_size().columns
-    return "\n".join(_wrapped_line(line, columns, indent) for line in text.split("\n"))
+    first, *others = printable(text).split("\n")
+    lines = [first, *(indent + line if line else line for line in others)]
+    if (stream or sys.stdout).isatty():
+        columns = shutil.get_terminal_size().columns
+        lines = [_wrapped_line(line, columns, indent) for line in lines]
+    return "\n".join(lines)
+
+
+def one_line(text: str, *, indent: str = "  ") -> str:
+    """Return ``wrapped`` for stdout, with the text's own line breaks as spaces."""
+    return wrapped(_BREAKS.sub(" ", text), indent=indent)
 
 
 def _wrapped_line(line: str, columns: int, indent: str) -> str:
@@ -105,7 +118,7 @@ def print_json(data: Any) -> None:
         indent=2 if sys.stdout.isatty() else None,
     )
     # JSON escapes only the control characters of ASCII; a terminal obeys others too.
-    print(_CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
+    print(CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", text), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -178,12 +191,7 @@ def clear_screen() -> None:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else printable(re.sub(r"[\t\r\n]+", " ", str(value)))
-
-
-def printable(text: str) -> str:
-    """Return a text with its control characters replaced."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return "" if value is None else printable(_BREAKS.sub(" ", str(value)))
 
 
 def colour_wanted(stream: TextIO | None = None) -> bool:
@@ -218,6 +226,28 @@ def duration_s(text: str) -> float:
     return seconds
 
 
+def number(text: str, what: str, *, most: int, decimals: int = 0, or_none: bool = False) -> Decimal | None:
+    """Read a whole number, or with ``decimals`` an amount in USD.
+
+    Args:
+        text: digits, with or without a point.
+        what: what it is for, as the message says.
+        most: the largest that is allowed.
+        decimals: how many decimals are allowed.
+        or_none: whether ``none`` is allowed, which is read as None.
+
+    Raises:
+        UsageError: the text is anything else.
+    """
+    if or_none and text == "none":
+        return None
+    value = Decimal(text) if re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", text) else Decimal(-1)
+    if not 0 <= value <= most or value != round(value, decimals):
+        kind = f"an amount in USD with at most {decimals} decimals" if decimals else "a whole number"
+        raise UsageError(f"{what} must be {kind}, from 0 to {most:,}{', or none' if or_none else ''}; not {text!r}")
+    return value
+
+
 def key_value(text: str, option: str) -> tuple[str, str]:
     """Read ``KEY=VALUE``.
 
@@ -236,6 +266,24 @@ def json_or_text(text: str) -> Any:
         return json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         return text
+
+
+def check_output(path: Path) -> None:
+    """Check that a file can be written, before the work that fills it; leave nothing behind.
+
+    Raises:
+        UsageError: it cannot be written, or is something other than a file, which must not be replaced.
+    """
+    try:
+        # An empty name means the current directory.
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot write {path}: not a regular file")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def request_id(text: str) -> UUID:

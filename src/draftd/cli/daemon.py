@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, one_line, print_json, settings
 from draftd.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def health(
     if as_json:
         print_json({"ok": problem is None, "detail": problem or detail})
     else:
-        print(problem or detail)
+        print(one_line(problem or detail))
     raise typer.Exit(EXIT_NEGATIVE if problem else 0)
 
 

@@ -19,13 +19,13 @@ from typing import Any
 from uuid import UUID
 
 from draftd import db
-from draftd.cli.console import colour_wanted, say
+from draftd.cli.console import check_output, colour_wanted, say
 from draftd.cli.enqueue import DraftPrinter, image_url
 from draftd.db import schema_version
 from draftd.demo import daemon, page
 from draftd.demo.embedded import EmbeddedPostgres
 from draftd.demo.samples import SAMPLES, Sample
-from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured, UsageError
+from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.logs import configure_logging
 from draftd.queue import admin
 from draftd.settings import DIRECTLY, export_foreign_variables
@@ -66,8 +66,8 @@ def run_demo(*, model: str | None, output: Path | None) -> int:
     Raises:
         UsageError: the output cannot be a file.
     """
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise UsageError(f"-o: {str(output)!r} cannot be written: {_why_not(output)}")
+    if output is not None:
+        check_output(output)
     configure_logging(level="warning", style="auto", colours=colour_wanted(sys.stderr))
     interrupt_on_sigterm()
     export_foreign_variables()
@@ -82,16 +82,13 @@ def run_demo(*, model: str | None, output: Path | None) -> int:
             if process.poll() is not None:
                 raise CommandError(f"the daemon exited with {process.returncode}:\n{log.read_text()}")
     completed = sum(one.row["status"] == "completed" for one in drafted)
-    say(f"\n[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
+    say("")
+    say(f"[{_since(began)}] {3 * completed} drafts; everything the demo started has been stopped")
     if chosen.variables:
         say("These drafts came from the stand-in, not from a model.")
     say("The screenshots beside their drafts, to open in a browser:")
     print(_write(page.render(drafted, is_stand_in=bool(chosen.variables)), output))
     return 0 if completed == len(SAMPLES) else 1
-
-
-def _why_not(output: Path) -> str:
-    return "it is a directory" if output.is_dir() else f"{str(output.parent)!r} is not a directory"
 
 
 def _write(text: str, output: Path | None) -> Path:

@@ -17,7 +17,7 @@ from draftd.cli.model_check import ModelCheck
 from draftd.daemon import liveness
 from draftd.daemon.parts import default_choice, image_headers, probe_s, tracing_of
 from draftd.db import access, dsn, schema_version
-from draftd.db.grants import TABLES
+from draftd.db.grants import TABLES, TRUSTED_TYPE, WORKER_TYPE
 from draftd.db.schema_version import SchemaState
 from draftd.errors import CommandError, ConfigurationError, ModelMisconfigured
 from draftd.images.gate import AllowList
@@ -59,6 +59,10 @@ SELECT format('%%1$s''s code runs with the daemon''s rights: DROP TRIGGER %%2$I 
   JOIN pg_proc AS p ON p.oid = g.tgfoid JOIN pg_roles AS r ON r.oid = p.proowner
  WHERE p.proowner <> t.relowner AND NOT r.rolsuper
  ORDER BY found
+"""
+# The owner's grants give these to some roles; by default, and so after a restore without privileges, everybody has them.
+_OPEN_TO_ALL = """
+SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE has_type_privilege('public', t.name, 'USAGE') ORDER BY t.name
 """
 
 
@@ -125,6 +129,7 @@ class _Database:
                     self.has_budget = Budgets.of(row["budgets"]).are_any
                 yield result
                 if result.ok:
+                    yield await _rights(connection)
                     yield await _triggers(connection)
                     check = "write"
                     yield await _write(connection, url)
@@ -175,6 +180,19 @@ async def _schema(connection: db.Connection) -> CheckResult:
         SchemaState.AHEAD: "; this draftd is older than the schema",
     }
     return CheckResult(check="schema", ok=state is not SchemaState.BEHIND, detail=f"{state}{hints.get(state, '')}")
+
+
+async def _rights(connection: db.Connection) -> CheckResult:
+    """Report rights of daemons and trusted servers that every role has."""
+    rows = await (await connection.execute(_OPEN_TO_ALL.encode(), [[WORKER_TYPE, TRUSTED_TYPE]])).fetchall()
+    if not rows:
+        return CheckResult(check="rights", ok=True, detail="no role has a daemon's rights that was not granted them")
+    types = ", ".join(row["name"] for row in rows)
+    detail = (
+        "every role may change requests and forget requesters, as after a restore without privileges: "
+        f"REVOKE ALL ON TYPE {types} FROM PUBLIC, and apply `draftd grants` again"
+    )
+    return CheckResult(check="rights", ok=False, detail=detail)
 
 
 async def _triggers(connection: db.Connection) -> CheckResult:

@@ -295,7 +295,8 @@ def option_text(option: dict[str, Any], label: str = "") -> str:
     head = f"{label}, {length}" if label else length
     stance = option.get("stance", "none")
     decides = "" if stance == "none" else f"; {stance}"
-    lines = [f"\n— {head} ({option.get('angle')}{decides})", str(option.get("text"))]
+    angle = " ".join(str(option.get("angle")).split())
+    lines = [f"\n— {head} ({angle}{decides})", str(option.get("text"))]
     if option.get("translation"):
         lines.append(f"  = {option['translation']}")
     if unsupported := json_objects(option.get("unsupported")):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, print_json, print_table, printable, say, settings
+from draftd.cli.console import EXIT_NEGATIVE, Json, colour_wanted, one_line, print_json, print_table, say, settings
 from draftd.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -174,14 +174,15 @@ def _run(plan: "Plan", loaded: "Settings") -> "Evaluated":
     try:
         return evaluation.evaluate(plan, loaded, say=say, on_case=_show_progress)
     except KeyboardInterrupt:
-        say(f"\ninterrupted; the finished cases are in {plan.output}, and the same command continues")
+        print(file=sys.stderr)
+        say(f"interrupted; the finished cases are in {plan.output}, and the same command continues")
         raise
 
 
 def _show_progress(case: "CaseResult", finished: int, of: int) -> None:
     if sys.stderr.isatty():
         print(
-            f"\r{finished} of {of}: {printable(case.n)} {case.drafted.outcome}\x1b[K",
+            f"\r{finished} of {of}: {one_line(case.n)} {case.drafted.outcome}\x1b[K",
             end="",
             file=sys.stderr,
             flush=True,

@@ -15,11 +15,11 @@ from draftd.cli.console import (
     clear_screen,
     colour_wanted,
     duration_s,
+    one_line,
     print_json,
     print_table,
     say,
     settings,
-    wrapped,
 )
 
 WATCH_INTERVAL_S = 2.0
@@ -97,7 +97,7 @@ async def read_status(connection: Any) -> dict[str, Any]:
 
 
 def _print_status(facts: dict[str, Any]) -> None:
-    print(wrapped(facts["reason"]["message"]))
+    print(one_line(facts["reason"]["message"]))
     print("  ".join(f"{count} {name}" for name, count in facts["requests"].items()))
     lately = dict(facts["lately"])
     window = age(lately.pop("window_s"))
@@ -107,14 +107,14 @@ def _print_status(facts: dict[str, Any]) -> None:
     for hold in facts["holds"]:
         reason = hold["reason"].removeprefix(f"{hold['model']}: ")
         line = f"on hold: {hold['model']}: {hold['code']}: {reason} ({_next_probe(hold['until'])})"
-        print(wrapped(line, indent="  "))
+        print(one_line(line))
     for one in facts["pauses"]:
-        print(wrapped(f"paused: {pause_line(one)}", indent="  "))
+        print(one_line(f"paused: {pause_line(one)}"))
     for throttle in facts["throttles"]:
         line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
-        print(wrapped(line, indent="  "))
+        print(one_line(line))
     for budget in facts["budgets"]:
-        print(wrapped(_budget(budget), indent="  "))
+        print(one_line(_budget(budget)))
     workers = [
         row
         | {
@@ -232,5 +232,5 @@ async def _examine(*, quiet: bool) -> list[Any]:
         results.append(result)
         if not quiet:
             line = f"{'ok' if result.ok else 'FAIL':<4} {result.check:<14} {result.detail}"
-            print(wrapped(line, indent=" " * 20), flush=True)
+            print(one_line(line, indent=" " * 20), flush=True)
     return results

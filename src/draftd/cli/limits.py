@@ -3,12 +3,12 @@
 import asyncio
 import getpass
 import socket
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from draftd.cli.console import Commands, Json, print_json, print_table, say, settings
+from draftd.cli.console import USD_DECIMALS, Commands, Json, number, print_json, print_table, say, settings
 from draftd.errors import CommandError, UsageError
 from draftd.sanitize import storable_text
 
@@ -65,7 +65,9 @@ def pause(
         raise UsageError("--requester '*' would pause a requester of that name; leave it out to pause everything")
     what, name = _target(model, requester)
     row = {"what": what, "name": name, "reason": storable_text(reason, MAX_REASON_CHARS), "by": author()}
-    paused = asyncio.run(_execute("PAUSE", row))
+    paused, warning = asyncio.run(_pause(row))
+    if warning:
+        say(f"warning: {warning}")
     if as_json:
         print_json(paused)
     else:
@@ -78,7 +80,7 @@ def resume(model: Model = None, requester: Requester = None, as_json: Json = Fal
     Ends the pause with the same option only: the pause of a model or requester outlasts that of everything.
     """
     what, name = _target(model, requester)
-    ended = asyncio.run(_execute("RESUME", {"what": what, "name": name}))
+    ended = asyncio.run(_resume({"what": what, "name": name}))
     if ended is None:
         raise CommandError(f"{_shown(what, name)} is not paused")
     if as_json:
@@ -150,17 +152,10 @@ def limit(column: str, text: str) -> Decimal | None:
     Raises:
         UsageError: it is neither a number within its range nor ``none``.
     """
-    if text == "none":
-        return None
-    most = MAX_USD if column == "usd_per_day" else MAX_COUNT
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or not 0 <= value <= most or (column != "usd_per_day" and value != int(value)):
-        kind = "an amount" if column == "usd_per_day" else "a whole number"
-        raise UsageError(f"--{column.replace('_', '-')} must be {kind} from 0 to {most}, or none; not {text!r}")
-    return value
+    option = f"--{column.replace('_', '-')}"
+    if column == "usd_per_day":
+        return number(text, option, most=MAX_USD, decimals=USD_DECIMALS, or_none=True)
+    return number(text, option, most=MAX_COUNT, or_none=True)
 
 
 def checked_requester(name: str) -> str:
@@ -188,12 +183,26 @@ def _shown(what: str, name: str) -> str:
     return "everything" if what == "all" else f"the {what} {name!r}"
 
 
-async def _execute(statement: str, row: dict[str, Any]) -> dict[str, Any] | None:
+async def _pause(row: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Pause; return the row, and a warning if no agent uses the model."""
     from draftd import db
-    from draftd.providers import pauses
+    from draftd.providers.pauses import PAUSE, used_models
 
     async with db.connected(settings().require_database_url(), reads=PAUSES) as connection:
-        return await (await connection.execute(getattr(pauses, statement).encode(), row)).fetchone()
+        paused = await (await connection.execute(PAUSE.encode(), row)).fetchone()
+        assert paused is not None  # noqa: S101  # an upsert returns its row
+        used = await used_models(connection) if row["what"] == "model" else None
+    if used is None or row["name"] in used:
+        return paused, None
+    return paused, f"no agent uses a model named {row['name']!r}; in use: {', '.join(used) or 'none'}"
+
+
+async def _resume(row: dict[str, Any]) -> dict[str, Any] | None:
+    from draftd import db
+    from draftd.providers.pauses import RESUME
+
+    async with db.connected(settings().require_database_url(), reads=PAUSES) as connection:
+        return await (await connection.execute(RESUME.encode(), row)).fetchone()
 
 
 async def _list() -> list[dict[str, Any]]:

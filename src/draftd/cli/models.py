@@ -3,15 +3,18 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from draftd.cli.console import (
+    USD_DECIMALS,
     Commands,
     Json,
     json_or_text,
     key_value,
+    number,
     print_json,
     print_table,
     say,
@@ -80,15 +83,26 @@ def _ceiling(metavar: str, most: int, what: str) -> Any:
 
 
 def _price(what: str) -> Any:
-    return typer.Option(metavar="USD", min=0, max=MAX_PRICE_USD, help=what)
+    return typer.Option(metavar="USD", help=what)
 
 
-def _check_prices(input_usd: float | None, output_usd: float | None, cached_input_usd: float | None) -> None:
-    """Refuse a price that says nothing without another."""
+def _prices(input_usd: str | None, output_usd: str | None, cached_input_usd: str | None) -> dict[str, Decimal | None]:
+    """Return the prices by column.
+
+    Raises:
+        UsageError: one is not an amount, or says nothing without another.
+    """
     if (input_usd is None) != (output_usd is None):
         raise UsageError("--input-usd and --output-usd must be given together")
     if cached_input_usd is not None and input_usd is None:
         raise UsageError("--cached-input-usd needs --input-usd and --output-usd")
+    given = {"input_usd": input_usd, "output_usd": output_usd, "cached_input_usd": cached_input_usd}
+    return {
+        f"{name}_per_mtok": None
+        if text is None
+        else number(text, f"--{name.replace('_', '-')}", most=MAX_PRICE_USD, decimals=USD_DECIMALS)
+        for name, text in given.items()
+    }
 
 
 @models.command("set")
@@ -112,10 +126,10 @@ def set_(
             "DRAFTD_MODEL_KEY_VARIABLES.",
         ),
     ] = None,
-    input_usd: Annotated[float | None, _price("Price per million input tokens.")] = None,
-    output_usd: Annotated[float | None, _price("Price per million output tokens.")] = None,
+    input_usd: Annotated[str | None, _price("Price per million input tokens.")] = None,
+    output_usd: Annotated[str | None, _price("Price per million output tokens.")] = None,
     cached_input_usd: Annotated[
-        float | None, _price("Price per million input tokens from the provider's cache. Default: --input-usd.")
+        str | None, _price("Price per million input tokens from the provider's cache. Default: --input-usd.")
     ] = None,
     rpm: Annotated[int | None, _ceiling("N", 1_000_000, "Maximum number of calls in any 60 seconds")] = None,
     tpm: Annotated[int | None, _ceiling("N", 2_000_000_000, "Maximum number of tokens in any 60 seconds")] = None,
@@ -129,16 +143,14 @@ def set_(
     given. Ends a hold on the model, so it is tried at once. Each daemon checks the address and the key variable against its own
     environment: set DRAFTD_MODEL_API_BASES and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
     """
-    _check_prices(input_usd, output_usd, cached_input_usd)
+    prices = _prices(input_usd, output_usd, cached_input_usd)
     row: dict[str, Any] = {
         "name": checked_name(name),
         "model": checked_name(name if model is None else model),
         "api_base": api_base,
         "api_key_env": api_key_env,
         "params": parameters(param or ()),
-        "input_usd_per_mtok": input_usd,
-        "output_usd_per_mtok": output_usd,
-        "cached_input_usd_per_mtok": cached_input_usd,
+        **prices,
         "rpm": rpm,
         "tpm": tpm,
         "max_in_flight": max_in_flight,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from draftd.cli.console import Json, duration_s, print_json, say, settings
+from draftd.cli.console import Json, check_output, duration_s, print_json, say, settings
 from draftd.errors import CommandError, TryAgain, UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def report(
         raise UsageError("--since is at least 1s")
     if as_json and output == Path("-"):
         raise UsageError("--json and -o - both print; choose one")
+    to_file = output != Path("-") and (output is not None or not as_json)
+    output = output or Path(DEFAULT_FILE)
+    if to_file:
+        check_output(output)
     period, with_content = asyncio.run(_read(since_s, drafts, content=content))
 
     from draftd.report import page
@@ -63,13 +67,13 @@ def report(
     figures = figures_of(period)
     if as_json:
         print_json(page.as_json(figures, period.drafts, with_content=with_content))
-        if output is None:
+        if not to_file:
             return
     html = page.render(figures, period.drafts, with_content=with_content)
-    if output == Path("-"):
+    if to_file:
+        _write(output, html)
+    else:
         print(html, end="")
-        return
-    _write(output or Path(DEFAULT_FILE), html)
 
 
 async def _read(since_s: float, drafts: int, *, content: bool | None) -> "tuple[Period, bool]":

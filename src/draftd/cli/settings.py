@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from draftd.cli.console import Commands, Json, duration_s, print_json, print_table, say
+from draftd.cli.console import USD_DECIMALS, Commands, Json, duration_s, number, print_json, print_table, say
 from draftd.cli.console import settings as own_settings
 from draftd.errors import UsageError
 
@@ -94,7 +93,7 @@ def assignment(text: str) -> "tuple[str, Given]":
         case Kind.SWITCH:
             return name, _switched(name, value)
         case Kind.USD:
-            return name, _amount(name, setting, value)
+            return name, number(value, name, most=setting.maximum, decimals=USD_DECIMALS, or_none=True)
         case Kind.SECONDS | Kind.DAYS:
             return name, _number(name, setting, value)
 
@@ -103,16 +102,6 @@ def _switched(name: str, value: str) -> bool:
     if value not in SWITCH:
         raise UsageError(f"{name} must be on or off, not {value!r}")
     return value == SWITCH[True]
-
-
-def _amount(name: str, setting: "FleetSetting", value: str) -> Decimal | None:
-    if value == "none":
-        return None
-    is_number = value.isascii() and value.replace(".", "", 1).isdecimal()
-    amount = Decimal(value) if is_number else Decimal(-1)
-    if not 0 <= amount <= setting.maximum:
-        raise UsageError(f"{name} must be an amount in USD from 0 to {setting.maximum}, or none; not {value!r}")
-    return amount
 
 
 def _number(name: str, setting: "FleetSetting", value: str) -> int:

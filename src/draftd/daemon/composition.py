@@ -352,7 +352,10 @@ def _background_tasks(shared: _Shared) -> list[Callable[[], Awaitable[None]]]:
     )
     holds = HoldCleaner(link=shared.links.maintenance, names=shared.models.names, needed=shared.models.are_limited)
     limits = LimitKeeper(
-        link=shared.links.maintenance, interval_s=settings.reap_interval_s, needed=lambda: shared.admission.is_needed
+        link=shared.links.maintenance,
+        worker_id=shared.identity.worker_id,
+        interval_s=settings.reap_interval_s,
+        needed=lambda: shared.admission.is_needed,
     )
     tasks: list[Callable[[], Awaitable[None]]] = [
         reaper.run,

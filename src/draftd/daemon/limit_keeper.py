@@ -1,19 +1,23 @@
 """The limit keeper: applies pauses and limits of requesters to rows that are already pending.
 
-Every daemon runs one. It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
-become due, and rows inserted by a transaction that could not see a limit yet. Without any limit or pause it sends nothing. It is
-not part of the reaper, whose passes must follow each other steadily.
+It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
+become due, and rows inserted by a transaction that could not see a limit yet. Of a fleet, only the daemon that has run longest
+makes passes: with a limit for everybody, each visits all requesters that have rows. Without any limit or pause it sends nothing.
+It is not part of the reaper, whose passes must follow each other steadily.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from draftd import db
 from draftd.daemon.passes import repeat
-from draftd.queue.admission import ADMIT, APPLY, BATCH
+from draftd.queue.admission import ADMIT, APPLY, BATCH, IS_OLDEST
 
+VISITS_S = 0.05
+"""How long a pass may find nothing to change, and nothing to admit; the next one continues."""
 PASS_S = 1.0
-"""How long one pass may take; the next one continues."""
+"""How long a pass may take that changes something."""
 
 
 class LimitKeeper:
@@ -21,12 +25,16 @@ class LimitKeeper:
 
     Args:
         link: the connection to use.
+        worker_id: this process.
         interval_s: seconds between passes.
         needed: returns whether the last heartbeat read any limit, pause or waiting row.
     """
 
-    def __init__(self, *, link: db.Link, interval_s: float = 2.0, needed: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, *, link: db.Link, worker_id: UUID, interval_s: float = 2.0, needed: Callable[[], bool] = lambda: True
+    ) -> None:
         self._link = link
+        self._worker_id = worker_id
         self._needed = needed
         self._interval_s = interval_s
         self._applied_to: str | None = None
@@ -41,28 +49,37 @@ class LimitKeeper:
             await self.keep()
 
     async def keep(self) -> None:
-        """Make a pass of up to ``PASS_S``, beginning where the previous one ended.
+        """Make a pass, beginning where the previous one ended, unless another daemon does.
 
         Raises:
             db.LOST: the connection broke.
             psycopg.Error: the server refused.
         """
-        until = time.monotonic() + PASS_S
-        while await self._apply() and time.monotonic() < until:
-            pass
-        while await self._admit() and time.monotonic() < until:
-            pass
+        (row,) = await self._link.run(IS_OLDEST, {"worker_id": self._worker_id})
+        if row["is_oldest"]:
+            await _until_done(self._apply)
+            await _until_done(self._admit)
 
-    async def _apply(self) -> bool:
-        """Make rows wait; return whether there may be more."""
+    async def _apply(self) -> tuple[int, bool]:
+        """Make rows wait; return how many, and whether there may be more."""
         (row,) = await self._link.run(APPLY, {"after": self._applied_to})
         # A full batch may have left rows of the same requester.
         self._applied_to = self._applied_to if row["changed"] and row["reached"] else row["reached"]
-        return bool(row["changed"] or row["reached"])
+        return row["changed"], bool(row["changed"] or row["reached"])
 
-    async def _admit(self) -> bool:
-        """Admit rows; return whether there may be more."""
+    async def _admit(self) -> tuple[int, bool]:
+        """Admit rows; return how many, and whether there may be more."""
         params = {"requesters": None, "agents": None, "at_most": BATCH, "wanted": 0, "after": self._admitted_to}
         (row,) = await self._link.run(ADMIT, params)
         self._admitted_to = self._admitted_to if row["admitted"] and row["reached"] else row["reached"]
-        return bool(row["admitted"] or row["reached"])
+        return row["admitted"], bool(row["admitted"] or row["reached"])
+
+
+async def _until_done(step: Callable[[], Awaitable[tuple[int, bool]]]) -> None:
+    """Repeat a step until there is no more, or its time is up."""
+    began = changed_at = time.monotonic()
+    has_more = True
+    while has_more and (now := time.monotonic()) - changed_at < VISITS_S and now - began < PASS_S:
+        changed, has_more = await step()
+        if changed:
+            changed_at = time.monotonic()

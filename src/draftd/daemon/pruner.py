@@ -1,4 +1,4 @@
-"""The pruner: deletes final requests and feedback older than ``draft_settings`` keeps them, once an hour."""
+"""The pruner: once an hour, deletes final requests and feedback older than ``draft_settings`` keeps them, and idle turnstiles."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from draftd import db
 from draftd.db.sqlstate import told_to_log
 from draftd.queue import fleet_settings
 from draftd.queue.refused_rows import Quarantine
-from draftd.queue.retention import prune, prune_feedback
+from draftd.queue.retention import prune, prune_feedback, prune_turnstiles
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ class Pruner:
             try:
                 await self._try(self._prune)
                 await self._try(self._prune_feedback)
+                await self._try(lambda: self._link.retry(lambda: prune_turnstiles(self._link)))
             finally:
                 await self._link.close()
             await asyncio.sleep(INTERVAL_S)

@@ -147,6 +147,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "draft_turnstiles": {
         "requester_id": "database: the requester",
         "at_most": "database: an upper bound of the requester's unfinished requests",
+        "epoch": "database: how often limits had been changed when at_most was counted",
     },
     "draft_reservations": {
         "request_id": "draftd: the request",

@@ -36,13 +36,13 @@ WORKER_FUNCTIONS = (
     "draft_anyone_waits()", "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
     "draft_model_room(text, bigint, timestamptz)", "draft_release_call(uuid, bigint, smallint)",
     "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
-    "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()",
+    "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()", "draft_prune_turnstiles(integer)",
 )  # fmt: skip
 """In addition to those for clients. They have the owner's rights, so that a worker cannot change what was reserved or spent."""
 TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 OWN_FUNCTIONS = (
-    "draft_budget_of(text)", "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)",
+    "draft_budget_of(text)", "draft_check_worker()", "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)",
     "draft_pass_turnstile(text, text, boolean)", "draft_requester_fits(text, boolean)",
     "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
     "draft_requests_without_pictures(text[])", "draft_reservation_guess(draft_reservations)",
@@ -116,6 +116,19 @@ _OWN = {
 }
 """However many other policies, an app's own included, allow a role more rows."""
 _PURPOSES = (*_EVERY_ROW, *_NO_CHANGE_BUT_CANCEL, *_DELETE, *_OWN)
+_REVOKE_TRIGGERS = """
+DECLARE
+    one regprocedure;
+BEGIN
+    -- With one, a role could make a trigger on a table of its own that does there what it does here, with the owner's rights.
+    FOR one IN
+        SELECT p.oid FROM pg_proc AS p JOIN pg_class AS c ON c.oid = {requests}::regclass
+         WHERE p.pronamespace = c.relnamespace AND p.proowner = c.relowner AND p.prorettype = 'trigger'::regtype
+           AND starts_with(p.proname, 'draft')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', one, {losers});
+    END LOOP;
+END"""
 _DROP_POLICIES = """
 DECLARE
     one record;
@@ -147,7 +160,7 @@ def backend(*, schema: str, client: str | None, worker: str | None, trusted: boo
     if client == worker:
         raise UsageError("give --client, --worker or both, as two different roles")
     home = quoted(schema, "--schema")
-    lines: list[str] = []
+    lines = [*everybodys_rights(home)]
     if client is not None and identity is None:
         lines += client_rights(Role(client, "--client", home), trusted=trusted)
     elif client is not None:
@@ -175,22 +188,37 @@ def script(home: str, lines: list[str]) -> str:
     )
 
 
+def everybodys_rights(home: str) -> Iterator[str]:
+    """Yield the statements that leave roles without a grant of their own without rights."""
+    yield ""
+    yield "-- Whoever is not named below has no rights. A restore without privileges (pg_dump -x) gives everybody some."
+    yield from _revoke_all(home, "PUBLIC")
+
+
+def _revoke_all(home: str, losers: str) -> Iterator[str]:
+    def all_of(*names: str) -> str:
+        return ", ".join(f"{home}.{one}" for one in names)
+
+    yield f"REVOKE ALL ON {all_of(*TABLES, VIEW)} FROM {losers};"
+    yield f"REVOKE ALL ON FUNCTION {all_of(*ALL_FUNCTIONS)} FROM {losers};"
+    yield f"REVOKE ALL ON TYPE {all_of(WORKER_TYPE, TRUSTED_TYPE)} FROM {losers};"
+    requests, whose = (sql.Literal(one).as_string().strip() for one in (f"{home}.draft_requests", losers))
+    yield f"DO {dollar_quoted(_REVOKE_TRIGGERS.format(requests=requests, losers=whose))};"
+
+
 class Role:
     """Writes the statements that grant rights to one role; ``quoted`` is its name in SQL."""
 
-    def __init__(self, name: str, option: str, home: str, *, with_public: bool = False) -> None:
+    def __init__(self, name: str, option: str, home: str) -> None:
         if name in _NOT_A_ROLE or name.startswith("pg_"):
             raise UsageError(f"{option}: {name!r} is a reserved role")
         self.quoted = quoted(name, option)
-        self._losers = f"PUBLIC, {self.quoted}" if with_public else self.quoted
         self._name = name
         self._home = home
 
     def revoke(self) -> Iterator[str]:
         """Revoke every earlier grant."""
-        yield f"REVOKE ALL ON {self._all(*TABLES, VIEW)} FROM {self._losers};"
-        yield f"REVOKE ALL ON FUNCTION {self._all(*ALL_FUNCTIONS)} FROM {self._losers};"
-        yield f"REVOKE ALL ON TYPE {self._all(WORKER_TYPE, TRUSTED_TYPE)} FROM {self._losers};"
+        yield from _revoke_all(self._home, self.quoted)
         names = ", ".join(sql.Literal(self._policy_name(purpose)).as_string().strip() for purpose in _PURPOSES)
         tables = ", ".join(f"{sql.Literal(f'{self._home}.{table}').as_string().strip()}::regclass" for table in TABLES)
         yield f"DO {dollar_quoted(_DROP_POLICIES.format(names=names, tables=tables))};"
@@ -213,14 +241,12 @@ class Role:
 
     def functions(self, names: Iterable[str]) -> str:
         """Grant functions."""
-        return f"GRANT EXECUTE ON FUNCTION {self._all(*names)} TO {self.quoted};"
+        functions = ", ".join(f"{self._home}.{one}" for one in names)
+        return f"GRANT EXECUTE ON FUNCTION {functions} TO {self.quoted};"
 
     def marked(self, type_name: str) -> str:
         """Make the role a worker, or a trusted one."""
         return f"GRANT USAGE ON TYPE {self._home}.{type_name} TO {self.quoted};"
-
-    def _all(self, *names: str) -> str:
-        return ", ".join(f"{self._home}.{one}" for one in names)
 
     def policy(self, purpose: str) -> str:
         """Return the name of the role's policy for a purpose, in SQL."""

@@ -10,6 +10,7 @@ from draftd.db.grants import (
     Role,
     client_rights,
     dollar_quoted,
+    everybodys_rights,
     identity_function,
     quoted,
     script,
@@ -81,7 +82,8 @@ def platform(
     lines = [
         *_exposed(schema, host),
         *identity_function(home, identity),
-        *_nobody(Role(host.anon, "--client", home, with_public=True)),
+        *everybodys_rights(home),
+        *Role(host.anon, "--client", home).revoke(),
         *user_rights(users, home),
         *client_rights(Role(host.server, "--client", home), trusted=trusted),
     ]
@@ -98,12 +100,6 @@ def _exposed(schema: str, host: Platform) -> Iterator[str]:
     schemas = f"{host.exposes}, {schema}"
     yield "-- PostgREST has to expose the schema. On Supabase: Project Settings, Data API, Exposed schemas. Elsewhere:"
     yield f"--   PGRST_DB_SCHEMAS={schemas}"
-
-
-def _nobody(role: Role) -> Iterator[str]:
-    yield ""
-    yield "-- Whoever is not signed in has no rights."
-    yield from role.revoke()
 
 
 def _push(users: Role, home: str) -> Iterator[str]:

@@ -252,6 +252,7 @@ draft_turnstiles = Table(
     metadata,
     Column("requester_id", Text, primary_key=True),
     Column("at_most", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
 )
 
 draft_throttles = Table(
@@ -314,6 +315,7 @@ draft_reservations = Table(
     Index("draft_reservations_began_at_idx", "model", "began_at"),
     Index("draft_reservations_open_idx", "model", postgresql_where=text("settled_at IS NULL")),
     Index("draft_reservations_settled_at_idx", "settled_at"),
+    Index("draft_reservations_guessed_idx", "ends_at", postgresql_where=text("guessed")),
 )
 
 draft_spending = Table(

@@ -81,6 +81,7 @@ class EmbeddedPostgres:
     ) -> None:
         self._settings = {
             "listen_addresses": "",
+            "port": "5432",
             "max_connections": str(max_connections),
             "timezone": "UTC",
             **({} if durable else _UNDURABLE),
@@ -107,8 +108,8 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The server's URL (``postgresql://``)."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self.directory))}"
+        """The server's URL (``postgresql://``), with its port: libpq would take one that is missing from ``PGPORT``."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self.directory))}&port={self._settings['port']}"
 
     @property
     def directory(self) -> Path:

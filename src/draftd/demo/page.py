@@ -5,12 +5,13 @@ Content-Security-Policy enforces.
 """
 
 import base64
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from draftd.demo import marks
 from draftd.demo.samples import Sample
@@ -65,11 +66,15 @@ def render(drafted: Sequence[Drafted], *, is_stand_in: bool) -> str:
         drafted: the samples with their rows, in the order of the page.
         is_stand_in: whether the drafts were scripted.
     """
+    return _template().render(drafted=drafted, is_stand_in=is_stand_in)
+
+
+@functools.cache
+def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["split_at_marks"] = lambda option: marks.split(option["text"], quotes_of(option))
     environment.filters["stance"] = stance_label
-    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
-    return template.render(drafted=drafted, is_stand_in=is_stand_in)
+    return environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
 def stance_label(option: Mapping[str, Any]) -> str:

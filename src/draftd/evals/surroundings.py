@@ -15,7 +15,6 @@ from draftd.demo.embedded import EmbeddedPostgres
 from draftd.evals.plan import Plan
 from draftd.evals.stand_in import JUDGE, MODEL, StandIn
 from draftd.settings import DIRECTLY, Settings
-from draftd.stand_in.threaded import run_in_thread
 
 LOG = "draftd.log"
 PROMPTS = "prompts"
@@ -40,6 +39,8 @@ def stand_in(plan: Plan) -> Iterator[str | None]:
     if plan.model != MODEL and plan.judge != JUDGE:
         yield None
         return
+    from draftd.stand_in.threaded import run_in_thread  # noqa: PLC0415 - brings aiohttp, which a real model does without
+
     canned = StandIn(plan.cases)
     with run_in_thread(content=canned.answer, tokens_per_s=_STAND_IN_TOKENS_PER_S) as server:
         yield server.url

@@ -19,7 +19,7 @@ _OWN: Final = frozenset(
     {"host", "accept", "accept-encoding", "connection", "content-length", "transfer-encoding", "user-agent"}
 )
 """What draftd sends itself, or what would change what the request is."""
-_DETOURS: Final = ("/.", "//", "%2e", "%2f", "%5c")
+_DETOURS: Final = ("/.", "//", "%2e", "%2f", "%5c", "%25")
 """Ways out of a path that a server may follow."""
 
 
@@ -28,15 +28,16 @@ class _Header:
     host: str
     port: int
     path: str
-    """What the path must begin with; empty: any path."""
+    """The folder, or the picture, that is fetched with it; empty: any path."""
     name: str
     value: str = field(repr=False)
 
     def is_for(self, target: ImageUrl) -> bool:
         if (target.scheme, target.host, target.port) != ("https", self.host, self.port):
             return False
-        path = target.path.partition("?")[0].lower()
-        return not self.path or (target.path.startswith(self.path) and not any(way in path for way in _DETOURS))
+        path = target.path.partition("?")[0]
+        is_below = path == self.path or path.startswith(f"{self.path.rstrip('/')}/")
+        return not self.path or (is_below and not any(way in path.lower() for way in _DETOURS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,9 @@ time left of an attempt, every call would open new connections."""
 _REFUSALS = frozenset({"content_filter", "refusal", "safety"})
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
 
+_LATE_IMPORTS = ("openai.resources.chat", "litellm.proxy._types")
+"""What the first call would import, and stop the event loop for 0.4 s of CPU."""
+
 _ENVIRONMENT: Mapping[str, str] = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import downloads the price list
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # else the first call downloads that list
@@ -176,6 +179,8 @@ class Llm:
             raise ConfigurationError("no writable temporary directory; set TMPDIR, for example to /dev/shm") from error
         os.environ.update(_ENVIRONMENT)
         litellm: Any = importlib.import_module("litellm")
+        for name in _LATE_IMPORTS:
+            importlib.import_module(name)
         httpx = importlib.import_module("httpx")
         wire.watch(httpx)
         clients.restrain(httpx, importlib.import_module("litellm.llms.custom_httpx.http_handler"))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from psycopg.errors import InsufficientPrivilege
+
 from draftd import db
 from draftd.db.statements import statements
 
@@ -46,3 +48,14 @@ class Pauses:
         began = time.monotonic()
         (row,) = await link.run(READ_PAUSES)
         self.update(row["pauses"], as_of=began)
+
+
+async def used_models(connection: db.Connection) -> list[str] | None:
+    """Return the names of the models that agents use, as far as daemons have reported them; None if this role may not know."""
+    try:
+        row = await (await connection.execute(_SQL["used_models"].encode())).fetchone()
+    except InsufficientPrivilege:
+        return None
+    assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
+    names: list[str | None] | None = row["names"]
+    return names if names is None else [name for name in names if name is not None]

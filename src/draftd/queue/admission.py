@@ -14,7 +14,7 @@ from draftd import db
 from draftd.db.statements import statements
 
 _SQL = statements(__name__)
-ADMIT, APPLY = _SQL["admit"], _SQL["apply"]
+ADMIT, APPLY, IS_OLDEST = _SQL["admit"], _SQL["apply"], _SQL["is_oldest"]
 
 BATCH = 500
 """Rows per statement: 40 us each."""

@@ -28,6 +28,7 @@ CLAIM, CLAIM_WITHIN, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
     _SQL[name] for name in ("claim", "claim_within", "claim_probe", "claim_these", "find_claimable")
 )
 RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
+GIVE_PLACES_UP = _SQL["give_places_up"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +201,11 @@ class Claimer:
             is_late = bool(parts.untried) or time.monotonic() - began > PATIENCE_S
             if rows or len(found) < limit or is_late:
                 break
-        undecided = await self._resolve(refused, passed=[row["id"] for row in rows])
+        resolutions = await self._resolve(refused, passed=[row["id"] for row in rows])
+        undecided = [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
         for row_id, _ in [*undecided, *(held for held, _ in parts.untried)]:
             self._quarantine.add_briefly(row_id)
+        await self._give_places_up([held for held, one in resolutions.items() if one is not Resolution.ENDED])
         if not rows and (undecided or is_late):
             raise refusal
         return _claims(rows, self._terms)
@@ -213,16 +216,25 @@ class Claimer:
 
     async def _resolve(
         self, refused: Sequence[tuple[LeaseKey, psycopg.Error]], *, passed: list[UUID]
-    ) -> list[LeaseKey]:
-        """Resolve the rows that were refused alone; return those that stay undecided."""
+    ) -> dict[LeaseKey, Resolution]:
+        """Resolve the rows that were refused alone."""
         params = _params(self._terms, [""], 1, now=db.MAX_TIMESTAMP)
 
         async def claim_it(execute: db.Execute, another: LeaseKey) -> bool:
             return bool(await execute(CLAIM_THESE, params | {"ids": [another[0]]}))
 
         trial = Trial(before=Precondition.PENDING, change=claim_it)
-        resolutions = await self._claims.resolve(self._link, refused, passed=passed, trial=trial)
-        return [held for held, resolution in resolutions.items() if resolution is Resolution.UNDECIDED]
+        return await self._claims.resolve(self._link, refused, passed=passed, trial=trial)
+
+    async def _give_places_up(self, kept: Sequence[LeaseKey]) -> None:
+        """Leave the places of rows that stay pending to others of their requesters; one that refuses this, too, keeps its own."""
+
+        async def give_up(some: Sequence[LeaseKey]) -> None:
+            ids, tokens = [one for one, _ in some], [token for _, token in some]
+            delays_s = [self._quarantine.left_s(one) for one in ids]
+            await self._link.run(GIVE_PLACES_UP, {"ids": ids, "tokens": tokens, "delays_s": delays_s})
+
+        await execute_in_parts(kept, give_up)
 
     def retry_in_s(self) -> float:
         """Return in how many seconds a skipped row may be tried again, or a ceiling may have room."""

@@ -176,6 +176,11 @@ class Quarantine:
             now = self._clock()
             return min((until - now for until in self._until.values() if until > now), default=math.inf)
 
+    def left_s(self, row_id: UUID) -> float:
+        """Return how much longer a row is left alone, in seconds."""
+        with self._lock:
+            return max(0.0, self._until.get(row_id, 0.0) - self._clock())
+
     def was_added(self, row_id: UUID) -> bool:
         """Return whether a row was quarantined before because it could not be failed."""
         with self._lock:

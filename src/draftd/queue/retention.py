@@ -1,6 +1,6 @@
-"""Retention: deletes old final requests and old feedback, in batches.
+"""Retention: deletes old final requests, old feedback and idle turnstiles, in batches.
 
-Owns the only statements that delete either. Invariants: only final, unlocked rows are deleted. A row that a pending or running
+Owns the statements that delete them. Invariants: only final, unlocked rows are deleted. A row that a pending or running
 refinement reads stays until that has ended (a refinement inserted during the delete finds its parent gone). Feedback and
 ``draft_usage``, the record of costs, outlive their request. An interrupted pass has deleted whole batches; passes may be repeated
 and run concurrently. A row that the server refuses to delete stays, and does not keep others from being deleted.
@@ -33,7 +33,7 @@ MAX_REFUSED = 100
 
 _SQL = statements(__name__)
 PRUNE, FIND_PRUNABLE, COUNT_PRUNABLE = _SQL["prune"], _SQL["find_prunable"], _SQL["count_prunable"]
-PRUNE_FEEDBACK = _SQL["prune_feedback"]
+PRUNE_FEEDBACK, PRUNE_TURNSTILES = _SQL["prune_feedback"], _SQL["prune_turnstiles"]
 
 
 async def prune(
@@ -120,6 +120,20 @@ async def prune_feedback(link: db.Link, *, older_than_s: float, now: datetime | 
         pruned += len(rows)
         await asyncio.sleep(PAUSE_S)
     return pruned
+
+
+async def prune_turnstiles(link: db.Link) -> None:
+    """Delete what counts the inserts of requesters who have nothing unfinished.
+
+    Raises:
+        db.LOST: the connection broke; whole batches are deleted.
+        psycopg.Error: the server refused.
+    """
+    pruned = BATCH
+    while pruned:
+        (row,) = await link.run(PRUNE_TURNSTILES, {"batch": BATCH})
+        pruned = row["pruned"]
+        await asyncio.sleep(PAUSE_S)
 
 
 async def count_prunable(link: db.Link, *, older_than_s: float, now: datetime | None = None) -> int:

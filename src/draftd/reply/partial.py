@@ -50,8 +50,9 @@ class PartialReader:
     def may_have_more(self, text_so_far: str) -> bool:
         """Return whether the whole text so far may hold another complete option."""
         # Nothing becomes complete without a closing quote, and most chunks have none.
-        is_complete = len(self._options) == len(self._criteria.lengths)
-        return not is_complete and len(text_so_far) <= MAX_CHARS and text_so_far.find('"', self._read_chars) >= 0
+        if text_so_far.find('"', self._read_chars) < 0 or len(text_so_far) > MAX_CHARS:
+            return False
+        return len(self._options) < len(self._criteria.lengths)
 
     def feed(self, text_so_far: str) -> dict[str, Any] | None:
         """Read the whole text so far.

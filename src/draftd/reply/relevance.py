@@ -73,7 +73,10 @@ def _scores(facts: Sequence[str], text: str) -> list[float]:
 
 
 def _stems(text: str) -> set[str]:
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    folded = text.casefold()
+    if folded.isascii():
+        return {word[:STEM_CHARS] for word in _WORD.findall(folded) if len(word) >= MIN_WORD_CHARS}
+    decomposed = unicodedata.normalize("NFKD", folded)
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
     pairs = {run[at : at + 2] for run in _UNSPACED.findall(plain) for at in range(len(run) - 1)}
     words = _WORD.findall(_UNSPACED.sub(" ", plain))

@@ -6,6 +6,7 @@ The request's own options come first. Invariant: all of it belongs to the reques
 from typing import Any, Final
 
 from draftd.reply import refinement, relevance, voice
+from draftd.reply.invisible import without_hidden
 from draftd.request import Options, Request
 
 MAX_TOLD_CHARS: Final = 4_000
@@ -18,18 +19,22 @@ def with_profile(request: Request, options: Options) -> Options:
     ``facts`` are not merged: of the profile's, ``told_facts`` chooses.
     """
     profile = request.profile
-    learnt = (
-        ()
-        if options.voice_samples or profile.voice_samples
-        else voice.chosen(request.sent, **_addressee(request, options))
-    )
+    samples = _shown(options.voice_samples) or _shown(profile.voice_samples)
+    if not samples:
+        sent = [one for one in request.sent if without_hidden(one.text)]
+        samples = tuple(one.text for one in voice.chosen(sent, **_addressee(request, options)))
     return options.model_copy(
         update={
             "me": options.me or profile.me,
             "reader_language": options.reader_language or profile.reader_language,
-            "voice_samples": options.voice_samples or profile.voice_samples or tuple(one.text for one in learnt),
+            "voice_samples": samples,
         }
     )
+
+
+def _shown(samples: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the samples of which anything is shown: nothing can be learnt from invisible characters."""
+    return tuple(text for text in samples if without_hidden(text))
 
 
 def told_facts(request: Request, options: Options) -> list[str]:

@@ -26,10 +26,13 @@ def same(one: str, other: str, *, shared: str = "", is_given: bool = False) -> b
     first, second = _plain(one), _plain(other)
     if first == second:
         return True
-    if not shared and 2 * min(len(first), len(second)) < SAME_FROM * (len(first) + len(second)):
+    begun = _plain(shared)
+    if not begun and 2 * min(len(first), len(second)) < SAME_FROM * (len(first) + len(second)):
         return False  # even if all trigrams of the shorter one were common; most replies of different lengths end here
-    begun = _trigrams(_plain(shared))
-    a, b = _trigrams(first) - begun, _trigrams(second) - begun
+    a, b = _trigrams(first), _trigrams(second)
+    if begun:
+        ignored = _trigrams(begun)
+        a, b = a - ignored, b - ignored
     is_alike = 2 * (a & b).total() >= SAME_FROM * (a.total() + b.total())
     return is_alike and (not is_given or _in_order(first.split(), second.split()) >= IN_ORDER_FROM)
 

@@ -4,9 +4,12 @@ The only importer of Jinja2 for reports. Invariants: it holds no JavaScript and 
 screenshots is escaped wherever it stands; a content security policy forbids scripts in case it were not.
 """
 
+import functools
+
 import jinja2
 
 
+@functools.cache  # compiling its templates takes longer than any page
 def environment(package: str) -> jinja2.Environment:
     """Return the environment for the templates of a package, which may extend ``document.html.j2``.
 

@@ -123,7 +123,10 @@ class AsyncClient:
                 if reply.is_final:
                     return
                 # No timeout around the yield: what the caller does meanwhile takes its own time.
-                reply = await asyncio.wait_for(queue.get(), ends_at and max(0.0, ends_at - loop.time()))
+                told = await asyncio.wait_for(queue.get(), ends_at and max(0.0, ends_at - loop.time()))
+                if isinstance(told, Exception):
+                    raise told
+                reply = told
             raise NotFound(request_id)
         finally:
             self._watcher.unwatch(request_id, queue)

@@ -5,7 +5,7 @@ One task listens, and reads all awaited requests with one statement: those that 
 """
 
 import asyncio
-import json
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
@@ -14,11 +14,13 @@ import psycopg
 from psycopg.rows import DictRow
 
 from draftd_client import statements
+from draftd_client.errors import DraftdError
 from draftd_client.reply import Reply
 
 RECONNECT_S = 1.0
 
-Queue = asyncio.Queue[Reply | None]
+Queue = asyncio.Queue[Reply | None | Exception]
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Watcher:
@@ -36,7 +38,7 @@ class Watcher:
     def watch(self, request_id: UUID) -> Queue:
         """Return a queue that gets the request's state whenever it may have changed; None if there is no such request.
 
-        What the request looks like now is the caller's to read, after this call.
+        It gets an error that ends the watching. What the request looks like now is the caller's to read, after this call.
         """
         queue: Queue = asyncio.Queue()
         self._queues.setdefault(request_id, set()).add(queue)
@@ -52,12 +54,13 @@ class Watcher:
             self._queues.pop(request_id, None)
 
     async def close(self) -> None:
-        """Stop, and close the connection."""
+        """Stop, and close the connection; whoever still waits gets an error."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        self._end(DraftdError("the client was closed"))
 
     async def _run(self) -> None:
         """Read until nobody waits any more."""
@@ -67,6 +70,14 @@ class Watcher:
                     await self._read_until_idle(connection)
             except psycopg.OperationalError:
                 await asyncio.sleep(RECONNECT_S)
+            # Whatever it is: those who wait would wait for ever.
+            except Exception as error:  # noqa: BLE001
+                self._end(error)
+                return
+
+    def _end(self, error: Exception) -> None:
+        for queue in (one for queues in self._queues.values() for one in queues):
+            queue.put_nowait(error)
 
     async def _read_until_idle(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         await connection.execute(statements.LISTEN.encode())
@@ -93,6 +104,5 @@ async def _heard(connection: psycopg.AsyncConnection[DictRow], time_s: float) ->
     """Return the requests of the next notifications, or none after ``time_s`` seconds."""
     heard = set[UUID]()
     async for notification in connection.notifies(timeout=time_s, stop_after=1):
-        with suppress(ValueError, TypeError, KeyError):
-            heard.add(UUID(json.loads(notification.payload)["id"]))
+        heard |= {UUID(one) for one in _ID.findall(notification.payload)}
     return heard

@@ -17,6 +17,17 @@ INSERT INTO draft_pauses (what, name, reason, by) VALUES (%(what)s, %(name)s, %(
 ON CONFLICT (what, name) DO UPDATE SET reason = excluded.reason, by = excluded.by, since = now()
 RETURNING what, name, reason, by, since;
 
+-- name: used_models
+-- The names of the models that agents use: those of draft_agents, and those that daemons have reported. Null under row security,
+-- which may hide some.
+SELECT CASE WHEN NOT row_security_active('draft_agents') AND NOT row_security_active('draft_workers') THEN ARRAY (
+    SELECT a.model FROM draft_agents AS a UNION SELECT unnest(a.fallback_models) FROM draft_agents AS a
+    UNION
+    SELECT jsonb_object_keys(m.value) FROM draft_workers AS w
+           CROSS JOIN jsonb_each(CASE WHEN jsonb_typeof(w.models) = 'object' THEN w.models ELSE '{}' END) AS m
+     WHERE jsonb_typeof(m.value) = 'object'
+     ORDER BY 1) END AS names;
+
 -- name: resume
 -- End a pause.
 --

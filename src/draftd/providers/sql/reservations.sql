@@ -1,4 +1,4 @@
--- The reservations of model calls. The rules are functions of the database (migration 0028), because they must see what others have
+-- The reservations of model calls. The rules are functions of the database (migrations 0028, 0033), because they must see what others have
 -- committed under the locks that they take.
 
 -- name: reserve
@@ -47,8 +47,8 @@ SELECT x.payer, x.requester_id, x.usd_per_day::float8 AS usd_per_day, x.spent::f
 SELECT m.name AS model, r.wait_s,
        CASE WHEN r.in_flight < 1 THEN m.max_in_flight || ' calls in flight'
             WHEN r.calls < 1 THEN m.rpm || ' calls per minute'
-            WHEN r.tokens_left <= 0 THEN m.tpm || ' tokens per minute' END AS ceiling
-  FROM draft_models AS m CROSS JOIN LATERAL draft_model_room(m.name, 0, now()) AS r
+            WHEN r.tokens_left < r.need THEN m.tpm || ' tokens per minute' END AS ceiling
+  FROM draft_models AS m CROSS JOIN LATERAL draft_model_room(m.name, NULL, now()) AS r
  WHERE num_nonnulls(m.rpm, m.tpm, m.max_in_flight) > 0 ORDER BY m.name;
 
 -- name: charge_lost

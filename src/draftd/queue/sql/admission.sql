@@ -17,3 +17,13 @@ SELECT a.admitted, a.busy, a.reached,
 -- Parameters: after, the last requester of the call before.
 -- Returns: changed, the number of rows; reached, null after the last requester.
 SELECT l.changed, l.reached FROM draft_apply_limits(%(after)s) AS l;
+
+-- name: is_oldest
+-- Whether no other living worker has run longer than this one.
+--
+-- Parameters: worker_id.
+SELECT NOT EXISTS (
+    SELECT FROM draft_workers AS me JOIN draft_workers AS w ON (w.started_at, w.id) < (me.started_at, me.id)
+     WHERE me.id = %(worker_id)s AND w.state = 'running'
+       AND w.heartbeat_at BETWEEN now() - make_interval(secs => 3 * greatest(0, least(w.beat_s, 28800)))
+                              AND now() + interval '1 min') AS is_oldest;

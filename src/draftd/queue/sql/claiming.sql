@@ -170,6 +170,23 @@ SELECT x.id, x.lease_token FROM unnest(%(agents)s::text[], %(models)s::text[]) A
  ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
  LIMIT %(n)s;
 
+-- name: give_places_up
+-- Let rows that cannot be claimed wait for a later admission, if their requester has a max_in_flight: until then others of the
+-- requester have their places.
+--
+-- Invariants: waits for no lock; matches id and lease_token.
+-- Parameters: ids and tokens; delays_s, how long each of them is left alone.
+UPDATE draft_requests AS r SET
+    limited = true, available_at = greatest(r.available_at, now() + make_interval(secs => given_up.delay_s))
+  FROM (SELECT x.id, g.delay_s FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(delays_s)s::float8[]) AS g(id, token, delay_s)
+          JOIN draft_requests AS x ON x.id = g.id
+         WHERE x.lease_token = g.token AND x.status = 'pending' AND NOT x.limited
+           AND EXISTS (SELECT FROM draft_limits AS l
+                        WHERE l.requester_id IN (x.requester_id, '*') AND l.max_in_flight IS NOT NULL)
+         ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED) AS given_up
+ WHERE r.id = given_up.id AND r.status = 'pending'
+RETURNING r.id;
+
 -- name: release_strays
 -- Give back, without counting the attempt, the rows claimed by a worker that it does not hold: a claim whose connection was lost
 -- may have taken them.

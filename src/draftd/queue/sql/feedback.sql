@@ -11,12 +11,14 @@ RETURNING id, request_id, option, outcome, rating, similarity, created_at;
 -- Take feedback whose scores are due, the oldest first, for as long as sending it may take. If it is not sent by then (the
 -- process died, Langfuse is away), it is due again.
 --
--- Invariants: no transaction stays open while scores are sent; skips what another daemon is taking.
+-- Invariants: no transaction stays open while scores are sent; skips what another daemon is taking. No value that JSON lacks (NaN)
+-- is returned: one would have its whole batch refused.
 -- Parameters: batch, the maximum number of rows; lease_s.
 UPDATE draft_feedback AS f SET score_at = now() + make_interval(secs => %(lease_s)s)
   FROM (SELECT id FROM draft_feedback WHERE score_at <= now() ORDER BY score_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED) AS due
  WHERE f.id = due.id
-RETURNING f.id, f.request_id, f.trace_id, f.option, f.outcome, f.rating, f.similarity, f.created_at, f.score_at;
+RETURNING f.id, f.request_id, f.trace_id, f.option, f.outcome, f.rating, f.created_at, f.score_at,
+          CASE WHEN f.similarity BETWEEN 0 AND 1 THEN f.similarity END AS similarity;
 
 -- name: settle_scores
 -- Note that scores were sent, or when to try again.

@@ -79,3 +79,7 @@ DELETE FROM draft_feedback AS f USING (
      WHERE created_at <= coalesce(%(now)s::timestamptz, now()) - make_interval(secs => %(older_than_s)s)
      ORDER BY created_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED) AS old
  WHERE f.id = old.id RETURNING f.id;
+
+-- name: prune_turnstiles
+-- Delete a batch of turnstiles (draft_turnstiles) of requesters who have nothing unfinished. Returns pruned, the number.
+SELECT draft_prune_turnstiles(%(batch)s) AS pruned;

@@ -105,6 +105,8 @@ def starts(language: str) -> frozenset[str]:
 
 
 def _plain(word: str) -> str:
+    if word.isascii():
+        return word
     return "".join(char for char in unicodedata.normalize("NFD", word) if not unicodedata.combining(char))
 
 
