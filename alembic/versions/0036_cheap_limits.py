@@ -147,11 +147,12 @@ def upgrade() -> None:
     op.execute(f"ALTER FUNCTION {SET_LIMITED} SET enable_hashjoin = off SET enable_mergejoin = off")
     op.execute(replace_parts(BLOCKED, [(ASKS_ALWAYS, ASKS_IF_REFUSED)], revision=down_revision))
     # Planned while the table is small, its queries would read all pending rows for each insert into a table that has grown.
-    op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_sort = off")
+    # A sort that cannot be avoided then seems to cost so much that the server would compile it, for 0.3 s.
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_sort = off SET jit = off")
 
 
 def downgrade() -> None:
-    op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_sort")
+    op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_sort RESET jit")
     op.execute(replace_parts(BLOCKED, [(ASKS_IF_REFUSED, ASKS_ALWAYS)], revision=revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} RESET enable_hashjoin RESET enable_mergejoin")
     op.execute(
