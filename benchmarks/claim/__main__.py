@@ -5,7 +5,7 @@
 Four databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones;
 one as many beside those, ``--pending`` rows of one requester, and as many again of an agent that is on hold and may not be
 claimed; one as many beside those, and ``--pending`` rows in front of a requester who is paused or over a limit, with such pauses
-and limits set. The same statement claims in all three, in turns, inside a transaction that is rolled back, on connections set up
+and limits set. The same statement claims in all four, in turns, inside a transaction that is rolled back, on connections set up
 as the daemon's; what counts is the time until its rows are here. Bulk rows are made without triggers, their turns counted
 as the trigger would.
 """
@@ -63,6 +63,7 @@ def fill(url: str, *, pending: int, finished: int, limited: int, alone: int) -> 
         connection.execute(PENDING, ["one", AGENT, alone])
         if limited:
             connection.execute(LIMITED, [limited])
+            connection.execute("RESET session_replication_role")
             connection.execute(SET_LIMITS)
         connection.execute("VACUUM ANALYZE draft_requests")
 

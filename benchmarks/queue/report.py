@@ -138,6 +138,22 @@ def _speed_goals(findings: Findings) -> Iterable[Goal]:
     own, best = findings.pickup_ms("draftd", 99), _best(findings, lambda name: findings.pickup_ms(name, 99), min)
     if own and best:
         yield "pickup p99, of the best peer", "< 1", f"{own / best:.2f}", own < best
+    yield from _everything_set_goals(findings)
+
+
+def _everything_set_goals(findings: Findings) -> Iterable[Goal]:
+    loaded, plain = findings.drained_per_s("everything_set"), findings.drained_per_s("draftd")
+    if loaded and plain:
+        yield (
+            "everything set: drained requests/s, of nothing set",
+            "≥ 90 %",
+            f"{loaded / plain:.0%}",
+            loaded >= 0.9 * plain,
+        )
+    for percent in (50, 99):
+        loaded, plain = (findings.pickup_ms(name, percent) for name in ("everything_set", "draftd"))
+        if loaded and plain:
+            yield f"… pickup p{percent}, of nothing set", "≤ 1.10", f"{loaded / plain:.2f}", loaded <= 1.1 * plain
 
 
 def _cost_goals(findings: Findings) -> Iterable[Goal]:
@@ -168,7 +184,7 @@ def _recovery_goals(findings: Findings) -> Iterable[Goal]:
 def _best(
     findings: Findings, value: Callable[[str], float | None], choose: Callable[[list[float]], float]
 ) -> float | None:
-    peers = {*findings.drained, *findings.pickups} - {"draftd", "floor"}
+    peers = {*findings.drained, *findings.pickups} - {"draftd", "everything_set", "floor"}
     values = [found for name in peers if (found := value(name)) is not None]
     return choose(values) if values else None
 

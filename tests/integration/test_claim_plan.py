@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from draftd import db
-from draftd.queue.claiming import CLAIM
+from draftd.queue.claiming import CLAIM, CLAIM_WITHIN
 from fix_database import claim_all, make_request
 
 N = 16
@@ -23,6 +23,8 @@ PARAMS: Mapping[str, tuple[str, str]] = {
     "attempt_s": ("float8", "120"),
     "worker_id": ("uuid", f"'{UUID(int=1)}'"),
     "now": ("timestamptz", "NULL"),
+    "model": ("text", "'m'"),
+    "are_limits": ("boolean", "true"),
 }
 """The claim's parameters: their types, and their values as SQL."""
 # Without triggers, 60,000 rows take a second; the turns are what the trigger would have given.
@@ -41,10 +43,10 @@ INSERT INTO draft_requests (image_urls, agent, requester_id, turn, status, resul
 """
 
 
-async def prepare(connection: db.Connection, *, mode: str) -> None:
+async def prepare(connection: db.Connection, *, mode: str, claim: str = CLAIM) -> None:
     """Prepare the claim as a daemon's connection does."""
     names = list(PARAMS)
-    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", CLAIM)
+    statement = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", claim)
     types = ", ".join(kind for kind, _ in PARAMS.values())
     await connection.execute(f"SET plan_cache_mode = {mode}".encode())
     await connection.execute(f"PREPARE claim ({types}) AS {statement}".encode())
@@ -104,6 +106,16 @@ async def test_a_claim_reads_little_more_than_it_takes(
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
 
 
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_a_claim_under_a_ceiling_reads_little_more_than_it_takes(connection: db.Connection, mode: str) -> None:
+    async with connection.transaction():
+        await connection.execute(FILL.encode())
+        await connection.execute("INSERT INTO draft_models (name, max_in_flight) VALUES ('m', 100)")
+    await connection.execute("ANALYZE draft_requests")
+    await prepare(connection, mode=mode, claim=CLAIM_WITHIN)
+    assert_reads_little(await claimed_by_plan(connection, [CROWDED, *QUIET]), [CROWDED, *QUIET])
+
+
 LIMITED = f"""
 SET LOCAL session_replication_role = replica;
 INSERT INTO draft_requests (image_urls, agent, requester_id, priority, limited)
@@ -146,6 +158,28 @@ async def test_the_claim_cannot_use_the_index_on_turns(connection: db.Connection
         await prepare(connection, mode="force_custom_plan")
         assert "draft_requests_turn_idx" not in indexes(await claimed_by_plan(connection, [CROWDED]))
         await connection.execute("DEALLOCATE claim")
+
+
+async def test_an_insert_reads_little_however_small_the_table_was_when_it_was_planned(
+    connection: db.Connection,
+) -> None:
+    async def reads() -> int:
+        cursor = await connection.execute(
+            "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_all_tables WHERE relid = 'draft_requests'::regclass"
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row["n"])
+
+    await connection.execute("ANALYZE draft_requests")
+    for _ in range(4):
+        async with connection.transaction():
+            await make_crowd(connection, 300)
+            before = await reads()
+            await make_crowd(connection, 300)
+            assert await reads() - before < 10 * 300
+        await connection.execute("DELETE FROM draft_requests")
+        await connection.execute("VACUUM ANALYZE draft_requests")
 
 
 async def make_crowd(connection: db.Connection, count: int) -> None:

@@ -606,6 +606,30 @@ async def test_the_end_of_an_attempt_makes_room_for_its_requesters_next_at_once(
     await pump.link.close()
 
 
+async def test_the_end_of_an_attempt_sends_nothing_while_no_row_waits(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connection.execute("INSERT INTO draft_limits VALUES ('ann', 9, 9)")
+    await make_request(connection, requester_id="ann")
+    pump, rests, wait = Pump(database), asyncio.Event(), WakeUp.wait
+
+    async def resting(bell: WakeUp, at_most_s: float) -> None:
+        rests.set()
+        await wait(bell, at_most_s)
+
+    monkeypatch.setattr(WakeUp, "wait", resting)
+    pump.admission.is_needed = True
+    loops = [asyncio.create_task(pump.claims.next()) for _ in range(2)]
+    running = asyncio.create_task(pump.claims.run())
+    await rests.wait()
+    assert pump.link.count == 1, "the claim alone, and no admission"
+    assert not pump.admission.ended("ann")
+    assert not pump.admission.is_busy()
+    pump.claims.stop()
+    await asyncio.gather(running, *loops)
+    await pump.link.close()
+
+
 async def test_a_share_however_small_lets_one_request_through(database: str, connection: db.Connection) -> None:
     request_id = await make_request(connection)
     source = FakeSource()

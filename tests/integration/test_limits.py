@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.queue.admission import ADMIT, APPLY, Admission
+from draftd.queue.claiming import Claimer
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune_turnstiles
@@ -84,6 +85,44 @@ async def test_no_more_rows_than_the_limit_become_claimable(connection: db.Conne
     await fail(link, claimed[0])
     assert await admit(link, ["bob", "ann"]) == 1
     assert [one.id for one in await claim_all(link)] == [made[2]]
+
+
+async def test_a_row_that_surely_has_room_is_claimable_at_once(connection: db.Connection, link: db.Link) -> None:
+    await set_limits(connection, "ann", max_pending=9, max_in_flight=2)
+    made = [await make_request(connection, requester_id="ann") for _ in range(3)]
+    claimed = await claim_all(link)
+    assert [one.id for one in claimed] == made[:2]
+    for one in claimed:
+        await fail(link, one)
+    fourth = await make_request(connection, requester_id="ann")
+    assert [one.id for one in await claim_all(link)] == [fourth]
+    assert await admit(link) == 1
+    assert [one.id for one in await claim_all(link)] == [made[2]]
+    await make_request(connection, requester_id="ann")
+    assert await claim_all(link) == []
+
+
+async def test_a_row_that_has_room_still_waits_for_a_pause_and_for_its_time(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "*", max_pending=9, max_in_flight=9)
+    await pause(connection, "requester", "ann")
+    await make_request(connection, requester_id="ann")
+    await make_request(connection, requester_id="bob", available_at="2100-01-01")
+    assert await waiting(connection) == 2
+    assert await claim_all(link) == []
+
+
+async def test_rows_that_are_admitted_together_take_their_turns_in_order(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "ann", max_in_flight=100)
+    made = [
+        await make_request(connection, requester_id="ann", available_at=f"2020-01-01 00:00:{59 - number:02}")
+        for number in range(40)
+    ]
+    assert await admit(link) == len(made)
+    assert [one.id for one in await claim_all(link, limit=100)] == made[::-1]
 
 
 async def test_everybody_without_limits_of_their_own_has_those_of_the_star(
@@ -323,6 +362,36 @@ async def test_who_admits_a_requester_is_alone_and_waits_for_nobody(
     assert admission.retry_in_s() > 1
 
 
+async def test_a_claim_says_whether_a_row_waits_that_nothing_blocks(connection: db.Connection, link: db.Link) -> None:
+    claimer = Claimer(link=link, terms=TERMS, quarantine=Quarantine())
+
+    async def anyone_waits() -> bool:
+        await claimer.claim([AGENT], 9, are_limits=True)
+        return claimer.anyone_waits
+
+    await set_limits(connection, "*", max_pending=9, max_in_flight=1)
+    await pause(connection, "requester", "ann")
+    await make_request(connection, requester_id="ann")
+    await make_request(connection, requester_id="bob")
+    assert not await anyone_waits()
+    await make_request(connection, requester_id="bob")
+    assert await anyone_waits()
+    await connection.execute("DELETE FROM draft_requests WHERE requester_id = 'bob'")
+    assert not await anyone_waits()
+    await resume(connection)
+    assert await anyone_waits()
+
+
+async def test_an_insert_that_was_not_counted_by_its_own_transaction_waits(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_limits(connection, "ann", max_pending=9, max_in_flight=9)
+    async with connection.transaction(), connection.transaction():
+        await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
+    assert await admit(link) == 1
+
+
 async def test_nothing_is_asked_where_there_are_no_limits(connection: db.Connection) -> None:
     row = await renew(connection)
     assert row["has_limits"] is False
@@ -385,6 +454,41 @@ async def test_concurrent_admissions_never_exceed_the_limit(connection: db.Conne
             for number in range(5):
                 workers.create_task(work(number))
     assert max(most.values()) <= 3
+
+
+async def test_inserts_beside_admissions_never_exceed_the_limit(connection: db.Connection, database: str) -> None:
+    await set_limits(connection, "*", max_pending=1000, max_in_flight=3)
+    most = 0
+
+    async def insert() -> None:
+        async with db.connected(database) as client:
+            for _ in range(25):
+                await make_request(client, requester_id="ann")
+
+    async def work(number: int) -> None:
+        nonlocal most
+        link = db.Link(url=database, name=f"worker {number}")
+        while ended < 75:
+            await admit(link)
+            claimed = await claim_all(link, limit=4)
+            (row,) = await link.run("SELECT count(*) AS n FROM draft_requests WHERE status = 'processing'")
+            most = max(most, row["n"])
+            for one in claimed:
+                await end(link, one)
+        await link.close()
+
+    ended = 0
+
+    async def end(link: db.Link, claimed: Claim) -> None:
+        nonlocal ended
+        await fail(link, claimed)
+        ended += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(3):
+            tasks.create_task(work(number))
+            tasks.create_task(insert())
+    assert 1 <= most <= 3
 
 
 REFUSED = "too many requests are waiting for this requester: at most 3"

@@ -18,7 +18,7 @@ from draftd import db
 from draftd.errors import BudgetExceeded, LeaseLost, ModelMisconfigured, NoRoomNow
 from draftd.providers.reservations import CHARGE_LOST, RESERVE, PlannedCall, Reservations
 from draftd.queue.attempts import AttemptWriter, Usage
-from draftd.queue.claiming import CLAIM_ROOM, Claimer
+from draftd.queue.claiming import Claimer
 from draftd.queue.outcome import Fail
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
@@ -467,10 +467,7 @@ async def test_estimates_are_corrected_by_the_models_last_calls(connection: db.C
 
 
 async def room(link: db.Link, wanted: int = 50) -> tuple[int, Any]:
-    async def ask(execute: db.Execute) -> Any:
-        return await execute(CLAIM_ROOM, {"model": "m", "agents": ["comment_generator"], "wanted": wanted})
-
-    (row,) = await link.run_as_one(ask)
+    (row,) = await link.run("SELECT * FROM draft_claim_room('m', '{comment_generator}', %s)", [wanted])
     return row["room"], row["wait_s"]
 
 

@@ -5,7 +5,7 @@ from typing import cast
 
 from benchmarks.queue.contender import Contender
 
-NAMES = ("draftd", "floor", "procrastinate", "pgqueuer", "oban")
+NAMES = ("draftd", "everything_set", "floor", "procrastinate", "pgqueuer", "oban")
 
 
 def load(name: str) -> Contender:

@@ -30,6 +30,7 @@ from draftd.settings import Settings
 
 INSERT = "INSERT INTO draft_requests (id, image_urls) SELECT id, ARRAY[%s] FROM unnest(%s::uuid[]) AS id"
 IMAGE_URL = "https://images.example/shot.png"
+MODEL = "benchmark"
 
 
 class InstantDrafter:
@@ -47,11 +48,15 @@ class InstantDrafter:
         """Return the benchmark's result."""
         await self._job.handle(claim.id)
         draft = Draft(result=self._result.as_json(), reading=[])
-        return AttemptResult(Done(draft=draft, model="benchmark", prompt_version="1"), Trail())
+        return AttemptResult(Done(draft=draft, model=MODEL, prompt_version="1"), Trail())
 
 
 class NoModels:
     """Stands for litellm where nobody asks a model."""
+
+    def has_known_price(self, _: object) -> bool:
+        """Say that the price of each model is known."""
+        return True
 
     async def aclose(self) -> None:
         """Close nothing."""
@@ -112,7 +117,7 @@ class Draftd(DraftTable):
     def work(self, job: Job) -> None:
         """Run the daemon until SIGTERM."""
         configure_logging(level="info", style="auto")
-        settings = Settings(database_url=SecretStr(job.url), model="benchmark")
+        settings = Settings(database_url=SecretStr(job.url), model=MODEL)
         with ExitStack() as patches:
             patches.enter_context(patch.object(composition, "_drafter", lambda *_: InstantDrafter(job=job)))
             if not job.whole:

@@ -33,7 +33,7 @@ RESERVE_CALL = (
 )
 WORKER_FUNCTIONS = (
     "draft_admit(text[], text[], integer, text)", "draft_apply_limits(text)", "draft_agent_states()", "draftd_demand()",
-    "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
+    "draft_anyone_waits()", "draft_requester_blocked_until(text)", RESERVE_CALL, "draft_claim_room(text, text[], integer)",
     "draft_model_room(text, bigint, timestamptz)", "draft_release_call(uuid, bigint, smallint)",
     "draft_charge_lost(timestamptz)", "draft_budget_until(text, timestamptz)",
     "draft_fail_unpayable(text[], text, text, jsonb)", "draft_budgets()", "draft_prune_turnstiles(integer)",
@@ -43,7 +43,7 @@ TRUSTED_FUNCTIONS = ("forget_draft_requester(text)",)
 """Deletes any requester's data, past row security."""
 OWN_FUNCTIONS = (
     "draft_budget_of(text)", "draft_check_worker()", "draft_forget_some(text, integer)", "draft_next_requester(boolean, text)",
-    "draft_pass_turnstile(text, text, boolean)",
+    "draft_pass_turnstile(text, text, boolean)", "draft_requester_fits(text, boolean)",
     "draft_requester_room(text)", "draft_requester_waits(text, boolean)", "draft_requests_default_expiry(timestamptz)",
     "draft_requests_without_pictures(text[])", "draft_reservation_guess(draft_reservations)",
     "draft_set_limited(uuid[], boolean)", "draft_spending_add(date, text, numeric, numeric, numeric)",

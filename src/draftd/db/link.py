@@ -145,19 +145,6 @@ class Link:
 
         return await self._run(rolled_back)
 
-    async def run_as_one(self, use: Callable[[Execute], Awaitable[Answer]]) -> Answer:
-        """Let ``use`` execute several statements in one transaction.
-
-        Raises:
-            LOST, psycopg.Error: as in ``run``.
-        """
-
-        async def committed(connection: Connection) -> Answer:
-            async with connection.transaction():
-                return await use(lambda statement, params: self._execute(connection, statement, params))
-
-        return await self._run(committed)
-
     async def _run(self, use: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         async with self._lock:
             return await self._run_alone(use, self._time_s or STATEMENT_TIMEOUT_S + CLIENT_MARGIN_S)

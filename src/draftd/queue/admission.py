@@ -2,7 +2,8 @@
 
 Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
 inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
-whose attempts have ended, and any if a claim finds less than it wants. The limit keeper also makes rows wait whose requester has
+whose attempts have ended, and any if a claim finds less than it wants. Each claim says whether any row waits; while none does,
+nothing is sent. The limit keeper also makes rows wait whose requester has
 since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
 ``max_in_flight``.
 """
@@ -32,6 +33,7 @@ class Admission:
         self._link = link
         self._ended: set[str] = set()
         self._after: str | None = None
+        self._anyone_waits = True
         self.is_needed = False
         """Whether any requester is limited or paused, or any row still waits; each heartbeat says so."""
 
@@ -39,15 +41,21 @@ class Admission:
         """Record that an attempt for a requester has ended; return whether that may leave room for another."""
         if self.is_needed:
             self._ended.add(requester_id)
-        return self.is_needed
+        return self.is_busy()
+
+    def noted(self, *, anyone_waits: bool) -> None:
+        """Record whether any row waited at the last claim. One that comes later rings, and is found by the next claim."""
+        self._anyone_waits = anyone_waits
+        if not anyone_waits:
+            self._ended.clear()
 
     def is_busy(self) -> bool:
-        """Return whether another daemon was admitting a requester, which may have left room."""
-        return bool(self._ended)
+        """Return whether a requester may have room: one whose attempt has ended, or whom another daemon was admitting."""
+        return self._anyone_waits and bool(self._ended)
 
     def retry_in_s(self) -> float:
         """Return in how many seconds to try again; infinity if there is nothing to try."""
-        return BUSY_S if self._ended else float("inf")
+        return BUSY_S if self.is_busy() else float("inf")
 
     async def admit_next(self, agents: Sequence[str], *, wanted: int) -> None:
         """Admit rows of the requesters whose attempts have ended.
@@ -56,13 +64,13 @@ class Admission:
             agents: those that this process can claim for.
             wanted: how many rows it claims next.
         """
-        if self._ended and agents:
+        if self.is_busy() and agents:
             requesters, self._ended = list(self._ended), set()
             await self._admit(requesters, agents, wanted)
 
     async def admit_any(self, agents: Sequence[str], *, wanted: int) -> bool:
         """Admit rows of any requester, and return whether there were any."""
-        if not self.is_needed or not agents:
+        if not (self.is_needed and self._anyone_waits and agents):
             return False
         return await self._admit(None, agents, wanted) > 0
 

@@ -24,10 +24,10 @@ from draftd.queue.trials import Precondition, Trial
 from draftd.request import TRACEPARENT, Claim
 
 _SQL = statements(__name__)
-CLAIM, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
-    _SQL[name] for name in ("claim", "claim_probe", "claim_these", "find_claimable")
+CLAIM, CLAIM_WITHIN, CLAIM_PROBE, CLAIM_THESE, FIND_CLAIMABLE = (
+    _SQL[name] for name in ("claim", "claim_within", "claim_probe", "claim_these", "find_claimable")
 )
-CLAIM_ROOM, RELEASE_STRAYS, FIND_STRAYS = _SQL["claim_room"], _SQL["release_strays"], _SQL["find_strays"]
+RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
 GIVE_PLACES_UP = _SQL["give_places_up"]
 
 
@@ -121,6 +121,8 @@ class Claimer:
         self._releases = Refusals(verb="release", quarantine=quarantine)
         self.room_in_s: float | None = None
         """In how many seconds a ceiling may have room for due rows that the last claim left; None if it left none."""
+        self.anyone_waits = True
+        """Whether an admission may find a row to admit; also if no claim has told."""
         self.skipped: list[UUID] = []
         """The quarantined rows that the last claim skipped."""
 
@@ -132,6 +134,7 @@ class Claimer:
         *,
         models: Sequence[str] = (),
         ceiling: str | None = None,
+        are_limits: bool = False,
     ) -> list[Claim]:
         """Claim up to ``limit`` due rows of these agents; see ``claim``.
 
@@ -141,6 +144,7 @@ class Claimer:
             statement: ``CLAIM`` or ``CLAIM_PROBE``.
             models: each agent's, see ``claim``.
             ceiling: the model whose ceilings must have room for the rows, if it has any.
+            are_limits: whether any row may wait for its admission; the claim then finds out.
 
         Raises:
             db.LOST: as in ``claim``.
@@ -148,7 +152,7 @@ class Claimer:
         """
         began, self.skipped = time.monotonic(), self._quarantine.ids()
         try:
-            if ceiling is None:
+            if ceiling is None and not are_limits:
                 claimed = await claim(
                     self._link,
                     terms=self._terms,
@@ -159,8 +163,8 @@ class Claimer:
                     models=models,
                 )
             else:
-                params = _params(self._terms, agents, limit) | {"skip": self.skipped, "models": list(models)}
-                claimed = await self._claim_within(ceiling, params)
+                params = _params(self._terms, agents, limit, models) | {"skip": self.skipped}
+                claimed = await self._claim_within(params | {"model": ceiling, "are_limits": are_limits})
         except psycopg.Error as error:
             if is_schema_mismatch(error):
                 raise
@@ -170,17 +174,14 @@ class Claimer:
             self._claims.accepted([one.id for one in claimed])
         return claimed
 
-    async def _claim_within(self, model: str, params: db.Row) -> list[Claim]:
-        """Claim as many rows as the ceilings of a model have room for; note when there may be more."""
-
-        async def claim_them(execute: db.Execute) -> list[DictRow]:
-            asked = {"model": model, "agents": params["agents"], "wanted": params["n"]}
-            (found,) = await execute(CLAIM_ROOM, asked)
-            if found["wait_s"] is not None:
-                self.room_in_s = min(found["wait_s"], self.room_in_s or found["wait_s"])
-            return await execute(CLAIM, params | {"n": found["room"]}) if found["room"] else []
-
-        return _claims(await self._link.run_as_one(claim_them), self._terms)
+    async def _claim_within(self, params: db.Row) -> list[Claim]:
+        """Claim as many rows as ceilings have room for; note when there may be more, and whether any wait."""
+        rows = await self._link.run(CLAIM_WITHIN, params)
+        if (wait_s := rows[0]["wait_s"]) is not None:
+            self.room_in_s = min(wait_s, self.room_in_s or wait_s)
+        if params["are_limits"]:
+            self.anyone_waits = rows[0]["anyone_waits"]
+        return _claims([row for row in rows if row["id"] is not None], self._terms)
 
     async def _claim_individually(
         self, params: db.Row, limit: int, refusal: psycopg.Error, began: float

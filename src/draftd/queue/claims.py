@@ -277,17 +277,24 @@ class Claims:
             await self._unless_refused(self._source.refresh(self._link), None)
             claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
-        self._claimer.room_in_s = None
+        self._claimer.room_in_s, self._claimer.anyone_waits = None, True
         agents = self._source.admissible_agents()
         await self._unless_refused(self._admission.admit_next(agents, wanted=wanted - claimed), None)
         for group in claim_groups:
             room = min(wanted - claimed, self._room(group))
             if room > 0:
                 models = self._source.models_for(group.agents)
-                claiming = self._claimer.claim(group.agents, room, models=models, ceiling=group.ceiling)
+                claiming = self._claimer.claim(
+                    group.agents,
+                    room,
+                    models=models,
+                    ceiling=group.ceiling,
+                    are_limits=self._admission.is_needed,
+                )
                 more = await self._unless_refused(claiming, [])
                 self._deliver(more)
                 claimed += len(more)
+        self._admission.noted(anyone_waits=self._claimer.anyone_waits)
         return claimed
 
     async def _claim_probe(self) -> int:

@@ -1,4 +1,4 @@
--- The claim statements. Three of them end in the same UPDATE, each spelled out. It counts the attempt and takes a new token; it
+-- The claim statements. Four of them have the same UPDATE, each spelled out. It counts the attempt and takes a new token; it
 -- does not return image_urls (16 rows of 7 MB took 650 ms and 200 MB).
 --
 -- available_at is returned as a number, which takes a tenth of the time to read. expires_in_s subtracts numbers: expires_at may
@@ -46,6 +46,48 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     extract(epoch FROM r.available_at)::float8 AS available_at,
     pg_column_size(r.image_urls) AS image_bytes,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
+
+-- name: claim_within
+-- Claim up to n due rows where limits or ceilings apply: as many as the ceilings of the model have room for.
+--
+-- Invariants: as for claim. The room is counted under a lock that lasts until the claim is committed.
+-- Further parameters: those of claim; model, the one with the ceilings, null without; are_limits, whether any row may wait for
+-- its admission.
+-- Returns: a row for each, or one without an id if none is claimed; wait_s, in how many seconds to ask again, null if nothing that
+-- is due has to wait; anyone_waits, whether an admission may find something to admit.
+WITH ceiling AS MATERIALIZED (
+    SELECT coalesce(c.room, %(n)s::integer) AS room, c.wait_s, %(are_limits)s AND draft_anyone_waits() AS anyone_waits
+      FROM (SELECT) AS one
+      LEFT JOIN LATERAL draft_claim_room(%(model)s, %(agents)s, %(n)s::integer) AS c ON %(model)s::text IS NOT NULL
+), due AS MATERIALIZED (
+    SELECT x.id FROM unnest((SELECT %(agents)s::text[]), (SELECT %(models)s::text[])) AS a(agent, model) CROSS JOIN LATERAL (
+        SELECT r.id, r.priority, r.turn, r.available_at FROM draft_requests AS r
+         WHERE r.status = 'pending' AND NOT r.limited AND r.agent = a.agent
+           AND r.available_at <= coalesce(%(now)s::timestamptz, now()) AND r.id <> ALL (%(skip)s::uuid[])
+           AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
+         ORDER BY r.priority DESC, r.turn, r.available_at, r.id LIMIT (SELECT c.room FROM ceiling AS c)
+         FOR NO KEY UPDATE SKIP LOCKED) AS x
+     WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
+       AND coalesce(a.model, '') NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'model')
+     ORDER BY x.priority DESC, x.turn::float8 - min(x.turn) OVER (PARTITION BY a.agent, x.priority), x.available_at, x.id
+     LIMIT (SELECT c.room FROM ceiling AS c)
+), claimed AS (
+    UPDATE draft_requests AS r SET
+        status = 'processing',
+        attempt = r.attempt + 1,
+        lease_token = r.lease_token + 1,
+        lease_until = now() + make_interval(secs => %(lease_s)s),
+        deadline_at = now() + make_interval(secs => %(attempt_s)s),
+        worker_id = %(worker_id)s,
+        claimed_at = now(),
+        updated_at = now()
+      FROM due WHERE r.id = due.id
+    RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back, r.priority, r.turn, r.traceparent,
+        extract(epoch FROM r.available_at)::float8 AS available_at,
+        pg_column_size(r.image_urls) AS image_bytes,
+        extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
+)
+SELECT c.wait_s, c.anyone_waits, claimed.* FROM ceiling AS c LEFT JOIN claimed ON true;
 
 -- name: claim_probe
 -- Claim n rows to probe a model on hold: of the first 100 in each agent's queue, those given back least often. A row that causes
@@ -111,14 +153,6 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
     extract(epoch FROM r.available_at)::float8 AS available_at,
     pg_column_size(r.image_urls) AS image_bytes,
     extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s;
-
--- name: claim_room
--- How many requests may be claimed for a model with ceilings. Holds a lock until the end of the transaction, in which the caller
--- claims.
---
--- Parameters: model; agents; wanted, the maximum.
--- Returns: room; wait_s, in how many seconds to ask again, null if nothing that is due has to wait.
-SELECT room, wait_s FROM draft_claim_room(%(model)s, %(agents)s, %(wanted)s);
 
 -- name: find_claimable
 -- The rows that a claim would take; used after a refusal.
