@@ -149,9 +149,12 @@ def upgrade() -> None:
     # Planned while the table is small, its queries would read all pending rows for each insert into a table that has grown.
     # A sort that cannot be avoided then seems to cost so much that the server would compile it, for 0.3 s.
     op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_sort = off SET jit = off")
+    # Likewise with its enable_seqscan = off; daemons' own sessions never compile.
+    op.execute("ALTER FUNCTION draftd_demand() SET jit = off")
 
 
 def downgrade() -> None:
+    op.execute("ALTER FUNCTION draftd_demand() RESET jit")
     op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_sort RESET jit")
     op.execute(replace_parts(BLOCKED, [(ASKS_IF_REFUSED, ASKS_ALWAYS)], revision=revision))
     op.execute(f"ALTER FUNCTION {SET_LIMITED} RESET enable_hashjoin RESET enable_mergejoin")
