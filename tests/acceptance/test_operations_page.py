@@ -108,9 +108,11 @@ def as_owner(url: str, name: str) -> str:
         connection.execute(f"ALTER DATABASE {dbname} OWNER TO {name}".encode())
         connection.execute(f"GRANT ALL ON SCHEMA public TO {name}".encode())
         for (table,) in connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')"
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
         ).fetchall():
             connection.execute(f"ALTER TABLE {table} OWNER TO {name}".encode())
+        # The other sequences follow their tables.
+        connection.execute(f"ALTER SEQUENCE draft_limits_epoch OWNER TO {name}".encode())
     return url.replace("postgres@", f"{name}@")
 
 
