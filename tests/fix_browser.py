@@ -65,6 +65,13 @@ _FAINT = """
 """
 
 
+NAVIGATED = {"Inspected target navigated or closed", "Cannot find default execution context"}
+
+
+class Navigated(Exception):
+    """The page was replaced while it was asked."""
+
+
 class Page:
     """One tab."""
 
@@ -111,6 +118,8 @@ class Page:
         session = {"sessionId": self._session} if self._session else {}
         await self._socket.send_json({"id": number, "method": method, "params": params, **session})
         said = await asyncio.wait_for(waiting, START_S)
+        if said.get("error", {}).get("message") in NAVIGATED:
+            raise Navigated(params.get("expression", method))
         assert "error" not in said, said["error"]
         result: dict[str, Any] = said["result"]
         return result
@@ -127,9 +136,11 @@ class Page:
         """Wait until an expression has a value that is true, and return it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(time_s):
-                while not (value := await self.evaluate(expression)):  # noqa: ASYNC110 - the browser sets no event
+                while True:
+                    with suppress(Navigated):
+                        if value := await self.evaluate(expression):
+                            return value
                     await asyncio.sleep(LOOK_S)
-                return value
         shown = await self.evaluate("document.body?.innerText ?? ''")
         raise AssertionError(f"not within {time_s} s: {expression}\nerrors: {self.errors}\nshown: {shown}")
 

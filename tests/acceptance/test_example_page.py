@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from draftd.demo.samples import EMAIL
-from fix_browser import DESKTOP, PHONE, SCHEMES, Page
+from fix_browser import DESKTOP, PHONE, SCHEMES, Navigated, Page
 from fix_daemon import DIRECTLY, Running, free_port, wait_until
 from fix_demo_page import MARKED
 from fix_postgrest import HostOf
@@ -138,11 +138,13 @@ async def fill(page: Page, selector: str, value: str) -> None:
 
 async def click(page: Page, name: str, within: str = "body") -> None:
     """Press the first visible button of this name."""
-    await page.wait_for(
-        f"(() => {{ const one = [...document.querySelector({json.dumps(within)}).querySelectorAll('button')]"
-        f".find((one) => one.textContent === {json.dumps(name)} && !one.disabled && one.checkVisibility());"
-        "one?.click(); return Boolean(one); })()"
+    button = (
+        f"[...document.querySelector({json.dumps(within)}).querySelectorAll('button')]"
+        f".find((one) => one.textContent === {json.dumps(name)} && !one.disabled && one.checkVisibility())"
     )
+    await page.wait_for(f"Boolean({button})")
+    with suppress(Navigated):  # the press may replace the page
+        await page.evaluate(f"{button}.click()")
 
 
 async def sign_in(page: Page, site: Site, user: str, **claims: Any) -> None:

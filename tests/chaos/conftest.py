@@ -39,7 +39,7 @@ def form() -> Form:
 @pytest.fixture
 def crew(tmp_path: Path) -> Iterator[Crew]:
     """A starter of daemons that ends them with the test, also those that were stopped."""
-    started = Crew(tmp_path, forks=not SEEDS)
+    started = Crew(tmp_path)
     yield started
     started.end()
 

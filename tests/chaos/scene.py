@@ -63,19 +63,15 @@ class Form:
         return {} if self.is_long else short
 
 
-@dataclass
 class Crew(Fleet):
     """Daemons, some of them sabotaged (see ``saboteur``)."""
-
-    forks: bool = True
-    """Those of the long form are started, each with an interpreter of its own."""
 
     def start(
         self, env: Mapping[str, str], *arguments: str, wait: bool = True, sabotage: tuple[str, ...] = ()
     ) -> Daemon:
         """Start a daemon; with ``sabotage`` one that suffers so."""
         # A clock must be wrong before anything is imported.
-        if self.forks and not any(one.startswith("clock") for one in sabotage):
+        if not any(one.startswith("clock") for one in sabotage):
             return self.begin(self.forked(["run", *arguments], env, sabotage), wait=wait)
         # Whatever tree these tests are run on, its daemons are what comes to harm.
         path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
