@@ -209,8 +209,9 @@ LIMITS_CHANGED = (
 CREATE = r"""
 CREATE INDEX draft_reservations_guessed_idx ON draft_reservations (ends_at) WHERE guessed;
 
-CREATE SEQUENCE draft_limits_epoch;
 ALTER TABLE draft_turnstiles ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
+-- Owned by a column, so that it changes its owner with the table.
+CREATE SEQUENCE draft_limits_epoch OWNED BY draft_turnstiles.epoch;
 
 -- Delete turnstiles of requesters who have nothing unfinished, and return how many. Without its row, the next insert counts. A
 -- row that is locked belongs to an insert whose transaction is open.
@@ -237,7 +238,6 @@ END $$;
 DROP = """
 DROP FUNCTION draft_prune_turnstiles(integer);
 ALTER TABLE draft_turnstiles DROP COLUMN epoch;
-DROP SEQUENCE draft_limits_epoch;
 DROP INDEX draft_reservations_guessed_idx;
 """
 PRUNE = "draft_prune_turnstiles(integer)"
