@@ -141,27 +141,34 @@ APPLY_LIMITS = (
     ),
 )
 CHARGE_LOST = (
+    ("    cost numeric;\n", "    cost numeric;\n    rest numeric;\n"),
     (
-        "PERFORM draft_spending_add(held.day, held.requester_id, cost, -held.usd);",
-        "PERFORM draft_spending_add(held.day, held.requester_id, cost, -cost);",
+        "         WHERE v.settled_at IS NULL\n",
+        """         WHERE v.guessed AND v.ends_at <= moment AND v.usd > v.charged_usd
+            OR v.settled_at IS NULL
+""",
     ),
     (
-        "    -- Usage that arrives just now holds its reservation",
-        """    -- The rest stays reserved until the call's time is over: its usage may arrive, and show that it has cost more.
-    FOR held IN
-        SELECT v.* FROM draft_reservations AS v WHERE v.guessed AND v.ends_at <= moment AND v.usd > v.charged_usd
-         ORDER BY v.day, v.request_id, v.lease_token, v.call LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
+        """        cost := draft_reservation_guess(held);
         IF held.day IS NOT NULL THEN
-            PERFORM draft_spending_add(held.day, held.requester_id, 0, held.charged_usd - held.usd);
+            PERFORM draft_spending_add(held.day, held.requester_id, cost, -held.usd);
         END IF;
-        UPDATE draft_reservations AS v SET usd = v.charged_usd
-         WHERE v.request_id = held.request_id AND v.lease_token = held.lease_token AND v.call = held.call
-           AND v.send = held.send;
-    END LOOP;
-    -- Usage that arrives just now holds its reservation""",
+        UPDATE draft_reservations AS v SET settled_at = moment, guessed = true, charged_usd = cost
+""",
+        """        cost := coalesce(held.charged_usd, draft_reservation_guess(held));
+        -- The rest stays reserved until the call's time is over: its usage may arrive, and show that it has cost more.
+        rest := CASE WHEN held.ends_at > moment THEN held.usd - cost ELSE 0 END;
+        IF held.day IS NOT NULL THEN
+            PERFORM draft_spending_add(held.day, held.requester_id, cost - coalesce(held.charged_usd, 0),
+                                       rest + coalesce(held.charged_usd, 0) - held.usd);
+        END IF;
+        UPDATE draft_reservations AS v SET settled_at = coalesce(v.settled_at, moment), guessed = true, charged_usd = cost,
+                                           usd = cost + rest
+""",
     ),
+    ("        charged := charged + 1;\n", "        charged := charged + (held.settled_at IS NULL)::integer;\n"),
 )
+"""One loop for both, because two would lock the days' sums out of their order."""
 USAGE_SETTLE = (
     (
         "CASE WHEN held.settled_at IS NULL THEN -held.usd ELSE 0 END);",
@@ -202,8 +209,9 @@ LIMITS_CHANGED = (
 CREATE = r"""
 CREATE INDEX draft_reservations_guessed_idx ON draft_reservations (ends_at) WHERE guessed;
 
-CREATE SEQUENCE draft_limits_epoch;
 ALTER TABLE draft_turnstiles ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
+-- Owned by a column, so that it changes its owner with the table.
+CREATE SEQUENCE draft_limits_epoch OWNED BY draft_turnstiles.epoch;
 
 -- Delete turnstiles of requesters who have nothing unfinished, and return how many. Without its row, the next insert counts. A
 -- row that is locked belongs to an insert whose transaction is open.
@@ -230,7 +238,6 @@ END $$;
 DROP = """
 DROP FUNCTION draft_prune_turnstiles(integer);
 ALTER TABLE draft_turnstiles DROP COLUMN epoch;
-DROP SEQUENCE draft_limits_epoch;
 DROP INDEX draft_reservations_guessed_idx;
 """
 PRUNE = "draft_prune_turnstiles(integer)"

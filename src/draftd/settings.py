@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     image_headers: SecretStr = Field(
         SecretStr(""),
         description="Headers for hosts that keep pictures private, one `host=Name: value` per line; the host may have a port and "
-        "the beginning of a path (`files.example/shots/=Authorization: Bearer …`). Sent over https only, and never after a "
-        "redirect to another host.",
+        "a folder (`files.example/shots/=Authorization: Bearer …`). Sent over https only, and never after a redirect to another "
+        "host.",
     )
     prompts_dir: Path | None = Field(
         None, description="Directory of the agents' prompt files. Default: the packaged `prompts/`."

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import shlex
 import shutil
 import socket
@@ -24,6 +23,7 @@ from draftd.demo.samples import EMAIL
 from fix_browser import DESKTOP, PHONE, SCHEMES, Navigated, Page
 from fix_daemon import DIRECTLY, Running, free_port, wait_until
 from fix_demo_page import MARKED
+from fix_docs import blocks
 from fix_postgrest import HostOf
 from fix_roles import Roles
 from postgrest import serving, token
@@ -347,7 +347,7 @@ def test_the_files_of_the_page_have_no_secret_no_handler_and_no_way_to_parse_htm
 
 
 def test_the_step_of_the_readme_serves_the_page() -> None:
-    steps = re.findall(r"```sh\n(.*?)```", (EXAMPLE.parent / "README.md").read_text(), re.DOTALL)
+    steps = blocks((EXAMPLE.parent / "README.md").read_text(), "sh")
     (step,) = (shlex.split(one) for one in steps if "http.server" in one)
     port = str(free_port())
     command = [sys.executable, *(port if one == "8008" else one for one in step[1:])]

@@ -18,6 +18,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, pool
 
 from fix_daemon import Client
 from fix_database import cloned, server_parts
+from fix_docs import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 USAGE = "INSERT INTO draft_usage (request_id, requester_id, attempt, lease_token, call, model)"
@@ -32,9 +33,7 @@ TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'dra
 def block(heading: str, language: str) -> str:
     """Return the first block of code in a section that begins with a text."""
     _, _, rest = PAGE.read_text().partition(heading)
-    found = re.search(rf"```{language}\n(.*?)```", rest, re.DOTALL)
-    assert found is not None
-    return found[1]
+    return blocks(rest, language)[0]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from draftd.db.grants import backend
 from draftd.demo.samples import EMAIL, LINKEDIN_POST, PHONE_CHAT
 from fix_daemon import KEPT_VARIABLES, Running, wait_until
+from fix_docs import blocks
 from fix_roles import Roles
 from fix_telegram import TOKEN, FakeTelegram, Message
 
@@ -124,11 +124,9 @@ def test_after_the_steps_of_the_page_the_bot_drafts(
 ) -> None:
     running.stand_in.reset()
     running.client.query("DELETE FROM draft_requests")
-    page = (BOT.parents[1] / "README.md").read_text()
-    steps = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
-    assert steps is not None
+    steps = blocks((BOT.parents[1] / "README.md").read_text(), "sh")[0]
     suffix = secrets.token_hex(6)
-    script = f"set -eu\n{steps[1]}".replace("telegram_", f"telegram_{suffix}_")
+    script = f"set -eu\n{steps}".replace("telegram_", f"telegram_{suffix}_")
     user, login = f"telegram_{suffix}_user", f"telegram_{suffix}_bot"
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

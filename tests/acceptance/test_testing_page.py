@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from draftd.stand_in.behaviour import Behaviour, steps
 from draftd.stand_in.fake_draft import fake_draft_sql
 from fix_daemon import free_port
+from fix_docs import blocks
 from fix_node import CLIENT
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,8 @@ TIME_S = 170
 
 def block(language: str, word: str) -> str:
     """Return the page's one block in a language that has a word."""
-    found: list[str] = [
-        text for text in re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) if word in text
-    ]
-    assert len(found) == 1
-    return found[0]
+    (found,) = (one for one in blocks(PAGE, language) if word in one)
+    return found
 
 
 @pytest.fixture

@@ -317,7 +317,7 @@ async def rights(connection: db.Connection) -> list[dict[str, Any]]:
     return await (
         await connection.execute(
             """SELECT relname::text AS name, relacl::text[] AS acl FROM pg_class
-                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
+                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')
                UNION ALL SELECT relname || '.' || attname, attacl::text[] FROM pg_attribute
                  JOIN pg_class ON pg_class.oid = attrelid WHERE attacl IS NOT NULL AND relnamespace = 'public'::regnamespace
                UNION ALL SELECT proname, proacl::text[] FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -357,6 +357,7 @@ async def test_it_takes_back_what_a_restore_without_privileges_gave_everybody(
     roles.owner(both(one, other))
     before = await rights(connection)
     roles.owner("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO PUBLIC")
+    roles.owner("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC")
     roles.owner("GRANT USAGE ON TYPE draft_worker, draft_trusted TO PUBLIC")
     assert await rights(connection) != before
     roles.owner(both(one, other))

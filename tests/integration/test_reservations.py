@@ -635,6 +635,32 @@ async def test_what_a_guess_leaves_is_free_once_the_calls_time_is_over(
     assert await spending(connection) == (Decimal("0.03"), 0)
 
 
+async def test_lost_calls_of_two_days_are_settled_in_the_order_of_days(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    """Else two daemons wait for each other around midnight."""
+    await set_budget(connection, "1")
+    await make_request(connection)
+    guessed = await lost_call(connection, link)
+    await connection.execute(
+        "UPDATE draft_reservations SET day = day - 1, guessed = true, charged_usd = 0.02, settled_at = now(), ends_at = now()"
+    )
+    await connection.execute("UPDATE draft_spending SET day = day - 1, spent = 0.02, reserved = 0.08")
+    await overwrite(connection, guessed.request_id, available_at="2100-01-01")
+    await make_request(connection)
+    await lost_call(connection, link)
+    await connection.execute("UPDATE draft_workers SET heartbeat_at = now() - interval '1 min'")
+    async with db.connected(database) as other, other.transaction():
+        await other.execute("SELECT FROM draft_spending WHERE day < (now() AT TIME ZONE 'UTC')::date FOR UPDATE")
+        charging = asyncio.create_task(charge(link))
+        while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110  # no event tells of another's lock
+            await asyncio.sleep(0.01)
+        await other.execute("SELECT FROM draft_spending FOR UPDATE NOWAIT")
+    assert await charging == 1
+    rows = await link.run("SELECT spent, reserved FROM draft_spending WHERE payer = 'fleet' ORDER BY day")
+    assert [(row["spent"], row["reserved"]) for row in rows] == [(Decimal("0.02"), 0), (USD, 0)]
+
+
 async def test_a_call_whose_time_is_over_is_charged_although_its_worker_lives(
     connection: db.Connection, link: db.Link
 ) -> None:

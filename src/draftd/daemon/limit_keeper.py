@@ -1,9 +1,9 @@
 """The limit keeper: applies pauses and limits of requesters to rows that are already pending.
 
-It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that
-become due, and rows inserted by a transaction that could not see a limit yet. Of a fleet, only the daemon that has run longest
-makes passes: with a limit for everybody, each visits all requesters that have rows. Without any limit or pause it sends nothing.
-It is not part of the reaper, whose passes must follow each other steadily.
+It corrects what changes without an INSERT or a claim: limits and pauses that are set or removed, rows that become due, and rows
+inserted by a transaction that could not see a limit yet. Of a fleet, only the daemon that has run longest makes passes: with a
+limit for everybody, each pass visits all requesters that have rows. Without any limit or pause it sends nothing. It is not part
+of the reaper, whose passes must follow each other steadily.
 """
 
 import time
@@ -15,9 +15,9 @@ from draftd.daemon.passes import repeat
 from draftd.queue.admission import ADMIT, APPLY, BATCH, IS_OLDEST
 
 VISITS_S = 0.05
-"""How long a pass may find nothing to change, and nothing to admit; the next one continues."""
+"""How long each half of a pass (making rows wait, admitting rows) goes on without finding any; the next pass continues."""
 PASS_S = 1.0
-"""How long a pass may take that changes something."""
+"""How long each half of a pass may take."""
 
 
 class LimitKeeper:

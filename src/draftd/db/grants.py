@@ -101,6 +101,8 @@ WORKER_RIGHTS = {
 the fleet's settings."""
 OWN_TABLES = ("draft_reservations", "draft_turnstiles")
 """Tables that only triggers and functions use."""
+OWN_SEQUENCES = ("draft_feedback_id_seq", "draft_limits_epoch", "draft_usage_id_seq")
+"""Whoever may set one can make inserts fail."""
 TABLES = tuple(sorted({*CLIENT_RIGHTS, *WORKER_RIGHTS, *OWN_TABLES}))
 
 _EVERY_ROW = {"all": "FOR ALL TO {role} USING (true) WITH CHECK (true)"}
@@ -200,6 +202,7 @@ def _revoke_all(home: str, losers: str) -> Iterator[str]:
         return ", ".join(f"{home}.{one}" for one in names)
 
     yield f"REVOKE ALL ON {all_of(*TABLES, VIEW)} FROM {losers};"
+    yield f"REVOKE ALL ON SEQUENCE {all_of(*OWN_SEQUENCES)} FROM {losers};"
     yield f"REVOKE ALL ON FUNCTION {all_of(*ALL_FUNCTIONS)} FROM {losers};"
     yield f"REVOKE ALL ON TYPE {all_of(WORKER_TYPE, TRUSTED_TYPE)} FROM {losers};"
     requests, whose = (sql.Literal(one).as_string().strip() for one in (f"{home}.draft_requests", losers))

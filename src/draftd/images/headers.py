@@ -48,7 +48,7 @@ class ImageHeaders:
 
     @classmethod
     def parse(cls, text: str) -> "ImageHeaders":
-        """Parse lines of ``host=Name: value``; a host may be followed by a port and by the beginning of a path.
+        """Parse lines of ``host=Name: value``; a host may be followed by a port, and by the path of a folder or a picture.
 
         Raises:
             ConfigurationError: a line has another form; the message has its number and no value.

@@ -57,5 +57,5 @@ async def used_models(connection: db.Connection) -> list[str] | None:
     except InsufficientPrivilege:
         return None
     assert row is not None  # noqa: S101  # a SELECT without FROM returns one row
-    names: list[str | None] | None = row["names"]
-    return names if names is None else [name for name in names if name is not None]
+    names: list[str] | None = row["names"]
+    return names

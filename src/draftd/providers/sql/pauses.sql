@@ -21,12 +21,13 @@ RETURNING what, name, reason, by, since;
 -- The names of the models that agents use: those of draft_agents, and those that daemons have reported. Null under row security,
 -- which may hide some.
 SELECT CASE WHEN NOT row_security_active('draft_agents') AND NOT row_security_active('draft_workers') THEN ARRAY (
-    SELECT a.model FROM draft_agents AS a UNION SELECT unnest(a.fallback_models) FROM draft_agents AS a
-    UNION
-    SELECT jsonb_object_keys(m.value) FROM draft_workers AS w
-           CROSS JOIN jsonb_each(CASE WHEN jsonb_typeof(w.models) = 'object' THEN w.models ELSE '{}' END) AS m
-     WHERE jsonb_typeof(m.value) = 'object'
-     ORDER BY 1) END AS names;
+    SELECT x.name FROM (
+        SELECT a.model AS name FROM draft_agents AS a UNION SELECT unnest(a.fallback_models) FROM draft_agents AS a
+        UNION
+        SELECT jsonb_object_keys(m.value) FROM draft_workers AS w
+               CROSS JOIN jsonb_each(CASE WHEN jsonb_typeof(w.models) = 'object' THEN w.models ELSE '{}' END) AS m
+         WHERE jsonb_typeof(m.value) = 'object') AS x
+     WHERE x.name IS NOT NULL ORDER BY 1) END AS names;
 
 -- name: resume
 -- End a pause.

@@ -1,5 +1,5 @@
--- The reservations of model calls. The rules are functions of the database (migrations 0028, 0033), because they must see what others have
--- committed under the locks that they take.
+-- The reservations of model calls. The rules are functions of the database (migrations 0028, 0033), because they must see what
+-- others have committed under the locks that they take.
 
 -- name: reserve
 -- Reserve what one model call may use, or say why not. May be repeated.
