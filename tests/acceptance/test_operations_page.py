@@ -101,7 +101,7 @@ def run(script: str, programs: str, old: str, new: str, folder: Path) -> "subpro
 
 
 def as_owner(url: str, name: str) -> str:
-    """Give a database's tables and sequences to a role that is no superuser; return its URL for that role."""
+    """Give a database's tables to a role that is no superuser; return its URL for that role."""
     dbname = server_parts(url)["dbname"]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {dbname} OWNER TO {name}".encode())
@@ -110,8 +110,6 @@ def as_owner(url: str, name: str) -> str:
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
         ).fetchall():
             connection.execute(f"ALTER TABLE {table} OWNER TO {name}".encode())
-        # The other sequences follow their tables.
-        connection.execute(f"ALTER SEQUENCE draft_limits_epoch OWNER TO {name}".encode())
     return url.replace("postgres@", f"{name}@")
 
 
