@@ -234,3 +234,15 @@ async def test_an_agent_with_a_long_past_is_not_behind_a_new_one(connection: db.
     )
     claimed = await claim_all(link, agents=["comment_generator", "new"], limit=N)
     assert "lone" in [one.requester_id for one in claimed]
+
+
+async def test_no_plan_of_a_function_that_clients_call_is_compiled(connection: db.Connection) -> None:
+    # What a plan seems to cost when a part of it is switched off would have the server compile it, for 0.3 s.
+    found = await connection.execute(
+        "SELECT oid::regproc::text AS name, 'jit=off' = ANY (proconfig) AS never FROM pg_proc "
+        "WHERE oid IN ('draft_requests_take_turn()'::regprocedure, 'draftd_demand()'::regprocedure) ORDER BY 1"
+    )
+    assert await found.fetchall() == [
+        {"name": "draft_requests_take_turn", "never": True},
+        {"name": "draftd_demand", "never": True},
+    ]
