@@ -23,7 +23,7 @@ from draftd.daemon.hold_cleaner import HoldCleaner
 from draftd.daemon.lifecycle import Daemon
 from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.daemon.liveness import Liveness
-from draftd.daemon.parts import default_choice, image_headers, image_loader, probe_s, tracing_of
+from draftd.daemon.parts import INPUT_BUDGET_BYTES, default_choice, image_headers, image_loader, probe_s, tracing_of
 from draftd.daemon.plan import Links, Plan, check_schema, listen_works, open_links
 from draftd.daemon.pruner import Pruner
 from draftd.daemon.reaper import Reaper
@@ -64,9 +64,6 @@ from draftd.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
-INPUT_BUDGET_BYTES = 64 * 1024 * 1024
-"""Of pictures as read from rows. Together with ``parts.IMAGE_BUDGET_BYTES``, 256 MiB per process. Two budgets, because an attempt
-holds its row's pictures while it waits to fetch: one budget could deadlock."""
 EXIT_DIED = 1
 
 

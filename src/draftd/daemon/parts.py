@@ -10,7 +10,10 @@ from draftd.telemetry.langfuse import load_tracing
 from draftd.telemetry.tracing import Tracing
 
 IMAGE_BUDGET_BYTES = 192 * 1024 * 1024
-"""Of pictures as fetched and then as sent to models; see ``composition.INPUT_BUDGET_BYTES``."""
+"""Of pictures as fetched and then as sent to models."""
+INPUT_BUDGET_BYTES = 64 * 1024 * 1024
+"""Of pictures as read from rows. Two budgets, because an attempt holds its row's pictures while it waits to fetch: one budget
+could deadlock."""
 
 
 def image_headers(settings: Settings) -> ImageHeaders:

@@ -70,8 +70,7 @@ class Watcher:
                     await self._read_until_idle(connection)
             except psycopg.OperationalError:
                 await asyncio.sleep(RECONNECT_S)
-            # Whatever it is: those who wait would wait for ever.
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait would wait for ever
                 self._end(error)
                 return
 

@@ -5,8 +5,8 @@
 -- be infinite, and PostgreSQL before 17 cannot subtract a timestamp from infinity.
 --
 -- A pause holds from the moment it is committed, whatever the daemons know of it: nothing is claimed if everything is paused, for an
--- agent whose model is, or of a requester who is. Rows of such a requester that are limited already cost nothing; the reaper sees to
--- that (draft_apply_limits).
+-- agent whose model is, or of a requester who is. Rows of such a requester that are limited already cost nothing; the limit keeper
+-- sees to that (draft_apply_limits).
 --
 -- Common parameters: lease_s, attempt_s, worker_id; now, which overrides the database's time (tests).
 
