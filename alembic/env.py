@@ -10,6 +10,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 from draftd.db import dsn
 from draftd.db.schema import metadata
 from draftd.db.schema_version import VERSION_TABLE
+from draftd.db.table_locks import lock_tables
 from draftd.settings import load_settings
 
 # Any fixed number: it only has to be the same in every migrator of this project.
@@ -36,6 +37,7 @@ def migrate_online(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         # A migration that waits for a lock on a table makes everybody behind it wait too.
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        connection.exec_driver_sql(lock_tables(metadata.tables))
         context.run_migrations()
 
 

@@ -103,7 +103,7 @@ def host_of() -> Iterator[HostOf]:
 
     yield make
     for there, names in made:
-        there.roles.owner(f"DROP OWNED BY {', '.join(names)}")
+        there.roles.drop_owned(*names)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from draftd.db.grants import backend
+from draftd.db.grants import TABLES, backend
+from draftd.db.table_locks import lock_tables
 
 FORGED: dict[str, Any] = {
     "text": "forged",
@@ -85,7 +86,12 @@ class Roles:
     def drop(self) -> None:
         """Drop every role, with all that it was granted."""
         for role in self._made:
-            self.owner(sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=sql.Identifier(role)))
+            self.drop_owned(sql.Identifier(role).as_string())
+            self.owner(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+    def drop_owned(self, *roles: str) -> None:
+        """Take all from roles that they were granted; a daemon may be working."""
+        self.owner(f"{lock_tables(TABLES)} DROP OWNED BY {', '.join(roles)}")
 
 
 @pytest.fixture

@@ -143,7 +143,9 @@ def test_after_the_steps_of_the_page_the_bot_drafts(
         finished(telegram, 0, bot)
         bot.kill()
     finally:
-        roles_of(running.url).owner(f"DROP OWNED BY {user}; DROP ROLE {login}, {user}")
+        roles = roles_of(running.url)
+        roles.drop_owned(user)
+        roles.owner(f"DROP ROLE {login}, {user}")
 
 
 def test_an_album_is_one_request(running: Running, telegram: FakeTelegram, bot: Bot) -> None:

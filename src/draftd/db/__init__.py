@@ -15,6 +15,7 @@ schema_version   the database's schema version, and the one this draftd needs
 grants           the SQL that ``draftd grants`` prints
 hosts            the same for Supabase and InsForge
 private          the SQL by which migrations close what they create to other roles
+table_locks      the SQL that locks all tables before several of them change
 descriptions     what each table and column is for
 comments         the SQL by which migrations describe what they create
 replaced         the SQL by which migrations change parts of long functions

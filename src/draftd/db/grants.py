@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from psycopg import sql
 
+from draftd.db.table_locks import lock_tables
 from draftd.errors import UsageError
 
 MAX_NAME_BYTES = 63
@@ -182,6 +183,8 @@ def script(home: str, lines: list[str]) -> str:
             "SET LOCAL lock_timeout = '5s';",
             "SET LOCAL client_min_messages = warning;",
             f"SET LOCAL search_path = {home}, pg_temp;",
+            "-- Policies lock their tables; daemons may be working.",
+            lock_tables(TABLES).rstrip(),
             *lines,
             "",
             "COMMIT;",
