@@ -2,12 +2,14 @@
 
     python -m benchmarks.claim [--pending 100000] [--finished 1000000] [--rounds 200]
 
-Four databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones;
-one as many beside those, ``--pending`` rows of one requester, and as many again of an agent that is on hold and may not be
-claimed; one as many beside those, and ``--pending`` rows in front of a requester who is paused or over a limit, with such pauses
-and limits set. The same statement claims in all four, in turns, inside a transaction that is rolled back, on connections set up
-as the daemon's; what counts is the time until its rows are here. Bulk rows are made without triggers, their turns counted
-as the trigger would.
+Databases on one durable server: one holds k due rows and nothing else; one as many beside ``--finished`` completed ones; one as
+many beside those, ``--pending`` rows of one requester, and as many again of an agent that is on hold and may not be claimed;
+one as many beside those, and ``--pending`` rows in front of a requester who is paused or over a limit, with such pauses and
+limits set; two as many beside the completed ones, and ``--pending`` rows of a requester who was paused just now, whose rows the
+limit keeper has not reached yet: one with rows of the same priority, which take turns with the others, one with rows of a
+higher priority, all of which are in front. The same statement claims in all of them, in turns, inside a transaction that is
+rolled back, on connections set up as the daemon's; what counts is the time until its rows are here. Bulk rows are made without
+triggers, their turns counted as the trigger would.
 """
 
 import argparse
@@ -16,7 +18,9 @@ import statistics
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -32,8 +36,8 @@ SIZES = (1, 16, 50)
 RESULT = json.dumps({"text": "x" * 1_200})
 
 PENDING = """
-INSERT INTO draft_requests (image_urls, requester_id, agent, turn)
-SELECT ARRAY['https://images.example/shot.png'], %s, %s, n FROM generate_series(1, %s) AS n
+INSERT INTO draft_requests (image_urls, requester_id, agent, priority, turn)
+SELECT ARRAY['https://images.example/shot.png'], %s, %s, %s, n FROM generate_series(1, %s) AS n
 """
 LIMITED = """
 INSERT INTO draft_requests (image_urls, requester_id, limited, priority, available_at)
@@ -52,19 +56,34 @@ SELECT ARRAY['https://images.example/shot.png'], 'r' || n %% 1000, 'completed', 
 """
 
 
-def fill(url: str, *, pending: int, finished: int, limited: int, alone: int) -> None:
-    """Make a migrated database with so many rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """How many rows there are beside those that are claimed."""
+
+    finished: int = 0
+    pending: int = 0
+    limited: int = 0
+    paused: int = 0
+    priority: int = 0
+    """Of the paused requester's rows."""
+
+
+def fill(url: str, crowd: Crowd) -> None:
+    """Make a migrated database with such a crowd."""
     schema_version.upgrade(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
-        connection.execute(FINISHED, [RESULT, finished])
-        connection.execute(PENDING, ["crowd", AGENT, pending])
-        connection.execute(PENDING, ["crowd", HELD, pending])
-        connection.execute(PENDING, ["one", AGENT, alone])
-        if limited:
-            connection.execute(LIMITED, [limited])
-            connection.execute("RESET session_replication_role")
+        connection.execute(FINISHED, [RESULT, crowd.finished])
+        connection.execute(PENDING, ["crowd", AGENT, 0, crowd.pending])
+        connection.execute(PENDING, ["crowd", HELD, 0, crowd.pending])
+        connection.execute(PENDING, ["paused", AGENT, crowd.priority, crowd.paused])
+        connection.execute(PENDING, ["one", AGENT, 0, max(SIZES)])
+        connection.execute(LIMITED, [crowd.limited])
+        connection.execute("RESET session_replication_role")
+        if crowd.limited:
             connection.execute(SET_LIMITS)
+        if crowd.paused:
+            connection.execute("INSERT INTO draft_pauses (what, name) VALUES ('requester', 'paused')")
         connection.execute("VACUUM ANALYZE draft_requests")
 
 
@@ -113,43 +132,55 @@ def main() -> None:
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=200, help="claims of each size in each database")
     options = parser.parse_args()
+    pending, finished = options.pending, options.finished
     crowds = {
-        "alone": (0, 0, 0),
-        "finished": (0, options.finished, 0),
-        "full": (options.pending, options.finished, 0),
-        "limited": (options.pending, options.finished, options.pending),
+        "alone": Crowd(),
+        "finished": Crowd(finished=finished),
+        "full": Crowd(finished=finished, pending=pending),
+        "limited": Crowd(finished=finished, pending=pending, limited=pending),
+        "paused": Crowd(finished=finished, paused=pending),
+        "prior": Crowd(finished=finished, paused=pending, priority=100),
     }
     with durable_server() as server:
         urls = []
-        for name, (pending, finished, limited) in crowds.items():
+        for name, crowd in crowds.items():
             sys.stderr.write(f"filling the table {name} …\n")
             urls.append(server.create_database(f"bench_claim_{name}"))
-            fill(urls[-1], pending=pending, finished=finished, limited=limited, alone=max(SIZES))
+            fill(urls[-1], crowd)
         sys.stderr.write("claiming …\n")
         found = compare(urls, options.rounds)
         facts = f"{machine()}; {postgresql(server.facts())}; load {load()}"
         for name in crowds:
             server.drop_database(f"bench_claim_{name}")
+    names = (
+        "nothing else",
+        f"{finished:,} finished",
+        f"and {pending:,} pending, {pending:,} held",
+        f"and {pending:,} limited in front",
+        f"{pending:,} just paused",
+        f"{pending:,} just paused in front",
+    )
+    sys.stdout.write(f"{facts}\n\n{table(names, found)}\n")
+
+
+def table(names: Sequence[str], found: list[tuple[int, list[float]]]) -> str:
+    """Return the medians, and what each crowd costs as a ratio to the one beside which it stands."""
     heads = (
         "rows claimed",
-        "nothing else",
-        f"{options.finished:,} finished",
-        f"and {options.pending:,} pending, {options.pending:,} held",
-        f"and {options.pending:,} limited in front",
-        "to nothing else pending",
+        *names,
+        "pending to finished",
         "to nothing else",
-        "limited to not",
+        "limited to pending",
+        "paused to finished",
+        "in front",
     )
-    lines = [
-        f"| {' | '.join(heads)} |",
-        "|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {count} | {alone:.2f} ms | {few:.2f} ms | {many:.2f} ms | {limited:.2f} ms | {many / few:.2f} "
-            f"| {many / alone:.2f} | {limited / many:.2f} |"
-            for count, (alone, few, many, limited) in found
-        ),
-    ]
-    sys.stdout.write("\n".join([facts, "", *lines, ""]))
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for count, medians in found:
+        alone, few, many, limited, paused, prior = medians
+        ratios = (many / few, many / alone, limited / many, paused / few, prior / few)
+        cells = (str(count), *(f"{one:.2f} ms" for one in medians), *(f"{one:.2f}" for one in ratios))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -288,6 +288,18 @@ async def test_nothing_of_a_paused_requester_is_claimed_from_the_pause_on(
     assert {one.id for one in await claim_all(link)} == {before, after}
 
 
+async def test_the_keeper_goes_on_until_every_row_of_a_paused_requester_waits(
+    connection: db.Connection, link: db.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connection.execute(
+        "INSERT INTO draft_requests (image_urls, requester_id) SELECT %s, 'ann' FROM generate_series(1, 2500)", [[URL]]
+    )
+    await pause(connection, "requester", "ann")
+    monkeypatch.setattr("draftd.daemon.limit_keeper.PASS_S", 0)
+    await LimitKeeper(link=link, worker_id=TERMS.worker_id).keep()
+    assert await waiting(connection) == 2500
+
+
 async def test_a_pause_lets_what_is_running_end_and_nothing_begin_again(
     connection: db.Connection, link: db.Link
 ) -> None:

@@ -17,7 +17,7 @@ from draftd.queue.admission import ADMIT, APPLY, BATCH, IS_OLDEST
 VISITS_S = 0.05
 """How long each half of a pass (making rows wait, admitting rows) goes on without finding any; the next pass continues."""
 PASS_S = 1.0
-"""How long each half of a pass may take."""
+"""How long each half takes at most before it is the other's turn."""
 
 
 class LimitKeeper:
@@ -49,16 +49,20 @@ class LimitKeeper:
             await self.keep()
 
     async def keep(self) -> None:
-        """Make a pass, beginning where the previous one ended, unless another daemon does.
+        """Make a pass, beginning where the previous one ended, unless another daemon does; go on while rows still have to wait.
 
         Raises:
             db.LOST: the connection broke.
             psycopg.Error: the server refused.
         """
-        (row,) = await self._link.run(IS_OLDEST, {"worker_id": self._worker_id})
-        if row["is_oldest"]:
-            await _until_done(self._apply)
+        is_cut_short = True
+        while is_cut_short and await self._is_oldest():
+            is_cut_short = await _until_done(self._apply)
             await _until_done(self._admit)
+
+    async def _is_oldest(self) -> bool:
+        (row,) = await self._link.run(IS_OLDEST, {"worker_id": self._worker_id})
+        return bool(row["is_oldest"])
 
     async def _apply(self) -> tuple[int, bool]:
         """Make rows wait; return how many, and whether there may be more."""
@@ -75,11 +79,14 @@ class LimitKeeper:
         return row["admitted"], bool(row["admitted"] or row["reached"])
 
 
-async def _until_done(step: Callable[[], Awaitable[tuple[int, bool]]]) -> None:
-    """Repeat a step until there is no more, or its time is up."""
+async def _until_done(step: Callable[[], Awaitable[tuple[int, bool]]]) -> bool:
+    """Repeat a step until there is no more, or its time is up; return whether it was still changing rows then."""
     began = changed_at = time.monotonic()
-    has_more = True
-    while has_more and (now := time.monotonic()) - changed_at < VISITS_S and now - began < PASS_S:
+    while True:
         changed, has_more = await step()
-        if changed:
-            changed_at = time.monotonic()
+        now = time.monotonic()
+        changed_at = now if changed else changed_at
+        if not has_more or now - changed_at >= VISITS_S:
+            return False
+        if now - began >= PASS_S:
+            return True
