@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -78,6 +79,15 @@ def test_a_request_is_created_once_however_often_it_is_sent(client: Client) -> N
 def test_a_row_that_the_database_does_not_take_is_refused_with_its_reason(client: Client) -> None:
     with pytest.raises(Refused, match="1 to 8 entries"):
         client.create([])
+
+
+def test_a_time_without_a_time_zone_is_refused_before_anything_is_sent(client: Client) -> None:
+    naive, aware = datetime(2030, 1, 1), datetime(2030, 1, 1, tzinfo=UTC)  # noqa: DTZ001 - the mistake that is meant
+    with pytest.raises(ValueError, match="2030-01-01 00:00:00 has no time zone"):
+        client.create([URL], available_at=naive)
+    with pytest.raises(ValueError, match="2030-01-01 00:00:00 has no time zone"):
+        client.create([URL], expires_at=naive)
+    assert client.get(client.create([URL], available_at=aware, expires_at=aware).id).status == "pending"
 
 
 def test_a_wait_ends_with_the_final_reply(client: Client, daemon: Daemon) -> None:

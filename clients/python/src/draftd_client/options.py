@@ -21,7 +21,7 @@ class CreateOptions(TypedDict, total=False):
     available_at: datetime | None
     """Not before, with a time zone."""
     expires_at: datetime | None
-    """A draft later than this is worth nothing."""
+    """A draft later than this is worth nothing. With a time zone."""
     metadata: Mapping[str, Any] | None
     """The app's own; draftd never reads it."""
     traceparent: str | None

@@ -43,14 +43,25 @@ def create(
         "options": options,
         "agent": agent,
         "idempotency_key": idempotency_key or str(uuid.uuid4()),
-        "available_at": available_at and available_at.isoformat(),
-        "expires_at": expires_at and expires_at.isoformat(),
+        "available_at": available_at and _moment(available_at),
+        "expires_at": expires_at and _moment(expires_at),
         "metadata": metadata,
         "traceparent": traceparent,
         "parent_id": parent_id and str(parent_id),
     }
     request = {name: value for name, value in given.items() if value not in (None, "")}
     return "SELECT create_draft_request(%s) AS made", [Jsonb(request)]
+
+
+def _moment(value: datetime) -> str:
+    """Return a time as the database reads it, whatever the session's time zone is.
+
+    Raises:
+        ValueError: it has no time zone.
+    """
+    if value.tzinfo is None:
+        raise ValueError(f"{value} has no time zone; use datetime.now(UTC), for example")
+    return value.isoformat()
 
 
 def created(row: Row) -> Created:
