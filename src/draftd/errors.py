@@ -209,7 +209,6 @@ class Expired(RequestError):
 
     code = "expired"
     user_message = "This took too long, and no reply was written. Please send the screenshot again."
-    is_for_user = True
     user_action = UserAction.RESEND
 
 

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from draftd import db
 from draftd.daemon.limit_keeper import LimitKeeper
 from draftd.queue.admission import ADMIT, APPLY, Admission
-from draftd.queue.claiming import Claimer
+from draftd.queue.claiming import CLAIM_THESE, Claimer
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.retention import prune_turnstiles
@@ -328,6 +328,19 @@ async def test_a_pause_of_everything_or_of_a_model_holds_from_its_commit_on(
 
     assert await claimed() == ([] if what == "all" else [other])
     assert await claimed(CLAIM_PROBE) == []
+
+
+@pytest.mark.parametrize(("what", "name"), [("all", ""), ("model", "m1"), ("requester", "ann")])
+async def test_a_pause_that_is_committed_while_rows_are_claimed_by_id_holds_too(
+    connection: db.Connection, link: db.Link, what: str, name: str
+) -> None:
+    candidate = await make_request(connection, requester_id="ann")
+    await pause(connection, what, name)
+    terms = {"n": 1, "lease_s": 30.0, "attempt_s": 60.0, "worker_id": TERMS.worker_id, "now": None}
+    params = terms | {"agents": [AGENT], "models": ["m1"], "ids": [candidate]}
+    assert await link.run(CLAIM_THESE, params) == []
+    await resume(connection)
+    assert [row["id"] for row in await link.run(CLAIM_THESE, params)] == [candidate]
 
 
 async def test_a_row_that_is_locked_does_not_keep_others_from_being_admitted(

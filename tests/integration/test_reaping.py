@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from draftd import db
-from draftd.errors import WorkerLost
+from draftd.errors import Expired, InvalidRequest, WorkerLost
 from draftd.queue.reaping import REAP_BATCH, Reaped, StallDetector, may_take_in_s
 from fix_database import (
     UNKNOWN_S,
@@ -163,6 +163,7 @@ async def test_a_pending_row_ends_when_it_expires(connection: db.Connection, lin
     }
     row = await read_row(connection, expired)
     assert (row["error_code"], row["error_details"]) == ("expired", {"action": "resend"})
+    assert row["error_message"] == Expired.user_message
     assert (await read_row(connection, alive))["status"] == "pending"
     assert await reap_now(link) == []
 
@@ -177,7 +178,9 @@ async def test_an_agent_that_no_daemon_has_known_fails_after_a_while(connection:
     await renew(connection)
     (one,) = await reap_now(link, now=now)
     assert (one.id, one.code, one.status) == (unknown, "invalid_request", "failed")
-    assert "nobody" in (await read_row(connection, unknown))["error_message"]
+    row = await read_row(connection, unknown)
+    assert row["error_message"] == InvalidRequest.user_message
+    assert "'nobody'" in row["errors"][-1]["message"]
     assert (await read_row(connection, young))["status"] == "pending"
 
 

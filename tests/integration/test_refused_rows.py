@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.daemon.heartbeat import Beat, Heartbeat
+from draftd.errors import InternalError
 from draftd.queue import admin, attempts, claiming, refused_rows, trials
 from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
@@ -237,6 +238,7 @@ async def test_a_lone_row_that_is_refused_ends(connection: db.Connection, claime
     await refuse(connection, [bad], when=CLAIM)
     assert await claimer.claim([AGENT], 50) == []
     assert await standing(connection, bad) == ("failed", "internal_error")
+    assert (await read_row(connection, bad))["error_message"] == InternalError.user_message
 
 
 @pytest.mark.usefixtures("hurried")

@@ -130,7 +130,7 @@ async def change(
 async def _change_batch(
     connection: db.Connection, wanted: BulkChange, params: dict[str, Any], changed: BulkResult, *, dry_run: bool
 ) -> list[UUID]:
-    """BulkChange the next batch; return its ids."""
+    """Change the next batch; return its ids."""
 
     async def run(statement: str, only: Sequence[UUID] | None = None) -> list[DictRow]:
         return await (await connection.execute(statement.encode(), params | {"only": only})).fetchall()

@@ -190,11 +190,13 @@ class Claimer:
         # Refusals are resolved after other rows were tried: whether those get through tells whose fault it is.
         refused = list[tuple[LeaseKey, psycopg.Error]]()
         looked_at: list[UUID] = []
+
+        async def claim_these(some: Sequence[LeaseKey]) -> list[DictRow]:
+            return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
+
         while True:
             found = await self._link.run(FIND_CLAIMABLE, params | {"skip": [*self._quarantine.ids(), *looked_at]})
-            parts = await execute_in_parts(
-                [(row["id"], row["lease_token"]) for row in found], self._claim_these, began=began
-            )
+            parts = await execute_in_parts([(row["id"], row["lease_token"]) for row in found], claim_these, began=began)
             rows = [row for _, answer in parts.answered for row in answer]
             refused += parts.refused
             looked_at += [row["id"] for row in found]
@@ -209,10 +211,6 @@ class Claimer:
         if not rows and (undecided or is_late):
             raise refusal
         return _claims(rows, self._terms)
-
-    async def _claim_these(self, some: Sequence[LeaseKey]) -> list[DictRow]:
-        params = _params(self._terms, [], len(some))
-        return await self._link.run(CLAIM_THESE, params | {"ids": [one for one, _ in some]})
 
     async def _resolve(
         self, refused: Sequence[tuple[LeaseKey, psycopg.Error]], *, passed: list[UUID]

@@ -31,7 +31,9 @@ REAP_BATCH = 500
 """The maximum number of rows of each kind per pass, as in ``REAP``."""
 LONG_AGO_S = 36_500 * 86_400
 
-_DETAILS = {error.code: error_details(error.code) for error in (WorkerLost, Expired, InvalidRequest)}
+_CODES = (WorkerLost, Expired, InvalidRequest)
+_DETAILS = {error.code: error_details(error.code) for error in _CODES}
+_TOLD = {error.code: error.user_message for error in _CODES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ async def reap(
     if dry_run:
         return _reaped(await link.run(FIND_REAPABLE, params | {"limit": None}))
     params["details"] = Jsonb(_DETAILS)
-    params["told"] = Jsonb({WorkerLost.code: WorkerLost.user_message})
+    params["told"] = Jsonb(_TOLD)
     began = time.monotonic()
     try:
         *rows, last = await link.run(REAP, params)

@@ -302,7 +302,7 @@ class Refusals:
         if result is TrialResult.ACCEPTED:
             return sure
         if result is TrialResult.NO_CANDIDATE:
-            alone = {held for held, error in due.items() if await self._is_alone(link, held, error)}
+            alone = {held for held in due if await self._is_alone(link, held)}
             self._blame(row_id for row_id, _ in alone)
             return known | (alone & sure)
         return known
@@ -344,18 +344,18 @@ class Refusals:
             self._suspects = BoundedCounter()
         return result
 
-    async def _is_alone(self, link: db.Link, held: LeaseKey, error: psycopg.Error) -> bool:
+    async def _is_alone(self, link: db.Link, held: LeaseKey) -> bool:
         """Return whether the row could be failed, and no other row is a suspect."""
         if held[0] not in self._blamed and any(one != held[0] for one in self._suspects):
             return False
         try:
-            return bool(await link.dry_run(END_ROW, self._ending(held, error)))
+            return bool(await link.dry_run(END_ROW, _ending(held)))
         except psycopg.Error:
             return False
 
     async def _end(self, link: db.Link, held: LeaseKey, error: psycopg.Error, end: str, params: db.Row) -> Resolution:
         try:
-            ended = await link.run(end, self._ending(held, error) | params)
+            ended = await link.run(end, _ending(held) | params)
         except psycopg.Error:
             self.quarantine.add(held[0])
             self.quarantine.report(held[0], error, verb=self._verb, ended=False)
@@ -365,11 +365,12 @@ class Refusals:
         self.quarantine.report(held[0], error, verb=self._verb, ended=True)
         return Resolution.ENDED
 
-    def _ending(self, held: LeaseKey, error: psycopg.Error) -> db.Row:
-        return {
-            "id": held[0],
-            "lease_token": held[1],
-            "code": InternalError.code,
-            "message": f"the database refused to {self._verb} this request (SQLSTATE {error.sqlstate})",
-            "details": Jsonb(error_details(InternalError.code)),
-        }
+
+def _ending(held: LeaseKey) -> db.Row:
+    return {
+        "id": held[0],
+        "lease_token": held[1],
+        "code": InternalError.code,
+        "message": InternalError.user_message,
+        "details": Jsonb(error_details(InternalError.code)),
+    }

@@ -129,13 +129,16 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- Claim those of some rows that are still due: the candidates of a claim that was refused as a whole.
 --
 -- Invariants: as for claim.
--- Further parameters: ids.
+-- Further parameters: ids; agents and models, as for claim.
 WITH due AS MATERIALIZED (
     SELECT x.id FROM unnest(%(ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL (
         SELECT r.id FROM draft_requests AS r
          WHERE r.id = i.id AND r.status = 'pending' AND NOT r.limited
            AND r.available_at <= coalesce(%(now)s::timestamptz, now())
            AND r.requester_id NOT IN (SELECT p.name FROM draft_pauses AS p WHERE p.what = 'requester')
+           AND r.agent NOT IN (
+                SELECT a.agent FROM unnest(%(agents)s::text[], %(models)s::text[]) AS a(agent, model)
+                  JOIN draft_pauses AS p ON p.what = 'model' AND p.name = a.model)
            FOR NO KEY UPDATE SKIP LOCKED) AS x
      WHERE NOT EXISTS (SELECT FROM draft_pauses AS p WHERE p.what = 'all')
 )

@@ -34,7 +34,7 @@
 -- from agent to agent through the claim's index. A worker is deleted a day after its last beat, or after three missed beats if
 -- longer.
 --
--- Further parameters: details, error_details by error code.
+-- Further parameters: details and told, error_details and error_message by error code.
 -- Returns a row for each request, and a last one with only the time.
 WITH RECURSIVE pass AS MATERIALIZED (
     SELECT p.now,
@@ -97,7 +97,7 @@ WITH RECURSIVE pass AS MATERIALIZED (
                             THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
                             ELSE r.available_at END,
         error_code = c.code,
-        error_message = coalesce(%(told)s::jsonb ->> c.code, c.message),
+        error_message = %(told)s::jsonb ->> c.code,
         error_details = %(details)s::jsonb -> c.code,
         errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                       WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
@@ -125,7 +125,7 @@ SELECT NULL, NULL, NULL, NULL, now();
 -- a whole. A refused statement is planned anew each time, and planning a whole pass takes longer than all the rest.
 --
 -- Invariants: as for reap.
--- Further parameters: ids, the rows; details, error_details by error code.
+-- Further parameters: ids, the rows; details and told, error_details and error_message by error code.
 WITH pass AS MATERIALIZED (
     SELECT p.now,
            p.now - make_interval(secs => %(older_than_s)s) AS lapsed,
@@ -166,7 +166,7 @@ UPDATE draft_requests AS r SET
                         THEN now() + make_interval(secs => random() * least(300, 2 * 2 ^ greatest(0, least(r.attempt, 10))))
                         ELSE r.available_at END,
     error_code = c.code,
-    error_message = coalesce(%(told)s::jsonb ->> c.code, c.message),
+    error_message = %(told)s::jsonb ->> c.code,
     error_details = %(details)s::jsonb -> c.code,
     errors = CASE WHEN jsonb_typeof(r.errors) <> 'array' THEN '[]'
                   WHEN jsonb_array_length(r.errors) >= 20 THEN r.errors - 0
