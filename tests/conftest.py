@@ -1,5 +1,6 @@
 """What every ring of tests shares: the fixtures stand in ``fix_*.py``, one theme each."""
 
+import gc
 import os
 import signal
 
@@ -8,9 +9,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-# The same examples each time, so that no run fails by chance; the long profile has others, and fifty times as many.
+# The same examples each time, so that no run fails by chance; the long profile has others, and a hundred times as many.
 settings.register_profile(
-    "draftd", max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "draftd", max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")
@@ -39,6 +40,11 @@ pytest_plugins = [
 def pytest_xdist_auto_num_workers() -> int:
     """Return two workers more than there are cores: half of the time a test waits for a process, a lease or a database."""
     return len(os.sched_getaffinity(0)) + 2
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all modules and tests again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # a hook, because a fixture of every test would be a tenth of the unit ring's time

@@ -592,7 +592,7 @@ ALMOST_LINKS = [
 
 
 @pytest.mark.parametrize(
-    "texts", [ALMOST_LINKS[::3], pytest.param(ALMOST_LINKS, marks=pytest.mark.long)], ids=["some", "all"]
+    "texts", [ALMOST_LINKS[::7], pytest.param(ALMOST_LINKS, marks=pytest.mark.long)], ids=["some", "all"]
 )
 def test_no_text_takes_long_to_be_searched_for_links(texts: list[str]) -> None:
     for text in texts:
@@ -627,12 +627,15 @@ def test_a_reply_with_more_links_than_are_looked_for_is_unacceptable(key: str) -
 
 
 @pytest.mark.parametrize("links_of_a_reply", [20, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("lines", [6, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "shown", [*(pytest.param(text, marks=pytest.mark.long) for text in ("word ", "xa.co/1 ")), "a.co/123456789 "]
 )
-def test_many_links_beside_a_long_screenshot_cost_less_than_a_second(links_of_a_reply: int, shown: str) -> None:
+def test_many_links_beside_a_long_screenshot_cost_less_than_a_second(
+    links_of_a_reply: int, lines: int, shown: str
+) -> None:
     text = " ".join(f"a.co/{number}" for number in range(links_of_a_reply))
-    sources = tuple([shown * 500] * 30)
+    sources = tuple([shown * 500] * lines)
     used_s = time.process_time()
     problems(make_criteria(seen=sources), short=text, medium=text, detailed=text, reading=list(sources))
     assert time.process_time() - used_s < 1
