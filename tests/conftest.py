@@ -9,12 +9,15 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: one that stands still for a moment is no counter-example.
-# The same examples each time, so that no run fails by chance; the long profile has others, and a hundred times as many.
+# The same examples each time, so that no run fails by chance; the long profile has others, and two hundred times as many.
 settings.register_profile(
-    "draftd", max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "draftd", max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("long", parent=settings.get_profile("draftd"), max_examples=1_000)
 settings.load_profile("draftd")
+
+# Of the modules and tests that are collected nothing is garbage: see `pytest_collection_finish`.
+gc.disable()
 
 # What a script starts in the background inherits that Ctrl-C is ignored, and hands it on to all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,6 +48,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all modules and tests again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # a hook, because a fixture of every test would be a tenth of the unit ring's time

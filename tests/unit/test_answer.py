@@ -212,23 +212,24 @@ def test_an_answer_without_a_complete_object_is_unacceptable(text: str) -> None:
         read(text, make_criteria())
 
 
-@per_row(
-    "text",
-    [
-        "{" * 100_000,
-        '{"a":' * 20_000,
-        '{"a":[' * 20_000,
-        '{"a":' * 900 + "9" * 90_000,
-        '{"a":' * 900 + "1" + "}" * 900,
-        '{"short":"' * 10_000,
-        "[" * 100_000,
-    ],
-)
-def test_a_text_made_of_brackets_costs_less_than_a_second(text: str) -> None:
-    # Of the processor: a clock would count what the machine does besides.
-    used_s = time.process_time()
-    assert last_object(text) is None
-    assert time.process_time() - used_s < 1
+BRACKETS = [
+    "{" * 100_000,
+    '{"a":' * 20_000,
+    '{"a":[' * 20_000,
+    '{"a":' * 900 + "9" * 90_000,
+    '{"a":' * 900 + "1" + "}" * 900,
+    '{"short":"' * 10_000,
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("texts", [BRACKETS[::3], pytest.param(BRACKETS, marks=pytest.mark.long)], ids=["some", "all"])
+def test_a_text_made_of_brackets_costs_less_than_a_second(texts: list[str]) -> None:
+    for text in texts:
+        # Of the processor: a clock would count what the machine does besides.
+        used_s = time.process_time()
+        assert last_object(text) is None
+        assert time.process_time() - used_s < 1
 
 
 @per_row("wrappers", [1, 3, 40])
@@ -606,13 +607,19 @@ def assert_quickly_searched(text: str) -> None:
     assert time.process_time() - used_s < 1
 
 
-@per_row(
-    "text", [" " * 20_000, "[" * 20_000, f"[a]({MADE_UP} " * 500, "see" + " " * 20_000, ". " * 10_000, " :" * 10_000]
+AROUND_A_LINK = [
+    " " * 20_000, "[" * 20_000, f"[a]({MADE_UP} " * 500, "see" + " " * 20_000, ". " * 10_000, " :" * 10_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "texts", [AROUND_A_LINK[::3], pytest.param(AROUND_A_LINK, marks=pytest.mark.long)], ids=["some", "all"]
 )
-def test_no_text_takes_long_to_be_rid_of_a_link(text: str) -> None:
-    used_s = time.process_time()
-    assert MADE_UP not in links.remove(f"{text}x {MADE_UP} {text}x", [MADE_UP])
-    assert time.process_time() - used_s < 1
+def test_no_text_takes_long_to_be_rid_of_a_link(texts: list[str]) -> None:
+    for text in texts:
+        used_s = time.process_time()
+        assert MADE_UP not in links.remove(f"{text}x {MADE_UP} {text}x", [MADE_UP])
+        assert time.process_time() - used_s < 1
 
 
 @per_row("key", ["detailed", "detailed_translation"])

@@ -326,9 +326,7 @@ def test_of_very_long_sources_the_first_are_read(monkeypatch: pytest.MonkeyPatch
     assert check("At 3 pm, then.", *sources) == ["3 pm"]
 
 
-@pytest.mark.parametrize(
-    "language", ["en", *(pytest.param(one, marks=pytest.mark.long) for one in ("de", "ja", "xx"))]
-)
+@pytest.mark.parametrize("language", ["en", *(pytest.param(one, marks=pytest.mark.long) for one in ("de", "ja", "xx"))])
 def test_a_number_of_any_length_is_read(language: str) -> None:
     digits = "9" * 4_400  # Python converts no more than 4,300 to a number
     for written in (

@@ -303,7 +303,7 @@ def test_a_passage_split_over_two_replies_is_found_in_every_language(language: s
     assert_found_when_split(language, pair)
 
 
-@per_row(("language", "pair"), LANGUAGES_AND_PAIRS[:: len(LANGUAGES) + 1])
+@per_row(("language", "pair"), LANGUAGES_AND_PAIRS[:: 2 * len(LANGUAGES) + 2])
 def test_a_passage_split_over_two_replies_is_found(language: str, pair: tuple[int, int]) -> None:
     assert_found_when_split(language, pair)
 

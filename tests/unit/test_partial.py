@@ -273,6 +273,6 @@ def test_a_reply_that_is_held_back_is_not_checked_again_until_something_else_is_
 
     monkeypatch.setattr(links, "unseen", unseen)
     keys = {key: value for key, value in ANSWER.items() if not key.startswith(("medium", "detailed"))}
-    answer = keys | {"summary": '"' * 200, "reading": ['"'] * 200}
+    answer = keys | {"summary": '"' * 120, "reading": ['"'] * 120}
     stream(json.dumps(answer), step=3)
     assert len(looked_in) < 100

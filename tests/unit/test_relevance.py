@@ -1,6 +1,5 @@
 """Which of many facts a text touches; the figures that docs/drafts.md names."""
 
-import functools
 import json
 import random
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from draftd.reply import relevance
 from draftd.reply.relevance import chosen, touched
 from draftd.reply.requester import MAX_TOLD_CHARS
 from draftd.reply.review import MAX_FURTHER_CHARS
@@ -41,11 +39,9 @@ def test_every_conversation_needs_facts_of_the_list() -> None:
     assert all(len(needed(one)) == len(one["needs"]) for one in DATA["conversations"])
 
 
-def test_of_what_a_conversation_needs_most_is_told_once_the_conversation_is_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.long
+def test_of_what_a_conversation_needs_most_is_told_once_the_conversation_is_known() -> None:
     """With a bound of three quarters of the list, and of three eighths."""
-    monkeypatch.setattr(relevance, "_stems", functools.cache(relevance._stems))
     shares = {}
     for max_chars in (MAX_TOLD_CHARS, MAX_TOLD_CHARS // 2):
         told = [
