@@ -633,6 +633,20 @@ def test_a_reply_with_more_links_than_are_looked_for_is_unacceptable(key: str) -
     assert found == ("`detailed` has more than 20 links; write it with fewer.",)
 
 
+def test_the_texts_that_a_link_may_come_from_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, plain, read = "https://example.com/list", links.plain, list[str]()
+
+    def noted(text: str) -> str:
+        read.append(text)
+        return plain(text)
+
+    monkeypatch.setattr(links, "plain", noted)
+    shown = f"Mia: the list is at {link}"
+    replies = {"short": f"{SHORT} {link}", "medium": f"{MEDIUM} {link}", "detailed": f"{DETAILED} {link}"}
+    assert accept(reading=[shown], **replies).result.warnings == []
+    assert read.count(shown) == 1
+
+
 @pytest.mark.parametrize("links_of_a_reply", [20, pytest.param(2_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("lines", [6, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
