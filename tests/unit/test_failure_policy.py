@@ -1,6 +1,5 @@
 """What an error does to its request and to its model: every class of errors in every situation, as one table."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -169,7 +168,6 @@ def most(_low: float, high: float) -> float:
     return high
 
 
-@functools.cache
 def act(cls: type[RequestError], situation: Situation) -> Action:
     return judge(make(cls), situation.claim, situation.facts).action
 
