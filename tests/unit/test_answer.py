@@ -642,8 +642,8 @@ def test_the_texts_that_a_link_may_come_from_are_read_once(monkeypatch: pytest.M
 
     monkeypatch.setattr(links, "plain", noted)
     shown = f"Mia: the list is at {link}"
-    replies = {"short": f"{SHORT} {link}", "medium": f"{MEDIUM} {link}", "detailed": f"{DETAILED} {link}"}
-    assert accept(reading=[shown], **replies).result.warnings == []
+    short, medium, detailed = (f"{text} {link}" for text in (SHORT, MEDIUM, DETAILED))
+    assert accept(reading=[shown], short=short, medium=medium, detailed=detailed).result.warnings == []
     assert read.count(shown) == 1
 
 
