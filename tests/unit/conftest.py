@@ -1,7 +1,7 @@
 """The guard of this ring: a test that needs a port, a process or litellm belongs into another one."""
 
-import functools
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,12 +27,10 @@ def no_ports_no_processes_no_litellm() -> Iterator[None]:
         yield
 
 
-_context_read_once = functools.cache(httpcore.default_ssl_context)
-
-
 @pytest.fixture(autouse=True, scope="module")
-def certificates_read_once() -> Iterator[None]:
-    """Give all fetchers the same context: reading the machine's certificates takes a fifth of a second."""
+def no_certificates() -> Iterator[None]:
+    """Give fetchers a context that trusts nobody: reading the machine's certificates takes a fifth of a second."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpcore, "default_ssl_context", _context_read_once)
+        patch.setattr(httpcore, "default_ssl_context", lambda: context)
         yield

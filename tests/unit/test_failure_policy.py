@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from uuid import UUID
 
+import pytest
+
 from draftd.backoff import BASE_S, CAP_S
 from draftd.errors import (
     BudgetExceeded,
@@ -181,8 +183,12 @@ def test_every_error_has_its_verdict_in_every_situation(cls: type[RequestError])
     assert found == {name: ACTIONS[word] for name, word in expected.items()}
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [CLAIM, *(pytest.param(one, marks=pytest.mark.long) for one in (PROBE, SPENT, SPENT_PROBE))],
+    ids=["a row", "a probe", "spent", "spent probe"],
+)
 @per_row("cls", CLASSES)
-@per_row("claim", [CLAIM, PROBE, SPENT, SPENT_PROBE], ids=["a row", "a probe", "spent", "spent probe"])
 def test_no_combination_of_facts_calls_for_what_none_of_them_calls_for(cls: type[RequestError], claim: Claim) -> None:
     for state, repeat, ask, left_out in product(ModelState, EITHER, EITHER, EITHER):
         facts = Facts(can_repeat=repeat, has_next_model=ask, has_held_model=left_out, model=state)

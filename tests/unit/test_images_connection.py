@@ -79,7 +79,7 @@ async def outcome(fetcher: Fetcher, *floods: Flood) -> bytes | RequestError:
 @pytest.mark.parametrize(
     "pieces",
     [
-        pytest.param(repeat(b"x"), id="a status line without an end"),
+        pytest.param(repeat(b"x"), id="a status line without an end", marks=pytest.mark.long),
         pytest.param(repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), id="1xx answers without end"),
         pytest.param(repeat(b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n"), id="early hints"),
         pytest.param(chain([OK], repeat(b"a:\r\n")), id="header fields without end"),
@@ -110,7 +110,7 @@ async def test_every_hop_may_have_a_head_of_its_own(fetcher: Fetcher) -> None:
 @pytest.mark.parametrize(
     "pieces",
     [
-        pytest.param(chain([CHUNKED], repeat(b"1\r\nx\r\n")), id="chunks of one byte"),
+        pytest.param(chain([CHUNKED], repeat(b"1\r\nx\r\n")), id="chunks of one byte", marks=pytest.mark.long),
         pytest.param(chain([CHUNKED], repeat(b"1;" + b"e" * 90_000 + b"\r\nx\r\n")), id="chunk extensions"),
         pytest.param(chain([CHUNKED, b"1;"], repeat(b"x" * 1000)), id="a chunk extension without an end"),
         pytest.param(chain([CHUNKED, b"1\r\nx\r\n0\r\n"], repeat(b"a:\r\n")), id="a trailer without an end"),
@@ -185,8 +185,10 @@ async def test_a_body_is_read_up_to_the_limit(fetcher: Fetcher, pieces: Iterable
     "flood",
     [
         Flood(repeat(b"x"), read_bytes=1),
-        Flood(chain([OK, b"content-length: 900000\r\n\r\n"], repeat(b"x")), read_bytes=1),
-        Flood(chain([CHUNKED], repeat(b"1\r\nx\r\n"))),
+        pytest.param(
+            Flood(chain([OK, b"content-length: 900000\r\n\r\n"], repeat(b"x")), read_bytes=1), marks=pytest.mark.long
+        ),
+        pytest.param(Flood(chain([CHUNKED], repeat(b"1\r\nx\r\n"))), marks=pytest.mark.long),
     ],
     ids=["a head in crumbs", "a body in crumbs", "chunks"],
 )

@@ -124,16 +124,16 @@ def test_options_wait_for_what_they_are_checked_by_when_a_model_writes_in_anothe
     answer = {key: value for key, value in ANSWER.items() if key != late} | {late: ANSWER[late], "note": "the end"}
     text = json.dumps(answer)
     assert stream(text.partition(f'"{late}"')[0]) == []
-    assert lengths(stream(text)) == [["short", "medium", "detailed"]]
+    assert lengths(stream(text, step=5)) == [["short", "medium", "detailed"]]
 
 
 def test_an_option_that_fails_a_check_is_held_back() -> None:
-    assert lengths(stream(json.dumps(ANSWER | {"medium": "Dear [Name], " + ANSWER["medium"]}))) == [
+    assert lengths(stream(json.dumps(ANSWER | {"medium": "Dear [Name], " + ANSWER["medium"]}), step=5)) == [
         ["short"],
         ["short", "detailed"],
     ]
-    assert lengths(stream(json.dumps(ANSWER | {"medium": "Yes."}))) == [["short"], ["short", "detailed"]]
-    assert lengths(stream(json.dumps(ANSWER), make_criteria(max_chars=90))) == [["short"], ["short", "medium"]]
+    assert lengths(stream(json.dumps(ANSWER | {"medium": "Yes."}), step=5)) == [["short"], ["short", "detailed"]]
+    assert lengths(stream(json.dumps(ANSWER), make_criteria(max_chars=90), step=5)) == [["short"], ["short", "medium"]]
 
 
 def test_a_link_waits_until_the_reading_shows_it() -> None:
@@ -273,6 +273,6 @@ def test_a_reply_that_is_held_back_is_not_checked_again_until_something_else_is_
 
     monkeypatch.setattr(links, "unseen", unseen)
     keys = {key: value for key, value in ANSWER.items() if not key.startswith(("medium", "detailed"))}
-    answer = keys | {"summary": '"' * 400, "reading": ['"'] * 400}
+    answer = keys | {"summary": '"' * 120, "reading": ['"'] * 120}
     stream(json.dumps(answer), step=3)
     assert len(looked_in) < 100

@@ -1,5 +1,7 @@
 """Where a key or a picture may go: by the operator's environment, whatever a table says."""
 
+import functools
+
 import pytest
 
 from draftd.errors import ConfigurationError
@@ -10,7 +12,12 @@ from tables import per_row
 
 
 def make_permits(*, environment: dict[str, str] | None = None, **settings: object) -> Permits:
-    return Permits.of(Settings.model_validate(settings), (environment or {}).get)
+    return Permits.of(make_settings(**settings), (environment or {}).get)
+
+
+@functools.cache
+def make_settings(**settings: object) -> Settings:
+    return Settings.model_validate(settings)
 
 
 def refusal(

@@ -5,6 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from draftd.reply.relevance import chosen, touched
 from draftd.reply.requester import MAX_TOLD_CHARS
 from draftd.reply.review import MAX_FURTHER_CHARS
@@ -37,6 +39,7 @@ def test_every_conversation_needs_facts_of_the_list() -> None:
     assert all(len(needed(one)) == len(one["needs"]) for one in DATA["conversations"])
 
 
+@pytest.mark.long
 def test_of_what_a_conversation_needs_most_is_told_once_the_conversation_is_known() -> None:
     """With a bound of three quarters of the list, and of three eighths."""
     shares = {}

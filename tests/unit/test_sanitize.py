@@ -275,7 +275,7 @@ ALMOST_SECRETS = [
 
 
 @pytest.mark.parametrize(
-    "texts", [ALMOST_SECRETS[::3], pytest.param(ALMOST_SECRETS, marks=pytest.mark.long)], ids=["some", "all"]
+    "texts", [ALMOST_SECRETS[::10], pytest.param(ALMOST_SECRETS, marks=pytest.mark.long)], ids=["some", "all"]
 )
 def test_no_text_takes_long_to_redact(texts: list[str]) -> None:
     for text in texts:

@@ -9,7 +9,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +92,7 @@ def _plain(text: str) -> str:
 
 
 def _read_value(value: Any, found: ProviderText, depth: int) -> None:
-    if depth < 0 or len(found.sentences) >= MAX_PARTS:
+    if value is None or depth < 0 or len(found.sentences) >= MAX_PARTS:
         return
     match value:
         case str() if value.strip():
@@ -100,11 +100,11 @@ def _read_value(value: Any, found: ProviderText, depth: int) -> None:
         case list():
             for one in value[:MAX_PARTS]:
                 _read_value(one, found, depth - 1)
-        case Mapping():
+        case dict():
             _read_object(value, found, depth)
 
 
-def _read_object(value: Mapping[str, Any], found: ProviderText, depth: int) -> None:
+def _read_object(value: dict[str, Any], found: ProviderText, depth: int) -> None:
     for name in _CODES:
         _read_code(value.get(name), found)
     delay = _DELAY.match(str(value.get("retryDelay", "")))

@@ -101,10 +101,10 @@ def contradicts(text: str, language: str) -> str | None:
     if expected not in _SCRIPTED and expected not in _KNOWN:
         return None
     prose = _NOT_PROSE.sub(" ", text[:_MAX_CHARS])
-    letters = [char for char in prose if char.isalpha()]
+    letters = Counter(filter(str.isalpha, prose))
     if (foreign := _foreign_script(letters, expected)) is not None:
         return foreign
-    if len(letters) < MIN_LETTERS:
+    if letters.total() < MIN_LETTERS:
         return None
     scores = _scores(prose)
     best = max(scores, key=lambda code: scores[code], default=expected)
@@ -120,15 +120,18 @@ def load() -> None:
         _detector()
 
 
-def _foreign_script(letters: list[str], expected: str) -> str | None:
+def _foreign_script(letters: Counter[str], expected: str) -> str | None:
     """Return a language that uses the script most letters are in, if the expected one does not."""
     if not letters:
         return None
-    counted = Counter(map(_script, letters))
-    if counted["KANA"] and expected != "ja" and counted["KANA"] + counted["CJK"] > len(letters) / 2:
+    counted = Counter[str]()
+    for letter, count in letters.items():
+        counted[_script(letter)] += count
+    half = letters.total() / 2
+    if counted["KANA"] and expected != "ja" and counted["KANA"] + counted["CJK"] > half:
         counted["KANA"] += counted.pop("CJK", 0)
     script, count = counted.most_common(1)[0]
-    if script not in _LANGUAGES_OF or count < _MIN_SCRIPT_LETTERS or count <= len(letters) / 2:
+    if script not in _LANGUAGES_OF or count < _MIN_SCRIPT_LETTERS or count <= half:
         return None
     return None if expected in _LANGUAGES_OF[script] else _LANGUAGES_OF[script][0]
 

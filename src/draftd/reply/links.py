@@ -10,6 +10,7 @@ every search that fails is bounded.
 import re
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from unicodedata import normalize
 
 from draftd.reply import invisible
@@ -125,7 +126,10 @@ def plain(text: str) -> str:
 
 def occurs_in(link: str, shown: str) -> bool:
     """Return whether a plain text has a link, or a longer one that begins with it."""
-    return _occurs_in(plain(link).rstrip("/"), shown)
+    link = plain(link).rstrip("/")
+    # The lookbehind follows the link so that it is evaluated only for matches, not at every character.
+    alone = rf"{re.escape(link)}(?<![\w@.-]{re.escape(link)})(?![\w-]|\.\w)"
+    return link in shown and re.search(alone, shown) is not None
 
 
 def too_many(text: str) -> bool:
@@ -133,7 +137,19 @@ def too_many(text: str) -> bool:
     return len(set(find(text))) > MAX_LINKS
 
 
-def unseen(text: str, sources: Iterable[str]) -> list[str]:
+class Sources:
+    """Texts that a link may come from; they are read once, and only when there is a link to look for."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+
+    @cached_property
+    def plain(self) -> str:
+        """The texts as ``occurs_in`` searches them."""
+        return "\n".join(map(plain, self._texts))
+
+
+def unseen(text: str, sources: Sources) -> list[str]:
     """Return the links of a text that occur in none of the sources, each once; none if the text has too many.
 
     A shorter form of a known link counts as known: ``https://example.com`` if ``www.example.com/prices`` occurs. A longer form
@@ -142,8 +158,7 @@ def unseen(text: str, sources: Iterable[str]) -> list[str]:
     found = dict.fromkeys(find(text))
     if not found or len(found) > MAX_LINKS:
         return []
-    shown = "\n".join(plain(source) for source in sources)
-    return [link for link in found if not _occurs_in(plain(link).rstrip("/"), shown)]
+    return [link for link in found if not occurs_in(link, sources.plain)]
 
 
 def remove(text: str, links: Iterable[str]) -> str:
@@ -181,12 +196,6 @@ def _undisguised(text: str) -> tuple[str, Sequence[int]]:
     if not parts:
         return text, range(len(text) + 1)
     return "".join([*parts, text[read_to:]]), [*origins, *range(read_to, len(text) + 1)]
-
-
-def _occurs_in(link: str, shown: str) -> bool:
-    # The lookbehind follows the link so that it is evaluated only for matches, not at every character.
-    alone = rf"{re.escape(link)}(?<![\w@.-]{re.escape(link)})(?![\w-]|\.\w)"
-    return link in shown and re.search(alone, shown) is not None
 
 
 def _remove_one(text: str, link: str) -> str:

@@ -10,6 +10,7 @@ and the passages of the prompt that an injection may have put there.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 
 from draftd.reply import (
@@ -42,7 +43,7 @@ SHORT_CHARS = 40
 OptionMap = Mapping[Length, Option]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Review:
     """The checks of one answer."""
 
@@ -74,8 +75,9 @@ class Review:
             read = (*read, *(seen[name] for name in ("author", "unsent_text") if name in seen))
         return [*read, *self._given]
 
-    def link_sources(self) -> list[str]:
-        """Return every text that a link may come from.
+    @cached_property
+    def link_sources(self) -> links.Sources:
+        """Every text that a link may come from.
 
         These are the requester's texts and the messages that were read, unless they look like an attack. ``quoted`` is none: it
         has the links of a message without the words that would tell.
@@ -84,11 +86,11 @@ class Review:
         if read is None:
             read = (*answer.reading, answer.unsent_text)
         trusted = [] if self.is_injected else [text for text in read if not machine_talk.is_in(text)]
-        return [*trusted, *self._given]
+        return links.Sources([*trusted, *self._given])
 
     def unseen_links(self, length: Length) -> list[str]:
         """Return the links of a reply that appear neither in the screenshot nor in the requester's texts."""
-        return links.unseen(self._written(length), self.link_sources())
+        return links.unseen(self._written(length), self.link_sources)
 
     def screened(self) -> ModelAnswer:
         """Return the answer with its texts beside the replies, without unseen links and passages of the prompt."""
@@ -241,7 +243,7 @@ class Review:
         found = links.find(text)
         if not found:
             return text
-        return "" if links.too_many(text) else links.remove(text, links.unseen(text, self.link_sources()))
+        return "" if links.too_many(text) else links.remove(text, links.unseen(text, self.link_sources))
 
     def _repeats_prompt(self, option: Option, others: Sequence[Option]) -> bool:
         """Return whether a reply has a passage of the prompt, also one that begins or goes on in another reply."""
