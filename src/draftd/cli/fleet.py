@@ -199,8 +199,8 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
 def doctor(as_json: Json = False) -> None:
     """Check everything a daemon needs; exit 1 if a check fails.
 
-    One line each: configuration, prompts, database, schema, triggers of other roles, a test write that is rolled back, holds,
-    LISTEN, the daemons on this host, each model by a real call with a tiny picture, and Langfuse.
+    One line each: configuration, prompts, database, schema, rights that every role has, triggers of other roles, a test write
+    that is rolled back, holds, LISTEN, the daemons on this host, each model by a real call with a tiny picture, and Langfuse.
     """
     from draftd.logs import configure_logging
 
