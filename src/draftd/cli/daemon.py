@@ -34,7 +34,10 @@ def run(
     ] = None,
     drain: Annotated[
         bool,
-        typer.Option("--drain", help="Exit once nothing is left to claim: 0, or 75 if requests wait on a hold."),
+        typer.Option(
+            "--drain",
+            help="Exit once nothing is left to claim: 0, or 75 if requests wait for a hold, a pause or the fleet's budget.",
+        ),
     ] = False,
 ) -> None:
     """Run the daemon: claim requests, draft replies, store them.

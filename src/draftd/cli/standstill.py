@@ -77,7 +77,7 @@ def _full(facts: Facts) -> Reason | None:
     if not full or not any(one["due"] for one in facts["pending"]):
         return None
     model, ceiling, wait_s = full[0]["model"], full[0]["ceiling"], full[0]["wait_s"]
-    message = f"the model {model} has reached its {ceiling} of the fleet; there is room in {age(wait_s or 1)}"
+    message = f"the model {model} is at the fleet's ceiling of {ceiling}; there may be room in {age(wait_s or 1)}"
     return Reason(code="model", message=message)
 
 
