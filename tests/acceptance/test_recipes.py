@@ -139,7 +139,8 @@ def deleted_meanwhile(running: Running, *command: str | Path, **environment: str
             [*command, PICTURE], env=os.environ | environment, stderr=subprocess.PIPE, text=True
         ) as process:
             wait_until(
-                lambda: running.client.query("DELETE FROM draft_requests WHERE status = 'pending' RETURNING id"), 60
+                lambda: running.client.query("DELETE FROM draft_requests WHERE status = 'pending' RETURNING id") != [],
+                60,
             )
             try:
                 _, said = process.communicate(timeout=60)
