@@ -7,9 +7,12 @@ written; the exit code says whether something is stale.
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import client_types
+import typer
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
@@ -21,13 +24,6 @@ from draftd.settings import MIB, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by scripts/generate_docs.py; `make docs` writes it again. -->"
-COMMANDS = (
-    "run", "enqueue", "show", "list", "cancel", "retry", "feedback", "prune", "forget", "status", "report", "reap-stale",
-    "migrate", "agents", "agents list", "agents set", "agents unset", "models", "models list", "models set", "models unset",
-    "settings",
-    "settings list", "settings set", "doctor", "health", "grants",
-    "systemd-unit", "demo", "eval", "stand-in",
-)  # fmt: skip
 
 
 def settings_table() -> str:
@@ -39,7 +35,7 @@ def settings_table() -> str:
 
 
 def _default(name: str, value: object) -> str:
-    if value is None or value is PydanticUndefined or value == ():
+    if value is None or value is PydanticUndefined or value == () or str(value) == "":
         return "none"
     if isinstance(value, int) and name.endswith("_bytes"):
         return f"{value // MIB} MiB"
@@ -97,11 +93,18 @@ def commands_page() -> str:
     os.environ["COLUMNS"] = "100"
     runner = CliRunner()
     parts = [f"{NOTE}\n\n# The command line\n"]
-    for command in COMMANDS:
-        text = runner.invoke(app, [*command.split(), "--help"], prog_name="draftd").stdout
+    for command in commands(typer.main.get_command(app)):
+        text = runner.invoke(app, [*command, "--help"], prog_name="draftd").stdout
         body = "\n".join(line.rstrip() for line in text.strip().splitlines())
-        parts.append(f"## draftd {command}\n\n```text\n{body}\n```\n")
+        parts.append(f"## draftd {' '.join(command)}\n\n```text\n{body}\n```\n")
     return "\n".join(parts)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Return every command below a group, as what is typed."""
+    for name, command in getattr(group, "commands", {}).items():
+        yield *path, name
+        yield from commands(command, (*path, name))
 
 
 def between_markers(page: str, name: str, text: str, *, edge: str = "\n") -> str:

@@ -10,12 +10,18 @@ call() {
         -H "apikey: $SUPABASE_KEY" -H "Authorization: Bearer $USER_TOKEN" "$@"
 }
 
+stop() {
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
 request=$(jq --null-input --arg url "$1" --arg context "${2-}" --arg key "$(date +%s)-$$" '
     {request: ({image_urls: [$url], idempotency_key: $key} + if $context == "" then {} else {context: $context} end)}')
-id=$(call rpc/create_draft_request -H "Content-Type: application/json" --data "$request" | jq --raw-output .id)
+made=$(call rpc/create_draft_request -H "Content-Type: application/json" --data "$request") || stop "$made"
+id=$(printf '%s' "$made" | jq --raw-output .id)
 
 while
-    reply=$(call "draft_replies?id=eq.$id" -H "Accept: application/vnd.pgrst.object+json")
+    reply=$(call "draft_replies?id=eq.$id" -H "Accept: application/vnd.pgrst.object+json") || stop "$reply"
     status=$(printf '%s' "$reply" | jq --raw-output .status)
     case $status in completed | failed | cancelled) false ;; esac
 do

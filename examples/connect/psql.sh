@@ -13,7 +13,10 @@ SQL
 )
 
 while status=$(echo "SELECT status FROM draft_requests WHERE id = :'id'" | query --set=id="$id"); do
-    case $status in completed | failed | cancelled) break ;; esac
+    case $status in
+        completed | failed | cancelled) break ;;
+        '') echo "the request was deleted" >&2; exit 1 ;;
+    esac
     sleep 0.5
 done
 

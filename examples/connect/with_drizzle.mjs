@@ -33,10 +33,10 @@ try {
   do {
     await new Promise((resolve) => setTimeout(resolve, 500));
     [row] = await db.select({ status, result, errorMessage }).from(draftRequests).where(eq(draftRequests.id, id));
-  } while (!FINAL.includes(row.status));
-  for (const option of row.result?.options ?? []) console.log(`${option.length}: ${option.text}\n`);
-  if (!row.result) {
-    console.error(`${row.status}: ${row.errorMessage}`);
+  } while (row && !FINAL.includes(row.status));
+  for (const option of row?.result?.options ?? []) console.log(`${option.length}: ${option.text}\n`);
+  if (!row?.result) {
+    console.error(row ? `${row.status}: ${row.errorMessage}` : "the request was deleted");
     process.exitCode = 1;
   }
 } finally {

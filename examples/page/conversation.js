@@ -34,7 +34,7 @@ const REMEDIES = {
   __proto__: null,
   resend: { name: "Choose the screenshot again" },
   open_message: { hint: "Open the conversation first, then take the screenshot.", name: "Choose another screenshot" },
-  shorten: { hint: "Use fewer words or fewer screenshots.", name: "Shorten and send again", keepsPictures: true },
+  shorten: { hint: "Use a smaller picture, fewer screenshots or fewer words.", name: "Change and send again", keepsPictures: true },
 };
 
 function at(until) {
@@ -189,8 +189,11 @@ class Turn {
     return button("Try again", () => this.conversation.page.begin({ context, options }, pictures));
   }
 
+  /** A picture that the error is about would fail again. */
   edit(keepsPictures = false) {
-    this.conversation.page.compose(this.row.context ?? "", keepsPictures ? this.conversation.pictures : []);
+    const refused = (this.row.error_details?.picture ?? 0) - 1;
+    const kept = keepsPictures ? this.conversation.pictures.filter((_, index) => index !== refused) : [];
+    this.conversation.page.compose(this.row.context ?? "", kept);
   }
 }
 

@@ -19,6 +19,7 @@ from fix_daemon import Call, Client, draftd, environment
 from fix_roles import Roles
 
 AWAY = "postgresql://127.0.0.1:1/app"
+NO_FOREIGN_CODE = (True, "no other role can attach code to the tables")
 ALL = [
     "configuration", "prompts", "database", "schema", "rights", "triggers", "write", "holds", "listen", "daemon", "model",
     "langfuse",
@@ -137,11 +138,11 @@ def test_a_database_that_was_restored_without_privileges(call: Call, client: Cli
     assert "rights" not in examined(call, environment(database))[1]
 
 
-def about_triggers(call: Call, database: str) -> str:
-    """Run the doctor, and return what it says of triggers."""
+def about_triggers(call: Call, database: str) -> tuple[bool, str]:
+    """Run the doctor; return whether the triggers are well, and what it says of them."""
     findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)["checks"]
-    (detail,) = (one["detail"] for one in findings if one["check"] == "triggers")
-    return str(detail)
+    (found,) = (one for one in findings if one["check"] == "triggers")
+    return found["ok"], found["detail"]
 
 
 def test_the_roles_that_could_run_code_as_the_daemon_are_named_with_the_cure(
@@ -149,11 +150,12 @@ def test_the_roles_that_could_run_code_as_the_daemon_are_named_with_the_cure(
 ) -> None:
     roles.client(), roles.worker()
     client.query("GRANT SELECT, UPDATE ON draft_requests TO public")
-    assert about_triggers(call, database) == "no other role can attach code to the tables"
+    assert about_triggers(call, database) == NO_FOREIGN_CODE
     one = roles.make("a")
     client.query(f'GRANT ALL ON draft_profiles, draft_requests TO "{one}"')
     client.query("GRANT TRIGGER ON draft_usage TO public")
-    said = about_triggers(call, database)
+    ok, said = about_triggers(call, database)
+    assert not ok
     assert said == (
         f'"{one}" may attach code that runs with the daemon\'s rights: '
         f'REVOKE TRIGGER ON public.draft_profiles, public.draft_requests FROM "{one}"; '
@@ -161,7 +163,7 @@ def test_the_roles_that_could_run_code_as_the_daemon_are_named_with_the_cure(
     )
     for finding in said.split("; "):
         client.query(finding.partition("rights: ")[2])
-    assert about_triggers(call, database) == "no other role can attach code to the tables"
+    assert about_triggers(call, database) == NO_FOREIGN_CODE
 
 
 def test_a_trigger_whose_code_is_another_roles_is_named_with_the_cure(
@@ -173,9 +175,11 @@ def test_a_trigger_whose_code_is_another_roles_is_named_with_the_cure(
         client.query(f"CREATE TRIGGER app_{name} BEFORE UPDATE ON draft_requests EXECUTE FUNCTION {name}()")
     other = roles.make("eve")
     client.query(f'ALTER FUNCTION theirs() OWNER TO "{other}"')
-    said = about_triggers(call, database)
+    ok, said = about_triggers(call, database)
+    assert not ok
     assert said == f"\"{other}\"'s code runs with the daemon's rights: DROP TRIGGER app_theirs ON public.draft_requests"
     client.query(said.partition("rights: ")[2])
+    assert about_triggers(call, database) == NO_FOREIGN_CODE
     client.query("DROP FUNCTION theirs()")
 
 
@@ -198,8 +202,8 @@ def test_the_reason_of_a_hold_does_not_steer_the_terminal(call: Call, client: Cl
     assert "UTC: \ufffd[2J" in result.stdout
 
 
-async def _answers(facts: dict[str, Any], _name: str) -> dict[str, Any]:
-    return {"in_flight": 0, "database": facts}
+async def _answers(facts: dict[str, Any] | None, _name: str) -> dict[str, Any] | None:
+    return facts and {"in_flight": 0, "database": facts}
 
 
 @pytest.mark.parametrize(
@@ -218,6 +222,16 @@ def test_the_daemons_of_this_host_are_asked_what_they_use(
     findings = json.loads(call("doctor", "--json", env=environment(database)).stdout)["checks"]
     assert [one["detail"] for one in findings if one["check"] == "daemon"] == [says]
     assert [one["check"] for one in findings if one["check"] == "daemon" and not one["ok"]] == bad
+
+
+def test_a_stuck_daemon_fails_and_one_that_has_just_ended_does_not_count(
+    call: Call, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([["7.stuck", "8.ended"], ["7.stuck"]])
+    monkeypatch.setattr(liveness, "daemons", lambda: next(looks))
+    monkeypatch.setattr(liveness, "ask", partial(_answers, None))
+    code, bad = examined(call, environment(database))
+    assert (code, bad["daemon"]) == (1, "pid 7 does not answer")
 
 
 def test_a_directory_without_prompts(call: Call, database: str, stand_in: ThreadedStandIn) -> None:

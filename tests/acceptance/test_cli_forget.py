@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from draftd.queue.forgetting import forget
 from draftd.stand_in.threaded import ThreadedStandIn
 from fix_daemon import DIRECTLY, Call, Client, Daemon, Fleet, environment, free_port, sample_url, wait_until
 from fix_dump import dumped
@@ -81,6 +82,11 @@ def begin_a_call(client: Client, stand_in: ThreadedStandIn) -> str:
     request_id = client.insert(sample_url(stand_in), **request(4))
     stand_in.wait_for_calls(calls + 1)
     return request_id
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    """Do as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def forgotten(
@@ -160,6 +166,47 @@ def test_a_langfuse_that_refuses_is_told(
     assert ended.returncode == 1
     assert told["traces"] == {"deleted": 0, "left": ["abc123"]}
     assert "Langfuse answered 403" in ended.stderr
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_interrupted_run_prints_the_traces_of_what_it_has_deleted(
+    database: str,
+    client: Client,
+    stand_in: ThreadedStandIn,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    as_json: bool,
+) -> None:
+    async def forget_one_batch(*args: Any, **_: Any) -> None:
+        await forget(*args, on_batch=interrupt)
+
+    request_id = client.insert(sample_url(stand_in), **request(1))
+    client.query("UPDATE draft_requests SET trace_id = 'abc123' WHERE id = %s", request_id)
+    monkeypatch.setattr("draftd.queue.forgetting.forget", forget_one_batch)
+    ended = call("forget", "--requester", CANARY, *["--json"] * as_json, env=environment(database))
+    assert ended.returncode == 130
+    if as_json:
+        told = json.loads(ended.stdout)
+        assert (told["requests"], told["traces"]) == (1, {"deleted": 0, "left": ["abc123"]})
+    else:
+        assert ended.stdout == "abc123\n"
+
+
+def test_traces_are_printed_if_their_deletion_is_interrupted(
+    database: str,
+    client: Client,
+    stand_in: ThreadedStandIn,
+    call: Call,
+    langfuse: OtlpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("draftd.telemetry.trace_deletion.delete_traces", interrupt)
+    request_id = client.insert(sample_url(stand_in), **request(1))
+    client.query("UPDATE draft_requests SET trace_id = 'abc123' WHERE id = %s", request_id)
+    told, ended = forgotten(call, environment(database, None, **keys(langfuse)))
+    assert (ended.returncode, told["traces"]) == (1, {"deleted": 0, "left": ["abc123"]})
+    assert "1 trace left in Langfuse: interrupted" in ended.stderr
 
 
 def test_a_second_run_finds_nothing(database: str, client: Client, stand_in: ThreadedStandIn, call: Call) -> None:

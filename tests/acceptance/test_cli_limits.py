@@ -205,7 +205,7 @@ REASONS: dict[str, tuple[list[str], str, str]] = {
             ),
         ],
         "model",
-        "the model openai/a has reached its 1 calls per minute of the fleet; there is room in 61 min",
+        "the model openai/a is at the fleet's ceiling of 1 calls per minute; there may be room in 61 min",
     ),
     "due": ([], "turn", "1 request due, which a daemon will claim next"),
 }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from draftd.demo.samples import EMAIL
+from draftd.demo.samples import EMAIL, PHONE_CHAT
 from fix_browser import DESKTOP, PHONE, SCHEMES, Navigated, Page
 from fix_daemon import DIRECTLY, Running, free_port, wait_until
 from fix_demo_page import MARKED
@@ -161,11 +161,11 @@ async def enter(page: Page, user: str, **claims: Any) -> None:
     await click(page, "Sign in", "#sign-in")
 
 
-async def choose_and_send(page: Page, note: str = "") -> None:
-    """Choose a screenshot, write a note and ask for replies."""
+async def choose_and_send(page: Page, note: str = "", pictures: Sequence[Path] = (EMAIL.path,)) -> None:
+    """Choose screenshots, write a note and ask for replies."""
     root = await page.call("DOM.getDocument")
     files = await page.call("DOM.querySelector", nodeId=root["root"]["nodeId"], selector="#files")
-    await page.call("DOM.setFileInputFiles", nodeId=files["nodeId"], files=[str(EMAIL.path)])
+    await page.call("DOM.setFileInputFiles", nodeId=files["nodeId"], files=[*map(str, pictures)])
     await page.wait_for("!document.querySelector('#send').disabled")
     await fill(page, "#note", note)
     await page.evaluate("document.querySelector('#send').click()")
@@ -487,7 +487,7 @@ async def test_a_request_is_cancelled_and_sent_again_or_deleted(
         ("resend", "", "Choose the screenshot again"),
         ("open_message", "Open the conversation first, then take the screenshot.", "Choose another screenshot"),
         ("try_later", "", "Choose the screenshot again"),
-        ("shorten", "Use fewer words or fewer screenshots.", "Shorten and send again"),
+        ("shorten", "Use a smaller picture, fewer screenshots or fewer words.", "Change and send again"),
         ("none", "If it happens again, tell support the number {id}.", None),
         ("something new", "If it happens again, tell support the number {id}.", None),
     ],
@@ -553,6 +553,25 @@ async def test_a_failure_that_may_pass_is_tried_again_with_the_same_pictures(
         "the note",
         first["image_urls"][0].removeprefix("sha256:"),
     )
+    assert browser_page.errors == []
+
+
+@pytest.mark.parametrize(
+    ("details", "kept"), [({}, ["email.png", "phone_chat.png"]), ({"picture": 1}, ["phone_chat.png"])]
+)
+async def test_what_was_too_large_is_sent_again_without_the_picture_that_was_refused(
+    running: Running, site: Site, browser_page: Page, details: dict[str, Any], kept: list[str]
+) -> None:
+    running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('requester', 'ada', 'test')")
+    await sign_in(browser_page, site, "ada")
+    await choose_and_send(browser_page, "the note", [EMAIL.path, PHONE_CHAT.path])
+    await browser_page.wait_for("document.querySelector('.turn') !== null")
+    failure = Jsonb({"action": "shorten", **details})
+    running.client.query("UPDATE draft_requests SET status = 'failed', error_details = %s", failure)
+    await click(browser_page, "Change and send again", ".turn")
+    await browser_page.wait_for("document.querySelector('#note').value === 'the note'")
+    names = "[...document.querySelectorAll('#pictures img')].map((one) => one.alt)"
+    assert await browser_page.evaluate(names) == kept
     assert browser_page.errors == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fix_daemon import Running, sample_url
+from fix_daemon import Running, sample_url, wait_until
 from fix_docs import blocks
 from fix_node import CLIENT
 from fix_postgrest import HostOf
@@ -129,6 +129,46 @@ def test_the_recipe_for_psql_prints_three_drafts_or_why_not(running: Running, ur
     failed = run(RECIPES / "psql.sh", f"{sample_url(running.stand_in)}.gone", DATABASE_URL=url)
     assert failed.returncode == 1
     assert "failed: " in failed.stdout
+
+
+def deleted_meanwhile(running: Running, *command: str | Path, **environment: str) -> tuple[int, str]:
+    """Run a recipe and delete its request before it is drafted; return the exit code and stderr."""
+    running.client.query("INSERT INTO draft_pauses (what, name) VALUES ('requester', ''), ('requester', 'ada')")
+    try:
+        with subprocess.Popen(
+            [*command, PICTURE], env=os.environ | environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            wait_until(
+                lambda: running.client.query("DELETE FROM draft_requests WHERE status = 'pending' RETURNING id") != [],
+                60,
+            )
+            try:
+                _, said = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        return process.returncode, said
+    finally:
+        running.client.query("DELETE FROM draft_pauses")
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
+def test_the_recipe_for_psql_ends_when_its_request_is_deleted(running: Running, url: str) -> None:
+    ended = deleted_meanwhile(running, RECIPES / "psql.sh", DATABASE_URL=url)
+    assert ended == (1, "the request was deleted\n")
+
+
+@pytest.mark.usefixtures("node")
+def test_the_recipe_for_drizzle_ends_when_its_request_is_deleted(running: Running, url: str, tmp_path: Path) -> None:
+    ended = deleted_meanwhile(running, "node", in_an_app("with_drizzle.mjs", tmp_path), DATABASE_URL=url)
+    assert ended == (1, "the request was deleted\n")
+
+
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("jq"), reason="needs curl and jq")
+def test_the_recipe_for_curl_ends_when_it_is_refused(running: Running, supabase: dict[str, str]) -> None:
+    code, said = deleted_meanwhile(running, RECIPES / "curl.sh", **supabase)
+    assert (code, "error: 406" in said, '"code"' in said) == (1, True, True)
+    refused = run(RECIPES / "curl.sh", PICTURE, **supabase | {"USER_TOKEN": "expired"})
+    assert (refused.returncode, "error: 401" in refused.stderr, '"code"' in refused.stderr) == (1, True, True)
 
 
 def test_the_sql_of_the_readme_makes_a_request_and_reads_it(running: Running, url: str) -> None:

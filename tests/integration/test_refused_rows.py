@@ -404,6 +404,28 @@ async def test_two_leases_that_cannot_be_renewed_are_told_once_another_row_could
     assert (await one_beat(heartbeat, link)).refused == held
 
 
+@pytest.mark.parametrize("others", [0, 1], ids=["renewed together", "renewed in parts"])
+async def test_a_lease_that_a_client_locks_is_not_cleared_by_the_renewals_of_others(
+    database: str,
+    connection: db.Connection,
+    link: db.Link,
+    monkeypatch: pytest.MonkeyPatch,
+    others: int,
+) -> None:
+    await make_many(connection, 8)
+    held = [one.key for one in await claim_all(link)]
+    locked, other = held[0], held[4:5][:others]
+    leases = Leases()
+    monkeypatch.setattr(leases, "snapshot", lambda: held)  # in this order, the locked one is renewed with a healthy one
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    await refuse(connection, [row_id for row_id, _ in [locked, *other]], when=RENEWAL, sqlstate="55P03")
+    assert (await one_beat(heartbeat, link)).refused == set(), "it may be a lock"
+    async with connection.transaction():
+        await connection.execute("SELECT FROM draft_requests WHERE id = %s FOR UPDATE", [locked[0]])
+        assert (await one_beat(heartbeat, link)).refused == set(other)
+    assert (await one_beat(heartbeat, link)).refused == {locked, *other}
+
+
 REFUSING_WORKERS = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no beats'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON draft_workers FOR EACH ROW EXECUTE FUNCTION refuse()"""

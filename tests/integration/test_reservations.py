@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -105,6 +105,16 @@ async def try_at(link: db.Link, ask: PlannedCall, moment: datetime) -> Any:
     statement = RESERVE.replace("%(time_s)s)", "%(time_s)s, %(moment)s)")
     (row,) = await link.run(statement, asdict(ask) | {"worker_id": WORKER, "time_s": 30, "moment": moment})
     return row["refusal"], row["wait_s"]
+
+
+async def abort(connection: db.Connection, reserving: Coroutine[Any, Any, None]) -> None:
+    """Abort a reservation once its statement waits for a lock."""
+    task = asyncio.create_task(reserving)
+    while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def spending(connection: db.Connection, payer: str = "fleet", requester_id: str = "") -> tuple[Any, Any]:
@@ -310,12 +320,7 @@ async def test_an_aborted_admission_gives_back_what_it_reserved(connection: db.C
     reservations = Reservations(link=link, worker_id=WORKER)
     async with connection.transaction():
         await connection.execute("LOCK TABLE draft_spending")
-        task = asyncio.create_task(reservations.reserve(ask_of(claim), time_s=30, wait_s=30))
-        while not await (await connection.execute(AWAITS_A_LOCK)).fetchall():  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await abort(connection, reservations.reserve(ask_of(claim), time_s=30, wait_s=30))
     await asyncio.gather(*reservations.releases())
     assert await spending(connection) == (0, 0)
     assert await link.run("SELECT 1 AS n FROM draft_reservations") == []
@@ -414,6 +419,21 @@ async def test_each_http_request_of_a_call_counts_against_the_minute(connection:
     await Reservations(link=link, worker_id=WORKER).resend(ask_of(first), 2, time_s=1)
     await record(link, usage_of(ask_of(first), "0.01"))
     assert (await try_at(link, ask_of(second), datetime.now(UTC)))[0] == "rpm"
+
+
+async def test_an_aborted_resend_gives_back_nothing_of_the_request_that_was_made(
+    connection: db.Connection, link: db.Link
+) -> None:
+    await set_model(connection, rpm=2)
+    (claim,) = await claimed(connection, link)
+    await admit(link, ask_of(claim))
+    reservations = Reservations(link=link, worker_id=WORKER)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draft_reservations")
+        await abort(connection, reservations.resend(ask_of(claim), 2, time_s=30))
+    await asyncio.gather(*reservations.releases())
+    rows = await link.run("SELECT send, settled_at IS NULL AS is_open FROM draft_reservations ORDER BY send")
+    assert rows == [{"send": 1, "is_open": True}, {"send": 2, "is_open": False}]
 
 
 async def test_tokens_count_as_estimated_and_then_as_used(connection: db.Connection, link: db.Link) -> None:

@@ -8,6 +8,7 @@ from draftd.errors import ImageFetchFailed
 from draftd.reply.platforms import Platform
 from draftd.reply.result import Confidence, ContentType, Length, Option, ReplyingTo, ReplyNeeded, Result, ResultWarning
 from draftd.request import CLIENT_COLUMNS, Options
+from draftd.settings import Settings
 from draftd.status import STATUSES
 from draftd.telemetry.metrics import Metrics
 from tables import per_row
@@ -66,6 +67,13 @@ def test_roles_get_what_they_need_by_draftd_grants_and_never_the_owners_role(pag
 def test_how_long_an_address_must_live_is_told_with_what_avoids_the_question(told: str) -> None:
     until = r"URL must work until the request('s `?expires_at`?| expires \(`expires_at`\))"
     assert re.search(until + r".{0,400}\bdata:`? URL", told)
+
+
+@per_row("page", ["README.md", "docs/settings.md"])
+def test_every_setting_has_a_default_that_can_be_read(page: str) -> None:
+    defaults = re.findall(r"^\| `DRAFTD_\w+` \| (.*?) \|", (ROOT / page).read_text(), re.MULTILINE)
+    assert len(defaults) == len(Settings.model_fields)
+    assert not {"", "``"} & set(defaults)
 
 
 def test_every_status_is_named() -> None:

@@ -34,7 +34,10 @@ def run(
     ] = None,
     drain: Annotated[
         bool,
-        typer.Option("--drain", help="Exit once nothing is left to claim: 0, or 75 if requests wait on a hold."),
+        typer.Option(
+            "--drain",
+            help="Exit once nothing is left to claim: 0, or 75 if requests wait for a hold, a pause or the fleet's budget.",
+        ),
     ] = False,
 ) -> None:
     """Run the daemon: claim requests, draft replies, store them.
@@ -82,11 +85,7 @@ async def _health(*, ready: bool, pid: int | None) -> tuple[str | None, str]:
     """Return the problem, if any, and the line to print if there is none."""
     from draftd.daemon import liveness
 
-    names = [name for name in liveness.daemons() if pid is None or name.partition(".")[0] == str(pid)]
-    answers = dict(zip(names, await asyncio.gather(*map(liveness.ask, names)), strict=True))
-    # A daemon that has just ended is gone, not stuck.
-    ended = {name for name, answer in answers.items() if answer is None} - set(liveness.daemons())
-    answers = {name: answer for name, answer in answers.items() if name not in ended}
+    answers = await liveness.ask_all(pid=pid)
     if not answers:
         return _no_daemon(pid, liveness.other_users()), ""
     if stuck := [name.partition(".")[0] for name, answer in answers.items() if answer is None]:

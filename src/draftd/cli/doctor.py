@@ -146,10 +146,13 @@ async def _daemons(settings: Settings) -> CheckResult:
     own, ok, lines = None, True, []
     with suppress(ConfigurationError):  # reported by the configuration check
         own = dsn.address(settings.require_database_url())
-    for name in liveness.daemons():
-        pid, answer = name.partition(".")[0], await liveness.ask(name)
-        database = (answer or {}).get("database")
-        if database is None:
+    for name, answer in (await liveness.ask_all()).items():
+        pid = name.partition(".")[0]
+        if answer is None:
+            ok = False
+            lines.append(f"pid {pid} does not answer")
+            continue
+        if (database := answer.get("database")) is None:
             continue
         if own in {None, database["address"]}:
             ok = ok and database["ok"]
@@ -199,7 +202,7 @@ async def _triggers(connection: db.Connection) -> CheckResult:
     """Report roles whose code a daemon would run."""
     rows = await (await connection.execute(_FOREIGN_CODE.encode(), [list(TABLES)])).fetchall()
     detail = "; ".join(row["found"] for row in rows) or "no other role can attach code to the tables"
-    return CheckResult(check="triggers", ok=True, detail=detail)
+    return CheckResult(check="triggers", ok=not rows, detail=detail)
 
 
 async def _write(connection: db.Connection, url: str) -> CheckResult:

@@ -44,7 +44,7 @@ def feedback(
 ) -> None:
     """Record what became of a draft.
 
-    A request can have several; the newest counts.
+    A request can have several: the newest outcome and the newest rating count.
     """
     from draftd.queue.feedback import LENGTHS, OUTCOMES
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ from draftd.cli.console import (
     say,
     settings,
 )
+from draftd.cli.standstill import next_probe, paused, reason
 
 WATCH_INTERVAL_S = 2.0
 WORKER_COLUMNS = ("hostname", "pid", "state", "load", "heartbeat", "version")
@@ -37,7 +37,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what holds drafts up: workers, holds, pauses, budgets.
+    """Show why nothing is being drafted, and the workers, holds, pauses and budgets.
 
     A worker counts as lost 50 seconds after its third missed heartbeat.
     """
@@ -72,7 +72,6 @@ async def _status(*, watch: bool, as_json: bool) -> None:
 
 async def read_status(connection: Any) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
-    from draftd.cli.standstill import reason
     from draftd.providers.holds import LIST_HOLDS
     from draftd.providers.pauses import LIST_PAUSES
     from draftd.providers.reservations import LIST_CEILINGS, LIST_SPENDING, NEARLY_USED
@@ -105,11 +104,12 @@ def _print_status(facts: dict[str, Any]) -> None:
     if facts["oldest_pending_s"] is not None:
         print(f"oldest pending request: waiting for {age(facts['oldest_pending_s'])}")
     for hold in facts["holds"]:
-        reason = hold["reason"].removeprefix(f"{hold['model']}: ")
-        line = f"on hold: {hold['model']}: {hold['code']}: {reason} ({_next_probe(hold['until'])})"
+        why = hold["reason"].removeprefix(f"{hold['model']}: ")
+        line = f"on hold: {hold['model']}: {hold['code']}: {why} ({next_probe(hold['until'])})"
         print(one_line(line))
     for one in facts["pauses"]:
-        print(one_line(f"paused: {pause_line(one)}"))
+        what = "everything" if one["what"] == "all" else f"{one['what']} {one['name']}"
+        print(one_line(f"paused: {paused(what, one)}"))
     for throttle in facts["throttles"]:
         line = f"throttled: {throttle['model']}: {throttle['share']:.0%} of the concurrency, after rate limits"
         print(one_line(line))
@@ -134,18 +134,6 @@ def _budget(row: dict[str, Any]) -> str:
     return (
         f"budget{' nearly used' if row['nearly_used'] else ''}: {whose}: {spent}, {row['reserved']:,.2f} USD reserved"
     )
-
-
-def pause_line(one: dict[str, Any]) -> str:
-    """Return what is paused, by whom, since when and why."""
-    what = "everything" if one["what"] == "all" else f"{one['what']} {one['name']}"
-    since_s = (datetime.now(UTC) - one["since"]).total_seconds()
-    return f"{what}, by {one['by']} {age(max(0.0, since_s))} ago{': ' + one['reason'] if one['reason'] else ''}"
-
-
-def _next_probe(until: datetime) -> str:
-    remaining_s = (until - datetime.now(UTC)).total_seconds()
-    return f"next probe in {age(remaining_s)}" if remaining_s > 0 else "probe due"
 
 
 def reap_stale(
@@ -211,8 +199,8 @@ async def _reap(*, older_than_s: float, dry_run: bool, refused: RefusedRows) -> 
 def doctor(as_json: Json = False) -> None:
     """Check everything a daemon needs; exit 1 if a check fails.
 
-    One line each: configuration, prompts, database, schema, triggers of other roles, a test write that is rolled back, holds,
-    LISTEN, the daemons on this host, each model by a real call with a tiny picture, and Langfuse.
+    One line each: configuration, prompts, database, schema, rights that every role has, triggers of other roles, a test write
+    that is rolled back, holds, LISTEN, the daemons on this host, each model by a real call with a tiny picture, and Langfuse.
     """
     from draftd.logs import configure_logging
 

@@ -49,12 +49,9 @@ def forget(
     except BaseException:
         # The next run would not know the traces of what has been deleted.
         if forgotten.trace_ids:
-            _report_left(requester, _delete_traces(forgotten, user=None), as_json=as_json)
+            _end(requester, forgotten, user=None, as_json=as_json)
         raise
-    traces = _delete_traces(forgotten, user=user_id(requester))
-    _report_left(requester, traces, as_json=as_json)
-    _report(forgotten, traces, dry_run=False, as_json=as_json)
-    raise typer.Exit(EXIT_NEGATIVE if traces.problem else 0)
+    raise typer.Exit(_end(requester, forgotten, user=user_id(requester), as_json=as_json))
 
 
 async def _count(url: str, requester: str) -> "Forgotten":
@@ -82,6 +79,14 @@ async def _forget(url: str, requester: str, forgotten: "Forgotten") -> None:
         await forget_in_batches(connection, requester, forgotten, on_batch=progress)
 
 
+def _end(requester: str, forgotten: "Forgotten", *, user: str | None, as_json: bool) -> int:
+    """Delete the traces and print what was forgotten; return the exit code."""
+    traces = _delete_traces(forgotten, user=user)
+    _report_left(requester, traces, as_json=as_json)
+    _report(forgotten, traces, dry_run=False, as_json=as_json)
+    return EXIT_NEGATIVE if traces.problem else 0
+
+
 def _delete_traces(forgotten: "Forgotten", *, user: str | None) -> "Deletion":
     from draftd.settings import environment_value
     from draftd.telemetry.export_errors import LANGFUSE_CLOUD
@@ -91,16 +96,19 @@ def _delete_traces(forgotten: "Forgotten", *, user: str | None) -> "Deletion":
     if not public_key or not secret_key:
         left = tuple(sorted(forgotten.trace_ids))
         return Deletion(left=left, problem="LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set" if left else None)
-    if forgotten.is_recent:
-        say(f"waiting {SENT_AFTER_S:g} s until daemons have sent the traces they still have")
-        time.sleep(SENT_AFTER_S)
-    return delete_traces(
-        public_key=public_key,
-        secret_key=secret_key,
-        host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST") or LANGFUSE_CLOUD,
-        trace_ids=forgotten.trace_ids,
-        user=user,
-    )
+    try:
+        if forgotten.is_recent:
+            say(f"waiting {SENT_AFTER_S:g} s until daemons have sent the traces they still have")
+            time.sleep(SENT_AFTER_S)
+        return delete_traces(
+            public_key=public_key,
+            secret_key=secret_key,
+            host=environment_value("LANGFUSE_BASE_URL") or environment_value("LANGFUSE_HOST") or LANGFUSE_CLOUD,
+            trace_ids=forgotten.trace_ids,
+            user=user,
+        )
+    except KeyboardInterrupt:
+        return Deletion(left=tuple(sorted(forgotten.trace_ids)), problem="interrupted")
 
 
 def _report_left(requester: str, traces: "Deletion", *, as_json: bool) -> None:

@@ -139,8 +139,8 @@ def set_(
 ) -> None:
     """Define a model's name.
 
-    Replaces the previous definition: address, key and prices not given are the provider's, and there is no ceiling that is not
-    given. Ends a hold on the model, so it is tried at once. Each daemon checks the address and the key variable against its own
+    Replaces the previous definition: an address, key or price that is not given is the provider's; a ceiling that is not given is
+    removed. Ends a hold on the model, so it is tried at once. Each daemon checks the address and the key variable against its own
     environment: set DRAFTD_MODEL_API_BASES and DRAFTD_MODEL_KEY_VARIABLES there as well as here.
     """
     prices = _prices(input_usd, output_usd, cached_input_usd)

@@ -59,9 +59,8 @@ def set_(
 ) -> None:
     """Change settings of the fleet; the others keep their values.
 
-    Changes apply at once: an expiry to requests inserted from now on, a retention at the daemons' next hourly pass, learning to
-    drafts that begin from now on, a budget to calls that begin a few seconds from now or later. Needs the role that owns the
-    tables.
+    When a change takes effect: an expiry, for requests inserted from now on; a retention, at the next hourly pass; learning, for
+    drafts that begin from now on; a budget, within seconds. Needs the role that owns the tables.
     """
     values = dict(assignment(text) for text in assignments)
     now = asyncio.run(_set(values))

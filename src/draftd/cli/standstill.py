@@ -38,22 +38,29 @@ def reason(facts: Facts) -> Reason:
 
 def _running(facts: Facts) -> Reason | None:
     count = facts["requests"]["processing"]
-    return Reason(code="running", message=f"{_requests(count)} being drafted") if count else None
+    if not count or not any(one["alive"] for one in facts["workers"]):
+        return None
+    return Reason(code="running", message=f"{_requests(count)} being drafted")
 
 
 def _idle(facts: Facts) -> Reason | None:
-    return None if facts["requests"]["pending"] else Reason(code="idle", message="nothing is pending")
+    if facts["requests"]["pending"] or facts["requests"]["processing"]:
+        return None
+    return Reason(code="idle", message="nothing is pending")
 
 
 def _everything_paused(facts: Facts) -> Reason | None:
     found = [one for one in facts["pauses"] if one["what"] == "all"]
-    return Reason(code="paused", message=_paused("everything is paused", found[0])) if found else None
+    return Reason(code="paused", message=paused("everything is paused", found[0])) if found else None
 
 
 def _no_worker(facts: Facts) -> Reason | None:
     if any(one["alive"] and one["state"] == "running" for one in facts["workers"]):
         return None
-    return Reason(code="no_worker", message="no daemon is running: start `draftd run`")
+    message, count = "no daemon is running: start `draftd run`", facts["requests"]["processing"]
+    if count:
+        message += f"; {_requests(count)} stuck in processing, which `draftd reap-stale` requeues"
+    return Reason(code="no_worker", message=message)
 
 
 def _used_up(facts: Facts) -> Reason | None:
@@ -70,7 +77,7 @@ def _full(facts: Facts) -> Reason | None:
     if not full or not any(one["due"] for one in facts["pending"]):
         return None
     model, ceiling, wait_s = full[0]["model"], full[0]["ceiling"], full[0]["wait_s"]
-    message = f"the model {model} has reached its {ceiling} of the fleet; there is room in {age(wait_s or 1)}"
+    message = f"the model {model} is at the fleet's ceiling of {ceiling}; there may be room in {age(wait_s or 1)}"
     return Reason(code="model", message=message)
 
 
@@ -91,9 +98,9 @@ def _unable(facts: Facts) -> Reason | None:
         case "paused":
             found = [one for one in facts["pauses"] if one["what"] == "model" and one["name"] == model]
             said = f"the model {model} is paused"
-            return Reason(code="paused", message=_paused(said, found[0]) if found else said)
+            return Reason(code="paused", message=paused(said, found[0]) if found else said)
         case _:
-            message = f"the model {model} is on hold: {most['code']} ({_next_probe(most['until'])})"
+            message = f"the model {model} is on hold: {most['code']} ({next_probe(most['until'])})"
             return Reason(code="model", message=message, until=most["until"])
 
 
@@ -110,7 +117,7 @@ def _limited(facts: Facts) -> Reason | None:
     requester, n, until = most["requester_id"], _requests(most["n"]), most["blocked_until"]
     found = [one for one in facts["pauses"] if one["what"] == "requester" and one["name"] == requester]
     if found:
-        return Reason(code="paused", message=_paused(f"the requester {requester!r} is paused ({n} waiting)", found[0]))
+        return Reason(code="paused", message=paused(f"the requester {requester!r} is paused ({n} waiting)", found[0]))
     if until is not None:
         message = f"the requester {requester!r} has spent the day's budget ({n} waiting)"
         return Reason(code="budget", message=message, until=until)
@@ -147,12 +154,14 @@ def _requests(count: int) -> str:
     return f"{count} request{'' if count == 1 else 's'}"
 
 
-def _paused(what: str, pause: Mapping[str, Any]) -> str:
+def paused(what: str, pause: Mapping[str, Any]) -> str:
+    """Return what is paused, by whom, since when and why."""
     since_s = (datetime.now(UTC) - pause["since"]).total_seconds()
     why = f": {pause['reason']}" if pause["reason"] else ""
     return f"{what}, by {pause['by']} {age(max(0.0, since_s))} ago{why}"
 
 
-def _next_probe(until: datetime | None) -> str:
+def next_probe(until: datetime | None) -> str:
+    """Return when a model on hold is probed next."""
     remaining_s = (until - datetime.now(UTC)).total_seconds() if until else 0.0
     return f"next probe in {age(remaining_s)}" if remaining_s > 0 else "probe due"

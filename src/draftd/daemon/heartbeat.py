@@ -228,8 +228,7 @@ class Heartbeat:
         refused: set[LeaseKey] = set()
         try:
             rows = [await self._renew(link, held, statement, in_flight=len(held))]
-            if rows[0]["renewed"]:
-                self._refusals.accepted([row_id for row_id, _ in held])
+            self._refusals.accepted(rows[0]["renewed"])
         except psycopg.Error as error:
             if is_schema_mismatch(error) or strict:
                 raise
@@ -266,7 +265,7 @@ class Heartbeat:
 
         parts = await execute_in_parts(held, renew, began=began)
         rows = [row for _, row in parts.answered]
-        passed = [row_id for some, row in parts.answered if row["renewed"] for row_id, _ in some]
+        passed = [row_id for row in rows for row_id in row["renewed"]]
         trial = Trial(before=Precondition.HELD, change=renew_it)
         own = await self._refusals.at_fault(link, parts.refused, passed=passed, trial=trial)
         for one, refusal in parts.refused:

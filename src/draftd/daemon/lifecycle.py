@@ -7,7 +7,7 @@ error, because a half-dead daemon must not look alive.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -54,7 +54,7 @@ class Daemon:
     """Each runs until the daemon stops."""
     closers: list[Callable[[], Awaitable[None]]]
     """Called at the very end, in this order."""
-    heartbeat_died: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    heartbeat_died: "asyncio.Future[None]"
 
     async def run(self, stop: asyncio.Event, *, started: Callable[[], None]) -> None:
         """Work until ``stop`` is set or the claims stop (``--drain``), then shut down.

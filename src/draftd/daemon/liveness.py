@@ -93,6 +93,19 @@ async def ask(name: str, *, time_s: float = ANSWER_TIME_S) -> dict[str, Any] | N
     return None
 
 
+async def ask_all(*, pid: int | None = None) -> dict[str, dict[str, Any] | None]:
+    """Ask this user's daemons, all at once; return each one's facts by name, None for one that is stuck.
+
+    Args:
+        pid: ask only the daemon with this process id; None asks all.
+    """
+    names = [name for name in daemons() if pid is None or name.partition(".")[0] == str(pid)]
+    answers = dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
+    # A daemon that has just ended is gone, not stuck.
+    ended = {name for name, answer in answers.items() if answer is None} - set(daemons())
+    return {name: answer for name, answer in answers.items() if name not in ended}
+
+
 def _facts_in(answer: bytes) -> dict[str, Any] | None:
     """Return a daemon's facts; None for what no daemon says."""
     try:

@@ -263,7 +263,9 @@ class Reservations:
                 await asking
             except psycopg.Error:
                 return  # nothing was reserved
-            await self.release(planned)
+            # Before a later one, the first HTTP request of the call has been made: what it reserved is settled by its usage.
+            if planned.send == 1:
+                await self.release(planned)
 
         task = asyncio.create_task(release(), name="release")
         self._releases.add(task)
