@@ -75,7 +75,7 @@ class UserAction(StrEnum):
     """Open one message and send a picture of that."""
     TRY_LATER = "try_later"
     SHORTEN = "shorten"
-    """Send less."""
+    """Send less, or a smaller picture."""
     NONE = "none"
 
 

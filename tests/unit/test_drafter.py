@@ -236,7 +236,7 @@ async def test_what_was_learnt_about_the_pictures_outlasts_a_defect(ask: Ask) ->
 
 async def test_an_expired_request_is_not_drafted() -> None:
     outcome, trail = await run(raising(AssertionError("drafted")), expires_in_s=0.0)
-    assert outcome == Fail(code=Expired.code, message=first_line(Expired), told=first_line(Expired))
+    assert outcome == Fail(code=Expired.code, message=first_line(Expired))
     assert trail.images is None
 
 
