@@ -1,7 +1,7 @@
 """Limits and ceilings that do not bind cost less.
 
-An insert that surely has room is checked by a few simple statements, what waits for an admission is announced, and a claim learns whether a
-ceiling has ample room.
+Simple statements check an insert that surely has room, a row that waits for its admission is announced, and a claim learns
+whether a ceiling has ample room.
 """
 
 from alembic import op
@@ -35,7 +35,7 @@ FITS_OR_WAITS = """\
                     NEW.requester_id, OLD.status = 'processing' AND NEW.available_at <= now());
             END IF;
 """
-# Each of these statements takes 10 us; one for all of them takes 100, because its expressions are compiled for each execution.
+# Each of these statements takes 10 to 30 us; one for all that is read takes 100.
 SURELY_FITS_OR_WAITS = """\
             SELECT l.max_pending, l.max_in_flight, l.usd_per_day INTO most_pending, most_in_flight, budget
               FROM draft_limits AS l WHERE l.requester_id = NEW.requester_id;
@@ -88,7 +88,11 @@ RINGS = "pg_notify('draft_requests', '')"
 ASKS_FOR_ADMISSIONS = "pg_notify('draft_requests', 'admit')"
 
 CLAIM_ROOM = "draft_claim_room(text, text[], integer)"
-ROOM_TEXT = {f"FUNCTION {CLAIM_ROOM}": "For draftd: how many requests may be claimed under the ceilings of a model."}
+ROOM_TEXT = {
+    f"FUNCTION {CLAIM_ROOM}": (
+        "For daemons: how many requests may be claimed for a model with ceilings, and when to ask again, in seconds."
+    )
+}
 COUNT_ROOM = """
 -- How many rows may be claimed for a model with ceilings, and when to ask again if that is too few for what is due.
 CREATE FUNCTION draft_claim_room(model text, agents text[], wanted integer, OUT room integer, OUT wait_s float8{out})
@@ -136,8 +140,8 @@ CAPPED_OR_AMPLE = """\
 
 def upgrade() -> None:
     op.execute(replace_parts(TAKE_TURN, TURN_PARTS, revision=down_revision))
-    # Planned while the tables are small, its queries would read all of them once they have grown. Planned for their parameters, they
-    # would be planned for each insert: 0.1 ms for each of those that seem cheaper then.
+    # Planned while its tables are small, its queries would read them whole once they have grown. Without generic plans, a query
+    # that seems cheaper for its parameters is planned for each insert, which takes 0.1 ms.
     op.execute(f"ALTER FUNCTION {TAKE_TURN} SET enable_seqscan = off SET plan_cache_mode = force_generic_plan")
     for function in CHANGED:
         op.execute(replace_parts(function, [(RINGS, ASKS_FOR_ADMISSIONS)], revision=down_revision))

@@ -526,6 +526,40 @@ async def test_a_known_key_is_never_refused(connection: db.Connection) -> None:
         await make_request(connection, requester_id="ann", idempotency_key="2")
 
 
+async def test_an_insert_of_a_known_key_takes_no_place(connection: db.Connection) -> None:
+    await set_limits(connection, "ann", max_pending=9)
+    insert = (
+        "INSERT INTO draft_requests (requester_id, image_urls, idempotency_key) "
+        "VALUES ('ann', '{https://a.example/b.png}', %s) ON CONFLICT DO NOTHING"
+    )
+    bounds = []
+    for key in ("first", "second", "second", "second", "third"):
+        await connection.execute(insert, [key])
+        (row,) = await (await connection.execute("SELECT at_most FROM draft_turnstiles")).fetchall()
+        bounds.append(row["at_most"])
+    assert bounds == [1, 2, 2, 2, 3]
+
+
+async def test_an_insert_waits_whose_requester_has_used_its_budget_up(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=9, max_in_flight=9, usd_per_day=1)
+    for _ in range(2):
+        await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 0
+    await connection.execute(
+        "INSERT INTO draft_spending (day, payer, requester_id, spent, calls, asked, refused) "
+        "VALUES ((now() AT TIME ZONE 'UTC')::date, 'requester', 'ann', 0.9, 9, 0.9, 0.2)"
+    )
+    await make_request(connection, requester_id="bob")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 0, "a usual call still fits"
+    await connection.execute("UPDATE draft_spending SET spent = 0.95")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
+    await set_limits(connection, "ann", max_pending=9, max_in_flight=9)
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1, "a row of its own without a budget counts, and not everybody's"
+
+
 async def test_an_insert_of_many_rows_is_refused_as_a_whole(connection: db.Connection) -> None:
     await set_limits(connection, "ann", max_pending=3)
     statement = "INSERT INTO draft_requests (image_urls, requester_id) SELECT %s, 'ann' FROM generate_series(1, %s)"

@@ -2,9 +2,10 @@
 
 Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
 inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
-whose attempts have ended, and any if a claim finds less than it wants. While no row waits, nothing is sent: a claim asks whether
-one does after a notification that says so, and else once a second. The limit keeper also makes rows wait whose requester has since
-been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its ``max_in_flight``.
+whose attempts have ended, and any if a claim finds less than it wants. While no row waits, nothing is sent. A claim asks whether
+one does if a notification announced one, and otherwise once a second. The limit keeper also makes rows wait whose requester has
+since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
+``max_in_flight``.
 """
 
 import time
@@ -19,8 +20,8 @@ ADMIT, APPLY, IS_OLDEST = _SQL["admit"], _SQL["apply"], _SQL["is_oldest"]
 BATCH = 500
 """Rows per statement: 40 us each."""
 ASK_AGAIN_S = 0.9
-"""How long no claim asks whether a row waits, if none did and none was announced: a second, and a little less because polls are a
-second apart."""
+"""After a claim that found no row waiting, the next ones do not ask for this long, unless one is announced. Less than a second:
+without LISTEN, polls are a second apart."""
 BUSY_S = 0.05
 """When to try a requester again that another daemon was admitting."""
 

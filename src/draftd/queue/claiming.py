@@ -32,7 +32,7 @@ GIVE_PLACES_UP = _SQL["give_places_up"]
 
 
 AMPLE_S = 0.9
-"""How long a ceiling with ample room is not asked: a second, and a little less because polls are a second apart."""
+"""How long claims do not ask a ceiling again that had ample room: the fleet cannot use that up within a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +148,8 @@ class Claimer:
             limit: how many rows, 1 or more.
             statement: ``CLAIM`` or ``CLAIM_PROBE``.
             models: each agent's, see ``claim``.
-            ceiling: the model whose ceilings must have room for the rows, if it has any. Not asked for ``AMPLE_S`` after a claim that
-                found ample room; calls are reserved one by one anyway.
+            ceiling: the model whose ceilings must have room for the rows, if it has any. They are not asked for ``AMPLE_S`` after
+                a claim that found ample room.
             are_limits: whether any row may wait for its admission; the claim then finds out.
 
         Raises:
