@@ -113,6 +113,25 @@ async def test_a_row_that_has_room_still_waits_for_a_pause_and_for_its_time(
     assert await claim_all(link) == []
 
 
+async def test_a_counted_insert_still_waits_for_a_pause_and_for_its_time(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=9, max_in_flight=9)
+    for requester in ("ann", "bob"):
+        await make_request(connection, requester_id=requester)
+    await pause(connection, "requester", "ann")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
+    await make_request(connection, requester_id="bob", available_at="2100-01-01")
+    assert await waiting(connection) == 2
+
+
+async def test_a_row_of_ones_own_without_a_limit_counts_and_not_everybodys(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=1, max_in_flight=1)
+    await set_limits(connection, "ann", usd_per_day=5)
+    for _ in range(3):
+        await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 0
+
+
 async def test_rows_that_are_admitted_together_take_their_turns_in_order(
     connection: db.Connection, link: db.Link
 ) -> None:
@@ -555,9 +574,6 @@ async def test_an_insert_waits_whose_requester_has_used_its_budget_up(connection
     await connection.execute("UPDATE draft_spending SET spent = 0.95")
     await make_request(connection, requester_id="ann")
     assert await waiting(connection) == 1
-    await set_limits(connection, "ann", max_pending=9, max_in_flight=9)
-    await make_request(connection, requester_id="ann")
-    assert await waiting(connection) == 1, "a row of its own without a budget counts, and not everybody's"
 
 
 async def test_an_insert_of_many_rows_is_refused_as_a_whole(connection: db.Connection) -> None:
