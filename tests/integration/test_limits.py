@@ -124,14 +124,6 @@ async def test_a_counted_insert_still_waits_for_a_pause_and_for_its_time(connect
     assert await waiting(connection) == 2
 
 
-async def test_a_row_of_ones_own_without_a_limit_counts_and_not_everybodys(connection: db.Connection) -> None:
-    await set_limits(connection, "*", max_pending=1, max_in_flight=1)
-    await set_limits(connection, "ann", usd_per_day=5)
-    for _ in range(3):
-        await make_request(connection, requester_id="ann")
-    assert await waiting(connection) == 0
-
-
 async def test_rows_that_are_admitted_together_take_their_turns_in_order(
     connection: db.Connection, link: db.Link
 ) -> None:
