@@ -23,6 +23,8 @@ ALSO_DECLARED = f"""{DECLARED}    most_pending bigint;
     may_be_blocked boolean;
     may_pass boolean;
     bound bigint;
+    place tid;
+    hint text;
 """
 FITS_OR_WAITS = """\
             IF TG_OP = 'INSERT' OR OLD.status <> 'processing' THEN
@@ -59,10 +61,24 @@ SURELY_FITS_OR_WAITS = """\
                 may_pass := NOT FOUND;
             END IF;
             IF may_pass THEN
-                UPDATE draft_turnstiles AS t SET at_most = t.at_most + 1
-                 WHERE t.requester_id = NEW.requester_id AND t.at_most < most_pending
-                   AND t.epoch = (SELECT s.last_value FROM draft_limits_epoch AS s)
-                RETURNING t.at_most INTO bound;
+                -- An index leads to the row through all versions that this transaction has made of it, one for each insert. So it
+                -- is looked for where the insert before has left it; a wrong setting finds nothing.
+                hint := current_setting('draftd.turnstile', true);
+                IF hint <> '' THEN
+                    UPDATE draft_turnstiles AS t SET at_most = t.at_most + 1
+                     WHERE t.ctid = hint::tid AND t.requester_id = NEW.requester_id AND t.at_most < most_pending
+                       AND t.epoch = (SELECT s.last_value FROM draft_limits_epoch AS s)
+                    RETURNING t.at_most, t.ctid INTO bound, place;
+                END IF;
+                IF bound IS NULL THEN
+                    UPDATE draft_turnstiles AS t SET at_most = t.at_most + 1
+                     WHERE t.requester_id = NEW.requester_id AND t.at_most < most_pending
+                       AND t.epoch = (SELECT s.last_value FROM draft_limits_epoch AS s)
+                    RETURNING t.at_most, t.ctid INTO bound, place;
+                END IF;
+                IF bound IS NOT NULL THEN
+                    hint := set_config('draftd.turnstile', place::text, true);
+                END IF;
             END IF;
             IF most_pending IS NOT NULL AND bound IS NULL AND (TG_OP = 'INSERT' OR OLD.status <> 'processing') THEN
                 PERFORM draft_pass_turnstile(NEW.requester_id, NEW.idempotency_key, TG_OP = 'UPDATE');
@@ -70,6 +86,9 @@ SURELY_FITS_OR_WAITS = """\
             IF TG_OP = 'UPDATE' THEN
                 NEW.limited := draft_requester_waits(
                     NEW.requester_id, OLD.status = 'processing' AND NEW.available_at <= now());
+            ELSIF bound > most_in_flight AND bound % greatest(1, most_in_flight / 8) <> 0 THEN
+                -- As draft_requester_fits would say.
+                NEW.limited := true;
             ELSIF may_be_blocked OR most_in_flight IS NOT NULL
                   AND (bound IS NULL OR bound > most_in_flight OR NEW.available_at > now()) THEN
                 NEW.limited := NOT draft_requester_fits(NEW.requester_id, NEW.available_at > now());
