@@ -156,6 +156,20 @@ CAPPED_OR_AMPLE = """\
     room := greatest(0, least(draft_claim_room.wanted, room));
 """
 
+NOTE_GRANTEES = f"""
+SELECT set_config('draftd.grantees', coalesce(string_agg(DISTINCT quote_ident(pg_get_userbyid(g.grantee)), ', '), ''), true)
+  FROM pg_proc AS p CROSS JOIN aclexplode(p.proacl) AS g
+ WHERE p.oid = '{CLAIM_ROOM}'::regprocedure AND g.grantee NOT IN (0, p.proowner);
+"""
+GRANT_AGAIN = f"""
+DO $$
+BEGIN
+    IF current_setting('draftd.grantees') <> '' THEN
+        EXECUTE 'GRANT EXECUTE ON FUNCTION {CLAIM_ROOM} TO ' || current_setting('draftd.grantees');
+    END IF;
+END $$;
+"""
+
 
 def upgrade() -> None:
     op.execute(replace_parts(TAKE_TURN, TURN_PARTS, revision=down_revision))
@@ -176,8 +190,10 @@ def downgrade() -> None:
 
 
 def _replace_room(out: str, room: str) -> None:
-    """Make the function anew: a replacement could not return anything else."""
+    """Make the function anew, because a replacement cannot return anything else; who may execute it stays."""
+    op.execute(NOTE_GRANTEES)
     op.execute(f"DROP FUNCTION {CLAIM_ROOM}")
     op.execute(COUNT_ROOM.format(out=out, room=room))
     op.execute(keep_private(functions=[CLAIM_ROOM]))
     op.execute(comment_on(ROOM_TEXT))
+    op.execute(GRANT_AGAIN)
