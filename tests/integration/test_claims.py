@@ -15,18 +15,20 @@ from structlog.testing import capture_logs
 
 from draftd import db
 from draftd.errors import ConnectionLost
+from draftd.queue import admission as admission_module
+from draftd.queue import claiming as claiming_module
 from draftd.queue import claims as claims_module
 from draftd.queue.admission import Admission
 from draftd.queue.attempts import AttemptWriter
-from draftd.queue.claiming import CLAIM_PROBE, Claimer, claim, release_strays
+from draftd.queue.claiming import CLAIM_PROBE, CLAIM_WITHIN, Claimer, claim, release_strays
 from draftd.queue.claims import ClaimGroup, Claims, Probe
 from draftd.queue.leases import Leases
 from draftd.queue.outcome import Fail, GiveBack, Retry
 from draftd.queue.refused_rows import Quarantine
 from draftd.queue.settlements import Settler
-from draftd.queue.wakeup import WakeUp
+from draftd.queue.wakeup import ADMIT, WakeUp
 from draftd.request import Claim
-from fix_database import claim_all, claim_one, make_request, make_terms, overwrite, read_row
+from fix_database import claim_all, claim_one, make_request, make_terms, overwrite, read_row, renew
 from fix_refusals import CLAIM, refuse
 
 
@@ -628,6 +630,83 @@ async def test_the_end_of_an_attempt_sends_nothing_while_no_row_waits(
     pump.claims.stop()
     await asyncio.gather(running, *loops)
     await pump.link.close()
+
+
+class Recorder(CountingLink):
+    """A link that remembers its statements."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url=url, name="pump")
+        self.ran: list[str] = []
+
+    async def run(self, statement: str, params: db.Params = None) -> list[DictRow]:
+        self.ran.append(statement)
+        return await super().run(statement, params)
+
+
+@pytest.mark.parametrize("moment", ["at rest", "during the claim that finds none"])
+async def test_a_row_that_is_announced_is_admitted_although_none_waited_before(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.setattr(admission_module, "ASK_AGAIN_S", math.inf)
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    pump, rests, wait, run = Pump(database, poll_interval_s=3600), asyncio.Event(), WakeUp.wait, db.Link.run
+
+    async def announce(*_: object) -> None:
+        await make_request(connection, requester_id="ann")
+        pump.wakeup.notified(ADMIT)
+
+    async def resting(bell: WakeUp, at_most_s: float) -> None:
+        rests.set()
+        await wait(bell, at_most_s)
+
+    async def announcing(link: db.Link, statement: str, params: db.Params = None) -> list[DictRow]:
+        rows = await run(link, statement, params)
+        if statement == CLAIM_WITHIN and pump.link.count == 1:
+            await announce()
+        return rows
+
+    monkeypatch.setattr(WakeUp, "wait", resting)
+    if moment != "at rest":
+        monkeypatch.setattr(db.Link, "run", announcing)
+    pump.admission.is_needed = True
+    waiting, running = asyncio.create_task(pump.claims.next()), asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(60):
+        if moment == "at rest":
+            await rests.wait()
+            await announce()
+        assert await waiting is not None
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
+async def test_a_ceiling_that_the_fleet_cannot_reach_is_not_asked_by_each_claim(
+    database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Recorder(database)
+    claimer = Claimer(link=link, terms=make_terms(), quarantine=Quarantine())
+
+    async def claims(*, max_in_flight: int) -> list[str]:
+        await connection.execute("UPDATE draft_models SET max_in_flight = %s", [max_in_flight])
+        link.ran.clear()
+        for _ in range(2):
+            await claimer.claim(["comment_generator"], 1, ceiling="m")
+        return link.ran
+
+    await connection.execute("INSERT INTO draft_models (name, rpm, max_in_flight) VALUES ('m', 1000, 1)")
+    assert await claims(max_in_flight=1000) == [CLAIM_WITHIN, CLAIM_WITHIN], (
+        "no worker: how many there are is not known"
+    )
+    await renew(connection, concurrency=10)
+    await renew(connection, concurrency=10, worker_id=uuid.uuid4())
+    # A quarter more than the ceiling is claimed.
+    assert await claims(max_in_flight=64) == [CLAIM_WITHIN, CLAIM_WITHIN]
+    assert await claims(max_in_flight=65) == [CLAIM_WITHIN, claiming_module.CLAIM]
+    monkeypatch.setattr(claiming_module, "AMPLE_S", 0.0)
+    claimer = Claimer(link=link, terms=make_terms(), quarantine=Quarantine())
+    assert await claims(max_in_flight=65) == [CLAIM_WITHIN, CLAIM_WITHIN]
+    await link.close()
 
 
 async def test_a_share_however_small_lets_one_request_through(database: str, connection: db.Connection) -> None:

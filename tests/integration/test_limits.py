@@ -113,6 +113,17 @@ async def test_a_row_that_has_room_still_waits_for_a_pause_and_for_its_time(
     assert await claim_all(link) == []
 
 
+async def test_a_counted_insert_still_waits_for_a_pause_and_for_its_time(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=9, max_in_flight=9)
+    for requester in ("ann", "bob"):
+        await make_request(connection, requester_id=requester)
+    await pause(connection, "requester", "ann")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
+    await make_request(connection, requester_id="bob", available_at="2100-01-01")
+    assert await waiting(connection) == 2
+
+
 async def test_rows_that_are_admitted_together_take_their_turns_in_order(
     connection: db.Connection, link: db.Link
 ) -> None:
@@ -549,6 +560,79 @@ async def test_a_known_key_is_never_refused(connection: db.Connection) -> None:
     assert (row["made"]["id"], row["made"]["created"]) == (str(made[0]), False)
     with pytest.raises(psycopg.errors.UniqueViolation):
         await make_request(connection, requester_id="ann", idempotency_key="2")
+
+
+async def test_an_insert_of_a_known_key_takes_no_place(connection: db.Connection) -> None:
+    await set_limits(connection, "ann", max_pending=9)
+    insert = (
+        "INSERT INTO draft_requests (requester_id, image_urls, idempotency_key) "
+        "VALUES ('ann', '{https://a.example/b.png}', %s) ON CONFLICT DO NOTHING"
+    )
+    bounds = []
+    for key in ("first", "second", "second", "second", "third"):
+        await connection.execute(insert, [key])
+        (row,) = await (await connection.execute("SELECT at_most FROM draft_turnstiles")).fetchall()
+        bounds.append(row["at_most"])
+    assert bounds == [1, 2, 2, 2, 3]
+
+
+async def test_many_inserts_of_one_transaction_do_not_look_their_turnstile_up_one_by_one(
+    connection: db.Connection,
+) -> None:
+    lookups = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'draft_turnstiles_pkey'"
+    await set_limits(connection, "*", max_pending=1000, max_in_flight=400)
+    await connection.execute(
+        "INSERT INTO draft_requests (requester_id, image_urls) "
+        "SELECT 'ann', '{https://a.example/b.png}' FROM generate_series(1, 500)"
+    )
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    (row,) = await (await connection.execute(lookups)).fetchall()
+    assert row["idx_scan"] < 20
+    assert await bounds(connection) == {"ann": 500}
+    assert await waiting(connection) == 100
+
+
+async def bounds(connection: db.Connection) -> dict[str, int]:
+    rows = await (await connection.execute("SELECT requester_id, at_most FROM draft_turnstiles")).fetchall()
+    return {row["requester_id"]: row["at_most"] for row in rows}
+
+
+async def test_inserts_of_one_transaction_are_counted_exactly_whatever_is_rolled_back(
+    connection: db.Connection,
+) -> None:
+    await set_limits(connection, "*", max_pending=5)
+    async with connection.transaction():
+        for requester_id in ("ann", "ann", "bob", "ann", "bob"):
+            await make_request(connection, requester_id=requester_id)
+        for _ in range(2):
+            async with connection.transaction(force_rollback=True):
+                for requester_id in ("ann", "ann", "bob"):
+                    await make_request(connection, requester_id=requester_id)
+        assert await bounds(connection) == {"ann": 3, "bob": 2}
+        for _ in range(2):
+            await make_request(connection, requester_id="ann")
+        assert await bounds(connection) == {"ann": 5, "bob": 2}
+        with pytest.raises(psycopg.Error, match="too many"):
+            async with connection.transaction():
+                await make_request(connection, requester_id="ann")
+    assert await bounds(connection) == {"ann": 5, "bob": 2}
+
+
+async def test_an_insert_waits_whose_requester_has_used_its_budget_up(connection: db.Connection) -> None:
+    await set_limits(connection, "*", max_pending=9, max_in_flight=9, usd_per_day=1)
+    for _ in range(2):
+        await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 0
+    await connection.execute(
+        "INSERT INTO draft_spending (day, payer, requester_id, spent, calls, asked, refused) "
+        "VALUES ((now() AT TIME ZONE 'UTC')::date, 'requester', 'ann', 0.9, 9, 0.9, 0.2)"
+    )
+    await make_request(connection, requester_id="bob")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 0, "a usual call still fits"
+    await connection.execute("UPDATE draft_spending SET spent = 0.95")
+    await make_request(connection, requester_id="ann")
+    assert await waiting(connection) == 1
 
 
 async def test_an_insert_of_many_rows_is_refused_as_a_whole(connection: db.Connection) -> None:

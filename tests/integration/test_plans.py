@@ -80,6 +80,25 @@ async def test_statements_planned_for_an_empty_table_do_not_read_a_full_one_whol
     assert await whole_reads(connection) == before, f"in {elapsed_s:.1f} s"
 
 
+async def test_inserts_planned_for_a_few_limits_do_not_read_many(connection: db.Connection) -> None:
+    async def limits_read() -> int:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        (row,) = await (
+            await connection.execute("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'draft_limits'")
+        ).fetchall()
+        return int(row["seq_tup_read"])
+
+    await connection.execute("INSERT INTO draft_limits VALUES ('*', 1000000, 1000000), ('ann', 2, 2)")
+    await connection.execute("VACUUM ANALYZE draft_limits")
+    for _ in range(9):
+        await make_request(connection)
+    await connection.execute("INSERT INTO draft_limits SELECT 'r' || n, 1, 1 FROM generate_series(1, 2000) AS n")
+    before = await limits_read()
+    for _ in range(9):
+        await make_request(connection)
+    assert await limits_read() - before < 100
+
+
 PASS = {
     "lease_s": "'10'::float8",
     "older_than_s": "'0'::float8",

@@ -51,6 +51,43 @@ async def statement_runs(connection: db.Connection, application: str, statement:
             rows = await (await connection.execute(active.encode(), [application, statement])).fetchall()
 
 
+ANNOUNCEMENTS = {
+    "a request that waits": "INSERT INTO draft_requests (requester_id, image_urls) VALUES ('ann', '{https://a.example/b.png}')",
+    "a new limit": "INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('bob', 1)",
+    "the end of a pause": "DELETE FROM draft_pauses",
+    "another budget": "UPDATE draft_settings SET usd_per_day = 9",
+}
+
+
+@pytest.mark.parametrize("statement", ANNOUNCEMENTS.values(), ids=ANNOUNCEMENTS)
+@pytest.mark.parametrize("how", ["listener", "claims"])
+async def test_what_may_leave_a_row_to_admit_says_so(
+    database: str, connection: db.Connection, statement: str, how: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1);"
+        "INSERT INTO draft_pauses (what, name) VALUES ('requester', 'bob');"
+        "INSERT INTO draft_settings (usd_per_day) VALUES (1) ON CONFLICT (id) DO UPDATE SET usd_per_day = 1"
+    )
+    ears: Claiming | Listening = Listening(database) if how == "listener" else Claiming(database)
+    if isinstance(ears, Claiming):
+        await ears.link.run("SELECT 1")
+    assert await is_rung(ears.bell), "a new connection rings"
+    await make_request(connection)
+    await rung(ears.bell)
+    assert not ears.bell.clear(), "a request that is claimable at once asks for no admission"
+    await connection.execute(statement.encode())
+    await rung(ears.bell)
+    assert ears.bell.clear()
+    assert not ears.bell.clear()
+    await ears.end()
+
+
+async def rung(bell: WakeUp) -> None:
+    async with asyncio.timeout(TIME_S):
+        await bell.wait(600)
+
+
 class Listening:
     """A listener in a task, with its bell."""
 
@@ -137,6 +174,9 @@ class Claiming:
 
     async def heard(self, time_s: float = TIME_S) -> bool:
         return await is_rung(self.bell, time_s)
+
+    async def end(self) -> None:
+        await self.link.close()
 
 
 @pytest.fixture

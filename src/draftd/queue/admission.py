@@ -2,12 +2,13 @@
 
 Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
 inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
-whose attempts have ended, and any if a claim finds less than it wants. Each claim says whether any row waits; while none does,
-nothing is sent. The limit keeper also makes rows wait whose requester has
+whose attempts have ended, and any if a claim finds less than it wants. While no row waits, nothing is sent. A claim asks whether
+one does if a notification announced one, and otherwise once a second. The limit keeper also makes rows wait whose requester has
 since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
 ``max_in_flight``.
 """
 
+import time
 from collections.abc import Sequence
 
 from draftd import db
@@ -18,6 +19,9 @@ ADMIT, APPLY, IS_OLDEST = _SQL["admit"], _SQL["apply"], _SQL["is_oldest"]
 
 BATCH = 500
 """Rows per statement: 40 us each."""
+ASK_AGAIN_S = 0.9
+"""After a claim that found no row waiting, the next ones do not ask for this long, unless one is announced. Less than a second:
+without LISTEN, polls are a second apart."""
 BUSY_S = 0.05
 """When to try a requester again that another daemon was admitting."""
 
@@ -34,6 +38,7 @@ class Admission:
         self._ended: set[str] = set()
         self._after: str | None = None
         self._anyone_waits = True
+        self._asked_at = 0.0
         self.is_needed = False
         """Whether any requester is limited or paused, or any row still waits; each heartbeat says so."""
 
@@ -43,8 +48,20 @@ class Admission:
             self._ended.add(requester_id)
         return self.is_busy()
 
+    def announced(self) -> None:
+        """Record that a row may wait by now."""
+        self._anyone_waits = True
+
+    def asks(self) -> bool:
+        """Return whether the next claim must find out if any row waits."""
+        now = time.monotonic()
+        asks = self.is_needed and (self._anyone_waits or now - self._asked_at >= ASK_AGAIN_S)
+        if asks:
+            self._asked_at = now
+        return asks
+
     def noted(self, *, anyone_waits: bool) -> None:
-        """Record whether any row waited at the last claim. One that comes later rings, and is found by the next claim."""
+        """Record whether any row waited at the last claim. One that comes later is announced."""
         self._anyone_waits = anyone_waits
         if not anyone_waits:
             self._ended.clear()

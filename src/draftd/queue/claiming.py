@@ -31,6 +31,10 @@ RELEASE_STRAYS, FIND_STRAYS = _SQL["release_strays"], _SQL["find_strays"]
 GIVE_PLACES_UP = _SQL["give_places_up"]
 
 
+AMPLE_S = 0.9
+"""How long claims do not ask a ceiling again that had ample room: the fleet cannot use that up within a second."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimTerms:
     """Which worker claims, and for how long."""
@@ -121,6 +125,7 @@ class Claimer:
         self._releases = Refusals(verb="release", quarantine=quarantine)
         self.room_in_s: float | None = None
         """In how many seconds a ceiling may have room for due rows that the last claim left; None if it left none."""
+        self._ample_until: dict[str, float] = {}
         self.anyone_waits = True
         """Whether an admission may find a row to admit; also if no claim has told."""
         self.skipped: list[UUID] = []
@@ -143,7 +148,8 @@ class Claimer:
             limit: how many rows, 1 or more.
             statement: ``CLAIM`` or ``CLAIM_PROBE``.
             models: each agent's, see ``claim``.
-            ceiling: the model whose ceilings must have room for the rows, if it has any.
+            ceiling: the model whose ceilings must have room for the rows, if it has any. They are not asked for ``AMPLE_S`` after
+                a claim that found ample room.
             are_limits: whether any row may wait for its admission; the claim then finds out.
 
         Raises:
@@ -151,6 +157,8 @@ class Claimer:
             psycopg.Error: the server refused, possibly through its own fault; nothing was claimed.
         """
         began, self.skipped = time.monotonic(), self._quarantine.ids()
+        if ceiling is not None and began < self._ample_until.get(ceiling, 0.0):
+            ceiling = None
         try:
             if ceiling is None and not are_limits:
                 claimed = await claim(
@@ -176,7 +184,10 @@ class Claimer:
 
     async def _claim_within(self, params: db.Row) -> list[Claim]:
         """Claim as many rows as ceilings have room for; note when there may be more, and whether any wait."""
+        began = time.monotonic()
         rows = await self._link.run(CLAIM_WITHIN, params)
+        if rows[0]["is_ample"]:
+            self._ample_until[params["model"]] = began + AMPLE_S
         if (wait_s := rows[0]["wait_s"]) is not None:
             self.room_in_s = min(wait_s, self.room_in_s or wait_s)
         if params["are_limits"]:

@@ -180,7 +180,8 @@ class Claims:
             await self._has_waiting.wait()
             if self._stopped:
                 break
-            self._wakeup.clear()
+            if self._wakeup.clear():
+                self._admission.announced()
             if not self._ready():
                 await self._wakeup.wait(self._poll_interval_s)
                 continue
@@ -278,6 +279,7 @@ class Claims:
             claim_groups = self._source.claim_groups()
         self._throttled = any(group.share < 1 for group in claim_groups)
         self._claimer.room_in_s, self._claimer.anyone_waits = None, True
+        are_limits = self._admission.asks()
         agents = self._source.admissible_agents()
         await self._unless_refused(self._admission.admit_next(agents, wanted=wanted - claimed), None)
         for group in claim_groups:
@@ -289,12 +291,13 @@ class Claims:
                     room,
                     models=models,
                     ceiling=group.ceiling,
-                    are_limits=self._admission.is_needed,
+                    are_limits=are_limits,
                 )
                 more = await self._unless_refused(claiming, [])
                 self._deliver(more)
                 claimed += len(more)
-        self._admission.noted(anyone_waits=self._claimer.anyone_waits)
+        if are_limits:
+            self._admission.noted(anyone_waits=self._claimer.anyone_waits)
         return claimed
 
     async def _claim_probe(self) -> int:

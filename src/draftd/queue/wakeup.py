@@ -23,6 +23,8 @@ from draftd.errors import DatabaseUnavailable
 from draftd.sanitize import redact
 
 CHANNEL: LiteralString = "draft_requests"
+ADMIT = "admit"
+"""The payload if a row waits for an admission, or limits, pauses or budgets have changed."""
 PROBE_INTERVAL_S = 15.0
 PROBE_TIMEOUT_S = 5.0
 PROOF_TIMEOUT_S = 2.0
@@ -39,14 +41,26 @@ class WakeUp:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._may_admit = False
 
     def set(self) -> None:
         """End the current wait, or the next one."""
         self._event.set()
 
-    def clear(self) -> None:
-        """Clear the event; call this before reading the table, never after it."""
+    def notified(self, payload: str) -> None:
+        """Take a notification: end the wait, and note whether it asks for an admission."""
+        self._may_admit |= payload == ADMIT
+        self._event.set()
+
+    def clear(self) -> bool:
+        """Clear the event; call this before reading the table, never after it.
+
+        Returns:
+            Whether a notification since the last call asked for an admission.
+        """
         self._event.clear()
+        may_admit, self._may_admit = self._may_admit, False
+        return may_admit
 
     async def wait(self, at_most_s: float) -> None:
         """Wait for the event, which is set after ``at_most_s`` seconds at the latest."""
@@ -82,7 +96,7 @@ class ListeningLink(db.Link):
         except BaseException:
             await connection.close()
             raise
-        connection.add_notify_handler(lambda _notice: self._wakeup.set())
+        connection.add_notify_handler(lambda notice: self._wakeup.notified(notice.payload))
         self._wakeup.set()
         return connection
 
@@ -107,8 +121,8 @@ class ListeningLink(db.Link):
             self._wakeup.set()
 
     def _wake_if_notified(self, connection: db.Connection) -> None:
-        while connection.pgconn.notifies():
-            self._wakeup.set()
+        while notice := connection.pgconn.notifies():
+            self._wakeup.notified(notice.extra.decode(errors="replace"))
 
     def _stop_reading(self) -> None:
         if self._socket is not None:
@@ -179,7 +193,7 @@ class Listener:
         while True:
             async for notice in connection.notifies(timeout=PROBE_INTERVAL_S):
                 if notice.channel == CHANNEL:
-                    self._wakeup.set()
+                    self._wakeup.notified(notice.payload)
             await self._probe(connection)
             self._backoff.reset()
 
@@ -198,7 +212,7 @@ class Listener:
                     if notice.channel == self._probe_channel:
                         received = True
                     else:
-                        self._wakeup.set()
+                        self._wakeup.notified(notice.payload)
 
 
 async def listen(connection: db.Connection, channel: str) -> None:

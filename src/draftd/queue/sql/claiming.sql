@@ -54,9 +54,10 @@ RETURNING r.id, r.agent, r.requester_id, r.attempt, r.lease_token, r.given_back,
 -- Further parameters: those of claim; model, the one with the ceilings, null without; are_limits, whether any row may wait for
 -- its admission.
 -- Returns: a row for each, or one without an id if none is claimed; wait_s, in how many seconds to ask again, null if nothing that
--- is due has to wait; anyone_waits, whether an admission may find something to admit.
+-- is due has to wait; is_ample, whether the fleet cannot use the room up within a second; anyone_waits, whether an admission may
+-- find something to admit.
 WITH ceiling AS MATERIALIZED (
-    SELECT coalesce(c.room, %(n)s::integer) AS room, c.wait_s, %(are_limits)s AND draft_anyone_waits() AS anyone_waits
+    SELECT coalesce(c.room, %(n)s::integer) AS room, c.wait_s, c.is_ample, %(are_limits)s AND draft_anyone_waits() AS anyone_waits
       FROM (SELECT) AS one
       LEFT JOIN LATERAL draft_claim_room(%(model)s, %(agents)s, %(n)s::integer) AS c ON %(model)s::text IS NOT NULL
 ), due AS MATERIALIZED (
@@ -87,7 +88,7 @@ WITH ceiling AS MATERIALIZED (
         pg_column_size(r.image_urls) AS image_bytes,
         extract(epoch FROM r.expires_at)::float8 - extract(epoch FROM coalesce(%(now)s::timestamptz, now()))::float8 AS expires_in_s
 )
-SELECT c.wait_s, c.anyone_waits, claimed.* FROM ceiling AS c LEFT JOIN claimed ON true;
+SELECT c.wait_s, c.is_ample, c.anyone_waits, claimed.* FROM ceiling AS c LEFT JOIN claimed ON true;
 
 -- name: claim_probe
 -- Claim n rows to probe a model on hold: of the first 100 in each agent's queue, those given back least often. A row that causes
