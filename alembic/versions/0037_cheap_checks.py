@@ -10,7 +10,7 @@ from draftd.db.comments import comment_on
 from draftd.db.private import keep_private
 from draftd.db.replaced import replace_parts
 
-revision = "0038"
+revision = "0037"
 down_revision = "0036"
 branch_labels = None
 depends_on = None
