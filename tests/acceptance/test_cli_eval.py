@@ -1,7 +1,6 @@
 """``draftd eval``: a real daemon, a judge over HTTP, results, a report that a browser opens."""
 
 import json
-import os
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -221,11 +220,10 @@ async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_
     page = (evaluated.output / "report.html").read_text().replace("No model looked", "W" * 400 + " no model looked")
     report = tmp_path / "report.html"
     report.write_text(page)
-    shots = Path(os.environ.get("DRAFTD_TEST_SCREENSHOTS_DIR") or tmp_path)
     for size, scheme in product((PHONE, DESKTOP), SCHEMES):
         await browser_page.look_like(size, scheme)
         await browser_page.goto(report.as_uri())
-        await browser_page.screenshot(shots / f"report-{size[0]}-{scheme}.png")
+        await browser_page.screenshot(f"evaluation-{size[0]}-{scheme}")
         assert await browser_page.overflowing() == [], (size, scheme)
         found: dict[str, Any] = await browser_page.evaluate(
             "({scripts: document.scripts.length,"

@@ -49,7 +49,7 @@ async def test_it_fits_the_screen_and_runs_nothing(
     written.write_text(page.render(drafted_samples(), is_stand_in=True), encoding="utf-8")
     await browser_page.look_like(size, scheme)
     await browser_page.goto(written.as_uri())
-    await browser_page.screenshot(tmp_path / "demo.png")
+    await browser_page.screenshot(f"demo-{size[0]}-{scheme}")
     assert await browser_page.overflowing() == []
     assert await browser_page.evaluate("document.querySelectorAll('article').length") == 9
     assert await browser_page.evaluate(

@@ -57,13 +57,13 @@ async def write_page(connection: db.Connection, path: Path, *, with_content: boo
 
 
 async def look(tab: Page, path: Path, name: str) -> None:
-    """Look at a page on every device in every scheme; leave the screenshots beside it."""
+    """Look at a page on every device in every scheme; the screenshots bear its name."""
     for size, device in ((PHONE, "phone"), (DESKTOP, "desktop")):
         for scheme in SCHEMES:
             await tab.look_like(size, scheme)
             await tab.goto(path.as_uri())
             await tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-            await tab.screenshot(path.with_name(f"{name}-{device}-{scheme}.png"))
+            await tab.screenshot(f"report-{name}-{device}-{scheme}")
             assert await tab.overflowing() == [], (device, scheme)
             assert await tab.evaluate(CUT) == [], (device, scheme)
             assert await tab.evaluate(FAINT) == [], (device, scheme)
