@@ -257,6 +257,7 @@ async def test_a_user_neither_sees_nor_touches_what_another_user_has(
     assert running.client.query("SELECT * FROM draft_feedback") == []
 
 
+@pytest.mark.long
 async def test_a_user_signs_in_with_a_password_and_a_session_renews_itself(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -282,7 +283,9 @@ async def test_a_user_signs_in_with_a_password_and_a_session_renews_itself(
     assert [row["requester_id"] for row in rows(running)] == ["ada"]
 
 
-@pytest.mark.parametrize(("next_user", "kept"), [("ada", "half a note"), ("ben", "")])
+@pytest.mark.parametrize(
+    ("next_user", "kept"), [pytest.param("ada", "half a note", marks=pytest.mark.long), ("ben", "")]
+)
 async def test_a_session_that_ends_keeps_what_was_entered_for_the_same_user_only(
     running: Running, site: Site, browser_page: Page, next_user: str, kept: str
 ) -> None:
@@ -365,6 +368,7 @@ def _is_open(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.long
 async def test_the_page_marks_quotes_as_a_whole(site: Site, browser_page: Page) -> None:
     await browser_page.goto(site.url)
     await browser_page.evaluate("import('/card.js').then((card) => { window.marked = card.marked })")
@@ -377,6 +381,7 @@ async def test_the_page_marks_quotes_as_a_whole(site: Site, browser_page: Page) 
         assert "".join(part for part, _ in parts) == text
 
 
+@pytest.mark.long
 async def test_a_reply_is_copied_as_it_is(running: Running, site: Site, browser_page: Page) -> None:
     running.stand_in.script(default={"fields": ANSWER})
     await sign_in(browser_page, site, "ada")
@@ -391,6 +396,7 @@ async def test_a_reply_is_copied_as_it_is(running: Running, site: Site, browser_
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_a_user_says_which_reply_was_sent_and_how(running: Running, site: Site, browser_page: Page) -> None:
     await sign_in(browser_page, site, "ada")
     await choose_and_send(browser_page)
@@ -418,6 +424,7 @@ async def test_a_user_says_which_reply_was_sent_and_how(running: Running, site: 
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_conversation_is_refined_stays_together_and_is_deleted_as_a_whole(
     running: Running, site: Site, browser_page: Page
@@ -481,12 +488,16 @@ async def test_a_request_is_cancelled_and_sent_again_or_deleted(
 @pytest.mark.parametrize(
     ("action", "hint", "offered"),
     [
-        ("resend", "", "Choose the screenshot again"),
+        pytest.param("resend", "", "Choose the screenshot again", marks=pytest.mark.long),
         ("open_message", "Open the conversation first, then take the screenshot.", "Choose another screenshot"),
-        ("try_later", "", "Choose the screenshot again"),
-        ("shorten", "Use fewer words or fewer screenshots.", "Shorten and send again"),
-        ("none", "If it happens again, tell support the number {id}.", None),
-        ("something new", "If it happens again, tell support the number {id}.", None),
+        pytest.param("try_later", "", "Choose the screenshot again", marks=pytest.mark.long),
+        pytest.param(
+            "shorten", "Use fewer words or fewer screenshots.", "Shorten and send again", marks=pytest.mark.long
+        ),
+        pytest.param("none", "If it happens again, tell support the number {id}.", None, marks=pytest.mark.long),
+        pytest.param(
+            "something new", "If it happens again, tell support the number {id}.", None, marks=pytest.mark.long
+        ),
     ],
 )
 async def test_a_failure_says_what_its_user_can_do(
@@ -517,6 +528,7 @@ async def test_a_failure_says_what_its_user_can_do(
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_a_screenshot_without_a_message_is_said_to_have_none(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -531,6 +543,7 @@ async def test_a_screenshot_without_a_message_is_said_to_have_none(
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_a_failure_that_may_pass_is_tried_again_with_the_same_pictures(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -553,6 +566,7 @@ async def test_a_failure_that_may_pass_is_tried_again_with_the_same_pictures(
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_who_waits_is_told_why(running: Running, site: Site, browser_page: Page) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('requester', 'ada', 'test')")
     await sign_in(browser_page, site, "ada")
@@ -565,6 +579,7 @@ async def test_who_waits_is_told_why(running: Running, site: Site, browser_page:
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_who_has_too_many_requests_waiting_is_told_so_and_keeps_what_was_entered(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -579,6 +594,7 @@ async def test_who_has_too_many_requests_waiting_is_told_so_and_keeps_what_was_e
     assert rows(running) == []
 
 
+@pytest.mark.long
 async def test_earlier_conversations_are_shown_in_pages(running: Running, site: Site, browser_page: Page) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('all', '', 'test')")
     for number in range(32):
@@ -594,6 +610,7 @@ async def test_earlier_conversations_are_shown_in_pages(running: Running, site: 
     assert shown == [f"number {number}" for number in range(31, -1, -1)]
 
 
+@pytest.mark.long
 async def test_without_the_server_the_page_says_so_and_keeps_what_was_entered(site: Site, browser_page: Page) -> None:
     site.rest = "http://127.0.0.1:1"
     site.configure(auth=None)
@@ -608,6 +625,7 @@ async def test_without_the_server_the_page_says_so_and_keeps_what_was_entered(si
     await look_at(browser_page, "offline")
 
 
+@pytest.mark.long
 async def test_a_screenshot_can_be_pasted_or_dropped_and_taken_back(site: Site, browser_page: Page) -> None:
     await sign_in(browser_page, site, "ada")
     # The page may fetch nothing but its project, so the picture comes along as bytes.

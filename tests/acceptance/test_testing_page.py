@@ -111,6 +111,7 @@ def test_every_call_that_the_page_lists_works(database: str) -> None:
     assert found == [("completed", 3), ("failed", 1), ("processing", 1)]
 
 
+@pytest.mark.long
 def test_the_workflow_drafts_with_a_daemon_and_its_tests_pass(folder: Path, empty_database: str) -> None:
     yaml = pytest.importorskip("yaml")
     text = (folder / "workflow.yml").read_text().replace("8899", str(port := free_port()))

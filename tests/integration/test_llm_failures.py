@@ -51,6 +51,7 @@ MESSAGES: list[dict[str, Any]] = [
         ],
     },
 ]
+SUSPENDED = "Account a is suspended, possibly due to reaching the monthly spending limit"
 SPEAKING = [dialect for dialect in DIALECTS if dialect.title != "OpenAI Responses"]
 BY_TITLE = {dialect.title: dialect for dialect in DIALECTS}
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -83,8 +84,10 @@ async def failure(llm: Llm, to: Target, *, streamed: bool = True) -> ModelError:
     ("status", "said", "expected"),
     [
         (400, "Could not process image", ImageUnreadable),
-        (413, "Request exceeds the maximum allowed number of bytes.", ContextTooLong),
-        (412, "Account a is suspended, possibly due to reaching the monthly spending limit", ModelMisconfigured),
+        pytest.param(
+            413, "Request exceeds the maximum allowed number of bytes.", ContextTooLong, marks=pytest.mark.long
+        ),
+        pytest.param(412, SUSPENDED, ModelMisconfigured, marks=pytest.mark.long),
         (500, "Something broke", ModelUnavailable),
     ],
 )

@@ -15,6 +15,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
 
+WIRES = {"OpenAI", "Anthropic", "Gemini", "Bedrock"}
+"""One provider of each; the others speak the same, or nearly."""
+
 
 @pytest.fixture
 async def llm() -> AsyncIterator[Llm]:
@@ -23,7 +26,10 @@ async def llm() -> AsyncIterator[Llm]:
     await loaded.aclose()
 
 
-@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
+@pytest.mark.parametrize(
+    "dialect",
+    [pytest.param(one, id=one.title, marks=() if one.title in WIRES else pytest.mark.long) for one in ALL],
+)
 async def test_the_page_says_what_is_seen_of_a_provider(llm: Llm, dialect: Dialect) -> None:
     row, page = await look(llm, dialect), written(PAGE.read_text())
     assert line(row) in page.splitlines(), "run `make docs`"

@@ -58,7 +58,7 @@ async def test_every_wire_answers_with_its_usage_and_nothing_but_the_question_is
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 @pytest.mark.parametrize(
     "failure",
-    [Behaviour(reset=True), Behaviour(status=500), Behaviour(status=422)],
+    [Behaviour(reset=True), Behaviour(status=500), pytest.param(Behaviour(status=422), marks=pytest.mark.long)],
     ids=["reset before the headers", "500", "422"],
 )
 async def test_no_library_sends_a_question_twice_by_itself(
