@@ -97,6 +97,7 @@ def test_cases_are_drafted_compared_judged_and_reported(cases: Path, stand_in: T
     assert all(call["images"] for call in asked)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated) -> None:
     done = evaluated.done
@@ -106,6 +107,7 @@ def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated
     assert "blind pairs: 0 won, 0 lost, 1 tied" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_case_is_drafted_with_its_profile(evaluated: Evaluated) -> None:
     kept = json.loads((evaluated.output / "results.json").read_text())
@@ -113,6 +115,7 @@ def test_a_case_is_drafted_with_its_profile(evaluated: Evaluated) -> None:
     assert [reply["text"].endswith("\n\nInes Okafor, Lagos") for reply in drafted["replies"]] == [True] * 3
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) -> None:
     arguments = [
@@ -129,6 +132,7 @@ def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) ->
     assert "not worse than the baseline, over 2 cases" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_worse_than_the_baseline_is_a_negative_answer(stand_in: ThreadedStandIn, tmp_path: Path) -> None:
     # The stand-in drafts for every picture.
@@ -142,8 +146,9 @@ def test_worse_than_the_baseline_is_a_negative_answer(stand_in: ThreadedStandIn,
     assert "worse than the baseline: outcome: 5 cases worse, 0 better (p = 0.031)" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
     cases: Path, stand_in: ThreadedStandIn, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -170,6 +175,7 @@ def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
     assert json.loads((output / "results.json").read_text())["complete"] is True
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_model_that_cannot_be_used_ends_it_with_one_line(cases: Path) -> None:
     done = draftd("eval", str(cases), "--model", "nonsense/model", env=environment(NOWHERE), cwd=cases, time_s=200)
@@ -212,6 +218,7 @@ def test_an_edited_held_out_case_fails_the_evaluation_until_it_is_accepted(cases
     lock.check(cases, load(cases))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_dark(
     evaluated: Evaluated, tmp_path: Path, browser_page: Page

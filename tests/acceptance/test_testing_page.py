@@ -67,6 +67,7 @@ def run(script: str, folder: Path, **environment: str) -> str:
     return log.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("node")
 def test_the_tests_in_pglite_pass(folder: Path) -> None:
     if not (CLIENT / "node_modules/@electric-sql/pglite").is_dir():

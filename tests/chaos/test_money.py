@@ -18,8 +18,6 @@ WORKERS = 3
 KILL_EVERY_S = 1.5
 MODEL = "openai/stand-in"
 IN_FLIGHT, RPM = 5, 80
-BUDGET = Decimal(25)
-"""Enough for about half of the requests: one costs up to 4.10 USD, and a tenth of that in the end."""
 
 HOLDS = "settled_at IS NULL OR guessed AND usd > charged_usd"
 
@@ -51,6 +49,8 @@ def is_at_rest(scene: Scene) -> bool:
 @pytest.mark.timeout(600)
 def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
     scene.settings = scene.form.settings(DRAFTD_LEASE_S="2", DRAFTD_REAP_INTERVAL_S="0.5")
+    # Enough for about half of the requests: one costs up to 4.10 USD, and a tenth of that in the end.
+    requests, budget = scene.form.count(60, 120), Decimal(scene.form.pick(12.5, 25.0))
     scene.stand_in.script(default={"latency_s": 0.5})
     scene.client.query(WATCH)
     scene.client.query(
@@ -60,12 +60,14 @@ def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
         IN_FLIGHT,
         RPM,
     )
-    scene.client.query("UPDATE draft_settings SET usd_per_day = %s", BUDGET)
+    scene.client.query("UPDATE draft_settings SET usd_per_day = %s", budget)
     workers = [scene.start(f"worker {number}", wait=False) for number in range(WORKERS)]
     for worker in workers:
         started(worker)
     scene.enqueue(
-        *(f"<{number}>" for number in range(120)), max_attempts=10, expires_at=datetime.now(UTC) + timedelta(days=2)
+        *(f"<{number}>" for number in range(requests)),
+        max_attempts=10,
+        expires_at=datetime.now(UTC) + timedelta(days=2),
     )
     kills, phase_ends = 0, time.monotonic() + scene.form.pick(9.0, 45.0)
     while time.monotonic() < phase_ends:
@@ -95,12 +97,12 @@ def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
     log = scene.stand_in.log
     sys.stdout.write(
         f"\nchaos: {scene.name}: seed {scene.seed}: {kills} kills, {len(log)} calls, {guessed} of dead workers; "
-        f"at most {held} of {BUDGET} USD held, {spent} spent; at most {max(call['in_flight'] for call in log)} of "
+        f"at most {held} of {budget} USD held, {spent} spent; at most {max(call['in_flight'] for call in log)} of "
         f"{IN_FLIGHT} in flight, {most} of {RPM} in a minute\n"
     )
-    assert held <= BUDGET
+    assert held <= budget
     assert one(scene, "SELECT max(abs(reserved)) AS it FROM draft_spending") == 0
-    assert paid <= spent <= BUDGET * days
+    assert paid <= spent <= budget * days
     assert max(call["in_flight"] for call in log) <= IN_FLIGHT
     assert most <= RPM
     assert len(log) <= calls
