@@ -114,6 +114,7 @@ def test_a_workers_row_that_is_refused_costs_no_attempt(
     assert_is_well(daemon)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_no_value_of_any_column_harms_another_row(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet

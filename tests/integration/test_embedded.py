@@ -140,6 +140,7 @@ def test_an_exception_in_the_context_stops_it() -> None:
     assert processes_of(directory) == []
 
 
+@pytest.mark.long
 def test_a_sigterm_whose_handler_raises_leaves_nothing() -> None:
     code, directory = end_its_owner("handled", signal.SIGTERM)
     assert code == 3

@@ -55,6 +55,10 @@ SUSPENDED = "Account a is suspended, possibly due to reaching the monthly spendi
 SPEAKING = [dialect for dialect in DIALECTS if dialect.title != "OpenAI Responses"]
 BY_TITLE = {dialect.title: dialect for dialect in DIALECTS}
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+STREAMED_FIRST = pytest.mark.parametrize(
+    "streamed", [pytest.param(False, marks=pytest.mark.long), True], ids=["whole", "streamed"]
+)
+"""Both forms, of which a daemon's own is the second."""
 EVERY_WIRE = pytest.mark.parametrize("dialect", SPEAKING, ids=lambda dialect: dialect.title)
 
 
@@ -78,7 +82,7 @@ async def failure(llm: Llm, to: Target, *, streamed: bool = True) -> ModelError:
     return caught.value
 
 
-@STREAMED
+@STREAMED_FIRST
 @EVERY_WIRE
 @pytest.mark.parametrize(
     ("status", "said", "expected"),
@@ -103,7 +107,7 @@ async def test_a_message_has_the_true_status_the_address_and_the_providers_own_s
         assert len(server.received) == 1
 
 
-@STREAMED
+@STREAMED_FIRST
 @EVERY_WIRE
 async def test_a_login_page_is_told_as_one_and_spends_no_attempt(llm: Llm, dialect: Dialect, *, streamed: bool) -> None:
     async with speaking(dialect, Behaviour(html=True)) as server:

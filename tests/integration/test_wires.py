@@ -27,6 +27,10 @@ pytestmark = [
 ]
 
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+STREAMED_FIRST = pytest.mark.parametrize(
+    "streamed", [pytest.param(False, marks=pytest.mark.long), True], ids=["whole", "streamed"]
+)
+"""Both forms, of which a daemon's own is the second."""
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ async def test_every_wire_answers_with_its_usage_and_nothing_but_the_question_is
         assert (call["images"][0]["width_px"], call["first_role"]) == (LINKEDIN_POST.width_px, "system")
 
 
-@STREAMED
+@STREAMED_FIRST
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 @pytest.mark.parametrize(
     "failure",
