@@ -57,13 +57,6 @@ async def standin() -> AsyncIterator[StandIn]:
     await server.stop()
 
 
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
-
-
 def target(standin: StandIn, **over: Any) -> Target:
     given = {"model": "openai/stand-in", "api_base": standin.url, "api_key": "x", **over}
     return Target(**{"name": given["model"], **given})

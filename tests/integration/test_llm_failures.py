@@ -62,13 +62,6 @@ STREAMED_FIRST = pytest.mark.parametrize(
 EVERY_WIRE = pytest.mark.parametrize("dialect", SPEAKING, ids=lambda dialect: dialect.title)
 
 
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
-
-
 async def ask(llm: Llm, to: Target, *, streamed: bool = True, messages: list[dict[str, Any]] = MESSAGES) -> Completion:
     async def ignore(_text: str) -> None:
         pass

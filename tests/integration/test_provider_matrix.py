@@ -1,8 +1,5 @@
 """``docs/providers.md`` says what is seen on the wires."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
 
 from draftd.providers.llm import Llm
@@ -17,13 +14,6 @@ pytestmark = [
 
 WIRES = {"OpenAI", "Anthropic", "Gemini", "Bedrock"}
 """One provider of each; the others speak the same, or nearly."""
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The wires of the providers, asked through litellm as the daemon asks."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -31,13 +29,6 @@ STREAMED_FIRST = pytest.mark.parametrize(
     "streamed", [pytest.param(False, marks=pytest.mark.long), True], ids=["whole", "streamed"]
 )
 """Both forms, of which a daemon's own is the second."""
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
 
 
 @pytest.mark.timeout(90)
