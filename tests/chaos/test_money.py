@@ -18,6 +18,8 @@ WORKERS = 3
 KILL_EVERY_S = 1.5
 MODEL = "openai/stand-in"
 IN_FLIGHT, RPM = 5, 80
+BUDGET = Decimal(25)
+"""Enough for about half of the requests: one costs up to 4.10 USD, and a tenth of that in the end."""
 
 HOLDS = "settled_at IS NULL OR guessed AND usd > charged_usd"
 
@@ -45,12 +47,11 @@ def is_at_rest(scene: Scene) -> bool:
     )
 
 
+@pytest.mark.long
 @pytest.mark.chaos(seeds=20)
 @pytest.mark.timeout(600)
 def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
     scene.settings = scene.form.settings(DRAFTD_LEASE_S="2", DRAFTD_REAP_INTERVAL_S="0.5")
-    # Enough for about half of the requests: one costs up to 4.10 USD, and a tenth of that in the end.
-    requests, budget = scene.form.count(60, 120), Decimal(scene.form.pick(12.5, 25.0))
     scene.stand_in.script(default={"latency_s": 0.5})
     scene.client.query(WATCH)
     scene.client.query(
@@ -60,14 +61,12 @@ def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
         IN_FLIGHT,
         RPM,
     )
-    scene.client.query("UPDATE draft_settings SET usd_per_day = %s", budget)
+    scene.client.query("UPDATE draft_settings SET usd_per_day = %s", BUDGET)
     workers = [scene.start(f"worker {number}", wait=False) for number in range(WORKERS)]
     for worker in workers:
         started(worker)
     scene.enqueue(
-        *(f"<{number}>" for number in range(requests)),
-        max_attempts=10,
-        expires_at=datetime.now(UTC) + timedelta(days=2),
+        *(f"<{number}>" for number in range(120)), max_attempts=10, expires_at=datetime.now(UTC) + timedelta(days=2)
     )
     kills, phase_ends = 0, time.monotonic() + scene.form.pick(9.0, 45.0)
     while time.monotonic() < phase_ends:
@@ -97,12 +96,12 @@ def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:
     log = scene.stand_in.log
     sys.stdout.write(
         f"\nchaos: {scene.name}: seed {scene.seed}: {kills} kills, {len(log)} calls, {guessed} of dead workers; "
-        f"at most {held} of {budget} USD held, {spent} spent; at most {max(call['in_flight'] for call in log)} of "
+        f"at most {held} of {BUDGET} USD held, {spent} spent; at most {max(call['in_flight'] for call in log)} of "
         f"{IN_FLIGHT} in flight, {most} of {RPM} in a minute\n"
     )
-    assert held <= budget
+    assert held <= BUDGET
     assert one(scene, "SELECT max(abs(reserved)) AS it FROM draft_spending") == 0
-    assert paid <= spent <= budget * days
+    assert paid <= spent <= BUDGET * days
     assert max(call["in_flight"] for call in log) <= IN_FLIGHT
     assert most <= RPM
     assert len(log) <= calls
