@@ -52,7 +52,7 @@ test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting
 test: $(STAMP) ## Run every test but the long ones, on all cores (DRAFTD_TEST_DATABASE_URL takes another PostgreSQL than the one that comes along)
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-test-properties: $(STAMP) ## Run what `make test` leaves out but chaos and fuzz: properties with 1,000 examples, mutants of the queue, fresh installs
+test-properties: $(STAMP) ## Run what `make test` leaves out but chaos and fuzz: properties with 1,000 examples, mutants of the queue, fresh installs, further forms of a case
 	$(BIN)/python -m pytest $(WORKERS) -m "(long and not chaos) or hypothesis" --hypothesis-profile=long $(ARGS)
 
 test-long: test-properties ## Run the long tests alone: properties and mutants in number, then chaos and fuzz (SEEDS, MUTANTS)
@@ -61,7 +61,7 @@ test-long: test-properties ## Run the long tests alone: properties and mutants i
 
 test-all: test test-long ## Run everything, an hour or more
 
-chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form of the five harshest)
+chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form of four)
 	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -m chaos -v --capture=no -p no:randomly $(ARGS)
 
 fuzz: $(STAMP) ## Decode 31,000 damaged pictures, some minutes (MUTANTS=200000: more; SEED=2: others; `make test` tries 520)

@@ -28,6 +28,7 @@ pytest_plugins = [
     "fix_database",
     "fix_daemon",
     "fix_images",
+    "fix_llm",
     "fix_money",
     "fix_node",
     "fix_output",

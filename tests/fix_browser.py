@@ -1,15 +1,18 @@
 """A headless Chromium for tests of pages, spoken to over its DevTools protocol.
 
-Owns the process and its connection. The browser reaches the loopback interface only. Without one installed, a test that asks for
-it is skipped.
+Owns the process and its connections. The browser reaches the loopback interface only. Without one installed, a test that asks for
+it is skipped. ``DRAFTD_TEST_SCREENSHOTS_DIR`` is where the tests leave pictures of what they look at.
 """
 
 import asyncio
 import base64
 import itertools
+import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,12 +83,15 @@ class Page:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
         self._session: str | None = None
+        self.context = ""
+        """Holds the cookies, storage and permissions of this tab alone."""
         self.errors: list[str] = []
         """What the console reported: exceptions, errors, warnings, and violations of the Content-Security-Policy."""
 
     async def open(self) -> None:
-        """Open the tab and listen to its console."""
-        target = await self.call("Target.createTarget", url="about:blank")
+        """Open the tab, which closes with the connection, and listen to its console."""
+        self.context = (await self.call("Target.createBrowserContext", disposeOnDetach=True))["browserContextId"]
+        target = await self.call("Target.createTarget", url="about:blank", browserContextId=self.context)
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "DOM"):
@@ -168,49 +174,50 @@ class Page:
         found: list[str] = await self.evaluate(f"({_FAINT})({LEAST_CONTRAST})")
         return found
 
-    async def screenshot(self, path: Path) -> None:
-        """Write the whole page as a PNG."""
+    async def screenshot(self, name: str) -> None:
+        """Write the whole page as a PNG, if somebody wants to see it."""
+        if not (folder := os.environ.get("DRAFTD_TEST_SCREENSHOTS_DIR")):
+            return
         size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         taken = await self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-        await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
+        await asyncio.to_thread((Path(folder) / f"{name}.png").write_bytes, base64.b64decode(taken["data"]))
 
 
-@asynccontextmanager
-async def browsing(directory: Path) -> AsyncIterator[Page]:
-    """Start a browser and yield a tab; end it with the context."""
-    from aiohttp import ClientSession  # noqa: PLC0415 - takes half a second, and most runs start no browser
-
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a browser, which costs half a second of CPU to start."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is installed (Debian: apt-get install chromium)")
-    with (directory / "browser.log").open("wb") as log:
-        command = [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
-    try:
-        async with ClientSession() as session, session.ws_connect(await _endpoint(directory), max_msg_size=0) as socket:
-            page = Page(socket)
-            reading = asyncio.create_task(page.read())
-            await page.open()
-            yield page
-            reading.cancel()
-    finally:
-        process.terminate()
-        await process.wait()
+    directory = tmp_path_factory.mktemp("browser")
+    command = [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"]
+    with (directory / "browser.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield _endpoint(directory)
+        finally:
+            process.terminate()
 
 
-async def _endpoint(directory: Path) -> str:
+def _endpoint(directory: Path) -> str:
     """Return the address that a browser writes down once it listens."""
-    async with asyncio.timeout(START_S):
-        while True:
-            with suppress(FileNotFoundError, ValueError):
-                port, path = (directory / "DevToolsActivePort").read_text().splitlines()
-                return f"ws://127.0.0.1:{port}{path}"
-            await asyncio.sleep(LOOK_S)
+    ends_at = time.monotonic() + START_S
+    while time.monotonic() < ends_at:
+        with suppress(FileNotFoundError, ValueError):
+            port, path = (directory / "DevToolsActivePort").read_text().splitlines()
+            return f"ws://127.0.0.1:{port}{path}"
+        time.sleep(LOOK_S)
+    raise AssertionError((directory / "browser.log").read_text())
 
 
 @pytest.fixture
-async def browser_page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
-    """A tab of a browser."""
-    async with browsing(tmp_path_factory.mktemp("browser")) as page:
+async def browser_page(browser: str) -> AsyncIterator[Page]:
+    """A tab that shares nothing with those of other tests."""
+    from aiohttp import ClientSession  # noqa: PLC0415 - takes half a second, and most runs start no browser
+
+    async with ClientSession() as session, session.ws_connect(browser, max_msg_size=0) as socket:
+        page = Page(socket)
+        reading = asyncio.create_task(page.read())
+        await page.open()
         yield page
+        reading.cancel()

@@ -1,7 +1,6 @@
 """``draftd eval``: a real daemon, a judge over HTTP, results, a report that a browser opens."""
 
 import json
-import os
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -98,6 +97,7 @@ def test_cases_are_drafted_compared_judged_and_reported(cases: Path, stand_in: T
     assert all(call["images"] for call in asked)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated) -> None:
     done = evaluated.done
@@ -107,6 +107,7 @@ def test_with_the_stand_ins_it_says_that_no_model_was_asked(evaluated: Evaluated
     assert "blind pairs: 0 won, 0 lost, 1 tied" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_case_is_drafted_with_its_profile(evaluated: Evaluated) -> None:
     kept = json.loads((evaluated.output / "results.json").read_text())
@@ -114,6 +115,7 @@ def test_a_case_is_drafted_with_its_profile(evaluated: Evaluated) -> None:
     assert [reply["text"].endswith("\n\nInes Okafor, Lagos") for reply in drafted["replies"]] == [True] * 3
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) -> None:
     arguments = [
@@ -130,6 +132,7 @@ def test_it_is_compared_with_a_baseline(evaluated: Evaluated, tmp_path: Path) ->
     assert "not worse than the baseline, over 2 cases" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_worse_than_the_baseline_is_a_negative_answer(stand_in: ThreadedStandIn, tmp_path: Path) -> None:
     # The stand-in drafts for every picture.
@@ -143,8 +146,9 @@ def test_worse_than_the_baseline_is_a_negative_answer(stand_in: ThreadedStandIn,
     assert "worse than the baseline: outcome: 5 cases worse, 0 better (p = 0.031)" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
     cases: Path, stand_in: ThreadedStandIn, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -171,6 +175,7 @@ def test_an_interrupted_evaluation_keeps_what_is_finished_and_is_continued(
     assert json.loads((output / "results.json").read_text())["complete"] is True
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_model_that_cannot_be_used_ends_it_with_one_line(cases: Path) -> None:
     done = draftd("eval", str(cases), "--model", "nonsense/model", env=environment(NOWHERE), cwd=cases, time_s=200)
@@ -213,6 +218,7 @@ def test_an_edited_held_out_case_fails_the_evaluation_until_it_is_accepted(cases
     lock.check(cases, load(cases))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_dark(
     evaluated: Evaluated, tmp_path: Path, browser_page: Page
@@ -221,11 +227,10 @@ async def test_a_browser_shows_the_report_on_a_phone_and_on_a_desktop_light_and_
     page = (evaluated.output / "report.html").read_text().replace("No model looked", "W" * 400 + " no model looked")
     report = tmp_path / "report.html"
     report.write_text(page)
-    shots = Path(os.environ.get("DRAFTD_TEST_SCREENSHOTS_DIR") or tmp_path)
     for size, scheme in product((PHONE, DESKTOP), SCHEMES):
         await browser_page.look_like(size, scheme)
         await browser_page.goto(report.as_uri())
-        await browser_page.screenshot(shots / f"report-{size[0]}-{scheme}.png")
+        await browser_page.screenshot(f"evaluation-{size[0]}-{scheme}")
         assert await browser_page.overflowing() == [], (size, scheme)
         found: dict[str, Any] = await browser_page.evaluate(
             "({scripts: document.scripts.length,"

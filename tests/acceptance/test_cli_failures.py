@@ -221,7 +221,7 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(unbuffered: str) -> Non
     assert result.stderr == b""
 
 
-@pytest.mark.parametrize("command", [["systemd-unit"], ["list", "--json"]])
+@pytest.mark.parametrize("command", [pytest.param(["systemd-unit"], marks=pytest.mark.long), ["list", "--json"]])
 def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
     with Path("/dev/full").open("wb") as sink:
         result = subprocess.run(
@@ -236,7 +236,14 @@ def test_a_full_disk_is_one_line(database: str, command: list[str]) -> None:
     assert result.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize(("closed", "printed"), [("2>&-", NO_REQUESTS), (">&-", b""), ("<&- >&- 2>&-", b"")])
+@pytest.mark.parametrize(
+    ("closed", "printed"),
+    [
+        pytest.param("2>&-", NO_REQUESTS, marks=pytest.mark.long),
+        pytest.param(">&-", b"", marks=pytest.mark.long),
+        ("<&- >&- 2>&-", b""),
+    ],
+)
 def test_with_a_closed_stream_a_command_says_the_rest(database: str, closed: str, printed: bytes) -> None:
     result = subprocess.run(
         ["sh", "-c", f'exec "$0" -m draftd list --json {closed}', sys.executable],

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import pytest
+
 from fix_daemon import environment
 
 HEAVY = ("litellm", "openai", "langfuse", "PIL", "httpcore")
@@ -47,6 +49,7 @@ def test_no_command_but_run_demo_doctor_and_a_running_eval_loads_the_heavy_packa
     assert {command: names & {*HEAVY, *TABLES} for command, names in loaded.items()} == {one: set() for one in LIGHT}
 
 
+@pytest.mark.long
 def test_a_migration_loads_what_it_needs_and_no_more(empty_database: str) -> None:
     loaded = loaded_by(["migrate"], empty_database)["migrate"]
     assert loaded.isdisjoint(HEAVY)

@@ -35,7 +35,7 @@ def command(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str
                 process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_it_prints_what_to_set_says_what_it_is_and_ends_on_a_signal(number: signal.Signals) -> None:
     with command("--latency", "0.01") as (process, variables):
         answer = httpx.post(f"{variables['OPENAI_BASE_URL']}/chat/completions", json=ASK)

@@ -42,8 +42,8 @@ def without_query(url: str) -> str:
     ("host", "page", "part", "schema"),
     [
         ("supabase", "supabase.md", slice(0, 3), "public"),
-        ("supabase", "supabase.md", slice(3, 4), "drafts"),
-        ("insforge", "insforge.md", slice(0, 1), "public"),
+        pytest.param("supabase", "supabase.md", slice(3, 4), "drafts", marks=pytest.mark.long),
+        pytest.param("insforge", "insforge.md", slice(0, 1), "public", marks=pytest.mark.long),
     ],
     ids=["Supabase", "a schema of its own", "InsForge"],
 )

@@ -120,16 +120,10 @@ def test_a_model_that_cannot_be_used_ends_it_with_one_line() -> None:
         demo.expect_nothing_left()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("started PostgreSQL", marks=pytest.mark.long),
-        pytest.param("screenshots; drafts appear", marks=pytest.mark.long),
-        "processing",
-    ],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["started PostgreSQL", "screenshots; drafts appear", "processing"])
 def test_interrupted_at_any_moment_it_leaves_nothing_behind(demo: Demo, moment: str, number: signal.Signals) -> None:
     wait_until(lambda: moment in demo.log, 100, what=lambda: demo.log)
     assert len(demo.processes()) > 1, "the directory shows what was started"

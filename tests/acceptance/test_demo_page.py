@@ -7,7 +7,7 @@ import pytest
 from draftd.demo import page
 from draftd.demo.samples import SAMPLES
 from draftd.demo.scenes import SAMPLE_SCENES
-from fix_browser import DESKTOP, PHONE, SCHEMES, Page
+from fix_browser import DESKTOP, PHONE, Page
 from fix_demo_page import HOSTILE, make_drafted, make_option, make_result
 
 
@@ -40,8 +40,8 @@ def drafted_samples() -> list[page.Drafted]:
     ]
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", [PHONE, pytest.param(DESKTOP, marks=pytest.mark.long)], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 async def test_it_fits_the_screen_and_runs_nothing(
     browser_page: Page, tmp_path: Path, size: tuple[int, int], scheme: str
 ) -> None:
@@ -49,7 +49,7 @@ async def test_it_fits_the_screen_and_runs_nothing(
     written.write_text(page.render(drafted_samples(), is_stand_in=True), encoding="utf-8")
     await browser_page.look_like(size, scheme)
     await browser_page.goto(written.as_uri())
-    await browser_page.screenshot(tmp_path / "demo.png")
+    await browser_page.screenshot(f"demo-{size[0]}-{scheme}")
     assert await browser_page.overflowing() == []
     assert await browser_page.evaluate("document.querySelectorAll('article').length") == 9
     assert await browser_page.evaluate(

@@ -179,30 +179,28 @@ async def texts(page: Page, selector: str) -> list[str]:
     return found
 
 
-async def look_at(page: Page, path: Path, name: str) -> None:
-    """Take pictures on every device, in both colour schemes; everything fits, and every text can be read."""
+async def look_at(page: Page, name: str) -> None:
+    """Look at it on every device, in both colour schemes: everything fits, and every text can be read."""
     for size, device, scheme in LOOKS:
         await page.look_like(size, scheme)
-        await page.screenshot(path / f"{name}-{device}-{scheme}.png")
+        await page.screenshot(f"{name}-{device}-{scheme}")
         assert await page.overflowing() == [], (device, scheme)
         assert await page.faint() == [], (device, scheme)
     await page.look_like(DESKTOP, "light")
 
 
 @pytest.mark.timeout(240)
-async def test_drafts_appear_as_cards_one_after_the_other(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
-) -> None:
+async def test_drafts_appear_as_cards_one_after_the_other(running: Running, site: Site, browser_page: Page) -> None:
     running.stand_in.script({"fields": ANSWER, "stall_after": '"medium_stance"'}, default={"fields": ANSWER})
     await browser_page.look_like(DESKTOP, "light")
     await sign_in(browser_page, site, "ada")
-    await look_at(browser_page, tmp_path, "empty")
+    await look_at(browser_page, "empty")
     await choose_and_send(browser_page, "Yes, gladly")
     await browser_page.wait_for("document.querySelector('.turn .text') !== null")
     assert await texts(browser_page, ".text") == [HOSTILE]
     assert await texts(browser_page, ".turn .state") == ["Writing … 1 of 3"]
     assert await browser_page.evaluate("document.querySelectorAll('.ghost').length") == 2
-    await look_at(browser_page, tmp_path, "writing")
+    await look_at(browser_page, "writing")
     running.stand_in.release()
     await browser_page.wait_for(FINISHED)
     assert len(await texts(browser_page, ".text")) == 3
@@ -217,7 +215,7 @@ async def test_drafts_appear_as_cards_one_after_the_other(
     assert "A better reply needs: the release date" in remarks
     (row,) = rows(running)
     assert (row["context"], row["requester_id"]) == ("Yes, gladly", "ada")
-    await look_at(browser_page, tmp_path, "completed")
+    await look_at(browser_page, "completed")
     assert browser_page.errors == []
 
 
@@ -259,13 +257,14 @@ async def test_a_user_neither_sees_nor_touches_what_another_user_has(
     assert running.client.query("SELECT * FROM draft_feedback") == []
 
 
+@pytest.mark.long
 async def test_a_user_signs_in_with_a_password_and_a_session_renews_itself(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
+    running: Running, site: Site, browser_page: Page
 ) -> None:
     site.configure(auth=f"{site.url}auth/v1")
     await browser_page.goto(site.url)
     await browser_page.wait_for("!document.querySelector('#sign-in').hidden")
-    await look_at(browser_page, tmp_path, "sign-in")
+    await look_at(browser_page, "sign-in")
     for password in ("wrong", PASSWORD):
         await fill(browser_page, "#email", "ada@example.com")
         await fill(browser_page, "#password", password)
@@ -273,7 +272,7 @@ async def test_a_user_signs_in_with_a_password_and_a_session_renews_itself(
         if password == "wrong":
             await browser_page.wait_for("!document.querySelector('#sign-in-problem').hidden")
             assert await texts(browser_page, "#sign-in-problem") == ["This e-mail and password do not match."]
-            await look_at(browser_page, tmp_path, "refused")
+            await look_at(browser_page, "refused")
     await browser_page.wait_for("!document.querySelector('#empty').hidden")
     assert await texts(browser_page, "#who") == ["ada@example.com"]
     old = {"token": token(role="authenticated", sub="ada", exp=int(time.time()) - 60), "refresh": "ada"}
@@ -284,9 +283,11 @@ async def test_a_user_signs_in_with_a_password_and_a_session_renews_itself(
     assert [row["requester_id"] for row in rows(running)] == ["ada"]
 
 
-@pytest.mark.parametrize(("next_user", "kept"), [("ada", "half a note"), ("ben", "")])
+@pytest.mark.parametrize(
+    ("next_user", "kept"), [pytest.param("ada", "half a note", marks=pytest.mark.long), ("ben", "")]
+)
 async def test_a_session_that_ends_keeps_what_was_entered_for_the_same_user_only(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path, next_user: str, kept: str
+    running: Running, site: Site, browser_page: Page, next_user: str, kept: str
 ) -> None:
     await sign_in(browser_page, site, "ada", exp=int(time.time()) + 3600)
     await choose_and_send(browser_page)
@@ -299,7 +300,7 @@ async def test_a_session_that_ends_keeps_what_was_entered_for_the_same_user_only
     await browser_page.wait_for("!document.querySelector('#sign-in').hidden")
     assert await texts(browser_page, "#sign-in-notice") == [ENDED]
     if next_user == "ada":
-        await look_at(browser_page, tmp_path, "ended")
+        await look_at(browser_page, "ended")
     await browser_page.evaluate("window.isAdas = true")
     await enter(browser_page, next_user)
     same_page = "window.isAdas" if next_user == "ada" else "!window.isAdas"
@@ -367,6 +368,7 @@ def _is_open(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.long
 async def test_the_page_marks_quotes_as_a_whole(site: Site, browser_page: Page) -> None:
     await browser_page.goto(site.url)
     await browser_page.evaluate("import('/card.js').then((card) => { window.marked = card.marked })")
@@ -379,12 +381,14 @@ async def test_the_page_marks_quotes_as_a_whole(site: Site, browser_page: Page) 
         assert "".join(part for part, _ in parts) == text
 
 
+@pytest.mark.long
 async def test_a_reply_is_copied_as_it_is(running: Running, site: Site, browser_page: Page) -> None:
     running.stand_in.script(default={"fields": ANSWER})
     await sign_in(browser_page, site, "ada")
     await choose_and_send(browser_page)
     await browser_page.wait_for(FINISHED)
-    await browser_page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    await browser_page.call("Browser.grantPermissions", permissions=permissions, browserContextId=browser_page.context)
     await browser_page.call("Page.bringToFront")
     await browser_page.evaluate("document.querySelectorAll('.copy')[1].click()")
     await browser_page.wait_for("document.querySelectorAll('.copy')[1].textContent === 'Copied'")
@@ -392,14 +396,13 @@ async def test_a_reply_is_copied_as_it_is(running: Running, site: Site, browser_
     assert browser_page.errors == []
 
 
-async def test_a_user_says_which_reply_was_sent_and_how(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
-) -> None:
+@pytest.mark.long
+async def test_a_user_says_which_reply_was_sent_and_how(running: Running, site: Site, browser_page: Page) -> None:
     await sign_in(browser_page, site, "ada")
     await choose_and_send(browser_page)
     await browser_page.wait_for(FINISHED)
     await click(browser_page, "I sent this", ".cards article:nth-child(1)")
-    await look_at(browser_page, tmp_path, "asking")
+    await look_at(browser_page, "asking")
     await click(browser_page, "Save", ".cards article:nth-child(1)")
     await click(browser_page, "I sent this", ".cards article:nth-child(2)")
     await fill(browser_page, ".cards article:nth-child(2) textarea", "Friday, then.")
@@ -421,9 +424,10 @@ async def test_a_user_says_which_reply_was_sent_and_how(
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_conversation_is_refined_stays_together_and_is_deleted_as_a_whole(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
+    running: Running, site: Site, browser_page: Page
 ) -> None:
     running.stand_in.script(default={"fields": {"other_targets": ["Ana: asks about prices"]}})
     theirs = running.client.insert(picture(), requester_id="ben")
@@ -452,9 +456,9 @@ async def test_a_conversation_is_refined_stays_together_and_is_deleted_as_a_whol
     labels = [*(label for *_, label in asked.values())][::-1]
     assert await texts(browser_page, ".turn > summary span") == [*labels, "First drafts"]
     assert len(await texts(browser_page, ".conversation")) == 1
-    await look_at(browser_page, tmp_path, "conversation")
+    await look_at(browser_page, "conversation")
     await click(browser_page, "Delete conversation")
-    await look_at(browser_page, tmp_path, "deleting")
+    await look_at(browser_page, "deleting")
     await click(browser_page, "Delete")
     await browser_page.wait_for("!document.querySelector('#empty').hidden")
     assert [str(row["id"]) for row in rows(running)] == [theirs]
@@ -462,7 +466,7 @@ async def test_a_conversation_is_refined_stays_together_and_is_deleted_as_a_whol
 
 
 async def test_a_request_is_cancelled_and_sent_again_or_deleted(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
+    running: Running, site: Site, browser_page: Page
 ) -> None:
     running.stand_in.script(default={"hang": True})
     await sign_in(browser_page, site, "ada")
@@ -470,7 +474,7 @@ async def test_a_request_is_cancelled_and_sent_again_or_deleted(
     await click(browser_page, "Cancel")
     await browser_page.wait_for("document.querySelector('.turn .quiet') !== null")
     assert [row["status"] for row in rows(running)] == ["cancelled"]
-    await look_at(browser_page, tmp_path, "cancelled")
+    await look_at(browser_page, "cancelled")
     await click(browser_page, "Try again")
     await browser_page.wait_for("document.querySelectorAll('.conversation').length === 2")
     assert [row["context"] for row in rows(running)] == ["a note", "a note"]
@@ -484,16 +488,23 @@ async def test_a_request_is_cancelled_and_sent_again_or_deleted(
 @pytest.mark.parametrize(
     ("action", "hint", "offered"),
     [
-        ("resend", "", "Choose the screenshot again"),
+        pytest.param("resend", "", "Choose the screenshot again", marks=pytest.mark.long),
         ("open_message", "Open the conversation first, then take the screenshot.", "Choose another screenshot"),
-        ("try_later", "", "Choose the screenshot again"),
-        ("shorten", "Use a smaller picture, fewer screenshots or fewer words.", "Change and send again"),
-        ("none", "If it happens again, tell support the number {id}.", None),
-        ("something new", "If it happens again, tell support the number {id}.", None),
+        pytest.param("try_later", "", "Choose the screenshot again", marks=pytest.mark.long),
+        pytest.param(
+            "shorten",
+            "Use a smaller picture, fewer screenshots or fewer words.",
+            "Change and send again",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("none", "If it happens again, tell support the number {id}.", None, marks=pytest.mark.long),
+        pytest.param(
+            "something new", "If it happens again, tell support the number {id}.", None, marks=pytest.mark.long
+        ),
     ],
 )
 async def test_a_failure_says_what_its_user_can_do(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path, action: str, hint: str, offered: str | None
+    running: Running, site: Site, browser_page: Page, action: str, hint: str, offered: str | None
 ) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('requester', 'ada', 'test')")
     partial_result = {"options": [{"length": "short", "text": "What was ready."}]}
@@ -513,13 +524,14 @@ async def test_a_failure_says_what_its_user_can_do(
     assert "".join(await texts(browser_page, ".turn .actions .hint")) == hint.format(id=request_id)
     assert await texts(browser_page, ".turn .actions button") == ([offered] if offered else [])
     if action == "open_message":
-        await look_at(browser_page, tmp_path, "failed")
+        await look_at(browser_page, "failed")
     if offered:
         await click(browser_page, offered)
         assert await browser_page.evaluate("document.querySelector('#note').value") == "the note"
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_a_screenshot_without_a_message_is_said_to_have_none(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -534,6 +546,7 @@ async def test_a_screenshot_without_a_message_is_said_to_have_none(
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_a_failure_that_may_pass_is_tried_again_with_the_same_pictures(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -557,7 +570,11 @@ async def test_a_failure_that_may_pass_is_tried_again_with_the_same_pictures(
 
 
 @pytest.mark.parametrize(
-    ("details", "kept"), [({}, ["email.png", "phone_chat.png"]), ({"picture": 1}, ["phone_chat.png"])]
+    ("details", "kept"),
+    [
+        pytest.param({}, ["email.png", "phone_chat.png"], marks=pytest.mark.long),
+        ({"picture": 1}, ["phone_chat.png"]),
+    ],
 )
 async def test_what_was_too_large_is_sent_again_without_the_picture_that_was_refused(
     running: Running, site: Site, browser_page: Page, details: dict[str, Any], kept: list[str]
@@ -575,18 +592,20 @@ async def test_what_was_too_large_is_sent_again_without_the_picture_that_was_ref
     assert browser_page.errors == []
 
 
-async def test_who_waits_is_told_why(running: Running, site: Site, browser_page: Page, tmp_path: Path) -> None:
+@pytest.mark.long
+async def test_who_waits_is_told_why(running: Running, site: Site, browser_page: Page) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('requester', 'ada', 'test')")
     await sign_in(browser_page, site, "ada")
     await choose_and_send(browser_page)
     await browser_page.wait_for("document.querySelector('.turn .state')?.textContent.startsWith('Paused')")
     assert await texts(browser_page, ".turn .state") == ["Paused by the operator …"]
-    await look_at(browser_page, tmp_path, "waiting")
+    await look_at(browser_page, "waiting")
     running.client.query("DELETE FROM draft_pauses")
     await browser_page.wait_for(FINISHED)
     assert browser_page.errors == []
 
 
+@pytest.mark.long
 async def test_who_has_too_many_requests_waiting_is_told_so_and_keeps_what_was_entered(
     running: Running, site: Site, browser_page: Page
 ) -> None:
@@ -601,16 +620,15 @@ async def test_who_has_too_many_requests_waiting_is_told_so_and_keeps_what_was_e
     assert rows(running) == []
 
 
-async def test_earlier_conversations_are_shown_in_pages(
-    running: Running, site: Site, browser_page: Page, tmp_path: Path
-) -> None:
+@pytest.mark.long
+async def test_earlier_conversations_are_shown_in_pages(running: Running, site: Site, browser_page: Page) -> None:
     running.client.query("INSERT INTO draft_pauses (what, name, reason) VALUES ('all', '', 'test')")
     for number in range(32):
         failed(running, error_message=f"number {number}")
     await sign_in(browser_page, site, "ada")
     assert len(await texts(browser_page, ".conversation")) == 30
     assert await browser_page.evaluate("document.querySelectorAll('.conversation[open]').length") == 1
-    await look_at(browser_page, tmp_path, "earlier")
+    await look_at(browser_page, "earlier")
     await click(browser_page, "Show earlier")
     await browser_page.wait_for("document.querySelectorAll('.conversation').length === 32")
     assert await browser_page.evaluate("document.querySelector('#more').hidden")
@@ -618,9 +636,8 @@ async def test_earlier_conversations_are_shown_in_pages(
     assert shown == [f"number {number}" for number in range(31, -1, -1)]
 
 
-async def test_without_the_server_the_page_says_so_and_keeps_what_was_entered(
-    site: Site, browser_page: Page, tmp_path: Path
-) -> None:
+@pytest.mark.long
+async def test_without_the_server_the_page_says_so_and_keeps_what_was_entered(site: Site, browser_page: Page) -> None:
     site.rest = "http://127.0.0.1:1"
     site.configure(auth=None)
     await sign_in(browser_page, site, "ada")
@@ -631,9 +648,10 @@ async def test_without_the_server_the_page_says_so_and_keeps_what_was_entered(
     assert "cannot be reached" in (await texts(browser_page, "#problem"))[0]
     assert await browser_page.evaluate("document.querySelector('#note').value") == "Yes, gladly"
     assert await browser_page.evaluate("document.querySelectorAll('.picture').length") == 1
-    await look_at(browser_page, tmp_path, "offline")
+    await look_at(browser_page, "offline")
 
 
+@pytest.mark.long
 async def test_a_screenshot_can_be_pasted_or_dropped_and_taken_back(site: Site, browser_page: Page) -> None:
     await sign_in(browser_page, site, "ada")
     # The page may fetch nothing but its project, so the picture comes along as bytes.

@@ -125,6 +125,7 @@ def test_a_decoder_killed_by_the_clock_costs_its_own_request_only(running: Runni
     check_that_only_it_fails(running, hostile("fall asleep"), code="image_invalid", message="took more than")
 
 
+@pytest.mark.long
 def test_a_decoder_killed_by_the_limit_of_processor_time_costs_its_own_request_only(running: Running) -> None:
     """The decoder runs in a loop; the limit for it is one second here."""
     check_that_only_it_fails(running, hostile("fall into a loop"), code="image_invalid", message="CPU time")

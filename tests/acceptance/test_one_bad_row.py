@@ -114,6 +114,7 @@ def test_a_workers_row_that_is_refused_costs_no_attempt(
     assert_is_well(daemon)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_no_value_of_any_column_harms_another_row(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet
@@ -183,9 +184,16 @@ def test_no_value_in_the_tables_that_daemons_share_harms_a_request(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+@pytest.mark.parametrize(
+    ("level", "count"),
+    [
+        ("serializable", 60),
+        pytest.param("serializable", 300, marks=pytest.mark.long),
+        pytest.param("repeatable read", 300, marks=pytest.mark.long),
+    ],
+)
 def test_three_daemons_draft_without_a_false_alarm_whatever_the_databases_isolation(
-    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, level: str
+    database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, level: str, count: int
 ) -> None:
     name = client.query("SELECT current_database() AS name")[0]["name"]
     client.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'")
@@ -204,9 +212,10 @@ def test_three_daemons_draft_without_a_false_alarm_whatever_the_databases_isolat
     # Refinements, but for every tenth: a decoder's time says nothing about transactions.
     client.query(
         "INSERT INTO draft_requests (image_urls, parent_id, requester_id, context) "
-        "SELECT CASE WHEN n % 10 = 0 THEN p.image_urls ELSE '{}' END, CASE WHEN n % 10 > 0 THEN p.id END,"
+        "SELECT CASE WHEN n %% 10 = 0 THEN p.image_urls ELSE '{}' END, CASE WHEN n %% 10 > 0 THEN p.id END,"
         "       p.requester_id, 'one of many' "
-        "  FROM generate_series(1, 300) AS n JOIN draft_requests AS p ON p.requester_id = (n % 7)::text"
+        "  FROM generate_series(1, %s) AS n JOIN draft_requests AS p ON p.requester_id = (n %% 7)::text",
+        count,
     )
     wait_until(
         lambda: not client.query("SELECT id FROM draft_requests WHERE status IN ('pending', 'processing') LIMIT 1"), 300
@@ -214,7 +223,7 @@ def test_three_daemons_draft_without_a_false_alarm_whatever_the_databases_isolat
     counts = client.query(
         "SELECT status, attempt, count(*) AS n FROM draft_requests WHERE context = 'one of many' GROUP BY 1, 2"
     )
-    assert counts == [{"status": "completed", "attempt": 1, "n": 300}]
+    assert counts == [{"status": "completed", "attempt": 1, "n": count}]
     for daemon in daemons:
         assert_is_well(daemon)
         assert "refused" not in daemon.log, daemon.log

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from draftd.stand_in.threaded import ThreadedStandIn
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_cases_are_drafted_and_their_drafts_refined(tmp_path: Path, stand_in: ThreadedStandIn) -> None:
     env = os.environ | {"OPENAI_BASE_URL": stand_in.url, "OPENAI_API_KEY": "x"}
     arguments = [sys.executable, "-m", "evals.refined", "run", str(tmp_path), "--only", "002"]

@@ -57,13 +57,13 @@ async def write_page(connection: db.Connection, path: Path, *, with_content: boo
 
 
 async def look(tab: Page, path: Path, name: str) -> None:
-    """Look at a page on every device in every scheme; leave the screenshots beside it."""
+    """Look at a page on every device in every scheme; the screenshots bear its name."""
     for size, device in ((PHONE, "phone"), (DESKTOP, "desktop")):
         for scheme in SCHEMES:
             await tab.look_like(size, scheme)
             await tab.goto(path.as_uri())
             await tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-            await tab.screenshot(path.with_name(f"{name}-{device}-{scheme}.png"))
+            await tab.screenshot(f"report-{name}-{device}-{scheme}")
             assert await tab.overflowing() == [], (device, scheme)
             assert await tab.evaluate(CUT) == [], (device, scheme)
             assert await tab.evaluate(FAINT) == [], (device, scheme)
@@ -73,6 +73,7 @@ async def look(tab: Page, path: Path, name: str) -> None:
     assert tab.errors == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_days_report_fits_every_screen(connection: db.Connection, browser_page: Page, tmp_path: Path) -> None:
     await fill_period(connection)
@@ -108,6 +109,7 @@ async def test_hostile_and_endless_texts_run_nothing_and_fit(
     assert len([error for error in browser_page.errors if "Content Security Policy" in error]) == 2
 
 
+@pytest.mark.long
 async def test_an_empty_period_is_a_page_too(connection: db.Connection, browser_page: Page, tmp_path: Path) -> None:
     await write_page(connection, tmp_path / "report.html", with_content=False)
     await look(browser_page, tmp_path / "report.html", "empty")

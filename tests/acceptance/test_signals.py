@@ -65,7 +65,10 @@ MOMENTS: dict[str, Callable[[int], bool]] = {
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [*((moment, signal.SIGTERM) for moment in MOMENTS), *((early, signal.SIGHUP) for early in list(MOMENTS)[:3])],
+    [
+        *((moment, signal.SIGTERM) for moment in MOMENTS),
+        *(pytest.param(early, signal.SIGHUP, marks=pytest.mark.long) for early in list(MOMENTS)[:3]),
+    ],
 )
 def test_process_one_hears_a_signal_at_any_moment_of_its_start(
     database: str, stand_in: ThreadedStandIn, moment: str, number: signal.Signals

@@ -118,6 +118,7 @@ def test_a_photo_becomes_drafts_that_appear_one_after_the_other(
     assert len(telegram.messages) == 1
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
 def test_after_the_steps_of_the_page_the_bot_drafts(
     running: Running, telegram: FakeTelegram, roles_of: Callable[[str], Roles], tmp_path: Path
@@ -159,6 +160,7 @@ def test_an_album_is_one_request(running: Running, telegram: FakeTelegram, bot: 
     assert found == {f"telegram {ANN}": (3, "all three"), f"telegram {BEA}": (1, None)}
 
 
+@pytest.mark.long
 def test_a_screenshot_sent_as_a_file_is_drafted_too_and_a_text_is_answered_with_help(
     running: Running, telegram: FakeTelegram, bot: Bot
 ) -> None:
@@ -172,10 +174,10 @@ def test_a_screenshot_sent_as_a_file_is_drafted_too_and_a_text_is_answered_with_
 @pytest.mark.parametrize(
     ("button", "context", "options"),
     [
-        ("Others", None, {}),
+        pytest.param("Others", None, {}, marks=pytest.mark.long),
         ("Shorter", "Make all three shorter: about half as long, with the same message.", {}),
-        ("Decline", None, {"stance": "decline"}),
-        ("Ana: asks about prices", None, {"answer_to": "t1"}),
+        pytest.param("Decline", None, {"stance": "decline"}, marks=pytest.mark.long),
+        pytest.param("Ana: asks about prices", None, {"answer_to": "t1"}, marks=pytest.mark.long),
     ],
 )
 def test_a_button_refines_the_drafts_in_a_message_of_their_own(
@@ -265,6 +267,7 @@ def test_a_mistake_in_the_bot_cannot_reach_another_users_drafts(
     assert rows(running) == [row]
 
 
+@pytest.mark.long
 def test_who_has_too_many_screenshots_waiting_is_told_so(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
     full = f"telegram {ANN}"
     running.client.query("INSERT INTO draft_limits (requester_id, max_pending) VALUES (%s, 0)", full)
@@ -289,6 +292,7 @@ def test_who_was_taken_off_the_list_can_press_no_button(running: Running, telegr
     assert len(rows(running)) == 1
 
 
+@pytest.mark.long
 def test_an_update_that_the_bot_did_not_ask_for_stops_nobody(telegram: FakeTelegram, bot: Bot) -> None:
     telegram.delivers(edited_message={"message_id": 1, "chat": {"id": ANN}})
     telegram.delivers(message={"message_id": 2, "chat": {"id": ANN}, "photo": [{"file_id": "unknown"}]})
@@ -326,6 +330,7 @@ def test_a_restart_loses_no_screenshot_and_no_drafts(running: Running, telegram:
     assert len(rows(running)) == 2
 
 
+@pytest.mark.long
 def test_what_goes_wrong_is_said_kindly_and_stops_nobody_else(
     running: Running, telegram: FakeTelegram, bot: Bot
 ) -> None:
@@ -342,6 +347,7 @@ def test_what_goes_wrong_is_said_kindly_and_stops_nobody_else(
     assert message.buttons == {}
 
 
+@pytest.mark.long
 def test_telegrams_outage_and_its_wish_to_wait_are_borne(telegram: FakeTelegram, bot: Bot) -> None:
     wait = {"error_code": 429, "parameters": {"retry_after": 0}}
     telegram.failures += [wait, wait, wait]
@@ -350,6 +356,7 @@ def test_telegrams_outage_and_its_wish_to_wait_are_borne(telegram: FakeTelegram,
     assert bot.process.poll() is None
 
 
+@pytest.mark.long
 def test_a_restart_of_the_database_is_borne(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
     telegram.sends(ANN, text="hello")
     nth_message(telegram, 0, bot)
@@ -375,6 +382,7 @@ def test_texts_stay_texts_and_what_has_no_source_is_pointed_out(
     assert "⚠️ In no source, check before sending: €4,250" in shown
 
 
+@pytest.mark.long
 def test_the_longest_drafts_fit_into_one_message(running: Running, telegram: FakeTelegram, bot: Bot) -> None:
     sentences = {
         "short": "Stand-in reply: the blue kettle stands beside the window in the old kitchen, near number {}. ",

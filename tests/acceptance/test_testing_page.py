@@ -67,6 +67,7 @@ def run(script: str, folder: Path, **environment: str) -> str:
     return log.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("node")
 def test_the_tests_in_pglite_pass(folder: Path) -> None:
     if not (CLIENT / "node_modules/@electric-sql/pglite").is_dir():
@@ -111,6 +112,7 @@ def test_every_call_that_the_page_lists_works(database: str) -> None:
     assert found == [("completed", 3), ("failed", 1), ("processing", 1)]
 
 
+@pytest.mark.long
 def test_the_workflow_drafts_with_a_daemon_and_its_tests_pass(folder: Path, empty_database: str) -> None:
     yaml = pytest.importorskip("yaml")
     text = (folder / "workflow.yml").read_text().replace("8899", str(port := free_port()))

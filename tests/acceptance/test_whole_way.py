@@ -81,7 +81,7 @@ def test_drafts_appear_one_after_the_other(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.long)])
 def test_two_daemons_draft_each_of_many_requests_exactly_once(
     database: str, client: Client, stand_in: ThreadedStandIn, fleet: Fleet, count: int
 ) -> None:

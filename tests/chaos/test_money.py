@@ -47,6 +47,7 @@ def is_at_rest(scene: Scene) -> bool:
     )
 
 
+@pytest.mark.long
 @pytest.mark.chaos(seeds=20)
 @pytest.mark.timeout(600)
 def test_workers_are_killed_under_a_budget_and_ceilings(scene: Scene) -> None:

@@ -1,6 +1,6 @@
 """Mutants of small pictures, through the real helper processes: each ends as parts or as a code of the contract.
 
-``DRAFTD_TEST_FUZZ_MUTANTS=N`` (``make fuzz``) tries N / 4 of most formats, and prints what became of them; without it 250.
+``DRAFTD_TEST_FUZZ_MUTANTS=N`` (``make fuzz``) tries N / 4 of most formats, and prints what became of them; without it 100.
 ``DRAFTD_TEST_FUZZ_SEED`` takes others.
 """
 
@@ -19,7 +19,7 @@ from draftd.images import Prepared, Preparer
 from draftd.images.decoder import ADDRESS_SPACE_BYTES
 from fuzz.mutator import mutant, seed_pictures
 
-SHORT_RUN = 1_000
+SHORT_RUN = 400
 MUTANTS = int(os.environ.get("DRAFTD_TEST_FUZZ_MUTANTS", SHORT_RUN))
 SEED = int(os.environ.get("DRAFTD_TEST_FUZZ_SEED", "1"))
 MAX_PIXELS = 40_000_000

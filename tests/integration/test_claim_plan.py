@@ -92,9 +92,11 @@ def assert_reads_little(plan: dict[str, Any], agents: list[str]) -> None:
     assert plan["Actual Rows"] == N
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("mode", [pytest.param("force_custom_plan", marks=pytest.mark.long), "force_generic_plan"])
 @pytest.mark.parametrize("analyzed", [True, False])
-@pytest.mark.parametrize("agents", [[CROWDED, *QUIET], [CROWDED]], ids=["several", "one"])
+@pytest.mark.parametrize(
+    "agents", [[CROWDED, *QUIET], pytest.param([CROWDED], marks=pytest.mark.long)], ids=["several", "one"]
+)
 async def test_a_claim_reads_little_more_than_it_takes(
     connection: db.Connection, agents: list[str], mode: str, *, analyzed: bool
 ) -> None:
@@ -106,7 +108,7 @@ async def test_a_claim_reads_little_more_than_it_takes(
     assert_reads_little(await claimed_by_plan(connection, agents), agents)
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("mode", [pytest.param("force_custom_plan", marks=pytest.mark.long), "force_generic_plan"])
 async def test_a_claim_under_a_ceiling_reads_little_more_than_it_takes(connection: db.Connection, mode: str) -> None:
     async with connection.transaction():
         await connection.execute(FILL.encode())
@@ -125,7 +127,7 @@ INSERT INTO draft_pauses (what, name, reason, by) SELECT 'requester', 'paused ' 
 """
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("mode", [pytest.param("force_custom_plan", marks=pytest.mark.long), "force_generic_plan"])
 async def test_a_claim_reads_no_row_of_a_requester_that_is_paused_or_over_a_limit(
     connection: db.Connection, mode: str
 ) -> None:

@@ -16,6 +16,7 @@ def test_the_client_over_node_postgres_keeps_its_promises(node: Node, database: 
     assert "\n# pass 0\n" not in said
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (CLIENT / "node_modules/@electric-sql/pglite").is_dir(), reason="needs PGlite")
 def test_the_client_over_pglite_polls(node: Node, tmp_path: Path) -> None:
     schema = tmp_path / "schema.sql"
@@ -25,5 +26,6 @@ def test_the_client_over_pglite_polls(node: Node, tmp_path: Path) -> None:
     assert "\n# pass 2\n" in said
 
 
+@pytest.mark.long
 def test_the_types_compile_and_refuse_what_the_table_refuses(node: Node) -> None:
     assert node("node_modules/typescript/bin/tsc", "-p", ".") == ""

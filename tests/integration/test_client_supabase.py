@@ -11,7 +11,7 @@ from fix_roles import Roles
 from postgrest import serving, token
 
 
-@pytest.mark.parametrize("schema", ["public", "drafts"])
+@pytest.mark.parametrize("schema", ["public", pytest.param("drafts", marks=pytest.mark.long)])
 def test_the_client_over_supabase_js_keeps_its_promises(
     node: Node, empty_database: str, roles_of: Callable[[str], Roles], host_of: HostOf, schema: str
 ) -> None:

@@ -156,13 +156,6 @@ class Rig:
 
 
 @pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
-
-
-@pytest.fixture
 async def rig(database: str, llm: Llm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     monkeypatch.setattr(failure_policy, "REPEAT_DELAY_S", (0.0, 0.0))
     standin = StandIn()

@@ -80,18 +80,21 @@ def test_it_serves_and_leaves_nothing() -> None:
     assert processes_of(directory) == []
 
 
+@pytest.mark.long
 def test_whatever_port_the_environment_names_its_url_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "9")
     with EmbeddedPostgres() as postgres, psycopg.connect(postgres.url) as connection:
         assert connection.info.port == 5432
 
 
+@pytest.mark.long
 def test_a_durable_one_syncs() -> None:
     with EmbeddedPostgres(durable=True) as postgres, psycopg.connect(postgres.url) as connection:
         row = connection.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')").fetchone()
     assert row == ("on", "on")
 
 
+@pytest.mark.long
 def test_an_open_connection_does_not_hold_up_the_stop() -> None:
     postgres = EmbeddedPostgres()
     with contextlib.closing(psycopg.connect(postgres.start())) as connection:
@@ -120,6 +123,7 @@ def test_one_that_is_not_made_in_time_says_so_and_leaves_nothing(monkeypatch: py
     wait_until_gone(made[0])
 
 
+@pytest.mark.long
 def test_an_exception_in_the_context_stops_it() -> None:
     postgres = EmbeddedPostgres()
 
@@ -136,6 +140,7 @@ def test_an_exception_in_the_context_stops_it() -> None:
     assert processes_of(directory) == []
 
 
+@pytest.mark.long
 def test_a_sigterm_whose_handler_raises_leaves_nothing() -> None:
     code, directory = end_its_owner("handled", signal.SIGTERM)
     assert code == 3
@@ -143,7 +148,7 @@ def test_a_sigterm_whose_handler_raises_leaves_nothing() -> None:
     assert processes_of(directory) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_owner_that_dies_without_a_word_takes_it_along(number: signal.Signals) -> None:
     code, directory = end_its_owner("unhandled", number)
     assert code == -number
@@ -166,6 +171,7 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
         EmbeddedPostgres().start()
 
 
+@pytest.mark.long
 def test_a_temporary_directory_too_long_for_a_socket_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -176,6 +182,7 @@ def test_a_temporary_directory_too_long_for_a_socket_is_passed_over(
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_as_root_it_opens_no_private_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_is_open", lambda path: "pixeltable" not in str(path))

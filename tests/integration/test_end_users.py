@@ -105,7 +105,9 @@ async def in_each_status(connection: db.Connection, link: db.Link, requester: st
     return made
 
 
-both_hosts = pytest.mark.parametrize("host", [*hosts.PLATFORMS], indirect=True)
+both_hosts = pytest.mark.parametrize(
+    "host", ["supabase", pytest.param("insforge", marks=pytest.mark.long)], indirect=True
+)
 
 
 class Scene:

@@ -15,6 +15,7 @@ BROWSER = chromium.find()
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no Chromium; on Debian: {drawing.INSTALL}")
 
 
+@pytest.mark.long
 def test_a_few_scenes_are_drawn_on_one_sheet_and_cut_apart(tmp_path: Path) -> None:
     assert BROWSER is not None
     committed = cases.scenes()

@@ -613,7 +613,13 @@ async def test_a_decoder_that_spins_is_ended_by_its_processor_time_and_not_tried
 
 @pytest.mark.parametrize(
     ("image_format", "options"),
-    [("PNG", {"compress_level": 1}), ("JPEG", {}), ("WEBP", {"method": 0, "quality": 1}), ("GIF", {})],
+    [
+        ("PNG", {"compress_level": 1}),
+        *(
+            pytest.param(*one, marks=pytest.mark.long)
+            for one in (("JPEG", {}), ("WEBP", {"method": 0, "quality": 1}), ("GIF", {}))
+        ),
+    ],
 )
 async def test_a_picture_that_does_not_fit_into_memory_is_too_large(
     tmp_path: Path, image_format: str, options: dict[str, int]

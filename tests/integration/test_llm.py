@@ -57,13 +57,6 @@ async def standin() -> AsyncIterator[StandIn]:
     await server.stop()
 
 
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
-
-
 def target(standin: StandIn, **over: Any) -> Target:
     given = {"model": "openai/stand-in", "api_base": standin.url, "api_key": "x", **over}
     return Target(**{"name": given["model"], **given})
@@ -183,7 +176,9 @@ async def serving_tls(folder: Path) -> AsyncIterator[str]:
 
 
 @STREAMED
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama_chat"])
+@pytest.mark.parametrize(
+    "provider", ["openai", *(pytest.param(one, marks=pytest.mark.long) for one in ("anthropic", "ollama_chat"))]
+)
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 async def test_a_refused_certificate_is_a_misconfiguration_and_named_as_such(
     llm: Llm, tmp_path: Path, provider: str, *, streamed: bool

@@ -51,17 +51,15 @@ MESSAGES: list[dict[str, Any]] = [
         ],
     },
 ]
+SUSPENDED = "Account a is suspended, possibly due to reaching the monthly spending limit"
 SPEAKING = [dialect for dialect in DIALECTS if dialect.title != "OpenAI Responses"]
 BY_TITLE = {dialect.title: dialect for dialect in DIALECTS}
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+STREAMED_FIRST = pytest.mark.parametrize(
+    "streamed", [pytest.param(False, marks=pytest.mark.long), True], ids=["whole", "streamed"]
+)
+"""Both forms, of which a daemon's own is the second."""
 EVERY_WIRE = pytest.mark.parametrize("dialect", SPEAKING, ids=lambda dialect: dialect.title)
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
 
 
 async def ask(llm: Llm, to: Target, *, streamed: bool = True, messages: list[dict[str, Any]] = MESSAGES) -> Completion:
@@ -77,14 +75,16 @@ async def failure(llm: Llm, to: Target, *, streamed: bool = True) -> ModelError:
     return caught.value
 
 
-@STREAMED
+@STREAMED_FIRST
 @EVERY_WIRE
 @pytest.mark.parametrize(
     ("status", "said", "expected"),
     [
         (400, "Could not process image", ImageUnreadable),
-        (413, "Request exceeds the maximum allowed number of bytes.", ContextTooLong),
-        (412, "Account a is suspended, possibly due to reaching the monthly spending limit", ModelMisconfigured),
+        pytest.param(
+            413, "Request exceeds the maximum allowed number of bytes.", ContextTooLong, marks=pytest.mark.long
+        ),
+        pytest.param(412, SUSPENDED, ModelMisconfigured, marks=pytest.mark.long),
         (500, "Something broke", ModelUnavailable),
     ],
 )
@@ -100,7 +100,7 @@ async def test_a_message_has_the_true_status_the_address_and_the_providers_own_s
         assert len(server.received) == 1
 
 
-@STREAMED
+@STREAMED_FIRST
 @EVERY_WIRE
 async def test_a_login_page_is_told_as_one_and_spends_no_attempt(llm: Llm, dialect: Dialect, *, streamed: bool) -> None:
     async with speaking(dialect, Behaviour(html=True)) as server:

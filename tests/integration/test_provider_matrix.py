@@ -1,8 +1,5 @@
 """``docs/providers.md`` says what is seen on the wires."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
 
 from draftd.providers.llm import Llm
@@ -15,15 +12,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
 
-
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
+WIRES = {"OpenAI", "Anthropic", "Gemini", "Bedrock"}
+"""One provider of each; the others speak the same, or nearly."""
 
 
-@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
+@pytest.mark.parametrize(
+    "dialect",
+    [pytest.param(one, id=one.title, marks=() if one.title in WIRES else pytest.mark.long) for one in ALL],
+)
 async def test_the_page_says_what_is_seen_of_a_provider(llm: Llm, dialect: Dialect) -> None:
     row, page = await look(llm, dialect), written(PAGE.read_text())
     assert line(row) in page.splitlines(), "run `make docs`"

@@ -195,7 +195,14 @@ async def test_a_worker_may_read_a_report_and_a_client_may_not(roles: Roles) -> 
             await read(client)
 
 
-@pytest.mark.parametrize("name", ["read_volume", "read_latency", "read_drafted", "read_feedback", "read_drafts"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "read_volume",
+        "read_drafts",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("read_latency", "read_drafted", "read_feedback")),
+    ],
+)
 async def test_a_short_period_is_read_by_an_index(connection: db.Connection, name: str) -> None:
     await fill_period(connection, n=3_000)
     await connection.execute("ANALYZE draft_requests")
@@ -270,6 +277,7 @@ async def test_whatever_a_row_holds_there_is_a_report(
     json.dumps(as_json(found, period.drafts, with_content=True), default=str, allow_nan=False)
 
 
+@pytest.mark.long
 async def test_a_report_reads_a_bounded_part_of_texts_of_any_length(connection: db.Connection, link: db.Link) -> None:
     huge = "repeat('x', 10000000)"
     request_id = await make_completed(connection, link, result=RESULT)

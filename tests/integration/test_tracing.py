@@ -255,7 +255,9 @@ def test_spans_of_other_libraries_stay_out(langfuse: OtlpReceiver) -> None:
     assert [span.name for span in langfuse.spans] == ["comment_generator"]
 
 
-@pytest.mark.parametrize("away", ["refusing", "hanging", "closed"])
+@pytest.mark.parametrize(
+    "away", ["hanging", *(pytest.param(one, marks=pytest.mark.long) for one in ("refusing", "closed"))]
+)
 def test_a_langfuse_that_is_away_costs_a_request_nothing(away: Any, unused_tcp_port: int) -> None:
     with otlp_receiver("well" if away == "closed" else away) as receiver, capture_logs() as logs:
         traces = load(f"http://127.0.0.1:{unused_tcp_port}" if away == "closed" else receiver.url)
@@ -391,9 +393,9 @@ def test_a_refused_certificate_is_told_once(tmp_path: Path, monkeypatch: pytest.
     ("variable", "value"),
     [
         ("OTEL_SDK_DISABLED", "true"),
-        ("LANGFUSE_TRACING_ENABLED", "false"),
-        ("OTEL_TRACES_SAMPLER", "always_off"),
-        ("LANGFUSE_SAMPLE_RATE", "0"),
+        pytest.param("LANGFUSE_TRACING_ENABLED", "false", marks=pytest.mark.long),
+        pytest.param("OTEL_TRACES_SAMPLER", "always_off", marks=pytest.mark.long),
+        pytest.param("LANGFUSE_SAMPLE_RATE", "0", marks=pytest.mark.long),
     ],
 )
 def test_where_nothing_is_sent_nobody_is_asked(

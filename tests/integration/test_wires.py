@@ -1,8 +1,6 @@
 """The wires of the providers, asked through litellm as the daemon asks."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -27,13 +25,10 @@ pytestmark = [
 ]
 
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[Llm]:
-    loaded = await asyncio.to_thread(Llm.load)
-    yield loaded
-    await loaded.aclose()
+STREAMED_FIRST = pytest.mark.parametrize(
+    "streamed", [pytest.param(False, marks=pytest.mark.long), True], ids=["whole", "streamed"]
+)
+"""Both forms, of which a daemon's own is the second."""
 
 
 @pytest.mark.timeout(90)
@@ -54,11 +49,11 @@ async def test_every_wire_answers_with_its_usage_and_nothing_but_the_question_is
         assert (call["images"][0]["width_px"], call["first_role"]) == (LINKEDIN_POST.width_px, "system")
 
 
-@STREAMED
+@STREAMED_FIRST
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
 @pytest.mark.parametrize(
     "failure",
-    [Behaviour(reset=True), Behaviour(status=500), Behaviour(status=422)],
+    [Behaviour(reset=True), Behaviour(status=500), pytest.param(Behaviour(status=422), marks=pytest.mark.long)],
     ids=["reset before the headers", "500", "422"],
 )
 async def test_no_library_sends_a_question_twice_by_itself(
