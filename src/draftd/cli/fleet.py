@@ -37,7 +37,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show why nothing is being drafted, and the workers, holds, pauses and budgets.
+    """Show why nothing is being drafted: workers, holds, budgets.
 
     A worker counts as lost 50 seconds after its third missed heartbeat.
     """
