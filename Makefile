@@ -46,7 +46,7 @@ demo: $(STAMP) ## Run the demo, from nothing to printed drafts: embedded Postgre
 eval-demo: $(STAMP) ## Evaluate the committed cases with stand-ins for model and judge: shows that `draftd eval` works (ARGS="-o DIR")
 	@$(BIN)/draftd eval evals/cases --model stand-in --judge stand-in-judge $(ARGS)
 
-test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting; 12 seconds
+test-unit: $(STAMP) ## Run the unit tests alone: no port, no process, no waiting; ten seconds
 	$(BIN)/python -m pytest $(or $(ARGS),tests/unit)
 
 test: $(STAMP) ## Run every test but the long ones, on all cores (DRAFTD_TEST_DATABASE_URL takes another PostgreSQL than the one that comes along)
