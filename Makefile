@@ -61,7 +61,7 @@ test-long: test-properties ## Run the long tests alone: properties and mutants i
 
 test-all: test test-long ## Run everything, an hour or more
 
-chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form of four)
+chaos: $(STAMP) ## Run the chaos tests at length, an hour or more (SEEDS=1: a quarter of one; `make test` runs a short form of three)
 	DRAFTD_TEST_CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/chaos -m chaos -v --capture=no -p no:randomly $(ARGS)
 
 fuzz: $(STAMP) ## Decode 31,000 damaged pictures, some minutes (MUTANTS=200000: more; SEED=2: others; `make test` tries 520)

@@ -73,6 +73,7 @@ def script_judge(stand_in: ThreadedStandIn) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_cases_are_drafted_compared_judged_and_reported(cases: Path, stand_in: ThreadedStandIn, tmp_path: Path) -> None:
     script_judge(stand_in)

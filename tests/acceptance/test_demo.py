@@ -88,6 +88,7 @@ def demo() -> Iterator[Demo]:
         yield started
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_it_prints_nine_drafts_and_says_who_wrote_them(demo: Demo) -> None:
     assert demo.process.wait(110) == 0, demo.log

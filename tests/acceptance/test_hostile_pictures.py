@@ -113,6 +113,7 @@ def test_a_decoder_killed_by_a_crash_costs_its_own_request_only(running: Running
     check_that_only_it_fails(running, hostile("fall with a crash"), code="image_invalid", message="decoder crashed")
 
 
+@pytest.mark.long
 def test_a_decoder_killed_by_the_memory_limit_costs_its_own_request_only(running: Running) -> None:
     """A genuine picture: 117 KB that unfold to one column of 40,000,000 pixels. Its table of lines is 320 MB, three times."""
     picture = data_url(one_column_png(40_000_000))

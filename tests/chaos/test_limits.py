@@ -29,6 +29,7 @@ def most_at_a_time(scene: Scene) -> int:
     return most
 
 
+@pytest.mark.long
 @pytest.mark.chaos(seeds=20)
 @pytest.mark.timeout(600)
 def test_a_limited_flood_meets_workers_that_are_killed(scene: Scene) -> None:

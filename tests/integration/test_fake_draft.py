@@ -71,8 +71,9 @@ def test_the_printed_schema_and_the_function_apply_in_one_go(empty_database: str
         assert done["done"] == {"id": str(made["id"]), "status": "completed", "options_ready": 3}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("schema", ["public", pytest.param("drafts", marks=pytest.mark.long)])
+@pytest.mark.parametrize("schema", ["public", "drafts"])
 def test_they_apply_to_pglite_in_one_go(node: Node, tmp_path: Path, schema: str) -> None:
     if not (CLIENT / "node_modules/@electric-sql/pglite").is_dir():
         pytest.skip("needs PGlite, which `make install` puts into clients/js")

@@ -165,6 +165,7 @@ def asked(address: str, case: Case, **more: str) -> httpx.Response:
     return httpx.request(method, f"{address}/{path}", headers=headers | more, content=content, trust_env=False)
 
 
+@pytest.mark.long
 def test_documented_cases_are_answered_as_documented(address: str, roles_of: Any, empty_database: str) -> None:
     reset = roles_of(empty_database)
     wrong = {}
