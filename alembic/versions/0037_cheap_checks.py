@@ -64,7 +64,7 @@ SURELY_FITS_OR_WAITS = """\
                 -- An index leads to the row through all versions that this transaction has made of it, one for each insert. So it
                 -- is looked for where the insert before has left it; a wrong setting finds nothing.
                 hint := current_setting('draftd.turnstile', true);
-                IF hint <> '' THEN
+                IF hint ~ '^\\(\\d{1,9},\\d{1,4}\\)$' THEN
                     UPDATE draft_turnstiles AS t SET at_most = t.at_most + 1
                      WHERE t.ctid = hint::tid AND t.requester_id = NEW.requester_id AND t.at_most < most_pending
                        AND t.epoch = (SELECT s.last_value FROM draft_limits_epoch AS s)
@@ -94,6 +94,12 @@ SURELY_FITS_OR_WAITS = """\
                 NEW.limited := NOT draft_requester_fits(NEW.requester_id, NEW.available_at > now());
             END IF;
 """
+ADMIT = "draft_admit(text[], text[], integer, text)"
+ADMITS = "        place := 0;\n"
+COUNTS_AGAIN_AND_ADMITS = f"""\
+        -- Counted again: what was inserted since then may be claimable already. Whoever inserts later counts the candidates.
+        room := least(room, coalesce(draft_requester_room(requester), room));
+{ADMITS}"""
 WAITS = "    IF NEW.limited THEN\n        RETURN NEW;\n"
 WAITS_AND_SAYS_SO = """\
     IF NEW.limited THEN
@@ -172,6 +178,7 @@ END $$;
 
 
 def upgrade() -> None:
+    op.execute(replace_parts(ADMIT, [(ADMITS, COUNTS_AGAIN_AND_ADMITS)], revision=down_revision))
     op.execute(replace_parts(TAKE_TURN, TURN_PARTS, revision=down_revision))
     # Planned while its tables are small, its queries would read them whole once they have grown. Without generic plans, a query
     # that seems cheaper for its parameters is planned for each insert, which takes 0.1 ms.
@@ -187,6 +194,7 @@ def downgrade() -> None:
         op.execute(replace_parts(function, [(ASKS_FOR_ADMISSIONS, RINGS)], revision=revision))
     op.execute(f"ALTER FUNCTION {TAKE_TURN} RESET enable_seqscan RESET plan_cache_mode")
     op.execute(replace_parts(TAKE_TURN, [(new, old) for old, new in reversed(TURN_PARTS)], revision=revision))
+    op.execute(replace_parts(ADMIT, [(COUNTS_AGAIN_AND_ADMITS, ADMITS)], revision=revision))
 
 
 def _replace_room(out: str, room: str) -> None:

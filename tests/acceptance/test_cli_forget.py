@@ -1,8 +1,9 @@
 """Forgotten means forgotten: a byte search finds nothing of a requester, also when a model call was in flight."""
 
 import json
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -87,6 +88,11 @@ def begin_a_call(client: Client, stand_in: ThreadedStandIn) -> str:
 def interrupt(*_: Any, **__: Any) -> None:
     """Do as Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def terminate(*_: Any, **__: Any) -> None:
+    """Do as ``systemctl stop``."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def forgotten(
@@ -193,6 +199,7 @@ def test_an_interrupted_run_prints_the_traces_of_what_it_has_deleted(
         assert ended.stdout == "abc123\n"
 
 
+@pytest.mark.parametrize("end", [interrupt, terminate])
 def test_traces_are_printed_if_their_deletion_is_interrupted(
     database: str,
     client: Client,
@@ -200,8 +207,9 @@ def test_traces_are_printed_if_their_deletion_is_interrupted(
     call: Call,
     langfuse: OtlpReceiver,
     monkeypatch: pytest.MonkeyPatch,
+    end: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr("draftd.telemetry.trace_deletion.delete_traces", interrupt)
+    monkeypatch.setattr("draftd.telemetry.trace_deletion.delete_traces", end)
     request_id = client.insert(sample_url(stand_in), **request(1))
     client.query("UPDATE draft_requests SET trace_id = 'abc123' WHERE id = %s", request_id)
     told, ended = forgotten(call, environment(database, None, **keys(langfuse)))

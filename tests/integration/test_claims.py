@@ -362,6 +362,24 @@ async def test_a_drain_does_not_miss_a_row_that_is_locked_for_a_moment(
     await pump.link.close()
 
 
+async def test_a_drain_claims_a_row_that_began_to_wait_unheard(database: str, connection: db.Connection) -> None:
+    await connection.execute("INSERT INTO draft_limits (requester_id, max_in_flight) VALUES ('ann', 1)")
+    pump = Pump(database, drain=True)
+    pump.admission.is_needed = True
+    pump.admission.asks()
+    pump.admission.noted(anyone_waits=False)
+    request_id = await make_request(connection, requester_id="ann")
+    running = asyncio.create_task(pump.claims.run())
+    async with asyncio.timeout(20):
+        claimed = await pump.claims.next()
+    assert claimed is not None
+    assert claimed.id == request_id
+    pump.leases.drop(*claimed.key)
+    pump.claims.stop()
+    await running
+    await pump.link.close()
+
+
 async def test_a_drain_does_not_wait_for_ever_for_a_locked_row(
     database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -684,6 +702,7 @@ async def test_a_row_that_is_announced_is_admitted_although_none_waited_before(
 async def test_a_ceiling_that_the_fleet_cannot_reach_is_not_asked_by_each_claim(
     database: str, connection: db.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(claiming_module, "AMPLE_S", math.inf)
     link = Recorder(database)
     claimer = Claimer(link=link, terms=make_terms(), quarantine=Quarantine())
 

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from draftd import db
 from draftd.daemon.limit_keeper import LimitKeeper
+from draftd.db.replaced import replace_parts
 from draftd.queue.admission import ADMIT, APPLY, Admission
 from draftd.queue.claiming import CLAIM_THESE, Claimer
 from draftd.queue.outcome import Fail, GiveBack, Retry
@@ -352,6 +353,47 @@ async def test_a_pause_that_is_committed_while_rows_are_claimed_by_id_holds_too(
     assert await link.run(CLAIM_THESE, params) == []
     await resume(connection)
     assert [row["id"] for row in await link.run(CLAIM_THESE, params)] == [candidate]
+
+
+WAITS_FOR_A_GATE = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 42"
+
+
+async def test_what_is_inserted_while_rows_are_admitted_takes_no_place_twice(
+    connection: db.Connection, link: db.Link, database: str
+) -> None:
+    await set_limits(connection, "ann", max_in_flight=2, max_pending=100)
+    first = [await make_request(connection, requester_id="ann") for _ in range(3)]
+    await connection.execute("UPDATE draft_requests SET status = 'cancelled' WHERE id = ANY (%s)", [first[:2]])
+    await connection.execute(
+        replace_parts(
+            "draft_admit(text[], text[], integer, text)",
+            [("        candidates := ARRAY (", "        PERFORM pg_advisory_lock(42);\n        candidates := ARRAY (")],
+            revision="any",
+        ).encode()
+    )
+    async with db.connected(database) as gate, db.connected(database) as other:
+        await gate.execute("SELECT pg_advisory_lock(42)")
+        async with other.transaction():
+            await other.execute("SELECT now()")  # so that its row is due already when rows are admitted
+            admitting = asyncio.create_task(admit(link))
+            while not await (await gate.execute(WAITS_FOR_A_GATE)).fetchall():
+                assert not admitting.done()
+            fits = await make_request(connection, requester_id="ann")
+            await make_request(other, requester_id="ann")
+        assert not (await read_row(connection, fits))["limited"]
+        await gate.execute("SELECT pg_advisory_unlock(42)")
+        await admitting
+    assert await waiting(connection) == 1
+
+
+@pytest.mark.parametrize("hint", ["garbage", "(0,99)", "(4294967296,1)", ""])
+async def test_a_forged_setting_changes_no_count_and_fails_no_insert(connection: db.Connection, hint: str) -> None:
+    await set_limits(connection, "ann", max_pending=2)
+    await connection.execute("SELECT set_config('draftd.turnstile', %s, false)", [hint])
+    for _ in range(2):
+        await make_request(connection, requester_id="ann")
+    with pytest.raises(psycopg.Error, match="too many requests are waiting"):
+        await make_request(connection, requester_id="ann")
 
 
 async def test_a_row_that_is_locked_does_not_keep_others_from_being_admitted(

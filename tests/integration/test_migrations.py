@@ -93,6 +93,13 @@ async def test_a_migration_waits_for_another_however_long_that_takes(empty_datab
         assert await schema_version.current(other) == schema_version.revisions()[-1]
 
 
+def test_an_apps_own_table_of_that_name_is_named(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE draft_requests (id integer)")
+    with pytest.raises(ConfigurationError, match='relation "draft_requests" already exists'):
+        schema_version.upgrade(empty_database)
+
+
 @pytest.mark.parametrize("revision", ["0001", "0017", "0018"])
 async def test_an_older_database_is_told_which_commit_to_pass_through(connection: db.Connection, revision: str) -> None:
     await connection.execute("UPDATE draftd_alembic_version SET version_num = %s", [revision])

@@ -22,8 +22,8 @@ SELECT FROM pg_stat_activity
 """
 
 
-def apply_grants(url: str, roles: Roles) -> None:
-    role = roles.make()
+def apply_grants(url: str, roles: Roles, role: str = "") -> None:
+    role = role or roles.make()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(backend(schema="public", client=None, worker=role, trusted=False).encode())
 
@@ -52,7 +52,12 @@ async def test_whoever_works_meanwhile_and_the_change_both_succeed(
 async def test_a_table_that_somebody_keeps_ends_it_with_nothing_changed(
     database: str, connection: db.Connection, roles: Roles
 ) -> None:
+    role = roles.make()
     async with connection.transaction():
         await connection.execute("SELECT count(*) FROM draft_settings")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            await asyncio.to_thread(apply_grants, database, roles)
+            await asyncio.to_thread(apply_grants, database, roles, role)
+    (granted,) = await (
+        await connection.execute("SELECT has_table_privilege(%s, 'draft_requests', 'SELECT') AS any", [role])
+    ).fetchall()
+    assert granted == {"any": False}

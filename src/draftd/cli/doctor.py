@@ -51,7 +51,9 @@ SELECT format('%%1$s may attach code that runs with the daemon''s rights: REVOKE
               r.role, string_agg(t.name, ', ' ORDER BY t.name)) AS found
   FROM tables AS t CROSS JOIN aclexplode(t.relacl) AS g CROSS JOIN LATERAL (
     SELECT CASE g.grantee WHEN 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) AS r(role)
- WHERE g.privilege_type = 'TRIGGER' AND g.grantee <> t.relowner GROUP BY r.role
+ WHERE g.privilege_type = 'TRIGGER' AND g.grantee <> t.relowner
+   AND NOT EXISTS (SELECT FROM pg_roles AS s WHERE s.oid = g.grantee AND s.rolsuper)
+ GROUP BY r.role
 UNION ALL
 SELECT format('%%1$s''s code runs with the daemon''s rights: DROP TRIGGER %%2$I ON %%3$s',
               quote_ident(r.rolname), g.tgname, t.name)

@@ -37,8 +37,10 @@ def forget(
     tables. Exits 1 if traces are left, and prints their ids.
     """
     from draftd.queue.forgetting import Forgotten
+    from draftd.signals import interrupt_on_sigterm
     from draftd.telemetry.trace_deletion import Deletion, user_id
 
+    interrupt_on_sigterm()
     url = settings().require_database_url()
     if dry_run:
         _report(asyncio.run(_count(url, requester)), Deletion(), dry_run=True, as_json=as_json)

@@ -16,7 +16,9 @@ BEGIN
         -- Whoever waits here holds no lock, and whoever holds one does not wait: there is no deadlock.
         BEGIN
             LOCK TABLE draft_requests IN ACCESS EXCLUSIVE MODE;
-            EXECUTE 'LOCK TABLE ' || others || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
+            IF others IS NOT NULL THEN
+                EXECUTE 'LOCK TABLE ' || others || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
+            END IF;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF clock_timestamp() > statement_timestamp() + interval '5 s' THEN
@@ -30,9 +32,9 @@ END $$;
 
 
 def lock_tables(names: Iterable[str]) -> str:
-    """Return the SQL that locks tables until the transaction ends, or fails after 5 s; a deadlock is impossible.
+    """Return the SQL that locks tables until the transaction ends, or fails after 5 to 10 s; a deadlock is impossible.
 
-    Needs a ``lock_timeout`` that is not longer. Tables that do not exist are left out.
+    Needs a ``lock_timeout`` of 5 s. Tables that do not exist are left out.
 
     Args:
         names: the tables, in the search path.

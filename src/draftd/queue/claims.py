@@ -180,7 +180,7 @@ class Claims:
             await self._has_waiting.wait()
             if self._stopped:
                 break
-            if self._wakeup.clear():
+            if self._wakeup.clear() or self._drain:
                 self._admission.announced()
             if not self._ready():
                 await self._wakeup.wait(self._poll_interval_s)
