@@ -5,9 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -37,11 +36,6 @@ SUPABASE = ("with_supabase_user.mjs", "with_supabase_server.mjs")
 SHELL = ("psql.sh", "curl.sh")
 
 
-def first_alone(recipes: Sequence[str]) -> list[Any]:
-    """Return the recipes of a language; all but the first are for the long ring."""
-    return [recipes[0], *(pytest.param(one, marks=pytest.mark.long) for one in recipes[1:])]
-
-
 @pytest.fixture
 def url(running: Running, roles_of: Callable[[str], Roles]) -> str:
     running.stand_in.reset()
@@ -60,7 +54,7 @@ def three_drafts(done: subprocess.CompletedProcess[str]) -> None:
     assert [line.split(":")[0] for line in done.stdout.split("\n\n") if line.strip()] == ["short", "medium", "detailed"]
 
 
-@pytest.mark.parametrize("recipe", first_alone(PYTHON))
+@pytest.mark.parametrize("recipe", PYTHON)
 def test_a_recipe_in_python_prints_three_drafts_or_why_not(recipe: str, running: Running, url: str) -> None:
     environment = {"DATABASE_URL": url, "PYTHONPATH": str(RECIPES.parents[1] / "clients/python/src")}
     three_drafts(run(sys.executable, RECIPES / recipe, sample_url(running.stand_in), "Yes", **environment))
@@ -82,7 +76,7 @@ def in_an_app(recipe: str, there: Path) -> Path:
 
 
 @pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("recipe", first_alone(NODE))
+@pytest.mark.parametrize("recipe", NODE)
 def test_a_recipe_in_javascript_prints_three_drafts_or_why_not(
     recipe: str, running: Running, url: str, tmp_path: Path
 ) -> None:
@@ -109,7 +103,6 @@ def supabase(running: Running, roles_of: Callable[[str], Roles], host_of: HostOf
         }
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("node")
 @pytest.mark.parametrize("recipe", SUPABASE)
 def test_a_recipe_for_supabase_prints_three_drafts_or_why_not(
@@ -207,7 +200,6 @@ def test_the_javascript_of_the_readme_prints_three_drafts_to_a_signed_in_user(
     assert done.stdout.count("Stand-in reply") == 3, done.stderr
 
 
-@pytest.mark.long
 def test_the_page_of_the_python_client_creates_refines_and_rates(running: Running, url: str) -> None:
     (program,) = blocks((ROOT / "clients/python/README.md").read_text(), "python")
     program = program.replace("postgresql://app@localhost/app", url).replace(PICTURE, sample_url(running.stand_in))
@@ -216,7 +208,6 @@ def test_the_page_of_the_python_client_creates_refines_and_rates(running: Runnin
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("node")
 def test_the_page_of_the_javascript_client_creates_refines_and_rates(
     running: Running, url: str, tmp_path: Path
