@@ -426,6 +426,23 @@ async def test_a_lease_that_a_client_locks_is_not_cleared_by_the_renewals_of_oth
     assert (await one_beat(heartbeat, link)).refused == {locked, *other}
 
 
+async def test_a_lease_that_was_renewed_since_it_was_refused_starts_over(
+    database: str, connection: db.Connection, link: db.Link
+) -> None:
+    await make_many(connection, 3)
+    held, leases = [one.key for one in await claim_all(link)], Leases()
+    for row_id, token in held:
+        leases.add(row_id, token, agent=AGENT)
+    heartbeat = make_heartbeat(database, leases, lease_s=10.0)
+    await refuse(connection, [held[0][0]], when=RENEWAL, sqlstate="55P03")
+    assert (await one_beat(heartbeat, link)).refused == set(), "it may be a lock"
+    await connection.execute("ALTER TABLE draft_requests DISABLE TRIGGER refuse")
+    assert (await one_beat(heartbeat, link)).refused == set()
+    await connection.execute("ALTER TABLE draft_requests ENABLE TRIGGER refuse")
+    assert (await one_beat(heartbeat, link)).refused == set(), "it may be another lock"
+    assert (await one_beat(heartbeat, link)).refused == {held[0]}
+
+
 REFUSING_WORKERS = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no beats'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON draft_workers FOR EACH ROW EXECUTE FUNCTION refuse()"""
