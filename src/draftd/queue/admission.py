@@ -1,11 +1,11 @@
 """Admission: which waiting rows of requesters with a limit become claimable.
 
-Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a limit is
-inserted as waiting (``limited``), and no claim reads it. Daemons admit such rows right before they claim: those of requesters
-whose attempts have ended, and any if a claim finds less than it wants. While no row waits, nothing is sent. A claim asks whether
-one does if a notification announced one, and otherwise once a second. The limit keeper also makes rows wait whose requester has
-since been paused or limited. Invariant: the rows of a requester that are admitted or processing never exceed its
-``max_in_flight``.
+Owns when a daemon asks for admissions; the database decides which (``draft_admit``). A row of a requester with a
+``max_in_flight`` waits (``limited``) unless it surely has room, and no claim reads it. Daemons admit such rows right before they
+claim: those of requesters whose attempts have ended, and any if a claim finds less than it wants. While no row waits, nothing is
+sent. A claim asks whether one does if a notification announced one, and otherwise once a second. The limit keeper also makes rows
+wait whose requester has since been paused or limited. Invariant: the rows of a requester that are admitted or processing never
+exceed its ``max_in_flight``.
 """
 
 import time

@@ -180,6 +180,7 @@ class Claims:
             await self._has_waiting.wait()
             if self._stopped:
                 break
+            # A drain may end before a notification arrives, and would leave the row that it announces behind.
             if self._wakeup.clear() or self._drain:
                 self._admission.announced()
             if not self._ready():
